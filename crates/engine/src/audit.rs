@@ -1,0 +1,292 @@
+//! The audit: folds the log and compares it with everything else that is stored.
+//!
+//! Feed it the whole log in order, then the inventories, then the bookings, all of one moment, and
+//! [`Audit::finish`] tells which of I1 to I5 do not hold, and where. It shares no code with
+//! [`decide`](crate::decide) but the arithmetic of [`Deltas`], so a wrong decision cannot hide itself.
+
+use crate::booking::{Booking, BookingStatus};
+use crate::ids::{BookingId, EventId, SectionId};
+use crate::inventory::Inventory;
+use crate::log::{LogEntry, LogKind};
+use crate::time::Timestamp;
+use std::collections::HashMap;
+use std::fmt;
+use std::sync::Arc;
+
+/// How many violations a report spells out; the rest is counted.
+pub const VIOLATIONS_TOLD_MAX: usize = 100;
+
+/// A broken invariant.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Violation {
+    /// Its number, such as `I4`.
+    pub invariant: &'static str,
+    /// What is wrong, and where.
+    pub what: String,
+}
+
+impl fmt::Display for Violation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.invariant, self.what)
+    }
+}
+
+/// What an audit looked at and found.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct Report {
+    /// Sections compared.
+    pub sections: u64,
+    /// Bookings compared.
+    pub bookings: u64,
+    /// Rows of the log folded.
+    pub log_rows: u64,
+    /// Violations found.
+    pub violations: u64,
+    /// The first [`VIOLATIONS_TOLD_MAX`] of them.
+    pub told: Vec<Violation>,
+}
+
+impl Report {
+    /// Whether every invariant holds.
+    #[must_use]
+    pub fn is_clean(&self) -> bool {
+        self.violations == 0
+    }
+}
+
+/// What the log says of a booking.
+struct Trace {
+    status: BookingStatus,
+    expires_at: Timestamp,
+    /// Rows of its last step, one for each of its sections.
+    rows: usize,
+    last: (LogKind, Timestamp),
+}
+
+/// An audit under way.
+#[derive(Default)]
+pub struct Audit {
+    report: Report,
+    folded: HashMap<SectionId, Inventory>,
+    traces: HashMap<BookingId, Trace>,
+    live: HashMap<SectionId, (i64, i64)>,
+    seats: HashMap<(SectionId, Arc<str>), BookingId>,
+}
+
+impl Audit {
+    /// Takes the next row of the log (I1 after every row, I2 and I5 along each booking).
+    ///
+    /// `event_id` is the event of the row's section; none when no inventory is stored for it.
+    pub fn log_entry(&mut self, entry: &LogEntry, event_id: Option<EventId>) {
+        self.report.log_rows += 1;
+        let Some(event_id) = event_id else {
+            self.tell(
+                "I4",
+                format!("section {} is in the log and has no inventory", entry.section_id),
+            );
+            return;
+        };
+        let folded = self
+            .folded
+            .entry(entry.section_id)
+            .or_insert_with(|| Inventory::empty(entry.section_id, event_id));
+        folded.add(entry.deltas);
+        let (sound, version) = (folded.within_capacity(), folded.version);
+        if !sound {
+            self.tell(
+                "I1",
+                format!(
+                    "section {} is out of bounds after version {}",
+                    entry.section_id, entry.version
+                ),
+            );
+        }
+        if version != entry.version {
+            let at = entry.section_id;
+            self.tell(
+                "I4",
+                format!("section {at}: row {version} of the log says version {}", entry.version),
+            );
+        }
+        if let Some(booking_id) = entry.booking_id {
+            self.step(booking_id, entry);
+        }
+    }
+
+    fn step(&mut self, booking_id: BookingId, entry: &LogEntry) {
+        let this_step = (entry.kind, entry.at);
+        let next = match entry.kind {
+            LogKind::Held | LogKind::Extended => BookingStatus::Hold,
+            LogKind::Confirmed => BookingStatus::Confirmed,
+            LogKind::Expired => BookingStatus::Expired,
+            LogKind::Released | LogKind::Cancelled => BookingStatus::Cancelled,
+            LogKind::Opened | LogKind::Resized | LogKind::Blocked => {
+                self.tell(
+                    "I2",
+                    format!("booking {booking_id} has a row of kind {}", entry.kind.as_str()),
+                );
+                return;
+            }
+        };
+        let Some(trace) = self.traces.get_mut(&booking_id) else {
+            if entry.kind != LogKind::Held {
+                self.tell(
+                    "I2",
+                    format!("booking {booking_id} begins with {}", entry.kind.as_str()),
+                );
+            }
+            let expires_at = entry.expires_at.unwrap_or(entry.at);
+            self.traces
+                .insert(booking_id, Trace { status: next, expires_at, rows: 1, last: this_step });
+            return;
+        };
+        // The further sections of a step follow its first one at once, with the same kind and time.
+        if trace.last == this_step && trace.status == next && next != BookingStatus::Hold {
+            trace.rows += 1;
+            return;
+        }
+        if entry.kind == LogKind::Held || entry.kind == LogKind::Extended {
+            let alive = trace.status == BookingStatus::Hold && entry.at < trace.expires_at;
+            let further = trace.last == this_step;
+            trace.rows = if further { trace.rows + 1 } else { 1 };
+            trace.last = this_step;
+            trace.expires_at = entry.expires_at.unwrap_or(trace.expires_at);
+            if !alive || (entry.kind == LogKind::Held && !further) {
+                self.tell(
+                    "I2",
+                    format!(
+                        "booking {booking_id} is {} a second time or too late",
+                        entry.kind.as_str()
+                    ),
+                );
+            }
+            return;
+        }
+        let (from, expires_at) = (trace.status, trace.expires_at);
+        *trace = Trace { status: next, expires_at, rows: 1, last: this_step };
+        if !from.may_become(next) {
+            self.tell(
+                "I2",
+                format!("booking {booking_id} went from {} to {}", from.as_str(), next.as_str()),
+            );
+        }
+        if entry.kind == LogKind::Confirmed && entry.at >= expires_at {
+            self.tell(
+                "I5",
+                format!(
+                    "booking {booking_id} was confirmed at {}, its hold ended at {expires_at}",
+                    entry.at
+                ),
+            );
+        }
+        if entry.kind == LogKind::Expired && entry.at < expires_at {
+            self.tell(
+                "I5",
+                format!(
+                    "booking {booking_id} expired at {}, its hold ends at {expires_at}",
+                    entry.at
+                ),
+            );
+        }
+    }
+
+    /// Takes a section's counters (I1, I4), after the log.
+    pub fn inventory(&mut self, inventory: &Inventory) {
+        self.report.sections += 1;
+        if !inventory.within_capacity() {
+            self.tell(
+                "I1",
+                format!("section {} is out of bounds: {inventory:?}", inventory.section_id),
+            );
+        }
+        let folded = self.folded.remove(&inventory.section_id);
+        let folded =
+            folded.unwrap_or_else(|| Inventory::empty(inventory.section_id, inventory.event_id));
+        if let Some(drift) = drift(&folded, inventory) {
+            self.tell("I4", drift);
+        }
+        self.live.insert(inventory.section_id, (inventory.held, inventory.sold));
+    }
+
+    /// Takes a booking (I2, I3, I4, I5), after the inventories.
+    pub fn booking(&mut self, booking: &Booking) {
+        self.report.bookings += 1;
+        let booking_id = booking.booking_id;
+        match self.traces.remove(&booking_id) {
+            None => self.tell("I7", format!("booking {booking_id} has no row in the log")),
+            Some(trace) => {
+                if trace.status != booking.status {
+                    let (stored, logged) = (booking.status.as_str(), trace.status.as_str());
+                    self.tell(
+                        "I2",
+                        format!("booking {booking_id} is {stored}, its log ends with {logged}"),
+                    );
+                }
+                if trace.expires_at != booking.expires_at {
+                    let (stored, logged) = (booking.expires_at, trace.expires_at);
+                    self.tell(
+                        "I5",
+                        format!("booking {booking_id} ends at {stored}, its log says {logged}"),
+                    );
+                }
+                if trace.rows != booking.items.len() {
+                    let (rows, items) = (trace.rows, booking.items.len());
+                    self.tell("I4", format!("booking {booking_id} has {items} items and {rows} rows in its last step"));
+                }
+            }
+        }
+        let live = matches!(booking.status, BookingStatus::Hold | BookingStatus::Confirmed);
+        for item in booking.items.iter().filter(|_| live) {
+            let (held, sold) = self.live.entry(item.section_id).or_default();
+            let counter = if booking.status == BookingStatus::Hold { held } else { sold };
+            *counter -= i64::from(item.seats);
+            for number in &item.numbers {
+                let seat = (item.section_id, number.clone());
+                if let Some(other) = self.seats.insert(seat, booking_id) {
+                    self.tell(
+                        "I3",
+                        format!(
+                            "seat {number} of section {} is in {other} and {booking_id}",
+                            item.section_id
+                        ),
+                    );
+                }
+            }
+        }
+    }
+
+    /// Ends the audit.
+    #[must_use]
+    pub fn finish(mut self) -> Report {
+        for booking_id in std::mem::take(&mut self.traces).into_keys() {
+            self.tell("I7", format!("booking {booking_id} is in the log and is not stored"));
+        }
+        for (section_id, (held, sold)) in std::mem::take(&mut self.live) {
+            if (held, sold) != (0, 0) {
+                self.tell("I4", format!("section {section_id} counts {held} held and {sold} sold seats more than its bookings have"));
+            }
+        }
+        self.report
+    }
+
+    fn tell(&mut self, invariant: &'static str, what: String) {
+        self.report.violations += 1;
+        if self.report.told.len() < VIOLATIONS_TOLD_MAX {
+            self.report.told.push(Violation { invariant, what });
+        }
+    }
+}
+
+/// How the counters of a section differ from the fold of its log (I4); `None` when they agree.
+#[must_use]
+pub fn drift(folded: &Inventory, stored: &Inventory) -> Option<String> {
+    let counters = |of: &Inventory| (of.capacity, of.held, of.sold, of.blocked, of.version);
+    (counters(folded) != counters(stored)).then(|| {
+        format!(
+            "section {}: (capacity, held, sold, blocked, version) is {:?}, its log folds to {:?}",
+            stored.section_id,
+            counters(stored),
+            counters(folded)
+        )
+    })
+}

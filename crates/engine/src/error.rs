@@ -1,0 +1,153 @@
+//! The two ways in which a request fails: a [`Refusal`] is the client's, a [`Fault`] is ours.
+//!
+//! A refusal is understood and decided: nothing changed, and its code is part of the API. A fault is
+//! unknown or broken: the client may retry, and an outcome that is unknown is never reported as
+//! failed (I12). One table in the server maps both to HTTP.
+
+use crate::money::Currency;
+use crate::time::Timestamp;
+use std::fmt;
+
+/// A request that was understood and refused. Nothing changed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Refusal {
+    /// It does not exist, or not for this user (I10).
+    NotFound {
+        /// What was looked for, such as `booking`.
+        what: &'static str,
+    },
+    /// Only the organizer of the event may do this.
+    NotOrganizer,
+    /// Another account has this address.
+    EmailTaken,
+    /// No such account, or not its password.
+    InvalidCredentials,
+    /// Unknown, expired or stolen.
+    InvalidRefreshToken,
+    /// The event was called off.
+    EventCancelled,
+    /// The sale has not begun.
+    SaleNotOpen {
+        /// When it will, if that is known.
+        sales_start: Option<Timestamp>,
+    },
+    /// The sale has ended.
+    SaleClosed,
+    /// The event has taken place.
+    EventOver,
+    /// More seats than one booking may have.
+    TooManySeats {
+        /// How many it may have.
+        limit: u32,
+    },
+    /// More seats than one buyer may have at this event.
+    BuyerLimit {
+        /// How many one buyer may have.
+        limit: u32,
+        /// How many this buyer may still take.
+        remaining: i64,
+    },
+    /// Fewer seats are available than were asked for.
+    SoldOut {
+        /// How many are available.
+        available: i64,
+        /// How many were asked for.
+        requested: i64,
+    },
+    /// The booking was cancelled before.
+    BookingCancelled,
+    /// The hold ended before it was confirmed.
+    HoldExpired {
+        /// When it ended.
+        expired_at: Timestamp,
+    },
+    /// More time would gain nothing.
+    ExtensionLimit,
+    /// The booking can no longer be cancelled by this user.
+    NotCancellable,
+    /// The capacity would fall below the seats in use.
+    CapacityInUse {
+        /// The smallest capacity possible now.
+        minimum: i64,
+    },
+    /// The sale would end before it begins.
+    EmptySaleWindow,
+    /// A section of this event has this name.
+    DuplicateSection,
+    /// Another currency than the event's other sections.
+    CurrencyMismatch {
+        /// The currency of the event.
+        currency: Currency,
+    },
+    /// The event has as many sections as it may have.
+    TooManySections,
+    /// The resource has changed since the client read it.
+    VersionMismatch {
+        /// Its version now.
+        version: i64,
+    },
+    /// The key was used for another request.
+    IdempotencyKeyReused,
+}
+
+/// A failure of ours, or of what we stand on.
+#[derive(Debug)]
+pub enum Fault {
+    /// The store or a part of us cannot answer now; the outcome may be unknown. Retry with the same key.
+    Unavailable {
+        /// What was being done.
+        doing: &'static str,
+        /// What failed, for the log.
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
+    /// A queue is full or a deadline has passed: nothing was decided.
+    Overloaded {
+        /// What was full or late.
+        what: &'static str,
+    },
+    /// State or code of ours is wrong. A bug.
+    Corrupt {
+        /// What was found.
+        what: String,
+    },
+}
+
+impl fmt::Display for Fault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Unavailable { doing, .. } => write!(f, "unavailable while {doing}"),
+            Self::Overloaded { what } => write!(f, "overloaded: {what}"),
+            Self::Corrupt { what } => write!(f, "corrupt: {what}"),
+        }
+    }
+}
+
+impl std::error::Error for Fault {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match self {
+            Self::Unavailable { source, .. } => Some(&**source),
+            Self::Overloaded { .. } | Self::Corrupt { .. } => None,
+        }
+    }
+}
+
+/// Either failure.
+#[derive(Debug)]
+pub enum Error {
+    /// The client's.
+    Refused(Refusal),
+    /// Ours.
+    Failed(Fault),
+}
+
+impl From<Refusal> for Error {
+    fn from(refusal: Refusal) -> Self {
+        Self::Refused(refusal)
+    }
+}
+
+impl From<Fault> for Error {
+    fn from(fault: Fault) -> Self {
+        Self::Failed(fault)
+    }
+}

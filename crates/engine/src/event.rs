@@ -1,0 +1,272 @@
+//! Events and their sections: who may sell what, when, and how much of it to whom.
+
+use crate::error::Refusal;
+use crate::ids::{EventId, SectionId, UserId};
+use crate::money::Money;
+use crate::time::{EventDate, Timestamp};
+use chrono_tz::Tz;
+use std::sync::Arc;
+
+/// The most seats a section may have.
+pub const CAPACITY_MAX: i64 = 1_000_000_000;
+/// The most sections an event may have.
+pub const SECTIONS_MAX: usize = 1_000;
+/// The highest limit of seats per booking that a configuration or an event may set.
+pub const SEATS_PER_BOOKING_MAX: u32 = 10_000;
+
+/// Where an event stands in its life. A cancelled event stays cancelled.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum EventStatus {
+    /// Seen by its organizer only.
+    Draft,
+    /// On sale, inside its sale window.
+    OnSale,
+    /// No new holds; what is held may still be confirmed.
+    Closed,
+    /// Called off: live bookings are being cancelled.
+    Cancelled,
+}
+
+impl EventStatus {
+    /// All of them, in the order of an event's life.
+    pub const ALL: [Self; 4] = [Self::Draft, Self::OnSale, Self::Closed, Self::Cancelled];
+
+    /// The word used in the API, in the store and in the logs.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Draft => "draft",
+            Self::OnSale => "on_sale",
+            Self::Closed => "closed",
+            Self::Cancelled => "cancelled",
+        }
+    }
+
+    /// The status with this word.
+    #[must_use]
+    pub fn parse(word: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|status| status.as_str() == word)
+    }
+}
+
+/// What decides whether a seat of an event may be sold: the part of it that a batch loads.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Terms {
+    /// The event.
+    pub event_id: EventId,
+    /// Who owns it.
+    pub organizer_id: UserId,
+    /// Where it stands.
+    pub status: EventStatus,
+    /// Holds are refused before.
+    pub sales_start: Option<Timestamp>,
+    /// Holds are refused from here on.
+    pub sales_end: Option<Timestamp>,
+    /// Nothing can be sold from here on.
+    pub over_at: Timestamp,
+    /// Seats in one booking; unset: the configuration's default.
+    pub max_seats_per_booking: Option<u32>,
+    /// Live seats of one buyer in all sections; unset: the configuration's default.
+    pub max_seats_per_user: Option<u32>,
+    /// How long a hold lives; unset: the configuration's default.
+    pub hold_ttl_ms: Option<i64>,
+    /// Until when a buyer may cancel a confirmed booking; unset: never.
+    pub cancellable_until: Option<Timestamp>,
+}
+
+impl Terms {
+    /// Whether the event exists for `user`: a draft does for its organizer only.
+    #[must_use]
+    pub fn visible_to(&self, user: Option<UserId>) -> bool {
+        self.status != EventStatus::Draft || user == Some(self.organizer_id)
+    }
+
+    /// Whether new holds may be made at `now`.
+    ///
+    /// The first refusal wins: [`Refusal::EventCancelled`], [`Refusal::SaleNotOpen`],
+    /// [`Refusal::SaleClosed`], [`Refusal::EventOver`].
+    pub fn may_sell(&self, now: Timestamp) -> Result<(), Refusal> {
+        if self.status == EventStatus::Cancelled {
+            return Err(Refusal::EventCancelled);
+        }
+        if self.status == EventStatus::Draft || self.sales_start.is_some_and(|start| now < start) {
+            return Err(Refusal::SaleNotOpen { sales_start: self.sales_start });
+        }
+        if self.status == EventStatus::Closed || self.sales_end.is_some_and(|end| now >= end) {
+            return Err(Refusal::SaleClosed);
+        }
+        if now >= self.over_at {
+            return Err(Refusal::EventOver);
+        }
+        Ok(())
+    }
+}
+
+/// Something people attend, owned by an organizer.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Event {
+    /// What decides whether its seats may be sold.
+    pub terms: Terms,
+    /// Its name.
+    pub title: String,
+    /// What it is about.
+    pub description: Option<String>,
+    /// Where it takes place.
+    pub venue: Option<String>,
+    /// When it takes place.
+    pub date: EventDate,
+    /// The zone in which a day begins and ends.
+    pub timezone: Tz,
+    /// Rises with every change of the event or of a section's name or price.
+    pub version: i64,
+    /// When it was recorded.
+    pub created_at: Timestamp,
+    /// When it was last changed.
+    pub updated_at: Timestamp,
+}
+
+/// What an organizer wants to change of an event; `None` leaves a field as it is, and an inner
+/// `None` clears it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct EventChange {
+    /// Its name.
+    pub title: Option<String>,
+    /// What it is about.
+    pub description: Option<Option<String>>,
+    /// Where it takes place.
+    pub venue: Option<Option<String>>,
+    /// When it takes place, with its time zone.
+    pub date: Option<(EventDate, Tz)>,
+    /// Where it stands; calling it off is [`Event::cancel`].
+    pub status: Option<EventStatus>,
+    /// When the sale begins.
+    pub sales_start: Option<Option<Timestamp>>,
+    /// When it ends.
+    pub sales_end: Option<Option<Timestamp>>,
+    /// Seats in one booking.
+    pub max_seats_per_booking: Option<Option<u32>>,
+    /// Live seats of one buyer.
+    pub max_seats_per_user: Option<Option<u32>>,
+    /// How long a hold lives.
+    pub hold_ttl_ms: Option<Option<i64>>,
+    /// Until when a buyer may cancel a sale.
+    pub cancellable_until: Option<Option<Timestamp>>,
+}
+
+impl Event {
+    /// Whether `user` may edit the event, whose version they believe to be `expected`.
+    ///
+    /// The first refusal wins: not found (a draft of somebody else), [`Refusal::NotOrganizer`],
+    /// [`Refusal::EventCancelled`], [`Refusal::VersionMismatch`].
+    pub fn may_edit(&self, user: UserId, expected: Option<i64>) -> Result<(), Refusal> {
+        self.may_manage(user)?;
+        if self.terms.status == EventStatus::Cancelled {
+            return Err(Refusal::EventCancelled);
+        }
+        match expected {
+            Some(version) if version != self.version => {
+                Err(Refusal::VersionMismatch { version: self.version })
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Whether `user` is the organizer: not found (a draft of somebody else), then
+    /// [`Refusal::NotOrganizer`].
+    pub fn may_manage(&self, user: UserId) -> Result<(), Refusal> {
+        if !self.terms.visible_to(Some(user)) {
+            return Err(Refusal::NotFound { what: "event" });
+        }
+        if self.terms.organizer_id == user { Ok(()) } else { Err(Refusal::NotOrganizer) }
+    }
+
+    /// Applies `change` at `now`. Ask [`Self::may_edit`] first.
+    ///
+    /// Refuses a sale that would end before it begins ([`Refusal::EmptySaleWindow`]).
+    pub fn revise(&mut self, change: EventChange, now: Timestamp) -> Result<(), Refusal> {
+        let terms = &mut self.terms;
+        if let Some((date, timezone)) = change.date {
+            terms.over_at = date.over_at();
+            self.date = date;
+            self.timezone = timezone;
+        }
+        set(&mut self.title, change.title);
+        set(&mut self.description, change.description);
+        set(&mut self.venue, change.venue);
+        set(&mut terms.status, change.status);
+        set(&mut terms.sales_start, change.sales_start);
+        set(&mut terms.sales_end, change.sales_end);
+        set(&mut terms.max_seats_per_booking, change.max_seats_per_booking);
+        set(&mut terms.max_seats_per_user, change.max_seats_per_user);
+        set(&mut terms.hold_ttl_ms, change.hold_ttl_ms);
+        set(&mut terms.cancellable_until, change.cancellable_until);
+        self.has_sale_window()?;
+        self.touch(now);
+        Ok(())
+    }
+
+    /// Whether the sale begins before it ends; else [`Refusal::EmptySaleWindow`].
+    pub fn has_sale_window(&self) -> Result<(), Refusal> {
+        match (self.terms.sales_start, self.terms.sales_end) {
+            (Some(start), Some(end)) if end <= start => Err(Refusal::EmptySaleWindow),
+            _ => Ok(()),
+        }
+    }
+
+    /// Calls the event off at `now`; again changes nothing.
+    pub fn cancel(&mut self, now: Timestamp) {
+        if self.terms.status != EventStatus::Cancelled {
+            self.terms.status = EventStatus::Cancelled;
+            self.touch(now);
+        }
+    }
+
+    /// Records that the event or one of its sections changed at `now`.
+    pub fn touch(&mut self, now: Timestamp) {
+        self.version += 1;
+        self.updated_at = now;
+    }
+}
+
+fn set<T>(field: &mut T, change: Option<T>) {
+    if let Some(value) = change {
+        *field = value;
+    }
+}
+
+/// Whether `section` may stand among the `others` of its event.
+///
+/// The first refusal wins: [`Refusal::TooManySections`], [`Refusal::DuplicateSection`] (names are
+/// compared without case), [`Refusal::CurrencyMismatch`].
+pub fn may_join(section: &Section, others: &[Section]) -> Result<(), Refusal> {
+    let others = || others.iter().filter(|other| other.section_id != section.section_id);
+    if others().count() >= SECTIONS_MAX {
+        return Err(Refusal::TooManySections);
+    }
+    if others().any(|other| folded(&other.name) == folded(&section.name)) {
+        return Err(Refusal::DuplicateSection);
+    }
+    match others().find(|other| other.price.currency != section.price.currency) {
+        Some(other) => Err(Refusal::CurrencyMismatch { currency: other.price.currency }),
+        None => Ok(()),
+    }
+}
+
+/// A part of an event with one price; its counters are its [`Inventory`](crate::Inventory).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Section {
+    /// The section.
+    pub section_id: SectionId,
+    /// The event it belongs to.
+    pub event_id: EventId,
+    /// Its name, unique in the event without case.
+    pub name: Arc<str>,
+    /// What one seat costs; frozen into a booking when it is held.
+    pub price: Money,
+}
+
+/// The form in which names and addresses are compared: without case.
+#[must_use]
+pub fn folded(name: &str) -> String {
+    name.to_lowercase()
+}

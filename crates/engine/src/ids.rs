@@ -1,0 +1,225 @@
+//! Ids: time-ordered UUIDs (version 8) that carry the shard of their event.
+//!
+//! ```text
+//! 48 bits  milliseconds since 1970      4 bits   version (8)
+//! 10 bits  shard                        2 bits   random
+//!  2 bits  variant                     62 bits   random
+//! ```
+//! An event draws its shard at creation; its sections and bookings copy it. So an id alone names its
+//! lane, the hash tag of its keys in the gate and, once one database is too small, its database.
+//! The shard only routes, it proves nothing: any UUID parses, and an unknown one is not found.
+
+use crate::time::Timestamp;
+use std::fmt;
+use std::str::FromStr;
+use uuid::Uuid;
+
+/// How many shards there are.
+pub const SHARDS: u16 = 1 << 10;
+
+const SHARD_SHIFT: u32 = 66;
+
+/// The shard of an event and of everything in it, below [`SHARDS`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Shard(u16);
+
+impl Shard {
+    /// The shard for a random number; every shard is equally likely.
+    #[must_use]
+    pub fn pick(random: u64) -> Self {
+        Self(u16::try_from(random % u64::from(SHARDS)).expect("SHARDS fits in 16 bits"))
+    }
+
+    /// The shard as an index below [`SHARDS`].
+    #[must_use]
+    pub fn index(self) -> usize {
+        usize::from(self.0)
+    }
+}
+
+fn sharded(at: Timestamp, shard: Shard, random: u64) -> Uuid {
+    let random = u128::from(random);
+    let bits = (u128::from(at.unix_ms().unsigned_abs()) & 0xFFFF_FFFF_FFFF) << 80
+        | 8 << 76
+        | u128::from(shard.0) << SHARD_SHIFT
+        | (random >> 62) << 64
+        | 0b10 << 62
+        | random & ((1 << 62) - 1);
+    Uuid::from_u128(bits)
+}
+
+fn shard_of(id: Uuid) -> Shard {
+    let bits = (id.as_u128() >> SHARD_SHIFT) & u128::from(SHARDS - 1);
+    Shard(u16::try_from(bits).expect("masked to 10 bits"))
+}
+
+macro_rules! id {
+    ($(#[$doc:meta])* $name:ident) => {
+        $(#[$doc])*
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+        pub struct $name(Uuid);
+
+        impl $name {
+            /// A new id, made at `at` in `shard`, with 64 random bits.
+            #[must_use]
+            pub fn new(at: Timestamp, shard: Shard, random: u64) -> Self {
+                Self(sharded(at, shard, random))
+            }
+
+            /// The shard this id routes to.
+            #[must_use]
+            pub fn shard(self) -> Shard {
+                shard_of(self.0)
+            }
+
+            /// The id as it is stored: 16 bytes, in order of creation.
+            #[must_use]
+            pub fn as_bytes(&self) -> &[u8; 16] {
+                self.0.as_bytes()
+            }
+
+            /// The id that was stored as these bytes; `None` unless there are 16.
+            #[must_use]
+            pub fn from_slice(bytes: &[u8]) -> Option<Self> {
+                Uuid::from_slice(bytes).ok().map(Self)
+            }
+
+            /// The id as a UUID.
+            #[must_use]
+            pub fn uuid(self) -> Uuid {
+                self.0
+            }
+        }
+
+        impl AsRef<[u8]> for $name {
+            fn as_ref(&self) -> &[u8] {
+                self.0.as_bytes()
+            }
+        }
+
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                self.0.hyphenated().fmt(f)
+            }
+        }
+
+        impl FromStr for $name {
+            type Err = NotAnId;
+
+            /// Reads the hyphenated form only, in either case.
+            fn from_str(text: &str) -> Result<Self, NotAnId> {
+                if text.len() != 36 {
+                    return Err(NotAnId);
+                }
+                Uuid::try_parse(text).map(Self).map_err(|_| NotAnId)
+            }
+        }
+    };
+}
+
+id!(
+    /// Names an event.
+    EventId
+);
+id!(
+    /// Names a section of an event.
+    SectionId
+);
+id!(
+    /// Names a booking.
+    BookingId
+);
+id!(
+    /// Names a user. Its shard is random and routes nothing.
+    UserId
+);
+
+impl BookingId {
+    /// The short form for people: eight letters and digits that cannot be confused when read aloud.
+    ///
+    /// Forty random bits of the id in Crockford's base 32. It finds a booking among a person's
+    /// own; it proves nothing and is not unique by construction.
+    #[must_use]
+    pub fn reference(self) -> String {
+        const ALPHABET: &[u8; 32] = b"0123456789ABCDEFGHJKMNPQRSTVWXYZ";
+        let bits = self.0.as_u128();
+        (0..8)
+            .rev()
+            .map(|place| {
+                let digit = usize::try_from((bits >> (place * 5)) & 31).expect("masked to 5 bits");
+                char::from(ALPHABET[digit])
+            })
+            .collect()
+    }
+}
+
+/// The text is no hyphenated UUID.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct NotAnId;
+
+impl fmt::Display for NotAnId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("not a hyphenated UUID")
+    }
+}
+
+impl std::error::Error for NotAnId {}
+
+/// The key by which a client names one attempt, so that its retries have one effect (I6).
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct IdempotencyKey(Box<str>);
+
+impl IdempotencyKey {
+    /// The longest key, in characters.
+    pub const LENGTH_MAX: usize = 255;
+
+    /// A key of 1 to [`Self::LENGTH_MAX`] visible ASCII characters; `None` for anything else.
+    #[must_use]
+    pub fn new(text: &str) -> Option<Self> {
+        let visible = text.bytes().all(|byte| (0x21..=0x7e).contains(&byte));
+        (visible && (1..=Self::LENGTH_MAX).contains(&text.len())).then(|| Self(text.into()))
+    }
+
+    /// The key as the client sent it.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_id_carries_its_shard_and_its_time() {
+        for index in 0..u64::from(SHARDS) {
+            let shard = Shard::pick(index);
+            let at = Timestamp::from_unix_ms(1_800_000_000_000);
+            let id = BookingId::new(at, shard, u64::MAX - index);
+            assert_eq!(id.shard(), shard);
+            assert_eq!(id.uuid().get_version_num(), 8);
+            let later = BookingId::new(at.plus_ms(1), Shard::pick(0), 0);
+            assert!(id < later, "ids sort by the time they were made");
+        }
+    }
+
+    #[test]
+    fn only_the_hyphenated_form_is_an_id() {
+        let id = EventId::new(Timestamp::from_unix_ms(1), Shard::pick(7), 42);
+        assert_eq!(id.to_string().parse(), Ok(id));
+        assert_eq!(id.to_string().to_uppercase().parse(), Ok(id));
+        for text in ["", "nonsense", &id.uuid().simple().to_string(), &format!("{{{id}}}")] {
+            assert_eq!(text.parse::<EventId>(), Err(NotAnId), "{text}");
+        }
+    }
+
+    #[test]
+    fn an_idempotency_key_has_1_to_255_visible_characters() {
+        assert!(IdempotencyKey::new("order-17").is_some());
+        assert!(IdempotencyKey::new(&"k".repeat(255)).is_some());
+        for bad in ["", "two words", "tab\t", "ü", &"k".repeat(256)] {
+            assert!(IdempotencyKey::new(bad).is_none(), "{bad:?}");
+        }
+    }
+}

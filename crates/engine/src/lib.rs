@@ -1,0 +1,28 @@
+//! The rules of Reservix: what a booking, an inventory and an event are, and what may happen to them.
+//!
+//! Pure: no clock, no storage, no randomness, no wire format. A store loads the rows that a batch
+//! touches, [`Ledger`](decide::Ledger) decides each command on them, and the store writes what
+//! changed. Every invariant (I1 to I12) is described in `docs/INVARIANTS.md` and carries its number
+//! here, in the SQL constraints and in the names of the tests.
+
+pub mod account;
+pub mod audit;
+pub mod booking;
+pub mod decide;
+pub mod error;
+pub mod event;
+pub mod ids;
+pub mod inventory;
+pub mod log;
+pub mod money;
+pub mod time;
+
+pub use booking::{Booking, BookingStatus, Item};
+pub use decide::{Actor, Ask, Changes, Command, Hold, KeyUse, Ledger, Outcome, Policy, Rows};
+pub use error::{Error, Fault, Refusal};
+pub use event::{Event, EventStatus, Section, Terms};
+pub use ids::{BookingId, EventId, IdempotencyKey, SectionId, Shard, UserId};
+pub use inventory::{Answer, Inventory, Snapshot};
+pub use log::{Deltas, LogEntry, LogKind};
+pub use money::{Currency, Money};
+pub use time::{EventDate, Timestamp};

@@ -1,0 +1,138 @@
+//! Time: instants in milliseconds, and the date of an event.
+//!
+//! Nothing here reads a clock. The one clock that decides is the store's, read once per batch.
+
+use chrono::{DateTime, Days, NaiveDate, NaiveTime, SecondsFormat, TimeZone};
+use chrono_tz::Tz;
+use std::fmt;
+
+/// An instant, in milliseconds since 1970 (UTC).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Timestamp(i64);
+
+impl Timestamp {
+    /// The first instant of the year 0001 and the last of 9999: what RFC 3339 can write.
+    const RANGE_MS: std::ops::RangeInclusive<i64> = -62_135_596_800_000..=253_402_300_799_999;
+
+    /// The instant `ms` milliseconds after 1970.
+    #[must_use]
+    pub fn from_unix_ms(ms: i64) -> Self {
+        Self(ms)
+    }
+
+    /// Milliseconds since 1970.
+    #[must_use]
+    pub fn unix_ms(self) -> i64 {
+        self.0
+    }
+
+    /// The instant `ms` later (earlier when negative).
+    #[must_use]
+    pub fn plus_ms(self, ms: i64) -> Self {
+        Self(self.0.saturating_add(ms))
+    }
+
+    /// Milliseconds from `earlier` to this instant; negative when `earlier` is later.
+    #[must_use]
+    pub fn since_ms(self, earlier: Self) -> i64 {
+        self.0.saturating_sub(earlier.0)
+    }
+
+    /// Reads an RFC 3339 instant of the years 0001 to 9999; finer digits than milliseconds are cut.
+    #[must_use]
+    pub fn parse(text: &str) -> Option<Self> {
+        let ms = DateTime::parse_from_rfc3339(text).ok()?.timestamp_millis();
+        Self::RANGE_MS.contains(&ms).then_some(Self(ms))
+    }
+}
+
+impl fmt::Display for Timestamp {
+    /// RFC 3339 in UTC with milliseconds.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match DateTime::from_timestamp_millis(self.0) {
+            Some(at) => f.write_str(&at.to_rfc3339_opts(SecondsFormat::Millis, true)),
+            None => write!(f, "{} ms", self.0),
+        }
+    }
+}
+
+/// When an event takes place, as its organizer wrote it: a whole day, or an instant.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct EventDate {
+    text: String,
+    starts_at: Timestamp,
+    over_at: Timestamp,
+}
+
+impl EventDate {
+    /// Reads `2027-06-15` (the whole day in `timezone`) or an RFC 3339 instant.
+    ///
+    /// A day is over at its end in `timezone`; an instant is over when it is reached.
+    #[must_use]
+    pub fn parse(text: &str, timezone: Tz) -> Option<Self> {
+        if let Some(at) = Timestamp::parse(text) {
+            return Some(Self { text: text.to_owned(), starts_at: at, over_at: at });
+        }
+        // The length keeps out years that RFC 3339 cannot write.
+        let day =
+            (text.len() == 10).then(|| NaiveDate::parse_from_str(text, "%Y-%m-%d").ok())??;
+        let starts_at = midnight(day, timezone)?;
+        let over_at = midnight(day.checked_add_days(Days::new(1))?, timezone)?;
+        let inside = [starts_at, over_at].iter().all(|at| Timestamp::RANGE_MS.contains(&at.0));
+        inside.then(|| Self { text: text.to_owned(), starts_at, over_at })
+    }
+
+    /// The date as it was written.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.text
+    }
+
+    /// When the event starts.
+    #[must_use]
+    pub fn starts_at(&self) -> Timestamp {
+        self.starts_at
+    }
+
+    /// From this instant on nothing of the event can be sold.
+    #[must_use]
+    pub fn over_at(&self) -> Timestamp {
+        self.over_at
+    }
+}
+
+/// The first instant of `day` in `timezone`, also where daylight saving skips midnight.
+fn midnight(day: NaiveDate, timezone: Tz) -> Option<Timestamp> {
+    (0..=3).find_map(|hour| {
+        let wall = day.and_time(NaiveTime::from_hms_opt(hour, 0, 0)?);
+        let at = timezone.from_local_datetime(&wall).earliest()?;
+        Some(Timestamp(at.timestamp_millis()))
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn instants_are_written_in_utc_with_milliseconds() {
+        let at = Timestamp::parse("2027-06-15T20:00:00.1239+02:00").expect("valid");
+        assert_eq!(at.to_string(), "2027-06-15T18:00:00.123Z");
+        for bad in ["", "2027-06-15", "2027-13-01T00:00:00Z", "tomorrow", "99999-01-01T00:00:00Z"] {
+            assert_eq!(Timestamp::parse(bad), None, "{bad}");
+        }
+    }
+
+    #[test]
+    fn a_day_lasts_from_midnight_to_midnight_in_its_zone() {
+        let berlin = EventDate::parse("2027-06-15", chrono_tz::Europe::Berlin).expect("valid");
+        assert_eq!(berlin.starts_at().to_string(), "2027-06-14T22:00:00.000Z");
+        assert_eq!(berlin.over_at().to_string(), "2027-06-15T22:00:00.000Z");
+        // Daylight saving starts at midnight in Cairo: the day begins at one o'clock.
+        let cairo = EventDate::parse("2024-04-26", chrono_tz::Africa::Cairo).expect("valid");
+        assert_eq!(cairo.starts_at().to_string(), "2024-04-25T22:00:00.000Z");
+        for bad in ["2027-02-30", "2027-6-15", "+12027-06-15", "0000-01-01", "", "15.06.2027"] {
+            assert_eq!(EventDate::parse(bad, Tz::UTC), None, "{bad}");
+        }
+    }
+}

@@ -1,0 +1,391 @@
+//! Configuration: what the environment and `.env` say, checked, with every mistake named at once.
+//!
+//! The environment wins over `.env`, which wins over the defaults; an empty value means unset. The
+//! table in [`table`] is the one place that knows the settings. Secrets are never printed, neither
+//! by [`Config::render`] nor in an error, and [`Config`] has no `Debug` that could.
+//!
+//! It opens nothing: which stores and gates exist is known to the crate `store`.
+
+mod dotenv;
+mod parse;
+mod reader;
+mod secret;
+mod table;
+
+pub use parse::{Network, Origins};
+pub use secret::load_or_create_secret;
+pub use table::{HOLD_TTL_SECONDS_MAX, example};
+
+use engine::{Currency, Policy};
+use reader::{Reader, Setting, Source};
+use secrecy::{ExposeSecret as _, SecretString};
+use std::fmt;
+use std::fmt::Write as _;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+/// What the operator wants. Immutable after the start.
+pub struct Config {
+    /// The name in answers and documents.
+    pub app_name: String,
+    /// The version in answers and documents.
+    pub app_version: String,
+    /// Where we run.
+    pub environment: Environment,
+    /// Verbose logs.
+    pub app_debug: bool,
+    /// The form of the logs.
+    pub log_format: LogFormat,
+    /// The address or the name to listen on.
+    pub host: String,
+    /// The port to listen on; 0 picks a free one.
+    pub port: u16,
+    /// The folder of the embedded store and of what is made once.
+    pub data_dir: PathBuf,
+    /// Where the store is; its scheme picks the adapter.
+    pub store_url: SecretString,
+    /// Connections to the store.
+    pub db_pool_size: u32,
+    /// Batches under way at once; at most half of the pool.
+    pub lanes: usize,
+    /// Where the gate is; `None`: in the process.
+    pub gate_url: Option<SecretString>,
+    /// How long a snapshot of the gate may refuse.
+    pub gate_fresh_ms: i64,
+    /// Signs access tokens; `None`: the one beside the data.
+    pub secret_key: Option<SecretString>,
+    /// How long an access token is valid.
+    pub access_token_ttl: Duration,
+    /// How long a refresh token is valid.
+    pub refresh_token_ttl: Duration,
+    /// How long a hold lives.
+    pub hold_ttl: Duration,
+    /// How long a hold may live with all its extensions.
+    pub hold_max_life: Duration,
+    /// Seats in one booking.
+    pub max_seats_per_booking: u32,
+    /// Seats of one buyer at one event; `None`: no cap.
+    pub max_seats_per_user: Option<u32>,
+    /// The currency of sections that name none.
+    pub default_currency: Currency,
+    /// How often due holds are retired; `None`: never.
+    pub sweep_interval: Option<Duration>,
+    /// How often counters, log and gate are compared; `None`: never.
+    pub reconcile_interval: Option<Duration>,
+    /// Whose pages may read answers in a browser.
+    pub allowed_origins: Origins,
+    /// Whose `X-Forwarded-For` counts.
+    pub trusted_proxies: Vec<Network>,
+    /// Whether the two rates below are kept.
+    pub rate_limit_enabled: bool,
+    /// Logins a minute, per address and per account.
+    pub logins_per_minute: u32,
+    /// Requests a second, per user.
+    pub requests_per_second: u32,
+    /// The longest request body.
+    pub max_body_bytes: usize,
+    /// Connections open at once.
+    pub max_connections: usize,
+    /// How long a client may take to send its headers.
+    pub header_timeout: Duration,
+    /// How long a client may take to send its body.
+    pub body_timeout: Duration,
+    /// Opens `/metrics` to others than loopback.
+    pub metrics_token: Option<SecretString>,
+    settings: Vec<Setting>,
+}
+
+/// Where the process runs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Environment {
+    /// On somebody's machine: what is missing is made up.
+    Development,
+    /// In front of customers: what is missing is an error.
+    Production,
+}
+
+impl Environment {
+    /// The word used in the configuration and in answers.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Development => "development",
+            Self::Production => "production",
+        }
+    }
+
+    fn parse(text: &str) -> Result<Self, String> {
+        [Self::Development, Self::Production]
+            .into_iter()
+            .find(|environment| environment.as_str().eq_ignore_ascii_case(text))
+            .ok_or_else(|| "must be development or production".to_owned())
+    }
+}
+
+/// The form of the logs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LogFormat {
+    /// Text on a terminal, else JSON.
+    Auto,
+    /// For people.
+    Text,
+    /// For collectors.
+    Json,
+}
+
+impl LogFormat {
+    fn parse(text: &str) -> Result<Self, String> {
+        match text.to_ascii_lowercase().as_str() {
+            "auto" => Ok(Self::Auto),
+            "text" => Ok(Self::Text),
+            "json" => Ok(Self::Json),
+            _ => Err("must be auto, text or json".to_owned()),
+        }
+    }
+}
+
+/// Everything that is wrong with the configuration, one line each, without secrets.
+#[derive(Debug)]
+pub struct ConfigErrors(Vec<String>);
+
+impl fmt::Display for ConfigErrors {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0.join("\n"))
+    }
+}
+
+impl std::error::Error for ConfigErrors {}
+
+impl Config {
+    /// Reads the environment of the process and `.env` in the working directory.
+    #[expect(clippy::disallowed_methods, reason = "the one reader of the environment")]
+    pub fn load() -> Result<Self, ConfigErrors> {
+        let mut environment = Vec::new();
+        let mut errors = Vec::new();
+        for (name, value) in std::env::vars_os() {
+            match (name.into_string(), value.into_string()) {
+                (Ok(name), Ok(value)) => environment.push((name, value)),
+                (Ok(name), Err(_)) if table::find(&name).is_some() => {
+                    errors.push(format!("{name} ({}): must be UTF-8", Source::Environment));
+                }
+                _ => {}
+            }
+        }
+        let dotenv = read_dotenv(Path::new(".env")).unwrap_or_else(|problems| {
+            errors.extend(problems);
+            Vec::new()
+        });
+        match Self::from_pairs(environment, dotenv) {
+            Err(ConfigErrors(more)) => Err(ConfigErrors([errors, more].concat())),
+            Ok(_) if !errors.is_empty() => Err(ConfigErrors(errors)),
+            Ok(config) => Ok(config),
+        }
+    }
+
+    /// Reads the pairs of an environment and of a `.env` file.
+    pub fn from_pairs(
+        environment: impl IntoIterator<Item = (String, String)>,
+        dotenv: impl IntoIterator<Item = (String, String)>,
+    ) -> Result<Self, ConfigErrors> {
+        let reader = &mut Reader::new(environment, dotenv);
+        let data_dir = PathBuf::from(reader.read("DATA_DIR", parse::password));
+        reader.read("HASHING_ALG", hashing_alg);
+        let mut config = Self {
+            app_name: reader.read("APP_NAME", parse::label),
+            app_version: reader
+                .optional("APP_VERSION", parse::label)
+                .unwrap_or_else(|| env!("CARGO_PKG_VERSION").to_owned()),
+            environment: reader.read("ENVIRONMENT", Environment::parse),
+            app_debug: reader.read("APP_DEBUG", parse::flag),
+            log_format: reader.read("LOG_FORMAT", LogFormat::parse),
+            host: reader.read("HOST", parse::host),
+            port: reader.number("PORT"),
+            store_url: store_url(reader, &data_dir),
+            data_dir,
+            db_pool_size: reader.number("DB_POOL_SIZE"),
+            lanes: reader.number("LANES"),
+            gate_url: gate_url(reader),
+            gate_fresh_ms: number_ms(reader, "GATE_FRESH_MS"),
+            secret_key: reader.secret("SECRET_KEY", secret_key),
+            access_token_ttl: seconds(reader, "ACCESS_TOKEN_EXPIRE_SECONDS"),
+            refresh_token_ttl: seconds(reader, "REFRESH_TOKEN_EXPIRE_SECONDS"),
+            hold_ttl: seconds(reader, "HOLD_TTL_SECONDS"),
+            hold_max_life: seconds(reader, "HOLD_MAX_LIFE_SECONDS"),
+            max_seats_per_booking: reader.number("MAX_SEATS_PER_BOOKING"),
+            max_seats_per_user: reader.optional_number("MAX_SEATS_PER_USER"),
+            default_currency: reader.read("DEFAULT_CURRENCY", currency),
+            sweep_interval: or_off(Duration::from_millis(reader.number("SWEEP_INTERVAL_MS"))),
+            reconcile_interval: or_off(seconds(reader, "RECONCILE_INTERVAL_SECONDS")),
+            allowed_origins: reader.read("ALLOWED_ORIGINS", Origins::parse),
+            trusted_proxies: reader.read("TRUSTED_PROXIES", networks),
+            rate_limit_enabled: reader.read("RATE_LIMIT_ENABLED", parse::flag),
+            logins_per_minute: reader.number("RATE_LIMIT_LOGINS_PER_MINUTE"),
+            requests_per_second: reader.number("RATE_LIMIT_REQUESTS_PER_SECOND"),
+            max_body_bytes: reader.number("MAX_BODY_BYTES"),
+            max_connections: reader.number("MAX_CONNECTIONS"),
+            header_timeout: seconds(reader, "HEADER_TIMEOUT_SECONDS"),
+            body_timeout: seconds(reader, "BODY_TIMEOUT_SECONDS"),
+            metrics_token: reader.secret("METRICS_TOKEN", parse::visible),
+            settings: Vec::new(),
+        };
+        config.check(reader);
+        config.settings = std::mem::take(reader).finish()?;
+        Ok(config)
+    }
+
+    /// What no value breaks alone.
+    fn check(&self, reader: &mut Reader) {
+        let lifetimes = ["HOLD_TTL_SECONDS", "HOLD_MAX_LIFE_SECONDS"];
+        if reader.are_sound(&lifetimes) && self.hold_max_life < self.hold_ttl {
+            let problem = format!("must be at least HOLD_TTL_SECONDS, {}", self.hold_ttl.as_secs());
+            reader.refuse("HOLD_MAX_LIFE_SECONDS", &problem);
+        }
+        let pool = self.db_pool_size as usize;
+        if reader.are_sound(&["LANES", "DB_POOL_SIZE"]) && self.lanes * 2 > pool {
+            reader.refuse("LANES", &format!("must be at most half of DB_POOL_SIZE, {pool}"));
+        }
+        // Instances on one database server must agree on the key, so none may make up its own.
+        let is_shared = !self.store_url.expose_secret().starts_with("sqlite:");
+        let is_needed = is_shared || self.environment == Environment::Production;
+        if reader.are_sound(&["SECRET_KEY"]) && is_needed && self.secret_key.is_none() {
+            let why = if is_shared { "with a database server" } else { "in production" };
+            let problem = format!("is required {why}: {} bytes or more", secret::SECRET_BYTES_MIN);
+            reader.refuse("SECRET_KEY", &problem);
+        }
+    }
+
+    /// The limits of events that set none of their own.
+    #[must_use]
+    pub fn policy(&self) -> Policy {
+        let ms = |duration: Duration| i64::try_from(duration.as_millis()).expect("within a week");
+        Policy {
+            hold_ttl_ms: ms(self.hold_ttl),
+            hold_max_life_ms: ms(self.hold_max_life),
+            max_seats_per_booking: self.max_seats_per_booking,
+            max_seats_per_user: self.max_seats_per_user,
+        }
+    }
+
+    /// The settings in effect as `NAME=value` lines with their sources, secrets hidden.
+    #[must_use]
+    pub fn render(&self) -> String {
+        let mut text = String::new();
+        for Setting { name, shown, source } in &self.settings {
+            let line = format!("{name}={shown}");
+            writeln!(text, "{line:<48}  # {source}").expect("a String grows");
+        }
+        text
+    }
+}
+
+fn read_dotenv(path: &Path) -> Result<Vec<(String, String)>, Vec<String>> {
+    let named = |problem: String| format!("{}: {problem}", path.display());
+    match std::fs::read_to_string(path) {
+        Ok(text) => dotenv::parse(&text)
+            .map_err(|problems| problems.into_iter().map(named).collect()),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(Vec::new()),
+        Err(error) => Err(vec![named(error.to_string())]),
+    }
+}
+
+fn seconds(reader: &mut Reader, name: &'static str) -> Duration {
+    Duration::from_secs(reader.number(name))
+}
+
+fn or_off(interval: Duration) -> Option<Duration> {
+    (!interval.is_zero()).then_some(interval)
+}
+
+fn currency(text: &str) -> Result<Currency, String> {
+    Currency::parse(text).ok_or_else(|| "must be a code of three letters, such as USD".to_owned())
+}
+
+fn networks(text: &str) -> Result<Vec<Network>, String> {
+    parse::list(text)?.iter().map(|item| Network::parse(item)).collect()
+}
+
+fn hashing_alg(text: &str) -> Result<(), String> {
+    let is_known = text.eq_ignore_ascii_case("HS256");
+    if is_known { Ok(()) } else { Err("must be HS256, the only one there is".to_owned()) }
+}
+
+fn secret_key(text: &str) -> Result<String, String> {
+    if text == table::SECRET_KEY_PLACEHOLDER {
+        return Err("is the value of the example, which everybody knows".to_owned());
+    }
+    if text.len() < secret::SECRET_BYTES_MIN {
+        return Err(format!("must have {} bytes or more", secret::SECRET_BYTES_MIN));
+    }
+    Ok(text.to_owned())
+}
+
+/// `DATABASE_URL`, or the server that `DB_HOST` and its companions name, or SQLite in `data_dir`.
+fn store_url(reader: &mut Reader, data_dir: &Path) -> SecretString {
+    let given = reader.optional("DATABASE_URL", parse::url).map(SecretString::from);
+    let port: u16 = reader.number("DB_PORT");
+    let host = reader.optional("DB_HOST", parse::host);
+    let name = reader.read("DB_NAME", parse::password);
+    let user = reader.read("DB_USER", parse::password);
+    let password = reader.secret("DB_PASSWORD", parse::password);
+    if let Some(url) = given {
+        return url;
+    }
+    if let Some(host) = host {
+        let login = user_info(&user, password.as_ref());
+        let name = parse::percent_encoded(&name);
+        let url = SecretString::from(format!("postgres://{login}{}:{port}/{name}", bracketed(&host)));
+        reader.derive("DATABASE_URL", url.clone(), "DB_HOST");
+        return url;
+    }
+    refuse_parts(reader, &["DB_PORT", "DB_NAME", "DB_USER", "DB_PASSWORD"], "DB_HOST");
+    // What a reader of URLs would take for something else than a part of the path.
+    let folder = data_dir.to_string_lossy().replace('%', "%25").replace('?', "%3F").replace('#', "%23");
+    let url = SecretString::from(format!("sqlite://{}/reservix.db", folder.trim_end_matches('/')));
+    reader.derive("DATABASE_URL", url.clone(), "DATA_DIR");
+    url
+}
+
+/// `REDIS_URL`, or the server that `REDIS_HOST` and its companions name, or `None`.
+fn gate_url(reader: &mut Reader) -> Option<SecretString> {
+    let given = reader.optional("REDIS_URL", parse::url).map(SecretString::from);
+    let port: u16 = reader.number("REDIS_PORT");
+    let host = reader.optional("REDIS_HOST", parse::host);
+    let user = reader.optional("REDIS_USER", parse::password).unwrap_or_default();
+    let password = reader.secret("REDIS_PASSWORD", parse::password);
+    if given.is_some() {
+        return given;
+    }
+    let Some(host) = host else {
+        refuse_parts(reader, &["REDIS_PORT", "REDIS_USER", "REDIS_PASSWORD"], "REDIS_HOST");
+        return None;
+    };
+    let login = user_info(&user, password.as_ref());
+    let url = SecretString::from(format!("redis://{login}{}:{port}", bracketed(&host)));
+    reader.derive("REDIS_URL", url.clone(), "REDIS_HOST");
+    Some(url)
+}
+
+/// Somebody who names a user of a server, but no server, believes to run on it.
+fn refuse_parts(reader: &mut Reader, parts: &[&'static str], host: &str) {
+    for part in parts {
+        if reader.is_changed(part) {
+            reader.refuse(part, &format!("has no effect without {host}"));
+        }
+    }
+}
+
+fn user_info(user: &str, password: Option<&SecretString>) -> String {
+    let user = parse::percent_encoded(user);
+    match password {
+        Some(password) => format!("{user}:{}@", parse::percent_encoded(password.expose_secret())),
+        None if user.is_empty() => user,
+        None => format!("{user}@"),
+    }
+}
+
+fn bracketed(host: &str) -> String {
+    if host.contains(':') { format!("[{host}]") } else { host.to_owned() }
+}
+
+#[cfg(test)]
+mod tests;

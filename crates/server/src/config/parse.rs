@@ -1,0 +1,239 @@
+//! How the text of a setting becomes a value. Every error completes the sentence «the value …».
+
+use axum::http::HeaderValue;
+use std::net::{IpAddr, Ipv6Addr};
+
+/// Reads a boolean in any case.
+pub fn flag(text: &str) -> Result<bool, String> {
+    match text.to_ascii_lowercase().as_str() {
+        "true" | "1" | "yes" | "on" => Ok(true),
+        "false" | "0" | "no" | "off" => Ok(false),
+        _ => Err("must be true or false".to_owned()),
+    }
+}
+
+/// Reads a name that people will see: up to 100 characters, none of them a control character.
+pub fn label(text: &str) -> Result<String, String> {
+    let fits = text.chars().count() <= 100 && !text.contains(char::is_control);
+    if fits { Ok(text.to_owned()) } else { Err("must be up to 100 visible characters".to_owned()) }
+}
+
+/// Reads text that may stand in a header or a URL: visible ASCII, so that every client can send it.
+pub fn visible(text: &str) -> Result<String, String> {
+    let fits = text.bytes().all(|byte| byte.is_ascii_graphic());
+    if fits { Ok(text.to_owned()) } else { Err("must be visible ASCII characters".to_owned()) }
+}
+
+/// Reads a password: anything but control characters.
+pub fn password(text: &str) -> Result<String, String> {
+    if text.contains(char::is_control) {
+        return Err("must not contain control characters".to_owned());
+    }
+    Ok(text.to_owned())
+}
+
+/// Reads `scheme://…`; which schemes there are is known where the store and the gate are opened.
+pub fn url(text: &str) -> Result<String, String> {
+    let has_scheme = text.split_once("://").is_some_and(|(scheme, rest)| {
+        let is_scheme = |c: char| c.is_ascii_alphanumeric() || "+-.".contains(c);
+        !scheme.is_empty() && scheme.chars().all(is_scheme) && !rest.is_empty()
+    });
+    if has_scheme && !text.contains(char::is_control) {
+        return Ok(text.to_owned());
+    }
+    Err("must be a URL such as postgres://user:password@host/name".to_owned())
+}
+
+/// Reads an address or the name of a host, without scheme and port.
+pub fn host(text: &str) -> Result<String, String> {
+    let bare = text.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')).unwrap_or(text);
+    let is_name = |c: char| c.is_ascii_alphanumeric() || "._-".contains(c);
+    if bare.parse::<Ipv6Addr>().is_ok() || text.chars().all(is_name) {
+        return Ok(bare.to_owned());
+    }
+    Err("must be an address or a host name, without scheme and port".to_owned())
+}
+
+/// Reads a list: JSON, JSON without its inner quotes, or items between commas.
+pub fn list(text: &str) -> Result<Vec<String>, String> {
+    let items = match text.strip_prefix('[') {
+        None => text,
+        Some(_) if serde_json::from_str::<Vec<String>>(text).is_ok() => {
+            return serde_json::from_str(text).map_err(|error| error.to_string());
+        }
+        Some(rest) => rest.strip_suffix(']').ok_or("must end with ]")?,
+    };
+    let bare = |item: &str| item.trim().trim_matches(['"', '\'']).to_owned();
+    Ok(items.split(',').map(bare).filter(|item| !item.is_empty()).collect())
+}
+
+/// Who may read answers in a browser.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Origins {
+    /// Pages of these origins; of none when empty.
+    Only(Vec<HeaderValue>),
+    /// Any page.
+    Any,
+}
+
+impl Origins {
+    /// Reads a list of origins, or `*` alone.
+    pub fn parse(text: &str) -> Result<Self, String> {
+        let items = list(text)?;
+        if items == ["*"] {
+            return Ok(Self::Any);
+        }
+        items.iter().map(|item| origin(item)).collect::<Result<_, _>>().map(Self::Only)
+    }
+}
+
+fn origin(text: &str) -> Result<HeaderValue, String> {
+    let problem = || format!("must be origins such as https://example.com, or *; {text:?} is none");
+    let (scheme, host) = text.split_once("://").ok_or_else(problem)?;
+    let is_scheme = |c: char| c.is_ascii_alphanumeric() || "+-.".contains(c);
+    let is_host = |c: char| c.is_ascii_alphanumeric() || "._-:[]".contains(c);
+    if scheme.is_empty() || host.is_empty() {
+        return Err(problem());
+    }
+    if !scheme.chars().all(is_scheme) || !host.chars().all(is_host) {
+        return Err(problem());
+    }
+    HeaderValue::from_str(&text.to_ascii_lowercase()).map_err(|_| problem())
+}
+
+/// Addresses that begin with the same bits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Network {
+    address: IpAddr,
+    prefix_bits: u32,
+}
+
+impl Network {
+    /// Reads one address, or a network such as `10.0.0.0/8`.
+    pub fn parse(text: &str) -> Result<Self, String> {
+        let problem = || format!("must be addresses or networks; {text:?} is none");
+        let (address, prefix) = text.split_once('/').map_or((text, None), |(a, p)| (a, Some(p)));
+        let address: IpAddr = address.parse().map_err(|_| problem())?;
+        let bits_max = if address.is_ipv4() { 32 } else { 128 };
+        let prefix_bits = prefix.map_or(Ok(bits_max), str::parse).map_err(|_| problem())?;
+        let network = Self { address, prefix_bits };
+        (prefix_bits <= bits_max).then_some(network).ok_or_else(problem)
+    }
+
+    /// Whether `address` is one of them; an IPv4 address written as IPv6 counts as IPv4.
+    #[must_use]
+    pub fn contains(&self, address: IpAddr) -> bool {
+        match (self.address, address.to_canonical()) {
+            (IpAddr::V4(own), IpAddr::V4(other)) => {
+                let differing_bits = 32 - self.prefix_bits;
+                // A shift by all bits gives `None` on both sides: every address is inside.
+                own.to_bits().checked_shr(differing_bits) == other.to_bits().checked_shr(differing_bits)
+            }
+            (IpAddr::V6(own), IpAddr::V6(other)) => {
+                let differing_bits = 128 - self.prefix_bits;
+                own.to_bits().checked_shr(differing_bits) == other.to_bits().checked_shr(differing_bits)
+            }
+            _ => false,
+        }
+    }
+}
+
+/// Writes `text` so that it can stand for one part of a URL.
+pub fn percent_encoded(text: &str) -> String {
+    let keep = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~".contains(&byte);
+    text.bytes().map(|b| if keep(b) { char::from(b).into() } else { format!("%{b:02X}") }).collect()
+}
+
+/// A URL without its passwords. Where its parts cannot be told apart, rather too much is hidden.
+pub fn masked(url: &str) -> String {
+    let Some((scheme, rest)) = url.split_once("://") else {
+        return "********".to_owned();
+    };
+    let (user_info, rest) = match rest.rsplit_once('@') {
+        Some((user_info, rest)) => match user_info.split_once(':') {
+            Some((user, _)) => (format!("{user}:********@"), rest),
+            None => (format!("{user_info}@"), rest),
+        },
+        None => (String::new(), rest),
+    };
+    let (place, query) = rest.split_once('?').map_or((rest, None), |(p, q)| (p, Some(q)));
+    let hide = |pair: &str| match pair.split_once('=') {
+        Some((name, _)) if name.contains("password") => format!("{name}=********"),
+        _ => pair.to_owned(),
+    };
+    let query = query.map(|query| query.split('&').map(hide).collect::<Vec<_>>().join("&"));
+    let query = query.map_or(String::new(), |query| format!("?{query}"));
+    format!("{scheme}://{user_info}{place}{query}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn booleans_and_lists_are_read_in_every_form() {
+        for (text, value) in [("TRUE", true), ("on", true), ("1", true), ("No", false), ("0", false)] {
+            assert_eq!(flag(text), Ok(value), "{text}");
+        }
+        assert!(flag("maybe").is_err());
+        for text in [r#"["a","b"]"#, "[a, b]", "a,b", " a , b ,", "['a', 'b']", "[a,b,]"] {
+            assert_eq!(list(text).unwrap(), ["a", "b"], "{text}");
+        }
+        assert_eq!(list("[]").unwrap(), [""; 0]);
+        assert!(list("[a, b").is_err());
+    }
+
+    #[test]
+    fn a_host_has_neither_scheme_nor_port() {
+        for (text, host_name) in [("0.0.0.0", "0.0.0.0"), ("[::1]", "::1"), ("db-1.lan", "db-1.lan")] {
+            assert_eq!(host(text).unwrap(), host_name);
+        }
+        for bad in ["http://x", "localhost:80", "a b", "[::1]:80", "a/b"] {
+            assert!(host(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn origins_are_scheme_and_host() {
+        let only = |origin| Origins::Only(vec![HeaderValue::from_static(origin)]);
+        assert_eq!(Origins::parse("*"), Ok(Origins::Any));
+        assert_eq!(Origins::parse("http://Localhost:3000"), Ok(only("http://localhost:3000")));
+        for bad in ["example.com", "https://a/", "https://a/b", "https://", "*, https://a", "null"] {
+            assert!(Origins::parse(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn a_network_contains_its_addresses_only() {
+        for (network, inside, outside) in [
+            ("10.0.0.0/8", "10.255.0.1", "11.0.0.0"),
+            ("10.1.2.3/8", "::ffff:10.0.0.1", "fe80::1"),
+            ("192.0.2.7", "192.0.2.7", "192.0.2.8"),
+            ("0.0.0.0/0", "255.255.255.255", "::1"),
+            ("::/0", "2001:db8::1", "1.2.3.4"),
+            ("fd00::/8", "fdff::1", "fe00::1"),
+        ] {
+            let network = Network::parse(network).unwrap();
+            assert!(network.contains(inside.parse().unwrap()), "{network:?} {inside}");
+            assert!(!network.contains(outside.parse().unwrap()), "{network:?} {outside}");
+        }
+        for bad in ["", "10.0.0.0/33", "10.0.0/8", "::/129", "10.0.0.0/", "10.0.0.0/-1", "proxy"] {
+            assert!(Network::parse(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn a_masked_url_shows_no_password() {
+        for (url, shown) in [
+            ("sqlite://./data/reservix.db", "sqlite://./data/reservix.db"),
+            ("postgres://me:pa:ss/@w?o#rd@db:5432/x", "postgres://me:********@db:5432/x"),
+            ("redis://:hunter2@cache:6379", "redis://:********@cache:6379"),
+            ("redis://me@cache", "redis://me@cache"),
+            ("postgres://db/x?user=me&password=a&x=1", "postgres://db/x?user=me&password=********&x=1"),
+            ("hunter2", "********"),
+        ] {
+            assert_eq!(masked(url), shown);
+        }
+        assert_eq!(percent_encoded("pa ss/@é"), "pa%20ss%2F%40%C3%A9");
+    }
+}

@@ -1,0 +1,352 @@
+//! The table of settings: the one place that knows their names, defaults, limits and meaning.
+//!
+//! Reading, `reservix config` and `.env.example` are all made from it, so none can forget a setting.
+
+use std::fmt::Write as _;
+
+/// The longest a hold may be configured to live without an extension.
+pub const HOLD_TTL_SECONDS_MAX: u64 = 86_400;
+/// The value `.env.example` shows for `SECRET_KEY`. Everybody knows it, so it is refused.
+pub const SECRET_KEY_PLACEHOLDER: &str = "change-me-to-32-or-more-random-bytes";
+
+/// What a value is, as far as showing and bounding it goes.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    /// Shown as it is.
+    Plain,
+    /// A whole number between two limits, both allowed.
+    Number {
+        /// The lowest value.
+        min: u64,
+        /// The highest value.
+        max: u64,
+    },
+    /// Shown without the password in it.
+    Url,
+    /// Never shown.
+    Secret,
+}
+
+/// One setting.
+pub struct Variable {
+    /// Its name in the environment.
+    pub name: &'static str,
+    /// Its value when it is unset; empty where unset has a meaning of its own.
+    pub default: &'static str,
+    /// What it is.
+    pub kind: Kind,
+    /// What it does, for a person.
+    pub help: &'static str,
+}
+
+const fn plain(name: &'static str, default: &'static str, help: &'static str) -> Variable {
+    Variable { name, default, kind: Kind::Plain, help }
+}
+
+const fn number(
+    name: &'static str,
+    default: &'static str,
+    (min, max): (u64, u64),
+    help: &'static str,
+) -> Variable {
+    Variable { name, default, kind: Kind::Number { min, max }, help }
+}
+
+const fn url(name: &'static str, help: &'static str) -> Variable {
+    Variable { name, default: "", kind: Kind::Url, help }
+}
+
+const fn secret(name: &'static str, help: &'static str) -> Variable {
+    Variable { name, default: "", kind: Kind::Secret, help }
+}
+
+/// All settings, under the headings of `.env.example`.
+pub const TABLE: [(&str, &[Variable]); 8] = [
+    (
+        "Application",
+        &[
+            plain("APP_NAME", "Reservix", "The name in answers and documents."),
+            plain("APP_VERSION", "", "The version in answers and documents; unset: the build's."),
+            plain("ENVIRONMENT", "development", "development or production."),
+            plain("APP_DEBUG", "false", "Verbose logs."),
+            plain("LOG_FORMAT", "auto", "text, json, or auto: text on a terminal, else json."),
+        ],
+    ),
+    (
+        "Address and data",
+        &[
+            plain("HOST", "127.0.0.1", "The address to listen on."),
+            number("PORT", "8000", (0, 65_535), "The port to listen on; 0 picks a free one"),
+            plain("DATA_DIR", "./data", "The folder of the embedded store and of what is made once."),
+        ],
+    ),
+    (
+        "Store: SQLite in DATA_DIR, unless a URL or DB_HOST is set; the URL wins",
+        &[
+            url("DATABASE_URL", "postgres://user:password@host:port/name or sqlite://path."),
+            plain("DB_HOST", "", "The host of the database server."),
+            number("DB_PORT", "5432", (1, 65_535), "Its port"),
+            plain("DB_NAME", "reservix", "The name of the database."),
+            plain("DB_USER", "reservix", "The user to connect as."),
+            secret("DB_PASSWORD", "The password of that user."),
+            number("DB_POOL_SIZE", "20", (2, 1_000), "Connections to the store"),
+            number("LANES", "8", (1, 500), "Batches under way at once, at most half of DB_POOL_SIZE"),
+        ],
+    ),
+    (
+        "Gate: in the process, unless a URL or REDIS_HOST is set; the URL wins",
+        &[
+            url("REDIS_URL", "redis://user:password@host:port."),
+            plain("REDIS_HOST", "", "The host of the Redis server."),
+            number("REDIS_PORT", "6379", (1, 65_535), "Its port"),
+            plain("REDIS_USER", "", "The user to connect as."),
+            secret("REDIS_PASSWORD", "The password of that user."),
+            number("GATE_FRESH_MS", "1000", (1, 60_000), "How long a snapshot may refuse, in ms"),
+        ],
+    ),
+    (
+        "Accounts and tokens",
+        &[
+            secret(
+                "SECRET_KEY",
+                "Signs access tokens, 32 bytes or more (openssl rand -hex 32). Required in \
+                 production and with a database server; else one is made once in DATA_DIR.",
+            ),
+            plain("HASHING_ALG", "HS256", "The signature of access tokens; HS256 only."),
+            number(
+                "ACCESS_TOKEN_EXPIRE_SECONDS",
+                "3600",
+                (1, 86_400),
+                "How long an access token is valid, in seconds",
+            ),
+            number(
+                "REFRESH_TOKEN_EXPIRE_SECONDS",
+                "2592000",
+                (1, 31_536_000),
+                "How long a refresh token is valid, in seconds",
+            ),
+        ],
+    ),
+    (
+        "Bookings: what holds for events that set nothing of their own",
+        &[
+            number(
+                "HOLD_TTL_SECONDS",
+                "600",
+                (1, HOLD_TTL_SECONDS_MAX),
+                "How long a hold lives, in seconds",
+            ),
+            number(
+                "HOLD_MAX_LIFE_SECONDS",
+                "1800",
+                (1, 604_800),
+                "How long with all extensions, in seconds, at least HOLD_TTL_SECONDS",
+            ),
+            number(
+                "MAX_SEATS_PER_BOOKING",
+                "50",
+                (1, engine::event::SEATS_PER_BOOKING_MAX as u64),
+                "Seats in one booking",
+            ),
+            number(
+                "MAX_SEATS_PER_USER",
+                "",
+                (1, engine::event::CAPACITY_MAX.unsigned_abs()),
+                "Seats of one buyer at one event; unset: no cap",
+            ),
+            plain("DEFAULT_CURRENCY", "USD", "The currency of sections that name none."),
+        ],
+    ),
+    (
+        "Workers",
+        &[
+            number(
+                "SWEEP_INTERVAL_MS",
+                "1000",
+                (0, 3_600_000),
+                "How often due holds are retired, in ms; 0: off",
+            ),
+            number(
+                "RECONCILE_INTERVAL_SECONDS",
+                "30",
+                (0, 86_400),
+                "How often counters, log and gate are compared, in seconds; 0: off",
+            ),
+        ],
+    ),
+    (
+        "Limits and who may ask",
+        &[
+            plain("ALLOWED_ORIGINS", "", "Origins of browsers (CORS), or *; unset: none."),
+            plain(
+                "TRUSTED_PROXIES",
+                "",
+                "Addresses or networks whose X-Forwarded-For counts; unset: none.",
+            ),
+            plain("RATE_LIMIT_ENABLED", "true", "Whether the two rates below are kept."),
+            number(
+                "RATE_LIMIT_LOGINS_PER_MINUTE",
+                "10",
+                (1, 100_000),
+                "Logins a minute, per address and per account",
+            ),
+            number(
+                "RATE_LIMIT_REQUESTS_PER_SECOND",
+                "200",
+                (1, 1_000_000),
+                "Requests a second, per user",
+            ),
+            number("MAX_BODY_BYTES", "1048576", (1_024, 67_108_864), "The longest request body"),
+            number("MAX_CONNECTIONS", "10000", (1, 1_000_000), "Connections open at once"),
+            number(
+                "HEADER_TIMEOUT_SECONDS",
+                "10",
+                (1, 300),
+                "How long a client may take to send its headers, in seconds",
+            ),
+            number(
+                "BODY_TIMEOUT_SECONDS",
+                "30",
+                (1, 600),
+                "How long a client may take to send its body, in seconds",
+            ),
+            secret("METRICS_TOKEN", "Opens /metrics to others than loopback; unset: nobody else."),
+        ],
+    ),
+];
+
+/// Names that begin like this are meant for us, so one that is not in the table is a mistake.
+const PREFIXES: [&str; 20] = [
+    "ACCESS_TOKEN_",
+    "ALLOWED_ORIGIN",
+    "BODY_TIMEOUT",
+    "DB_POOL",
+    "DEFAULT_CURRENCY",
+    "GATE_FRESH",
+    "HASHING_ALG",
+    "HEADER_TIMEOUT",
+    "HOLD_",
+    "LANES",
+    "MAX_BODY_",
+    "MAX_CONNECTIONS",
+    "MAX_SEATS_",
+    "METRICS_TOKEN",
+    "RATE_LIMIT_",
+    "RECONCILE_",
+    "REFRESH_TOKEN_",
+    "RESERVIX_",
+    "SWEEP_",
+    "TRUSTED_PROX",
+];
+
+/// All settings, in the order of the table.
+pub fn variables() -> impl Iterator<Item = &'static Variable> {
+    TABLE.iter().flat_map(|(_, variables)| variables.iter())
+}
+
+/// The setting called `name`.
+pub fn find(name: &str) -> Option<&'static Variable> {
+    variables().find(|variable| variable.name == name)
+}
+
+/// Whether `name`, which is no setting, was surely meant to be one.
+///
+/// Everything in `.env` is written by hand, so there a name close to one of ours is enough.
+pub fn is_mistaken(name: &str, in_dotenv: bool) -> bool {
+    let name = name.to_uppercase();
+    // Kubernetes describes a Service called `reservix` to every pod beside it.
+    let is_service = name.contains("_SERVICE_") || name.contains("_PORT_") || name.ends_with("_PORT");
+    let is_near = || name.len() >= 6 && variables().any(|known| distance(&name, known.name) <= 2);
+    let is_ours = PREFIXES.iter().any(|prefix| name.starts_with(prefix));
+    (is_ours && !is_service) || (in_dotenv && is_near())
+}
+
+/// The setting that `name` probably stands for.
+pub fn closest(name: &str) -> Option<&'static str> {
+    let name = name.to_uppercase();
+    let name = name.strip_prefix("RESERVIX_").unwrap_or(&name);
+    let (away, known) =
+        variables().map(|known| (distance(name, known.name), known.name)).min_by_key(|it| it.0)?;
+    (away <= name.len() / 3).then_some(known)
+}
+
+/// How many letters must be added, removed or replaced to make `b` from `a`.
+fn distance(a: &str, b: &str) -> usize {
+    let mut row: Vec<usize> = (0..=b.len()).collect();
+    for (i, left) in a.bytes().enumerate() {
+        let mut diagonal = std::mem::replace(&mut row[0], i + 1);
+        for (j, right) in b.bytes().enumerate() {
+            let replaced = diagonal + usize::from(left != right);
+            diagonal = row[j + 1];
+            row[j + 1] = replaced.min(diagonal + 1).min(row[j] + 1);
+        }
+    }
+    row[b.len()]
+}
+
+/// The text of `.env.example`.
+pub fn example() -> String {
+    let mut text = String::from(
+        "# Every setting of Reservix with its default. All of them are commented out: copied to\n\
+         # `.env` as it is, this file changes nothing.\n\
+         #\n\
+         # The environment wins over `.env`, and an empty value means unset. Booleans are true, false,\n\
+         # yes, no, on, off, 1 or 0. Lists are JSON or separated by commas. Put a value that holds \" #\"\n\
+         # into single quotes. `reservix config` shows what is in effect, and where it came from.\n",
+    );
+    for (heading, variables) in TABLE {
+        writeln!(text, "\n\n# {heading}\n# {}", "-".repeat(heading.len())).expect("a String grows");
+        for Variable { name, default, kind, help } in variables {
+            let limits = match kind {
+                Kind::Number { min, max } => format!(" ({min} to {max})."),
+                _ => String::new(),
+            };
+            let shown = if *name == "SECRET_KEY" { SECRET_KEY_PLACEHOLDER } else { default };
+            write!(text, "\n# {help}{limits}\n#{name}={shown}\n").expect("a String grows");
+        }
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_committed_example_is_the_one_made_from_the_table() {
+        let committed = include_str!("../../../../.env.example");
+        assert!(committed == example(), ".env.example is out of date, expected:\n{}", example());
+        for line in committed.lines() {
+            assert!(line.is_empty() || line.starts_with('#'), "{line}");
+        }
+    }
+
+    #[test]
+    fn names_are_unique() {
+        let mut names: Vec<&str> = variables().map(|variable| variable.name).collect();
+        names.sort_unstable();
+        let all = names.len();
+        names.dedup();
+        assert_eq!(names.len(), all);
+    }
+
+    #[test]
+    fn a_misspelt_name_is_recognised_and_an_ordinary_one_is_not() {
+        for name in ["HOLD_TTL_SECOND", "RESERVIX_HOST", "MAX_SEATS_BOOKING", "lanes_max"] {
+            assert!(is_mistaken(name, false), "{name}");
+        }
+        for name in ["PATH", "HOME", "HOSTNAME", "LOGNAME", "POSTGRES_PASSWORD", "DB_PROT"] {
+            assert!(!is_mistaken(name, false), "{name}");
+        }
+        for name in ["RESERVIX_SERVICE_HOST", "RESERVIX_PORT", "RESERVIX_PORT_8000_TCP_ADDR"] {
+            assert!(!is_mistaken(name, false), "{name}");
+        }
+        assert!(is_mistaken("SERCET_KEY", true));
+        assert!(is_mistaken("secret_key", true));
+        assert!(!is_mistaken("POSTGRES_PASSWORD", true));
+        assert_eq!(closest("HOLD_TTL_SECOND"), Some("HOLD_TTL_SECONDS"));
+        assert_eq!(closest("RESERVIX_HOST"), Some("HOST"));
+        assert_eq!(closest("SERCET_KEY"), Some("SECRET_KEY"));
+        assert_eq!(closest("RESERVIX_WHATEVER"), None);
+    }
+}

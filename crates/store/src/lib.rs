@@ -1,0 +1,326 @@
+//! Where Reservix keeps its state: stores, which say yes, and gates, which may only say no.
+//!
+//! A [`Store`] is the only truth: what it committed happened. A [`Gate`] stands in front of it and
+//! refuses early and cheaply; lose it, and the system is slower, never wrong. The URL picks the
+//! adapter ([`open_store`], [`open_gate`]), and no rule lives here: a store loads rows, calls
+//! `engine::decide`, and writes the outcome.
+
+pub mod clock;
+pub mod gate;
+mod sqlite;
+
+use async_trait::async_trait;
+use engine::account::{RefreshToken, User};
+use engine::audit::Report;
+use engine::event::EventChange;
+use engine::{
+    Booking, BookingId, BookingStatus, Command, Error, Event, EventId, EventStatus, Fault,
+    IdempotencyKey, Inventory, KeyUse, Money, Outcome, Policy, Refusal, Section, SectionId,
+    Timestamp, UserId,
+};
+use std::collections::HashMap;
+use std::sync::Arc;
+
+pub use clock::Clock;
+pub use gate::{Gate, open_gate};
+pub use sqlite::LOCK_FILE;
+
+/// The whole of a store, as one object.
+pub trait Store: Accounts + Events + Bookings + Upkeep {}
+impl<T: Accounts + Events + Bookings + Upkeep> Store for T {}
+
+/// Users and their refresh tokens.
+#[async_trait]
+pub trait Accounts: Send + Sync {
+    /// Adds a user, or [`Refusal::EmailTaken`].
+    async fn create_user(&self, user: &User) -> Result<(), Error>;
+    /// The user with this address, compared without case.
+    async fn user_by_email(&self, email: &str) -> Result<Option<User>, Fault>;
+    /// The user with this id.
+    async fn user(&self, user_id: UserId) -> Result<Option<User>, Fault>;
+    /// Changes a user's name (an inner `None` clears it) or address: not found, or
+    /// [`Refusal::EmailTaken`].
+    async fn update_user(
+        &self,
+        user_id: UserId,
+        name: Option<Option<String>>,
+        email: Option<String>,
+    ) -> Result<User, Error>;
+    /// Replaces the password hash `old`, and ends all families of the user; false when the hash
+    /// is another one by now.
+    async fn set_password(&self, user_id: UserId, old: &str, new: &str) -> Result<bool, Fault>;
+    /// Keeps the first token of a new family.
+    async fn open_family(&self, token: &RefreshToken) -> Result<(), Fault>;
+    /// Exchanges the token `spent` for one with the hash and the end of `next`, by the rule of
+    /// [`RefreshToken::judge`]; or [`Refusal::InvalidRefreshToken`].
+    async fn rotate(
+        &self,
+        spent: &[u8; 32],
+        next: ([u8; 32], Timestamp),
+    ) -> Result<RefreshToken, Error>;
+    /// Ends the family of a token; unknown tokens have none.
+    async fn end_family(&self, token_hash: &[u8; 32]) -> Result<(), Fault>;
+}
+
+/// A use of an idempotency key by the creation of an event or a section.
+#[derive(Clone, Debug)]
+pub struct CreationKey {
+    /// Whose it is.
+    pub user_id: UserId,
+    /// The key.
+    pub key: IdempotencyKey,
+    /// The digest of the request.
+    pub fingerprint: i64,
+}
+
+/// For how long the key of a creation is kept.
+pub const CREATION_KEY_KEPT_MS: i64 = 24 * 60 * 60 * 1000;
+
+/// What a creation led to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Created<Id> {
+    /// The new resource, or the one that an earlier request with the same key made.
+    pub id: Id,
+    /// Whether it was there before.
+    pub replayed: bool,
+}
+
+/// An event with its sections in the order of their creation.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct EventWithSections {
+    /// The event.
+    pub event: Event,
+    /// Its sections.
+    pub sections: Vec<Section>,
+}
+
+/// Which events a list shows.
+#[derive(Clone, Debug, Default)]
+pub struct EventFilter {
+    /// Who asks: drafts are shown to their organizer only.
+    pub viewer: Option<UserId>,
+    /// Only events of this organizer.
+    pub organizer: Option<UserId>,
+    /// Only events of this status.
+    pub status: Option<EventStatus>,
+    /// Only events whose title contains this, without case.
+    pub title: Option<String>,
+    /// Only events that are not over by then.
+    pub from: Option<Timestamp>,
+    /// Only events that start before.
+    pub to: Option<Timestamp>,
+}
+
+/// Which bookings a list shows.
+#[derive(Clone, Debug)]
+pub struct BookingFilter {
+    /// Only bookings of this user.
+    pub user: Option<UserId>,
+    /// Only bookings of this event.
+    pub event: Option<EventId>,
+    /// Only bookings whose status reads so now.
+    pub status: Option<BookingStatus>,
+}
+
+/// The part of a list to show, newest first.
+#[derive(Clone, Copy, Debug)]
+pub struct Page<Id> {
+    /// Only what is older than this.
+    pub after: Option<Id>,
+    /// At most so many.
+    pub limit: u32,
+}
+
+/// What an organizer wants to change of a section; `None` leaves a field as it is.
+#[derive(Clone, Debug, Default)]
+pub struct SectionChange {
+    /// Its name.
+    pub name: Option<Arc<str>>,
+    /// What one seat costs; bookings keep the price they were made at.
+    pub price: Option<Money>,
+    /// How many seats there are.
+    pub capacity: Option<i64>,
+}
+
+/// Events and their sections.
+#[async_trait]
+pub trait Events: Send + Sync {
+    /// Records an event with its sections, each with its capacity. The caller has checked the
+    /// sections against each other.
+    async fn create_event(
+        &self,
+        event: &EventWithSections,
+        capacities: &[i64],
+        key: Option<&CreationKey>,
+    ) -> Result<Created<EventId>, Error>;
+    /// The event with this id, for whoever asks: visibility is the caller's business.
+    async fn event(&self, event_id: EventId) -> Result<Option<EventWithSections>, Fault>;
+    /// A page of events.
+    async fn events(
+        &self,
+        filter: &EventFilter,
+        page: Page<EventId>,
+    ) -> Result<Vec<EventWithSections>, Fault>;
+    /// Changes an event by the rules of [`Event::may_edit`] and [`Event::revise`].
+    async fn revise_event(
+        &self,
+        event_id: EventId,
+        by: UserId,
+        expected: Option<i64>,
+        change: EventChange,
+    ) -> Result<(), Error>;
+    /// Calls an event off, by the rule of [`Event::may_manage`]; its live bookings are cancelled
+    /// later ([`Upkeep::to_cancel`]).
+    async fn cancel_event(&self, event_id: EventId, by: UserId) -> Result<(), Error>;
+    /// Adds a section, by the rules of [`Event::may_edit`] and `engine::event::may_join`.
+    async fn add_section(
+        &self,
+        section: &Section,
+        capacity: i64,
+        by: UserId,
+        key: Option<&CreationKey>,
+    ) -> Result<Created<SectionId>, Error>;
+    /// Changes a section whole or not at all, by the rules of [`Event::may_edit`],
+    /// `engine::event::may_join` and [`Command::Resize`]. Gives the inventory as it is then.
+    async fn revise_section(
+        &self,
+        event_id: EventId,
+        section_id: SectionId,
+        by: UserId,
+        expected: Option<i64>,
+        change: SectionChange,
+    ) -> Result<Inventory, Error>;
+}
+
+/// What a batch came to.
+#[derive(Debug)]
+pub struct Committed {
+    /// The clock by which it was decided.
+    pub now: Timestamp,
+    /// One answer for each command, in order.
+    pub answers: Vec<Result<Outcome, Refusal>>,
+    /// Every section that was locked, as it is now.
+    pub inventories: Vec<Inventory>,
+    /// Every booking that was made or changed, as it is now.
+    pub bookings: Vec<Booking>,
+    /// Holds whose time was over and that were retired on the way.
+    pub expired: usize,
+}
+
+/// The live counters of a section, as readers are shown them.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LiveInventory {
+    /// As stored.
+    pub inventory: Inventory,
+    /// Seats of holds that are due and not retired yet: they count as available.
+    pub due: i64,
+}
+
+/// What committed keys name.
+pub type KeyedHolds = HashMap<(UserId, IdempotencyKey), (KeyUse, Booking)>;
+
+/// Bookings and the inventory they live on.
+#[async_trait]
+pub trait Bookings: Send + Sync {
+    /// Decides and commits a batch in one transaction: all of it, or nothing and a fault.
+    ///
+    /// Each command gets its own answer; a refused one changes nothing.
+    async fn commit(&self, commands: &[Command]) -> Result<Committed, Fault>;
+    /// The bookings that these keys name (I6).
+    async fn keyed_holds(&self, keys: &[(UserId, IdempotencyKey)]) -> Result<KeyedHolds, Fault>;
+    /// The booking with this id, for whoever asks.
+    async fn booking(&self, booking_id: BookingId) -> Result<Option<Booking>, Fault>;
+    /// A page of bookings.
+    async fn bookings(
+        &self,
+        filter: &BookingFilter,
+        page: Page<BookingId>,
+    ) -> Result<Vec<Booking>, Fault>;
+    /// The live counters of an event's sections.
+    async fn inventories(&self, event_id: EventId) -> Result<Vec<LiveInventory>, Fault>;
+}
+
+/// A position in the log; the default is its beginning.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct LogCursor(i64);
+
+/// Counters and log of one moment.
+#[derive(Debug)]
+pub struct Reckoning {
+    /// All inventories.
+    pub inventories: Vec<Inventory>,
+    /// The rows after the cursor, added up for each section; `version` counts the rows.
+    pub folded: Vec<Inventory>,
+    /// Where the log ended.
+    pub cursor: LogCursor,
+}
+
+/// What workers and the person on call need.
+#[async_trait]
+pub trait Upkeep: Send + Sync {
+    /// The store's clock, or the best estimate of it.
+    fn now(&self) -> Timestamp;
+    /// Whether the store answers.
+    async fn ping(&self) -> Result<(), Fault>;
+    /// Sections with holds that are due, longest overdue first, with the end of their oldest one.
+    async fn due_sections(&self, limit: u32) -> Result<Vec<(SectionId, Timestamp)>, Fault>;
+    /// Live bookings of events that were called off. When an event has none left, it is done.
+    async fn to_cancel(&self, limit: u32) -> Result<Vec<BookingId>, Fault>;
+    /// Counters beside the log since `cursor`, of one moment.
+    async fn reckon(&self, cursor: LogCursor) -> Result<Reckoning, Fault>;
+    /// Checks I1 to I5 over everything that is stored, as of one moment, without blocking anyone.
+    async fn audit(&self) -> Result<Report, Fault>;
+    /// Removes what nobody can use any more: old keys and refresh tokens. Tells how many rows.
+    async fn purge(&self, limit: u32) -> Result<u64, Fault>;
+    /// Brings the schema to `version`; `None`: to the newest. Tells the steps taken.
+    async fn migrate(&self, version: Option<i64>) -> Result<Vec<Migration>, Fault>;
+    /// Every migration this binary knows, in order, and whether it is applied.
+    async fn migrations(&self) -> Result<Vec<(Migration, bool)>, Fault>;
+    /// Finishes what is under way and closes.
+    async fn close(&self);
+}
+
+/// A step of the schema.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Migration {
+    /// Its number.
+    pub version: i64,
+    /// Its name.
+    pub name: String,
+}
+
+/// How to open a store.
+#[derive(Clone)]
+pub struct StoreOptions {
+    /// Limits of events that set none of their own.
+    pub policy: Policy,
+    /// The present time, where the database has no clock of its own.
+    pub clock: Clock,
+    /// Readers at once.
+    pub pool_size: u32,
+    /// Reads only, beside a running server.
+    pub read_only: bool,
+}
+
+/// Opens the store that the scheme of `url` names: `sqlite:PATH`.
+pub async fn open_store(url: &str, options: StoreOptions) -> Result<Arc<dyn Store>, Fault> {
+    match url.split_once(':') {
+        Some(("sqlite", path)) => {
+            let path = path.strip_prefix("//").unwrap_or(path);
+            Ok(Arc::new(sqlite::Sqlite::open(path.as_ref(), options).await?))
+        }
+        _ => {
+            let scheme = url.split(':').next().unwrap_or_default();
+            Err(unavailable("opening the store")(format!(
+                "there is no store for DATABASE_URL with the scheme {scheme:?}; this build has: sqlite"
+            )))
+        }
+    }
+}
+
+/// Turns a failure of what we stand on into a fault that says what was being done.
+fn unavailable<E: Into<Box<dyn std::error::Error + Send + Sync>>>(
+    doing: &'static str,
+) -> impl FnOnce(E) -> Fault {
+    move |source| Fault::Unavailable { doing, source: source.into() }
+}

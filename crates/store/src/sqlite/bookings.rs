@@ -1,0 +1,81 @@
+//! Reading bookings and inventory; writing them is [`super::commit`].
+
+use super::Sqlite;
+use super::rows::{self, get};
+use crate::{
+    BookingFilter, Bookings, Committed, KeyedHolds, LiveInventory, Page, Upkeep, unavailable,
+};
+use async_trait::async_trait;
+use engine::{Booking, BookingId, BookingStatus, Command, EventId, Fault, IdempotencyKey, UserId};
+use sqlx::{QueryBuilder, Sqlite as Driver};
+
+#[async_trait]
+impl Bookings for Sqlite {
+    async fn commit(&self, commands: &[Command]) -> Result<Committed, Fault> {
+        self.commit_batch(commands).await
+    }
+
+    async fn keyed_holds(&self, keys: &[(UserId, IdempotencyKey)]) -> Result<KeyedHolds, Fault> {
+        let mut connection = self.readers.acquire().await.map_err(unavailable("reading keys"))?;
+        super::commit::keyed_holds(&mut connection, keys).await
+    }
+
+    async fn booking(&self, booking_id: BookingId) -> Result<Option<Booking>, Fault> {
+        let query = sqlx::query("SELECT * FROM bookings WHERE booking_id = ?");
+        let row = query.bind(booking_id.as_bytes().to_vec()).fetch_optional(&self.readers).await;
+        row.map_err(unavailable("reading a booking"))?.as_ref().map(rows::booking).transpose()
+    }
+
+    async fn bookings(
+        &self,
+        filter: &BookingFilter,
+        page: Page<BookingId>,
+    ) -> Result<Vec<Booking>, Fault> {
+        let mut query = QueryBuilder::<Driver>::new("SELECT * FROM bookings WHERE 1 = 1");
+        if let Some(user_id) = filter.user {
+            query.push(" AND user_id = ").push_bind(user_id.as_bytes().to_vec());
+        }
+        if let Some(event_id) = filter.event {
+            query.push(" AND event_id = ").push_bind(event_id.as_bytes().to_vec());
+        }
+        if let Some(after) = page.after {
+            query.push(" AND booking_id < ").push_bind(after.as_bytes().to_vec());
+        }
+        if let Some(status) = filter.status {
+            push_status(&mut query, status, self.now().unix_ms());
+        }
+        query.push(" ORDER BY booking_id DESC LIMIT ").push_bind(page.limit);
+        let found = query.build().fetch_all(&self.readers).await;
+        rows::bookings(&found.map_err(unavailable("listing bookings"))?)
+    }
+
+    async fn inventories(&self, event_id: EventId) -> Result<Vec<LiveInventory>, Fault> {
+        const SQL: &str = "SELECT i.*, CASE WHEN i.next_expiry <= ?2 THEN
+                (SELECT COALESCE(SUM(h.seats), 0) FROM holds h
+                 WHERE h.section_id = i.section_id AND h.expires_at <= ?2)
+            ELSE 0 END AS due
+            FROM inventory i WHERE i.event_id = ?1";
+        let query = sqlx::query(SQL).bind(event_id.as_bytes().to_vec()).bind(self.now().unix_ms());
+        let found =
+            query.fetch_all(&self.readers).await.map_err(unavailable("reading inventory"))?;
+        let live =
+            |row| Ok(LiveInventory { inventory: rows::inventory(row)?, due: get(row, "due")? });
+        found.iter().map(live).collect()
+    }
+}
+
+/// Narrows a query to bookings whose status reads `status` at `now_ms`: a due hold reads `EXPIRED`.
+fn push_status(query: &mut QueryBuilder<Driver>, status: BookingStatus, now_ms: i64) {
+    match status {
+        BookingStatus::Hold => {
+            query.push(" AND status = 'HOLD' AND expires_at > ").push_bind(now_ms)
+        }
+        BookingStatus::Expired => query
+            .push(" AND (status = 'EXPIRED' OR status = 'HOLD' AND expires_at <= ")
+            .push_bind(now_ms)
+            .push(")"),
+        BookingStatus::Confirmed | BookingStatus::Cancelled => {
+            query.push(" AND status = ").push_bind(status.as_str())
+        }
+    };
+}

@@ -1,0 +1,108 @@
+//! The embedded store: one SQLite file in WAL mode, one writer, readers beside it.
+//!
+//! What it guarantees: a commit is on the disk when it returns (`synchronous=FULL`, I11); only one
+//! process writes ([`LOCK_FILE`]); readers see the last commit and never wait for the writer.
+//! `BEGIN IMMEDIATE` is the lock of every row, so the clock is read right after it.
+
+mod accounts;
+mod bookings;
+mod commit;
+mod events;
+mod rows;
+mod upkeep;
+
+use crate::{Clock, StoreOptions, unavailable};
+use engine::{Fault, Policy, Timestamp};
+use sqlx::migrate::Migrator;
+use sqlx::sqlite::{
+    SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteSynchronous,
+};
+use sqlx::{Sqlite as Driver, Transaction};
+use std::fs::{File, TryLockError};
+use std::path::Path;
+use std::time::Duration;
+
+/// The file beside the database whose lock says that a process serves it.
+pub const LOCK_FILE: &str = "reservix.lock";
+
+/// How long a request waits for a connection before it is told to come again.
+const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(1);
+/// How long a migration or an audit on the same file may keep us waiting.
+const BUSY_TIMEOUT: Duration = Duration::from_secs(2);
+/// Pages of WAL after which they are moved into the database (4 KiB each).
+const CHECKPOINT_PAGES: &str = "4000";
+
+static MIGRATOR: Migrator = sqlx::migrate!("../../migrations/sqlite");
+
+/// A SQLite database file.
+pub struct Sqlite {
+    writer: SqlitePool,
+    readers: SqlitePool,
+    clock: Clock,
+    policy: Policy,
+    /// Held as long as the store is open, and let go by the system when the process dies.
+    _lock: Option<File>,
+}
+
+impl Sqlite {
+    /// Opens the file, creating it when it is missing, and refuses when another process serves it.
+    pub async fn open(path: &Path, options: StoreOptions) -> Result<Self, Fault> {
+        let lock = if options.read_only { None } else { Some(lock(path)?) };
+        let connect = SqliteConnectOptions::new()
+            .filename(path)
+            .create_if_missing(!options.read_only)
+            .read_only(options.read_only)
+            .synchronous(SqliteSynchronous::Full)
+            .foreign_keys(true)
+            .busy_timeout(BUSY_TIMEOUT)
+            .pragma("wal_autocheckpoint", CHECKPOINT_PAGES);
+        let connect =
+            if options.read_only { connect } else { connect.journal_mode(SqliteJournalMode::Wal) };
+        let pool = || {
+            SqlitePoolOptions::new()
+                .acquire_timeout(ACQUIRE_TIMEOUT)
+                .test_before_acquire(false)
+                .idle_timeout(None)
+                .max_lifetime(None)
+        };
+        // The writer creates the file and its journal before any reader looks.
+        let writer = pool().max_connections(1).connect_with(connect.clone()).await;
+        let writer = writer.map_err(unavailable("opening the database file"))?;
+        let readers = pool()
+            .max_connections(options.pool_size.max(1))
+            .min_connections(1)
+            .connect_lazy_with(connect.read_only(true));
+        Ok(Self { writer, readers, clock: options.clock, policy: options.policy, _lock: lock })
+    }
+
+    /// Begins a write. Nobody else writes until it ends.
+    async fn begin(
+        &self,
+        doing: &'static str,
+    ) -> Result<(Transaction<'static, Driver>, Timestamp), Fault> {
+        let begun = self.writer.begin_with("BEGIN IMMEDIATE").await.map_err(unavailable(doing))?;
+        // Read under the lock: a clock read before the wait would let an expired hold be confirmed.
+        Ok((begun, (self.clock)()))
+    }
+}
+
+/// Takes the lock of the database at `path`, or says who is in the way.
+fn lock(path: &Path) -> Result<File, Fault> {
+    const DOING: &str = "locking the database";
+    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
+    if let Some(folder) = folder {
+        std::fs::create_dir_all(folder).map_err(unavailable(DOING))?;
+    }
+    let path = folder.unwrap_or(Path::new(".")).join(LOCK_FILE);
+    let file = File::options().create(true).truncate(false).write(true).open(&path);
+    let file = file.map_err(unavailable(DOING))?;
+    match file.try_lock() {
+        Ok(()) => Ok(file),
+        Err(TryLockError::WouldBlock) => Err(unavailable(DOING)(format!(
+            "another process serves this database (it holds the lock on {}); \
+             stop it first, or use DATABASE_URL=postgres://… to run several instances",
+            path.display()
+        ))),
+        Err(TryLockError::Error(error)) => Err(unavailable(DOING)(error)),
+    }
+}

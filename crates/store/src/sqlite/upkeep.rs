@@ -1,0 +1,204 @@
+//! What workers and the person on call need: due sections, the reckoning, the audit, migrations.
+
+use super::rows::{self, get, instant, maybe_instant};
+use super::{MIGRATOR, Sqlite};
+use crate::{LogCursor, Migration, Reckoning, Upkeep, unavailable};
+use async_trait::async_trait;
+use engine::audit::{Audit, Report};
+use engine::{
+    BookingId, Deltas, EventId, Fault, Inventory, LogEntry, LogKind, SectionId, Timestamp,
+};
+use futures_util::TryStreamExt;
+use sqlx::sqlite::SqliteRow;
+use sqlx::{Connection, Row, SqliteConnection};
+use std::collections::{HashMap, HashSet};
+
+fn log_entry(row: &SqliteRow) -> Result<LogEntry, Fault> {
+    let kind: &str = get(row, "kind")?;
+    let wrong = || Fault::Corrupt { what: format!("the log has a row of kind {kind:?}") };
+    let booking_id: Option<&[u8]> = get(row, "booking_id")?;
+    Ok(LogEntry {
+        at: instant(row, "at")?,
+        kind: LogKind::parse(kind).ok_or_else(wrong)?,
+        section_id: rows::section_id(row, "section_id")?,
+        booking_id: booking_id.and_then(BookingId::from_slice),
+        deltas: Deltas {
+            capacity: get(row, "capacity")?,
+            held: get(row, "held")?,
+            sold: get(row, "sold")?,
+            blocked: get(row, "blocked")?,
+        },
+        version: get(row, "version")?,
+        expires_at: maybe_instant(row, "expires_at")?,
+    })
+}
+
+async fn all_inventories(connection: &mut SqliteConnection) -> Result<Vec<Inventory>, Fault> {
+    let found = sqlx::query("SELECT * FROM inventory").fetch_all(connection).await;
+    found.map_err(unavailable("reading all inventories"))?.iter().map(rows::inventory).collect()
+}
+
+#[async_trait]
+impl Upkeep for Sqlite {
+    fn now(&self) -> Timestamp {
+        (self.clock)()
+    }
+
+    async fn ping(&self) -> Result<(), Fault> {
+        let answer = sqlx::query("SELECT 1").fetch_one(&self.readers).await;
+        answer.map(drop).map_err(unavailable("asking the database for a sign of life"))
+    }
+
+    async fn due_sections(&self, limit: u32) -> Result<Vec<(SectionId, Timestamp)>, Fault> {
+        const SQL: &str = "SELECT section_id, next_expiry FROM inventory
+            WHERE next_expiry IS NOT NULL AND next_expiry <= ? ORDER BY next_expiry LIMIT ?";
+        let query = sqlx::query(SQL).bind(self.now().unix_ms()).bind(limit);
+        let found =
+            query.fetch_all(&self.readers).await.map_err(unavailable("finding due holds"))?;
+        let due = |row| Ok((rows::section_id(row, "section_id")?, instant(row, "next_expiry")?));
+        found.iter().map(due).collect()
+    }
+
+    async fn to_cancel(&self, limit: u32) -> Result<Vec<BookingId>, Fault> {
+        super::events::to_cancel(self, limit).await
+    }
+
+    async fn reckon(&self, cursor: LogCursor) -> Result<Reckoning, Fault> {
+        const DOING: &str = "reading counters and log";
+        const SQL: &str = "SELECT section_id, MAX(seq) AS newest, COUNT(*) AS entries,
+            SUM(capacity) AS capacity, SUM(held) AS held, SUM(sold) AS sold, SUM(blocked) AS blocked
+            FROM booking_log WHERE seq > ? GROUP BY section_id";
+        let mut connection = self.readers.acquire().await.map_err(unavailable(DOING))?;
+        // One read transaction: counters and log are of the same moment.
+        let mut snapshot = connection.begin().await.map_err(unavailable(DOING))?;
+        let inventories = all_inventories(&mut snapshot).await?;
+        let found = sqlx::query(SQL).bind(cursor.0).fetch_all(&mut *snapshot).await;
+        let found = found.map_err(unavailable(DOING))?;
+        snapshot.rollback().await.map_err(unavailable(DOING))?;
+        let events: HashMap<_, _> =
+            inventories.iter().map(|of| (of.section_id, of.event_id)).collect();
+        let mut newest = cursor.0;
+        let mut folded = Vec::with_capacity(found.len());
+        for row in &found {
+            newest = newest.max(get(row, "newest")?);
+            let section_id = rows::section_id(row, "section_id")?;
+            let missing = || Fault::Corrupt {
+                what: format!("section {section_id} has a log and no inventory"),
+            };
+            let event_id = *events.get(&section_id).ok_or_else(missing)?;
+            folded.push(Inventory {
+                capacity: get(row, "capacity")?,
+                held: get(row, "held")?,
+                sold: get(row, "sold")?,
+                blocked: get(row, "blocked")?,
+                version: get(row, "entries")?,
+                ..Inventory::empty(section_id, event_id)
+            });
+        }
+        Ok(Reckoning { inventories, folded, cursor: LogCursor(newest) })
+    }
+
+    async fn audit(&self) -> Result<Report, Fault> {
+        const DOING: &str = "auditing the store";
+        let mut connection = self.readers.acquire().await.map_err(unavailable(DOING))?;
+        // One read transaction: everything is of the same moment, and WAL lets others go on writing.
+        let mut snapshot = connection.begin().await.map_err(unavailable(DOING))?;
+        let inventories = all_inventories(&mut snapshot).await?;
+        let events: HashMap<SectionId, EventId> =
+            inventories.iter().map(|of| (of.section_id, of.event_id)).collect();
+        let mut audit = Audit::default();
+        {
+            let mut log =
+                sqlx::query("SELECT * FROM booking_log ORDER BY seq").fetch(&mut *snapshot);
+            while let Some(row) = log.try_next().await.map_err(unavailable(DOING))? {
+                let entry = log_entry(&row)?;
+                audit.log_entry(&entry, events.get(&entry.section_id).copied());
+            }
+        }
+        for inventory in &inventories {
+            audit.inventory(inventory);
+        }
+        {
+            let mut bookings = sqlx::query("SELECT * FROM bookings").fetch(&mut *snapshot);
+            while let Some(row) = bookings.try_next().await.map_err(unavailable(DOING))? {
+                audit.booking(&rows::booking(&row)?);
+            }
+        }
+        snapshot.rollback().await.map_err(unavailable(DOING))?;
+        Ok(audit.finish())
+    }
+
+    async fn purge(&self, limit: u32) -> Result<u64, Fault> {
+        const DOING: &str = "removing old keys and tokens";
+        const OLD: [&str; 2] = [
+            "DELETE FROM creation_keys WHERE (user_id, operation, key) IN
+                (SELECT user_id, operation, key FROM creation_keys WHERE expires_at <= ? LIMIT ?)",
+            "DELETE FROM refresh_tokens WHERE token_hash IN
+                (SELECT token_hash FROM refresh_tokens WHERE expires_at <= ? LIMIT ?)",
+        ];
+        let (mut transaction, now) = self.begin(DOING).await?;
+        let mut removed = 0;
+        for sql in OLD {
+            let query = sqlx::query(sql).bind(now.unix_ms()).bind(limit);
+            let done = query.execute(&mut *transaction).await.map_err(unavailable(DOING))?;
+            removed += done.rows_affected();
+        }
+        transaction.commit().await.map_err(unavailable(DOING))?;
+        Ok(removed)
+    }
+
+    async fn migrate(&self, version: Option<i64>) -> Result<Vec<Migration>, Fault> {
+        const DOING: &str = "migrating the schema";
+        let before: HashSet<i64> = self.applied().await?;
+        let newest = MIGRATOR.iter().map(|step| step.version).max().unwrap_or(0);
+        let target = version.unwrap_or(newest);
+        if before.iter().any(|applied| *applied > target) {
+            MIGRATOR.undo(&self.writer, target).await.map_err(unavailable(DOING))?;
+        } else {
+            let due = MIGRATOR.iter().filter(|step| step.version <= target);
+            let due = due.filter(|step| step.migration_type.is_up_migration()).cloned().collect();
+            let migrator = sqlx::migrate::Migrator::with_migrations(due);
+            migrator.run(&self.writer).await.map_err(unavailable(DOING))?;
+        }
+        let after = self.applied().await?;
+        let changed =
+            |step: &Migration| before.contains(&step.version) != after.contains(&step.version);
+        Ok(known().filter(changed).collect())
+    }
+
+    async fn migrations(&self) -> Result<Vec<(Migration, bool)>, Fault> {
+        let applied = self.applied().await?;
+        Ok(known()
+            .map(|step| {
+                let on = applied.contains(&step.version);
+                (step, on)
+            })
+            .collect())
+    }
+
+    async fn close(&self) {
+        self.readers.close().await;
+        self.writer.close().await;
+    }
+}
+
+/// The migrations this binary knows, in order.
+fn known() -> impl Iterator<Item = Migration> {
+    let up = MIGRATOR.iter().filter(|step| step.migration_type.is_up_migration());
+    up.map(|step| Migration { version: step.version, name: step.description.to_string() })
+}
+
+impl Sqlite {
+    async fn applied(&self) -> Result<HashSet<i64>, Fault> {
+        const DOING: &str = "reading the schema's version";
+        let mut connection = self.writer.acquire().await.map_err(unavailable(DOING))?;
+        let there = sqlx::query("SELECT 1 FROM sqlite_master WHERE name = '_sqlx_migrations'");
+        let there = there.fetch_optional(&mut *connection).await.map_err(unavailable(DOING))?;
+        if there.is_none() {
+            return Ok(HashSet::new());
+        }
+        let rows = sqlx::query("SELECT version FROM _sqlx_migrations WHERE success = 1");
+        let rows = rows.fetch_all(&mut *connection).await.map_err(unavailable(DOING))?;
+        rows.iter().map(|row| row.try_get(0).map_err(unavailable(DOING))).collect()
+    }
+}
