@@ -7,6 +7,7 @@
 use crate::money::Currency;
 use crate::time::Timestamp;
 use std::fmt;
+use std::sync::Arc;
 
 /// A request that was understood and refused. Nothing changed.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -91,14 +92,14 @@ pub enum Refusal {
 }
 
 /// A failure of ours, or of what we stand on.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub enum Fault {
     /// The store or a part of us cannot answer now; the outcome may be unknown. Retry with the same key.
     Unavailable {
         /// What was being done.
         doing: &'static str,
         /// What failed, for the log.
-        source: Box<dyn std::error::Error + Send + Sync>,
+        source: Arc<dyn std::error::Error + Send + Sync>,
     },
     /// A queue is full or a deadline has passed: nothing was decided.
     Overloaded {
@@ -132,7 +133,7 @@ impl std::error::Error for Fault {
 }
 
 /// Either failure.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub enum Error {
     /// The client's.
     Refused(Refusal),

@@ -5,6 +5,7 @@ use crate::ids::{EventId, SectionId, UserId};
 use crate::money::Money;
 use crate::time::{EventDate, Timestamp};
 use chrono_tz::Tz;
+use std::collections::HashSet;
 use std::sync::Arc;
 
 /// The most seats a section may have.
@@ -234,22 +235,35 @@ fn set<T>(field: &mut T, change: Option<T>) {
     }
 }
 
-/// Whether `section` may stand among the `others` of its event.
+/// Whether these sections may stand in one event; else the place of the first that may not.
 ///
 /// The first refusal wins: [`Refusal::TooManySections`], [`Refusal::DuplicateSection`] (names are
 /// compared without case), [`Refusal::CurrencyMismatch`].
+pub fn may_stand_together<'a>(
+    sections: impl Iterator<Item = &'a Section>,
+) -> Result<(), (usize, Refusal)> {
+    let mut names = HashSet::new();
+    let mut common = None;
+    for (at, section) in sections.enumerate() {
+        let currency = *common.get_or_insert(section.price.currency);
+        if at >= SECTIONS_MAX {
+            return Err((at, Refusal::TooManySections));
+        }
+        if !names.insert(folded(&section.name)) {
+            return Err((at, Refusal::DuplicateSection));
+        }
+        if section.price.currency != currency {
+            return Err((at, Refusal::CurrencyMismatch { currency }));
+        }
+    }
+    Ok(())
+}
+
+/// Whether `section` may stand among the `others` of its event, one of which it may replace: the
+/// refusals of [`may_stand_together`].
 pub fn may_join(section: &Section, others: &[Section]) -> Result<(), Refusal> {
-    let others = || others.iter().filter(|other| other.section_id != section.section_id);
-    if others().count() >= SECTIONS_MAX {
-        return Err(Refusal::TooManySections);
-    }
-    if others().any(|other| folded(&other.name) == folded(&section.name)) {
-        return Err(Refusal::DuplicateSection);
-    }
-    match others().find(|other| other.price.currency != section.price.currency) {
-        Some(other) => Err(Refusal::CurrencyMismatch { currency: other.price.currency }),
-        None => Ok(()),
-    }
+    let others = others.iter().filter(|other| other.section_id != section.section_id);
+    may_stand_together(others.chain([section])).map_err(|(_, refusal)| refusal)
 }
 
 /// A part of an event with one price; its counters are its [`Inventory`](crate::Inventory).

@@ -80,12 +80,22 @@ impl Inventory {
         self.version += 1;
     }
 
+    /// Adds the sums of further rows of the log to a fold of the earlier ones.
+    pub fn merge(&mut self, further: &Self) {
+        self.capacity += further.capacity;
+        self.held += further.held;
+        self.sold += further.sold;
+        self.blocked += further.blocked;
+        self.version += further.version;
+    }
+
     /// What the gate may know of this section.
     #[must_use]
     pub fn snapshot(&self) -> Snapshot {
         Snapshot {
             section_id: self.section_id,
             version: self.version,
+            capacity: self.capacity,
             available: self.available(),
             next_expiry: self.next_expiry,
         }
@@ -99,6 +109,8 @@ pub struct Snapshot {
     pub section_id: SectionId,
     /// The inventory's version.
     pub version: i64,
+    /// How many seats there are.
+    pub capacity: i64,
     /// Seats that could be held.
     pub available: i64,
     /// When the next live hold ends.

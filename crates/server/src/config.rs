@@ -187,8 +187,9 @@ impl Config {
         environment: impl IntoIterator<Item = (String, String)>,
         dotenv: impl IntoIterator<Item = (String, String)>,
     ) -> Result<Self, ConfigErrors> {
-        let reader = &mut Reader::new(environment, dotenv);
-        let data_dir = PathBuf::from(reader.read("DATA_DIR", parse::password));
+        let mut found = Reader::new(environment, dotenv);
+        let reader = &mut found;
+        let data_dir = PathBuf::from(reader.read("DATA_DIR", parse::one_line));
         reader.read("HASHING_ALG", hashing_alg);
         let mut config = Self {
             app_name: reader.read("APP_NAME", parse::label),
@@ -205,7 +206,7 @@ impl Config {
             db_pool_size: reader.number("DB_POOL_SIZE"),
             lanes: reader.number("LANES"),
             gate_url: gate_url(reader),
-            gate_fresh_ms: number_ms(reader, "GATE_FRESH_MS"),
+            gate_fresh_ms: reader.number("GATE_FRESH_MS"),
             secret_key: reader.secret("SECRET_KEY", secret_key),
             access_token_ttl: seconds(reader, "ACCESS_TOKEN_EXPIRE_SECONDS"),
             refresh_token_ttl: seconds(reader, "REFRESH_TOKEN_EXPIRE_SECONDS"),
@@ -229,7 +230,7 @@ impl Config {
             settings: Vec::new(),
         };
         config.check(reader);
-        config.settings = std::mem::take(reader).finish()?;
+        config.settings = found.finish()?;
         Ok(config)
     }
 
@@ -281,8 +282,9 @@ impl Config {
 fn read_dotenv(path: &Path) -> Result<Vec<(String, String)>, Vec<String>> {
     let named = |problem: String| format!("{}: {problem}", path.display());
     match std::fs::read_to_string(path) {
-        Ok(text) => dotenv::parse(&text)
-            .map_err(|problems| problems.into_iter().map(named).collect()),
+        Ok(text) => {
+            dotenv::parse(&text).map_err(|problems| problems.into_iter().map(named).collect())
+        }
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(Vec::new()),
         Err(error) => Err(vec![named(error.to_string())]),
     }
@@ -324,23 +326,23 @@ fn store_url(reader: &mut Reader, data_dir: &Path) -> SecretString {
     let given = reader.optional("DATABASE_URL", parse::url).map(SecretString::from);
     let port: u16 = reader.number("DB_PORT");
     let host = reader.optional("DB_HOST", parse::host);
-    let name = reader.read("DB_NAME", parse::password);
-    let user = reader.read("DB_USER", parse::password);
-    let password = reader.secret("DB_PASSWORD", parse::password);
+    let name = reader.read("DB_NAME", parse::one_line);
+    let user = reader.read("DB_USER", parse::one_line);
+    let password = reader.secret("DB_PASSWORD", parse::one_line);
     if let Some(url) = given {
         return url;
     }
     if let Some(host) = host {
         let login = user_info(&user, password.as_ref());
         let name = parse::percent_encoded(&name);
-        let url = SecretString::from(format!("postgres://{login}{}:{port}/{name}", bracketed(&host)));
+        let url =
+            SecretString::from(format!("postgres://{login}{}:{port}/{name}", bracketed(&host)));
         reader.derive("DATABASE_URL", url.clone(), "DB_HOST");
         return url;
     }
     refuse_parts(reader, &["DB_PORT", "DB_NAME", "DB_USER", "DB_PASSWORD"], "DB_HOST");
-    // What a reader of URLs would take for something else than a part of the path.
-    let folder = data_dir.to_string_lossy().replace('%', "%25").replace('?', "%3F").replace('#', "%23");
-    let url = SecretString::from(format!("sqlite://{}/reservix.db", folder.trim_end_matches('/')));
+    let path = data_dir.join("reservix.db");
+    let url = SecretString::from(format!("sqlite://{}", path.display()));
     reader.derive("DATABASE_URL", url.clone(), "DATA_DIR");
     url
 }
@@ -350,8 +352,8 @@ fn gate_url(reader: &mut Reader) -> Option<SecretString> {
     let given = reader.optional("REDIS_URL", parse::url).map(SecretString::from);
     let port: u16 = reader.number("REDIS_PORT");
     let host = reader.optional("REDIS_HOST", parse::host);
-    let user = reader.optional("REDIS_USER", parse::password).unwrap_or_default();
-    let password = reader.secret("REDIS_PASSWORD", parse::password);
+    let user = reader.optional("REDIS_USER", parse::one_line).unwrap_or_default();
+    let password = reader.secret("REDIS_PASSWORD", parse::one_line);
     if given.is_some() {
         return given;
     }
@@ -368,7 +370,7 @@ fn gate_url(reader: &mut Reader) -> Option<SecretString> {
 /// Somebody who names a user of a server, but no server, believes to run on it.
 fn refuse_parts(reader: &mut Reader, parts: &[&'static str], host: &str) {
     for part in parts {
-        if reader.is_changed(part) {
+        if reader.is_changed(part) && reader.are_sound(&[host, part]) {
             reader.refuse(part, &format!("has no effect without {host}"));
         }
     }

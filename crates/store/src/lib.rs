@@ -260,6 +260,10 @@ pub struct Reckoning {
 pub trait Upkeep: Send + Sync {
     /// The store's clock, or the best estimate of it.
     fn now(&self) -> Timestamp;
+    /// How many batches at once it gains from, at most `wanted`.
+    fn lanes(&self, wanted: usize) -> usize;
+    /// What it is, for the start-up line. No secrets.
+    fn describe(&self) -> String;
     /// Whether the store answers.
     async fn ping(&self) -> Result<(), Fault>;
     /// Sections with holds that are due, longest overdue first, with the end of their oldest one.
@@ -322,5 +326,5 @@ pub async fn open_store(url: &str, options: StoreOptions) -> Result<Arc<dyn Stor
 fn unavailable<E: Into<Box<dyn std::error::Error + Send + Sync>>>(
     doing: &'static str,
 ) -> impl FnOnce(E) -> Fault {
-    move |source| Fault::Unavailable { doing, source: source.into() }
+    move |source| Fault::Unavailable { doing, source: Arc::from(source.into()) }
 }

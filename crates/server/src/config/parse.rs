@@ -24,8 +24,8 @@ pub fn visible(text: &str) -> Result<String, String> {
     if fits { Ok(text.to_owned()) } else { Err("must be visible ASCII characters".to_owned()) }
 }
 
-/// Reads a password: anything but control characters.
-pub fn password(text: &str) -> Result<String, String> {
+/// Reads any text without control characters.
+pub fn one_line(text: &str) -> Result<String, String> {
     if text.contains(char::is_control) {
         return Err("must not contain control characters".to_owned());
     }
@@ -127,11 +127,13 @@ impl Network {
             (IpAddr::V4(own), IpAddr::V4(other)) => {
                 let differing_bits = 32 - self.prefix_bits;
                 // A shift by all bits gives `None` on both sides: every address is inside.
-                own.to_bits().checked_shr(differing_bits) == other.to_bits().checked_shr(differing_bits)
+                own.to_bits().checked_shr(differing_bits)
+                    == other.to_bits().checked_shr(differing_bits)
             }
             (IpAddr::V6(own), IpAddr::V6(other)) => {
                 let differing_bits = 128 - self.prefix_bits;
-                own.to_bits().checked_shr(differing_bits) == other.to_bits().checked_shr(differing_bits)
+                own.to_bits().checked_shr(differing_bits)
+                    == other.to_bits().checked_shr(differing_bits)
             }
             _ => false,
         }
@@ -172,7 +174,9 @@ mod tests {
 
     #[test]
     fn booleans_and_lists_are_read_in_every_form() {
-        for (text, value) in [("TRUE", true), ("on", true), ("1", true), ("No", false), ("0", false)] {
+        for (text, value) in
+            [("TRUE", true), ("on", true), ("1", true), ("No", false), ("0", false)]
+        {
             assert_eq!(flag(text), Ok(value), "{text}");
         }
         assert!(flag("maybe").is_err());
@@ -185,7 +189,9 @@ mod tests {
 
     #[test]
     fn a_host_has_neither_scheme_nor_port() {
-        for (text, host_name) in [("0.0.0.0", "0.0.0.0"), ("[::1]", "::1"), ("db-1.lan", "db-1.lan")] {
+        for (text, host_name) in
+            [("0.0.0.0", "0.0.0.0"), ("[::1]", "::1"), ("db-1.lan", "db-1.lan")]
+        {
             assert_eq!(host(text).unwrap(), host_name);
         }
         for bad in ["http://x", "localhost:80", "a b", "[::1]:80", "a/b"] {
@@ -198,7 +204,8 @@ mod tests {
         let only = |origin| Origins::Only(vec![HeaderValue::from_static(origin)]);
         assert_eq!(Origins::parse("*"), Ok(Origins::Any));
         assert_eq!(Origins::parse("http://Localhost:3000"), Ok(only("http://localhost:3000")));
-        for bad in ["example.com", "https://a/", "https://a/b", "https://", "*, https://a", "null"] {
+        for bad in ["example.com", "https://a/", "https://a/b", "https://", "*, https://a", "null"]
+        {
             assert!(Origins::parse(bad).is_err(), "{bad}");
         }
     }
@@ -229,7 +236,10 @@ mod tests {
             ("postgres://me:pa:ss/@w?o#rd@db:5432/x", "postgres://me:********@db:5432/x"),
             ("redis://:hunter2@cache:6379", "redis://:********@cache:6379"),
             ("redis://me@cache", "redis://me@cache"),
-            ("postgres://db/x?user=me&password=a&x=1", "postgres://db/x?user=me&password=********&x=1"),
+            (
+                "postgres://db/x?user=me&password=a&x=1",
+                "postgres://db/x?user=me&password=********&x=1",
+            ),
             ("hunter2", "********"),
         ] {
             assert_eq!(masked(url), shown);

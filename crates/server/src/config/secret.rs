@@ -1,6 +1,7 @@
 //! The signing key of an embedded store: made once, kept beside the data.
 
 use secrecy::SecretString;
+use std::fmt::Write as _;
 use std::fs::{self, OpenOptions};
 use std::io::{self, Write as _};
 use std::os::unix::fs::OpenOptionsExt as _;
@@ -30,7 +31,10 @@ pub fn load_or_create_secret(data_dir: &Path) -> io::Result<SecretString> {
 fn create(path: &Path) -> io::Result<()> {
     let mut bytes = [0_u8; SECRET_BYTES_MIN];
     getrandom::fill(&mut bytes).map_err(|error| io::Error::other(error.to_string()))?;
-    let key: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
+    let mut key = String::new();
+    for byte in bytes {
+        write!(key, "{byte:02x}").expect("a String grows");
+    }
 
     let draft = path.with_extension(format!("{}.draft", std::process::id()));
     let mut file =

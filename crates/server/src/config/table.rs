@@ -77,7 +77,11 @@ pub const TABLE: [(&str, &[Variable]); 8] = [
         &[
             plain("HOST", "127.0.0.1", "The address to listen on."),
             number("PORT", "8000", (0, 65_535), "The port to listen on; 0 picks a free one"),
-            plain("DATA_DIR", "./data", "The folder of the embedded store and of what is made once."),
+            plain(
+                "DATA_DIR",
+                "./data",
+                "The folder of the embedded store and of what is made once.",
+            ),
         ],
     ),
     (
@@ -90,7 +94,12 @@ pub const TABLE: [(&str, &[Variable]); 8] = [
             plain("DB_USER", "reservix", "The user to connect as."),
             secret("DB_PASSWORD", "The password of that user."),
             number("DB_POOL_SIZE", "20", (2, 1_000), "Connections to the store"),
-            number("LANES", "8", (1, 500), "Batches under way at once, at most half of DB_POOL_SIZE"),
+            number(
+                "LANES",
+                "8",
+                (1, 500),
+                "Batches under way at once, at most half of DB_POOL_SIZE",
+            ),
         ],
     ),
     (
@@ -109,8 +118,7 @@ pub const TABLE: [(&str, &[Variable]); 8] = [
         &[
             secret(
                 "SECRET_KEY",
-                "Signs access tokens, 32 bytes or more (openssl rand -hex 32). Required in \
-                 production and with a database server; else one is made once in DATA_DIR.",
+                "Signs access tokens: 32 bytes or more; required in production and with a server.",
             ),
             plain("HASHING_ALG", "HS256", "The signature of access tokens; HS256 only."),
             number(
@@ -255,7 +263,8 @@ pub fn find(name: &str) -> Option<&'static Variable> {
 pub fn is_mistaken(name: &str, in_dotenv: bool) -> bool {
     let name = name.to_uppercase();
     // Kubernetes describes a Service called `reservix` to every pod beside it.
-    let is_service = name.contains("_SERVICE_") || name.contains("_PORT_") || name.ends_with("_PORT");
+    let is_service =
+        name.contains("_SERVICE_") || name.contains("_PORT_") || name.ends_with("_PORT");
     let is_near = || name.len() >= 6 && variables().any(|known| distance(&name, known.name) <= 2);
     let is_ours = PREFIXES.iter().any(|prefix| name.starts_with(prefix));
     (is_ours && !is_service) || (in_dotenv && is_near())

@@ -1,8 +1,8 @@
 //! Users and refresh tokens.
 
-use super::Sqlite;
 use super::rows::{get, instant, maybe_instant, ms, user_id};
-use crate::{Accounts, unavailable};
+use super::{Sqlite, failed};
+use crate::Accounts;
 use async_trait::async_trait;
 use engine::account::{Refresh, RefreshToken, User};
 use engine::event::folded;
@@ -43,7 +43,7 @@ async fn insert(connection: &mut SqliteConnection, token: &RefreshToken) -> Resu
         .bind(token.user_id.as_bytes().to_vec())
         .bind(token.expires_at.unix_ms())
         .bind(ms(token.spent_at));
-    query.execute(connection).await.map_err(unavailable("keeping a refresh token"))?;
+    query.execute(connection).await.map_err(failed("keeping a refresh token"))?;
     Ok(())
 }
 
@@ -63,23 +63,21 @@ impl Accounts for Sqlite {
             .bind(&user.name)
             .bind(&user.password_hash)
             .bind(user.created_at.unix_ms());
-        let inserted = query.execute(&mut *transaction).await.map_err(unavailable(DOING))?;
-        transaction.commit().await.map_err(unavailable(DOING))?;
+        let inserted = query.execute(&mut *transaction).await.map_err(failed(DOING))?;
+        transaction.commit().await.map_err(failed(DOING))?;
         if inserted.rows_affected() == 1 { Ok(()) } else { Err(Refusal::EmailTaken.into()) }
     }
 
     async fn user_by_email(&self, email: &str) -> Result<Option<User>, Fault> {
         let query = sqlx::query("SELECT * FROM users WHERE email_folded = ?").bind(folded(email));
-        let row =
-            query.fetch_optional(&self.readers).await.map_err(unavailable("finding a user"))?;
+        let row = query.fetch_optional(&self.readers).await.map_err(failed("finding a user"))?;
         row.as_ref().map(user).transpose()
     }
 
     async fn user(&self, user_id: UserId) -> Result<Option<User>, Fault> {
         let query = sqlx::query("SELECT * FROM users WHERE user_id = ?");
         let query = query.bind(user_id.as_bytes().to_vec());
-        let row =
-            query.fetch_optional(&self.readers).await.map_err(unavailable("reading a user"))?;
+        let row = query.fetch_optional(&self.readers).await.map_err(failed("reading a user"))?;
         row.as_ref().map(user).transpose()
     }
 
@@ -93,13 +91,12 @@ impl Accounts for Sqlite {
         let id = || user_id.as_bytes().to_vec();
         let (mut transaction, _) = self.begin(DOING).await?;
         let query = sqlx::query("SELECT * FROM users WHERE user_id = ?").bind(id());
-        let row = query.fetch_optional(&mut *transaction).await.map_err(unavailable(DOING))?;
+        let row = query.fetch_optional(&mut *transaction).await.map_err(failed(DOING))?;
         let mut changed = user(&row.ok_or(Refusal::NotFound { what: "user" })?)?;
         if let Some(email) = email {
             let query = sqlx::query("SELECT 1 FROM users WHERE email_folded = ? AND user_id <> ?");
             let query = query.bind(folded(&email)).bind(id());
-            let taken =
-                query.fetch_optional(&mut *transaction).await.map_err(unavailable(DOING))?;
+            let taken = query.fetch_optional(&mut *transaction).await.map_err(failed(DOING))?;
             if taken.is_some() {
                 return Err(Refusal::EmailTaken.into());
             }
@@ -114,8 +111,8 @@ impl Accounts for Sqlite {
                 .bind(folded(&changed.email))
                 .bind(&changed.name)
                 .bind(id());
-        query.execute(&mut *transaction).await.map_err(unavailable(DOING))?;
-        transaction.commit().await.map_err(unavailable(DOING))?;
+        query.execute(&mut *transaction).await.map_err(failed(DOING))?;
+        transaction.commit().await.map_err(failed(DOING))?;
         Ok(changed)
     }
 
@@ -129,20 +126,20 @@ impl Accounts for Sqlite {
         .bind(new)
         .bind(user_id.as_bytes().to_vec())
         .bind(old);
-        let updated = query.execute(&mut *transaction).await.map_err(unavailable(DOING))?;
+        let updated = query.execute(&mut *transaction).await.map_err(failed(DOING))?;
         let query = sqlx::query("DELETE FROM refresh_tokens WHERE user_id = ?");
         let query = query.bind(user_id.as_bytes().to_vec());
         if updated.rows_affected() == 1 {
-            query.execute(&mut *transaction).await.map_err(unavailable(DOING))?;
+            query.execute(&mut *transaction).await.map_err(failed(DOING))?;
         }
-        transaction.commit().await.map_err(unavailable(DOING))?;
+        transaction.commit().await.map_err(failed(DOING))?;
         Ok(updated.rows_affected() == 1)
     }
 
     async fn open_family(&self, token: &RefreshToken) -> Result<(), Fault> {
         let (mut transaction, _) = self.begin("keeping a refresh token").await?;
         insert(&mut transaction, token).await?;
-        transaction.commit().await.map_err(unavailable("keeping a refresh token"))
+        transaction.commit().await.map_err(failed("keeping a refresh token"))
     }
 
     async fn rotate(
@@ -154,15 +151,15 @@ impl Accounts for Sqlite {
         let (mut transaction, now) = self.begin(DOING).await?;
         let query = sqlx::query("SELECT * FROM refresh_tokens WHERE token_hash = ?");
         let row = query.bind(spent.to_vec()).fetch_optional(&mut *transaction).await;
-        let row = row.map_err(unavailable(DOING))?.ok_or(Refusal::InvalidRefreshToken)?;
+        let row = row.map_err(failed(DOING))?.ok_or(Refusal::InvalidRefreshToken)?;
         let old = refresh_token(&row)?;
         match old.judge(now) {
             Refresh::Refuse => return Err(Refusal::InvalidRefreshToken.into()),
             Refresh::EndFamily => {
                 let query = sqlx::query("DELETE FROM refresh_tokens WHERE family_id = ?");
                 let query = query.bind(old.family_id.as_bytes().to_vec());
-                query.execute(&mut *transaction).await.map_err(unavailable(DOING))?;
-                transaction.commit().await.map_err(unavailable(DOING))?;
+                query.execute(&mut *transaction).await.map_err(failed(DOING))?;
+                transaction.commit().await.map_err(failed(DOING))?;
                 return Err(Refusal::InvalidRefreshToken.into());
             }
             Refresh::Rotate => {}
@@ -171,11 +168,11 @@ impl Accounts for Sqlite {
             "UPDATE refresh_tokens SET spent_at = COALESCE(spent_at, ?) WHERE token_hash = ?",
         );
         let query = query.bind(now.unix_ms()).bind(spent.to_vec());
-        query.execute(&mut *transaction).await.map_err(unavailable(DOING))?;
+        query.execute(&mut *transaction).await.map_err(failed(DOING))?;
         let (token_hash, expires_at) = next;
         let token = RefreshToken { token_hash, expires_at, spent_at: None, ..old };
         insert(&mut transaction, &token).await?;
-        transaction.commit().await.map_err(unavailable(DOING))?;
+        transaction.commit().await.map_err(failed(DOING))?;
         Ok(token)
     }
 
@@ -185,7 +182,7 @@ impl Accounts for Sqlite {
             (SELECT family_id FROM refresh_tokens WHERE token_hash = ?)";
         let (mut transaction, _) = self.begin(DOING).await?;
         let query = sqlx::query(SQL).bind(token_hash.to_vec());
-        query.execute(&mut *transaction).await.map_err(unavailable(DOING))?;
-        transaction.commit().await.map_err(unavailable(DOING))
+        query.execute(&mut *transaction).await.map_err(failed(DOING))?;
+        transaction.commit().await.map_err(failed(DOING))
     }
 }

@@ -1,10 +1,8 @@
 //! Reading bookings and inventory; writing them is [`super::commit`].
 
-use super::Sqlite;
 use super::rows::{self, get};
-use crate::{
-    BookingFilter, Bookings, Committed, KeyedHolds, LiveInventory, Page, Upkeep, unavailable,
-};
+use super::{Sqlite, failed};
+use crate::{BookingFilter, Bookings, Committed, KeyedHolds, LiveInventory, Page, Upkeep};
 use async_trait::async_trait;
 use engine::{Booking, BookingId, BookingStatus, Command, EventId, Fault, IdempotencyKey, UserId};
 use sqlx::{QueryBuilder, Sqlite as Driver};
@@ -16,14 +14,14 @@ impl Bookings for Sqlite {
     }
 
     async fn keyed_holds(&self, keys: &[(UserId, IdempotencyKey)]) -> Result<KeyedHolds, Fault> {
-        let mut connection = self.readers.acquire().await.map_err(unavailable("reading keys"))?;
+        let mut connection = self.readers.acquire().await.map_err(failed("reading keys"))?;
         super::commit::keyed_holds(&mut connection, keys).await
     }
 
     async fn booking(&self, booking_id: BookingId) -> Result<Option<Booking>, Fault> {
         let query = sqlx::query("SELECT * FROM bookings WHERE booking_id = ?");
         let row = query.bind(booking_id.as_bytes().to_vec()).fetch_optional(&self.readers).await;
-        row.map_err(unavailable("reading a booking"))?.as_ref().map(rows::booking).transpose()
+        row.map_err(failed("reading a booking"))?.as_ref().map(rows::booking).transpose()
     }
 
     async fn bookings(
@@ -46,7 +44,7 @@ impl Bookings for Sqlite {
         }
         query.push(" ORDER BY booking_id DESC LIMIT ").push_bind(page.limit);
         let found = query.build().fetch_all(&self.readers).await;
-        rows::bookings(&found.map_err(unavailable("listing bookings"))?)
+        rows::bookings(&found.map_err(failed("listing bookings"))?)
     }
 
     async fn inventories(&self, event_id: EventId) -> Result<Vec<LiveInventory>, Fault> {
@@ -56,8 +54,7 @@ impl Bookings for Sqlite {
             ELSE 0 END AS due
             FROM inventory i WHERE i.event_id = ?1";
         let query = sqlx::query(SQL).bind(event_id.as_bytes().to_vec()).bind(self.now().unix_ms());
-        let found =
-            query.fetch_all(&self.readers).await.map_err(unavailable("reading inventory"))?;
+        let found = query.fetch_all(&self.readers).await.map_err(failed("reading inventory"))?;
         let live =
             |row| Ok(LiveInventory { inventory: rows::inventory(row)?, due: get(row, "due")? });
         found.iter().map(live).collect()

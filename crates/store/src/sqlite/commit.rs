@@ -1,15 +1,15 @@
 //! The batch: lock, load, decide, write, commit.
 
-use super::Sqlite;
 use super::rows::{
     self, BOOKING_COLUMNS, Binding, bind_booking, bind_id, bookings_by_id, get, ms, read_rows,
     write_rows,
 };
-use crate::{Committed, KeyedHolds, unavailable};
+use super::{Sqlite, failed};
+use crate::{Committed, KeyedHolds};
 use engine::decide::{Held, Needs, RETIRED_PER_SECTION_MAX};
 use engine::{
-    BookingId, Changes, Command, EventId, Fault, IdempotencyKey, Inventory, KeyUse, Ledger,
-    LogEntry, Rows, SectionId, Timestamp, UserId,
+    Booking, BookingId, BookingStatus, Changes, Command, EventId, Fault, IdempotencyKey, Inventory,
+    KeyUse, Ledger, LogEntry, Rows, SectionId, Timestamp, UserId,
 };
 use sqlx::{Row, SqliteConnection};
 use std::collections::{BTreeSet, HashMap};
@@ -19,7 +19,7 @@ impl Sqlite {
     pub(super) async fn commit_batch(&self, commands: &[Command]) -> Result<Committed, Fault> {
         let (mut transaction, now) = self.begin("beginning a batch").await?;
         let committed = self.decide_in(&mut transaction, commands, now).await?;
-        transaction.commit().await.map_err(unavailable("committing a batch"))?;
+        transaction.commit().await.map_err(failed("committing a batch"))?;
         Ok(committed)
     }
 
@@ -42,8 +42,8 @@ impl Sqlite {
                 }
             }
         }
-        let expired = |entry: &&LogEntry| entry.kind == engine::LogKind::Expired;
-        let expired = changes.log.iter().filter(expired).count();
+        let expired = |booking: &&Booking| booking.status == BookingStatus::Expired;
+        let expired = changes.updated.iter().filter(expired).count();
         let bookings = changes.created.into_iter().chain(changes.updated).collect();
         Ok(Committed { now, answers, inventories, bookings, expired })
     }
@@ -96,7 +96,7 @@ pub(super) async fn keyed_holds(
     };
     let found = read_rows(connection, SQL, 2, keys, bind).await;
     let mut holds = HashMap::new();
-    for row in found.map_err(unavailable("loading idempotency keys"))? {
+    for row in found.map_err(failed("loading idempotency keys"))? {
         let booking = rows::booking(&row)?;
         let used =
             KeyUse { booking_id: booking.booking_id, fingerprint: get(&row, "fingerprint")? };
@@ -119,7 +119,7 @@ async fn load_sections(
     let missing = ids.iter().filter(|id| !rows.sections.contains_key(id)).copied();
     let missing: Vec<_> = missing.collect();
     let found = read_rows(connection, SQL, 1, &missing, bind_id).await;
-    for row in found.map_err(unavailable("loading inventory"))? {
+    for row in found.map_err(failed("loading inventory"))? {
         let inventory = rows::inventory(&row)?;
         rows.sections.insert(inventory.section_id, (rows::section(&row)?, inventory));
     }
@@ -143,8 +143,7 @@ async fn load_due(
     for section_id in sections {
         let query =
             sqlx::query(SQL).bind(section_id.as_bytes().to_vec()).bind(now.unix_ms()).bind(limit);
-        let found =
-            query.fetch_all(&mut *connection).await.map_err(unavailable("loading due holds"))?;
+        let found = query.fetch_all(&mut *connection).await.map_err(failed("loading due holds"))?;
         for booking in rows::bookings(&found)? {
             others.extend(booking.items.iter().map(|item| item.section_id));
             rows.bookings.insert(booking.booking_id, booking);
@@ -162,7 +161,7 @@ async fn load_terms(
         SELECT e.* FROM wanted CROSS JOIN events e USING (event_id)";
     let ids: Vec<_> = ids.into_iter().collect();
     let found = read_rows(connection, SQL, 1, &ids, bind_id).await;
-    for row in found.map_err(unavailable("loading events"))? {
+    for row in found.map_err(failed("loading events"))? {
         let terms = rows::terms(&row)?;
         rows.terms.insert(terms.event_id, terms);
     }
@@ -183,7 +182,7 @@ async fn load_buyers(
             sqlx::query(SQL).bind(event_id.as_bytes().to_vec()).bind(user_id.as_bytes().to_vec());
         let row = query.bind(now.unix_ms()).fetch_one(&mut *connection).await;
         let live =
-            row.and_then(|row| row.try_get(0)).map_err(unavailable("counting a buyer's seats"))?;
+            row.and_then(|row| row.try_get(0)).map_err(failed("counting a buyer's seats"))?;
         rows.buyers.insert((*event_id, *user_id), live);
     }
     Ok(())
@@ -194,8 +193,8 @@ async fn write(
     connection: &mut SqliteConnection,
     changes: &Changes,
 ) -> Result<HashMap<SectionId, Option<Timestamp>>, Fault> {
-    write_bookings(connection, changes).await.map_err(unavailable("writing bookings"))?;
-    append_log(connection, &changes.log).await.map_err(unavailable("writing the log"))?;
+    write_bookings(connection, changes).await.map_err(failed("writing bookings"))?;
+    append_log(connection, &changes.log).await.map_err(failed("writing the log"))?;
     write_inventories(connection, &changes.inventories).await
 }
 
@@ -296,7 +295,7 @@ async fn write_inventories(
             .bind(inventory.version)
             .bind(*loaded)
     });
-    let written = written.await.map_err(unavailable("writing inventory"))?;
+    let written = written.await.map_err(failed("writing inventory"))?;
     if written.len() != inventories.len() {
         return Err(Fault::Corrupt { what: "an inventory changed under its lock".to_owned() });
     }

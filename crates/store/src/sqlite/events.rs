@@ -1,11 +1,11 @@
 //! Events and sections.
 
-use super::Sqlite;
 use super::commit::append_log;
 use super::rows::{self, Binding, get, instant, ms, read_rows};
+use super::{Sqlite, failed};
 use crate::{
     CREATION_KEY_KEPT_MS, Created, CreationKey, EventFilter, EventWithSections, Events, Page,
-    SectionChange, unavailable,
+    SectionChange,
 };
 use async_trait::async_trait;
 use engine::event::{EventChange, folded, may_join};
@@ -69,7 +69,7 @@ async fn put_event(connection: &mut SqliteConnection, event: &Event) -> Result<(
         .bind(event.version)
         .bind(event.created_at.unix_ms())
         .bind(event.updated_at.unix_ms());
-    query.execute(connection).await.map_err(unavailable("writing an event"))?;
+    query.execute(connection).await.map_err(failed("writing an event"))?;
     Ok(())
 }
 
@@ -80,8 +80,7 @@ async fn load(
 ) -> Result<Option<EventWithSections>, Fault> {
     let query =
         sqlx::query("SELECT * FROM events WHERE event_id = ?").bind(event_id.as_bytes().to_vec());
-    let row =
-        query.fetch_optional(&mut *connection).await.map_err(unavailable("reading an event"))?;
+    let row = query.fetch_optional(&mut *connection).await.map_err(failed("reading an event"))?;
     let Some(row) = row else { return Ok(None) };
     let mut with_sections = vec![EventWithSections { event: event(&row)?, sections: Vec::new() }];
     load_sections(connection, &mut with_sections).await?;
@@ -97,9 +96,8 @@ async fn load_sections(
     let bind = |query: Binding, of: &EventWithSections| {
         query.bind(of.event.terms.event_id.as_bytes().to_vec())
     };
-    let found = read_rows(connection, SQL, 1, events, bind)
-        .await
-        .map_err(unavailable("reading sections"))?;
+    let found =
+        read_rows(connection, SQL, 1, events, bind).await.map_err(failed("reading sections"))?;
     for row in &found {
         let section = rows::section(row)?;
         let owner = events.iter_mut().find(|of| of.event.terms.event_id == section.event_id);
@@ -131,7 +129,7 @@ async fn insert_section(
     .bind(folded(&section.name))
     .bind(section.price.minor)
     .bind(section.price.currency.as_str().to_owned());
-    query.execute(&mut *connection).await.map_err(unavailable(DOING))?;
+    query.execute(&mut *connection).await.map_err(failed(DOING))?;
     let query = sqlx::query(
         "INSERT INTO inventory (section_id, event_id, capacity, held, sold, blocked, version)
          VALUES (?, ?, ?, 0, 0, 0, ?)",
@@ -140,7 +138,7 @@ async fn insert_section(
     .bind(section.event_id.as_bytes().to_vec())
     .bind(capacity)
     .bind(inventory.version);
-    query.execute(&mut *connection).await.map_err(unavailable(DOING))?;
+    query.execute(&mut *connection).await.map_err(failed(DOING))?;
     let opened = LogEntry {
         at: now,
         kind: LogKind::Opened,
@@ -150,7 +148,7 @@ async fn insert_section(
         version: inventory.version,
         expires_at: None,
     };
-    append_log(connection, &[opened]).await.map_err(unavailable(DOING))?;
+    append_log(connection, &[opened]).await.map_err(failed(DOING))?;
     Ok(())
 }
 
@@ -169,7 +167,7 @@ async fn replay(
         .bind(operation)
         .bind(key.key.as_str())
         .bind(now.unix_ms());
-    let row = query.fetch_optional(connection).await.map_err(unavailable("reading a key"))?;
+    let row = query.fetch_optional(connection).await.map_err(failed("reading a key"))?;
     let Some(row) = row else { return Ok(None) };
     if get::<i64>(&row, "fingerprint")? != key.fingerprint {
         return Err(Refusal::IdempotencyKeyReused.into());
@@ -194,7 +192,7 @@ async fn keep_key(
         .bind(resource_id.to_vec())
         .bind(key.fingerprint)
         .bind(now.plus_ms(CREATION_KEY_KEPT_MS).unix_ms());
-    query.execute(connection).await.map_err(unavailable("keeping a key"))?;
+    query.execute(connection).await.map_err(failed("keeping a key"))?;
     Ok(())
 }
 
@@ -222,13 +220,12 @@ impl Events for Sqlite {
             insert_section(&mut transaction, section, *capacity, position, now).await?;
         }
         keep_key(&mut transaction, OPERATION, key, event_id.as_bytes(), now).await?;
-        transaction.commit().await.map_err(unavailable("creating an event"))?;
+        transaction.commit().await.map_err(failed("creating an event"))?;
         Ok(Created { id: event_id, replayed: false })
     }
 
     async fn event(&self, event_id: EventId) -> Result<Option<EventWithSections>, Fault> {
-        let mut connection =
-            self.readers.acquire().await.map_err(unavailable("reading an event"))?;
+        let mut connection = self.readers.acquire().await.map_err(failed("reading an event"))?;
         load(&mut connection, event_id).await
     }
 
@@ -262,8 +259,8 @@ impl Events for Sqlite {
             query.push(" AND event_id < ").push_bind(after.as_bytes().to_vec());
         }
         query.push(" ORDER BY event_id DESC LIMIT ").push_bind(page.limit);
-        let mut connection = self.readers.acquire().await.map_err(unavailable(DOING))?;
-        let found = query.build().fetch_all(&mut *connection).await.map_err(unavailable(DOING))?;
+        let mut connection = self.readers.acquire().await.map_err(failed(DOING))?;
+        let found = query.build().fetch_all(&mut *connection).await.map_err(failed(DOING))?;
         let bare = |row| Ok(EventWithSections { event: event(row)?, sections: Vec::new() });
         let mut events = found.iter().map(bare).collect::<Result<Vec<_>, Fault>>()?;
         load_sections(&mut connection, &mut events).await?;
@@ -282,7 +279,7 @@ impl Events for Sqlite {
         event.may_edit(by, expected)?;
         event.revise(change, now)?;
         put_event(&mut transaction, &event).await?;
-        Ok(transaction.commit().await.map_err(unavailable("changing an event"))?)
+        Ok(transaction.commit().await.map_err(failed("changing an event"))?)
     }
 
     async fn cancel_event(&self, event_id: EventId, by: UserId) -> Result<(), Error> {
@@ -297,8 +294,8 @@ impl Events for Sqlite {
         put_event(&mut transaction, &event).await?;
         let query = sqlx::query("UPDATE events SET cancelling = 1 WHERE event_id = ?");
         let query = query.bind(event_id.as_bytes().to_vec());
-        query.execute(&mut *transaction).await.map_err(unavailable(DOING))?;
-        Ok(transaction.commit().await.map_err(unavailable(DOING))?)
+        query.execute(&mut *transaction).await.map_err(failed(DOING))?;
+        Ok(transaction.commit().await.map_err(failed(DOING))?)
     }
 
     async fn add_section(
@@ -321,7 +318,7 @@ impl Events for Sqlite {
         put_event(&mut transaction, &event).await?;
         insert_section(&mut transaction, section, capacity, sections.len(), now).await?;
         keep_key(&mut transaction, OPERATION, key, section.section_id.as_bytes(), now).await?;
-        transaction.commit().await.map_err(unavailable("adding a section"))?;
+        transaction.commit().await.map_err(failed("adding a section"))?;
         Ok(Created { id: section.section_id, replayed: false })
     }
 
@@ -354,7 +351,7 @@ impl Events for Sqlite {
         .bind(section.price.minor)
         .bind(section.price.currency.as_str().to_owned())
         .bind(section_id.as_bytes().to_vec());
-        query.execute(&mut *transaction).await.map_err(unavailable(DOING))?;
+        query.execute(&mut *transaction).await.map_err(failed(DOING))?;
         // The same decision as in a lane's batch, so that due holds are retired and the log is written.
         let command = match change.capacity {
             Some(capacity) => Command::Resize { section_id, by, capacity },
@@ -369,7 +366,7 @@ impl Events for Sqlite {
         let inventory = committed.inventories.into_iter().find(|of| of.section_id == section_id);
         let inventory = inventory
             .ok_or_else(|| Fault::Corrupt { what: "a section without inventory".to_owned() })?;
-        transaction.commit().await.map_err(unavailable(DOING))?;
+        transaction.commit().await.map_err(failed(DOING))?;
         Ok(inventory)
     }
 }
@@ -381,18 +378,18 @@ pub(super) async fn to_cancel(store: &Sqlite, limit: u32) -> Result<Vec<engine::
     const LIVE: &str = "SELECT booking_id FROM bookings
         WHERE event_id = ? AND status IN ('HOLD', 'CONFIRMED') LIMIT ?";
     let mut live = Vec::new();
-    let events = sqlx::query(EVENTS).fetch_all(&store.readers).await.map_err(unavailable(DOING))?;
+    let events = sqlx::query(EVENTS).fetch_all(&store.readers).await.map_err(failed(DOING))?;
     for row in events {
-        let event_id: Vec<u8> = row.try_get(0).map_err(unavailable(DOING))?;
+        let event_id: Vec<u8> = row.try_get(0).map_err(failed(DOING))?;
         let query = sqlx::query(LIVE).bind(event_id.clone()).bind(limit);
-        let found = query.fetch_all(&store.readers).await.map_err(unavailable(DOING))?;
+        let found = query.fetch_all(&store.readers).await.map_err(failed(DOING))?;
         if found.is_empty() {
             // A cancelled event gets no new bookings, so none can appear after this read.
             let (mut transaction, _) = store.begin(DOING).await?;
             let query =
                 sqlx::query("UPDATE events SET cancelling = 0 WHERE event_id = ?").bind(event_id);
-            query.execute(&mut *transaction).await.map_err(unavailable(DOING))?;
-            transaction.commit().await.map_err(unavailable(DOING))?;
+            query.execute(&mut *transaction).await.map_err(failed(DOING))?;
+            transaction.commit().await.map_err(failed(DOING))?;
         }
         for row in &found {
             live.push(rows::booking_id(row, "booking_id")?);

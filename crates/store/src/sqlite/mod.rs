@@ -19,7 +19,7 @@ use sqlx::sqlite::{
 };
 use sqlx::{Sqlite as Driver, Transaction};
 use std::fs::{File, TryLockError};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 /// The file beside the database whose lock says that a process serves it.
@@ -36,6 +36,7 @@ static MIGRATOR: Migrator = sqlx::migrate!("../../migrations/sqlite");
 
 /// A SQLite database file.
 pub struct Sqlite {
+    path: PathBuf,
     writer: SqlitePool,
     readers: SqlitePool,
     clock: Clock,
@@ -67,12 +68,19 @@ impl Sqlite {
         };
         // The writer creates the file and its journal before any reader looks.
         let writer = pool().max_connections(1).connect_with(connect.clone()).await;
-        let writer = writer.map_err(unavailable("opening the database file"))?;
+        let writer = writer.map_err(failed("opening the database file"))?;
         let readers = pool()
             .max_connections(options.pool_size.max(1))
             .min_connections(1)
             .connect_lazy_with(connect.read_only(true));
-        Ok(Self { writer, readers, clock: options.clock, policy: options.policy, _lock: lock })
+        Ok(Self {
+            path: path.to_owned(),
+            writer,
+            readers,
+            clock: options.clock,
+            policy: options.policy,
+            _lock: lock,
+        })
     }
 
     /// Begins a write. Nobody else writes until it ends.
@@ -80,9 +88,20 @@ impl Sqlite {
         &self,
         doing: &'static str,
     ) -> Result<(Transaction<'static, Driver>, Timestamp), Fault> {
-        let begun = self.writer.begin_with("BEGIN IMMEDIATE").await.map_err(unavailable(doing))?;
+        let begun = self.writer.begin_with("BEGIN IMMEDIATE").await.map_err(failed(doing))?;
         // Read under the lock: a clock read before the wait would let an expired hold be confirmed.
         Ok((begun, (self.clock)()))
+    }
+}
+
+/// Turns a failure of the driver into a fault: what a constraint refuses is a mistake of ours, all
+/// else is a store that cannot answer now.
+fn failed(doing: &'static str) -> impl FnOnce(sqlx::Error) -> Fault {
+    move |error| match &error {
+        sqlx::Error::Database(refused) if refused.kind() != sqlx::error::ErrorKind::Other => {
+            Fault::Corrupt { what: format!("{doing}: {refused}") }
+        }
+        _ => unavailable(doing)(error),
     }
 }
 

@@ -1,6 +1,6 @@
 //! How rows are written and read: binding lists of values, and decoding what comes back.
 
-use crate::unavailable;
+use super::failed;
 use engine::{
     Booking, BookingId, BookingStatus, Currency, EventId, Fault, Inventory, Item, Money, Section,
     SectionId, Terms, Timestamp, UserId,
@@ -258,7 +258,7 @@ pub(super) async fn bookings_by_id(
     const SQL: &str = "WITH wanted (booking_id) AS ({})
         SELECT b.* FROM wanted CROSS JOIN bookings b USING (booking_id)";
     let found = read_rows(connection, SQL, 1, ids, bind_id).await;
-    bookings(&found.map_err(unavailable("loading bookings"))?)
+    bookings(&found.map_err(failed("loading bookings"))?)
 }
 
 #[cfg(test)]

@@ -1,7 +1,7 @@
 //! What workers and the person on call need: due sections, the reckoning, the audit, migrations.
 
 use super::rows::{self, get, instant, maybe_instant};
-use super::{MIGRATOR, Sqlite};
+use super::{MIGRATOR, Sqlite, failed};
 use crate::{LogCursor, Migration, Reckoning, Upkeep, unavailable};
 use async_trait::async_trait;
 use engine::audit::{Audit, Report};
@@ -35,7 +35,7 @@ fn log_entry(row: &SqliteRow) -> Result<LogEntry, Fault> {
 
 async fn all_inventories(connection: &mut SqliteConnection) -> Result<Vec<Inventory>, Fault> {
     let found = sqlx::query("SELECT * FROM inventory").fetch_all(connection).await;
-    found.map_err(unavailable("reading all inventories"))?.iter().map(rows::inventory).collect()
+    found.map_err(failed("reading all inventories"))?.iter().map(rows::inventory).collect()
 }
 
 #[async_trait]
@@ -44,17 +44,25 @@ impl Upkeep for Sqlite {
         (self.clock)()
     }
 
+    fn lanes(&self, _: usize) -> usize {
+        // One writer: a second lane would only wait for it.
+        1
+    }
+
+    fn describe(&self) -> String {
+        format!("SQLite in {}", self.path.display())
+    }
+
     async fn ping(&self) -> Result<(), Fault> {
         let answer = sqlx::query("SELECT 1").fetch_one(&self.readers).await;
-        answer.map(drop).map_err(unavailable("asking the database for a sign of life"))
+        answer.map(drop).map_err(failed("asking the database for a sign of life"))
     }
 
     async fn due_sections(&self, limit: u32) -> Result<Vec<(SectionId, Timestamp)>, Fault> {
         const SQL: &str = "SELECT section_id, next_expiry FROM inventory
             WHERE next_expiry IS NOT NULL AND next_expiry <= ? ORDER BY next_expiry LIMIT ?";
         let query = sqlx::query(SQL).bind(self.now().unix_ms()).bind(limit);
-        let found =
-            query.fetch_all(&self.readers).await.map_err(unavailable("finding due holds"))?;
+        let found = query.fetch_all(&self.readers).await.map_err(failed("finding due holds"))?;
         let due = |row| Ok((rows::section_id(row, "section_id")?, instant(row, "next_expiry")?));
         found.iter().map(due).collect()
     }
@@ -68,13 +76,13 @@ impl Upkeep for Sqlite {
         const SQL: &str = "SELECT section_id, MAX(seq) AS newest, COUNT(*) AS entries,
             SUM(capacity) AS capacity, SUM(held) AS held, SUM(sold) AS sold, SUM(blocked) AS blocked
             FROM booking_log WHERE seq > ? GROUP BY section_id";
-        let mut connection = self.readers.acquire().await.map_err(unavailable(DOING))?;
+        let mut connection = self.readers.acquire().await.map_err(failed(DOING))?;
         // One read transaction: counters and log are of the same moment.
-        let mut snapshot = connection.begin().await.map_err(unavailable(DOING))?;
+        let mut snapshot = connection.begin().await.map_err(failed(DOING))?;
         let inventories = all_inventories(&mut snapshot).await?;
         let found = sqlx::query(SQL).bind(cursor.0).fetch_all(&mut *snapshot).await;
-        let found = found.map_err(unavailable(DOING))?;
-        snapshot.rollback().await.map_err(unavailable(DOING))?;
+        let found = found.map_err(failed(DOING))?;
+        snapshot.rollback().await.map_err(failed(DOING))?;
         let events: HashMap<_, _> =
             inventories.iter().map(|of| (of.section_id, of.event_id)).collect();
         let mut newest = cursor.0;
@@ -100,9 +108,9 @@ impl Upkeep for Sqlite {
 
     async fn audit(&self) -> Result<Report, Fault> {
         const DOING: &str = "auditing the store";
-        let mut connection = self.readers.acquire().await.map_err(unavailable(DOING))?;
+        let mut connection = self.readers.acquire().await.map_err(failed(DOING))?;
         // One read transaction: everything is of the same moment, and WAL lets others go on writing.
-        let mut snapshot = connection.begin().await.map_err(unavailable(DOING))?;
+        let mut snapshot = connection.begin().await.map_err(failed(DOING))?;
         let inventories = all_inventories(&mut snapshot).await?;
         let events: HashMap<SectionId, EventId> =
             inventories.iter().map(|of| (of.section_id, of.event_id)).collect();
@@ -110,7 +118,7 @@ impl Upkeep for Sqlite {
         {
             let mut log =
                 sqlx::query("SELECT * FROM booking_log ORDER BY seq").fetch(&mut *snapshot);
-            while let Some(row) = log.try_next().await.map_err(unavailable(DOING))? {
+            while let Some(row) = log.try_next().await.map_err(failed(DOING))? {
                 let entry = log_entry(&row)?;
                 audit.log_entry(&entry, events.get(&entry.section_id).copied());
             }
@@ -120,11 +128,11 @@ impl Upkeep for Sqlite {
         }
         {
             let mut bookings = sqlx::query("SELECT * FROM bookings").fetch(&mut *snapshot);
-            while let Some(row) = bookings.try_next().await.map_err(unavailable(DOING))? {
+            while let Some(row) = bookings.try_next().await.map_err(failed(DOING))? {
                 audit.booking(&rows::booking(&row)?);
             }
         }
-        snapshot.rollback().await.map_err(unavailable(DOING))?;
+        snapshot.rollback().await.map_err(failed(DOING))?;
         Ok(audit.finish())
     }
 
@@ -140,10 +148,10 @@ impl Upkeep for Sqlite {
         let mut removed = 0;
         for sql in OLD {
             let query = sqlx::query(sql).bind(now.unix_ms()).bind(limit);
-            let done = query.execute(&mut *transaction).await.map_err(unavailable(DOING))?;
+            let done = query.execute(&mut *transaction).await.map_err(failed(DOING))?;
             removed += done.rows_affected();
         }
-        transaction.commit().await.map_err(unavailable(DOING))?;
+        transaction.commit().await.map_err(failed(DOING))?;
         Ok(removed)
     }
 
@@ -191,14 +199,14 @@ fn known() -> impl Iterator<Item = Migration> {
 impl Sqlite {
     async fn applied(&self) -> Result<HashSet<i64>, Fault> {
         const DOING: &str = "reading the schema's version";
-        let mut connection = self.writer.acquire().await.map_err(unavailable(DOING))?;
+        let mut connection = self.writer.acquire().await.map_err(failed(DOING))?;
         let there = sqlx::query("SELECT 1 FROM sqlite_master WHERE name = '_sqlx_migrations'");
-        let there = there.fetch_optional(&mut *connection).await.map_err(unavailable(DOING))?;
+        let there = there.fetch_optional(&mut *connection).await.map_err(failed(DOING))?;
         if there.is_none() {
             return Ok(HashSet::new());
         }
         let rows = sqlx::query("SELECT version FROM _sqlx_migrations WHERE success = 1");
-        let rows = rows.fetch_all(&mut *connection).await.map_err(unavailable(DOING))?;
-        rows.iter().map(|row| row.try_get(0).map_err(unavailable(DOING))).collect()
+        let rows = rows.fetch_all(&mut *connection).await.map_err(failed(DOING))?;
+        rows.iter().map(|row| row.try_get(0).map_err(failed(DOING))).collect()
     }
 }

@@ -1,0 +1,180 @@
+//! The commands of the binary.
+
+use crate::config::Config;
+use crate::{Failure, demo, http, serve};
+use clap::{Parser, Subcommand};
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+/// Seats that are held for ten minutes, then confirmed or lost, and never oversold.
+///
+/// Without a command it serves. With nothing configured it runs on an embedded store in ./data;
+/// `.env.example` lists every setting.
+#[derive(Parser)]
+#[command(name = "reservix", version, max_term_width = 100)]
+struct Cli {
+    #[command(subcommand)]
+    command: Option<Command>,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Serve the API (the default)
+    Serve {
+        /// Leave the schema as it is
+        #[arg(long)]
+        no_migrate: bool,
+        /// Leave sweep and reconcile to other processes
+        #[arg(long)]
+        no_workers: bool,
+    },
+    /// Change the schema, or say where it stands
+    #[command(subcommand)]
+    Migrate(Migrate),
+    /// Check that every invariant holds over the whole store, beside a running server
+    Audit,
+    /// Print the effective settings, with secrets hidden
+    Config {
+        /// Print an example file instead: every setting, commented out, with its default
+        #[arg(long)]
+        example: bool,
+    },
+    /// Print the OpenAPI document
+    Openapi,
+    /// Create a user and an event on a running server, and print curl lines to try
+    Demo {
+        /// Where the server is
+        #[arg(long, default_value = "http://127.0.0.1:8000")]
+        url: String,
+    },
+}
+
+#[derive(Subcommand)]
+enum Migrate {
+    /// Apply every migration that is missing
+    Up,
+    /// Take back the last migrations; this deletes what they hold
+    Down {
+        /// How many
+        #[arg(default_value_t = 1)]
+        steps: usize,
+    },
+    /// List the migrations
+    Status,
+    /// Write the files of a new migration, for every store
+    New {
+        /// Lower-case letters, digits and _
+        name: String,
+        /// The folder with a folder for each store
+        #[arg(long, default_value = "migrations")]
+        dir: PathBuf,
+    },
+}
+
+/// Runs the command that the command line names.
+pub async fn run() -> Result<ExitCode, Failure> {
+    let command = Cli::parse().command;
+    let command = command.unwrap_or(Command::Serve { no_migrate: false, no_workers: false });
+    match command {
+        Command::Serve { no_migrate, no_workers } => {
+            serve::serve(settings()?, !no_migrate, !no_workers).await?
+        }
+        Command::Migrate(Migrate::New { name, dir }) => new_migration(&dir, &name)?,
+        Command::Migrate(step) => migrate(&settings()?, &step).await?,
+        Command::Audit => return audit(&settings()?).await,
+        Command::Config { example: true } => print!("{}", crate::config::example()),
+        Command::Config { example: false } => print!("{}", settings()?.render()),
+        Command::Openapi => {
+            let document = http::openapi(env!("CARGO_PKG_VERSION")).to_pretty_json();
+            println!("{}", document.map_err(|error| Failure::new("writing the document", error))?);
+        }
+        Command::Demo { url } => demo::run(&url).await?,
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn settings() -> Result<Config, Failure> {
+    Config::load()
+        .map_err(|errors| Failure::plain(format!("the configuration is wrong:\n{errors}")))
+}
+
+async fn migrate(config: &Config, step: &Migrate) -> Result<(), Failure> {
+    let store = serve::open(config, false).await?;
+    let (target, done) = match step {
+        Migrate::Up => (None, "applied"),
+        Migrate::Down { steps } => {
+            let all = store.migrations().await?;
+            let applied: Vec<_> =
+                all.iter().filter(|(_, applied)| *applied).map(|(step, _)| step.version).collect();
+            let kept = applied.len().saturating_sub(*steps);
+            (Some(applied[..kept].last().copied().unwrap_or(0)), "taken back")
+        }
+        Migrate::Status | Migrate::New { .. } => {
+            for (step, applied) in store.migrations().await? {
+                let state = if applied { "applied" } else { "missing" };
+                println!("{:04} {:<40} {state}", step.version, step.name);
+            }
+            store.close().await;
+            return Ok(());
+        }
+    };
+    let changed = store.migrate(target).await?;
+    for step in &changed {
+        println!("{:04} {:<40} {done}", step.version, step.name);
+    }
+    if changed.is_empty() {
+        println!("nothing to do");
+    }
+    store.close().await;
+    Ok(())
+}
+
+/// Writes the four files of a new migration: up and down, for both stores.
+fn new_migration(dir: &Path, name: &str) -> Result<(), Failure> {
+    let sound = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'_';
+    if name.is_empty() || !name.bytes().all(sound) {
+        return Err(Failure::plain("the name of a migration has lower-case letters, digits and _"));
+    }
+    let stores = ["postgres", "sqlite"].map(|store| dir.join(store));
+    let last = stores.iter().flat_map(|folder| numbers(folder)).max().unwrap_or(0);
+    for folder in &stores {
+        std::fs::create_dir_all(folder).map_err(|error| Failure::new(folder.display(), error))?;
+        for direction in ["up", "down"] {
+            let path = folder.join(format!("{:04}_{name}.{direction}.sql", last + 1));
+            let text = format!("-- {name}, {direction}\n");
+            std::fs::write(&path, text).map_err(|error| Failure::new(path.display(), error))?;
+            println!("{}", path.display());
+        }
+    }
+    Ok(())
+}
+
+fn numbers(folder: &Path) -> Vec<u32> {
+    let files = std::fs::read_dir(folder).into_iter().flatten().flatten();
+    let names = files.filter_map(|file| file.file_name().into_string().ok());
+    names.filter_map(|name| name.split('_').next()?.parse().ok()).collect()
+}
+
+async fn audit(config: &Config) -> Result<ExitCode, Failure> {
+    let store = serve::open(config, true).await?;
+    let report = store.audit().await?;
+    println!(
+        "checked {} sections, {} bookings, {} rows of the log in {}",
+        report.sections,
+        report.bookings,
+        report.log_rows,
+        store.describe()
+    );
+    println!(
+        "I1 capacity   I2 transitions   I3 seats   I4 counters = log   I5 confirmed in time   I7 log = bookings"
+    );
+    for violation in &report.told {
+        println!("{violation}");
+    }
+    if report.is_clean() {
+        println!("clean: every invariant holds");
+        return Ok(ExitCode::SUCCESS);
+    }
+    println!("{} violations, {} of them listed", report.violations, report.told.len());
+    Ok(ExitCode::from(2))
+}

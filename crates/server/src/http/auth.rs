@@ -1,0 +1,256 @@
+//! Accounts: register, login, refresh, logout, password.
+
+use super::extract::{CurrentUser, Json, Origin, printable, shown};
+use super::problem::Problem;
+use super::token::{random, refresh_hash, refresh_token};
+use super::{App, PROBLEM};
+use axum::extract::State;
+use axum::http::StatusCode;
+use axum::response::{IntoResponse, Response};
+use engine::account::{RefreshToken, User};
+use engine::{Refusal, Shard, Timestamp, UserId};
+use garde::Validate;
+use serde::{Deserialize, Serialize};
+use std::sync::Arc;
+use utoipa::ToSchema;
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
+
+const TAG: &str = "Accounts";
+
+pub(super) fn routes() -> OpenApiRouter<Arc<App>> {
+    OpenApiRouter::new()
+        .routes(routes!(register))
+        .routes(routes!(login))
+        .routes(routes!(refresh))
+        .routes(routes!(logout))
+        .routes(routes!(change_password))
+}
+
+/// Refuses what cannot be an address: it must have one `@` with something on both sides.
+pub(super) fn address(text: &str, (): &()) -> garde::Result {
+    let sound = text.split_once('@').is_some_and(|(local, domain)| {
+        !local.is_empty() && !domain.is_empty() && !domain.contains('@')
+    });
+    let plain = !text.chars().any(|letter| letter.is_control() || letter.is_whitespace());
+    if sound && plain { Ok(()) } else { Err(garde::Error::new("must be an e-mail address")) }
+}
+
+/// A new account.
+#[derive(Deserialize, Validate, ToSchema)]
+#[serde(deny_unknown_fields)]
+struct Register {
+    /// Compared without case.
+    #[garde(length(bytes, max = 254), custom(address))]
+    #[schema(
+        format = "email",
+        max_length = 254,
+        pattern = r"^[^\s@\u0000-\u001f\u007f-\u009f]+@[^\s@\u0000-\u001f\u007f-\u009f]+$"
+    )]
+    email: String,
+    #[garde(length(chars, min = 8, max = 128), custom(printable))]
+    #[schema(format = "password", min_length = 8, max_length = 128)]
+    password: String,
+    #[garde(inner(length(chars, min = 1, max = 100), custom(printable)))]
+    #[schema(min_length = 1, max_length = 100)]
+    name: Option<String>,
+}
+
+/// What proves who somebody is.
+#[derive(Deserialize, Validate, ToSchema)]
+#[serde(deny_unknown_fields)]
+struct Login {
+    #[garde(length(bytes, max = 254))]
+    #[schema(max_length = 254)]
+    email: String,
+    #[garde(length(chars, max = 128))]
+    #[schema(format = "password", max_length = 128)]
+    password: String,
+}
+
+/// A refresh token to exchange or to end.
+#[derive(Deserialize, Validate, ToSchema)]
+#[serde(deny_unknown_fields)]
+struct Refresh {
+    #[garde(length(bytes, max = 200))]
+    #[schema(max_length = 200)]
+    refresh_token: String,
+}
+
+/// A new password.
+#[derive(Deserialize, Validate, ToSchema)]
+#[serde(deny_unknown_fields)]
+struct ChangePassword {
+    #[garde(length(chars, max = 128))]
+    #[schema(format = "password", max_length = 128)]
+    current_password: String,
+    #[garde(length(chars, min = 8, max = 128), custom(printable))]
+    #[schema(format = "password", min_length = 8, max_length = 128)]
+    new_password: String,
+}
+
+/// A user, as they see themselves.
+#[derive(Serialize, ToSchema)]
+pub(super) struct UserView {
+    #[serde(serialize_with = "shown")]
+    #[schema(value_type = String, format = "uuid")]
+    user_id: UserId,
+    email: String,
+    #[schema(required)]
+    name: Option<String>,
+    #[serde(serialize_with = "shown")]
+    #[schema(value_type = String, format = "date-time")]
+    created_at: Timestamp,
+}
+
+impl From<User> for UserView {
+    fn from(user: User) -> Self {
+        Self {
+            user_id: user.user_id,
+            email: user.email,
+            name: user.name,
+            created_at: user.created_at,
+        }
+    }
+}
+
+/// A pair of tokens.
+#[derive(Serialize, ToSchema)]
+struct TokenPair {
+    access_token: String,
+    #[schema(pattern = "^Bearer$")]
+    token_type: &'static str,
+    /// Seconds.
+    expires_in: u64,
+    refresh_token: String,
+    /// Seconds.
+    refresh_expires_in: u64,
+}
+
+impl TokenPair {
+    fn new(app: &App, user_id: UserId, refresh_token: String) -> Result<Self, Problem> {
+        Ok(Self {
+            access_token: app.tokens.issue(user_id, app.store.now())?,
+            token_type: "Bearer",
+            expires_in: app.tokens.expires_in(),
+            refresh_token,
+            refresh_expires_in: app.config.refresh_token_ttl.as_secs(),
+        })
+    }
+}
+
+fn refresh_end(app: &App) -> Timestamp {
+    let ttl_ms = i64::try_from(app.config.refresh_token_ttl.as_millis()).unwrap_or(i64::MAX);
+    app.store.now().plus_ms(ttl_ms)
+}
+
+/// Creates an account.
+#[utoipa::path(post, path = "/auth/register", tag = TAG, request_body = Register, responses(
+    (status = 201, description = "The account", body = UserView),
+    (status = 409, description = "`email_taken`", body = super::docs::Problem, content_type = PROBLEM),
+))]
+async fn register(
+    State(app): State<Arc<App>>,
+    Origin(origin): Origin,
+    Json(new): Json<Register>,
+) -> Result<Response, Problem> {
+    app.limits.login(&new.email, origin)?;
+    let now = app.store.now();
+    let user = User {
+        user_id: UserId::new(
+            now,
+            Shard::pick(u64::from_le_bytes(random())),
+            u64::from_le_bytes(random()),
+        ),
+        email: new.email,
+        name: new.name,
+        password_hash: app.passwords.hash(new.password).await?,
+        created_at: now,
+    };
+    app.store.create_user(&user).await?;
+    Ok((StatusCode::CREATED, axum::Json(UserView::from(user))).into_response())
+}
+
+/// Exchanges an address and a password for tokens.
+#[utoipa::path(post, path = "/auth/login", tag = TAG, request_body = Login, responses(
+    (status = 200, description = "Tokens", body = TokenPair),
+    (status = 401, description = "`invalid_credentials`", body = super::docs::Problem, content_type = PROBLEM),
+))]
+async fn login(
+    State(app): State<Arc<App>>,
+    Origin(origin): Origin,
+    Json(login): Json<Login>,
+) -> Result<axum::Json<TokenPair>, Problem> {
+    app.limits.login(&login.email, origin)?;
+    let user = app.store.user_by_email(&login.email).await?;
+    let stored = user.as_ref().map(|user| user.password_hash.clone());
+    let verified = app.passwords.verify(login.password, stored).await?;
+    let user = user.filter(|_| verified).ok_or(Refusal::InvalidCredentials)?;
+    let (secret, token_hash) = refresh_token();
+    let token = RefreshToken {
+        token_hash,
+        family_id: uuid::Uuid::from_bytes(random()),
+        user_id: user.user_id,
+        expires_at: refresh_end(&app),
+        spent_at: None,
+    };
+    app.store.open_family(&token).await?;
+    Ok(axum::Json(TokenPair::new(&app, user.user_id, secret)?))
+}
+
+/// Exchanges a refresh token for new tokens. The old one is spent; used again after ten seconds it
+/// ends its family.
+#[utoipa::path(post, path = "/auth/refresh", tag = TAG, request_body = Refresh, responses(
+    (status = 200, description = "Tokens", body = TokenPair),
+    (status = 401, description = "`invalid_refresh_token`", body = super::docs::Problem, content_type = PROBLEM),
+))]
+async fn refresh(
+    State(app): State<Arc<App>>,
+    Origin(origin): Origin,
+    Json(refresh): Json<Refresh>,
+) -> Result<axum::Json<TokenPair>, Problem> {
+    app.limits.anonymous(origin)?;
+    let (secret, hash) = refresh_token();
+    let spent = refresh_hash(&refresh.refresh_token);
+    let token = app.store.rotate(&spent, (hash, refresh_end(&app))).await?;
+    Ok(axum::Json(TokenPair::new(&app, token.user_id, secret)?))
+}
+
+/// Ends the family of a refresh token. Access tokens live out their hour.
+#[utoipa::path(post, path = "/auth/logout", tag = TAG, request_body = Refresh, responses(
+    (status = 204, description = "The login has ended"),
+))]
+async fn logout(
+    State(app): State<Arc<App>>,
+    Origin(origin): Origin,
+    Json(refresh): Json<Refresh>,
+) -> Result<StatusCode, Problem> {
+    app.limits.anonymous(origin)?;
+    app.store.end_family(&refresh_hash(&refresh.refresh_token)).await?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+/// Changes the password, and ends all logins of the user.
+#[utoipa::path(post, path = "/auth/password", tag = TAG, request_body = ChangePassword,
+    security(("bearer" = [])), responses(
+    (status = 204, description = "The password is changed"),
+    (status = 401, description = "`unauthorized`, `invalid_credentials`", body = super::docs::Problem, content_type = PROBLEM),
+))]
+async fn change_password(
+    State(app): State<Arc<App>>,
+    CurrentUser(user_id): CurrentUser,
+    Origin(origin): Origin,
+    Json(change): Json<ChangePassword>,
+) -> Result<StatusCode, Problem> {
+    let user = app.store.user(user_id).await?.ok_or(Refusal::InvalidCredentials)?;
+    app.limits.login(&user.email, origin)?;
+    let old = user.password_hash;
+    if !app.passwords.verify(change.current_password, Some(old.clone())).await? {
+        return Err(Refusal::InvalidCredentials.into());
+    }
+    let new = app.passwords.hash(change.new_password).await?;
+    if !app.store.set_password(user_id, &old, &new).await? {
+        return Err(Refusal::InvalidCredentials.into());
+    }
+    Ok(StatusCode::NO_CONTENT)
+}

@@ -1,0 +1,594 @@
+//! Events and sections: recording, editing and calling off, by their organizer; reading, by everybody.
+
+mod views;
+
+use super::bookings::{BookingView, REPLAYED, listed, status_filter};
+use super::extract::{
+    At, CurrentUser, Json, Key, Listed, MaybeUser, NoBody, Params, expected_version, fingerprint,
+    id, present, printable,
+};
+use super::problem::Problem;
+use super::token::random;
+use super::{App, PROBLEM};
+use crate::catalog::Facts;
+use axum::extract::{Path, State};
+use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use chrono_tz::Tz;
+use engine::event::{
+    CAPACITY_MAX, EventChange, SEATS_PER_BOOKING_MAX, SECTIONS_MAX, may_stand_together,
+};
+use engine::{
+    Currency, Event, EventDate, EventId, EventStatus, Money, Refusal, Section, SectionId, Shard,
+    Terms, UserId,
+};
+use garde::Validate;
+use serde::{Deserialize, Serialize};
+use std::sync::Arc;
+use store::{BookingFilter, CreationKey, EventFilter, EventWithSections, SectionChange};
+use utoipa::ToSchema;
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
+use views::{AvailabilityView, EventView, SectionView, StatusWord};
+
+const TAG: &str = "Events";
+const MISSING: Refusal = Refusal::NotFound { what: "event" };
+const MISSING_SECTION: Refusal = Refusal::NotFound { what: "section" };
+
+pub(super) fn routes() -> OpenApiRouter<Arc<App>> {
+    OpenApiRouter::new()
+        .routes(routes!(create, list))
+        .routes(routes!(read, revise))
+        .routes(routes!(availability))
+        .routes(routes!(cancel))
+        .routes(routes!(add_section))
+        .routes(routes!(revise_section))
+        .routes(routes!(bookings))
+}
+
+/// A new section of an event.
+#[derive(Clone, Deserialize, Serialize, Validate, ToSchema)]
+#[serde(deny_unknown_fields)]
+struct NewSection {
+    /// Unique in the event, without case.
+    #[garde(length(chars, min = 1, max = 100), custom(printable))]
+    #[schema(min_length = 1, max_length = 100)]
+    name: String,
+    #[garde(range(min = 1, max = CAPACITY_MAX))]
+    #[schema(minimum = 1, maximum = 1_000_000_000_i64)]
+    capacity: i64,
+    /// Minor units; 0 when it is missing.
+    #[garde(inner(range(min = 0, max = Money::UNIT_PRICE_MAX)))]
+    #[schema(minimum = 0, maximum = 100_000_000_000_i64)]
+    price: Option<i64>,
+    /// ISO 4217; the same in all sections of an event.
+    #[garde(inner(custom(currency_code)))]
+    #[schema(pattern = "^[A-Za-z]{3}$")]
+    currency: Option<String>,
+}
+
+/// A new event: `title`, `event_date` and `sections` are enough.
+#[derive(Deserialize, Serialize, Validate, ToSchema)]
+#[serde(deny_unknown_fields)]
+struct NewEvent {
+    #[garde(length(chars, min = 1, max = 200), custom(printable))]
+    #[schema(min_length = 1, max_length = 200)]
+    title: String,
+    #[garde(inner(length(chars, max = 5_000), custom(printable)))]
+    #[schema(max_length = 5_000)]
+    description: Option<String>,
+    #[garde(inner(length(chars, max = 200), custom(printable)))]
+    #[schema(max_length = 200)]
+    venue: Option<String>,
+    /// A date (the whole day in `timezone`) or an instant, given back as it came.
+    #[garde(length(bytes, max = 40))]
+    #[schema(max_length = 40, example = "2027-06-15")]
+    event_date: String,
+    /// An IANA zone such as `Europe/Berlin`; UTC when it is missing.
+    #[garde(inner(length(bytes, max = 64)))]
+    #[schema(max_length = 64)]
+    timezone: Option<String>,
+    #[garde(inner(custom(settable)))]
+    #[schema(value_type = Option<views::SettableStatus>)]
+    status: Option<String>,
+    #[garde(skip)]
+    #[schema(value_type = Option<String>, format = "date-time")]
+    sales_start: Option<At>,
+    #[garde(skip)]
+    #[schema(value_type = Option<String>, format = "date-time")]
+    sales_end: Option<At>,
+    #[garde(inner(range(min = 1, max = SEATS_PER_BOOKING_MAX)))]
+    #[schema(minimum = 1, maximum = 10_000)]
+    max_seats_per_booking: Option<u32>,
+    #[garde(inner(range(min = 1, max = SEATS_PER_USER_MAX)))]
+    #[schema(minimum = 1, maximum = 1_000_000_000)]
+    max_seats_per_user: Option<u32>,
+    #[garde(inner(range(min = 1, max = HOLD_TTL_SECONDS_MAX)))]
+    #[schema(minimum = 1, maximum = 86_400)]
+    hold_ttl_seconds: Option<i64>,
+    #[garde(skip)]
+    #[schema(value_type = Option<String>, format = "date-time")]
+    cancellable_until: Option<At>,
+    #[garde(length(min = 1, max = SECTIONS_MAX), dive)]
+    #[schema(min_items = 1, max_items = 1_000)]
+    sections: Vec<NewSection>,
+}
+
+/// What to change of an event. Null clears what may be missing.
+#[derive(Deserialize, Validate, ToSchema)]
+#[serde(deny_unknown_fields)]
+struct ReviseEvent {
+    #[garde(inner(length(chars, min = 1, max = 200), custom(printable)))]
+    #[schema(min_length = 1, max_length = 200)]
+    title: Option<String>,
+    #[serde(default, deserialize_with = "present")]
+    #[garde(inner(inner(length(chars, max = 5_000), custom(printable))))]
+    #[schema(value_type = Option<String>, max_length = 5_000)]
+    description: Option<Option<String>>,
+    #[serde(default, deserialize_with = "present")]
+    #[garde(inner(inner(length(chars, max = 200), custom(printable))))]
+    #[schema(value_type = Option<String>, max_length = 200)]
+    venue: Option<Option<String>>,
+    #[garde(inner(length(bytes, max = 40)))]
+    #[schema(max_length = 40)]
+    event_date: Option<String>,
+    #[garde(inner(length(bytes, max = 64)))]
+    #[schema(max_length = 64)]
+    timezone: Option<String>,
+    #[garde(inner(custom(settable)))]
+    #[schema(value_type = Option<views::SettableStatus>)]
+    status: Option<String>,
+    #[serde(default, deserialize_with = "present")]
+    #[garde(skip)]
+    #[schema(value_type = Option<String>, format = "date-time")]
+    sales_start: Option<Option<At>>,
+    #[serde(default, deserialize_with = "present")]
+    #[garde(skip)]
+    #[schema(value_type = Option<String>, format = "date-time")]
+    sales_end: Option<Option<At>>,
+    #[serde(default, deserialize_with = "present")]
+    #[garde(inner(inner(range(min = 1, max = SEATS_PER_BOOKING_MAX))))]
+    #[schema(value_type = Option<u32>, minimum = 1, maximum = 10_000)]
+    max_seats_per_booking: Option<Option<u32>>,
+    #[serde(default, deserialize_with = "present")]
+    #[garde(inner(inner(range(min = 1, max = SEATS_PER_USER_MAX))))]
+    #[schema(value_type = Option<u32>, minimum = 1, maximum = 1_000_000_000)]
+    max_seats_per_user: Option<Option<u32>>,
+    #[serde(default, deserialize_with = "present")]
+    #[garde(inner(inner(range(min = 1, max = HOLD_TTL_SECONDS_MAX))))]
+    #[schema(value_type = Option<i64>, minimum = 1, maximum = 86_400)]
+    hold_ttl_seconds: Option<Option<i64>>,
+    #[serde(default, deserialize_with = "present")]
+    #[garde(skip)]
+    #[schema(value_type = Option<String>, format = "date-time")]
+    cancellable_until: Option<Option<At>>,
+}
+
+/// What to change of a section.
+#[derive(Deserialize, Validate, ToSchema)]
+#[serde(deny_unknown_fields)]
+struct ReviseSection {
+    #[garde(inner(length(chars, min = 1, max = 100), custom(printable)))]
+    #[schema(min_length = 1, max_length = 100)]
+    name: Option<String>,
+    #[garde(inner(range(min = 1, max = CAPACITY_MAX)))]
+    #[schema(minimum = 1, maximum = 1_000_000_000_i64)]
+    capacity: Option<i64>,
+    /// Minor units. Bookings keep the price they were made at.
+    #[garde(inner(range(min = 0, max = Money::UNIT_PRICE_MAX)))]
+    #[schema(minimum = 0, maximum = 100_000_000_000_i64)]
+    price: Option<i64>,
+    #[garde(inner(custom(currency_code)))]
+    #[schema(pattern = "^[A-Za-z]{3}$")]
+    currency: Option<String>,
+}
+
+/// The highest cap of seats per buyer: as many as a section can have.
+const SEATS_PER_USER_MAX: u32 = 1_000_000_000;
+/// The longest life of a hold that an event may set: a day, as in the configuration.
+const HOLD_TTL_SECONDS_MAX: i64 = crate::config::HOLD_TTL_SECONDS_MAX as i64;
+
+fn currency_code(text: &str, (): &()) -> garde::Result {
+    let known = Currency::parse(text).is_some();
+    known.then_some(()).ok_or_else(|| garde::Error::new("must be a currency code of three letters"))
+}
+
+fn settable(text: &str, (): &()) -> garde::Result {
+    match EventStatus::parse(text) {
+        Some(EventStatus::Draft | EventStatus::OnSale | EventStatus::Closed) => Ok(()),
+        _ => Err(garde::Error::new("must be draft, on_sale or closed")),
+    }
+}
+
+fn timezone(name: Option<&str>) -> Result<Tz, Problem> {
+    let zone = name.map_or(Ok(Tz::UTC), str::parse);
+    zone.map_err(|_| {
+        Problem::invalid_field("timezone", "must be an IANA time zone such as Europe/Berlin")
+    })
+}
+
+fn event_date(text: &str, timezone: Tz) -> Result<EventDate, Problem> {
+    EventDate::parse(text, timezone).ok_or_else(|| {
+        Problem::invalid_field(
+            "event_date",
+            "must be a date such as 2027-06-15, or an instant in RFC 3339",
+        )
+    })
+}
+
+impl NewSection {
+    /// The section with its capacity.
+    fn build(self, app: &App, event_id: EventId) -> (Section, i64) {
+        let currency = self.currency.as_deref().and_then(Currency::parse);
+        let currency = currency.unwrap_or(app.config.default_currency);
+        let section = Section {
+            section_id: SectionId::new(
+                app.store.now(),
+                event_id.shard(),
+                u64::from_le_bytes(random()),
+            ),
+            event_id,
+            name: self.name.into(),
+            price: Money { minor: self.price.unwrap_or(0), currency },
+        };
+        (section, self.capacity)
+    }
+}
+
+impl NewEvent {
+    fn build(
+        self,
+        app: &App,
+        organizer_id: UserId,
+    ) -> Result<(EventWithSections, Vec<i64>), Problem> {
+        let now = app.store.now();
+        let shard = Shard::pick(u64::from_le_bytes(random()));
+        let event_id = EventId::new(now, shard, u64::from_le_bytes(random()));
+        let timezone = timezone(self.timezone.as_deref())?;
+        let date = event_date(&self.event_date, timezone)?;
+        let status =
+            self.status.as_deref().and_then(EventStatus::parse).unwrap_or(EventStatus::OnSale);
+        let terms = Terms {
+            event_id,
+            organizer_id,
+            status,
+            sales_start: self.sales_start.map(|At(at)| at),
+            sales_end: self.sales_end.map(|At(at)| at),
+            over_at: date.over_at(),
+            max_seats_per_booking: self.max_seats_per_booking,
+            max_seats_per_user: self.max_seats_per_user,
+            hold_ttl_ms: self.hold_ttl_seconds.map(|seconds| seconds * 1_000),
+            cancellable_until: self.cancellable_until.map(|At(at)| at),
+        };
+        let event = Event {
+            terms,
+            title: self.title,
+            description: self.description,
+            venue: self.venue,
+            date,
+            timezone,
+            version: 1,
+            created_at: now,
+            updated_at: now,
+        };
+        event.has_sale_window()?;
+        let built = self.sections.into_iter().map(|section| section.build(app, event_id));
+        let (sections, capacities): (Vec<_>, Vec<_>) = built.unzip();
+        may_stand_together(sections.iter()).map_err(|(at, refusal)| match refusal {
+            Refusal::CurrencyMismatch { currency } => Problem::invalid_field(
+                format!("sections[{at}].currency"),
+                format!("must be {currency}, as in the event's other sections"),
+            ),
+            _ => Problem::invalid_field(
+                format!("sections[{at}].name"),
+                "must be unique in the event, compared without case",
+            ),
+        })?;
+        Ok((EventWithSections { event, sections }, capacities))
+    }
+}
+
+/// The event as `viewer` sees it, read anew from the store.
+async fn fresh(app: &App, event_id: EventId, viewer: UserId) -> Result<EventView, Problem> {
+    app.catalog.forget(event_id).await;
+    let facts = visible(app, event_id, Some(viewer)).await?;
+    EventView::load(app, &facts.of).await
+}
+
+/// The event, if it exists for `viewer`.
+async fn visible(
+    app: &App,
+    event_id: EventId,
+    viewer: Option<UserId>,
+) -> Result<Arc<Facts>, Problem> {
+    let facts = app.catalog.event(event_id).await?;
+    let facts = facts.filter(|facts| facts.of.event.terms.visible_to(viewer));
+    Ok(facts.ok_or(MISSING)?)
+}
+
+fn created(location: &str, etag: HeaderValue, replayed: bool, body: impl Serialize) -> Response {
+    let mut response = (StatusCode::CREATED, axum::Json(body)).into_response();
+    let headers = response.headers_mut();
+    headers.insert(
+        header::LOCATION,
+        HeaderValue::from_str(location).expect("ids are valid in a header"),
+    );
+    headers.insert(header::ETAG, etag);
+    if replayed {
+        headers.insert(REPLAYED, HeaderValue::from_static("true"));
+    }
+    response
+}
+
+fn with_etag(view: EventView) -> Response {
+    ([(header::ETAG, view.etag())], axum::Json(view)).into_response()
+}
+
+/// Records an event; the user becomes its organizer.
+#[utoipa::path(post, path = "/events", tag = TAG, operation_id = "create_event", request_body = NewEvent,
+    security(("bearer" = [])), params(super::docs::IdempotencyKey), responses(
+    (status = 201, description = "The event", body = EventView, headers(
+        ("Location" = String, description = "Where the event is"),
+        ("ETag" = String, description = "Its version"),
+        ("Idempotent-Replayed" = Option<String>, description = "`true` when an earlier request made the event"),
+    )),
+))]
+async fn create(
+    State(app): State<Arc<App>>,
+    CurrentUser(user_id): CurrentUser,
+    Key(key): Key,
+    Json(new): Json<NewEvent>,
+) -> Result<Response, Problem> {
+    let key = key.map(|key| CreationKey { user_id, key, fingerprint: fingerprint(&new) });
+    let (event, capacities) = new.build(&app, user_id)?;
+    let done = app.store.create_event(&event, &capacities, key.as_ref()).await?;
+    let view = fresh(&app, done.id, user_id).await?;
+    let location = format!("/api/v1/events/{}", done.id);
+    Ok(created(&location, view.etag(), done.replayed, view))
+}
+
+/// The events, newest first; drafts are shown to their organizer only.
+#[utoipa::path(get, path = "/events", tag = TAG, operation_id = "list_events", security((), ("bearer" = [])), params(
+    ("status" = Option<StatusWord>, Query),
+    ("organizer" = Option<String>, Query, pattern = "^me$", description = "`me`: my own events"),
+    ("q" = Option<String>, Query, max_length = 200, description = "A part of the title, without case"),
+    ("from" = Option<String>, Query, description = "Events that are not over by this date or instant"),
+    ("to" = Option<String>, Query, description = "Events that start before this date or instant"),
+    super::docs::PageParams,
+), responses((status = 200, description = "A page of events", body = Listed<EventView>)))]
+async fn list(
+    State(app): State<Arc<App>>,
+    MaybeUser(viewer): MaybeUser,
+    params: Params,
+) -> Result<axum::Json<Listed<EventView>>, Problem> {
+    const WHEN: &str = "must be a date such as 2027-06-15, or an instant in RFC 3339";
+    let mine =
+        params.read("organizer", "must be me", |text| (text == "me").then_some(()))?.is_some();
+    if mine && viewer.is_none() {
+        return Err(Problem::unauthorized("organizer=me needs an access token."));
+    }
+    let when = |text: &str| Some(EventDate::parse(text, Tz::UTC)?.starts_at());
+    let short = |text: &str| (text.chars().count() <= 200).then(|| text.to_owned());
+    let filter = EventFilter {
+        viewer,
+        organizer: viewer.filter(|_| mine),
+        status: params.read(
+            "status",
+            "must be draft, on_sale, closed or cancelled",
+            EventStatus::parse,
+        )?,
+        title: params.read("q", "must have at most 200 characters", short)?,
+        from: params.read("from", WHEN, when)?,
+        to: params.read("to", WHEN, when)?,
+    };
+    let page = params.page()?;
+    let mut items = Vec::new();
+    for found in app.store.events(&filter, page).await? {
+        items.push(EventView::load(&app, &found).await?);
+    }
+    Ok(axum::Json(Listed::new(items, page.limit, EventView::id)))
+}
+
+/// An event with live availability.
+#[utoipa::path(get, path = "/events/{event_id}", tag = TAG, operation_id = "read_event",
+    security((), ("bearer" = [])), params(
+    ("event_id" = String, Path, format = "uuid"),
+    ("If-None-Match" = Option<String>, Header, description = "An ETag; 304 while it still fits"),
+), responses(
+    (status = 200, description = "The event", body = EventView, headers(("ETag" = String, description = "Its state"))),
+    (status = 304, description = "Nothing has changed"),
+))]
+async fn read(
+    State(app): State<Arc<App>>,
+    MaybeUser(viewer): MaybeUser,
+    Path(event_id): Path<String>,
+    headers: HeaderMap,
+) -> Result<Response, Problem> {
+    let facts = visible(&app, id(&event_id, "event")?, viewer).await?;
+    let view = EventView::load(&app, &facts.of).await?;
+    let etag = view.etag();
+    let draft = facts.of.event.terms.status == EventStatus::Draft;
+    let cache = HeaderValue::from_static(if draft { "private, no-store" } else { "max-age=1" });
+    let headers_out = [(header::ETAG, etag.clone()), (header::CACHE_CONTROL, cache)];
+    if views::is_known(&headers, &etag) {
+        return Ok((StatusCode::NOT_MODIFIED, headers_out).into_response());
+    }
+    Ok((headers_out, axum::Json(view)).into_response())
+}
+
+/// The seats that can be held now; the organizer also sees those held and sold.
+#[utoipa::path(get, path = "/events/{event_id}/availability", tag = TAG, operation_id = "availability",
+    security((), ("bearer" = [])), params(("event_id" = String, Path, format = "uuid")), responses(
+    (status = 200, description = "The seats of each section", body = AvailabilityView),
+))]
+async fn availability(
+    State(app): State<Arc<App>>,
+    MaybeUser(viewer): MaybeUser,
+    Path(event_id): Path<String>,
+) -> Result<Response, Problem> {
+    let facts = visible(&app, id(&event_id, "event")?, viewer).await?;
+    let organizer = viewer == Some(facts.of.event.terms.organizer_id);
+    let view = AvailabilityView::load(&app, &facts.of, organizer).await?;
+    let cache = if organizer { "private, no-store" } else { "max-age=1" };
+    Ok(([(header::CACHE_CONTROL, HeaderValue::from_static(cache))], axum::Json(view))
+        .into_response())
+}
+
+/// Changes an event.
+#[utoipa::path(patch, path = "/events/{event_id}", tag = TAG, operation_id = "revise_event", request_body = ReviseEvent,
+    security(("bearer" = [])), params(("event_id" = String, Path, format = "uuid"), super::docs::IfMatch), responses(
+    (status = 200, description = "The event", body = EventView),
+    (status = 403, description = "`not_organizer`", body = super::docs::Problem, content_type = PROBLEM),
+    (status = 409, description = "`event_cancelled`", body = super::docs::Problem, content_type = PROBLEM),
+    (status = 412, description = "`version_mismatch`", body = super::docs::Problem, content_type = PROBLEM),
+))]
+async fn revise(
+    State(app): State<Arc<App>>,
+    CurrentUser(user_id): CurrentUser,
+    Path(event_id): Path<String>,
+    headers: HeaderMap,
+    Json(change): Json<ReviseEvent>,
+) -> Result<Response, Problem> {
+    let event_id = id(&event_id, "event")?;
+    let expected = expected_version(&headers)?;
+    let at = |at: Option<Option<At>>| at.map(|at| at.map(|At(at)| at));
+    let date = match (change.event_date, change.timezone) {
+        (None, None) => None,
+        (date, zone) => {
+            let now = visible(&app, event_id, Some(user_id)).await?;
+            let zone = zone.map_or(Ok(now.of.event.timezone), |zone| timezone(Some(&zone)))?;
+            let date = date.unwrap_or_else(|| now.of.event.date.as_str().to_owned());
+            Some((event_date(&date, zone)?, zone))
+        }
+    };
+    let change = EventChange {
+        title: change.title,
+        description: change.description,
+        venue: change.venue,
+        date,
+        status: change.status.as_deref().and_then(EventStatus::parse),
+        sales_start: at(change.sales_start),
+        sales_end: at(change.sales_end),
+        max_seats_per_booking: change.max_seats_per_booking,
+        max_seats_per_user: change.max_seats_per_user,
+        hold_ttl_ms: change.hold_ttl_seconds.map(|seconds| seconds.map(|seconds| seconds * 1_000)),
+        cancellable_until: at(change.cancellable_until),
+    };
+    app.store.revise_event(event_id, user_id, expected, change).await?;
+    Ok(with_etag(fresh(&app, event_id, user_id).await?))
+}
+
+/// Calls an event off. Its live bookings are cancelled soon after.
+#[utoipa::path(post, path = "/events/{event_id}/cancel", tag = TAG, operation_id = "cancel_event",
+    request_body(content = Option<super::docs::Empty>, description = "Nothing, or an empty object"),
+    security(("bearer" = [])), params(("event_id" = String, Path, format = "uuid")), responses(
+    (status = 200, description = "The event", body = EventView),
+    (status = 403, description = "`not_organizer`", body = super::docs::Problem, content_type = PROBLEM),
+))]
+async fn cancel(
+    State(app): State<Arc<App>>,
+    CurrentUser(user_id): CurrentUser,
+    Path(event_id): Path<String>,
+    _: NoBody,
+) -> Result<Response, Problem> {
+    let event_id = id(&event_id, "event")?;
+    app.store.cancel_event(event_id, user_id).await?;
+    Ok(with_etag(fresh(&app, event_id, user_id).await?))
+}
+
+/// Adds a section.
+#[utoipa::path(post, path = "/events/{event_id}/sections", tag = TAG, operation_id = "add_section", request_body = NewSection,
+    security(("bearer" = [])), params(("event_id" = String, Path, format = "uuid"), super::docs::IdempotencyKey), responses(
+    (status = 201, description = "The section", body = SectionView, headers(
+        ("Location" = String, description = "Where the section is"),
+        ("Idempotent-Replayed" = Option<String>, description = "`true` when an earlier request made the section"),
+    )),
+    (status = 403, description = "`not_organizer`", body = super::docs::Problem, content_type = PROBLEM),
+    (status = 409, description = "`event_cancelled`", body = super::docs::Problem, content_type = PROBLEM),
+))]
+async fn add_section(
+    State(app): State<Arc<App>>,
+    CurrentUser(user_id): CurrentUser,
+    Path(event_id): Path<String>,
+    Key(key): Key,
+    Json(new): Json<NewSection>,
+) -> Result<Response, Problem> {
+    let event_id: EventId = id(&event_id, "event")?;
+    let request = (event_id.to_string(), new.clone());
+    let key = key.map(|key| CreationKey { user_id, key, fingerprint: fingerprint(&request) });
+    let (section, capacity) = new.build(&app, event_id);
+    let done = app.store.add_section(&section, capacity, user_id, key.as_ref()).await?;
+    let view = fresh(&app, event_id, user_id).await?;
+    let location = format!("/api/v1/events/{event_id}/sections/{}", done.id);
+    let etag = view.etag();
+    let section = view.into_section(done.id).ok_or(MISSING_SECTION)?;
+    Ok(created(&location, etag, done.replayed, section))
+}
+
+/// Changes a section, whole or not at all.
+#[utoipa::path(patch, path = "/events/{event_id}/sections/{section_id}", tag = TAG, operation_id = "revise_section",
+    request_body = ReviseSection, security(("bearer" = [])), params(
+    ("event_id" = String, Path, format = "uuid"),
+    ("section_id" = String, Path, description = "The section's id, or its name"),
+    super::docs::IfMatch,
+), responses(
+    (status = 200, description = "The section", body = SectionView),
+    (status = 403, description = "`not_organizer`", body = super::docs::Problem, content_type = PROBLEM),
+    (status = 409, description = "`capacity_in_use`, `event_cancelled`", body = super::docs::Problem, content_type = PROBLEM),
+    (status = 412, description = "`version_mismatch`", body = super::docs::Problem, content_type = PROBLEM),
+))]
+async fn revise_section(
+    State(app): State<Arc<App>>,
+    CurrentUser(user_id): CurrentUser,
+    Path((event_id, section_id)): Path<(String, String)>,
+    headers: HeaderMap,
+    Json(change): Json<ReviseSection>,
+) -> Result<Response, Problem> {
+    let event_id = id(&event_id, "event")?;
+    let expected = expected_version(&headers)?;
+    let facts = visible(&app, event_id, Some(user_id)).await?;
+    facts.of.event.may_manage(user_id)?;
+    let section = facts.resolve(&section_id).ok_or(MISSING_SECTION)?;
+    let price = (change.price.is_some() || change.currency.is_some()).then(|| Money {
+        minor: change.price.unwrap_or(section.price.minor),
+        currency: change
+            .currency
+            .as_deref()
+            .and_then(Currency::parse)
+            .unwrap_or(section.price.currency),
+    });
+    let section_id = section.section_id;
+    let change =
+        SectionChange { name: change.name.map(Arc::from), price, capacity: change.capacity };
+    let inventory =
+        app.store.revise_section(event_id, section_id, user_id, expected, change).await?;
+    app.settle(&inventory);
+    let view = fresh(&app, event_id, user_id).await?;
+    let etag = view.etag();
+    let section = view.into_section(section_id).ok_or(MISSING_SECTION)?;
+    Ok(([(header::ETAG, etag)], axum::Json(section)).into_response())
+}
+
+/// The bookings of an event, newest first, for its organizer.
+#[utoipa::path(get, path = "/events/{event_id}/bookings", tag = TAG, operation_id = "list_event_bookings",
+    security(("bearer" = [])), params(
+    ("event_id" = String, Path, format = "uuid"),
+    ("status" = Option<super::bookings::StatusWord>, Query, description = "As it reads now"),
+    super::docs::PageParams,
+), responses(
+    (status = 200, description = "A page of bookings", body = Listed<BookingView>),
+    (status = 403, description = "`not_organizer`", body = super::docs::Problem, content_type = PROBLEM),
+))]
+async fn bookings(
+    State(app): State<Arc<App>>,
+    CurrentUser(user_id): CurrentUser,
+    Path(event_id): Path<String>,
+    params: Params,
+) -> Result<axum::Json<Listed<BookingView>>, Problem> {
+    let event_id = id(&event_id, "event")?;
+    let facts = visible(&app, event_id, Some(user_id)).await?;
+    facts.of.event.may_manage(user_id)?;
+    let filter =
+        BookingFilter { user: None, event: Some(event_id), status: status_filter(&params)? };
+    listed(&app, &filter, &params).await
+}

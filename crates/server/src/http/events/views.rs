@@ -1,0 +1,228 @@
+//! How events and their seats are shown.
+
+use crate::catalog::Available;
+use crate::http::App;
+use crate::http::extract::{shown, shown_or_null};
+use crate::http::problem::Problem;
+use axum::http::{HeaderMap, HeaderValue, header};
+use engine::{EventId, SectionId, Timestamp, UserId};
+use serde::Serialize;
+use std::sync::Arc;
+use store::EventWithSections;
+use utoipa::ToSchema;
+
+/// Where an event stands.
+#[derive(ToSchema)]
+#[schema(rename_all = "snake_case")]
+#[expect(dead_code, reason = "the words of the schema; the engine has the rule")]
+pub(super) enum StatusWord {
+    Draft,
+    OnSale,
+    Closed,
+    Cancelled,
+}
+
+/// Where an organizer may put an event.
+#[derive(ToSchema)]
+#[schema(rename_all = "snake_case")]
+#[expect(dead_code, reason = "the words of the schema; the engine has the rule")]
+pub(super) enum SettableStatus {
+    Draft,
+    OnSale,
+    Closed,
+}
+
+/// A section with its seats.
+#[derive(Serialize, ToSchema)]
+pub(super) struct SectionView {
+    #[serde(serialize_with = "shown")]
+    #[schema(value_type = String, format = "uuid")]
+    section_id: SectionId,
+    #[schema(value_type = String)]
+    name: Arc<str>,
+    capacity: i64,
+    available_seats: i64,
+    /// Minor units.
+    price: i64,
+    currency: String,
+    #[serde(skip)]
+    version: i64,
+}
+
+/// An event with live availability.
+#[derive(Serialize, ToSchema)]
+pub(super) struct EventView {
+    #[serde(serialize_with = "shown")]
+    #[schema(value_type = String, format = "uuid")]
+    event_id: EventId,
+    #[serde(serialize_with = "shown")]
+    #[schema(value_type = String, format = "uuid")]
+    organizer_id: UserId,
+    title: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    description: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    venue: Option<String>,
+    /// As it came: a date or an instant.
+    event_date: String,
+    timezone: &'static str,
+    #[schema(value_type = StatusWord)]
+    status: &'static str,
+    #[serde(serialize_with = "shown_or_null", skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>, format = "date-time")]
+    sales_start: Option<Timestamp>,
+    #[serde(serialize_with = "shown_or_null", skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>, format = "date-time")]
+    sales_end: Option<Timestamp>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    max_seats_per_booking: Option<u32>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    max_seats_per_user: Option<u32>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    hold_ttl_seconds: Option<i64>,
+    #[serde(serialize_with = "shown_or_null", skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>, format = "date-time")]
+    cancellable_until: Option<Timestamp>,
+    sections: Vec<SectionView>,
+    version: i64,
+    #[serde(serialize_with = "shown")]
+    #[schema(value_type = String, format = "date-time")]
+    created_at: Timestamp,
+    #[serde(serialize_with = "shown")]
+    #[schema(value_type = String, format = "date-time")]
+    updated_at: Timestamp,
+}
+
+impl EventView {
+    /// The event with the seats that can be held now.
+    pub(super) async fn load(app: &App, of: &EventWithSections) -> Result<Self, Problem> {
+        let (event, terms) = (&of.event, &of.event.terms);
+        let available = app.catalog.availability(terms.event_id, &of.sections).await?;
+        let section = |(section, available): (&engine::Section, Available)| SectionView {
+            section_id: section.section_id,
+            name: section.name.clone(),
+            capacity: available.capacity,
+            available_seats: available.seats,
+            price: section.price.minor,
+            currency: section.price.currency.to_string(),
+            version: available.version,
+        };
+        Ok(Self {
+            event_id: terms.event_id,
+            organizer_id: terms.organizer_id,
+            title: event.title.clone(),
+            description: event.description.clone(),
+            venue: event.venue.clone(),
+            event_date: event.date.as_str().to_owned(),
+            timezone: event.timezone.name(),
+            status: terms.status.as_str(),
+            sales_start: terms.sales_start,
+            sales_end: terms.sales_end,
+            max_seats_per_booking: terms.max_seats_per_booking,
+            max_seats_per_user: terms.max_seats_per_user,
+            hold_ttl_seconds: terms.hold_ttl_ms.map(|ms| ms / 1_000),
+            cancellable_until: terms.cancellable_until,
+            sections: of.sections.iter().zip(available).map(section).collect(),
+            version: event.version,
+            created_at: event.created_at,
+            updated_at: event.updated_at,
+        })
+    }
+
+    pub(super) fn id(&self) -> EventId {
+        self.event_id
+    }
+
+    /// Weak, since two answers of the same state may differ in how they are written. The event's
+    /// version comes first; the versions and seats of its sections only rise and fall with a change.
+    pub(super) fn etag(&self) -> HeaderValue {
+        let versions: i64 = self.sections.iter().map(|section| section.version).sum();
+        let seats: i64 = self.sections.iter().map(|section| section.available_seats).sum();
+        let tag = format!("W/\"{}.{versions}.{seats}\"", self.version);
+        HeaderValue::from_str(&tag).expect("digits are valid in a header")
+    }
+
+    /// One of its sections.
+    pub(super) fn into_section(self, section_id: SectionId) -> Option<SectionView> {
+        self.sections.into_iter().find(|section| section.section_id == section_id)
+    }
+}
+
+/// Whether the client already has what `etag` names.
+pub(super) fn is_known(headers: &HeaderMap, etag: &HeaderValue) -> bool {
+    let opaque = |tag: &str| tag.trim().trim_start_matches("W/").to_owned();
+    let ours = etag.to_str().map(opaque).unwrap_or_default();
+    let theirs =
+        headers.get_all(header::IF_NONE_MATCH).iter().filter_map(|value| value.to_str().ok());
+    theirs.flat_map(|value| value.split(',')).any(|tag| tag.trim() == "*" || opaque(tag) == ours)
+}
+
+/// The seats of a section.
+#[derive(Serialize, ToSchema)]
+struct SeatsView {
+    #[serde(serialize_with = "shown")]
+    #[schema(value_type = String, format = "uuid")]
+    section_id: SectionId,
+    #[schema(value_type = String)]
+    name: Arc<str>,
+    capacity: i64,
+    available_seats: i64,
+    /// For the organizer only.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    held_seats: Option<i64>,
+    /// For the organizer only.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    sold_seats: Option<i64>,
+    version: i64,
+}
+
+/// The seats of an event.
+#[derive(Serialize, ToSchema)]
+pub(super) struct AvailabilityView {
+    #[serde(serialize_with = "shown")]
+    #[schema(value_type = String, format = "uuid")]
+    event_id: EventId,
+    #[serde(serialize_with = "shown")]
+    #[schema(value_type = String, format = "date-time")]
+    server_time: Timestamp,
+    sections: Vec<SeatsView>,
+}
+
+impl AvailabilityView {
+    /// The seats that can be held now, and, for the organizer, those held and sold.
+    pub(super) async fn load(
+        app: &App,
+        of: &EventWithSections,
+        organizer: bool,
+    ) -> Result<Self, Problem> {
+        let event_id = of.event.terms.event_id;
+        let view = |section: &engine::Section, available: Available| SeatsView {
+            section_id: section.section_id,
+            name: section.name.clone(),
+            capacity: available.capacity,
+            available_seats: available.seats,
+            held_seats: None,
+            sold_seats: None,
+            version: available.version,
+        };
+        let sections = if organizer {
+            let counters = app.catalog.counters(event_id).await?;
+            let counted = |section: &engine::Section| {
+                let live = counters.get(&section.section_id)?;
+                let inventory = &live.inventory;
+                let available = Available {
+                    capacity: inventory.capacity,
+                    seats: inventory.available() + live.due,
+                    version: inventory.version,
+                };
+                let (held, sold) = (Some(inventory.held - live.due), Some(inventory.sold));
+                Some(SeatsView { held_seats: held, sold_seats: sold, ..view(section, available) })
+            };
+            of.sections.iter().filter_map(counted).collect()
+        } else {
+            let available = app.catalog.availability(event_id, &of.sections).await?;
+            of.sections.iter().zip(available).map(|(section, seats)| view(section, seats)).collect()
+        };
+        Ok(Self { event_id, server_time: app.store.now(), sections })
+    }
+}

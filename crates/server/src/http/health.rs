@@ -1,0 +1,163 @@
+//! Health, readiness, metrics, and what stands at the root.
+
+use super::connection::Peer;
+use super::problem::Problem;
+use super::{App, PROBLEM};
+use axum::extract::State;
+use axum::http::request::Parts;
+use axum::http::{HeaderValue, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use secrecy::ExposeSecret;
+use serde::Serialize;
+use sha2::{Digest, Sha256};
+use std::sync::Arc;
+use std::time::Duration;
+use utoipa::ToSchema;
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
+
+const TAG: &str = "Operations";
+
+/// How long a store or a gate may take to give a sign of life.
+const PING_TIMEOUT: Duration = Duration::from_secs(1);
+
+pub(super) fn routes() -> OpenApiRouter<Arc<App>> {
+    OpenApiRouter::new()
+        .routes(routes!(root))
+        .routes(routes!(live))
+        .routes(routes!(ready))
+        .routes(routes!(health))
+        .routes(routes!(metrics))
+}
+
+/// What this is.
+#[derive(Serialize, ToSchema)]
+struct RootView {
+    app: String,
+    version: String,
+    status: &'static str,
+    docs: &'static str,
+}
+
+/// A sign of life.
+#[derive(Serialize, ToSchema)]
+struct AliveView {
+    status: &'static str,
+}
+
+/// How the parts are.
+#[derive(Serialize, ToSchema)]
+struct HealthView {
+    /// `degraded`: the gate is away; slower, never wrong.
+    #[schema(pattern = "^(healthy|degraded|unhealthy)$")]
+    status: &'static str,
+    #[schema(pattern = "^(up|down)$")]
+    database: &'static str,
+    #[schema(pattern = "^(up|down)$")]
+    gate: &'static str,
+    environment: &'static str,
+    version: String,
+}
+
+/// What this is, and where its documentation stands.
+#[utoipa::path(get, path = "/", tag = TAG, responses((status = 200, description = "This server", body = RootView)))]
+async fn root(State(app): State<Arc<App>>) -> axum::Json<RootView> {
+    let config = &app.config;
+    let (app, version) = (config.app_name.clone(), config.app_version.clone());
+    axum::Json(RootView { app, version, status: "running", docs: "/docs" })
+}
+
+/// 200 while the process serves.
+#[utoipa::path(get, path = "/health/live", tag = TAG,
+    responses((status = 200, description = "The process serves", body = AliveView)))]
+async fn live() -> axum::Json<AliveView> {
+    axum::Json(AliveView { status: "alive" })
+}
+
+/// Whether to send requests here: 503 while the store is away or the process is stopping.
+#[utoipa::path(get, path = "/health/ready", tag = TAG,
+    responses((status = 200, description = "Ready", body = AliveView)))]
+async fn ready(State(app): State<Arc<App>>) -> Result<axum::Json<AliveView>, Problem> {
+    if app.draining.is_cancelled() {
+        return Err(Problem::overloaded("This instance is stopping."));
+    }
+    if !answers(app.store.ping()).await {
+        return Err(Problem::overloaded("The store does not answer."));
+    }
+    Ok(axum::Json(AliveView { status: "ready" }))
+}
+
+/// How the parts are, for people.
+#[utoipa::path(get, path = "/health", tag = TAG, responses(
+    (status = 200, description = "Healthy, or degraded", body = HealthView),
+    (status = 503, description = "Unhealthy", body = HealthView),
+))]
+async fn health(State(app): State<Arc<App>>) -> Response {
+    let (database, gate) = tokio::join!(answers(app.store.ping()), answers(app.gate.ping()));
+    let (code, status) = match (database, gate) {
+        (true, true) => (StatusCode::OK, "healthy"),
+        (true, false) => (StatusCode::OK, "degraded"),
+        (false, _) => (StatusCode::SERVICE_UNAVAILABLE, "unhealthy"),
+    };
+    let word = |up| if up { "up" } else { "down" };
+    let view = HealthView {
+        status,
+        database: word(database),
+        gate: word(gate),
+        environment: app.config.environment.as_str(),
+        version: app.config.app_version.clone(),
+    };
+    let mut response = (code, axum::Json(view)).into_response();
+    if !database {
+        response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
+    }
+    response
+}
+
+async fn answers(ping: impl Future<Output = Result<(), engine::Fault>>) -> bool {
+    matches!(tokio::time::timeout(PING_TIMEOUT, ping).await, Ok(Ok(())))
+}
+
+/// Prometheus' text format, on loopback, or with `METRICS_TOKEN` as the Bearer token.
+#[utoipa::path(get, path = "/metrics", tag = TAG, responses(
+    (status = 200, description = "All meters", body = String, content_type = "text/plain"),
+    (status = 404, description = "Not from here", body = super::docs::Problem, content_type = PROBLEM),
+))]
+async fn metrics(State(app): State<Arc<App>>, caller: MetricsCaller) -> Result<Response, Problem> {
+    if !caller.local && !caller.token_given(&app) {
+        return Err(Problem::not_found("path"));
+    }
+    let content_type = HeaderValue::from_static("text/plain; version=0.0.4; charset=utf-8");
+    Ok(([(header::CONTENT_TYPE, content_type)], app.metrics.render()).into_response())
+}
+
+/// Who asks for the metrics.
+struct MetricsCaller {
+    /// From this machine, and not through a proxy on it.
+    local: bool,
+    token: Option<String>,
+}
+
+impl MetricsCaller {
+    fn token_given(&self, app: &App) -> bool {
+        // Compared as digests, so that the time tells nothing about the token.
+        let digest = |token: &str| Sha256::digest(token.as_bytes());
+        match (&app.config.metrics_token, &self.token) {
+            (Some(expected), Some(given)) => digest(expected.expose_secret()) == digest(given),
+            _ => false,
+        }
+    }
+}
+
+impl axum::extract::FromRequestParts<Arc<App>> for MetricsCaller {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, _: &Arc<App>) -> Result<Self, Problem> {
+        let loopback = parts.extensions.get::<Peer>().is_some_and(|peer| peer.0.ip().is_loopback());
+        let proxied = parts.headers.contains_key("x-forwarded-for")
+            || parts.headers.contains_key("forwarded");
+        let bearer = parts.headers.get(header::AUTHORIZATION).and_then(|value| value.to_str().ok());
+        let token = bearer.and_then(|value| value.strip_prefix("Bearer ")).map(str::to_owned);
+        Ok(Self { local: loopback && !proxied, token })
+    }
+}

@@ -1,0 +1,199 @@
+//! HTTP: what a request goes through, and what it may reach.
+//!
+//! ```text
+//! connection ─▶ observe ─▶ CORS ─▶ compression (reads) ─▶ handler ─▶ lanes, catalog, store
+//! ```
+//! Handlers extract, translate and answer; they hold no rule and see no SQL.
+
+mod auth;
+mod bookings;
+pub mod connection;
+mod docs;
+mod events;
+mod extract;
+mod health;
+mod limits;
+mod observe;
+pub mod problem;
+pub mod token;
+mod users;
+
+use crate::catalog::Catalog;
+use crate::config::{Config, Origins};
+use crate::lane::Lanes;
+use crate::metrics::Metrics;
+use axum::Router;
+use axum::extract::Request;
+use axum::http::{HeaderName, Method, header};
+use axum::middleware::{Next, from_fn, from_fn_with_state};
+use axum::response::{IntoResponse, Response};
+use engine::{Inventory, Timestamp};
+use limits::Limits;
+use problem::Problem;
+use std::sync::Arc;
+use store::gate::Settlement;
+use store::{Gate, Store};
+use token::{Passwords, Tokens};
+use tokio_util::sync::CancellationToken;
+use tower_http::compression::CompressionLayer;
+use tower_http::compression::predicate::SizeAbove;
+use tower_http::cors::{AllowOrigin, Any, CorsLayer, ExposeHeaders};
+use utoipa::openapi::OpenApi;
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_swagger_ui::SwaggerUi;
+
+/// The media type of problems.
+const PROBLEM: &str = "application/problem+json";
+
+/// Answers from this size on are compressed: lists, events and pages. The answer to a hold or a
+/// confirm is smaller, and stays as it is.
+const COMPRESSED_BYTES_MIN: u64 = 1_500;
+
+/// What every handler may use.
+pub struct App {
+    /// The settings.
+    pub config: Config,
+    /// The truth.
+    pub store: Arc<dyn Store>,
+    /// What may say no.
+    pub gate: Arc<dyn Gate>,
+    /// The way to the store for all that changes inventory.
+    pub lanes: Lanes,
+    /// Event facts and availability.
+    pub catalog: Catalog,
+    /// Access tokens.
+    pub tokens: Tokens,
+    /// Passwords.
+    pub passwords: Passwords,
+    /// Rate limits.
+    limits: Limits,
+    /// Meters.
+    pub metrics: Arc<Metrics>,
+    /// Cancelled once the process has been told to stop.
+    pub draining: CancellationToken,
+}
+
+impl App {
+    /// Puts the parts together.
+    pub fn new(
+        config: Config,
+        store: Arc<dyn Store>,
+        gate: Arc<dyn Gate>,
+        tokens: Tokens,
+        metrics: Arc<Metrics>,
+    ) -> Self {
+        let lanes = Lanes::start(store.lanes(config.lanes), &store, &gate, &metrics);
+        Self {
+            catalog: Catalog::new(store.clone(), gate.clone()),
+            limits: Limits::new(&config),
+            passwords: Passwords::new(),
+            draining: CancellationToken::new(),
+            config,
+            store,
+            gate,
+            lanes,
+            tokens,
+            metrics,
+        }
+    }
+
+    /// Tells the gate of a change that came by another way than a lane.
+    fn settle(&self, inventory: &Inventory) {
+        let now: Timestamp = self.store.now();
+        self.gate.settle(Settlement::of(std::slice::from_ref(inventory), Vec::new(), now));
+    }
+
+    /// Forgets what idle callers have used of their limits.
+    pub fn forget_idle_callers(&self) {
+        self.limits.forget_idle();
+    }
+}
+
+/// All paths, with their description.
+fn paths(version: &str) -> (Router<Arc<App>>, OpenApi) {
+    let detached = || {
+        OpenApiRouter::new()
+            .merge(auth::routes())
+            .merge(users::routes())
+            .merge(events::routes())
+            .layer(from_fn(detach))
+    };
+    let api = OpenApiRouter::new().merge(detached()).merge(bookings::routes());
+    let all = OpenApiRouter::with_openapi(docs::base(version))
+        .merge(health::routes())
+        .nest("/api/v1", api);
+    let (router, document) = all.split_for_parts();
+    (router, docs::with_common_refusals(document))
+}
+
+/// The OpenAPI document, as it is served.
+pub fn openapi(version: &str) -> OpenApi {
+    paths(version).1
+}
+
+/// The whole service.
+pub fn router(app: Arc<App>) -> Router {
+    let (router, document) = paths(&app.config.app_version);
+    let pages = SwaggerUi::new("/docs").url("/openapi.json", document);
+    let mut router = router
+        .merge(pages)
+        .fallback(|| async { Problem::not_found("path") })
+        .method_not_allowed_fallback(|| async {
+            let title = "The path does not know this method";
+            Problem::new(
+                axum::http::StatusCode::METHOD_NOT_ALLOWED,
+                "method_not_allowed",
+                title,
+                "The Allow header lists the methods it knows.",
+            )
+        })
+        .layer(CompressionLayer::new().compress_when(SizeAbove::new(COMPRESSED_BYTES_MIN)));
+    if let Some(cors) = cors(&app.config.allowed_origins) {
+        router = router.layer(cors);
+    }
+    router.layer(from_fn_with_state(app.clone(), observe::observe)).with_state(app)
+}
+
+/// Runs what writes in a task of its own: a client that hangs up cannot cut it in two.
+async fn detach(request: Request, next: Next) -> Response {
+    if matches!(*request.method(), Method::GET | Method::HEAD) {
+        return next.run(request).await;
+    }
+    match tokio::spawn(next.run(request)).await {
+        Ok(response) => response,
+        Err(panic) => {
+            let fault = engine::Fault::Corrupt { what: format!("a handler panicked: {panic}") };
+            Problem::from(fault).into_response()
+        }
+    }
+}
+
+fn cors(origins: &Origins) -> Option<CorsLayer> {
+    let allowed = match origins {
+        Origins::Only(list) if list.is_empty() => return None,
+        Origins::Only(list) => AllowOrigin::list(list.iter().cloned()),
+        Origins::Any => AllowOrigin::from(Any),
+    };
+    let key = HeaderName::from_static("idempotency-key");
+    let request_id = HeaderName::from_static("x-request-id");
+    Some(
+        CorsLayer::new()
+            .allow_origin(allowed)
+            .allow_methods([Method::GET, Method::POST, Method::PATCH])
+            .allow_headers([
+                header::AUTHORIZATION,
+                header::CONTENT_TYPE,
+                header::IF_MATCH,
+                header::IF_NONE_MATCH,
+                key,
+                request_id.clone(),
+            ])
+            .expose_headers(ExposeHeaders::list([
+                header::LOCATION,
+                header::ETAG,
+                header::RETRY_AFTER,
+                request_id,
+                bookings::REPLAYED,
+            ])),
+    )
+}

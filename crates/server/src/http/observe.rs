@@ -1,0 +1,119 @@
+//! The outermost layer: gives every request an id, bounds its head, counts it, and writes problems out.
+
+use super::App;
+use super::problem::Problem;
+use super::token::random;
+use axum::extract::{MatchedPath, Request, State};
+use axum::http::{HeaderValue, StatusCode};
+use axum::middleware::Next;
+use axum::response::{IntoResponse, Response};
+use futures_util::FutureExt;
+use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
+use std::sync::LazyLock;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Instant;
+
+/// The longest target of a request, in bytes.
+pub const URI_BYTES_MAX: usize = 8 * 1024;
+/// The largest headers of a request together, in bytes.
+pub const HEADER_BYTES_MAX: usize = 16 * 1024;
+/// The longest request id that is taken over from a client.
+const REQUEST_ID_MAX: usize = 128;
+
+/// Wraps everything.
+pub async fn observe(State(app): State<Arc<App>>, request: Request, next: Next) -> Response {
+    let started = Instant::now();
+    let request_id = request_id(&request);
+    let method = method_name(request.method().as_str());
+    let route = request.extensions().get::<MatchedPath>().cloned();
+    let answered = match oversized(&request) {
+        Some(problem) => problem.into_response(),
+        None => {
+            AssertUnwindSafe(next.run(request)).catch_unwind().await.unwrap_or_else(|_| panicked())
+        }
+    };
+    let mut response = answered;
+    if let Some(problem) = response.extensions_mut().remove::<Problem>() {
+        response = problem.render(response, request_id.to_str().unwrap_or_default());
+    }
+    let status = response.status();
+    let took = started.elapsed();
+    let route = route.as_ref().map_or("unknown", MatchedPath::as_str);
+    app.metrics.request(method, route, status.as_u16(), took);
+    tracing::debug!(
+        method,
+        route,
+        status = status.as_u16(),
+        took_ms = took.as_secs_f64() * 1_000.0,
+        request_id = request_id.to_str().unwrap_or_default(),
+        "answered"
+    );
+    if status == StatusCode::INTERNAL_SERVER_ERROR {
+        let request_id = request_id.to_str().unwrap_or_default();
+        tracing::error!(method, route, request_id, "a request was answered with 500");
+    }
+    response.headers_mut().insert("x-request-id", request_id);
+    response
+}
+
+fn panicked() -> Response {
+    Problem::new(
+        StatusCode::INTERNAL_SERVER_ERROR,
+        "internal",
+        "Internal error",
+        "Something on our side is wrong; it has been recorded.",
+    )
+    .into_response()
+}
+
+fn oversized(request: &Request) -> Option<Problem> {
+    let uri = request.uri().path_and_query().map_or(0, |target| target.as_str().len());
+    if uri > URI_BYTES_MAX {
+        let detail = format!("The target of a request may have {URI_BYTES_MAX} bytes.");
+        return Some(Problem::new(
+            StatusCode::URI_TOO_LONG,
+            "uri_too_long",
+            "The target is too long",
+            detail,
+        ));
+    }
+    let size = |(name, value): (&axum::http::HeaderName, &HeaderValue)| {
+        name.as_str().len() + value.len() + 4
+    };
+    if request.headers().iter().map(size).sum::<usize>() > HEADER_BYTES_MAX {
+        let detail =
+            format!("The headers of a request may have {HEADER_BYTES_MAX} bytes together.");
+        return Some(Problem::new(
+            StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
+            "headers_too_large",
+            "The headers are too large",
+            detail,
+        ));
+    }
+    None
+}
+
+/// The client's id if it sent a sound one, else a new one, unique in this process and hard to guess.
+fn request_id(request: &Request) -> HeaderValue {
+    static SEED: LazyLock<u64> = LazyLock::new(|| u64::from_le_bytes(random()));
+    static COUNT: AtomicU64 = AtomicU64::new(0);
+    /// An odd factor walks through all 2^64 values before one comes again.
+    const STEP: u64 = 0x9E37_79B9_7F4A_7C15;
+    let sent = request.headers().get("x-request-id").filter(|value| {
+        (1..=REQUEST_ID_MAX).contains(&value.len())
+            && value.as_bytes().iter().all(u8::is_ascii_graphic)
+    });
+    sent.cloned().unwrap_or_else(|| {
+        let count = COUNT.fetch_add(1, Ordering::Relaxed);
+        let id = SEED.wrapping_add(count.wrapping_mul(STEP));
+        HeaderValue::from_str(&format!("{id:016x}"))
+            .expect("hexadecimal digits are valid in a header")
+    })
+}
+
+/// A method as a label: the known ones, so that a client cannot invent labels.
+fn method_name(method: &str) -> &'static str {
+    const KNOWN: [&str; 7] = ["GET", "POST", "PATCH", "HEAD", "OPTIONS", "PUT", "DELETE"];
+    KNOWN.into_iter().find(|known| *known == method).unwrap_or("OTHER")
+}

@@ -1,0 +1,214 @@
+//! Tokens and passwords: what proves who somebody is.
+//!
+//! Access tokens are HS256 JWTs, checked without a store. Refresh tokens are random secrets of which
+//! only the hash is kept. Passwords are Argon2id, hashed off the threads that serve requests, a
+//! bounded number at a time.
+
+use super::problem::Problem;
+use argon2::{Argon2, PasswordHash, PasswordHasher, PasswordVerifier};
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use engine::{Fault, Timestamp, UserId};
+use jsonwebtoken::{Algorithm, DecodingKey, EncodingKey, Header, Validation};
+use secrecy::{ExposeSecret, SecretString};
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+use std::sync::{Arc, LazyLock};
+use std::time::Duration;
+use tokio::sync::Semaphore;
+
+/// Passwords waiting to be hashed; more are refused.
+pub const HASHES_WAITING_MAX: usize = 64;
+/// How long one may wait.
+const HASH_WAIT: Duration = Duration::from_secs(4);
+/// The longest access token that is looked at, in bytes; ours have about 230.
+const TOKEN_BYTES_MAX: usize = 1_024;
+
+/// `bytes` random bytes from the system.
+pub fn random<const BYTES: usize>() -> [u8; BYTES] {
+    let mut bytes = [0; BYTES];
+    getrandom::fill(&mut bytes).expect("the system gives random bytes after it has started");
+    bytes
+}
+
+#[derive(Serialize, Deserialize)]
+struct Claims {
+    sub: String,
+    iat: i64,
+    exp: i64,
+    jti: String,
+}
+
+/// The key and the rules of access tokens.
+pub struct Tokens {
+    signing: EncodingKey,
+    checking: DecodingKey,
+    validation: Validation,
+    ttl: Duration,
+}
+
+impl Tokens {
+    /// Tokens signed with `secret` that live for `ttl`.
+    pub fn new(secret: &SecretString, ttl: Duration) -> Self {
+        let secret = secret.expose_secret().as_bytes();
+        let mut validation = Validation::new(Algorithm::HS256);
+        // `exp` is judged by our own clock in `verify`, without leeway.
+        validation.validate_exp = false;
+        validation.set_required_spec_claims(&["sub", "exp"]);
+        Self {
+            signing: EncodingKey::from_secret(secret),
+            checking: DecodingKey::from_secret(secret),
+            validation,
+            ttl,
+        }
+    }
+
+    /// A new access token for a user.
+    pub fn issue(&self, user_id: UserId, now: Timestamp) -> Result<String, Fault> {
+        let iat = now.unix_ms().div_euclid(1_000);
+        let exp = iat + i64::try_from(self.ttl.as_secs()).unwrap_or(i64::MAX / 2);
+        let jti = URL_SAFE_NO_PAD.encode(random::<12>());
+        let claims = Claims { sub: user_id.to_string(), iat, exp, jti };
+        let token = jsonwebtoken::encode(&Header::new(Algorithm::HS256), &claims, &self.signing);
+        token.map_err(|error| Fault::Corrupt { what: format!("signing a token: {error}") })
+    }
+
+    /// How long a token lives, in seconds.
+    pub fn expires_in(&self) -> u64 {
+        self.ttl.as_secs()
+    }
+
+    /// The user of a token that we signed and that is still good at `now`.
+    pub fn verify(&self, token: &str, now: Timestamp) -> Result<UserId, Problem> {
+        const FORGED: &str = "The access token is not one of ours.";
+        if token.len() > TOKEN_BYTES_MAX {
+            return Err(Problem::unauthorized(FORGED));
+        }
+        let decoded = jsonwebtoken::decode::<Claims>(token, &self.checking, &self.validation);
+        let claims = decoded.map_err(|_| Problem::unauthorized(FORGED))?.claims;
+        if now.unix_ms().div_euclid(1_000) >= claims.exp {
+            return Err(Problem::unauthorized("The access token has expired; refresh it."));
+        }
+        claims.sub.parse().map_err(|_| Problem::unauthorized(FORGED))
+    }
+}
+
+/// A new refresh token, and the hash under which it is kept.
+pub fn refresh_token() -> (String, [u8; 32]) {
+    let secret = URL_SAFE_NO_PAD.encode(random::<32>());
+    let hash = refresh_hash(&secret);
+    (secret, hash)
+}
+
+/// The hash under which a refresh token is kept.
+pub fn refresh_hash(secret: &str) -> [u8; 32] {
+    Sha256::digest(secret.as_bytes()).into()
+}
+
+/// The hash that stands in for an account that does not exist, so that both take the same time.
+static NOBODY: LazyLock<String> = LazyLock::new(|| hash(&URL_SAFE_NO_PAD.encode(random::<16>())));
+
+fn hash(password: &str) -> String {
+    let hashed: Result<PasswordHash, _> = Argon2::default().hash_password(password.as_bytes());
+    hashed.expect("the default parameters and a random salt are valid").to_string()
+}
+
+/// Hashes and checks passwords.
+pub struct Passwords {
+    turns: Arc<Semaphore>,
+    queue: Arc<Semaphore>,
+}
+
+impl Passwords {
+    /// At most half of the machine's cores hash at a time, so that a wave of logins leaves room for
+    /// the sale.
+    pub fn new() -> Self {
+        let cores = std::thread::available_parallelism().map_or(1, usize::from);
+        Self {
+            turns: Arc::new(Semaphore::new((cores / 2).max(1))),
+            queue: Arc::new(Semaphore::new(HASHES_WAITING_MAX)),
+        }
+    }
+
+    /// The hash of a new password, in PHC form.
+    pub async fn hash(&self, password: String) -> Result<String, Problem> {
+        self.run(move || hash(&password)).await
+    }
+
+    /// Whether `password` is the one of `stored`; as slow when there is nothing stored.
+    pub async fn verify(&self, password: String, stored: Option<String>) -> Result<bool, Problem> {
+        self.run(move || {
+            let known = stored.is_some();
+            let stored = stored.unwrap_or_else(|| NOBODY.clone());
+            let verified = Argon2::default().verify_password(password.as_bytes(), stored.as_str());
+            known && verified.is_ok()
+        })
+        .await
+    }
+
+    async fn run<T: Send + 'static>(
+        &self,
+        work: impl FnOnce() -> T + Send + 'static,
+    ) -> Result<T, Problem> {
+        let busy = || Problem::overloaded("Too many logins at once; nothing was changed.");
+        let _place = self.queue.clone().try_acquire_owned().map_err(|_| busy())?;
+        let turn = tokio::time::timeout(HASH_WAIT, self.turns.clone().acquire_owned()).await;
+        let turn = turn.map_err(|_| busy())?.map_err(|_| busy())?;
+        let done = tokio::task::spawn_blocking(move || {
+            let _turn = turn;
+            work()
+        });
+        done.await.map_err(|panic| Fault::Corrupt { what: panic.to_string() }.into())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use engine::Shard;
+
+    fn tokens(secret: &str) -> Tokens {
+        Tokens::new(&SecretString::from(secret.to_owned()), Duration::from_secs(60))
+    }
+
+    #[test]
+    fn only_our_own_fresh_hs256_tokens_are_believed() {
+        let now = Timestamp::from_unix_ms(1_800_000_000_000);
+        let user_id = UserId::new(now, Shard::pick(1), 2);
+        let ours = tokens("0123456789abcdef0123456789abcdef");
+        let token = ours.issue(user_id, now).expect("signs");
+        assert_eq!(ours.verify(&token, now).ok(), Some(user_id));
+        assert_eq!(ours.verify(&token, now.plus_ms(59_999)).ok(), Some(user_id));
+        assert!(ours.verify(&token, now.plus_ms(60_000)).is_err(), "expired");
+        assert!(
+            tokens("fedcba9876543210fedcba9876543210").verify(&token, now).is_err(),
+            "foreign key"
+        );
+        let (header, rest) = token.split_once('.').expect("three parts");
+        let none = URL_SAFE_NO_PAD.encode(r#"{"alg":"none","typ":"JWT"}"#);
+        let claims = rest.split('.').next().expect("three parts");
+        for forged in [
+            format!("{none}.{claims}."),
+            format!("{none}.{rest}"),
+            format!("{header}.{claims}."),
+            format!("{token}x"),
+            "a.b.c".to_owned(),
+            String::new(),
+            "x".repeat(5_000),
+        ] {
+            assert!(ours.verify(&forged, now).is_err(), "{forged}");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_password_is_checked_against_its_hash_and_against_nobody() {
+        let passwords = Passwords::new();
+        let hash = passwords.hash("correct horse".to_owned()).await.expect("hashes");
+        assert!(hash.starts_with("$argon2id$v=19$m=19456,t=2,p=1$"), "{hash}");
+        assert!(
+            passwords.verify("correct horse".to_owned(), Some(hash.clone())).await.expect("runs")
+        );
+        assert!(!passwords.verify("battery".to_owned(), Some(hash)).await.expect("runs"));
+        assert!(!passwords.verify("battery".to_owned(), None).await.expect("runs"));
+    }
+}

@@ -1,0 +1,62 @@
+//! The user who asks: reading and changing their own account.
+
+use super::App;
+use super::auth::{UserView, address};
+use super::extract::{CurrentUser, Json, present, printable};
+use super::problem::Problem;
+use axum::extract::State;
+use engine::Refusal;
+use garde::Validate;
+use serde::Deserialize;
+use std::sync::Arc;
+use utoipa::ToSchema;
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
+
+const TAG: &str = "Accounts";
+
+pub(super) fn routes() -> OpenApiRouter<Arc<App>> {
+    OpenApiRouter::new().routes(routes!(me, update_me))
+}
+
+/// What to change of an account.
+#[derive(Deserialize, Validate, ToSchema)]
+#[serde(deny_unknown_fields)]
+struct UpdateUser {
+    /// Null removes it.
+    #[serde(default, deserialize_with = "present")]
+    #[garde(inner(inner(length(chars, min = 1, max = 100), custom(printable))))]
+    #[schema(value_type = Option<String>, min_length = 1, max_length = 100)]
+    name: Option<Option<String>>,
+    /// Compared without case.
+    #[garde(inner(length(bytes, max = 254), custom(address)))]
+    #[schema(format = "email", max_length = 254)]
+    email: Option<String>,
+}
+
+/// The user whose token this is.
+#[utoipa::path(get, path = "/users/me", tag = TAG, security(("bearer" = [])), responses(
+    (status = 200, description = "The user", body = UserView),
+))]
+async fn me(
+    State(app): State<Arc<App>>,
+    CurrentUser(user_id): CurrentUser,
+) -> Result<axum::Json<UserView>, Problem> {
+    let user = app.store.user(user_id).await?.ok_or(Refusal::NotFound { what: "user" })?;
+    Ok(axum::Json(user.into()))
+}
+
+/// Changes the name or the address of the user.
+#[utoipa::path(patch, path = "/users/me", tag = TAG, request_body = UpdateUser, security(("bearer" = [])),
+    responses(
+    (status = 200, description = "The user", body = UserView),
+    (status = 409, description = "`email_taken`", body = super::docs::Problem, content_type = super::PROBLEM),
+))]
+async fn update_me(
+    State(app): State<Arc<App>>,
+    CurrentUser(user_id): CurrentUser,
+    Json(change): Json<UpdateUser>,
+) -> Result<axum::Json<UserView>, Problem> {
+    let user = app.store.update_user(user_id, change.name, change.email).await?;
+    Ok(axum::Json(user.into()))
+}

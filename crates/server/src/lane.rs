@@ -1,0 +1,325 @@
+//! Lanes: the queues through which commands reach the store, many in one commit.
+//!
+//! A lane is two bounded queues and one task. The task takes what is there, asks the gate once,
+//! commits once and answers everyone; while it commits, the next batch gathers. So the batch grows
+//! with the load and needs no timer.
+//!
+//! ```text
+//! confirm, cancel, extend ─▶ urgent ─┐
+//!                                    ├─▶ batch ─▶ gate.read ─▶ store.commit ─▶ gate.settle ─▶ answers
+//! hold ────────────────────▶ holds ──┘
+//! ```
+//! Guarantees: one batch in flight per lane; a command whose deadline has passed is refused and
+//! never decided; a commit runs in a task of its own that no client can cancel; a command that makes
+//! a batch fail is found by halving and fails alone.
+
+use crate::metrics::Metrics;
+use engine::{
+    Actor, Answer, BookingId, Command, Error, Fault, Hold, IdempotencyKey, Outcome, Refusal,
+    SectionId, Shard, Snapshot, Timestamp, UserId,
+};
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+use store::gate::Settlement;
+use store::{Gate, KeyedHolds, Store};
+use tokio::sync::{mpsc, oneshot};
+
+/// Commands waiting in each of the two queues of a lane; more are refused.
+pub const QUEUE_MAX: usize = 16_384;
+/// Commands in one batch.
+pub const BATCH_MAX: usize = 512;
+/// Of these, confirms and their like: holds always get the rest, so neither starves the other.
+pub const URGENT_PER_BATCH_MAX: usize = 384;
+/// How long a command may wait to be taken.
+pub const DEADLINE: Duration = Duration::from_secs(4);
+/// How long a client waits for an answer. Later the outcome is unknown, and a retry finds it.
+const ANSWER_TIMEOUT: Duration = Duration::from_millis(4_800);
+
+/// What a command came to, and the clock by which it was decided.
+pub type Decided = (Outcome, Timestamp);
+type Reply = oneshot::Sender<Result<Decided, Error>>;
+
+struct Job {
+    command: Command,
+    deadline: Instant,
+    reply: Reply,
+}
+
+struct Queues {
+    urgent: mpsc::Sender<Job>,
+    holds: mpsc::Sender<Job>,
+}
+
+/// All lanes of this instance. Cloning shares them.
+#[derive(Clone)]
+pub struct Lanes {
+    queues: Arc<[Queues]>,
+}
+
+impl Lanes {
+    /// Starts `count` lanes. They end when the last clone is dropped and what was queued is answered.
+    pub fn start(
+        count: usize,
+        store: &Arc<dyn Store>,
+        gate: &Arc<dyn Gate>,
+        metrics: &Arc<Metrics>,
+    ) -> Self {
+        let start = |index: usize| {
+            let (urgent, urgent_queue) = mpsc::channel(QUEUE_MAX);
+            let (holds, hold_queue) = mpsc::channel(QUEUE_MAX);
+            let lane = Lane {
+                index,
+                urgent: urgent_queue,
+                holds: hold_queue,
+                store: store.clone(),
+                gate: gate.clone(),
+                metrics: metrics.clone(),
+            };
+            tokio::spawn(lane.run());
+            Queues { urgent, holds }
+        };
+        Self { queues: (0..count).map(start).collect() }
+    }
+
+    /// Queues a command for the lane of `shard` and waits until it is decided.
+    pub async fn submit(&self, shard: Shard, command: Command) -> Result<Decided, Error> {
+        let queues = &self.queues[shard.index() % self.queues.len()];
+        let queue =
+            if matches!(command, Command::Hold(_)) { &queues.holds } else { &queues.urgent };
+        let (reply, answer) = oneshot::channel();
+        let job = Job { command, deadline: Instant::now() + DEADLINE, reply };
+        if queue.try_send(job).is_err() {
+            return Err(Fault::Overloaded { what: "the queue is full" }.into());
+        }
+        match tokio::time::timeout(ANSWER_TIMEOUT, answer).await {
+            Ok(Ok(decided)) => decided,
+            // The lane went away or is late: whether the command was decided is unknown.
+            Ok(Err(error)) => Err(unknown(error).into()),
+            Err(error) => Err(unknown(error).into()),
+        }
+    }
+
+    /// Cancels or confirms and the like, routed by the booking's own id.
+    pub async fn submit_for(
+        &self,
+        booking_id: BookingId,
+        command: Command,
+    ) -> Result<Decided, Error> {
+        self.submit(booking_id.shard(), command).await
+    }
+
+    /// Cancels a booking of an event that was called off.
+    pub async fn call_off(&self, booking_id: BookingId) -> Result<Decided, Error> {
+        self.submit_for(booking_id, Command::Cancel { booking_id, by: Actor::System }).await
+    }
+}
+
+fn unknown(error: impl std::error::Error + Send + Sync + 'static) -> Fault {
+    Fault::Unavailable { doing: "waiting for a batch", source: Arc::new(error) }
+}
+
+struct Lane {
+    index: usize,
+    urgent: mpsc::Receiver<Job>,
+    holds: mpsc::Receiver<Job>,
+    store: Arc<dyn Store>,
+    gate: Arc<dyn Gate>,
+    metrics: Arc<Metrics>,
+}
+
+impl Lane {
+    async fn run(mut self) {
+        while let Some(jobs) = self.take().await {
+            let now = Instant::now();
+            let (in_time, late): (Vec<_>, Vec<_>) =
+                jobs.into_iter().partition(|job| job.deadline > now);
+            for job in late {
+                answer(
+                    job.reply,
+                    Err(Fault::Overloaded { what: "the deadline passed in the queue" }.into()),
+                );
+            }
+            let admitted = self.ask_gate(in_time).await;
+            if !admitted.is_empty() {
+                self.commit(admitted).await;
+            }
+        }
+    }
+
+    /// Waits for work and takes what is there, confirms and their like first.
+    async fn take(&mut self) -> Option<Vec<Job>> {
+        let (mut jobs, mut holds) = (Vec::new(), Vec::new());
+        tokio::select! {
+            biased;
+            _ = self.urgent.recv_many(&mut jobs, URGENT_PER_BATCH_MAX) => {}
+            _ = self.holds.recv_many(&mut holds, BATCH_MAX - URGENT_PER_BATCH_MAX) => {}
+        };
+        while jobs.len() < URGENT_PER_BATCH_MAX
+            && let Ok(job) = self.urgent.try_recv()
+        {
+            jobs.push(job);
+        }
+        while jobs.len() < BATCH_MAX
+            && let Ok(job) = self.holds.try_recv()
+        {
+            jobs.push(job);
+        }
+        self.metrics.lane_depth(self.index, self.urgent.len() + self.holds.len());
+        Some(jobs)
+    }
+
+    /// Asks the gate once for all sections of the batch, answers what it refuses, gives back the rest.
+    async fn ask_gate(&self, jobs: Vec<Job>) -> Vec<Job> {
+        let holds = jobs.iter().filter_map(|job| hold_of(&job.command));
+        let mut sections: Vec<_> =
+            holds.flat_map(|hold| hold.asks.iter().map(|ask| ask.section_id)).collect();
+        sections.sort_unstable();
+        sections.dedup();
+        if sections.is_empty() {
+            return jobs;
+        }
+        let known = self.gate.read(&sections).await;
+        let known: HashMap<_, _> = sections.into_iter().zip(known).collect();
+        let store_now = self.store.now();
+        let (mut admitted, mut refused) = (Vec::with_capacity(jobs.len()), Vec::new());
+        for job in jobs {
+            let said = hold_of(&job.command).map(|hold| ask(hold, &known, store_now));
+            match said {
+                Some((Answer::SoldOut { available }, requested)) => {
+                    self.metrics.gate_sold_out.increment(1);
+                    refused.push((job, Refusal::SoldOut { available, requested }));
+                }
+                Some((Answer::Admit, _)) => {
+                    self.metrics.gate_admit.increment(1);
+                    admitted.push(job);
+                }
+                Some((Answer::Unknown, _)) => {
+                    self.metrics.gate_unknown.increment(1);
+                    admitted.push(job);
+                }
+                None => admitted.push(job),
+            }
+        }
+        self.refuse(refused, &mut admitted).await;
+        admitted
+    }
+
+    /// Answers what the gate refused. A retry whose key is committed is never refused (I8): it goes
+    /// on to the store, which replays it.
+    async fn refuse(&self, refused: Vec<(Job, Refusal)>, admitted: &mut Vec<Job>) {
+        let keys: Vec<_> = refused.iter().filter_map(|(job, _)| key_of(&job.command)).collect();
+        let committed = if keys.is_empty() {
+            Ok(KeyedHolds::new())
+        } else {
+            self.store.keyed_holds(&keys).await
+        };
+        for (job, refusal) in refused {
+            let may_be_committed = match (&committed, key_of(&job.command)) {
+                (_, None) => false,
+                (Ok(holds), Some(key)) => holds.contains_key(&key),
+                (Err(_), Some(_)) => true,
+            };
+            if may_be_committed {
+                admitted.push(job);
+            } else {
+                self.metrics.refused(&refusal);
+                answer(job.reply, Err(refusal.into()));
+            }
+        }
+    }
+
+    /// Commits a batch and answers it. When it fails for a reason of its own, it is halved until the
+    /// command that is to blame stands alone.
+    async fn commit(&self, jobs: Vec<Job>) {
+        let mut parts = vec![jobs];
+        while let Some(mut jobs) = parts.pop() {
+            let (commands, replies): (Vec<_>, Vec<_>) =
+                jobs.drain(..).map(|job| (job.command, (job.deadline, job.reply))).unzip();
+            let commands: Arc<[Command]> = commands.into();
+            match self.commit_once(commands.clone()).await {
+                Ok(answers) => {
+                    for ((_, reply), decided) in replies.into_iter().zip(answers) {
+                        answer(reply, decided);
+                    }
+                }
+                Err(Fault::Corrupt { what }) if commands.len() > 1 => {
+                    tracing::warn!(commands = commands.len(), what, "a batch failed and is halved");
+                    let rebuilt = commands.iter().cloned().zip(replies);
+                    let job = |(command, (deadline, reply))| Job { command, deadline, reply };
+                    let mut first: Vec<_> = rebuilt.map(job).collect();
+                    let second = first.split_off(commands.len() / 2);
+                    parts.push(second);
+                    parts.push(first);
+                }
+                Err(fault) => {
+                    tracing::error!(
+                        error = &fault as &dyn std::error::Error,
+                        commands = commands.len(),
+                        "a batch failed"
+                    );
+                    for (_, reply) in replies {
+                        answer(reply, Err(fault.clone().into()));
+                    }
+                }
+            }
+        }
+    }
+
+    async fn commit_once(
+        &self,
+        commands: Arc<[Command]>,
+    ) -> Result<Vec<Result<Decided, Error>>, Fault> {
+        let started = Instant::now();
+        let size = commands.len();
+        let store = self.store.clone();
+        // In a task of its own: nothing that happens to this one can cut a transaction in two, and a
+        // panic in a decision is a failed batch, not a dead lane.
+        let task = tokio::spawn(async move { store.commit(&commands).await });
+        let committed =
+            task.await.map_err(|panic| Fault::Corrupt { what: panic.to_string() })??;
+        self.metrics.batch(size, started.elapsed());
+        self.metrics.decided(&committed);
+        let now = committed.now;
+        self.gate.settle(Settlement::of(&committed.inventories, committed.bookings, now));
+        let decided = |answer: Result<Outcome, Refusal>| match answer {
+            Ok(outcome) => Ok((outcome, now)),
+            Err(refusal) => Err(refusal.into()),
+        };
+        Ok(committed.answers.into_iter().map(decided).collect())
+    }
+}
+
+/// Answers a client; one that has hung up does not hear it, and its command stands.
+fn answer(reply: Reply, decided: Result<Decided, Error>) {
+    let _ = reply.send(decided);
+}
+
+fn hold_of(command: &Command) -> Option<&Hold> {
+    if let Command::Hold(hold) = command { Some(hold) } else { None }
+}
+
+fn key_of(command: &Command) -> Option<(UserId, IdempotencyKey)> {
+    let hold = hold_of(command)?;
+    hold.key.as_ref().map(|(key, _)| (hold.user_id, key.clone()))
+}
+
+/// What the gate says to a hold: admitted whole or not at all. Also the seats it was asked for.
+fn ask(
+    hold: &Hold,
+    known: &HashMap<SectionId, Option<Snapshot>>,
+    store_now: Timestamp,
+) -> (Answer, i64) {
+    let mut answer = Answer::Admit;
+    for wanted in &hold.asks {
+        let seats = i64::from(wanted.seats);
+        let said =
+            known[&wanted.section_id].map_or(Answer::Unknown, |held| held.answer(seats, store_now));
+        match said {
+            Answer::SoldOut { .. } => return (said, seats),
+            Answer::Unknown => answer = Answer::Unknown,
+            Answer::Admit => {}
+        }
+    }
+    (answer, 0)
+}

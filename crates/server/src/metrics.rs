@@ -1,0 +1,161 @@
+//! What the person on call sees: counters, gauges and histograms in Prometheus' text format.
+//!
+//! Handles are made once; the hot path only adds to them.
+
+use engine::{Outcome, Refusal};
+use metrics::{Counter, Histogram, counter, gauge, histogram};
+use metrics_exporter_prometheus::{BuildError, Matcher, PrometheusBuilder, PrometheusHandle};
+use std::time::Duration;
+use store::Committed;
+
+/// Upper bounds of durations, in seconds.
+const SECONDS: [f64; 14] =
+    [0.000_5, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0];
+/// Upper bounds of batch sizes.
+const SIZES: [f64; 10] = [1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0, 256.0, 512.0];
+
+/// All meters of this process.
+pub struct Metrics {
+    prometheus: PrometheusHandle,
+    /// Requests for seats that the gate let through.
+    pub gate_admit: Counter,
+    /// Requests for seats that the gate refused.
+    pub gate_sold_out: Counter,
+    /// Requests for seats of which the gate knew nothing fresh.
+    pub gate_unknown: Counter,
+    batch_size: Histogram,
+    commit_seconds: Histogram,
+    holds: Counter,
+    replays: Counter,
+    confirmed: Counter,
+    cancelled: Counter,
+    expired: Counter,
+}
+
+impl Metrics {
+    /// Installs the recorder of this process. There can be one.
+    pub fn install() -> Result<Self, BuildError> {
+        let prometheus = PrometheusBuilder::new()
+            .set_buckets_for_metric(Matcher::Suffix("_seconds".to_owned()), &SECONDS)?
+            .set_buckets_for_metric(Matcher::Suffix("_size".to_owned()), &SIZES)?
+            .install_recorder()?;
+        describe();
+        let gate = |answer| counter!("reservix_gate_answers_total", "answer" => answer);
+        let bookings = |step| counter!("reservix_bookings_total", "step" => step);
+        Ok(Self {
+            prometheus,
+            gate_admit: gate("admit"),
+            gate_sold_out: gate("sold_out"),
+            gate_unknown: gate("unknown"),
+            batch_size: histogram!("reservix_batch_size"),
+            commit_seconds: histogram!("reservix_commit_seconds"),
+            holds: bookings("held"),
+            replays: counter!("reservix_replays_total"),
+            confirmed: bookings("confirmed"),
+            cancelled: bookings("cancelled"),
+            expired: bookings("expired"),
+        })
+    }
+
+    /// Everything, in Prometheus' text format.
+    pub fn render(&self) -> String {
+        self.prometheus.render()
+    }
+
+    /// Folds what histograms have gathered; call it now and then.
+    pub fn upkeep(&self) {
+        self.prometheus.run_upkeep();
+    }
+
+    /// How many commands wait in a lane after it took a batch.
+    pub fn lane_depth(&self, lane: usize, waiting: usize) {
+        gauge!("reservix_lane_depth", "lane" => lane.to_string()).set(waiting as f64);
+    }
+
+    /// A batch was committed.
+    pub fn batch(&self, commands: usize, took: Duration) {
+        self.batch_size.record(commands as f64);
+        self.commit_seconds.record(took.as_secs_f64());
+    }
+
+    /// What the commands of a committed batch came to.
+    pub fn decided(&self, committed: &Committed) {
+        use engine::BookingStatus::{Cancelled, Confirmed, Expired, Hold};
+        self.expired.increment(committed.expired as u64);
+        for booking in &committed.bookings {
+            match booking.status {
+                Hold if booking.version == 1 => self.holds.increment(1),
+                Confirmed => self.confirmed.increment(1),
+                Cancelled => self.cancelled.increment(1),
+                Hold | Expired => {}
+            }
+        }
+        for answer in &committed.answers {
+            match answer {
+                Ok(Outcome::Booking { replayed: true, .. }) => self.replays.increment(1),
+                Ok(_) => {}
+                Err(refusal) => self.refused(refusal),
+            }
+        }
+    }
+
+    /// A request was refused.
+    pub fn refused(&self, refusal: &Refusal) {
+        counter!("reservix_refusals_total", "code" => crate::http::problem::code(refusal))
+            .increment(1);
+    }
+
+    /// A request was answered.
+    pub fn request(&self, method: &'static str, route: &str, status: u16, took: Duration) {
+        let labels = [
+            ("method", method.to_owned()),
+            ("route", route.to_owned()),
+            ("status", status.to_string()),
+        ];
+        counter!("reservix_http_requests_total", &labels).increment(1);
+        histogram!("reservix_http_request_seconds", "route" => route.to_owned())
+            .record(took.as_secs_f64());
+    }
+
+    /// How long the longest overdue hold has been waiting to be retired.
+    pub fn sweep_lag(&self, lag: Duration) {
+        gauge!("reservix_sweep_lag_seconds").set(lag.as_secs_f64());
+    }
+
+    /// What a reconcile found: sections whose counters differ from their log, and snapshots of the
+    /// gate that differed from the store.
+    pub fn drift(&self, counters: usize, gate: usize) {
+        gauge!("reservix_drift_sections", "of" => "counters").set(counters as f64);
+        counter!("reservix_gate_repairs_total").increment(gate as u64);
+    }
+
+    /// A connection was opened (+1) or closed (-1).
+    pub fn connections(&self, change: f64) {
+        gauge!("reservix_connections").increment(change);
+    }
+}
+
+fn describe() {
+    use metrics::{
+        describe_counter as counters, describe_gauge as gauges, describe_histogram as histograms,
+    };
+    counters!("reservix_http_requests_total", "Requests answered, by method, route and status.");
+    histograms!(
+        "reservix_http_request_seconds",
+        "From the request's head to its answer, by route."
+    );
+    gauges!("reservix_connections", "Open connections.");
+    gauges!("reservix_lane_depth", "Commands waiting in a lane after it took a batch.");
+    histograms!("reservix_batch_size", "Commands in a committed batch.");
+    histograms!("reservix_commit_seconds", "From a batch's begin to its commit.");
+    counters!("reservix_gate_answers_total", "What the gate said to requests for seats.");
+    counters!("reservix_bookings_total", "Bookings by the step they took.");
+    counters!("reservix_replays_total", "Retries answered with the booking their key had made.");
+    counters!("reservix_refusals_total", "Refused commands, by code.");
+    gauges!("reservix_sweep_lag_seconds", "Age of the longest overdue hold when the sweep looked.");
+    gauges!(
+        "reservix_drift_sections",
+        "Sections whose counters differ from their log. Alarm above 0."
+    );
+    counters!("reservix_gate_repairs_total", "Snapshots of the gate that reconcile had to forget.");
+}

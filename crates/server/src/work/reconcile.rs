@@ -1,0 +1,89 @@
+//! Reconcile: compares log, counters and gate. It repairs the gate and alarms on the rest.
+//!
+//! The log is folded once at the start and then only its new rows, so a turn costs what has changed
+//! since the last. Counters and log are read in one transaction, so a difference is never a race.
+
+use super::next_turn;
+use crate::http::App;
+use engine::audit::drift;
+use engine::{Fault, Inventory, SectionId};
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+use store::LogCursor;
+use tokio_util::sync::CancellationToken;
+
+/// Differences spelled out in the log of one turn.
+const TOLD_MAX: usize = 10;
+
+pub(super) async fn run(app: Arc<App>, interval: Duration, stop: CancellationToken) {
+    let mut books = Books::default();
+    while next_turn(interval, &stop).await {
+        if let Err(fault) = books.turn(&app).await {
+            tracing::warn!(
+                error = &fault as &dyn std::error::Error,
+                "reconcile could not finish its turn"
+            );
+        }
+    }
+}
+
+/// The log, folded as far as it has been read.
+#[derive(Default)]
+struct Books {
+    cursor: LogCursor,
+    folded: HashMap<SectionId, Inventory>,
+}
+
+impl Books {
+    async fn turn(&mut self, app: &App) -> Result<(), Fault> {
+        let reckoning = app.store.reckon(self.cursor).await?;
+        for part in reckoning.folded {
+            let empty = Inventory::empty(part.section_id, part.event_id);
+            self.folded.entry(part.section_id).or_insert(empty).merge(&part);
+        }
+        self.cursor = reckoning.cursor;
+
+        let mut wrong = 0;
+        for inventory in &reckoning.inventories {
+            let empty = Inventory::empty(inventory.section_id, inventory.event_id);
+            let folded = self.folded.get(&inventory.section_id).unwrap_or(&empty);
+            if let Some(difference) = drift(folded, inventory) {
+                wrong += 1;
+                if wrong <= TOLD_MAX {
+                    tracing::error!(difference, "I4 is broken: counters differ from their log");
+                }
+            }
+        }
+        let repaired = repair_gate(app, &reckoning.inventories).await;
+        app.metrics.drift(wrong, repaired);
+        if wrong > 0 {
+            tracing::error!(
+                sections = wrong,
+                "counters differ from their log; run `reservix audit`"
+            );
+        }
+        Ok(())
+    }
+}
+
+/// Makes the gate forget every snapshot that says something else than the store said at the same
+/// version. Forgetting never raises the gate: the next commit settles it.
+async fn repair_gate(app: &App, inventories: &[Inventory]) -> usize {
+    let sections: Vec<_> = inventories.iter().map(|inventory| inventory.section_id).collect();
+    let known = app.gate.read(&sections).await;
+    let differs = |(inventory, known): (&Inventory, &Option<engine::Snapshot>)| {
+        let known = known.as_ref()?;
+        let wrong = known.version == inventory.version && *known != inventory.snapshot();
+        wrong.then_some(inventory.section_id)
+    };
+    let wrong: Vec<_> = inventories.iter().zip(&known).filter_map(differs).collect();
+    if !wrong.is_empty() {
+        tracing::warn!(
+            sections = wrong.len(),
+            "the gate differed from the store and was corrected"
+        );
+        app.gate.forget(&wrong).await;
+    }
+    wrong.len()
+}

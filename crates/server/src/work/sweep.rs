@@ -1,0 +1,72 @@
+//! The sweep: retires due holds, also those of events nobody asks for, and cancels the live bookings
+//! of events that were called off.
+//!
+//! It is a convenience: any batch that locks a section retires its due holds by itself, so a sweep
+//! that is late, dead or doubled changes nothing but how soon counters show it.
+
+use super::next_turn;
+use crate::http::App;
+use engine::{Command, Error, Fault};
+use std::sync::Arc;
+use std::time::Duration;
+use tokio_util::sync::CancellationToken;
+
+/// Sections retired, and bookings cancelled, in one turn.
+const PER_TURN_MAX: u32 = 500;
+/// Rounds of one turn while it finds full portions of work.
+const ROUNDS_MAX: u32 = 20;
+
+pub(super) async fn run(app: Arc<App>, interval: Duration, stop: CancellationToken) {
+    while next_turn(interval, &stop).await {
+        for _ in 0..ROUNDS_MAX {
+            let more = match turn(&app).await {
+                Ok(more) => more,
+                Err(fault) => {
+                    tracing::warn!(
+                        error = &fault as &dyn std::error::Error,
+                        "the sweep could not finish its turn"
+                    );
+                    false
+                }
+            };
+            if !more || stop.is_cancelled() {
+                break;
+            }
+        }
+    }
+}
+
+/// One turn; true when there was more work than fits into it.
+async fn turn(app: &App) -> Result<bool, Fault> {
+    let due = app.store.due_sections(PER_TURN_MAX).await?;
+    let now = app.store.now();
+    let lag_ms = due.first().map_or(0, |(_, oldest)| now.since_ms(*oldest).max(0));
+    app.metrics.sweep_lag(Duration::from_millis(lag_ms.unsigned_abs()));
+    let retired = due.iter().map(|(section_id, _)| {
+        app.lanes.submit(section_id.shard(), Command::Retire { section_id: *section_id })
+    });
+    for done in futures_util::future::join_all(retired).await {
+        settled(done)?;
+    }
+    let called_off = app.store.to_cancel(PER_TURN_MAX).await?;
+    let cancelled = called_off.iter().map(|booking_id| app.lanes.call_off(*booking_id));
+    for done in futures_util::future::join_all(cancelled).await {
+        settled(done)?;
+    }
+    if !called_off.is_empty() {
+        tracing::info!(
+            bookings = called_off.len(),
+            "cancelled bookings of events that were called off"
+        );
+    }
+    let full = |count: usize| count >= PER_TURN_MAX as usize;
+    Ok(full(due.len()) || full(called_off.len()))
+}
+
+/// A refusal means that somebody else was faster, which is fine.
+fn settled<T>(done: Result<T, Error>) -> Result<(), Fault> {
+    match done {
+        Ok(_) | Err(Error::Refused(_)) => Ok(()),
+        Err(Error::Failed(fault)) => Err(fault),
+    }
+}

@@ -1,0 +1,17 @@
+//! Every promise of the store and of the rules below it, in one binary.
+//!
+//! [`scenario`] runs stories in plain text and [`property`] runs random ones against an independent
+//! model, both on the pure rules and on every store. [`conformance`] and [`gate`] are the suites
+//! that any store and any gate must pass. [`sqlite`] is about the embedded store alone, and
+//! [`fences`] about who may depend on what.
+
+mod backend;
+mod conformance;
+mod fences;
+mod gate;
+mod model;
+mod property;
+mod pure;
+mod scenario;
+mod sqlite;
+mod world;

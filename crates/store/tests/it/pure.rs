@@ -1,0 +1,256 @@
+//! The rules over rows in hash maps: what a store is when its storage is taken away.
+//!
+//! It loads what [`Needs`] names, by the same rules as a store, and writes what [`Changes`] says,
+//! checking on the way that every row written is the one that was loaded.
+
+use crate::backend::Backend;
+use crate::world::ManualClock;
+use async_trait::async_trait;
+use engine::audit::{Audit, Report};
+use engine::decide::{Held, Needs, RETIRED_PER_SECTION_MAX};
+use engine::event::EventChange;
+use engine::{
+    Booking, BookingId, BookingStatus, Changes, Command, Deltas, Event, EventId, IdempotencyKey,
+    Inventory, KeyUse, Ledger, LogEntry, LogKind, Policy, Refusal, Rows, Section, SectionId,
+    Timestamp, UserId,
+};
+use parking_lot::Mutex;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use store::{Committed, EventWithSections, LiveInventory};
+
+/// The rows, under the one lock that makes batches follow each other.
+pub struct Pure {
+    pub clock: ManualClock,
+    pub policy: Policy,
+    pub rows: Mutex<Kept>,
+}
+
+/// Every row there is.
+#[derive(Default)]
+pub struct Kept {
+    pub events: HashMap<EventId, Event>,
+    pub sections: BTreeMap<SectionId, (Section, Inventory)>,
+    pub bookings: BTreeMap<BookingId, Booking>,
+    pub holds: BTreeSet<Held>,
+    pub keys: HashMap<(UserId, IdempotencyKey), KeyUse>,
+    pub log: Vec<LogEntry>,
+}
+
+impl Pure {
+    pub fn new(policy: Policy, clock: &ManualClock) -> Self {
+        Self { clock: clock.clone(), policy, rows: Mutex::default() }
+    }
+}
+
+impl Kept {
+    /// The rows that a batch of `commands` is decided on.
+    pub fn load(&self, commands: &[Command], now: Timestamp, policy: &Policy) -> Rows {
+        let needs = Needs::of(commands);
+        let mut rows = Rows::default();
+        for name in &needs.keys {
+            if let Some(used) = self.keys.get(name) {
+                rows.keys.insert(name.clone(), used.clone());
+                self.load_booking(used.booking_id, &mut rows);
+            }
+        }
+        let mut sections = needs.sections;
+        for booking_id in needs.bookings.iter().filter(|id| self.bookings.contains_key(id)) {
+            self.load_booking(*booking_id, &mut rows);
+            sections.extend(self.sections_of(*booking_id));
+        }
+        self.load_sections(&sections, &mut rows);
+        let mut others = BTreeSet::new();
+        for section_id in rows.sections.keys() {
+            for held in self.due(*section_id, now).take(RETIRED_PER_SECTION_MAX) {
+                others.extend(self.sections_of(held.booking_id));
+                rows.bookings.insert(held.booking_id, self.bookings[&held.booking_id].clone());
+            }
+        }
+        self.load_sections(&others, &mut rows);
+        let mut events = needs.events;
+        events.extend(rows.sections.values().map(|(section, _)| section.event_id));
+        for event in events.iter().filter_map(|event_id| self.events.get(event_id)) {
+            rows.terms.insert(event.terms.event_id, event.terms.clone());
+        }
+        for (event_id, user_id) in needs.buyers {
+            let own = rows.terms.get(&event_id).and_then(|terms| terms.max_seats_per_user);
+            if own.or(policy.max_seats_per_user).is_some() {
+                let live = self.live_seats(event_id, user_id, now);
+                rows.buyers.insert((event_id, user_id), live);
+            }
+        }
+        rows
+    }
+
+    fn load_booking(&self, booking_id: BookingId, rows: &mut Rows) {
+        rows.bookings.insert(booking_id, self.bookings[&booking_id].clone());
+    }
+
+    fn sections_of(&self, booking_id: BookingId) -> impl Iterator<Item = SectionId> {
+        self.bookings[&booking_id].items.iter().map(|item| item.section_id)
+    }
+
+    fn load_sections(&self, ids: &BTreeSet<SectionId>, rows: &mut Rows) {
+        let found = ids.iter().filter_map(|id| self.sections.get_key_value(id));
+        rows.sections.extend(found.map(|(id, row)| (*id, row.clone())));
+    }
+
+    fn holds_of(&self, section_id: SectionId) -> impl Iterator<Item = &Held> {
+        let first = Held {
+            section_id,
+            expires_at: Timestamp::from_unix_ms(i64::MIN),
+            booking_id: BookingId::from_slice(&[0; 16]).expect("16 bytes"),
+            seats: 0,
+        };
+        self.holds.range(first..).take_while(move |held| held.section_id == section_id)
+    }
+
+    fn due(&self, section_id: SectionId, now: Timestamp) -> impl Iterator<Item = &Held> {
+        self.holds_of(section_id).take_while(move |held| held.expires_at <= now)
+    }
+
+    fn live_seats(&self, event_id: EventId, user_id: UserId, now: Timestamp) -> i64 {
+        let of_buyer = self
+            .bookings
+            .values()
+            .filter(|booking| (booking.event_id, booking.user_id) == (event_id, user_id));
+        let live = of_buyer.filter(|booking| {
+            matches!(booking.status_at(now), BookingStatus::Hold | BookingStatus::Confirmed)
+        });
+        live.map(|booking| i64::from(booking.seats())).sum()
+    }
+
+    /// Writes what a batch changes.
+    pub fn write(&mut self, changes: Changes) {
+        for booking in changes.created {
+            let before = self.bookings.insert(booking.booking_id, booking);
+            assert_eq!(before, None, "a new booking has a new id");
+        }
+        for booking in changes.updated {
+            let before = self.bookings.insert(booking.booking_id, booking);
+            assert!(before.is_some(), "a changed booking was there before");
+        }
+        for held in changes.unheld {
+            assert!(self.holds.remove(&held), "only what is in the index of expiry leaves it");
+        }
+        for held in changes.held {
+            assert!(self.holds.insert(held), "nothing enters the index of expiry twice");
+        }
+        for (user_id, key, used) in changes.keys {
+            let before = self.keys.insert((user_id, key), used);
+            assert_eq!(before, None, "I6: a key names one hold");
+        }
+        for (inventory, loaded) in changes.inventories {
+            let section_id = inventory.section_id;
+            let next_expiry = self.holds_of(section_id).next().map(|held| held.expires_at);
+            let (_, row) = self.sections.get_mut(&section_id).expect("an inventory is never made");
+            assert_eq!(row.version, loaded, "an inventory is written over the one decided on");
+            *row = Inventory { next_expiry, ..inventory };
+        }
+        self.log.extend(changes.log);
+    }
+
+    /// Ends a batch: writes its changes and tells what it came to.
+    pub fn committed(
+        &mut self,
+        now: Timestamp,
+        answers: Vec<Result<engine::Outcome, Refusal>>,
+        (changes, inventories): (Changes, Vec<Inventory>),
+    ) -> Committed {
+        let bookings: Vec<_> = changes.created.iter().chain(&changes.updated).cloned().collect();
+        let expired = changes.updated.iter();
+        let expired = expired.filter(|it| it.status == BookingStatus::Expired).count();
+        self.write(changes);
+        let inventories =
+            inventories.iter().map(|of| self.sections[&of.section_id].1.clone()).collect();
+        Committed { now, answers, inventories, bookings, expired }
+    }
+}
+
+#[async_trait]
+impl Backend for Pure {
+    async fn create_event(&self, new: &EventWithSections, capacities: &[i64]) {
+        let mut kept = self.rows.lock();
+        let event_id = new.event.terms.event_id;
+        for (section, capacity) in new.sections.iter().zip(capacities) {
+            let deltas = Deltas { capacity: *capacity, ..Deltas::default() };
+            let mut inventory = Inventory::empty(section.section_id, event_id);
+            inventory.apply(deltas);
+            kept.log.push(LogEntry {
+                at: self.clock.now(),
+                kind: LogKind::Opened,
+                section_id: section.section_id,
+                booking_id: None,
+                deltas,
+                version: inventory.version,
+                expires_at: None,
+            });
+            kept.sections.insert(section.section_id, (section.clone(), inventory));
+        }
+        kept.events.insert(event_id, new.event.clone());
+    }
+
+    async fn revise_event(
+        &self,
+        event_id: EventId,
+        by: UserId,
+        change: EventChange,
+    ) -> Result<(), Refusal> {
+        let mut kept = self.rows.lock();
+        let mut event = kept.events[&event_id].clone();
+        event.may_edit(by, None)?;
+        event.revise(change, self.clock.now())?;
+        kept.events.insert(event_id, event);
+        Ok(())
+    }
+
+    async fn cancel_event(&self, event_id: EventId, by: UserId) -> Result<(), Refusal> {
+        let mut kept = self.rows.lock();
+        let event = kept.events.get_mut(&event_id).expect("the event exists");
+        event.may_manage(by)?;
+        event.cancel(self.clock.now());
+        Ok(())
+    }
+
+    async fn commit(&self, commands: &[Command]) -> Committed {
+        let mut kept = self.rows.lock();
+        let now = self.clock.now();
+        let rows = kept.load(commands, now, &self.policy);
+        let mut ledger = Ledger::open(rows, now, self.policy);
+        let answers = commands.iter().map(|command| ledger.decide(command)).collect();
+        kept.committed(now, answers, ledger.into_changes())
+    }
+
+    async fn bookings(&self, event_id: EventId) -> Vec<Booking> {
+        let kept = self.rows.lock();
+        let of_event = kept.bookings.values().rev().filter(|of| of.event_id == event_id);
+        of_event.cloned().collect()
+    }
+
+    async fn inventories(&self, event_id: EventId) -> Vec<LiveInventory> {
+        let kept = self.rows.lock();
+        let now = self.clock.now();
+        let of_event = kept.sections.values().filter(|(section, _)| section.event_id == event_id);
+        let live = |(section, inventory): &(Section, Inventory)| LiveInventory {
+            inventory: inventory.clone(),
+            due: kept.due(section.section_id, now).map(|held| i64::from(held.seats)).sum(),
+        };
+        of_event.map(live).collect()
+    }
+
+    async fn audit(&self) -> Report {
+        let kept = self.rows.lock();
+        let mut audit = Audit::default();
+        for entry in &kept.log {
+            let section = kept.sections.get(&entry.section_id);
+            audit.log_entry(entry, section.map(|(section, _)| section.event_id));
+        }
+        for (_, inventory) in kept.sections.values() {
+            audit.inventory(inventory);
+        }
+        for booking in kept.bookings.values() {
+            audit.booking(booking);
+        }
+        audit.finish()
+    }
+}
