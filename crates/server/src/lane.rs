@@ -160,13 +160,15 @@ impl Lane {
         {
             jobs.push(job);
         }
+        jobs.append(&mut holds);
         while jobs.len() < BATCH_MAX
             && let Ok(job) = self.holds.try_recv()
         {
             jobs.push(job);
         }
         self.metrics.lane_depth(self.index, self.urgent.len() + self.holds.len());
-        Some(jobs)
+        // Both senders live and die together: nothing taken means that everybody has left.
+        (!jobs.is_empty()).then_some(jobs)
     }
 
     /// Asks the gate once for all sections of the batch, answers what it refuses, gives back the rest.
@@ -254,7 +256,7 @@ impl Lane {
                 }
                 Err(fault) => {
                     tracing::error!(
-                        error = &fault as &dyn std::error::Error,
+                        error = crate::chain(&fault),
                         commands = commands.len(),
                         "a batch failed"
                     );

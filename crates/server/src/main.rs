@@ -29,6 +29,17 @@ fn main() -> ExitCode {
     })
 }
 
+/// An error with all its causes, in one line: no display contains its source.
+pub fn chain(error: &dyn std::error::Error) -> String {
+    let mut told = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        told = format!("{told}: {cause}");
+        source = cause.source();
+    }
+    told
+}
+
 /// Why a command could not do its work, told to the person who gave it.
 #[derive(Debug)]
 pub struct Failure(String);
@@ -36,13 +47,7 @@ pub struct Failure(String);
 impl Failure {
     /// What was being done, and what came in between.
     pub fn new(doing: impl fmt::Display, error: impl std::error::Error) -> Self {
-        let mut told = format!("{doing}: {error}");
-        let mut source = error.source();
-        while let Some(cause) = source {
-            told = format!("{told}: {cause}");
-            source = cause.source();
-        }
-        Self(told)
+        Self(format!("{doing}: {}", chain(&error)))
     }
 
     /// What is wrong, in the reader's words.

@@ -175,10 +175,7 @@ impl From<Fault> for Problem {
     fn from(fault: Fault) -> Self {
         match &fault {
             Fault::Unavailable { .. } => {
-                tracing::warn!(
-                    error = &fault as &dyn std::error::Error,
-                    "a request could not be served"
-                );
+                tracing::warn!(error = crate::chain(&fault), "a request could not be served");
                 let detail = "The outcome may be unknown; retry with the same Idempotency-Key.";
                 Self::new(
                     StatusCode::SERVICE_UNAVAILABLE,
@@ -191,7 +188,7 @@ impl From<Fault> for Problem {
             Fault::Overloaded { what } => Self::overloaded(format!("Nothing was changed: {what}.")),
             Fault::Corrupt { .. } => {
                 tracing::error!(
-                    error = &fault as &dyn std::error::Error,
+                    error = crate::chain(&fault),
                     "a bug: state or code of ours is wrong"
                 );
                 let detail = "Something on our side is wrong; it has been recorded.";

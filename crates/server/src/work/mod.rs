@@ -44,7 +44,7 @@ async fn tidy(app: Arc<App>, stop: CancellationToken) {
             Ok(0) => {}
             Ok(rows) => tracing::debug!(rows, "removed old keys and tokens"),
             Err(fault) => {
-                tracing::warn!(error = &fault as &dyn std::error::Error, "cannot remove old rows")
+                tracing::warn!(error = crate::chain(&fault), "cannot remove old rows")
             }
         }
     }

@@ -20,10 +20,7 @@ pub(super) async fn run(app: Arc<App>, interval: Duration, stop: CancellationTok
     let mut books = Books::default();
     while next_turn(interval, &stop).await {
         if let Err(fault) = books.turn(&app).await {
-            tracing::warn!(
-                error = &fault as &dyn std::error::Error,
-                "reconcile could not finish its turn"
-            );
+            tracing::warn!(error = crate::chain(&fault), "reconcile could not finish its turn");
         }
     }
 }

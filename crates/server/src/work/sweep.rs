@@ -23,7 +23,7 @@ pub(super) async fn run(app: Arc<App>, interval: Duration, stop: CancellationTok
                 Ok(more) => more,
                 Err(fault) => {
                     tracing::warn!(
-                        error = &fault as &dyn std::error::Error,
+                        error = crate::chain(&fault),
                         "the sweep could not finish its turn"
                     );
                     false

@@ -5,6 +5,7 @@
 //! its time is over, not because somebody retired it. It shares the words of the rules (ids,
 //! refusals) and none of their code.
 
+use engine::event::EventChange;
 use engine::{
     Actor, BookingId, BookingStatus, Command, EventId, EventStatus, Hold, IdempotencyKey, Policy,
     Refusal, SectionId, Terms, Timestamp, UserId,
@@ -119,6 +120,45 @@ impl Model {
     fn free(&self, section_id: SectionId, now: Timestamp) -> i64 {
         let counts = self.counts(section_id, now);
         counts.capacity - counts.in_use()
+    }
+
+    /// Changes an event; this model knows only changes that set everything but the date.
+    pub fn revise(
+        &mut self,
+        event_id: EventId,
+        by: UserId,
+        change: &EventChange,
+    ) -> Result<(), Refusal> {
+        const ALL: &str = "a change sets everything but the date";
+        let event = self.events.get_mut(&event_id).expect("the event exists");
+        match event.status {
+            EventStatus::Draft if by != event.organizer_id => {
+                return Err(Refusal::NotFound { what: "event" });
+            }
+            _ if by != event.organizer_id => return Err(Refusal::NotOrganizer),
+            EventStatus::Cancelled => return Err(Refusal::EventCancelled),
+            EventStatus::Draft | EventStatus::OnSale | EventStatus::Closed => {}
+        }
+        *event = Terms {
+            event_id,
+            organizer_id: event.organizer_id,
+            status: change.status.expect(ALL),
+            sales_start: change.sales_start.expect(ALL),
+            sales_end: change.sales_end.expect(ALL),
+            over_at: change.date.as_ref().map_or(event.over_at, |(date, _)| date.over_at()),
+            max_seats_per_booking: change.max_seats_per_booking.expect(ALL),
+            max_seats_per_user: change.max_seats_per_user.expect(ALL),
+            hold_ttl_ms: change.hold_ttl_ms.expect(ALL),
+            cancellable_until: change.cancellable_until.expect(ALL),
+        };
+        Ok(())
+    }
+
+    /// Calls an event off, and tells whose it is.
+    pub fn call_off(&mut self, event_id: EventId) -> UserId {
+        let event = self.events.get_mut(&event_id).expect("the event exists");
+        event.status = EventStatus::Cancelled;
+        event.organizer_id
     }
 
     /// Answers `command` at `now`, and remembers what it did.

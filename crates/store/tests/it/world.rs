@@ -1,8 +1,8 @@
 //! What every suite starts from: a clock set by hand, ids, fresh stores, and events ready for sale.
 
 use engine::{
-    BookingId, Currency, Event, EventDate, EventId, EventStatus, Money, Policy, Section, SectionId,
-    Shard, Terms, Timestamp, UserId,
+    Ask, BookingId, Currency, Event, EventDate, EventId, EventStatus, Money, Policy, Section,
+    SectionId, Shard, Terms, Timestamp, UserId,
 };
 use std::any::Any;
 use std::path::Path;
@@ -120,6 +120,15 @@ impl Mint {
 
 pub fn usd(minor: i64) -> Money {
     Money { minor, currency: Currency::parse("USD").expect("a currency") }
+}
+
+/// A digest of what a hold asks for, as a server makes it of the request's body.
+pub fn fingerprint(event_id: EventId, asks: &[Ask]) -> i64 {
+    let bytes = asks
+        .iter()
+        .flat_map(|ask| ask.section_id.as_bytes().iter().copied().chain(ask.seats.to_be_bytes()));
+    let bytes = event_id.as_bytes().iter().copied().chain(bytes);
+    bytes.fold(17, |sum: i64, byte| sum.wrapping_mul(31).wrapping_add(i64::from(byte)))
 }
 
 /// A store nobody has used yet, with its schema. What it stands on goes when this is dropped.

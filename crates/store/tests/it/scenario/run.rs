@@ -4,7 +4,7 @@ use super::seen::{Seen, word};
 use super::settings;
 use super::text::{Expected, Line, Scenario, duration_ms};
 use crate::backend::{Backend, Kind};
-use crate::world::{ManualClock, Mint, POLICY};
+use crate::world::{ManualClock, Mint, POLICY, fingerprint};
 use engine::{
     Actor, Ask, BookingId, Command, EventId, Hold, IdempotencyKey, Outcome, Policy, Refusal,
     SectionId, UserId,
@@ -414,15 +414,6 @@ impl Stage {
         }
         Ok(())
     }
-}
-
-/// A digest of what a hold asks for, as a server makes it of the request's body.
-fn fingerprint(event_id: EventId, asks: &[Ask]) -> i64 {
-    let bytes = asks
-        .iter()
-        .flat_map(|ask| ask.section_id.as_bytes().iter().copied().chain(ask.seats.to_be_bytes()));
-    let bytes = event_id.as_bytes().iter().copied().chain(bytes);
-    bytes.fold(17, |sum: i64, byte| sum.wrapping_mul(31).wrapping_add(i64::from(byte)))
 }
 
 fn all_understood(line: &Line) -> Result<(), Trouble> {
