@@ -24,6 +24,7 @@ CREATE TABLE events (
     event_id              BLOB NOT NULL PRIMARY KEY,
     organizer_id          BLOB NOT NULL,
     title                 TEXT NOT NULL,
+    title_folded          TEXT NOT NULL,
     description           TEXT,
     venue                 TEXT,
     event_date            TEXT NOT NULL,

@@ -1,9 +1,12 @@
-"""Lets generated requests reach the rules: most ids that are well-formed are replaced by ids that exist.
+"""Lets generated requests reach the rules: what no schema can say is made true of most of them.
 
-Ids that are not well-formed stay as they are, so a request meant to be broken stays broken, and a
-quarter of the others stay unknown. The choice depends on the id alone, so a seed repeats a run.
+Ids that are well-formed are replaced by ids that exist, zones by zones that exist, and so on. What is not
+well-formed stays as it is, so a request meant to be broken stays broken, and a quarter of the ids and of
+the keys stay as they came. Every choice depends on the request alone, so a seed repeats a run.
 """
 
+import hashlib
+import json
 import os
 import uuid
 
@@ -13,6 +16,77 @@ EVENT = os.environ["CONTRACT_EVENT"]
 SECTION = os.environ["CONTRACT_SECTION"]
 DOOMED_EVENT = os.environ["CONTRACT_DOOMED_EVENT"]
 BOOKINGS = os.environ["CONTRACT_BOOKINGS"].split()
+ZONES = ["UTC", "Europe/Berlin", "America/New_York", "Asia/Kathmandu"]
+DATES = ["2099-06-15", "2099-06-15T18:00:00Z", "2001-01-01", "2099-12-31T23:59:59.999+05:45"]
+
+
+@schemathesis.hook
+def filter_case(context, case):
+    """An empty parameter counts as none, as forms send them; the schema of a parameter cannot say so."""
+    query = case.query if isinstance(case.query, dict) else {}
+    return not any(value == "" for value in query.values())
+
+
+@schemathesis.hook
+def map_case(context, case):
+    map_path(case.operation.path, case.path_parameters)
+    if isinstance(case.body, dict):
+        map_body(case.body)
+    map_key(case)
+    return case
+
+
+def map_path(path: str, parameters: object) -> None:
+    """Names what stands before each id in the path: `/events/{id}/sections/{section_id}`."""
+    if not isinstance(parameters, dict):
+        return
+    parts = path.split("/")
+    for before, part in zip(parts, parts[1:]):
+        name = part.strip("{}")
+        value = parameters.get(name)
+        if part != name and before == "sections" and is_text(value, 100) and len(value) % 4 != 3:
+            # A section is named by its id or by its name.
+            parameters[name] = SECTION
+        if part == name or not is_replaced(value):
+            continue
+        if before == "events":
+            parameters[name] = DOOMED_EVENT if path.endswith("/cancel") else EVENT
+        elif before == "bookings":
+            parameters[name] = BOOKINGS[uuid.UUID(value).int // 4 % len(BOOKINGS)]
+
+
+def map_body(body: dict) -> None:
+    if is_replaced(body.get("event_id")):
+        # The event and the section of a hold belong together; a section may be an id or a name.
+        body["event_id"] = EVENT
+        if is_text(body.get("section_id"), 100):
+            body["section_id"] = SECTION
+    if is_text(body.get("timezone"), 64):
+        body["timezone"] = ZONES[len(body["timezone"]) % len(ZONES)]
+    if is_text(body.get("event_date"), 40):
+        body["event_date"] = DATES[len(body["event_date"]) % len(DATES)]
+    if is_text(body.get("sales_start"), 40) and is_text(body.get("sales_end"), 40):
+        # A sale ends after it begins.
+        body["sales_end"] = "9999-12-31T00:00:00Z"
+    sections = body.get("sections")
+    for number, section in enumerate(sections if isinstance(sections, list) else []):
+        # The sections of an event differ in their names and agree in their currency.
+        if isinstance(section, dict) and is_text(section.get("name"), 90):
+            section["name"] += f" {number}"
+        if isinstance(section, dict) and is_text(section.get("currency"), 3):
+            section["currency"] = "USD"
+
+
+def map_key(case) -> None:
+    """Most requests that differ get keys that differ, or they would be refused for using one twice."""
+    headers = case.headers if case.headers is not None else {}
+    key = headers.get("Idempotency-Key")
+    if not (isinstance(key, str) and 1 <= len(key) <= 255 and key.isascii() and key.isprintable()):
+        return
+    request = json.dumps([case.operation.path, key, case.body], sort_keys=True, default=repr)
+    digest = hashlib.sha256(request.encode()).hexdigest()
+    if " " not in key and int(digest, 16) % 4 != 3:
+        headers["Idempotency-Key"] = digest
 
 
 def is_replaced(value: object) -> bool:
@@ -23,35 +97,6 @@ def is_replaced(value: object) -> bool:
         return False
 
 
-def known_booking(value: str) -> str:
-    return BOOKINGS[uuid.UUID(value).int // 4 % len(BOOKINGS)]
-
-
-@schemathesis.hook
-def map_path_parameters(context, path_parameters):
-    """Names what stands before each id in the path: `/events/{id}/sections/{section_id}`."""
-    path = context.operation.path
-    parts = path.split("/")
-    for before, part in zip(parts, parts[1:]):
-        name = part.strip("{}")
-        value = (path_parameters or {}).get(name)
-        if part == name or not is_replaced(value):
-            continue
-        if before == "events":
-            path_parameters[name] = DOOMED_EVENT if path.endswith("/cancel") else EVENT
-        elif before == "sections":
-            path_parameters[name] = SECTION
-        elif before == "bookings":
-            path_parameters[name] = known_booking(value)
-    return path_parameters
-
-
-@schemathesis.hook
-def map_body(context, body):
-    """The event and the section of a hold belong together; a section may be an id or a name."""
-    if isinstance(body, dict) and is_replaced(body.get("event_id")):
-        body["event_id"] = EVENT
-        section = body.get("section_id")
-        if isinstance(section, str) and 1 <= len(section) <= 100 and section.isprintable():
-            body["section_id"] = SECTION
-    return body
+def is_text(value: object, length_max: int) -> bool:
+    """Whether `value` is a text that a valid request may have in such a place."""
+    return isinstance(value, str) and 1 <= len(value) <= length_max and value.isprintable()

@@ -147,7 +147,8 @@ impl Audit {
         }
         if entry.kind == LogKind::Held || entry.kind == LogKind::Extended {
             let alive = trace.status == BookingStatus::Hold && entry.at < trace.expires_at;
-            let further = trace.last == this_step;
+            // Two extensions of one millisecond differ in where they end.
+            let further = trace.last == this_step && entry.expires_at == Some(trace.expires_at);
             trace.rows = if further { trace.rows + 1 } else { 1 };
             trace.last = this_step;
             trace.expires_at = entry.expires_at.unwrap_or(trace.expires_at);

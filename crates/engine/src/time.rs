@@ -2,7 +2,7 @@
 //!
 //! Nothing here reads a clock. The one clock that decides is the store's, read once per batch.
 
-use chrono::{DateTime, Days, NaiveDate, NaiveTime, SecondsFormat, TimeZone};
+use chrono::{DateTime, Days, NaiveDate, NaiveTime, TimeZone};
 use chrono_tz::Tz;
 use std::fmt;
 
@@ -47,12 +47,38 @@ impl Timestamp {
 }
 
 impl fmt::Display for Timestamp {
-    /// RFC 3339 in UTC with milliseconds.
+    /// RFC 3339 in UTC with milliseconds. Every answer has several of them, so no calendar library
+    /// stands between; the day is found by Howard Hinnant's `civil_from_days`.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match DateTime::from_timestamp_millis(self.0) {
-            Some(at) => f.write_str(&at.to_rfc3339_opts(SecondsFormat::Millis, true)),
-            None => write!(f, "{} ms", self.0),
+        const DAY_MS: i64 = 86_400_000;
+        if !Self::RANGE_MS.contains(&self.0) {
+            return write!(f, "{} ms", self.0);
         }
+        let (days, ms) = (self.0.div_euclid(DAY_MS), self.0.rem_euclid(DAY_MS));
+        let days = days + 719_468;
+        let (era, of_era) = (days.div_euclid(146_097), days.rem_euclid(146_097));
+        let year_of_era = (of_era - of_era / 1_460 + of_era / 36_524 - of_era / 146_096) / 365;
+        let of_year = of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
+        let shifted = (5 * of_year + 2) / 153;
+        let month = if shifted < 10 { shifted + 3 } else { shifted - 9 };
+        let year = year_of_era + era * 400 + i64::from(month <= 2);
+        let mut text = *b"0000-00-00T00:00:00.000Z";
+        let parts = [
+            (0, 4, year),
+            (5, 2, month),
+            (8, 2, of_year - (153 * shifted + 2) / 5 + 1),
+            (11, 2, ms / 3_600_000),
+            (14, 2, ms / 60_000 % 60),
+            (17, 2, ms / 1_000 % 60),
+            (20, 3, ms % 1_000),
+        ];
+        for (start, digits, mut number) in parts {
+            for place in (start..start + digits).rev() {
+                text[place] = b'0' + u8::try_from(number % 10).expect("one digit");
+                number /= 10;
+            }
+        }
+        f.write_str(std::str::from_utf8(&text).expect("made of ASCII"))
     }
 }
 
@@ -120,6 +146,17 @@ mod tests {
         assert_eq!(at.to_string(), "2027-06-15T18:00:00.123Z");
         for bad in ["", "2027-06-15", "2027-13-01T00:00:00Z", "tomorrow", "99999-01-01T00:00:00Z"] {
             assert_eq!(Timestamp::parse(bad), None, "{bad}");
+        }
+    }
+
+    #[test]
+    fn instants_read_like_the_calendar_library_writes_them() {
+        let range = *Timestamp::RANGE_MS.start()..=*Timestamp::RANGE_MS.end();
+        let steps = range.clone().step_by(86_400_000 * 13 + 12_345_677);
+        for ms in steps.chain([*range.end(), -1, 0, 951_782_400_000, 1_709_164_800_000]) {
+            let expected = DateTime::from_timestamp_millis(ms).expect("in range");
+            let expected = expected.to_rfc3339_opts(chrono::SecondsFormat::Millis, true);
+            assert_eq!(Timestamp(ms).to_string(), expected, "{ms}");
         }
     }
 

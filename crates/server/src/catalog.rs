@@ -90,6 +90,9 @@ impl Catalog {
 
     /// The event with this id, for whoever asks: visibility is the caller's business.
     pub async fn event(&self, event_id: EventId) -> Result<Option<Arc<Facts>>, Fault> {
+        if let Some(known) = self.facts.get(&event_id).await {
+            return Ok(known);
+        }
         let load = async {
             let found = self.store.event(event_id).await?;
             Ok::<_, Fault>(found.map(|of| Arc::new(Facts::new(of))))

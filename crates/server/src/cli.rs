@@ -77,7 +77,7 @@ pub async fn run() -> Result<ExitCode, Failure> {
     let command = command.unwrap_or(Command::Serve { no_migrate: false, no_workers: false });
     match command {
         Command::Serve { no_migrate, no_workers } => {
-            serve::serve(settings()?, !no_migrate, !no_workers).await?
+            serve::serve(settings()?, !no_migrate, !no_workers).await?;
         }
         Command::Migrate(Migrate::New { name, dir }) => new_migration(&dir, &name)?,
         Command::Migrate(step) => migrate(&settings()?, &step).await?,

@@ -166,7 +166,7 @@ impl Lane {
         {
             jobs.push(job);
         }
-        self.metrics.lane_depth(self.index, self.urgent.len() + self.holds.len());
+        Metrics::lane_depth(self.index, self.urgent.len() + self.holds.len());
         // Both senders live and die together: nothing taken means that everybody has left.
         (!jobs.is_empty()).then_some(jobs)
     }
@@ -225,7 +225,7 @@ impl Lane {
             if may_be_committed {
                 admitted.push(job);
             } else {
-                self.metrics.refused(&refusal);
+                Metrics::refused(&refusal);
                 answer(job.reply, Err(refusal.into()));
             }
         }

@@ -5,6 +5,8 @@
 use engine::{Outcome, Refusal};
 use metrics::{Counter, Histogram, counter, gauge, histogram};
 use metrics_exporter_prometheus::{BuildError, Matcher, PrometheusBuilder, PrometheusHandle};
+use parking_lot::RwLock;
+use std::collections::HashMap;
 use std::time::Duration;
 use store::Committed;
 
@@ -30,6 +32,16 @@ pub struct Metrics {
     confirmed: Counter,
     cancelled: Counter,
     expired: Counter,
+    /// By route, then by method and status: few of each, since all three are ours.
+    answers: RwLock<HashMap<String, RouteMeters>>,
+}
+
+type RouteMeters = Vec<((&'static str, u16), AnswerMeters)>;
+
+#[derive(Clone)]
+struct AnswerMeters {
+    count: Counter,
+    seconds: Histogram,
 }
 
 impl Metrics {
@@ -54,6 +66,7 @@ impl Metrics {
             confirmed: bookings("confirmed"),
             cancelled: bookings("cancelled"),
             expired: bookings("expired"),
+            answers: RwLock::default(),
         })
     }
 
@@ -68,7 +81,7 @@ impl Metrics {
     }
 
     /// How many commands wait in a lane after it took a batch.
-    pub fn lane_depth(&self, lane: usize, waiting: usize) {
+    pub fn lane_depth(lane: usize, waiting: usize) {
         gauge!("reservix_lane_depth", "lane" => lane.to_string()).set(waiting as f64);
     }
 
@@ -94,43 +107,57 @@ impl Metrics {
             match answer {
                 Ok(Outcome::Booking { replayed: true, .. }) => self.replays.increment(1),
                 Ok(_) => {}
-                Err(refusal) => self.refused(refusal),
+                Err(refusal) => Self::refused(refusal),
             }
         }
     }
 
     /// A request was refused.
-    pub fn refused(&self, refusal: &Refusal) {
+    pub fn refused(refusal: &Refusal) {
         counter!("reservix_refusals_total", "code" => crate::http::problem::code(refusal))
             .increment(1);
     }
 
     /// A request was answered.
     pub fn request(&self, method: &'static str, route: &str, status: u16, took: Duration) {
+        let known = self.answers.read().get(route).and_then(|route| {
+            let mut meters = route.iter();
+            meters.find(|(of, _)| *of == (method, status)).map(|(_, meters)| meters.clone())
+        });
+        let meters = known.unwrap_or_else(|| self.new_answer(method, route, status));
+        meters.count.increment(1);
+        meters.seconds.record(took.as_secs_f64());
+    }
+
+    fn new_answer(&self, method: &'static str, route: &str, status: u16) -> AnswerMeters {
         let labels = [
             ("method", method.to_owned()),
             ("route", route.to_owned()),
             ("status", status.to_string()),
         ];
-        counter!("reservix_http_requests_total", &labels).increment(1);
-        histogram!("reservix_http_request_seconds", "route" => route.to_owned())
-            .record(took.as_secs_f64());
+        let meters = AnswerMeters {
+            count: counter!("reservix_http_requests_total", &labels),
+            seconds: histogram!("reservix_http_request_seconds", "route" => route.to_owned()),
+        };
+        let mut answers = self.answers.write();
+        answers.entry(route.to_owned()).or_default().push(((method, status), meters.clone()));
+        meters
     }
 
     /// How long the longest overdue hold has been waiting to be retired.
-    pub fn sweep_lag(&self, lag: Duration) {
+    pub fn sweep_lag(lag: Duration) {
         gauge!("reservix_sweep_lag_seconds").set(lag.as_secs_f64());
     }
 
     /// What a reconcile found: sections whose counters differ from their log, and snapshots of the
     /// gate that differed from the store.
-    pub fn drift(&self, counters: usize, gate: usize) {
+    pub fn drift(counters: usize, gate: usize) {
         gauge!("reservix_drift_sections", "of" => "counters").set(counters as f64);
         counter!("reservix_gate_repairs_total").increment(gate as u64);
     }
 
     /// A connection was opened (+1) or closed (-1).
-    pub fn connections(&self, change: f64) {
+    pub fn connections(change: f64) {
         gauge!("reservix_connections").increment(change);
     }
 }

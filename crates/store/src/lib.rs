@@ -308,18 +308,14 @@ pub struct StoreOptions {
 
 /// Opens the store that the scheme of `url` names: `sqlite:PATH`.
 pub async fn open_store(url: &str, options: StoreOptions) -> Result<Arc<dyn Store>, Fault> {
-    match url.split_once(':') {
-        Some(("sqlite", path)) => {
-            let path = path.strip_prefix("//").unwrap_or(path);
-            Ok(Arc::new(sqlite::Sqlite::open(path.as_ref(), options).await?))
-        }
-        _ => {
-            let scheme = url.split(':').next().unwrap_or_default();
-            Err(unavailable("opening the store")(format!(
-                "there is no store for DATABASE_URL with the scheme {scheme:?}; this build has: sqlite"
-            )))
-        }
+    if let Some(path) = url.strip_prefix("sqlite:") {
+        let path = path.strip_prefix("//").unwrap_or(path);
+        return Ok(Arc::new(sqlite::Sqlite::open(path.as_ref(), options).await?));
     }
+    let scheme = url.split(':').next().unwrap_or_default();
+    Err(unavailable("opening the store")(format!(
+        "there is no store for DATABASE_URL with the scheme {scheme:?}; this build has: sqlite"
+    )))
 }
 
 /// Turns a failure of what we stand on into a fault that says what was being done.

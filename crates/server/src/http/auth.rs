@@ -43,16 +43,20 @@ struct Register {
     /// Compared without case.
     #[garde(length(bytes, max = 254), custom(address))]
     #[schema(
-        format = "email",
         max_length = 254,
         pattern = r"^[^\s@\u0000-\u001f\u007f-\u009f]+@[^\s@\u0000-\u001f\u007f-\u009f]+$"
     )]
     email: String,
     #[garde(length(chars, min = 8, max = 128), custom(printable))]
-    #[schema(format = "password", min_length = 8, max_length = 128)]
+    #[schema(
+        format = "password",
+        min_length = 8,
+        max_length = 128,
+        pattern = r"^[^\u0000-\u001f\u007f-\u009f]*$"
+    )]
     password: String,
     #[garde(inner(length(chars, min = 1, max = 100), custom(printable)))]
-    #[schema(min_length = 1, max_length = 100)]
+    #[schema(min_length = 1, max_length = 100, pattern = r"^[^\u0000-\u001f\u007f-\u009f]*$")]
     name: Option<String>,
 }
 
@@ -85,7 +89,12 @@ struct ChangePassword {
     #[schema(format = "password", max_length = 128)]
     current_password: String,
     #[garde(length(chars, min = 8, max = 128), custom(printable))]
-    #[schema(format = "password", min_length = 8, max_length = 128)]
+    #[schema(
+        format = "password",
+        min_length = 8,
+        max_length = 128,
+        pattern = r"^[^\u0000-\u001f\u007f-\u009f]*$"
+    )]
     new_password: String,
 }
 
@@ -145,7 +154,7 @@ fn refresh_end(app: &App) -> Timestamp {
 }
 
 /// Creates an account.
-#[utoipa::path(post, path = "/auth/register", tag = TAG, request_body = Register, responses(
+#[utoipa::path(post, path = "/api/v1/auth/register", tag = TAG, request_body = Register, responses(
     (status = 201, description = "The account", body = UserView),
     (status = 409, description = "`email_taken`", body = super::docs::Problem, content_type = PROBLEM),
 ))]
@@ -172,7 +181,7 @@ async fn register(
 }
 
 /// Exchanges an address and a password for tokens.
-#[utoipa::path(post, path = "/auth/login", tag = TAG, request_body = Login, responses(
+#[utoipa::path(post, path = "/api/v1/auth/login", tag = TAG, request_body = Login, responses(
     (status = 200, description = "Tokens", body = TokenPair),
     (status = 401, description = "`invalid_credentials`", body = super::docs::Problem, content_type = PROBLEM),
 ))]
@@ -200,7 +209,7 @@ async fn login(
 
 /// Exchanges a refresh token for new tokens. The old one is spent; used again after ten seconds it
 /// ends its family.
-#[utoipa::path(post, path = "/auth/refresh", tag = TAG, request_body = Refresh, responses(
+#[utoipa::path(post, path = "/api/v1/auth/refresh", tag = TAG, request_body = Refresh, responses(
     (status = 200, description = "Tokens", body = TokenPair),
     (status = 401, description = "`invalid_refresh_token`", body = super::docs::Problem, content_type = PROBLEM),
 ))]
@@ -217,7 +226,7 @@ async fn refresh(
 }
 
 /// Ends the family of a refresh token. Access tokens live out their hour.
-#[utoipa::path(post, path = "/auth/logout", tag = TAG, request_body = Refresh, responses(
+#[utoipa::path(post, path = "/api/v1/auth/logout", tag = TAG, request_body = Refresh, responses(
     (status = 204, description = "The login has ended"),
 ))]
 async fn logout(
@@ -231,7 +240,7 @@ async fn logout(
 }
 
 /// Changes the password, and ends all logins of the user.
-#[utoipa::path(post, path = "/auth/password", tag = TAG, request_body = ChangePassword,
+#[utoipa::path(post, path = "/api/v1/auth/password", tag = TAG, request_body = ChangePassword,
     security(("bearer" = [])), responses(
     (status = 204, description = "The password is changed"),
     (status = 401, description = "`unauthorized`, `invalid_credentials`", body = super::docs::Problem, content_type = PROBLEM),

@@ -33,8 +33,12 @@ pub(super) fn routes() -> OpenApiRouter<Arc<App>> {
         .routes(routes!(confirm_by_patch))
         .routes(routes!(extend))
         .routes(routes!(cancel))
-        .routes(routes!(list))
         .routes(routes!(read))
+}
+
+/// The paths whose answers can be long.
+pub(super) fn lists() -> OpenApiRouter<Arc<App>> {
+    OpenApiRouter::new().routes(routes!(list))
 }
 
 /// A request to hold seats.
@@ -81,7 +85,7 @@ impl From<Item> for ItemView {
 
 /// Where a booking stands.
 #[derive(ToSchema)]
-#[schema(rename_all = "UPPERCASE")]
+#[schema(as = BookingStatus, rename_all = "UPPERCASE")]
 #[expect(dead_code, reason = "the words of the schema; the engine has the rule")]
 pub(super) enum StatusWord {
     Hold,
@@ -184,7 +188,7 @@ impl BookingView {
 /// Holds seats for ten minutes, or as long as the event says.
 ///
 /// With an `Idempotency-Key`, retries have one effect.
-#[utoipa::path(post, path = "/bookings/hold", tag = TAG, request_body = NewHold, security(("bearer" = [])),
+#[utoipa::path(post, path = "/api/v1/bookings/hold", tag = TAG, request_body = NewHold, security(("bearer" = [])),
     params(super::docs::IdempotencyKey), responses(
     (status = 201, description = "The hold", body = BookingView, headers(
         ("Location" = String, description = "Where the booking is"),
@@ -234,8 +238,8 @@ async fn hold(
 }
 
 /// Confirms a hold. Again: the same answer.
-#[utoipa::path(post, path = "/bookings/{booking_id}/confirm", tag = TAG, operation_id = "confirm",
-    request_body(content = Option<super::docs::Empty>, description = "Nothing, or an empty object"),
+#[utoipa::path(post, path = "/api/v1/bookings/{booking_id}/confirm", tag = TAG, operation_id = "confirm",
+    request_body(content = super::docs::Empty, description = "Nothing, or an empty object"),
     params(("booking_id" = String, Path, format = "uuid")), security(("bearer" = [])), responses(
     (status = 200, description = "The booking", body = BookingView),
     (status = 409, description = "`event_cancelled`, `booking_cancelled`", body = super::docs::Problem, content_type = PROBLEM),
@@ -251,8 +255,8 @@ async fn confirm_by_post(
 }
 
 /// Confirms a hold. Again: the same answer.
-#[utoipa::path(patch, path = "/bookings/{booking_id}/confirm", tag = TAG, operation_id = "confirm_by_patch",
-    request_body(content = Option<super::docs::Empty>, description = "Nothing, or an empty object"),
+#[utoipa::path(patch, path = "/api/v1/bookings/{booking_id}/confirm", tag = TAG, operation_id = "confirm_by_patch",
+    request_body(content = super::docs::Empty, description = "Nothing, or an empty object"),
     params(("booking_id" = String, Path, format = "uuid")), security(("bearer" = [])), responses(
     (status = 200, description = "The booking", body = BookingView),
     (status = 409, description = "`event_cancelled`, `booking_cancelled`", body = super::docs::Problem, content_type = PROBLEM),
@@ -277,8 +281,8 @@ async fn confirm(
 }
 
 /// Gives a hold more time: `min(now + ttl, max_expires_at)`.
-#[utoipa::path(post, path = "/bookings/{booking_id}/extend", tag = TAG,
-    request_body(content = Option<super::docs::Empty>, description = "Nothing, or an empty object"),
+#[utoipa::path(post, path = "/api/v1/bookings/{booking_id}/extend", tag = TAG,
+    request_body(content = super::docs::Empty, description = "Nothing, or an empty object"),
     params(("booking_id" = String, Path, format = "uuid")), security(("bearer" = [])), responses(
     (status = 200, description = "The booking", body = BookingView),
     (status = 409, description = "`event_cancelled`, `booking_cancelled`, `extension_limit`", body = super::docs::Problem, content_type = PROBLEM),
@@ -294,8 +298,8 @@ async fn extend(
 }
 
 /// Gives a hold back, or undoes a sale. Again: the same answer.
-#[utoipa::path(post, path = "/bookings/{booking_id}/cancel", tag = TAG, operation_id = "cancel_booking",
-    request_body(content = Option<super::docs::Empty>, description = "Nothing, or an empty object"),
+#[utoipa::path(post, path = "/api/v1/bookings/{booking_id}/cancel", tag = TAG, operation_id = "cancel_booking",
+    request_body(content = super::docs::Empty, description = "Nothing, or an empty object"),
     params(("booking_id" = String, Path, format = "uuid")), security(("bearer" = [])), responses(
     (status = 200, description = "The booking", body = BookingView),
     (status = 409, description = "`not_cancellable`", body = super::docs::Problem, content_type = PROBLEM),
@@ -331,7 +335,7 @@ pub(super) fn status_filter(params: &Params) -> Result<Option<BookingStatus>, Pr
 }
 
 /// The bookings of the user, newest first.
-#[utoipa::path(get, path = "/bookings", tag = TAG, operation_id = "list_bookings", security(("bearer" = [])), params(
+#[utoipa::path(get, path = "/api/v1/bookings", tag = TAG, operation_id = "list_bookings", security(("bearer" = [])), params(
     ("status" = Option<StatusWord>, Query, description = "As it reads now"),
     ("event_id" = Option<String>, Query, format = "uuid"),
     super::docs::PageParams,
@@ -360,7 +364,7 @@ pub(super) async fn listed(
 }
 
 /// A booking, for its buyer or the organizer of its event.
-#[utoipa::path(get, path = "/bookings/{booking_id}", tag = TAG, operation_id = "read_booking",
+#[utoipa::path(get, path = "/api/v1/bookings/{booking_id}", tag = TAG, operation_id = "read_booking",
     params(("booking_id" = String, Path, format = "uuid")), security(("bearer" = [])), responses(
     (status = 200, description = "The booking", body = BookingView),
 ))]

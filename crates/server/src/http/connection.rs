@@ -10,7 +10,7 @@ use crate::metrics::Metrics;
 use axum::Router;
 use axum::http::StatusCode;
 use axum::response::IntoResponse;
-use http_body_util::BodyExt;
+use http_body_util::{BodyExt, Collected};
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
@@ -42,7 +42,6 @@ pub async fn serve(
     listener: TcpListener,
     router: Router,
     config: &Config,
-    metrics: Arc<Metrics>,
     stop: CancellationToken,
 ) {
     let mut builder = http1::Builder::new();
@@ -67,11 +66,10 @@ pub async fn serve(
             }
         };
         let connection = converse(builder.clone(), stream, peer, router.clone(), stop.clone());
-        let metrics = metrics.clone();
         open.spawn(async move {
-            metrics.connections(1.0);
+            Metrics::connections(1.0);
             connection.await;
-            metrics.connections(-1.0);
+            Metrics::connections(-1.0);
             drop(place);
         });
     }
@@ -140,7 +138,7 @@ async fn late_head() -> Vec<u8> {
         "The head of the request did not arrive in time.",
     );
     let answer = problem.clone().render(problem.into_response(), "");
-    let body = answer.into_body().collect().await.map(|body| body.to_bytes()).unwrap_or_default();
+    let body = answer.into_body().collect().await.map(Collected::to_bytes).unwrap_or_default();
     let head = format!(
         "HTTP/1.1 408 Request Timeout\r\ncontent-type: application/problem+json\r\nconnection: close\r\n\
          content-length: {}\r\n\r\n",

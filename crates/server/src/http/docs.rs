@@ -4,8 +4,11 @@ use super::PROBLEM;
 use super::problem::FieldError;
 use serde::Serialize;
 use utoipa::openapi::path::{Operation, ParameterIn};
+use utoipa::openapi::request_body::RequestBody;
 use utoipa::openapi::security::{Http, HttpAuthScheme, SecurityScheme};
-use utoipa::openapi::{ContentBuilder, Header, OpenApi, Ref, RefOr, ResponseBuilder, Schema};
+use utoipa::openapi::{
+    Content, ContentBuilder, Header, OpenApi, Ref, RefOr, Required, ResponseBuilder, Schema,
+};
 use utoipa::{IntoParams, OpenApi as _, ToSchema};
 
 /// What a problem looks like (RFC 9457). Some codes add members, such as `limit` or `available`.
@@ -41,6 +44,7 @@ pub struct IdempotencyKey {
     #[param(
         rename = "Idempotency-Key",
         required = false,
+        value_type = String,
         min_length = 1,
         max_length = 255,
         pattern = "^[!-~]+$"
@@ -54,8 +58,18 @@ pub struct IdempotencyKey {
 #[expect(dead_code, reason = "describes a header; the extractor reads it")]
 pub struct IfMatch {
     /// An `ETag` of the event, or `*`.
-    #[param(rename = "If-Match", required = false)]
+    #[param(rename = "If-Match", required = false, value_type = String, example = "*")]
     tag: Option<String>,
+}
+
+/// How a client asks for news only.
+#[derive(IntoParams)]
+#[into_params(parameter_in = Header)]
+#[expect(dead_code, reason = "describes a header; the handler reads it")]
+pub struct IfNoneMatch {
+    /// `ETag`s of the event; 304 while one of them still fits.
+    #[param(rename = "If-None-Match", required = false, value_type = String)]
+    tags: Option<String>,
 }
 
 /// The part of a list to show.
@@ -122,6 +136,11 @@ fn add_refusals(path: &str, operation: &mut Operation) {
     };
     let (in_path, in_query) = (stands(&ParameterIn::Path), stands(&ParameterIn::Query));
     let (has_body, secured) = (operation.request_body.is_some(), operation.security.is_some());
+    if let Some(RefOr::T(body)) = operation.request_body.as_mut()
+        && is_empty(body)
+    {
+        body.required = Some(Required::False);
+    }
     refuse(operation, "400", "`malformed_request`, `malformed_json`");
     if secured {
         refuse(operation, "401", "`unauthorized`");
@@ -141,6 +160,16 @@ fn add_refusals(path: &str, operation: &mut Operation) {
     refuse(operation, "431", "`headers_too_large`");
     refuse(operation, "429", "`rate_limited`");
     refuse(operation, "503", "`unavailable`, `overloaded`");
+}
+
+/// Whether a call takes no body: then it may send an empty object, or nothing at all.
+fn is_empty(body: &RequestBody) -> bool {
+    let empty = Ref::from_schema_name("Empty").ref_location;
+    let is_empty = |content: &RefOr<Content>| {
+        matches!(content, RefOr::T(Content { schema: Some(RefOr::Ref(named)), .. })
+            if named.ref_location == empty)
+    };
+    body.content.values().all(is_empty)
 }
 
 fn refuse(operation: &mut Operation, status: &str, codes: &str) {

@@ -52,7 +52,7 @@ pub(super) fn routes() -> OpenApiRouter<Arc<App>> {
 struct NewSection {
     /// Unique in the event, without case.
     #[garde(length(chars, min = 1, max = 100), custom(printable))]
-    #[schema(min_length = 1, max_length = 100)]
+    #[schema(min_length = 1, max_length = 100, pattern = r"^[^\u0000-\u001f\u007f-\u009f]*$")]
     name: String,
     #[garde(range(min = 1, max = CAPACITY_MAX))]
     #[schema(minimum = 1, maximum = 1_000_000_000_i64)]
@@ -72,21 +72,21 @@ struct NewSection {
 #[serde(deny_unknown_fields)]
 struct NewEvent {
     #[garde(length(chars, min = 1, max = 200), custom(printable))]
-    #[schema(min_length = 1, max_length = 200)]
+    #[schema(min_length = 1, max_length = 200, pattern = r"^[^\u0000-\u001f\u007f-\u009f]*$")]
     title: String,
     #[garde(inner(length(chars, max = 5_000), custom(printable)))]
-    #[schema(max_length = 5_000)]
+    #[schema(max_length = 5_000, pattern = r"^[^\u0000-\u001f\u007f-\u009f]*$")]
     description: Option<String>,
     #[garde(inner(length(chars, max = 200), custom(printable)))]
-    #[schema(max_length = 200)]
+    #[schema(max_length = 200, pattern = r"^[^\u0000-\u001f\u007f-\u009f]*$")]
     venue: Option<String>,
     /// A date (the whole day in `timezone`) or an instant, given back as it came.
     #[garde(length(bytes, max = 40))]
-    #[schema(max_length = 40, example = "2027-06-15")]
+    #[schema(min_length = 1, max_length = 40, example = "2027-06-15")]
     event_date: String,
     /// An IANA zone such as `Europe/Berlin`; UTC when it is missing.
     #[garde(inner(length(bytes, max = 64)))]
-    #[schema(max_length = 64)]
+    #[schema(min_length = 1, max_length = 64, example = "Europe/Berlin")]
     timezone: Option<String>,
     #[garde(inner(custom(settable)))]
     #[schema(value_type = Option<views::SettableStatus>)]
@@ -119,21 +119,21 @@ struct NewEvent {
 #[serde(deny_unknown_fields)]
 struct ReviseEvent {
     #[garde(inner(length(chars, min = 1, max = 200), custom(printable)))]
-    #[schema(min_length = 1, max_length = 200)]
+    #[schema(min_length = 1, max_length = 200, pattern = r"^[^\u0000-\u001f\u007f-\u009f]*$")]
     title: Option<String>,
     #[serde(default, deserialize_with = "present")]
     #[garde(inner(inner(length(chars, max = 5_000), custom(printable))))]
-    #[schema(value_type = Option<String>, max_length = 5_000)]
+    #[schema(value_type = Option<String>, max_length = 5_000, pattern = r"^[^\u0000-\u001f\u007f-\u009f]*$")]
     description: Option<Option<String>>,
     #[serde(default, deserialize_with = "present")]
     #[garde(inner(inner(length(chars, max = 200), custom(printable))))]
-    #[schema(value_type = Option<String>, max_length = 200)]
+    #[schema(value_type = Option<String>, max_length = 200, pattern = r"^[^\u0000-\u001f\u007f-\u009f]*$")]
     venue: Option<Option<String>>,
     #[garde(inner(length(bytes, max = 40)))]
-    #[schema(max_length = 40)]
+    #[schema(min_length = 1, max_length = 40, example = "2027-06-15")]
     event_date: Option<String>,
     #[garde(inner(length(bytes, max = 64)))]
-    #[schema(max_length = 64)]
+    #[schema(min_length = 1, max_length = 64, example = "Europe/Berlin")]
     timezone: Option<String>,
     #[garde(inner(custom(settable)))]
     #[schema(value_type = Option<views::SettableStatus>)]
@@ -169,7 +169,7 @@ struct ReviseEvent {
 #[serde(deny_unknown_fields)]
 struct ReviseSection {
     #[garde(inner(length(chars, min = 1, max = 100), custom(printable)))]
-    #[schema(min_length = 1, max_length = 100)]
+    #[schema(min_length = 1, max_length = 100, pattern = r"^[^\u0000-\u001f\u007f-\u009f]*$")]
     name: Option<String>,
     #[garde(inner(range(min = 1, max = CAPACITY_MAX)))]
     #[schema(minimum = 1, maximum = 1_000_000_000_i64)]
@@ -186,7 +186,7 @@ struct ReviseSection {
 /// The highest cap of seats per buyer: as many as a section can have.
 const SEATS_PER_USER_MAX: u32 = 1_000_000_000;
 /// The longest life of a hold that an event may set: a day, as in the configuration.
-const HOLD_TTL_SECONDS_MAX: i64 = crate::config::HOLD_TTL_SECONDS_MAX as i64;
+const HOLD_TTL_SECONDS_MAX: i64 = crate::config::HOLD_TTL_SECONDS_MAX.cast_signed();
 
 fn currency_code(text: &str, (): &()) -> garde::Result {
     let known = Currency::parse(text).is_some();
@@ -325,7 +325,7 @@ fn with_etag(view: EventView) -> Response {
 }
 
 /// Records an event; the user becomes its organizer.
-#[utoipa::path(post, path = "/events", tag = TAG, operation_id = "create_event", request_body = NewEvent,
+#[utoipa::path(post, path = "/api/v1/events", tag = TAG, operation_id = "create_event", request_body = NewEvent,
     security(("bearer" = [])), params(super::docs::IdempotencyKey), responses(
     (status = 201, description = "The event", body = EventView, headers(
         ("Location" = String, description = "Where the event is"),
@@ -348,7 +348,7 @@ async fn create(
 }
 
 /// The events, newest first; drafts are shown to their organizer only.
-#[utoipa::path(get, path = "/events", tag = TAG, operation_id = "list_events", security((), ("bearer" = [])), params(
+#[utoipa::path(get, path = "/api/v1/events", tag = TAG, operation_id = "list_events", security((), ("bearer" = [])), params(
     ("status" = Option<StatusWord>, Query),
     ("organizer" = Option<String>, Query, pattern = "^me$", description = "`me`: my own events"),
     ("q" = Option<String>, Query, max_length = 200, description = "A part of the title, without case"),
@@ -390,10 +390,10 @@ async fn list(
 }
 
 /// An event with live availability.
-#[utoipa::path(get, path = "/events/{event_id}", tag = TAG, operation_id = "read_event",
+#[utoipa::path(get, path = "/api/v1/events/{event_id}", tag = TAG, operation_id = "read_event",
     security((), ("bearer" = [])), params(
     ("event_id" = String, Path, format = "uuid"),
-    ("If-None-Match" = Option<String>, Header, description = "An ETag; 304 while it still fits"),
+    super::docs::IfNoneMatch,
 ), responses(
     (status = 200, description = "The event", body = EventView, headers(("ETag" = String, description = "Its state"))),
     (status = 304, description = "Nothing has changed"),
@@ -417,7 +417,7 @@ async fn read(
 }
 
 /// The seats that can be held now; the organizer also sees those held and sold.
-#[utoipa::path(get, path = "/events/{event_id}/availability", tag = TAG, operation_id = "availability",
+#[utoipa::path(get, path = "/api/v1/events/{event_id}/availability", tag = TAG, operation_id = "availability",
     security((), ("bearer" = [])), params(("event_id" = String, Path, format = "uuid")), responses(
     (status = 200, description = "The seats of each section", body = AvailabilityView),
 ))]
@@ -435,7 +435,7 @@ async fn availability(
 }
 
 /// Changes an event.
-#[utoipa::path(patch, path = "/events/{event_id}", tag = TAG, operation_id = "revise_event", request_body = ReviseEvent,
+#[utoipa::path(patch, path = "/api/v1/events/{event_id}", tag = TAG, operation_id = "revise_event", request_body = ReviseEvent,
     security(("bearer" = [])), params(("event_id" = String, Path, format = "uuid"), super::docs::IfMatch), responses(
     (status = 200, description = "The event", body = EventView),
     (status = 403, description = "`not_organizer`", body = super::docs::Problem, content_type = PROBLEM),
@@ -479,8 +479,8 @@ async fn revise(
 }
 
 /// Calls an event off. Its live bookings are cancelled soon after.
-#[utoipa::path(post, path = "/events/{event_id}/cancel", tag = TAG, operation_id = "cancel_event",
-    request_body(content = Option<super::docs::Empty>, description = "Nothing, or an empty object"),
+#[utoipa::path(post, path = "/api/v1/events/{event_id}/cancel", tag = TAG, operation_id = "cancel_event",
+    request_body(content = super::docs::Empty, description = "Nothing, or an empty object"),
     security(("bearer" = [])), params(("event_id" = String, Path, format = "uuid")), responses(
     (status = 200, description = "The event", body = EventView),
     (status = 403, description = "`not_organizer`", body = super::docs::Problem, content_type = PROBLEM),
@@ -497,7 +497,7 @@ async fn cancel(
 }
 
 /// Adds a section.
-#[utoipa::path(post, path = "/events/{event_id}/sections", tag = TAG, operation_id = "add_section", request_body = NewSection,
+#[utoipa::path(post, path = "/api/v1/events/{event_id}/sections", tag = TAG, operation_id = "add_section", request_body = NewSection,
     security(("bearer" = [])), params(("event_id" = String, Path, format = "uuid"), super::docs::IdempotencyKey), responses(
     (status = 201, description = "The section", body = SectionView, headers(
         ("Location" = String, description = "Where the section is"),
@@ -526,7 +526,7 @@ async fn add_section(
 }
 
 /// Changes a section, whole or not at all.
-#[utoipa::path(patch, path = "/events/{event_id}/sections/{section_id}", tag = TAG, operation_id = "revise_section",
+#[utoipa::path(patch, path = "/api/v1/events/{event_id}/sections/{section_id}", tag = TAG, operation_id = "revise_section",
     request_body = ReviseSection, security(("bearer" = [])), params(
     ("event_id" = String, Path, format = "uuid"),
     ("section_id" = String, Path, description = "The section's id, or its name"),
@@ -570,7 +570,7 @@ async fn revise_section(
 }
 
 /// The bookings of an event, newest first, for its organizer.
-#[utoipa::path(get, path = "/events/{event_id}/bookings", tag = TAG, operation_id = "list_event_bookings",
+#[utoipa::path(get, path = "/api/v1/events/{event_id}/bookings", tag = TAG, operation_id = "list_event_bookings",
     security(("bearer" = [])), params(
     ("event_id" = String, Path, format = "uuid"),
     ("status" = Option<super::bookings::StatusWord>, Query, description = "As it reads now"),

@@ -45,8 +45,7 @@ use utoipa_swagger_ui::SwaggerUi;
 /// The media type of problems.
 const PROBLEM: &str = "application/problem+json";
 
-/// Answers from this size on are compressed: lists, events and pages. The answer to a hold or a
-/// confirm is smaller, and stays as it is.
+/// Answers from this size on are compressed, in bytes.
 const COMPRESSED_BYTES_MIN: u64 = 1_500;
 
 /// What every handler may use.
@@ -111,17 +110,18 @@ impl App {
 
 /// All paths, with their description.
 fn paths(version: &str) -> (Router<Arc<App>>, OpenApi) {
-    let detached = || {
-        OpenApiRouter::new()
-            .merge(auth::routes())
-            .merge(users::routes())
-            .merge(events::routes())
-            .layer(from_fn(detach))
-    };
-    let api = OpenApiRouter::new().merge(detached()).merge(bookings::routes());
+    // Small answers to single bookings are left as they are: compressing them costs more than it saves.
+    let compressed = OpenApiRouter::new()
+        .merge(auth::routes())
+        .merge(users::routes())
+        .merge(events::routes())
+        .layer(from_fn(detach))
+        .merge(bookings::lists())
+        .layer(CompressionLayer::new().compress_when(SizeAbove::new(COMPRESSED_BYTES_MIN)));
     let all = OpenApiRouter::with_openapi(docs::base(version))
         .merge(health::routes())
-        .nest("/api/v1", api);
+        .merge(compressed)
+        .merge(bookings::routes());
     let (router, document) = all.split_for_parts();
     (router, docs::with_common_refusals(document))
 }
@@ -134,7 +134,8 @@ pub fn openapi(version: &str) -> OpenApi {
 /// The whole service.
 pub fn router(app: Arc<App>) -> Router {
     let (router, document) = paths(&app.config.app_version);
-    let pages = SwaggerUi::new("/docs").url("/openapi.json", document);
+    let pages: Router<Arc<App>> = SwaggerUi::new("/docs").url("/openapi.json", document).into();
+    let pages = pages.layer(CompressionLayer::new());
     let mut router = router
         .merge(pages)
         .fallback(|| async { Problem::not_found("path") })
@@ -146,8 +147,7 @@ pub fn router(app: Arc<App>) -> Router {
                 title,
                 "The Allow header lists the methods it knows.",
             )
-        })
-        .layer(CompressionLayer::new().compress_when(SizeAbove::new(COMPRESSED_BYTES_MIN)));
+        });
     if let Some(cors) = cors(&app.config.allowed_origins) {
         router = router.layer(cors);
     }

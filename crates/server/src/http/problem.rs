@@ -15,9 +15,12 @@ use axum::response::{IntoResponse, Response};
 use engine::{Error, Fault, Refusal};
 use serde_json::{Map, Value, json};
 
-/// An answer that is no success.
+/// An answer that is no success. One pointer, so that the results it stands in stay small.
 #[derive(Clone, Debug)]
-pub struct Problem {
+pub struct Problem(Box<Told>);
+
+#[derive(Clone, Debug)]
+struct Told {
     status: StatusCode,
     code: &'static str,
     title: &'static str,
@@ -45,18 +48,18 @@ impl Problem {
         detail: impl Into<String>,
     ) -> Self {
         let (members, headers) = (Map::new(), HeaderMap::new());
-        Self { status, code, title, detail: detail.into(), members, headers }
+        Self(Box::new(Told { status, code, title, detail: detail.into(), members, headers }))
     }
 
     /// Adds a member.
     pub fn with(mut self, name: &str, value: impl Into<Value>) -> Self {
-        self.members.insert(name.to_owned(), value.into());
+        self.0.members.insert(name.to_owned(), value.into());
         self
     }
 
     /// Says when to come again, in seconds.
     pub fn retry_after(mut self, seconds: u64) -> Self {
-        self.headers.insert(header::RETRY_AFTER, HeaderValue::from(seconds));
+        self.0.headers.insert(header::RETRY_AFTER, HeaderValue::from(seconds));
         self
     }
 
@@ -84,7 +87,7 @@ impl Problem {
             detail,
         );
         let challenge = HeaderValue::from_static("Bearer realm=\"reservix\"");
-        problem.headers.insert(header::WWW_AUTHENTICATE, challenge);
+        problem.0.headers.insert(header::WWW_AUTHENTICATE, challenge);
         problem
     }
 
@@ -129,21 +132,22 @@ impl Problem {
     /// Writes the problem into the response that carried it, for the request with this id. Headers
     /// that routing has set, such as `Allow`, stay.
     pub fn render(self, carrier: Response, request_id: &str) -> Response {
-        let retryable = matches!(self.status.as_u16(), 408 | 429 | 503);
+        let told = *self.0;
+        let retryable = matches!(told.status.as_u16(), 408 | 429 | 503);
         let mut body = json!({
-            "type": format!("/problems/{}", self.code),
-            "title": self.title,
-            "status": self.status.as_u16(),
-            "detail": self.detail,
-            "code": self.code,
+            "type": format!("/problems/{}", told.code),
+            "title": told.title,
+            "status": told.status.as_u16(),
+            "detail": told.detail,
+            "code": told.code,
             "retryable": retryable,
             "request_id": request_id,
         });
         if let Some(members) = body.as_object_mut() {
-            members.extend(self.members);
+            members.extend(told.members);
         }
         let (mut parts, _) = carrier.into_parts();
-        parts.headers.extend(self.headers);
+        parts.headers.extend(told.headers);
         parts.headers.remove(header::CONTENT_LENGTH);
         parts
             .headers
@@ -156,7 +160,7 @@ impl Problem {
 impl IntoResponse for Problem {
     /// Leaves the problem for the outermost layer, which knows the request's id.
     fn into_response(self) -> Response {
-        let mut response = self.status.into_response();
+        let mut response = self.0.status.into_response();
         response.extensions_mut().insert(self);
         response
     }
@@ -264,7 +268,7 @@ impl From<Refusal> for Problem {
             Refusal::InvalidCredentials => {
                 let mut problem = plain("Check the address and the password.");
                 let challenge = HeaderValue::from_static("Bearer realm=\"reservix\"");
-                problem.headers.insert(header::WWW_AUTHENTICATE, challenge);
+                problem.0.headers.insert(header::WWW_AUTHENTICATE, challenge);
                 problem
             }
             Refusal::InvalidRefreshToken => {

@@ -26,16 +26,19 @@ struct UpdateUser {
     /// Null removes it.
     #[serde(default, deserialize_with = "present")]
     #[garde(inner(inner(length(chars, min = 1, max = 100), custom(printable))))]
-    #[schema(value_type = Option<String>, min_length = 1, max_length = 100)]
+    #[schema(value_type = Option<String>, min_length = 1, max_length = 100, pattern = r"^[^\u0000-\u001f\u007f-\u009f]*$")]
     name: Option<Option<String>>,
     /// Compared without case.
     #[garde(inner(length(bytes, max = 254), custom(address)))]
-    #[schema(format = "email", max_length = 254)]
+    #[schema(
+        max_length = 254,
+        pattern = r"^[^\s@\u0000-\u001f\u007f-\u009f]+@[^\s@\u0000-\u001f\u007f-\u009f]+$"
+    )]
     email: Option<String>,
 }
 
 /// The user whose token this is.
-#[utoipa::path(get, path = "/users/me", tag = TAG, security(("bearer" = [])), responses(
+#[utoipa::path(get, path = "/api/v1/users/me", tag = TAG, security(("bearer" = [])), responses(
     (status = 200, description = "The user", body = UserView),
 ))]
 async fn me(
@@ -47,7 +50,7 @@ async fn me(
 }
 
 /// Changes the name or the address of the user.
-#[utoipa::path(patch, path = "/users/me", tag = TAG, request_body = UpdateUser, security(("bearer" = [])),
+#[utoipa::path(patch, path = "/api/v1/users/me", tag = TAG, request_body = UpdateUser, security(("bearer" = [])),
     responses(
     (status = 200, description = "The user", body = UserView),
     (status = 409, description = "`email_taken`", body = super::docs::Problem, content_type = super::PROBLEM),

@@ -10,7 +10,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 /// How often old keys and tokens, idle callers and histograms are tidied.
-const TIDY_INTERVAL: Duration = Duration::from_secs(60);
+const TIDY_INTERVAL: Duration = Duration::from_mins(1);
 /// Rows removed by one tidying, of each kind.
 const PURGED_MAX: u32 = 1_000;
 
@@ -44,7 +44,7 @@ async fn tidy(app: Arc<App>, stop: CancellationToken) {
             Ok(0) => {}
             Ok(rows) => tracing::debug!(rows, "removed old keys and tokens"),
             Err(fault) => {
-                tracing::warn!(error = crate::chain(&fault), "cannot remove old rows")
+                tracing::warn!(error = crate::chain(&fault), "cannot remove old rows");
             }
         }
     }

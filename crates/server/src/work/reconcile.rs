@@ -5,6 +5,7 @@
 
 use super::next_turn;
 use crate::http::App;
+use crate::metrics::Metrics;
 use engine::audit::drift;
 use engine::{Fault, Inventory, SectionId};
 use std::collections::HashMap;
@@ -53,7 +54,7 @@ impl Books {
             }
         }
         let repaired = repair_gate(app, &reckoning.inventories).await;
-        app.metrics.drift(wrong, repaired);
+        Metrics::drift(wrong, repaired);
         if wrong > 0 {
             tracing::error!(
                 sections = wrong,

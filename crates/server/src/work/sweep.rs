@@ -6,6 +6,7 @@
 
 use super::next_turn;
 use crate::http::App;
+use crate::metrics::Metrics;
 use engine::{Command, Error, Fault};
 use std::sync::Arc;
 use std::time::Duration;
@@ -41,7 +42,7 @@ async fn turn(app: &App) -> Result<bool, Fault> {
     let due = app.store.due_sections(PER_TURN_MAX).await?;
     let now = app.store.now();
     let lag_ms = due.first().map_or(0, |(_, oldest)| now.since_ms(*oldest).max(0));
-    app.metrics.sweep_lag(Duration::from_millis(lag_ms.unsigned_abs()));
+    Metrics::sweep_lag(Duration::from_millis(lag_ms.unsigned_abs()));
     let retired = due.iter().map(|(section_id, _)| {
         app.lanes.submit(section_id.shard(), Command::Retire { section_id: *section_id })
     });

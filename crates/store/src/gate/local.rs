@@ -10,7 +10,7 @@ use std::time::Instant;
 
 /// The most leases kept; later holds are read from the store.
 pub const LEASES_MAX: usize = 100_000;
-/// The most snapshots kept; when there are more, the lapsed ones go.
+/// The most snapshots kept; when there are more, the lapsed ones go, and all if that is not enough.
 pub const SNAPSHOTS_MAX: usize = 100_000;
 
 /// Snapshots and leases in memory.
@@ -53,6 +53,10 @@ impl Gate for Local {
             if snapshots.len() + settlement.snapshots.len() > SNAPSHOTS_MAX {
                 snapshots.retain(|_, (_, checked_at)| checked_at.elapsed() <= fresh);
             }
+            if snapshots.len() + settlement.snapshots.len() > SNAPSHOTS_MAX {
+                // Forgetting is always safe: the store decides, and the next settle tells again.
+                snapshots.clear();
+            }
             for snapshot in settlement.snapshots {
                 let checked = (snapshot, Instant::now());
                 let entry = snapshots.entry(snapshot.section_id).or_insert(checked);
@@ -93,19 +97,23 @@ impl Leases {
             let booking_id = booking.booking_id;
             if !Settlement::is_leased(&booking) {
                 self.live.remove(&booking_id);
-            } else if self.live.contains_key(&booking_id) || self.by_end.len() < LEASES_MAX {
+            } else if let Some(lease) = self.live.get_mut(&booking_id) {
+                *lease = booking;
+            } else if self.by_end.len() < LEASES_MAX {
                 self.by_end.push(Reverse((booking.expires_at, booking_id)));
                 self.live.insert(booking_id, booking);
             }
         }
-        // A lease goes with its hold; an extended one has a later entry that keeps it.
+        // A lease goes with its hold; an extended one is kept until its new end.
         while let Some(Reverse((ends_at, booking_id))) = self.by_end.peek().copied() {
             if ends_at > now {
                 break;
             }
             self.by_end.pop();
-            if self.live.get(&booking_id).is_some_and(|lease| lease.expires_at <= now) {
-                self.live.remove(&booking_id);
+            match self.live.get(&booking_id).map(|lease| lease.expires_at) {
+                Some(later) if later > now => self.by_end.push(Reverse((later, booking_id))),
+                Some(_) => drop(self.live.remove(&booking_id)),
+                None => {}
             }
         }
     }

@@ -19,7 +19,7 @@ use engine::{Booking, BookingId, BookingStatus, Fault, Inventory, SectionId, Sna
 use std::sync::Arc;
 use std::time::Duration;
 
-pub use local::Local;
+pub use local::{LEASES_MAX, Local, SNAPSHOTS_MAX};
 
 /// The temporary layer. No method fails and none waits long: a gate that is away knows nothing.
 #[async_trait]

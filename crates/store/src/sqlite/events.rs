@@ -36,11 +36,13 @@ fn event(row: &SqliteRow) -> Result<Event, Fault> {
 
 /// Writes an event whole, new or changed.
 async fn put_event(connection: &mut SqliteConnection, event: &Event) -> Result<(), Fault> {
-    const SQL: &str = "INSERT INTO events (event_id, organizer_id, title, description, venue, event_date,
-            timezone, starts_at, over_at, status, sales_start, sales_end, max_seats_per_booking,
-            max_seats_per_user, hold_ttl_ms, cancellable_until, version, created_at, updated_at)
-        VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
-        ON CONFLICT (event_id) DO UPDATE SET title = excluded.title, description = excluded.description,
+    const SQL: &str = "INSERT INTO events (event_id, organizer_id, title, title_folded, description,
+            venue, event_date, timezone, starts_at, over_at, status, sales_start, sales_end,
+            max_seats_per_booking, max_seats_per_user, hold_ttl_ms, cancellable_until, version,
+            created_at, updated_at)
+        VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+        ON CONFLICT (event_id) DO UPDATE SET title = excluded.title,
+            title_folded = excluded.title_folded, description = excluded.description,
             venue = excluded.venue, event_date = excluded.event_date, timezone = excluded.timezone,
             starts_at = excluded.starts_at, over_at = excluded.over_at, status = excluded.status,
             sales_start = excluded.sales_start, sales_end = excluded.sales_end,
@@ -53,6 +55,7 @@ async fn put_event(connection: &mut SqliteConnection, event: &Event) -> Result<(
         .bind(terms.event_id.as_bytes().to_vec())
         .bind(terms.organizer_id.as_bytes().to_vec())
         .bind(&event.title)
+        .bind(folded(&event.title))
         .bind(&event.description)
         .bind(&event.venue)
         .bind(event.date.as_str())
@@ -247,7 +250,7 @@ impl Events for Sqlite {
         }
         if let Some(title) = &filter.title {
             // instr() takes the text as it is: no wildcard of LIKE to escape.
-            query.push(" AND instr(lower(title), lower(").push_bind(title.clone()).push(")) > 0");
+            query.push(" AND instr(title_folded, ").push_bind(folded(title)).push(") > 0");
         }
         if let Some(from) = filter.from {
             query.push(" AND over_at > ").push_bind(from.unix_ms());

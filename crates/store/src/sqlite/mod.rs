@@ -13,6 +13,7 @@ mod upkeep;
 
 use crate::{Clock, StoreOptions, unavailable};
 use engine::{Fault, Policy, Timestamp};
+use parking_lot::Mutex;
 use sqlx::migrate::Migrator;
 use sqlx::sqlite::{
     SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteSynchronous,
@@ -41,8 +42,8 @@ pub struct Sqlite {
     readers: SqlitePool,
     clock: Clock,
     policy: Policy,
-    /// Held as long as the store is open, and let go by the system when the process dies.
-    _lock: Option<File>,
+    /// Held until the store is closed, and let go by the system when the process dies.
+    lock: Mutex<Option<File>>,
 }
 
 impl Sqlite {
@@ -79,7 +80,7 @@ impl Sqlite {
             readers,
             clock: options.clock,
             policy: options.policy,
-            _lock: lock,
+            lock: Mutex::new(lock),
         })
     }
 

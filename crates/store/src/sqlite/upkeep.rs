@@ -187,6 +187,7 @@ impl Upkeep for Sqlite {
     async fn close(&self) {
         self.readers.close().await;
         self.writer.close().await;
+        drop(self.lock.lock().take());
     }
 }
 

@@ -1,1 +1,257 @@
-//! x
+//! The suite that every store must pass.
+//!
+//! Another store plugs in with one line at the end of this file and a way to open it in
+//! [`crate::world`]. Time is the world's manual clock.
+
+mod abandoned;
+mod accounts;
+mod booked;
+mod commits;
+mod events;
+mod races;
+mod sections;
+mod upkeep;
+
+use crate::world::{Fresh, ManualClock, Mint, POLICY};
+use engine::{
+    Ask, Booking, BookingId, Command, Error, EventId, Fault, Hold, IdempotencyKey, Outcome, Policy,
+    Refusal, SectionId, UserId,
+};
+use std::sync::Arc;
+use store::{Committed, CreationKey, EventWithSections, LiveInventory, Store};
+
+/// A fresh store, and all that tests make in it.
+struct World {
+    store: Arc<dyn Store>,
+    clock: ManualClock,
+    mint: Mint,
+    _fresh: Fresh,
+}
+
+/// An event on sale, with its sections in the order of their creation.
+struct Sale {
+    event_id: EventId,
+    organizer_id: UserId,
+    sections: Vec<SectionId>,
+}
+
+impl World {
+    async fn on(open: impl AsyncFnOnce(Policy, &ManualClock) -> Fresh) -> Self {
+        let clock = ManualClock::new();
+        let fresh = open(POLICY, &clock).await;
+        Self { store: fresh.store.clone(), mint: Mint::new(&clock), clock, _fresh: fresh }
+    }
+
+    /// An event on sale with these sections, changed by `set` before it is recorded.
+    async fn sale_with(
+        &self,
+        sections: &[(&str, i64)],
+        set: impl FnOnce(&mut EventWithSections),
+    ) -> Sale {
+        let organizer_id = self.mint.user();
+        let mut new = self.mint.event_on_sale(organizer_id);
+        let event_id = new.event.terms.event_id;
+        let made = sections.iter().map(|(name, _)| self.mint.section_of(event_id, name));
+        new.sections = made.collect();
+        set(&mut new);
+        let capacities: Vec<_> = sections.iter().map(|(_, capacity)| *capacity).collect();
+        self.store.create_event(&new, &capacities, None).await.expect("the event is recorded");
+        let sections = new.sections.iter().map(|section| section.section_id).collect();
+        Sale { event_id, organizer_id, sections }
+    }
+
+    async fn sale(&self, sections: &[(&str, i64)]) -> Sale {
+        self.sale_with(sections, |_| ()).await
+    }
+
+    /// A request of a new user for seats; sections are told by their place.
+    fn hold(&self, sale: &Sale, asks: &[(usize, u32)]) -> Hold {
+        let ask = |(place, seats): &(usize, u32)| Ask {
+            section_id: sale.sections[*place],
+            seats: *seats,
+        };
+        Hold {
+            booking_id: self.mint.booking(sale.event_id),
+            user_id: self.mint.user(),
+            event_id: sale.event_id,
+            asks: asks.iter().map(ask).collect(),
+            key: None,
+        }
+    }
+
+    async fn commit(&self, commands: &[Command]) -> Committed {
+        self.store.commit(commands).await.expect("the store answers")
+    }
+
+    async fn commit_one(&self, command: Command) -> Result<Outcome, Refusal> {
+        self.commit(&[command]).await.answers.pop().expect("one command, one answer")
+    }
+
+    /// Seats that a new user holds.
+    async fn held(&self, sale: &Sale, asks: &[(usize, u32)]) -> Booking {
+        booking(self.commit_one(Command::Hold(self.hold(sale, asks))).await)
+    }
+
+    /// Seats that a new user has bought.
+    async fn sold(&self, sale: &Sale, asks: &[(usize, u32)]) -> Booking {
+        let held = self.held(sale, asks).await;
+        booking(self.commit_one(confirm(&held)).await)
+    }
+
+    async fn stored(&self, booking_id: BookingId) -> Option<Booking> {
+        self.store.booking(booking_id).await.expect("the store answers")
+    }
+
+    async fn inventory(&self, sale: &Sale, place: usize) -> LiveInventory {
+        let all = self.store.inventories(sale.event_id).await.expect("the store answers");
+        let found = all.into_iter().find(|it| it.inventory.section_id == sale.sections[place]);
+        found.expect("every section has an inventory")
+    }
+
+    /// `(held, sold, available)` of a section as readers are shown them.
+    async fn counters(&self, sale: &Sale, place: usize) -> (i64, i64, i64) {
+        let LiveInventory { inventory, due } = self.inventory(sale, place).await;
+        (inventory.held - due, inventory.sold, inventory.available() + due)
+    }
+
+    async fn assert_sound(&self) {
+        let report = self.store.audit().await.expect("the store answers");
+        assert!(report.is_clean(), "the audit finds {:?}", report.told);
+    }
+}
+
+fn confirm(booking: &Booking) -> Command {
+    Command::Confirm { booking_id: booking.booking_id, user_id: booking.user_id }
+}
+
+fn release(booking: &Booking) -> Command {
+    Command::Release { booking_id: booking.booking_id, user_id: booking.user_id }
+}
+
+fn booking(answer: Result<Outcome, Refusal>) -> Booking {
+    match answer {
+        Ok(Outcome::Booking { booking, .. }) => booking,
+        other => panic!("expected a booking, got {other:?}"),
+    }
+}
+
+fn key(text: &str) -> IdempotencyKey {
+    IdempotencyKey::new(text).expect("visible characters")
+}
+
+fn creation_key(user_id: UserId, text: &str, fingerprint: i64) -> CreationKey {
+    CreationKey { user_id, key: key(text), fingerprint }
+}
+
+/// The refusal that a call met.
+fn refusal<T: std::fmt::Debug>(result: Result<T, Error>) -> Refusal {
+    match result {
+        Err(Error::Refused(refusal)) => refusal,
+        other => panic!("expected a refusal, got {other:?}"),
+    }
+}
+
+fn answered<T>(result: Result<T, Fault>) -> T {
+    result.expect("the store answers")
+}
+
+/// One test of every name, on one store.
+macro_rules! tests {
+    ($store:ident, $($suite:ident { $($test:ident),* $(,)? })*) => {
+        mod $store {
+            $(mod $suite {
+                use crate::conformance::{World, $suite};
+                $(#[tokio::test(flavor = "multi_thread")]
+                async fn $test() {
+                    $suite::$test(World::on(crate::world::$store).await).await;
+                })*
+            })*
+        }
+    };
+}
+
+/// The whole suite, on one store.
+macro_rules! suite {
+    ($store:ident) => {
+        tests! { $store,
+            accounts {
+                an_address_belongs_to_one_account_whatever_its_case,
+                of_many_registrations_of_one_address_at_once_one_wins,
+                an_account_changes_its_name_and_its_address,
+                a_refresh_token_is_exchanged_for_the_next_of_its_family,
+                a_token_used_again_after_its_grace_ends_its_family,
+                an_unknown_or_an_expired_token_is_refused,
+                a_logout_ends_one_family,
+                a_new_password_ends_all_families_of_its_user,
+            }
+            events {
+                an_event_is_given_back_as_it_was_recorded,
+                a_creation_with_the_same_key_is_made_once,
+                a_creation_key_is_kept_for_24_hours,
+                a_draft_is_listed_for_its_organizer_only,
+                events_are_listed_newest_first_page_by_page_without_gaps,
+                events_are_filtered_by_organizer_status_and_time,
+                a_title_is_found_by_any_part_of_it_without_case,
+                an_event_is_revised_at_the_version_its_organizer_saw,
+                a_revision_is_made_whole_or_not_at_all,
+                an_event_called_off_is_done_when_its_last_live_booking_is_cancelled,
+            }
+            sections {
+                a_section_is_added_at_the_end_of_its_event,
+                a_section_with_the_name_or_the_currency_of_no_neighbour_is_refused,
+                a_section_added_with_the_same_key_is_added_once,
+                a_section_is_changed_by_the_organizer_of_its_event_only,
+                a_capacity_below_the_seats_in_use_is_refused_with_the_smallest_one,
+                a_change_of_a_section_is_made_whole_or_not_at_all,
+                a_new_price_leaves_bookings_as_they_are,
+            }
+            commits {
+                i1_no_batch_takes_more_than_there_is,
+                i2_a_booking_moves_along_each_edge_once,
+                i4_the_log_folds_to_the_counters_after_every_commit,
+                i5_a_confirm_at_the_deadline_is_refused_before_any_sweep,
+                i5_a_confirm_before_the_deadline_is_never_refused_for_lack_of_seats,
+                i6_a_key_names_one_hold_as_long_as_its_booking_is_kept,
+                i6_the_same_key_twice_in_a_batch_is_decided_once,
+                i6_a_refusal_is_not_remembered,
+                i7_what_is_refused_leaves_no_row,
+                i7_a_batch_is_committed_whole_or_not_at_all,
+                a_bad_command_does_not_fail_its_neighbours,
+                a_commit_tells_what_it_locked_and_what_it_changed,
+                a_batch_of_nothing_changes_nothing,
+                a_batch_of_512_commands_for_many_sections_is_committed_at_once,
+            }
+            booked {
+                a_booking_is_given_back_as_it_was_answered,
+                bookings_are_listed_newest_first_page_by_page_without_gaps,
+                bookings_are_filtered_by_user_event_and_status,
+                a_due_hold_is_listed_as_expired_and_no_more_as_a_hold,
+                due_seats_are_shown_apart_until_they_are_given_back,
+                keys_are_told_with_what_they_name,
+            }
+            races {
+                i1_many_commits_at_once_never_oversell,
+                i1_holds_releases_and_confirms_at_once_leave_the_books_balanced,
+                i6_many_equal_requests_at_once_make_one_booking,
+                of_a_release_and_a_confirm_at_once_one_wins,
+                readers_beside_a_writer_see_whole_batches_only,
+            }
+            upkeep {
+                sections_with_due_holds_are_told_longest_overdue_first,
+                the_reckoning_goes_on_from_its_cursor,
+                the_audit_counts_what_it_has_looked_at,
+                old_keys_and_tokens_are_removed_and_no_others,
+                the_schema_goes_down_and_up_again,
+                the_store_tells_its_clock_and_that_it_answers,
+            }
+            abandoned {
+                a_commit_nobody_waits_for_happens_whole_or_not_at_all,
+                an_account_write_nobody_waits_for_leaves_the_store_usable,
+                an_event_write_nobody_waits_for_leaves_the_store_usable,
+                a_read_nobody_waits_for_leaves_the_store_usable,
+            }
+        }
+    };
+}
+
+suite!(sqlite);

@@ -99,7 +99,7 @@ fn all_go_as_the_model_says(subject: Subject, cases: u64, shrink: u32) {
     for seed in seeds {
         if let Err(found) = run(&runtime, subject, seed, shrink) {
             panic!(
-                "RESERVIX_PROPERTY_SEED={} on {subject:?}: {}\nthe smallest such sequence: {:#?}",
+                "RESERVIX_PROPERTY_SEED={} on {subject:?}: {}\nthe smallest such sequence:\n{}",
                 found.seed, found.what, found.smallest
             );
         }

@@ -13,7 +13,7 @@ use utoipa::ToSchema;
 
 /// Where an event stands.
 #[derive(ToSchema)]
-#[schema(rename_all = "snake_case")]
+#[schema(as = EventStatus, rename_all = "snake_case")]
 #[expect(dead_code, reason = "the words of the schema; the engine has the rule")]
 pub(super) enum StatusWord {
     Draft,

@@ -5,6 +5,7 @@ use engine::{EventStatus, Policy};
 use proptest::collection::vec;
 use proptest::option;
 use proptest::prelude::{Just, Strategy, any as whatever, prop_oneof};
+use std::fmt;
 
 /// People in a world; the first ones organize its events, and everybody buys.
 pub const PEOPLE: usize = 4;
@@ -15,6 +16,15 @@ pub struct Sequence {
     pub policy: Policy,
     pub events: Vec<Draft>,
     pub steps: Vec<Step>,
+}
+
+impl fmt::Display for Sequence {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(f, "{:?}", self.policy)?;
+        self.events.iter().try_for_each(|event| writeln!(f, "{event:?}"))?;
+        let mut steps = self.steps.iter().enumerate();
+        steps.try_for_each(|(number, step)| writeln!(f, "step {number}: {step:?}"))
+    }
 }
 
 /// An event; instants are milliseconds from the beginning.

@@ -1,0 +1,201 @@
+//! Idempotency keys: retries have one effect, and are answered with what it is now.
+
+use crate::support::{Answer, Server, hold_body, show};
+use reqwest::{Method, StatusCode};
+use serde_json::{Value, json};
+
+fn replayed(answer: &Answer) -> bool {
+    answer.headers.get("idempotent-replayed").is_some_and(|value| value == "true")
+}
+
+#[tokio::test]
+async fn a_retry_is_answered_with_the_booking_and_its_present_status() {
+    let server = Server::start(&[]);
+    let user = server.user().await;
+    let event_id = user.event(4).await;
+    let first = user.hold_with_key(&event_id, 4, "order-17").await;
+    assert!(!replayed(&first));
+    let location = first.headers["location"].clone();
+    let booking = first.expect(StatusCode::CREATED);
+    let booking_id = booking["booking_id"].as_str().expect("an id");
+    for status in ["HOLD", "CONFIRMED"] {
+        // All seats are taken by this very hold: the gate must not refuse its retry.
+        let retry = user.hold_with_key(&event_id, 4, "order-17").await;
+        assert!(replayed(&retry), "{:?}", retry.headers);
+        assert_eq!(retry.headers["location"], location);
+        let retry = retry.expect(StatusCode::CREATED);
+        assert_eq!((&retry["booking_id"], &retry["status"]), (&booking["booking_id"], &json!(status)));
+        user.step(booking_id, "confirm").await.expect(StatusCode::OK);
+    }
+    assert_eq!(user.seats(&event_id).await, (0, 0, 4));
+    server.audit();
+}
+
+#[tokio::test]
+async fn a_retry_finds_its_booking_after_a_restart_and_after_the_sale() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let server = Server::start_in(folder.path(), &[]);
+    let mut user = server.user().await;
+    let event_id = user.event(4).await;
+    let booking = user.hold_with_key(&event_id, 1, "k").await.expect(StatusCode::CREATED);
+    let path = format!("/events/{event_id}");
+    user.patch(&path, &json!({"status": "closed"})).await.expect(StatusCode::OK);
+    server.kill();
+    let server = Server::start_in(folder.path(), &[]);
+    user.api = server.client().api;
+    let retry = user.hold_with_key(&event_id, 1, "k").await;
+    assert!(replayed(&retry));
+    assert_eq!(retry.expect(StatusCode::CREATED)["booking_id"], booking["booking_id"]);
+    user.hold_with_key(&event_id, 1, "other").await.problem(409, "sale_closed");
+}
+
+#[tokio::test]
+async fn a_section_named_by_name_or_by_id_is_the_same_request() {
+    let server = Server::start(&[]);
+    let user = server.user().await;
+    let event_id = user.event(4).await;
+    let booking = user.hold_with_key(&event_id, 1, "k").await.expect(StatusCode::CREATED);
+    let mut by_id = hold_body(&event_id, 1);
+    by_id["section_id"] = booking["section_id"].clone();
+    let headers = [("Idempotency-Key", "k")];
+    let retry = user.send(Method::POST, "/bookings/hold", Some(&by_id), &headers).await;
+    assert!(replayed(&retry));
+    assert_eq!(retry.expect(StatusCode::CREATED)["booking_id"], booking["booking_id"]);
+    assert_eq!(user.seats(&event_id).await, (3, 1, 0));
+}
+
+#[tokio::test]
+async fn a_key_belongs_to_one_request_of_one_user() {
+    let server = Server::start(&[]);
+    let (ann, bob) = (server.user().await, server.user().await);
+    let (event_id, other) = (ann.event(9).await, ann.event(9).await);
+    let booking = ann.hold_with_key(&event_id, 1, "k").await.expect(StatusCode::CREATED);
+    ann.hold_with_key(&event_id, 2, "k").await.problem(422, "idempotency_key_reused");
+    ann.hold_with_key(&other, 1, "k").await.problem(422, "idempotency_key_reused");
+    let bobs = bob.hold_with_key(&event_id, 1, "k").await;
+    assert!(!replayed(&bobs));
+    assert_ne!(bobs.expect(StatusCode::CREATED)["booking_id"], booking["booking_id"]);
+    let next = ann.hold_with_key(&event_id, 1, "K").await;
+    assert!(!replayed(&next), "keys are compared with case");
+    assert_eq!(ann.seats(&event_id).await, (6, 3, 0));
+    assert_eq!(ann.seats(&other).await, (9, 0, 0));
+}
+
+#[tokio::test]
+async fn a_refusal_is_not_remembered() {
+    let server = Server::start(&[]);
+    let user = server.user().await;
+    let event_id = user.event(2).await;
+    let held = user.held(&event_id, 2).await;
+    user.hold_with_key(&event_id, 1, "k").await.problem(409, "sold_out");
+    user.hold_with_key(&event_id, 2, "k").await.problem(409, "sold_out");
+    user.step(&held, "cancel").await.expect(StatusCode::OK);
+    let answer = user.hold_with_key(&event_id, 2, "k").await;
+    assert!(!replayed(&answer));
+    answer.expect(StatusCode::CREATED);
+    assert_eq!(user.seats(&event_id).await, (0, 2, 0));
+}
+
+#[tokio::test]
+async fn a_key_has_1_to_255_visible_characters() {
+    let server = Server::start(&[]);
+    let user = server.user().await;
+    let event_id = user.event(9).await;
+    let section = json!({"name": "B", "capacity": 1});
+    let longest = "k".repeat(255);
+    for key in ["k", "!~", &longest] {
+        user.hold_with_key(&event_id, 1, key).await.expect(StatusCode::CREATED);
+    }
+    let before = user.get(&format!("/events/{event_id}")).await.expect(StatusCode::OK);
+    let too_long = "k".repeat(300);
+    for key in ["", "two words", "tab\there", &"k".repeat(256), &too_long] {
+        user.hold_with_key(&event_id, 1, key).await.problem(400, "malformed_request");
+        let headers = [("Idempotency-Key", key)];
+        for (path, body) in [
+            ("/events".to_owned(), show(&json!({}))),
+            (format!("/events/{event_id}/sections"), section.clone()),
+        ] {
+            let refused = user.send(Method::POST, &path, Some(&body), &headers).await;
+            refused.problem(400, "malformed_request");
+        }
+    }
+    assert_eq!(user.get(&format!("/events/{event_id}")).await.expect(StatusCode::OK), before);
+}
+
+#[tokio::test]
+async fn an_event_is_recorded_once_and_a_retry_shows_it_as_it_is_now() {
+    let server = Server::start(&[]);
+    let user = server.user().await;
+    let create = async |body: &Value, key: &str| {
+        user.send(Method::POST, "/events", Some(body), &[("Idempotency-Key", key)]).await
+    };
+    let new = show(&json!({}));
+    let first = create(&new, "k").await;
+    assert!(!replayed(&first));
+    let event = first.expect(StatusCode::CREATED);
+    let path = format!("/events/{}", event["event_id"].as_str().expect("an id"));
+    user.patch(&path, &json!({"title": "Late Show"})).await.expect(StatusCode::OK);
+    let retry = create(&new, "k").await;
+    assert!(replayed(&retry));
+    assert_eq!(retry.headers["location"], format!("/api/v1{path}"));
+    let retry = retry.expect(StatusCode::CREATED);
+    assert_eq!((&retry["event_id"], &retry["title"]), (&event["event_id"], &json!("Late Show")));
+    create(&show(&json!({"venue": "x"})), "k").await.problem(422, "idempotency_key_reused");
+    create(&show(&json!({"title": ""})), "k2").await.problem(422, "validation_failed");
+    let second = create(&new, "k2").await;
+    assert!(!replayed(&second), "a refusal is not remembered");
+    second.expect(StatusCode::CREATED);
+    let all = user.get("/events").await.expect(StatusCode::OK);
+    assert_eq!(all["items"].as_array().map(Vec::len), Some(2));
+}
+
+#[tokio::test]
+async fn a_section_is_added_once() {
+    let server = Server::start(&[]);
+    let (user, other) = (server.user().await, server.user().await);
+    let (event_id, other_event) = (user.event(4).await, user.event(4).await);
+    let add = async |event_id: &str, capacity: u32| {
+        let body = json!({"name": "B", "capacity": capacity});
+        let path = format!("/events/{event_id}/sections");
+        user.send(Method::POST, &path, Some(&body), &[("Idempotency-Key", "k")]).await
+    };
+    let section = add(&event_id, 5).await.expect(StatusCode::CREATED);
+    let hold = json!({"event_id": event_id, "section_id": "B", "seats_requested": 2});
+    other.post("/bookings/hold", &hold).await.expect(StatusCode::CREATED);
+    let retry = add(&event_id, 5).await;
+    assert!(replayed(&retry));
+    let retry = retry.expect(StatusCode::CREATED);
+    assert_eq!(retry["section_id"], section["section_id"]);
+    assert_eq!(retry["available_seats"], 3, "the section as it is now");
+    add(&event_id, 6).await.problem(422, "idempotency_key_reused");
+    add(&other_event, 5).await.problem(422, "idempotency_key_reused");
+    let event = user.get(&format!("/events/{event_id}")).await.expect(StatusCode::OK);
+    assert_eq!(event["sections"].as_array().map(Vec::len), Some(2));
+    server.audit();
+}
+
+#[tokio::test]
+async fn equal_requests_at_the_same_time_have_one_effect() {
+    let server = Server::start(&[]);
+    let user = server.user().await;
+    let event_id = user.event(9).await;
+    let holds = (0..16).map(|_| user.hold_with_key(&event_id, 3, "k"));
+    let answers = futures_util::future::join_all(holds).await;
+    let firsts = answers.iter().filter(|answer| !replayed(answer)).count();
+    assert_eq!(firsts, 1);
+    let mut ids: Vec<_> = answers
+        .into_iter()
+        .map(|answer| answer.expect(StatusCode::CREATED)["booking_id"].to_string())
+        .collect();
+    ids.dedup();
+    assert_eq!(ids.len(), 1);
+    assert_eq!(user.seats(&event_id).await, (6, 3, 0));
+
+    let new = show(&json!({"title": "Once"}));
+    let headers = [("Idempotency-Key", "k")];
+    let events = (0..8).map(|_| user.send(Method::POST, "/events", Some(&new), &headers));
+    let answers = futures_util::future::join_all(events).await;
+    assert!(answers.iter().all(|answer| answer.status == StatusCode::CREATED));
+    let all = user.get("/events?q=once").await.expect(StatusCode::OK);
+    assert_eq!(all["items"].as_array().map(Vec::len), Some(1));
+}

@@ -1,0 +1,21 @@
+//! The API as its users meet it: a real server, real requests.
+
+#[path = "../support/mod.rs"]
+mod support;
+
+mod accounts;
+mod bad_input;
+mod bookings;
+mod cancelling;
+mod commands;
+mod connections;
+mod event_lists;
+mod events;
+mod idempotency;
+mod operations;
+mod protocol;
+mod rate_limits;
+mod refusals;
+mod sections;
+mod shutdown;
+mod tokens;

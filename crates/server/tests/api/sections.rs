@@ -1,0 +1,149 @@
+//! Sections: adding them, changing their names, prices and capacities.
+
+use crate::support::{Client, Server, show};
+use reqwest::StatusCode;
+use serde_json::{Value, json};
+
+async fn event(client: &Client, event_id: &str) -> Value {
+    client.get(&format!("/events/{event_id}")).await.expect(StatusCode::OK)
+}
+
+#[tokio::test]
+async fn a_section_that_is_added_can_be_booked_at_once() {
+    let server = Server::start(&[]);
+    let user = server.user().await;
+    let event_id = user.event(10).await;
+    let new = json!({"name": "Balcony", "capacity": 5, "price": 7_500});
+    let added = user.post(&format!("/events/{event_id}/sections"), &new).await;
+    let etag = added.headers["etag"].clone();
+    let location = added.headers["location"].to_str().expect("text").to_owned();
+    let section = added.expect(StatusCode::CREATED);
+    let section_id = section["section_id"].as_str().expect("an id");
+    assert_eq!(location, format!("/api/v1/events/{event_id}/sections/{section_id}"));
+    let expected = json!({
+        "section_id": section_id, "name": "Balcony", "capacity": 5, "available_seats": 5,
+        "price": 7_500, "currency": "USD",
+    });
+    assert_eq!(section, expected);
+    let seen = user.get(&format!("/events/{event_id}")).await;
+    assert_eq!(seen.headers["etag"], etag);
+    let seen = seen.expect(StatusCode::OK);
+    assert_eq!((&seen["sections"][1], &seen["version"]), (&section, &json!(2)));
+
+    let hold = json!({"event_id": event_id, "section_id": "balcony", "seats_requested": 5});
+    let held = user.post("/bookings/hold", &hold).await.expect(StatusCode::CREATED);
+    assert_eq!((&held["section_id"], &held["total_price"]), (&json!(section_id), &json!(37_500)));
+    server.audit();
+}
+
+#[tokio::test]
+async fn names_are_unique_without_case_and_currencies_agree() {
+    let server = Server::start(&[]);
+    let user = server.user().await;
+    let event_id = user.event(10).await;
+    let sections = format!("/events/{event_id}/sections");
+    let add = async |section: Value| user.post(&sections, &section).await;
+    add(json!({"name": "Größe", "capacity": 1})).await.expect(StatusCode::CREATED);
+    let before = event(&user, &event_id).await;
+    for (field, section) in [
+        ("name", json!({"name": "a", "capacity": 1})),
+        ("name", json!({"name": "GRÖßE", "capacity": 1})),
+        ("currency", json!({"name": "C", "capacity": 1, "currency": "EUR"})),
+    ] {
+        let problem = add(section.clone()).await.problem(422, "validation_failed");
+        assert_eq!(problem["errors"][0]["field"], field, "{section}");
+    }
+    for (field, change) in [
+        ("name", json!({"name": "grÖße", "capacity": 2})),
+        ("currency", json!({"currency": "EUR", "capacity": 2})),
+    ] {
+        let changed = user.patch(&format!("{sections}/A"), &change).await;
+        let problem = changed.problem(422, "validation_failed");
+        assert_eq!(problem["errors"][0]["field"], field, "{change}");
+    }
+    assert_eq!(event(&user, &event_id).await, before, "whole or not at all");
+    // Its own name in another case is no second one.
+    let renamed = user.patch(&format!("{sections}/A"), &json!({"name": "a"})).await;
+    assert_eq!(renamed.expect(StatusCode::OK)["name"], "a");
+}
+
+#[tokio::test]
+async fn an_event_has_at_most_a_thousand_sections() {
+    let server = Server::start(&[]);
+    let user = server.user().await;
+    let section = |number: u32| json!({"name": format!("Row {number}"), "capacity": 1});
+    let sections: Vec<_> = (0..1_000).map(section).collect();
+    let event_id = user.event_with(&show(&json!({"sections": sections}))).await;
+    assert_eq!(event(&user, &event_id).await["sections"].as_array().map(Vec::len), Some(1_000));
+    let more = user.post(&format!("/events/{event_id}/sections"), &section(1_000)).await;
+    assert_eq!(more.problem(422, "validation_failed")["errors"][0]["field"], "sections");
+    let sections: Vec<_> = (0..1_001).map(section).collect();
+    let more = user.post("/events", &show(&json!({"sections": sections}))).await;
+    assert_eq!(more.problem(422, "validation_failed")["errors"][0]["field"], "sections");
+}
+
+#[tokio::test]
+async fn a_section_is_changed_by_its_id_or_its_name() {
+    let server = Server::start(&[]);
+    let user = server.user().await;
+    let event_id = user.event(10).await;
+    let section_id = event(&user, &event_id).await["sections"][0]["section_id"].clone();
+    let section_id = section_id.as_str().expect("an id").to_owned();
+    let patch = async |section: &str, change: Value| {
+        user.patch(&format!("/events/{event_id}/sections/{section}"), &change).await
+    };
+    let changed = patch(&section_id, json!({"name": "Upper Ring", "price": 5})).await;
+    let etag = changed.headers["etag"].clone();
+    let changed = changed.expect(StatusCode::OK);
+    assert_eq!((&changed["name"], &changed["price"]), (&json!("Upper Ring"), &json!(5)));
+    assert_eq!(user.get(&format!("/events/{event_id}")).await.headers["etag"], etag);
+    let changed = patch("upper%20RING", json!({"capacity": 12})).await.expect(StatusCode::OK);
+    assert_eq!((&changed["capacity"], &changed["available_seats"]), (&json!(12), &json!(12)));
+    assert_eq!((&changed["section_id"], &changed["price"]), (&json!(section_id), &json!(5)));
+    let currency = patch(&section_id, json!({"currency": "eur"})).await.expect(StatusCode::OK);
+    assert_eq!((&currency["currency"], &currency["price"]), (&json!("EUR"), &json!(5)));
+    assert_eq!(event(&user, &event_id).await["sections"][0], currency);
+    for gone in ["A", "B", &event_id, "%ff", "x%00"] {
+        patch(gone, json!({"capacity": 1})).await.problem(404, "not_found");
+    }
+    server.audit();
+}
+
+#[tokio::test]
+async fn a_capacity_below_what_is_held_and_sold_is_refused_with_the_least_possible() {
+    let server = Server::start(&[]);
+    let user = server.user().await;
+    let event_id = user.event(10).await;
+    user.held(&event_id, 2).await;
+    let sold = user.held(&event_id, 3).await;
+    user.step(&sold, "confirm").await.expect(StatusCode::OK);
+    let section = format!("/events/{event_id}/sections/A");
+    let resize = async |capacity: i64| user.patch(&section, &json!({"capacity": capacity})).await;
+
+    let refused = user.patch(&section, &json!({"capacity": 4, "name": "Z", "price": 1})).await;
+    assert_eq!(refused.problem(409, "capacity_in_use")["minimum"], 5);
+    let seen = event(&user, &event_id).await;
+    assert_eq!((&seen["version"], &seen["sections"][0]["name"]), (&json!(1), &json!("A")));
+
+    resize(5).await.expect(StatusCode::OK);
+    assert_eq!(user.seats(&event_id).await, (0, 2, 3));
+    let refused = user.hold(&event_id, 1).await.problem(409, "sold_out");
+    assert_eq!((&refused["available"], &refused["requested"]), (&json!(0), &json!(1)));
+    resize(6).await.expect(StatusCode::OK);
+    user.held(&event_id, 1).await;
+    user.hold(&event_id, 1).await.problem(409, "sold_out");
+    server.audit();
+}
+
+#[tokio::test]
+async fn a_hold_that_is_due_does_not_count_against_a_smaller_capacity() {
+    let server = Server::start(&[("HOLD_TTL_SECONDS", "1"), ("SWEEP_INTERVAL_MS", "0")]);
+    let user = server.user().await;
+    let event_id = user.event(10).await;
+    user.held(&event_id, 9).await;
+    tokio::time::sleep(std::time::Duration::from_millis(1_100)).await;
+    let section = format!("/events/{event_id}/sections/A");
+    let resized = user.patch(&section, &json!({"capacity": 1})).await.expect(StatusCode::OK);
+    assert_eq!(resized["available_seats"], 1);
+    server.audit();
+}

@@ -1,0 +1,111 @@
+//! What workers and the person on call need.
+
+use super::{World, answered, booking, creation_key};
+use engine::Command;
+use store::{CREATION_KEY_KEPT_MS, LogCursor};
+
+pub async fn sections_with_due_holds_are_told_longest_overdue_first(world: World) {
+    let sale = world.sale(&[("A", 9), ("B", 9), ("C", 9)]).await;
+    let first = world.held(&sale, &[(1, 1)]).await;
+    world.clock.advance_ms(10);
+    let second = world.held(&sale, &[(0, 1)]).await;
+    world.held(&sale, &[(1, 1)]).await;
+    world.sold(&sale, &[(2, 1)]).await;
+    let due = async |limit| answered(world.store.due_sections(limit).await);
+    world.clock.advance_ms(599_989);
+    assert!(due(10).await.is_empty());
+    world.clock.advance_ms(1);
+    assert_eq!(due(10).await, [(sale.sections[1], first.expires_at)]);
+    world.clock.advance_ms(10);
+    let both = [(sale.sections[1], first.expires_at), (sale.sections[0], second.expires_at)];
+    assert_eq!(due(10).await, both);
+    assert_eq!(due(1).await, both[..1]);
+    let retire = |section_id| Command::Retire { section_id };
+    let swept = world.commit(&[retire(sale.sections[0]), retire(sale.sections[1])]).await;
+    assert_eq!(swept.expired, 3);
+    assert!(due(10).await.is_empty());
+    world.assert_sound().await;
+}
+
+pub async fn the_reckoning_goes_on_from_its_cursor(world: World) {
+    let reckon = async |cursor| answered(world.store.reckon(cursor).await);
+    let empty = reckon(LogCursor::default()).await;
+    assert!(empty.inventories.is_empty() && empty.folded.is_empty());
+    let (sale, other) = (world.sale(&[("A", 9)]).await, world.sale(&[("A", 9)]).await);
+    world.sold(&sale, &[(0, 2)]).await;
+    let mut all = reckon(empty.cursor).await;
+    let by_id = |of: &engine::Inventory| of.section_id;
+    all.folded.sort_by_key(by_id);
+    all.inventories.sort_by_key(by_id);
+    assert_eq!(all.folded, all.inventories);
+    assert_eq!(all.folded[0].version, 3);
+    let nothing = reckon(all.cursor).await;
+    assert_eq!((nothing.folded.len(), nothing.cursor), (0, all.cursor));
+    assert_eq!(nothing.inventories.len(), 2);
+    world.held(&other, &[(0, 3)]).await;
+    let part = reckon(all.cursor).await;
+    let [folded] = &part.folded[..] else { panic!("one section has changed: {part:?}") };
+    assert_eq!((folded.section_id, folded.event_id), (other.sections[0], other.event_id));
+    assert_eq!((folded.held, folded.capacity, folded.version), (3, 0, 1));
+}
+
+pub async fn the_audit_counts_what_it_has_looked_at(world: World) {
+    let sale = world.sale(&[("A", 9), ("B", 9)]).await;
+    world.sold(&sale, &[(0, 1), (1, 1)]).await;
+    world.held(&sale, &[(0, 1)]).await;
+    let report = answered(world.store.audit().await);
+    assert!(report.is_clean(), "{:?}", report.told);
+    // Two openings, a cart held and confirmed in two sections, and one hold.
+    assert_eq!((report.sections, report.bookings, report.log_rows), (2, 2, 7));
+}
+
+pub async fn old_keys_and_tokens_are_removed_and_no_others(world: World) {
+    let store = &world.store;
+    let ada = world.mint.user();
+    let create = async |name: &str| {
+        let (new, key) = (world.mint.event_on_sale(ada), creation_key(ada, name, 1));
+        store.create_event(&new, &[], Some(&key)).await.expect("recorded").replayed
+    };
+    create("k1").await;
+    create("k2").await;
+    create("k3").await;
+    world.family(ada, 1).await;
+    world.clock.advance_ms(CREATION_KEY_KEPT_MS - 1);
+    create("k4").await;
+    world.family(ada, 2).await;
+    // The first token is over; no key is.
+    assert_eq!(answered(store.purge(100).await), 1);
+    world.clock.advance_ms(1);
+    assert_eq!(answered(store.purge(2).await), 2);
+    assert_eq!(answered(store.purge(2).await), 1);
+    assert_eq!(answered(store.purge(2).await), 0);
+    assert!(create("k4").await, "a key that is not old is kept");
+    let next = ([3; 32], world.clock.now().plus_ms(1));
+    store.rotate(&[2; 32], next).await.expect("a token that is not old is kept");
+}
+
+pub async fn the_schema_goes_down_and_up_again(world: World) {
+    let store = &world.store;
+    let sale = world.sale(&[("A", 9)]).await;
+    world.held(&sale, &[(0, 1)]).await;
+    let known = answered(store.migrations().await);
+    assert!(!known.is_empty() && known.iter().all(|(_, applied)| *applied));
+    let steps: Vec<_> = known.into_iter().map(|(step, _)| step).collect();
+    assert!(answered(store.migrate(None).await).is_empty(), "there is nothing left to do");
+    let down = answered(store.migrate(Some(0)).await);
+    assert_eq!(down, steps);
+    assert!(answered(store.migrations().await).iter().all(|(_, applied)| !applied));
+    store.audit().await.expect_err("there are no tables");
+    assert_eq!(answered(store.migrate(None).await), steps);
+    let sale = world.sale(&[("A", 9)]).await;
+    booking(world.commit_one(Command::Hold(world.hold(&sale, &[(0, 1)]))).await);
+    let report = answered(store.audit().await);
+    assert_eq!((report.is_clean(), report.bookings), (true, 1), "nothing has come back");
+}
+
+pub async fn the_store_tells_its_clock_and_that_it_answers(world: World) {
+    answered(world.store.ping().await);
+    assert_eq!(world.store.now(), world.clock.now());
+    world.clock.advance_ms(1);
+    assert_eq!(world.store.now(), world.clock.now());
+}
