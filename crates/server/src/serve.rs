@@ -80,8 +80,7 @@ pub async fn serve(config: Config, migrate: bool, workers: bool) -> Result<(), F
     let app = Arc::new(App::new(config, store, gate, tokens, metrics));
     let stop = CancellationToken::new();
     let at_work = workers.then(|| work::start(&app, &stop));
-    let serving =
-        connection::serve(listener, router(app.clone()), &app.config, stop.clone());
+    let serving = connection::serve(listener, router(app.clone()), &app.config, stop.clone());
     let (stopped, ()) = tokio::join!(stop_on_signal(&app, &stop), serving);
     stopped?;
     if let Some(at_work) = at_work {

@@ -167,7 +167,8 @@ async fn a_new_password_ends_every_login() {
     let here = logged_in(&client, "ann@example.com").await;
     let there = logged_in(&client, "ann@example.com").await;
     let ann = client.with_token(here["access_token"].as_str().expect("a token"));
-    let change = |current: &str| json!({"current_password": current, "new_password": "battery staple"});
+    let change =
+        |current: &str| json!({"current_password": current, "new_password": "battery staple"});
     let refused = ann.post("/auth/password", &change("wrong horse battery")).await;
     refused.problem(401, "invalid_credentials");
     refresh(&client, &here).await.expect(StatusCode::OK);

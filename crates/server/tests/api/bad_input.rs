@@ -11,12 +11,16 @@ const REGISTER: &str = "/auth/register";
 /// Sends each body to `path` and checks the answer: status, code, and the first field it names.
 ///
 /// In a body, `{event}` stands for the event's id and `{x*N}` for `N` times an x.
-async fn refuse(client: &Client, method: &Method, path: &str, event_id: &str, rows: &[Row]) {
+async fn refuse(client: &Client, method: &Method, path: &str, event_id: &str, rows: &[Row<'_>]) {
     for (body, status, code, field) in rows {
         let sent = expand(body, event_id);
         let headers = [("Content-Type", "application/json")];
         let answer = client.send_bytes(method.clone(), path, sent, &headers).await;
-        assert_eq!((answer.status.as_u16(), &answer.body["code"]), (*status, &json!(code)), "{body}");
+        assert_eq!(
+            (answer.status.as_u16(), &answer.body["code"]),
+            (*status, &json!(code)),
+            "{body}"
+        );
         let problem = answer.problem(*status, code);
         if *status == 422 {
             let named = problem["errors"][0]["field"].as_str();
@@ -69,7 +73,12 @@ const SYNTAX: [Row; 22] = [
     ("\u{feff}{}", 400, JSON, ""),
     (r#"{"a": 1, "a": 2}"#, 400, JSON, ""),
     (r#"{"a": {"b": 1, "b": 2}}"#, 400, JSON, ""),
-    (r#"{"a": [[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[]]]]]]]]]]]]]]]]]]]]]]]]]]]]]]]]]]]]]]]]}"#, 400, JSON, ""),
+    (
+        r#"{"a": [[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[]]]]]]]]]]]]]]]]]]]]]]]]]]]]]]]]]]]]]]]]}"#,
+        400,
+        JSON,
+        "",
+    ),
     ("null", 422, INVALID, "body"),
     ("1", 422, INVALID, "body"),
     ("\"text\"", 422, INVALID, "body"),
@@ -88,8 +97,27 @@ async fn a_hold_with_bad_input_is_refused_and_changes_nothing() {
     let start = r#"{"event_id": "{event}", "section_id": "A", "seats_requested": "#;
     let seats = |seats: &str| format!("{start}{seats}}}");
     let numbers = [
-        "0", "-1", "-0", "1.5", "1e0", "1.0", "3e9", "3000000000", "4294967296", "1000000001",
-        "18446744073709551616", "1e400", "-1e400", "1e-400", "\"1\"", "\"\"", "null", "true", "[1]", "[]", "{}",
+        "0",
+        "-1",
+        "-0",
+        "1.5",
+        "1e0",
+        "1.0",
+        "3e9",
+        "3000000000",
+        "4294967296",
+        "1000000001",
+        "18446744073709551616",
+        "1e400",
+        "-1e400",
+        "1e-400",
+        "\"1\"",
+        "\"\"",
+        "null",
+        "true",
+        "[1]",
+        "[]",
+        "{}",
     ];
     let numbers = numbers.map(seats);
     let mut rows: Vec<Row> =
@@ -114,7 +142,9 @@ async fn a_hold_with_bad_input_is_refused_and_changes_nothing() {
     ]);
     refuse(&user, &Method::POST, HOLD, &event_id, &rows).await;
     // What cannot be read as UTF-8.
-    for broken in [&b"\xff\xfe"[..], b"{\"event_id\": \"\xff\"}", b"{\"\xc3\": 1}", b"\x00", b"{}\x80"] {
+    for broken in
+        [&b"\xff\xfe"[..], b"{\"event_id\": \"\xff\"}", b"{\"\xc3\": 1}", b"\x00", b"{}\x80"]
+    {
         let headers = [("Content-Type", "application/json")];
         let answer = user.send_bytes(Method::POST, HOLD, broken, &headers).await;
         answer.problem(400, "malformed_json");
@@ -162,7 +192,12 @@ async fn an_event_with_bad_input_is_refused_and_not_recorded() {
         ("status", with(json!({"status": "ON_SALE"}))),
         ("sales_start", with(json!({"sales_start": "2099-06-15"}))),
         ("sales_end", with(json!({"sales_end": 0}))),
-        ("sales_end", with(json!({"sales_start": "2098-01-01T00:00:00Z", "sales_end": "2097-01-01T00:00:00Z"}))),
+        (
+            "sales_end",
+            with(
+                json!({"sales_start": "2098-01-01T00:00:00Z", "sales_end": "2097-01-01T00:00:00Z"}),
+            ),
+        ),
         ("cancellable_until", with(json!({"cancellable_until": "never"}))),
         ("max_seats_per_booking", with(json!({"max_seats_per_booking": 0}))),
         ("max_seats_per_booking", with(json!({"max_seats_per_booking": 10_001}))),
@@ -190,7 +225,10 @@ async fn an_event_with_bad_input_is_refused_and_not_recorded() {
         ("sections[1].capacity", section(json!({"name": "B", "capacity": "1"}))),
         ("sections[1].price", section(json!({"name": "B", "capacity": 1, "price": -1}))),
         ("sections[1].price", section(json!({"name": "B", "capacity": 1, "price": 0.5}))),
-        ("sections[1].price", section(json!({"name": "B", "capacity": 1, "price": 100_000_000_001_i64}))),
+        (
+            "sections[1].price",
+            section(json!({"name": "B", "capacity": 1, "price": 100_000_000_001_i64})),
+        ),
         ("sections[1].currency", section(json!({"name": "B", "capacity": 1, "currency": "EURO"}))),
         ("sections[1].currency", section(json!({"name": "B", "capacity": 1, "currency": ""}))),
         ("sections[1].currency", section(json!({"name": "B", "capacity": 1, "currency": "EUR"}))),
@@ -198,11 +236,17 @@ async fn an_event_with_bad_input_is_refused_and_not_recorded() {
         ("organizer_id", with(json!({"organizer_id": "me"}))),
         ("version", with(json!({"version": 1}))),
     ];
-    let mut rows: Vec<Row> = fields.iter().map(|(field, body)| (&**body, 422, INVALID, *field)).collect();
+    let mut rows: Vec<Row> =
+        fields.iter().map(|(field, body)| (&**body, 422, INVALID, *field)).collect();
     rows.extend(SYNTAX);
     rows.extend([
         (r#"{"title": "Show", "event_date": "2099-06-15"}"#, 422, INVALID, "sections"),
-        (r#"{"title": "Show", "sections": [{"name": "A", "capacity": 1e400}]}"#, 422, INVALID, "sections[0].capacity"),
+        (
+            r#"{"title": "Show", "sections": [{"name": "A", "capacity": 1e400}]}"#,
+            422,
+            INVALID,
+            "sections[0].capacity",
+        ),
         (r#"{"sections": [{"name": "A", "name": "B", "capacity": 1}]}"#, 400, JSON, ""),
     ]);
     refuse(&user, &Method::POST, EVENTS, &event_id, &rows).await;
@@ -226,7 +270,12 @@ async fn a_change_with_bad_input_is_refused_and_changes_nothing() {
         (r#"{"timezone": "x"}"#, 422, INVALID, "timezone"),
         (r#"{"venue": 1}"#, 422, INVALID, "venue"),
         (r#"{"max_seats_per_booking": 1e400}"#, 422, INVALID, "max_seats_per_booking"),
-        (r#"{"sales_start": "2099-01-01T00:00:00Z", "sales_end": "2098-01-01T00:00:00Z"}"#, 422, INVALID, "sales_end"),
+        (
+            r#"{"sales_start": "2099-01-01T00:00:00Z", "sales_end": "2098-01-01T00:00:00Z"}"#,
+            422,
+            INVALID,
+            "sales_end",
+        ),
         (r#"{"sections": []}"#, 422, INVALID, "sections"),
         (r#"{"venue": null, "venue": null}"#, 400, JSON, ""),
     ]);
@@ -243,7 +292,8 @@ async fn a_change_with_bad_input_is_refused_and_changes_nothing() {
     ]);
     refuse(&user, &Method::PATCH, &format!("{path}/sections/A"), &event_id, &rows).await;
     let added: Vec<Row> = rows.iter().filter(|row| row.0.contains("capacity")).copied().collect();
-    let added: Vec<Row> = added.into_iter().map(|(body, status, code, _)| (body, status, code, "name")).collect();
+    let added: Vec<Row> =
+        added.into_iter().map(|(body, status, code, _)| (body, status, code, "name")).collect();
     refuse(&user, &Method::POST, &format!("{path}/sections"), &event_id, &added).await;
     assert_eq!(state(&user, &event_id).await, before);
 }
@@ -271,7 +321,8 @@ async fn a_step_of_a_booking_takes_no_body_but_an_empty_object() {
 async fn an_account_with_bad_input_is_refused() {
     let server = Server::start(&[]);
     let user = server.user().await;
-    let account = |email: &str, password: &str| json!({"email": email, "password": password}).to_string();
+    let account =
+        |email: &str, password: &str| json!({"email": email, "password": password}).to_string();
     let long = "x".repeat(129);
     let fields = [
         ("email", account("", "password")),
@@ -289,9 +340,13 @@ async fn an_account_with_bad_input_is_refused() {
         ("password", account("new@example.com", "pass\0word")),
         ("name", r#"{"email": "new@example.com", "password": "password", "name": ""}"#.to_owned()),
         ("name", r#"{"email": "new@example.com", "password": "password", "name": 7}"#.to_owned()),
-        ("admin", r#"{"email": "new@example.com", "password": "password", "admin": true}"#.to_owned()),
+        (
+            "admin",
+            r#"{"email": "new@example.com", "password": "password", "admin": true}"#.to_owned(),
+        ),
     ];
-    let mut rows: Vec<Row> = fields.iter().map(|(field, body)| (&**body, 422, INVALID, *field)).collect();
+    let mut rows: Vec<Row> =
+        fields.iter().map(|(field, body)| (&**body, 422, INVALID, *field)).collect();
     rows.extend(SYNTAX);
     rows.push(("{}", 422, INVALID, "email"));
     refuse(&user, &Method::POST, REGISTER, "", &rows).await;

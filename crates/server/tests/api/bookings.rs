@@ -187,8 +187,7 @@ async fn a_sale_is_undone_by_its_buyer_in_time_and_by_the_organizer_always() {
 #[tokio::test]
 async fn a_booking_exists_for_its_buyer_and_the_organizer_only() {
     let server = Server::start(&[]);
-    let (organizer, buyer, other) =
-        (server.user().await, server.user().await, server.user().await);
+    let (organizer, buyer, other) = (server.user().await, server.user().await, server.user().await);
     let event_id = organizer.event(10).await;
     let booking_id = buyer.held(&event_id, 1).await;
     let path = format!("/bookings/{booking_id}");

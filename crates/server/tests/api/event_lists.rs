@@ -67,7 +67,8 @@ async fn events_are_filtered_by_status_title_time_and_organizer() {
     let (ann, bob) = (server.user().await, server.user().await);
     add(&ann, "Past", json!({"event_date": "2020-01-01"})).await;
     add(&ann, "Summer", json!({"event_date": "2099-06-15", "timezone": "Asia/Tokyo"})).await;
-    add(&ann, "100% Winter", json!({"event_date": "2099-12-01T20:00:00Z", "status": "closed"})).await;
+    add(&ann, "100% Winter", json!({"event_date": "2099-12-01T20:00:00Z", "status": "closed"}))
+        .await;
     add(&ann, "Ann's Draft", json!({"status": "draft"})).await;
     let off = add(&bob, "Called off", json!({})).await;
     bob.post_empty(&format!("/events/{off}/cancel")).await.expect(StatusCode::OK);

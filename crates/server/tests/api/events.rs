@@ -111,9 +111,7 @@ async fn a_draft_exists_for_its_organizer_only() {
     assert_eq!(seen.headers["cache-control"], "private, no-store");
     let section_id = seen.expect(StatusCode::OK)["sections"][0]["section_id"].clone();
     let section = path(&format!("/sections/{}", section_id.as_str().expect("an id")));
-    let hold = |section: &str, seats: u32| {
-        json!({"event_id": event_id, "section_id": section, "seats_requested": seats})
-    };
+    let hold = |section: &str, seats: u32| json!({"event_id": event_id, "section_id": section, "seats_requested": seats});
     for (method, path, body) in [
         (Method::GET, path(""), None),
         (Method::GET, path("/availability"), None),
@@ -199,7 +197,8 @@ async fn what_is_patched_changes_null_clears_and_the_rest_stays() {
     }
     let event = patch(optional.clone()).await.expect(StatusCode::OK);
     assert!(names.iter().all(|name| event[*name] == optional[*name]), "{event:#}");
-    let change = json!({"title": "Late Show", "event_date": "2099-07-01", "timezone": "Asia/Tokyo"});
+    let change =
+        json!({"title": "Late Show", "event_date": "2099-07-01", "timezone": "Asia/Tokyo"});
     let event = patch(change.clone()).await.expect(StatusCode::OK);
     assert!(["title", "event_date", "timezone"].iter().all(|name| event[*name] == change[*name]));
     assert!(names.iter().all(|name| event[*name] == optional[*name]), "{event:#}");

@@ -24,7 +24,10 @@ async fn a_retry_is_answered_with_the_booking_and_its_present_status() {
         assert!(replayed(&retry), "{:?}", retry.headers);
         assert_eq!(retry.headers["location"], location);
         let retry = retry.expect(StatusCode::CREATED);
-        assert_eq!((&retry["booking_id"], &retry["status"]), (&booking["booking_id"], &json!(status)));
+        assert_eq!(
+            (&retry["booking_id"], &retry["status"]),
+            (&booking["booking_id"], &json!(status))
+        );
         user.step(booking_id, "confirm").await.expect(StatusCode::OK);
     }
     assert_eq!(user.seats(&event_id).await, (0, 0, 4));

@@ -137,7 +137,8 @@ async fn nothing_is_sold_outside_of_the_sale_or_after_the_event() {
     for date in ["2020-01-01", "2020-01-01T20:00:00Z", "0001-01-02"] {
         hold(json!({"event_date": date})).await.problem(409, "event_over");
     }
-    let window = json!({"sales_start": "2020-01-01T00:00:00Z", "sales_end": "2098-01-01T00:00:00Z"});
+    let window =
+        json!({"sales_start": "2020-01-01T00:00:00Z", "sales_end": "2098-01-01T00:00:00Z"});
     let event_id = user.event_with(&show(&window)).await;
     user.held(&event_id, 1).await;
 }

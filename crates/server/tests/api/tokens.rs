@@ -34,7 +34,8 @@ fn forged(token: &str, user_id: &str) -> Vec<(&'static str, String)> {
     let mut tampered = token.to_owned();
     let last = if tampered.ends_with('A') { "B" } else { "A" };
     tampered.replace_range(tampered.len() - 5..tampered.len() - 4, last);
-    let other = json!({"sub": "00000000-0000-8000-8000-000000000000", "iat": 1, "exp": FAR, "jti": ""});
+    let other =
+        json!({"sub": "00000000-0000-8000-8000-000000000000", "iat": 1, "exp": FAR, "jti": ""});
     let past = json!({"sub": user_id, "iat": 1, "exp": 2, "jti": "x"});
     let odd = json!({"sub": "nobody", "iat": 1, "exp": FAR, "jti": "x"});
     let endless = json!({"sub": user_id, "iat": 1, "exp": "never", "jti": "x"});
@@ -103,8 +104,9 @@ async fn the_scheme_is_read_without_case_and_a_signed_claim_set_is_enough() {
     let value = format!("bEaReR  {}", signed(Algorithm::HS256, KEY, &claims));
     let headers = [("Authorization", value.as_str())];
     let anyone = server.client();
-    let held = anyone.send(Method::POST, "/bookings/hold", Some(&hold_body(&event_id, 1)), &headers);
-    assert_eq!(held.await.expect(StatusCode::CREATED)["user_id"], stranger);
+    let hold = hold_body(&event_id, 1);
+    let held = anyone.send(Method::POST, "/bookings/hold", Some(&hold), &headers).await;
+    assert_eq!(held.expect(StatusCode::CREATED)["user_id"], stranger);
     let me = anyone.send(Method::GET, "/users/me", None, &headers).await;
     me.problem(404, "not_found");
 }

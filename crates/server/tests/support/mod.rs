@@ -2,6 +2,8 @@
 
 #![allow(dead_code, reason = "each test binary uses a part of it")]
 
+pub mod wire;
+
 use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
 use std::io::{BufRead, BufReader};
@@ -175,7 +177,6 @@ with sqlite3.connect(sys.argv[1], timeout=10) as database:
 const EVENTUALLY: Duration = Duration::from_secs(20);
 
 /// Asks again and again until the answer is yes.
-#[track_caller]
 pub async fn eventually(what: &str, mut holds: impl AsyncFnMut() -> bool) {
     let asked = tokio::time::timeout(EVENTUALLY, async {
         while !holds().await {

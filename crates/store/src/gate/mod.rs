@@ -72,7 +72,7 @@ pub struct GateOptions {
 }
 
 impl GateOptions {
-    fn fresh(&self) -> Duration {
+    fn fresh(self) -> Duration {
         Duration::from_millis(self.fresh_ms)
     }
 }

@@ -36,7 +36,8 @@ fn event(row: &SqliteRow) -> Result<Event, Fault> {
 
 /// Writes an event whole, new or changed.
 async fn put_event(connection: &mut SqliteConnection, event: &Event) -> Result<(), Fault> {
-    const SQL: &str = "INSERT INTO events (event_id, organizer_id, title, title_folded, description,
+    const SQL: &str =
+        "INSERT INTO events (event_id, organizer_id, title, title_folded, description,
             venue, event_date, timezone, starts_at, over_at, status, sales_start, sales_end,
             max_seats_per_booking, max_seats_per_user, hold_ttl_ms, cancellable_until, version,
             created_at, updated_at)

@@ -1,1 +1,299 @@
-//! x
+//! The suite that every gate must pass.
+//!
+//! Another gate plugs in with one line at the end of the suite and a way to open it. What a gate
+//! notes may arrive later than [`Gate::settle`] returns, so tests wait until it has. Time is real
+//! here: snapshots lapse by the gate's own clock.
+
+use crate::world::{ManualClock, Mint, sqlite, usd};
+use engine::{
+    Answer, Ask, Booking, BookingId, BookingStatus, Command, EventId, Hold, Item, Outcome,
+    SectionId, Snapshot, Timestamp,
+};
+use std::sync::Arc;
+use std::time::Duration;
+use store::gate::{GateOptions, LEASES_MAX, SNAPSHOTS_MAX, Settlement};
+use store::{Gate, open_gate};
+
+/// A gate whose snapshots outlive any test.
+const NEVER_LAPSES: GateOptions = GateOptions { fresh_ms: 600_000 };
+/// A gate whose snapshots lapse while a test waits.
+const LAPSES: GateOptions = GateOptions { fresh_ms: 1_000 };
+
+/// A gate, and what is settled in it.
+struct Doorway {
+    gate: Arc<dyn Gate>,
+    mint: Mint,
+    event_id: EventId,
+    now: Timestamp,
+}
+
+impl Doorway {
+    fn to(gate: Arc<dyn Gate>) -> Self {
+        let clock = ManualClock::new();
+        let mint = Mint::new(&clock);
+        Self { gate, event_id: mint.event(), mint, now: clock.now() }
+    }
+
+    fn section(&self) -> SectionId {
+        self.mint.section(self.event_id)
+    }
+
+    /// Settles snapshots and bookings, and waits until the gate has noted them.
+    async fn settle(&self, snapshots: Vec<Snapshot>, bookings: Vec<Booking>, now: Timestamp) {
+        let marker = snapshot(self.section(), 1, 1);
+        self.gate.settle(Settlement { snapshots, bookings, now });
+        self.gate.settle(Settlement { snapshots: vec![marker], bookings: vec![], now });
+        for _ in 0..1_000 {
+            if self.gate.read(&[marker.section_id]).await == [Some(marker)] {
+                return;
+            }
+            tokio::time::sleep(Duration::from_millis(2)).await;
+        }
+        panic!("the gate notes nothing");
+    }
+
+    async fn know(&self, known: Snapshot) {
+        self.settle(vec![known], vec![], self.now).await;
+    }
+
+    async fn read(&self, section_id: SectionId) -> Option<Snapshot> {
+        let [answer] = self.gate.read(&[section_id]).await[..] else { panic!("one answer") };
+        answer
+    }
+
+    /// A hold of one seat that ends so much later than now.
+    fn hold(&self, ends_in_ms: i64) -> Booking {
+        let item = Item {
+            section_id: self.section(),
+            section_name: "A".into(),
+            seats: 1,
+            numbers: vec![],
+            unit_price: usd(1250),
+        };
+        Booking {
+            booking_id: self.mint.booking(self.event_id),
+            user_id: self.mint.user(),
+            event_id: self.event_id,
+            items: vec![item],
+            status: BookingStatus::Hold,
+            expires_at: self.now.plus_ms(ends_in_ms),
+            max_expires_at: self.now.plus_ms(1_800_000),
+            confirmed_at: None,
+            cancelled_at: None,
+            created_at: self.now,
+            updated_at: self.now,
+            version: 1,
+        }
+    }
+
+    async fn is_leased(&self, booking_id: BookingId) -> bool {
+        self.gate.lease(booking_id).await.is_some()
+    }
+}
+
+fn snapshot(section_id: SectionId, version: i64, available: i64) -> Snapshot {
+    Snapshot { section_id, version, capacity: 100, available, next_expiry: None }
+}
+
+async fn wait_ms(ms: u64) {
+    tokio::time::sleep(Duration::from_millis(ms)).await;
+}
+
+async fn i8_nothing_is_known_of_a_section_before_it_is_settled(door: Doorway) {
+    let (known, unknown) = (door.section(), door.section());
+    assert_eq!(door.read(known).await, None);
+    door.know(snapshot(known, 3, 7)).await;
+    let seven = Some(snapshot(known, 3, 7));
+    assert_eq!(door.gate.read(&[known, unknown, known]).await, [seven, None, seven]);
+    assert!(door.gate.read(&[]).await.is_empty());
+    door.gate.ping().await.expect("it is there");
+    assert!(!door.gate.describe().is_empty());
+}
+
+async fn i8_a_newer_snapshot_replaces_an_older_one_and_never_the_other_way(door: Doorway) {
+    let section_id = door.section();
+    for (version, available, kept) in [(5, 10, 5), (6, 9, 6), (4, 99, 6), (5, 10, 6), (9, 0, 9)] {
+        door.know(snapshot(section_id, version, available)).await;
+        let known = door.read(section_id).await.expect("it is fresh");
+        assert_eq!(known.version, kept, "after version {version}");
+    }
+    // Of two in one settlement the newer one stays, in either order.
+    let (older, newer) = (snapshot(section_id, 10, 1), snapshot(section_id, 11, 2));
+    door.settle(vec![newer, older], vec![], door.now).await;
+    assert_eq!(door.read(section_id).await, Some(newer));
+}
+
+async fn i8_a_forgotten_section_is_unknown_until_it_is_settled_again(door: Doorway) {
+    let (section_id, other) = (door.section(), door.section());
+    door.settle(vec![snapshot(section_id, 5, 1), snapshot(other, 1, 1)], vec![], door.now).await;
+    door.gate.forget(&[section_id, door.section()]).await;
+    assert_eq!(door.gate.read(&[section_id, other]).await, [None, Some(snapshot(other, 1, 1))]);
+    // After that any version is news.
+    door.know(snapshot(section_id, 2, 3)).await;
+    assert_eq!(door.read(section_id).await, Some(snapshot(section_id, 2, 3)));
+}
+
+async fn a_lease_comes_and_goes_with_its_hold(door: Doorway) {
+    let (held, sold, given_back) = (door.hold(600_000), door.hold(600_000), door.hold(600_000));
+    let all = vec![held.clone(), sold.clone(), given_back.clone()];
+    door.settle(vec![], all, door.now).await;
+    assert_eq!(door.gate.lease(held.booking_id).await, Some(held.clone()));
+    assert_eq!(door.gate.lease(door.mint.booking(door.event_id)).await, None);
+    let ended = |booking: &Booking, status| Booking { status, version: 2, ..booking.clone() };
+    let ends = vec![
+        ended(&sold, BookingStatus::Confirmed),
+        ended(&given_back, BookingStatus::Cancelled),
+        // A booking that never was a hold here is not leased either.
+        ended(&door.hold(600_000), BookingStatus::Expired),
+    ];
+    door.settle(vec![], ends.clone(), door.now).await;
+    for end in ends {
+        assert!(!door.is_leased(end.booking_id).await, "{:?}", end.status);
+    }
+    assert!(door.is_leased(held.booking_id).await);
+}
+
+async fn a_lease_ends_with_the_time_of_its_hold(door: Doorway) {
+    let (short, extended, long) = (door.hold(1_000), door.hold(1_000), door.hold(5_000));
+    let all = vec![short.clone(), extended.clone(), long.clone()];
+    door.settle(vec![], all, door.now).await;
+    let later = door.now.plus_ms(3_000);
+    let more = Booking { expires_at: later, version: 2, ..extended.clone() };
+    door.settle(vec![], vec![more.clone()], door.now.plus_ms(999)).await;
+    assert!(door.is_leased(short.booking_id).await);
+    // Any settlement tells the store's clock, and with it what has ended.
+    for (at_ms, leased) in [(1_000, [false, true, true]), (2_999, [false, true, true])] {
+        door.settle(vec![], vec![], door.now.plus_ms(at_ms)).await;
+        for (booking, leased) in [&short, &extended, &long].into_iter().zip(leased) {
+            assert_eq!(door.is_leased(booking.booking_id).await, leased, "at {at_ms} ms");
+        }
+    }
+    assert_eq!(door.gate.lease(extended.booking_id).await, Some(more));
+    door.settle(vec![], vec![], later).await;
+    assert!(!door.is_leased(extended.booking_id).await);
+    assert!(door.is_leased(long.booking_id).await);
+}
+
+async fn i8_a_sold_out_section_is_refused_until_the_next_hold_ends(door: Doorway) {
+    let clock = ManualClock::new();
+    let fresh = sqlite(crate::world::POLICY, &clock).await;
+    let organizer = door.mint.user();
+    let mut new = door.mint.event_on_sale(organizer);
+    let event_id = new.event.terms.event_id;
+    new.sections.push(door.mint.section_of(event_id, "A"));
+    let section_id = new.sections[0].section_id;
+    fresh.store.create_event(&new, &[3], None).await.expect("recorded");
+    let commit = async |seats| {
+        let asks = vec![Ask { section_id, seats }];
+        let (booking_id, user_id) = (door.mint.booking(event_id), door.mint.user());
+        let hold = Hold { booking_id, user_id, event_id, asks, key: None };
+        let mut committed = fresh.store.commit(&[Command::Hold(hold)]).await.expect("it answers");
+        let settled = Settlement::of(&committed.inventories, committed.bookings, committed.now);
+        door.settle(settled.snapshots, settled.bookings, settled.now).await;
+        committed.answers.pop().expect("one answer")
+    };
+    let ask = async |seats, now| door.read(section_id).await.map(|known| known.answer(seats, now));
+    assert_eq!(ask(1, clock.now()).await, None, "nothing is known yet");
+    let Ok(Outcome::Booking { booking, .. }) = commit(2).await else { panic!("there are seats") };
+    let before = booking.expires_at.plus_ms(-1);
+    assert_eq!(ask(1, before).await, Some(Answer::Admit));
+    assert_eq!(ask(2, before).await, Some(Answer::SoldOut { available: 1 }));
+    // Once a hold may have ended, the gate no longer knows: the store decides.
+    assert_eq!(ask(1, booking.expires_at).await, Some(Answer::Unknown));
+    assert_eq!(ask(9, booking.expires_at).await, Some(Answer::Unknown));
+    clock.advance_ms(600_000);
+    commit(3).await.expect("the store gives the seats of the dead hold");
+    assert_eq!(ask(1, clock.now()).await, Some(Answer::SoldOut { available: 0 }));
+    // A batch that was refused heals the gate as well.
+    door.gate.forget(&[section_id]).await;
+    commit(1).await.expect_err("sold out");
+    assert_eq!(ask(1, clock.now()).await, Some(Answer::SoldOut { available: 0 }));
+}
+
+async fn i8_a_snapshot_lapses_unless_it_is_checked_again(door: Doorway) {
+    let (left, checked, stale) = (door.section(), door.section(), door.section());
+    let all = [left, checked, stale].map(|section_id| snapshot(section_id, 5, 1));
+    door.settle(all.to_vec(), vec![], door.now).await;
+    wait_ms(600).await;
+    // The same version counts as checked again; an older one says nothing.
+    let news = vec![snapshot(checked, 5, 1), snapshot(stale, 4, 1)];
+    door.settle(news, vec![], door.now).await;
+    wait_ms(600).await;
+    let known = door.gate.read(&[left, checked, stale]).await;
+    assert_eq!(known, [None, Some(all[1]), None]);
+    // What has lapsed is replaced by whatever is told, also after a store was set back.
+    door.know(snapshot(stale, 2, 9)).await;
+    assert_eq!(door.read(stale).await, Some(snapshot(stale, 2, 9)));
+}
+
+/// One test of every name, on one gate.
+macro_rules! suite {
+    ($gate:ident, $($test:ident($options:expr)),* $(,)?) => {
+        mod $gate {
+            use super::Doorway;
+            $(#[tokio::test]
+            async fn $test() {
+                super::$test(Doorway::to(super::open::$gate($options))).await;
+            })*
+        }
+    };
+    ($gate:ident) => {
+        suite! { $gate,
+            i8_nothing_is_known_of_a_section_before_it_is_settled(super::NEVER_LAPSES),
+            i8_a_newer_snapshot_replaces_an_older_one_and_never_the_other_way(super::NEVER_LAPSES),
+            i8_a_forgotten_section_is_unknown_until_it_is_settled_again(super::NEVER_LAPSES),
+            a_lease_comes_and_goes_with_its_hold(super::NEVER_LAPSES),
+            a_lease_ends_with_the_time_of_its_hold(super::NEVER_LAPSES),
+            i8_a_sold_out_section_is_refused_until_the_next_hold_ends(super::NEVER_LAPSES),
+            i8_a_snapshot_lapses_unless_it_is_checked_again(super::LAPSES),
+        }
+    };
+}
+
+/// Fresh gates.
+mod open {
+    use super::{Arc, Gate, GateOptions, open_gate};
+
+    pub fn in_process(options: GateOptions) -> Arc<dyn Gate> {
+        open_gate(None, options).expect("it needs nothing")
+    }
+}
+
+suite!(in_process);
+
+#[tokio::test]
+async fn i9_the_in_process_gate_keeps_no_more_than_its_limits() {
+    let door = Doorway::to(open::in_process(NEVER_LAPSES));
+    let mut sections = Vec::new();
+    let mut first_holds = Vec::new();
+    for _ in 0..150 {
+        let batch: Vec<_> = (0..1_000).map(|_| snapshot(door.section(), 1, 1)).collect();
+        let holds: Vec<_> = (0..1_000).map(|_| door.hold(600_000)).collect();
+        sections.extend(batch.iter().map(|known| known.section_id));
+        first_holds.push(holds[0].booking_id);
+        door.gate.settle(Settlement { snapshots: batch, bookings: holds, now: door.now });
+    }
+    let known = door.gate.read(&sections).await.into_iter().flatten().count();
+    assert!((1..=SNAPSHOTS_MAX).contains(&known), "{known} snapshots");
+    // The first holds are leased; later ones are read from the store.
+    let limit = LEASES_MAX / 1_000;
+    for (batch, booking_id) in first_holds.into_iter().enumerate() {
+        assert_eq!(door.is_leased(booking_id).await, batch < limit, "batch {batch}");
+    }
+    // When holds end there is room again.
+    let later = door.now.plus_ms(600_000);
+    door.settle(vec![], vec![], later).await;
+    let hold = door.hold(1_200_000);
+    door.settle(vec![], vec![hold.clone()], later).await;
+    assert!(door.is_leased(hold.booking_id).await);
+}
+
+#[test]
+fn a_gate_nobody_has_is_refused_without_telling_secrets() {
+    let Err(fault) = open_gate(Some("memcached://user:secret@host"), NEVER_LAPSES) else {
+        panic!("there is no such gate");
+    };
+    let text = format!("{fault:?}");
+    assert!(text.contains("REDIS_URL") && text.contains("memcached"), "{text}");
+    assert!(!text.contains("secret"), "{text}");
+}

@@ -81,8 +81,7 @@ async fn deadline_round(
         ending.spawn(async move { at_the_deadline(held, confirm_at, n % 3 == 0).await });
     }
     let ended: Vec<Ended> = ending.join_all().await.into_iter().collect::<Result<_, _>>()?;
-    let grabbed: usize =
-        grabbing.join_all().await.into_iter().sum::<Result<usize, String>>()?;
+    let grabbed: usize = grabbing.join_all().await.into_iter().sum::<Result<usize, String>>()?;
     for Ended { held, confirmed, read_expired_for } in &ended {
         let again = held.buyer.step(&held.booking_id, "confirm").await;
         let same = if *confirmed { again.status == 200 } else { again.is(410, "hold_expired") };
@@ -118,11 +117,7 @@ async fn held(buyer: Client, event_id: &str) -> Result<Held, String> {
 }
 
 /// Confirms at `confirm_at` and, if `watched`, reads the booking from its deadline on.
-async fn at_the_deadline(
-    held: Held,
-    confirm_at: Instant,
-    watched: bool,
-) -> Result<Ended, String> {
+async fn at_the_deadline(held: Held, confirm_at: Instant, watched: bool) -> Result<Ended, String> {
     let confirm = async {
         tokio::time::sleep_until(confirm_at.into()).await;
         let answer = held.buyer.step(&held.booking_id, "confirm").await;
