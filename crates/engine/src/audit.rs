@@ -291,3 +291,6 @@ pub fn drift(folded: &Inventory, stored: &Inventory) -> Option<String> {
         )
     })
 }
+
+#[cfg(test)]
+mod tests;

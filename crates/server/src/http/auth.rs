@@ -1,8 +1,10 @@
 //! Accounts: register, login, refresh, logout, password.
 
-use super::extract::{CurrentUser, Json, Origin, printable, shown};
+use super::body::Json;
+use super::extract::{CurrentUser, Origin};
 use super::problem::Problem;
 use super::token::{random, refresh_hash, refresh_token};
+use super::wire::{printable, shown};
 use super::{App, PROBLEM};
 use axum::extract::State;
 use axum::http::StatusCode;

@@ -1,10 +1,11 @@
 //! Bookings: hold, confirm, extend, cancel, list, read.
 
-use super::extract::{
-    CurrentUser, Json, Key, Listed, NoBody, Params, fingerprint, id, shown, shown_or_null,
-};
+use super::body::{Json, NoBody};
+use super::extract::{CurrentUser, Key, id};
+use super::lists::{Listed, Params};
 use super::problem::Problem;
 use super::token::random;
+use super::wire::{fingerprint, shown, shown_or_null};
 use super::{App, PROBLEM};
 use axum::extract::{Path, State};
 use axum::http::{HeaderName, HeaderValue, StatusCode, header};

@@ -6,6 +6,7 @@
 //! Handlers extract, translate and answer; they hold no rule and see no SQL.
 
 mod auth;
+mod body;
 mod bookings;
 pub mod connection;
 mod docs;
@@ -13,10 +14,12 @@ mod events;
 mod extract;
 mod health;
 mod limits;
+mod lists;
 mod observe;
 pub mod problem;
 pub mod token;
 mod users;
+mod wire;
 
 use crate::catalog::Catalog;
 use crate::config::{Config, Origins};

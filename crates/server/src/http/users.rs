@@ -2,8 +2,10 @@
 
 use super::App;
 use super::auth::{UserView, address};
-use super::extract::{CurrentUser, Json, present, printable};
+use super::body::Json;
+use super::extract::CurrentUser;
 use super::problem::Problem;
+use super::wire::{present, printable};
 use axum::extract::State;
 use engine::Refusal;
 use garde::Validate;

@@ -123,7 +123,7 @@ async fn i5_a_seat_is_confirmed_before_the_deadline_or_sold_again_after_it() {
 #[tokio::test(flavor = "multi_thread")]
 async fn the_deadline_finds_a_clock_read_before_the_wait_and_a_missing_lock() {
     let _turn = TURN.lock().await;
-    let bugs = [(Bug::ClockBeforeTheWait, "read EXPIRED for"), (Bug::NoLock, "seats")];
+    let bugs = [(Bug::ClockBeforeTheWait, "read EXPIRED for"), (Bug::NoLock, "I1")];
     finds(Duration::from_secs(1), ends::confirm_at_the_deadline, &bugs).await;
 }
 

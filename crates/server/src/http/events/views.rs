@@ -2,8 +2,8 @@
 
 use crate::catalog::Available;
 use crate::http::App;
-use crate::http::extract::{shown, shown_or_null};
 use crate::http::problem::Problem;
+use crate::http::wire::{shown, shown_or_null};
 use axum::http::{HeaderMap, HeaderValue, header};
 use engine::{EventId, SectionId, Timestamp, UserId};
 use serde::Serialize;

@@ -40,20 +40,32 @@ pub async fn confirm_at_the_deadline(url: &str) -> Verdict {
     const ROUNDS: usize = 3;
     let organizer = Client::of(url).sign_up().await;
     let buyers = crowd(&organizer, 10).await;
-    let (mut in_time, mut late, mut again) = (0, 0, 0);
+    let mut total = Round::default();
     for _ in 0..ROUNDS {
         let round = deadline_round(&organizer, &buyers).await?;
-        (in_time, late, again) = (in_time + round.0, late + round.1, again + round.2);
+        total.in_time += round.in_time;
+        total.late += round.late;
+        total.again += round.again;
+        total.flickered += round.flickered;
     }
+    let Round { in_time, late, again, flickered } = total;
     ensure!(in_time > 0 && late > 0, "no race: {in_time} confirms in time, {late} late");
-    Ok(format!("at the deadline {in_time} confirms won, {late} lost; {again} seats sold again"))
+    Ok(format!(
+        "at the deadline {in_time} confirms won ({flickered} read EXPIRED during their commit), \
+         {late} lost; {again} seats sold again"
+    ))
 }
 
-/// Confirmed, expired, and sold to the next buyer.
-async fn deadline_round(
-    organizer: &Client,
-    buyers: &[Client],
-) -> Result<(usize, usize, usize), String> {
+/// How many holds were confirmed, expired, sold to the next buyer, and read `EXPIRED` first.
+#[derive(Default)]
+struct Round {
+    in_time: usize,
+    late: usize,
+    again: usize,
+    flickered: usize,
+}
+
+async fn deadline_round(organizer: &Client, buyers: &[Client]) -> Result<Round, String> {
     const HOLDS: u32 = 100;
     let event_id: Arc<str> = organizer.event(i64::from(HOLDS)).await.into();
     let mut holding = JoinSet::new();
@@ -65,6 +77,7 @@ async fn deadline_round(
     let first = holds.iter().map(|held| held.deadline).min().expect("there are holds");
     let last = holds.iter().map(|held| held.deadline).max().expect("there are holds");
 
+    let counting = tokio::spawn(counters_fit(organizer.clone(), event_id.clone(), last));
     let mut grabbing = JoinSet::new();
     for grabber in buyers.iter().take(4) {
         let (grabber, event_id) = (grabber.clone(), event_id.clone());
@@ -102,7 +115,19 @@ async fn deadline_round(
     ensure!(seats == (i64::from(HOLDS) - sold, 0, sold), "{sold} seats sold, but {seats:?}");
     let listed = seats_of(&bookings(organizer, &event_id).await, "CONFIRMED");
     ensure!(listed == sold, "{sold} seats sold, but bookings for {listed}");
-    Ok((confirmed, ended.len() - confirmed, grabbed))
+    let late = ended.len() - confirmed;
+    Ok(Round { in_time: confirmed, late, again: grabbed, flickered: flickered.len() })
+}
+
+/// Reads the counters until half a second after the last deadline: they never exceed the capacity.
+async fn counters_fit(organizer: Client, event_id: Arc<str>, last: Instant) -> Result<(), String> {
+    while Instant::now() < last + Duration::from_millis(500) {
+        let (available, held, sold) = organizer.seats(&event_id).await;
+        let fit = available >= 0 && held >= 0 && sold >= 0;
+        ensure!(fit, "I1: {held} seats are held and {sold} sold, so {available} are available");
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    Ok(())
 }
 
 async fn held(buyer: Client, event_id: &str) -> Result<Held, String> {

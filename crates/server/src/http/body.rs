@@ -1,0 +1,210 @@
+//! Bodies: JSON read within a limit of size and of time, refused when it is not exactly what is asked
+//! for, and validated whole.
+//!
+//! A body that fits is read once. One that does not is read again for its syntax alone, to tell what is
+//! no JSON for us (400: encoding, depth, keys that stand twice) from JSON of another shape (422).
+
+use super::App;
+use super::problem::{FieldError, Problem};
+use axum::body::Body;
+use axum::extract::{FromRequest, Request};
+use axum::http::{HeaderMap, StatusCode, header};
+use garde::Validate;
+use http_body_util::{BodyExt, LengthLimitError, Limited};
+use serde::de::DeserializeOwned;
+use std::fmt;
+use std::sync::Arc;
+
+/// How deep arrays and objects of a body may be nested.
+const DEPTH_MAX: usize = 32;
+
+/// A validated JSON body.
+pub struct Json<T>(pub T);
+
+impl<T> FromRequest<Arc<App>> for Json<T>
+where
+    T: DeserializeOwned + Validate<Context = ()>,
+{
+    type Rejection = Problem;
+
+    async fn from_request(request: Request, app: &Arc<App>) -> Result<Self, Problem> {
+        let (parts, body) = request.into_parts();
+        if !is_json(&parts.headers) {
+            return Err(Problem::new(
+                StatusCode::UNSUPPORTED_MEDIA_TYPE,
+                "unsupported_media_type",
+                "The body must be JSON",
+                "Send the body with Content-Type: application/json.",
+            ));
+        }
+        let bytes = read(body, app).await?;
+        let value: T = parse(&bytes)?;
+        value.validate().map_err(|report| invalid(&report))?;
+        Ok(Self(value))
+    }
+}
+
+/// No body, or an empty object: for calls that need nothing but their path.
+pub struct NoBody;
+
+impl FromRequest<Arc<App>> for NoBody {
+    type Rejection = Problem;
+
+    async fn from_request(request: Request, app: &Arc<App>) -> Result<Self, Problem> {
+        let bytes = read(request.into_body(), app).await?;
+        if !bytes.is_empty() {
+            let super::docs::Empty {} = parse(&bytes)?;
+        }
+        Ok(Self)
+    }
+}
+
+fn is_json(headers: &HeaderMap) -> bool {
+    let content_type = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
+    let essence = content_type.and_then(|value| value.split(';').next()).map(str::trim);
+    essence.is_some_and(|essence| essence.eq_ignore_ascii_case("application/json"))
+}
+
+async fn read(body: Body, app: &App) -> Result<axum::body::Bytes, Problem> {
+    let limit = app.config.max_body_bytes;
+    let whole = tokio::time::timeout(app.config.body_timeout, Limited::new(body, limit).collect());
+    match whole.await {
+        Ok(Ok(collected)) => Ok(collected.to_bytes()),
+        Ok(Err(error)) if error.is::<LengthLimitError>() => Err(Problem::new(
+            StatusCode::PAYLOAD_TOO_LARGE,
+            "body_too_large",
+            "The body is too large",
+            format!("A body may have {limit} bytes."),
+        )),
+        Ok(Err(_)) => Err(Problem::malformed_request("The body ended before it was whole.")),
+        Err(_) => Err(Problem::new(
+            StatusCode::REQUEST_TIMEOUT,
+            "request_timeout",
+            "The request took too long to arrive",
+            format!("The body must arrive within {} s.", app.config.body_timeout.as_secs()),
+        )),
+    }
+}
+
+fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Problem> {
+    let mut reader = serde_json::Deserializer::from_slice(bytes);
+    let parsed = serde_path_to_error::deserialize(&mut reader);
+    match parsed {
+        Ok(value) => match reader.end() {
+            Ok(()) => Ok(value),
+            Err(error) => Err(Problem::malformed_json(error.to_string())),
+        },
+        Err(error) => Err(wrong(bytes, &error)),
+    }
+}
+
+/// Why a body could not be read: no JSON at all, or JSON of another shape.
+fn wrong(bytes: &[u8], error: &serde_path_to_error::Error<serde_json::Error>) -> Problem {
+    let message = error.inner().to_string();
+    let out_of_range = message.starts_with("number out of range");
+    if !out_of_range && let Err(reason) = strict(bytes) {
+        return Problem::malformed_json(reason);
+    }
+    let message = message.split(" at line ").next().unwrap_or(&message).to_owned();
+    let path = error.path().to_string();
+    // An unknown or missing field is named in the message, its parent in the path.
+    let named = message.split('`').nth(1).filter(|_| message.contains(" field `"));
+    let field = match (named, path.as_str()) {
+        (Some(name), "." | "?") => name.to_owned(),
+        (Some(name), path) if path.ends_with(name) => path.to_owned(),
+        (Some(name), path) => format!("{path}.{name}"),
+        (None, "." | "?") => "body".to_owned(),
+        (None, path) => path.to_owned(),
+    };
+    Problem::invalid_field(field, message)
+}
+
+/// Reads a body for its syntax alone: encoding, depth, and keys that stand twice.
+fn strict(bytes: &[u8]) -> Result<(), String> {
+    use serde::de::DeserializeSeed;
+    std::str::from_utf8(bytes)
+        .map_err(|error| format!("not UTF-8 after byte {}", error.valid_up_to()))?;
+    let mut reader = serde_json::Deserializer::from_slice(bytes);
+    let read = Strict { depth: 0 }.deserialize(&mut reader).and_then(|()| reader.end());
+    read.map_err(|error| error.to_string())
+}
+
+#[derive(Clone, Copy)]
+struct Strict {
+    depth: usize,
+}
+
+impl Strict {
+    fn deeper<E: serde::de::Error>(self) -> Result<Self, E> {
+        let depth = self.depth + 1;
+        let too_deep = || E::custom(format_args!("nested deeper than {DEPTH_MAX} levels"));
+        (depth <= DEPTH_MAX).then_some(Self { depth }).ok_or_else(too_deep)
+    }
+}
+
+impl<'de> serde::de::DeserializeSeed<'de> for Strict {
+    type Value = ();
+
+    fn deserialize<D: serde::Deserializer<'de>>(self, deserializer: D) -> Result<(), D::Error> {
+        deserializer.deserialize_any(self)
+    }
+}
+
+impl<'de> serde::de::Visitor<'de> for Strict {
+    type Value = ();
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("JSON")
+    }
+
+    fn visit_bool<E>(self, _: bool) -> Result<(), E> {
+        Ok(())
+    }
+
+    fn visit_i64<E>(self, _: i64) -> Result<(), E> {
+        Ok(())
+    }
+
+    fn visit_u64<E>(self, _: u64) -> Result<(), E> {
+        Ok(())
+    }
+
+    fn visit_f64<E>(self, _: f64) -> Result<(), E> {
+        Ok(())
+    }
+
+    fn visit_str<E>(self, _: &str) -> Result<(), E> {
+        Ok(())
+    }
+
+    fn visit_unit<E>(self) -> Result<(), E> {
+        Ok(())
+    }
+
+    fn visit_seq<A: serde::de::SeqAccess<'de>>(self, mut items: A) -> Result<(), A::Error> {
+        let inner = self.deeper()?;
+        while items.next_element_seed(inner)?.is_some() {}
+        Ok(())
+    }
+
+    fn visit_map<A: serde::de::MapAccess<'de>>(self, mut members: A) -> Result<(), A::Error> {
+        let inner = self.deeper()?;
+        let mut keys = std::collections::HashSet::new();
+        while let Some(key) = members.next_key::<String>()? {
+            members.next_value_seed(inner)?;
+            if let Some(twice) = keys.replace(key) {
+                return Err(serde::de::Error::custom(format_args!(
+                    "the key {twice:?} stands twice"
+                )));
+            }
+        }
+        Ok(())
+    }
+}
+
+fn invalid(report: &garde::Report) -> Problem {
+    let errors = report
+        .iter()
+        .map(|(path, error)| FieldError { field: path.to_string(), message: error.to_string() });
+    Problem::invalid(&errors.collect::<Vec<_>>())
+}

@@ -1,0 +1,258 @@
+//! What organizers send: new events and sections, and changes of them.
+
+use crate::http::App;
+use crate::http::problem::Problem;
+use crate::http::token::random;
+use crate::http::wire::{At, present, printable};
+use chrono_tz::Tz;
+use engine::event::{CAPACITY_MAX, SEATS_PER_BOOKING_MAX, SECTIONS_MAX, may_stand_together};
+use engine::{
+    Currency, Event, EventDate, EventId, EventStatus, Money, Refusal, Section, SectionId, Shard,
+    Terms, UserId,
+};
+use garde::Validate;
+use serde::{Deserialize, Serialize};
+use store::EventWithSections;
+use utoipa::ToSchema;
+
+/// A new section of an event.
+#[derive(Clone, Deserialize, Serialize, Validate, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct NewSection {
+    /// Unique in the event, without case.
+    #[garde(length(chars, min = 1, max = 100), custom(printable))]
+    #[schema(min_length = 1, max_length = 100, pattern = r"^[^\u0000-\u001f\u007f-\u009f]*$")]
+    name: String,
+    #[garde(range(min = 1, max = CAPACITY_MAX))]
+    #[schema(minimum = 1, maximum = 1_000_000_000_i64)]
+    capacity: i64,
+    /// Minor units; 0 when it is missing.
+    #[garde(inner(range(min = 0, max = Money::UNIT_PRICE_MAX)))]
+    #[schema(minimum = 0, maximum = 100_000_000_000_i64)]
+    price: Option<i64>,
+    /// ISO 4217; the same in all sections of an event.
+    #[garde(inner(custom(currency_code)))]
+    #[schema(pattern = "^[A-Za-z]{3}$")]
+    currency: Option<String>,
+}
+
+/// A new event: `title`, `event_date` and `sections` are enough.
+#[derive(Deserialize, Serialize, Validate, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct NewEvent {
+    #[garde(length(chars, min = 1, max = 200), custom(printable))]
+    #[schema(min_length = 1, max_length = 200, pattern = r"^[^\u0000-\u001f\u007f-\u009f]*$")]
+    title: String,
+    #[garde(inner(length(chars, max = 5_000), custom(printable)))]
+    #[schema(max_length = 5_000, pattern = r"^[^\u0000-\u001f\u007f-\u009f]*$")]
+    description: Option<String>,
+    #[garde(inner(length(chars, max = 200), custom(printable)))]
+    #[schema(max_length = 200, pattern = r"^[^\u0000-\u001f\u007f-\u009f]*$")]
+    venue: Option<String>,
+    /// A date (the whole day in `timezone`) or an instant, given back as it came.
+    #[garde(length(bytes, max = 40))]
+    #[schema(min_length = 1, max_length = 40, example = "2027-06-15")]
+    event_date: String,
+    /// An IANA zone such as `Europe/Berlin`; UTC when it is missing.
+    #[garde(inner(length(bytes, max = 64)))]
+    #[schema(min_length = 1, max_length = 64, example = "Europe/Berlin")]
+    timezone: Option<String>,
+    #[garde(inner(custom(settable)))]
+    #[schema(value_type = Option<super::views::SettableStatus>)]
+    status: Option<String>,
+    #[garde(skip)]
+    #[schema(value_type = Option<String>, format = "date-time")]
+    sales_start: Option<At>,
+    #[garde(skip)]
+    #[schema(value_type = Option<String>, format = "date-time")]
+    sales_end: Option<At>,
+    #[garde(inner(range(min = 1, max = SEATS_PER_BOOKING_MAX)))]
+    #[schema(minimum = 1, maximum = 10_000)]
+    max_seats_per_booking: Option<u32>,
+    #[garde(inner(range(min = 1, max = SEATS_PER_USER_MAX)))]
+    #[schema(minimum = 1, maximum = 1_000_000_000)]
+    max_seats_per_user: Option<u32>,
+    #[garde(inner(range(min = 1, max = HOLD_TTL_SECONDS_MAX)))]
+    #[schema(minimum = 1, maximum = 86_400)]
+    hold_ttl_seconds: Option<i64>,
+    #[garde(skip)]
+    #[schema(value_type = Option<String>, format = "date-time")]
+    cancellable_until: Option<At>,
+    #[garde(length(min = 1, max = SECTIONS_MAX), dive)]
+    #[schema(min_items = 1, max_items = 1_000)]
+    sections: Vec<NewSection>,
+}
+
+/// What to change of an event. Null clears what may be missing.
+#[derive(Deserialize, Validate, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct ReviseEvent {
+    #[garde(inner(length(chars, min = 1, max = 200), custom(printable)))]
+    #[schema(min_length = 1, max_length = 200, pattern = r"^[^\u0000-\u001f\u007f-\u009f]*$")]
+    pub(super) title: Option<String>,
+    #[serde(default, deserialize_with = "present")]
+    #[garde(inner(inner(length(chars, max = 5_000), custom(printable))))]
+    #[schema(value_type = Option<String>, max_length = 5_000, pattern = r"^[^\u0000-\u001f\u007f-\u009f]*$")]
+    pub(super) description: Option<Option<String>>,
+    #[serde(default, deserialize_with = "present")]
+    #[garde(inner(inner(length(chars, max = 200), custom(printable))))]
+    #[schema(value_type = Option<String>, max_length = 200, pattern = r"^[^\u0000-\u001f\u007f-\u009f]*$")]
+    pub(super) venue: Option<Option<String>>,
+    #[garde(inner(length(bytes, max = 40)))]
+    #[schema(min_length = 1, max_length = 40, example = "2027-06-15")]
+    pub(super) event_date: Option<String>,
+    #[garde(inner(length(bytes, max = 64)))]
+    #[schema(min_length = 1, max_length = 64, example = "Europe/Berlin")]
+    pub(super) timezone: Option<String>,
+    #[garde(inner(custom(settable)))]
+    #[schema(value_type = Option<super::views::SettableStatus>)]
+    pub(super) status: Option<String>,
+    #[serde(default, deserialize_with = "present")]
+    #[garde(skip)]
+    #[schema(value_type = Option<String>, format = "date-time")]
+    pub(super) sales_start: Option<Option<At>>,
+    #[serde(default, deserialize_with = "present")]
+    #[garde(skip)]
+    #[schema(value_type = Option<String>, format = "date-time")]
+    pub(super) sales_end: Option<Option<At>>,
+    #[serde(default, deserialize_with = "present")]
+    #[garde(inner(inner(range(min = 1, max = SEATS_PER_BOOKING_MAX))))]
+    #[schema(value_type = Option<u32>, minimum = 1, maximum = 10_000)]
+    pub(super) max_seats_per_booking: Option<Option<u32>>,
+    #[serde(default, deserialize_with = "present")]
+    #[garde(inner(inner(range(min = 1, max = SEATS_PER_USER_MAX))))]
+    #[schema(value_type = Option<u32>, minimum = 1, maximum = 1_000_000_000)]
+    pub(super) max_seats_per_user: Option<Option<u32>>,
+    #[serde(default, deserialize_with = "present")]
+    #[garde(inner(inner(range(min = 1, max = HOLD_TTL_SECONDS_MAX))))]
+    #[schema(value_type = Option<i64>, minimum = 1, maximum = 86_400)]
+    pub(super) hold_ttl_seconds: Option<Option<i64>>,
+    #[serde(default, deserialize_with = "present")]
+    #[garde(skip)]
+    #[schema(value_type = Option<String>, format = "date-time")]
+    pub(super) cancellable_until: Option<Option<At>>,
+}
+
+/// What to change of a section.
+#[derive(Deserialize, Validate, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct ReviseSection {
+    #[garde(inner(length(chars, min = 1, max = 100), custom(printable)))]
+    #[schema(min_length = 1, max_length = 100, pattern = r"^[^\u0000-\u001f\u007f-\u009f]*$")]
+    pub(super) name: Option<String>,
+    #[garde(inner(range(min = 1, max = CAPACITY_MAX)))]
+    #[schema(minimum = 1, maximum = 1_000_000_000_i64)]
+    pub(super) capacity: Option<i64>,
+    /// Minor units. Bookings keep the price they were made at.
+    #[garde(inner(range(min = 0, max = Money::UNIT_PRICE_MAX)))]
+    #[schema(minimum = 0, maximum = 100_000_000_000_i64)]
+    pub(super) price: Option<i64>,
+    #[garde(inner(custom(currency_code)))]
+    #[schema(pattern = "^[A-Za-z]{3}$")]
+    pub(super) currency: Option<String>,
+}
+
+/// The highest cap of seats per buyer: as many as a section can have.
+const SEATS_PER_USER_MAX: u32 = 1_000_000_000;
+/// The longest life of a hold that an event may set: a day, as in the configuration.
+const HOLD_TTL_SECONDS_MAX: i64 = crate::config::HOLD_TTL_SECONDS_MAX.cast_signed();
+
+fn currency_code(text: &str, (): &()) -> garde::Result {
+    let known = Currency::parse(text).is_some();
+    known.then_some(()).ok_or_else(|| garde::Error::new("must be a currency code of three letters"))
+}
+
+fn settable(text: &str, (): &()) -> garde::Result {
+    match EventStatus::parse(text) {
+        Some(EventStatus::Draft | EventStatus::OnSale | EventStatus::Closed) => Ok(()),
+        _ => Err(garde::Error::new("must be draft, on_sale or closed")),
+    }
+}
+
+pub(super) fn timezone(name: Option<&str>) -> Result<Tz, Problem> {
+    let zone = name.map_or(Ok(Tz::UTC), str::parse);
+    zone.map_err(|_| {
+        Problem::invalid_field("timezone", "must be an IANA time zone such as Europe/Berlin")
+    })
+}
+
+pub(super) fn event_date(text: &str, timezone: Tz) -> Result<EventDate, Problem> {
+    EventDate::parse(text, timezone).ok_or_else(|| {
+        Problem::invalid_field(
+            "event_date",
+            "must be a date such as 2027-06-15, or an instant in RFC 3339",
+        )
+    })
+}
+
+impl NewSection {
+    /// The section with its capacity.
+    pub(super) fn build(self, app: &App, event_id: EventId) -> (Section, i64) {
+        let currency = self.currency.as_deref().and_then(Currency::parse);
+        let currency = currency.unwrap_or(app.config.default_currency);
+        let section = Section {
+            section_id: SectionId::new(
+                app.store.now(),
+                event_id.shard(),
+                u64::from_le_bytes(random()),
+            ),
+            event_id,
+            name: self.name.into(),
+            price: Money { minor: self.price.unwrap_or(0), currency },
+        };
+        (section, self.capacity)
+    }
+}
+
+impl NewEvent {
+    pub(super) fn build(
+        self,
+        app: &App,
+        organizer_id: UserId,
+    ) -> Result<(EventWithSections, Vec<i64>), Problem> {
+        let now = app.store.now();
+        let shard = Shard::pick(u64::from_le_bytes(random()));
+        let event_id = EventId::new(now, shard, u64::from_le_bytes(random()));
+        let timezone = timezone(self.timezone.as_deref())?;
+        let date = event_date(&self.event_date, timezone)?;
+        let status =
+            self.status.as_deref().and_then(EventStatus::parse).unwrap_or(EventStatus::OnSale);
+        let terms = Terms {
+            event_id,
+            organizer_id,
+            status,
+            sales_start: self.sales_start.map(|At(at)| at),
+            sales_end: self.sales_end.map(|At(at)| at),
+            over_at: date.over_at(),
+            max_seats_per_booking: self.max_seats_per_booking,
+            max_seats_per_user: self.max_seats_per_user,
+            hold_ttl_ms: self.hold_ttl_seconds.map(|seconds| seconds * 1_000),
+            cancellable_until: self.cancellable_until.map(|At(at)| at),
+        };
+        let event = Event {
+            terms,
+            title: self.title,
+            description: self.description,
+            venue: self.venue,
+            date,
+            timezone,
+            version: 1,
+            created_at: now,
+            updated_at: now,
+        };
+        event.has_sale_window()?;
+        let built = self.sections.into_iter().map(|section| section.build(app, event_id));
+        let (sections, capacities): (Vec<_>, Vec<_>) = built.unzip();
+        may_stand_together(sections.iter()).map_err(|(at, refusal)| match refusal {
+            Refusal::CurrencyMismatch { currency } => Problem::invalid_field(
+                format!("sections[{at}].currency"),
+                format!("must be {currency}, as in the event's other sections"),
+            ),
+            _ => Problem::invalid_field(
+                format!("sections[{at}].name"),
+                "must be unique in the event, compared without case",
+            ),
+        })?;
+        Ok((EventWithSections { event, sections }, capacities))
+    }
+}

@@ -1,0 +1,69 @@
+//! How values stand on the wire: helpers for serde and garde.
+
+use engine::Timestamp;
+use sha2::{Digest, Sha256};
+use std::fmt;
+
+/// For serde: shows a value by its `Display`.
+pub fn shown<T: fmt::Display, S: serde::Serializer>(
+    value: &T,
+    serializer: S,
+) -> Result<S::Ok, S::Error> {
+    serializer.collect_str(value)
+}
+
+/// For serde: shows an optional value by its `Display`.
+pub fn shown_or_null<T: fmt::Display, S: serde::Serializer>(
+    value: &Option<T>,
+    serializer: S,
+) -> Result<S::Ok, S::Error> {
+    match value {
+        Some(value) => serializer.collect_str(value),
+        None => serializer.serialize_none(),
+    }
+}
+
+/// For serde: tells a field that is null from one that is missing.
+pub fn present<'de, T, D>(deserializer: D) -> Result<Option<Option<T>>, D::Error>
+where
+    T: serde::Deserialize<'de>,
+    D: serde::Deserializer<'de>,
+{
+    serde::Deserialize::deserialize(deserializer).map(Some)
+}
+
+/// For garde: refuses control characters, NUL among them.
+pub fn printable<T: AsRef<str> + ?Sized>(text: &T, (): &()) -> garde::Result {
+    if text.as_ref().chars().any(char::is_control) {
+        return Err(garde::Error::new("must not contain control characters"));
+    }
+    Ok(())
+}
+
+/// An instant of a body, in RFC 3339.
+#[derive(Clone, Copy, Debug)]
+pub struct At(pub Timestamp);
+
+impl<'de> serde::Deserialize<'de> for At {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = std::borrow::Cow::<str>::deserialize(deserializer)?;
+        let wrong = || {
+            serde::de::Error::custom("must be an instant in RFC 3339, such as 2027-06-15T18:00:00Z")
+        };
+        Timestamp::parse(&text).map(Self).ok_or_else(wrong)
+    }
+}
+
+impl serde::Serialize for At {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(&self.0)
+    }
+}
+
+/// A digest of a request, by which a retry with the same key is known.
+pub fn fingerprint(request: &impl serde::Serialize) -> i64 {
+    let canonical =
+        serde_json::to_vec(request).expect("a request that was read from JSON can be written");
+    let digest = Sha256::digest(&canonical);
+    i64::from_le_bytes(digest[..8].try_into().expect("a digest has 32 bytes"))
+}
