@@ -66,12 +66,16 @@ pub struct Available {
     pub version: i64,
 }
 
+/// The live counters of sections.
+pub type Counters = HashMap<SectionId, LiveInventory>;
+
 /// Event facts and availability.
 pub struct Catalog {
     store: Arc<dyn Store>,
     gate: Arc<dyn Gate>,
     facts: Cache<EventId, Option<Arc<Facts>>>,
-    counters: Cache<EventId, Arc<HashMap<SectionId, LiveInventory>>>,
+    /// Reads of the counters that all who ask at the same time share.
+    shared: Cache<EventId, Arc<Counters>>,
 }
 
 impl Catalog {
@@ -84,8 +88,8 @@ impl Catalog {
         };
         let facts =
             Cache::builder().max_capacity(CACHED_MAX).weigher(weight).time_to_live(FACTS_FRESH);
-        let counters = Cache::builder().max_capacity(1_000).time_to_live(COUNTERS_FRESH);
-        Self { store, gate, facts: facts.build(), counters: counters.build() }
+        let shared = Cache::builder().max_capacity(1_000).time_to_live(COUNTERS_FRESH);
+        Self { store, gate, facts: facts.build(), shared: shared.build() }
     }
 
     /// The event with this id, for whoever asks: visibility is the caller's business.
@@ -103,58 +107,92 @@ impl Catalog {
     /// Forgets an event that this instance has changed.
     pub async fn forget(&self, event_id: EventId) {
         self.facts.invalidate(&event_id).await;
-        self.counters.invalidate(&event_id).await;
+        self.shared.invalidate(&event_id).await;
     }
 
     /// The counters of an event as the store has them now, for its organizer.
-    pub async fn counters(
-        &self,
-        event_id: EventId,
-    ) -> Result<HashMap<SectionId, LiveInventory>, Fault> {
-        let read = self.store.inventories(event_id).await?;
+    pub async fn counters(&self, event_id: EventId) -> Result<Counters, Fault> {
+        self.read(&[event_id]).await
+    }
+
+    async fn read(&self, events: &[EventId]) -> Result<Counters, Fault> {
+        let read = self.store.inventories(events).await?;
+        // What was just read is as good as a commit's word, unless holds are due.
+        let whole = read.iter().filter(|live| live.due == 0);
+        let snapshots = whole.map(|live| live.inventory.snapshot()).collect();
+        let now = self.store.now();
+        self.gate.settle(Settlement { snapshots, bookings: Vec::new(), now });
         Ok(read.into_iter().map(|live| (live.inventory.section_id, live)).collect())
     }
 
-    /// The seats of these sections of an event, in their order.
+    /// The seats of an event's sections, in their order.
     ///
-    /// From the gate where it is fresh and no hold is due, else from the store, whichever is newer.
-    pub async fn availability(
+    /// From the gate where it is fresh and no hold is due, else from the store, whichever is newer;
+    /// all who ask for one event at the same time share one read.
+    pub async fn availability(&self, of: &EventWithSections) -> Result<Vec<Available>, Fault> {
+        let (known, settled) = self.ask_gate(&of.sections).await;
+        if settled {
+            return Ok(of
+                .sections
+                .iter()
+                .zip(known)
+                .map(|(_, known)| seats(known, None))
+                .collect());
+        }
+        let event_id = of.event.terms.event_id;
+        let read = async { Ok::<_, Fault>(Arc::new(self.read(&[event_id]).await?)) };
+        let read = self.shared.try_get_with(event_id, read).await.map_err(Arc::unwrap_or_clone)?;
+        let section = |(section, known): (&Section, _)| seats(known, read.get(&section.section_id));
+        Ok(of.sections.iter().zip(known).map(section).collect())
+    }
+
+    /// The seats of several events, with at most one read of the store for all of them.
+    pub async fn availabilities(
         &self,
-        event_id: EventId,
-        sections: &[Section],
-    ) -> Result<Vec<Available>, Fault> {
+        events: &[EventWithSections],
+    ) -> Result<Vec<Vec<Available>>, Fault> {
+        let mut known = Vec::with_capacity(events.len());
+        let mut unsettled = Vec::new();
+        for of in events {
+            let (snapshots, settled) = self.ask_gate(&of.sections).await;
+            known.push(snapshots);
+            if !settled {
+                unsettled.push(of.event.terms.event_id);
+            }
+        }
+        let read =
+            if unsettled.is_empty() { Counters::new() } else { self.read(&unsettled).await? };
+        let event = |(of, known): (&EventWithSections, Vec<_>)| {
+            let sections = of.sections.iter().zip(known);
+            sections.map(|(section, known)| seats(known, read.get(&section.section_id))).collect()
+        };
+        Ok(events.iter().zip(known).map(event).collect())
+    }
+
+    /// What the gate knows of these sections, and whether that is all there is to know: fresh, with
+    /// no hold due.
+    async fn ask_gate(&self, sections: &[Section]) -> (Vec<Option<Snapshot>>, bool) {
         let ids: Vec<_> = sections.iter().map(|section| section.section_id).collect();
         let known = self.gate.read(&ids).await;
         let now = self.store.now();
         let settled = |known: &Snapshot| known.next_expiry.is_none_or(|expiry| expiry > now);
-        if known.iter().all(|known| known.as_ref().is_some_and(settled)) {
-            return Ok(known.iter().flatten().map(from_gate).collect());
-        }
-        let read = async {
-            let read = self.counters(event_id).await?;
-            // What was just read is as good as a commit's word, unless holds are due.
-            let whole = read.values().filter(|live| live.due == 0);
-            let snapshots = whole.map(|live| live.inventory.snapshot()).collect();
-            self.gate.settle(Settlement { snapshots, bookings: Vec::new(), now });
-            Ok::<_, Fault>(Arc::new(read))
-        };
-        let read =
-            self.counters.try_get_with(event_id, read).await.map_err(Arc::unwrap_or_clone)?;
-        let newer = |(section_id, known): (&SectionId, &Option<Snapshot>)| match (
-            known,
-            read.get(section_id),
-        ) {
-            (Some(known), Some(live)) if known.version > live.inventory.version => from_gate(known),
-            (_, Some(live)) => Available {
-                capacity: live.inventory.capacity,
-                seats: live.inventory.available() + live.due,
-                version: live.inventory.version,
-            },
-            (Some(known), None) => from_gate(known),
-            // A section that was added after this read began.
-            (None, None) => Available { capacity: 0, seats: 0, version: 0 },
-        };
-        Ok(ids.iter().zip(&known).map(newer).collect())
+        let all = known.iter().all(|known| known.as_ref().is_some_and(settled));
+        (known, all)
+    }
+}
+
+/// The newer of what the gate and the store say of a section.
+fn seats(known: Option<Snapshot>, live: Option<&LiveInventory>) -> Available {
+    match (known, live) {
+        (Some(known), Some(live)) if known.version > live.inventory.version => from_gate(&known),
+        (_, Some(live)) => Available {
+            capacity: live.inventory.capacity,
+            seats: live.inventory.available() + live.due,
+            version: live.inventory.version,
+        },
+        (Some(known), None) => from_gate(&known),
+        // A section that was added after the read began.
+        (None, None) => Available { capacity: 0, seats: 0, version: 0 },
     }
 }
 

@@ -325,3 +325,6 @@ fn ask(
     }
     (answer, 0)
 }
+
+#[cfg(test)]
+mod tests;

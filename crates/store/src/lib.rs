@@ -236,8 +236,8 @@ pub trait Bookings: Send + Sync {
         filter: &BookingFilter,
         page: Page<BookingId>,
     ) -> Result<Vec<Booking>, Fault>;
-    /// The live counters of an event's sections.
-    async fn inventories(&self, event_id: EventId) -> Result<Vec<LiveInventory>, Fault>;
+    /// The live counters of all sections of these events.
+    async fn inventories(&self, events: &[EventId]) -> Result<Vec<LiveInventory>, Fault>;
 }
 
 /// A position in the log; the default is its beginning.

@@ -5,7 +5,7 @@ use super::{Actor, Ask, Hold, Outcome};
 use crate::booking::{Booking, BookingStatus, Item};
 use crate::error::Refusal;
 use crate::event::EventStatus;
-use crate::ids::{BookingId, EventId, SectionId, UserId};
+use crate::ids::{BookingId, SectionId, UserId};
 use crate::inventory::Inventory;
 use crate::log::{Deltas, LogKind};
 use std::collections::BTreeMap;
@@ -115,14 +115,10 @@ impl Ledger {
         user_id: UserId,
     ) -> Result<Outcome, Refusal> {
         let booking = self.owned(booking_id, user_id)?;
-        match booking.status_at(self.now) {
-            BookingStatus::Confirmed => return Ok(self.shown(booking_id)),
-            BookingStatus::Cancelled => return Err(self.cancelled(booking.event_id)),
-            BookingStatus::Expired => {
-                return Err(Refusal::HoldExpired { expired_at: booking.expires_at });
-            }
-            BookingStatus::Hold => self.not_called_off(booking.event_id)?,
+        if booking.status == BookingStatus::Confirmed {
+            return Ok(self.shown(booking_id));
         }
+        self.still_held(booking)?;
         self.end(booking_id, BookingStatus::Confirmed, LogKind::Confirmed, |seats| Deltas {
             held: -seats,
             sold: seats,
@@ -159,14 +155,10 @@ impl Ledger {
         user_id: UserId,
     ) -> Result<Outcome, Refusal> {
         let booking = self.owned(booking_id, user_id)?;
-        match booking.status_at(self.now) {
-            BookingStatus::Confirmed => return Err(Refusal::ExtensionLimit),
-            BookingStatus::Cancelled => return Err(self.cancelled(booking.event_id)),
-            BookingStatus::Expired => {
-                return Err(Refusal::HoldExpired { expired_at: booking.expires_at });
-            }
-            BookingStatus::Hold => self.not_called_off(booking.event_id)?,
+        if booking.status == BookingStatus::Confirmed {
+            return Err(Refusal::ExtensionLimit);
         }
+        self.still_held(booking)?;
         let terms = &self.rows.terms[&booking.event_id];
         let ttl_ms = terms.hold_ttl_ms.unwrap_or(self.policy.hold_ttl_ms);
         let expires_at = self.now.plus_ms(ttl_ms).min(booking.max_expires_at);
@@ -275,14 +267,17 @@ impl Ledger {
         Outcome::Booking { booking: self.rows.bookings[&booking_id].clone(), replayed: false }
     }
 
-    fn not_called_off(&self, event_id: EventId) -> Result<(), Refusal> {
-        let called_off = self.rows.terms[&event_id].status == EventStatus::Cancelled;
-        if called_off { Err(Refusal::EventCancelled) } else { Ok(()) }
-    }
-
-    /// Why a cancelled booking is: with its event, or alone.
-    fn cancelled(&self, event_id: EventId) -> Refusal {
-        self.not_called_off(event_id).err().unwrap_or(Refusal::BookingCancelled)
+    /// Whether a booking that is no sale is a live hold: [`Refusal::EventCancelled`],
+    /// [`Refusal::BookingCancelled`], [`Refusal::HoldExpired`].
+    fn still_held(&self, booking: &Booking) -> Result<(), Refusal> {
+        if self.rows.terms[&booking.event_id].status == EventStatus::Cancelled {
+            return Err(Refusal::EventCancelled);
+        }
+        match booking.status_at(self.now) {
+            BookingStatus::Cancelled => Err(Refusal::BookingCancelled),
+            BookingStatus::Expired => Err(Refusal::HoldExpired { expired_at: booking.expires_at }),
+            BookingStatus::Hold | BookingStatus::Confirmed => Ok(()),
+        }
     }
 }
 

@@ -134,10 +134,8 @@ async fn list(
         to: params.read("to", WHEN, when)?,
     };
     let page = params.page()?;
-    let mut items = Vec::new();
-    for found in app.store.events(&filter, page).await? {
-        items.push(EventView::load(&app, &found).await?);
-    }
+    let found = app.store.events(&filter, page).await?;
+    let items = EventView::load_all(&app, &found).await?;
     Ok(axum::Json(Listed::new(items, page.limit, EventView::id)))
 }
 

@@ -16,7 +16,7 @@ use serde_json::Value;
 use std::time::Duration;
 
 /// Long enough that no hold ends by itself.
-const LONG: Duration = Duration::from_secs(600);
+const LONG: Duration = Duration::from_mins(10);
 
 /// Runs a checker against the real binary.
 async fn passes(settings: &[(&str, &str)], check: impl AsyncFnOnce(&str) -> Verdict) {

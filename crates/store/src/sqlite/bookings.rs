@@ -1,6 +1,6 @@
 //! Reading bookings and inventory; writing them is [`super::commit`].
 
-use super::rows::{self, get};
+use super::rows::{self, Binding, bind_id, get, read_rows};
 use super::{Sqlite, failed};
 use crate::{BookingFilter, Bookings, Committed, KeyedHolds, LiveInventory, Page, Upkeep};
 use async_trait::async_trait;
@@ -47,14 +47,19 @@ impl Bookings for Sqlite {
         rows::bookings(&found.map_err(failed("listing bookings"))?)
     }
 
-    async fn inventories(&self, event_id: EventId) -> Result<Vec<LiveInventory>, Fault> {
-        const SQL: &str = "SELECT i.*, CASE WHEN i.next_expiry <= ?2 THEN
+    async fn inventories(&self, events: &[EventId]) -> Result<Vec<LiveInventory>, Fault> {
+        const DOING: &str = "reading inventory";
+        const SQL: &str = "WITH wanted (event_id, now) AS ({})
+            SELECT i.*, CASE WHEN i.next_expiry <= wanted.now THEN
                 (SELECT COALESCE(SUM(h.seats), 0) FROM holds h
-                 WHERE h.section_id = i.section_id AND h.expires_at <= ?2)
+                 WHERE h.section_id = i.section_id AND h.expires_at <= wanted.now)
             ELSE 0 END AS due
-            FROM inventory i WHERE i.event_id = ?1";
-        let query = sqlx::query(SQL).bind(event_id.as_bytes().to_vec()).bind(self.now().unix_ms());
-        let found = query.fetch_all(&self.readers).await.map_err(failed("reading inventory"))?;
+            FROM wanted CROSS JOIN inventory i USING (event_id)";
+        let now_ms = self.now().unix_ms();
+        let mut connection = self.readers.acquire().await.map_err(failed(DOING))?;
+        let bind = |query: Binding, id: &EventId| bind_id(query, id).bind(now_ms);
+        let found =
+            read_rows(&mut connection, SQL, 2, events, bind).await.map_err(failed(DOING))?;
         let live =
             |row| Ok(LiveInventory { inventory: rows::inventory(row)?, due: get(row, "due")? });
         found.iter().map(live).collect()

@@ -88,7 +88,7 @@ impl Backend for Fresh {
     }
 
     async fn inventories(&self, event_id: EventId) -> Vec<LiveInventory> {
-        sound(self.store.inventories(event_id).await)
+        sound(self.store.inventories(&[event_id]).await)
     }
 
     async fn audit(&self) -> Report {

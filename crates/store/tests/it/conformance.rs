@@ -103,7 +103,7 @@ impl World {
     }
 
     async fn inventory(&self, sale: &Sale, place: usize) -> LiveInventory {
-        let all = self.store.inventories(sale.event_id).await.expect("the store answers");
+        let all = self.store.inventories(&[sale.event_id]).await.expect("the store answers");
         let found = all.into_iter().find(|it| it.inventory.section_id == sale.sections[place]);
         found.expect("every section has an inventory")
     }

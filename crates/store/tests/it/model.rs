@@ -280,11 +280,9 @@ impl Model {
         let deal = self.of_buyer(booking_id, user_id)?;
         match deal.status(now) {
             BookingStatus::Confirmed => {}
+            _ if called_off => return Err(Refusal::EventCancelled),
             BookingStatus::Expired => {
                 return Err(Refusal::HoldExpired { expired_at: deal.ends_at });
-            }
-            BookingStatus::Hold | BookingStatus::Cancelled if called_off => {
-                return Err(Refusal::EventCancelled);
             }
             BookingStatus::Cancelled => return Err(Refusal::BookingCancelled),
             BookingStatus::Hold => deal.sold_at = Some(now),
@@ -305,11 +303,9 @@ impl Model {
         let deal = self.of_buyer(booking_id, user_id)?;
         match deal.status(now) {
             BookingStatus::Confirmed => return Err(Refusal::ExtensionLimit),
+            _ if called_off => return Err(Refusal::EventCancelled),
             BookingStatus::Expired => {
                 return Err(Refusal::HoldExpired { expired_at: deal.ends_at });
-            }
-            BookingStatus::Hold | BookingStatus::Cancelled if called_off => {
-                return Err(Refusal::EventCancelled);
             }
             BookingStatus::Cancelled => return Err(Refusal::BookingCancelled),
             BookingStatus::Hold => {}

@@ -4,7 +4,8 @@ use crate::world::{self, ManualClock, Mint, POLICY, open_sqlite, options, sqlite
 use engine::account::{RefreshToken, User};
 use engine::audit::Report;
 use engine::{
-    Ask, Booking, Command, EventId, Fault, Hold, IdempotencyKey, Outcome, SectionId, UserId,
+    Ask, Booking, Command, EventId, Fault, Hold, IdempotencyKey, Outcome, Refusal, SectionId,
+    UserId,
 };
 use sqlx::sqlite::SqliteConnectOptions;
 use sqlx::{AssertSqlSafe, Connection, Row, SqliteConnection};
@@ -241,6 +242,28 @@ async fn open_when_free(path: &Path, clock: &ManualClock) -> Arc<dyn Store> {
         tokio::time::sleep(std::time::Duration::from_millis(10)).await;
     }
     panic!("the file is still locked");
+}
+
+#[tokio::test]
+async fn i5_the_clock_is_read_after_the_wait_for_the_lock() {
+    let kept = Kept::new().await;
+    let mut other = raw(&kept.path).await;
+    sqlx::query("BEGIN IMMEDIATE").execute(&mut other).await.expect("nobody else writes");
+    let (booking_id, user_id) = (kept.held.booking_id, kept.held.user_id);
+    let store = kept.store.clone();
+    let waiting =
+        tokio::spawn(
+            async move { store.commit(&[Command::Confirm { booking_id, user_id }]).await },
+        );
+    // Long enough for the batch to stand before the lock, while its hold dies.
+    tokio::time::sleep(std::time::Duration::from_millis(300)).await;
+    kept.clock.advance_ms(600_000);
+    assert!(!waiting.is_finished(), "the batch waits for the lock");
+    sqlx::query("ROLLBACK").execute(&mut other).await.expect("the lock is let go");
+    let committed = waiting.await.expect("it ends").expect("it answers");
+    let expired_at = kept.held.expires_at;
+    assert_eq!(committed.answers, [Err(Refusal::HoldExpired { expired_at })]);
+    assert_eq!(committed.now, kept.clock.now());
 }
 
 /// The schema in SQL, as the database keeps it.

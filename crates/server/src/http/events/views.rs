@@ -96,8 +96,20 @@ pub(super) struct EventView {
 impl EventView {
     /// The event with the seats that can be held now.
     pub(super) async fn load(app: &App, of: &EventWithSections) -> Result<Self, Problem> {
+        Ok(Self::new(of, app.catalog.availability(of).await?))
+    }
+
+    /// Several events with the seats that can be held now.
+    pub(super) async fn load_all(
+        app: &App,
+        all: &[EventWithSections],
+    ) -> Result<Vec<Self>, Problem> {
+        let available = app.catalog.availabilities(all).await?;
+        Ok(all.iter().zip(available).map(|(of, available)| Self::new(of, available)).collect())
+    }
+
+    fn new(of: &EventWithSections, available: Vec<Available>) -> Self {
         let (event, terms) = (&of.event, &of.event.terms);
-        let available = app.catalog.availability(terms.event_id, &of.sections).await?;
         let section = |(section, available): (&engine::Section, Available)| SectionView {
             section_id: section.section_id,
             name: section.name.clone(),
@@ -107,7 +119,7 @@ impl EventView {
             currency: section.price.currency.to_string(),
             version: available.version,
         };
-        Ok(Self {
+        Self {
             event_id: terms.event_id,
             organizer_id: terms.organizer_id,
             title: event.title.clone(),
@@ -126,7 +138,7 @@ impl EventView {
             version: event.version,
             created_at: event.created_at,
             updated_at: event.updated_at,
-        })
+        }
     }
 
     pub(super) fn id(&self) -> EventId {
@@ -220,7 +232,7 @@ impl AvailabilityView {
             };
             of.sections.iter().filter_map(counted).collect()
         } else {
-            let available = app.catalog.availability(event_id, &of.sections).await?;
+            let available = app.catalog.availability(of).await?;
             of.sections.iter().zip(available).map(|(section, seats)| view(section, seats)).collect()
         };
         Ok(Self { event_id, server_time: app.store.now(), sections })

@@ -92,7 +92,7 @@ pub async fn an_event_write_nobody_waits_for_leaves_the_store_usable(world: Worl
         let revised = world.store.revise_event(event_id, organizer, Some(version), change).await;
         revised.expect("nobody is in the way");
         // A section is there with its inventory, or neither is.
-        let inventories = answered(world.store.inventories(event_id).await);
+        let inventories = answered(world.store.inventories(&[event_id]).await);
         assert_eq!(inventories.len(), before.sections.len());
     }
     world.assert_sound().await;

@@ -119,7 +119,7 @@ pub async fn due_seats_are_shown_apart_until_they_are_given_back(world: World) {
     world.commit_one(Command::Retire { section_id: sale.sections[1] }).await.expect("ok");
     assert_eq!((due(0).await, due(1).await), (3, 0));
     assert_eq!(world.counters(&sale, 0).await, (0, 0, 9));
-    let unknown = answered(world.store.inventories(world.mint.event()).await);
+    let unknown = answered(world.store.inventories(&[world.mint.event()]).await);
     assert!(unknown.is_empty());
 }
 

@@ -67,7 +67,7 @@ pub async fn an_event_is_given_back_as_it_was_recorded(world: World) {
     assert!(!created.expect("recorded").replayed);
     assert_eq!(world.event(event_id).await, new);
     assert_eq!(answered(world.store.events(&EventFilter::default(), ALL).await), [new.clone()]);
-    let mut capacities = answered(world.store.inventories(event_id).await);
+    let mut capacities = answered(world.store.inventories(&[event_id]).await);
     capacities.sort_by_key(|live| live.inventory.capacity);
     let capacities: Vec<_> = capacities.iter().map(|it| it.inventory.capacity).collect();
     assert_eq!(capacities, [1, 3, 1_000_000_000]);

@@ -105,7 +105,7 @@ pub async fn readers_beside_a_writer_see_whole_batches_only(world: World) {
         tokio::spawn(async move {
             let mut reads = 0;
             while !done.load(Ordering::Relaxed) || reads == 0 {
-                let live = answered(store.inventories(event_id).await);
+                let live = answered(store.inventories(&[event_id]).await);
                 let held: Vec<_> = live.iter().map(|it| it.inventory.held).collect();
                 assert_eq!(held[0], held[1], "every batch takes as many here as there");
                 reads += 1;

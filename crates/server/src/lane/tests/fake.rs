@@ -1,0 +1,362 @@
+//! A store that only commits: it writes down what it is given, and can be made slow, odd or absent.
+
+use async_trait::async_trait;
+use engine::account::{RefreshToken, User};
+use engine::audit::Report;
+use engine::event::EventChange;
+use engine::{
+    Booking, BookingId, BookingStatus, Command, Currency, Error, EventId, Fault, Hold,
+    IdempotencyKey, Inventory, Item, KeyUse, Money, Outcome, SectionId, Shard, Timestamp, UserId,
+};
+use parking_lot::Mutex;
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use store::{
+    Accounts, BookingFilter, Bookings, Committed, Created, CreationKey, EventFilter,
+    EventWithSections, Events, KeyedHolds, LiveInventory, LogCursor, Migration, Page, Reckoning,
+    SectionChange, Upkeep,
+};
+use tokio::sync::Semaphore;
+
+const NOT_ASKED: &str = "no lane asks for this";
+
+/// The time at this store.
+pub fn now() -> Timestamp {
+    Timestamp::from_unix_ms(1_800_000_000_000)
+}
+
+/// What a command does to the batch it is in, by the number in its booking's id.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Oddity {
+    /// It breaks a constraint.
+    Corrupt,
+    /// It breaks an assert.
+    Panic,
+}
+
+/// The store.
+#[derive(Default)]
+pub struct Fake {
+    /// Commands with these numbers are odd.
+    pub odd: HashMap<u64, Oddity>,
+    /// Commands with this number keep their batch waiting until [`Self::thaw`].
+    pub frozen: Option<u64>,
+    /// Keys that are committed.
+    pub committed_keys: Vec<&'static str>,
+    /// What a commit leaves behind, for the gate.
+    pub inventories: Vec<Inventory>,
+    /// Nothing can be reached.
+    pub is_away: AtomicBool,
+    begun: Mutex<Vec<Vec<Command>>>,
+    done: AtomicUsize,
+    keys_read: AtomicUsize,
+    under_way: AtomicUsize,
+    under_way_max: AtomicUsize,
+    ice: Option<Semaphore>,
+}
+
+/// Counts a commit as under way, also when it panics.
+struct UnderWay<'a>(&'a AtomicUsize);
+
+impl Drop for UnderWay<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::SeqCst);
+    }
+}
+
+impl Fake {
+    /// A store that waits when it meets the command with this number.
+    pub fn freezing_at(number: u64) -> Self {
+        let ice = Some(Semaphore::new(0));
+        Self { frozen: Some(number), ice, ..Self::default() }
+    }
+
+    /// Lets the batch that waits go on.
+    pub fn thaw(&self) {
+        self.ice.as_ref().expect("a store that freezes").close();
+    }
+
+    /// The batches it was given, in order, as the numbers of their commands.
+    pub fn begun(&self) -> Vec<Vec<u64>> {
+        let begun = self.begun.lock();
+        begun.iter().map(|batch| batch.iter().map(number).collect()).collect()
+    }
+
+    /// Commands that were committed.
+    pub fn done(&self) -> usize {
+        self.done.load(Ordering::SeqCst)
+    }
+
+    /// How many times it was asked for keys.
+    pub fn keys_read(&self) -> usize {
+        self.keys_read.load(Ordering::SeqCst)
+    }
+
+    /// The most commits it has seen at once.
+    pub fn under_way_max(&self) -> usize {
+        self.under_way_max.load(Ordering::SeqCst)
+    }
+
+    fn reach(&self) -> Result<(), Fault> {
+        if self.is_away.load(Ordering::SeqCst) {
+            let source = Arc::new(std::io::Error::other("cut off"));
+            return Err(Fault::Unavailable { doing: "testing", source });
+        }
+        Ok(())
+    }
+}
+
+/// The id that carries a number.
+pub fn booking_id(shard: u64, number: u64) -> BookingId {
+    BookingId::new(now(), Shard::pick(shard), number)
+}
+
+/// The number that an id carries.
+pub fn number_of(booking_id: BookingId) -> u64 {
+    u64::try_from(booking_id.uuid().as_u128() & u128::from(u32::MAX)).expect("32 bits")
+}
+
+/// The number of a command.
+pub fn number(command: &Command) -> u64 {
+    number_of(booking_of(command))
+}
+
+fn booking_of(command: &Command) -> BookingId {
+    match command {
+        Command::Hold(Hold { booking_id, .. }) | Command::Confirm { booking_id, .. } => *booking_id,
+        _ => unimplemented!("{NOT_ASKED}"),
+    }
+}
+
+fn booking(booking_id: BookingId) -> Booking {
+    let currency = Currency::parse("USD").expect("valid");
+    let item = Item {
+        section_id: SectionId::new(now(), Shard::pick(0), 0),
+        section_name: "A".into(),
+        seats: 1,
+        numbers: Vec::new(),
+        unit_price: Money { minor: 1, currency },
+    };
+    Booking {
+        booking_id,
+        user_id: UserId::new(now(), Shard::pick(0), 0),
+        event_id: EventId::new(now(), Shard::pick(0), 0),
+        items: vec![item],
+        status: BookingStatus::Hold,
+        expires_at: now().plus_ms(1_000),
+        max_expires_at: now().plus_ms(1_000),
+        confirmed_at: None,
+        cancelled_at: None,
+        created_at: now(),
+        updated_at: now(),
+        version: 1,
+    }
+}
+
+#[async_trait]
+impl Bookings for Fake {
+    async fn commit(&self, commands: &[Command]) -> Result<Committed, Fault> {
+        self.begun.lock().push(commands.to_vec());
+        let now_under_way = self.under_way.fetch_add(1, Ordering::SeqCst) + 1;
+        let _under_way = UnderWay(&self.under_way);
+        self.under_way_max.fetch_max(now_under_way, Ordering::SeqCst);
+        // Whoever else would commit beside this one gets its chance.
+        tokio::task::yield_now().await;
+        if commands.iter().any(|command| Some(number(command)) == self.frozen) {
+            // A closed semaphore: the ice has gone.
+            let _thawed = self.ice.as_ref().expect("a store that freezes").acquire().await;
+        }
+        self.reach()?;
+        for command in commands {
+            match self.odd.get(&number(command)) {
+                Some(Oddity::Corrupt) => {
+                    return Err(Fault::Corrupt { what: "a constraint".to_owned() });
+                }
+                Some(Oddity::Panic) => panic!("an assert of command {}", number(command)),
+                None => {}
+            }
+        }
+        self.done.fetch_add(commands.len(), Ordering::SeqCst);
+        let made =
+            |command| Outcome::Booking { booking: booking(booking_of(command)), replayed: false };
+        Ok(Committed {
+            now: now(),
+            answers: commands.iter().map(|command| Ok(made(command))).collect(),
+            inventories: self.inventories.clone(),
+            bookings: Vec::new(),
+            expired: 0,
+        })
+    }
+
+    async fn keyed_holds(&self, keys: &[(UserId, IdempotencyKey)]) -> Result<KeyedHolds, Fault> {
+        self.keys_read.fetch_add(1, Ordering::SeqCst);
+        self.reach()?;
+        let committed = keys.iter().filter(|(_, key)| self.committed_keys.contains(&key.as_str()));
+        let named = booking(booking_id(0, 0));
+        let used = KeyUse { booking_id: named.booking_id, fingerprint: 0 };
+        Ok(committed.map(|key| (key.clone(), (used.clone(), named.clone()))).collect())
+    }
+
+    async fn booking(&self, _: BookingId) -> Result<Option<Booking>, Fault> {
+        unimplemented!("{NOT_ASKED}")
+    }
+
+    async fn bookings(&self, _: &BookingFilter, _: Page<BookingId>) -> Result<Vec<Booking>, Fault> {
+        unimplemented!("{NOT_ASKED}")
+    }
+
+    async fn inventories(&self, _: EventId) -> Result<Vec<LiveInventory>, Fault> {
+        unimplemented!("{NOT_ASKED}")
+    }
+}
+
+#[async_trait]
+impl Upkeep for Fake {
+    fn now(&self) -> Timestamp {
+        now()
+    }
+
+    fn lanes(&self, wanted: usize) -> usize {
+        wanted
+    }
+
+    fn describe(&self) -> String {
+        unimplemented!("{NOT_ASKED}")
+    }
+
+    async fn ping(&self) -> Result<(), Fault> {
+        unimplemented!("{NOT_ASKED}")
+    }
+
+    async fn due_sections(&self, _: u32) -> Result<Vec<(SectionId, Timestamp)>, Fault> {
+        unimplemented!("{NOT_ASKED}")
+    }
+
+    async fn to_cancel(&self, _: u32) -> Result<Vec<BookingId>, Fault> {
+        unimplemented!("{NOT_ASKED}")
+    }
+
+    async fn reckon(&self, _: LogCursor) -> Result<Reckoning, Fault> {
+        unimplemented!("{NOT_ASKED}")
+    }
+
+    async fn audit(&self) -> Result<Report, Fault> {
+        unimplemented!("{NOT_ASKED}")
+    }
+
+    async fn purge(&self, _: u32) -> Result<u64, Fault> {
+        unimplemented!("{NOT_ASKED}")
+    }
+
+    async fn migrate(&self, _: Option<i64>) -> Result<Vec<Migration>, Fault> {
+        unimplemented!("{NOT_ASKED}")
+    }
+
+    async fn migrations(&self) -> Result<Vec<(Migration, bool)>, Fault> {
+        unimplemented!("{NOT_ASKED}")
+    }
+
+    async fn close(&self) {
+        unimplemented!("{NOT_ASKED}")
+    }
+}
+
+#[async_trait]
+impl Accounts for Fake {
+    async fn create_user(&self, _: &User) -> Result<(), Error> {
+        unimplemented!("{NOT_ASKED}")
+    }
+
+    async fn user_by_email(&self, _: &str) -> Result<Option<User>, Fault> {
+        unimplemented!("{NOT_ASKED}")
+    }
+
+    async fn user(&self, _: UserId) -> Result<Option<User>, Fault> {
+        unimplemented!("{NOT_ASKED}")
+    }
+
+    async fn update_user(
+        &self,
+        _: UserId,
+        _: Option<Option<String>>,
+        _: Option<String>,
+    ) -> Result<User, Error> {
+        unimplemented!("{NOT_ASKED}")
+    }
+
+    async fn set_password(&self, _: UserId, _: &str, _: &str) -> Result<bool, Fault> {
+        unimplemented!("{NOT_ASKED}")
+    }
+
+    async fn open_family(&self, _: &RefreshToken) -> Result<(), Fault> {
+        unimplemented!("{NOT_ASKED}")
+    }
+
+    async fn rotate(&self, _: &[u8; 32], _: ([u8; 32], Timestamp)) -> Result<RefreshToken, Error> {
+        unimplemented!("{NOT_ASKED}")
+    }
+
+    async fn end_family(&self, _: &[u8; 32]) -> Result<(), Fault> {
+        unimplemented!("{NOT_ASKED}")
+    }
+}
+
+#[async_trait]
+impl Events for Fake {
+    async fn create_event(
+        &self,
+        _: &EventWithSections,
+        _: &[i64],
+        _: Option<&CreationKey>,
+    ) -> Result<Created<EventId>, Error> {
+        unimplemented!("{NOT_ASKED}")
+    }
+
+    async fn event(&self, _: EventId) -> Result<Option<EventWithSections>, Fault> {
+        unimplemented!("{NOT_ASKED}")
+    }
+
+    async fn events(
+        &self,
+        _: &EventFilter,
+        _: Page<EventId>,
+    ) -> Result<Vec<EventWithSections>, Fault> {
+        unimplemented!("{NOT_ASKED}")
+    }
+
+    async fn revise_event(
+        &self,
+        _: EventId,
+        _: UserId,
+        _: Option<i64>,
+        _: EventChange,
+    ) -> Result<(), Error> {
+        unimplemented!("{NOT_ASKED}")
+    }
+
+    async fn cancel_event(&self, _: EventId, _: UserId) -> Result<(), Error> {
+        unimplemented!("{NOT_ASKED}")
+    }
+
+    async fn add_section(
+        &self,
+        _: &engine::Section,
+        _: i64,
+        _: UserId,
+        _: Option<&CreationKey>,
+    ) -> Result<Created<SectionId>, Error> {
+        unimplemented!("{NOT_ASKED}")
+    }
+
+    async fn revise_section(
+        &self,
+        _: EventId,
+        _: SectionId,
+        _: UserId,
+        _: Option<i64>,
+        _: SectionChange,
+    ) -> Result<Inventory, Error> {
+        unimplemented!("{NOT_ASKED}")
+    }
+}
