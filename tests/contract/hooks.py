@@ -16,6 +16,8 @@ EVENT = os.environ["CONTRACT_EVENT"]
 SECTION = os.environ["CONTRACT_SECTION"]
 DOOMED_EVENT = os.environ["CONTRACT_DOOMED_EVENT"]
 BOOKINGS = os.environ["CONTRACT_BOOKINGS"].split()
+EMAIL = os.environ["CONTRACT_EMAIL"]
+PASSWORD = os.environ["CONTRACT_PASSWORD"]
 ZONES = ["UTC", "Europe/Berlin", "America/New_York", "Asia/Kathmandu"]
 DATES = ["2099-06-15", "2099-06-15T18:00:00Z", "2001-01-01", "2099-12-31T23:59:59.999+05:45"]
 
@@ -32,6 +34,7 @@ def map_case(context, case):
     map_path(case.operation.path, case.path_parameters)
     if isinstance(case.body, dict):
         map_body(case.body)
+        map_login(case.operation.path, case.body)
     map_key(case)
     return case
 
@@ -75,6 +78,18 @@ def map_body(body: dict) -> None:
             section["name"] += f" {number}"
         if isinstance(section, dict) and is_text(section.get("currency"), 3):
             section["currency"] = "USD"
+
+
+def map_login(path: str, body: dict) -> None:
+    """Half of the logins, and of the changes of the password to what it is, have the right password."""
+    password = body.get("current_password", body.get("password"))
+    if not is_text(password, 128) or len(password) % 2:
+        return
+    if path.endswith("/auth/login") and is_text(body.get("email"), 254):
+        body.update(email=EMAIL, password=PASSWORD)
+    elif path.endswith("/auth/password") and is_text(body.get("new_password"), 128):
+        if len(body["new_password"]) >= 8:
+            body.update(current_password=PASSWORD, new_password=PASSWORD)
 
 
 def map_key(case) -> None:

@@ -29,12 +29,16 @@ fn main() -> ExitCode {
     })
 }
 
-/// An error with all its causes, in one line: no display contains its source.
+/// An error with all its causes, in one line. No display of ours contains its source; a cause that a
+/// library has told already is not told again.
 pub fn chain(error: &dyn std::error::Error) -> String {
     let mut told = error.to_string();
     let mut source = error.source();
     while let Some(cause) = source {
-        told = format!("{told}: {cause}");
+        let more = cause.to_string();
+        if !told.ends_with(&more) {
+            told = format!("{told}: {more}");
+        }
         source = cause.source();
     }
     told

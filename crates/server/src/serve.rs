@@ -59,6 +59,8 @@ pub async fn serve(config: Config, migrate: bool, workers: bool) -> Result<(), F
         for step in store.migrate(None).await? {
             tracing::info!(version = step.version, name = step.name, "migrated the schema");
         }
+    } else if store.migrations().await?.iter().any(|(_, applied)| !applied) {
+        return Err(Failure::plain("the schema is behind this build; run `reservix migrate up`"));
     }
     let fresh_ms = u64::try_from(config.gate_fresh_ms).unwrap_or(0);
     let gate_url = config.gate_url.as_ref().map(ExposeSecret::expose_secret);

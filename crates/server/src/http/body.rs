@@ -6,13 +6,16 @@
 
 use super::App;
 use super::problem::{FieldError, Problem};
-use axum::body::Body;
+use axum::body::{Body, HttpBody};
 use axum::extract::{FromRequest, Request};
 use axum::http::{HeaderMap, StatusCode, header};
 use garde::Validate;
 use http_body_util::{BodyExt, LengthLimitError, Limited};
-use serde::de::DeserializeOwned;
+use serde::de::value::MapAccessDeserializer;
+use serde::de::{DeserializeOwned, DeserializeSeed, MapAccess, SeqAccess, Visitor};
+use serde::{Deserialize, Deserializer};
 use std::fmt;
+use std::marker::PhantomData;
 use std::sync::Arc;
 
 /// How deep arrays and objects of a body may be nested.
@@ -38,7 +41,7 @@ where
             ));
         }
         let bytes = read(body, app).await?;
-        let value: T = parse(&bytes)?;
+        let Object(value) = parse::<Object<T>>(&bytes)?;
         value.validate().map_err(|report| invalid(&report))?;
         Ok(Self(value))
     }
@@ -53,7 +56,7 @@ impl FromRequest<Arc<App>> for NoBody {
     async fn from_request(request: Request, app: &Arc<App>) -> Result<Self, Problem> {
         let bytes = read(request.into_body(), app).await?;
         if !bytes.is_empty() {
-            let super::docs::Empty {} = parse(&bytes)?;
+            let Object(super::docs::Empty {}) = parse(&bytes)?;
         }
         Ok(Self)
     }
@@ -67,15 +70,14 @@ fn is_json(headers: &HeaderMap) -> bool {
 
 async fn read(body: Body, app: &App) -> Result<axum::body::Bytes, Problem> {
     let limit = app.config.max_body_bytes;
+    // A length that is declared too large is refused before the client is asked to send it.
+    if body.size_hint().lower() > limit as u64 {
+        return Err(too_large(limit));
+    }
     let whole = tokio::time::timeout(app.config.body_timeout, Limited::new(body, limit).collect());
     match whole.await {
         Ok(Ok(collected)) => Ok(collected.to_bytes()),
-        Ok(Err(error)) if error.is::<LengthLimitError>() => Err(Problem::new(
-            StatusCode::PAYLOAD_TOO_LARGE,
-            "body_too_large",
-            "The body is too large",
-            format!("A body may have {limit} bytes."),
-        )),
+        Ok(Err(error)) if error.is::<LengthLimitError>() => Err(too_large(limit)),
         Ok(Err(_)) => Err(Problem::malformed_request("The body ended before it was whole.")),
         Err(_) => Err(Problem::new(
             StatusCode::REQUEST_TIMEOUT,
@@ -84,6 +86,48 @@ async fn read(body: Body, app: &App) -> Result<axum::body::Bytes, Problem> {
             format!("The body must arrive within {} s.", app.config.body_timeout.as_secs()),
         )),
     }
+}
+
+fn too_large(limit: usize) -> Problem {
+    Problem::new(
+        StatusCode::PAYLOAD_TOO_LARGE,
+        "body_too_large",
+        "The body is too large",
+        format!("A body may have {limit} bytes."),
+    )
+}
+
+/// A struct that is written as an object: serde alone would also take an array of its fields.
+struct Object<T>(T);
+
+impl<'de, T: Deserialize<'de>> Deserialize<'de> for Object<T> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Members<T>(PhantomData<T>);
+
+        impl<'de, T: Deserialize<'de>> Visitor<'de> for Members<T> {
+            type Value = Object<T>;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("an object")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, members: A) -> Result<Object<T>, A::Error> {
+                T::deserialize(MapAccessDeserializer::new(members)).map(Object)
+            }
+        }
+
+        deserializer.deserialize_map(Members(PhantomData))
+    }
+}
+
+/// For serde: reads a list of structs, each written as an object.
+pub fn objects<'de, T, D>(deserializer: D) -> Result<Vec<T>, D::Error>
+where
+    T: Deserialize<'de>,
+    D: Deserializer<'de>,
+{
+    let read = Vec::<Object<T>>::deserialize(deserializer)?;
+    Ok(read.into_iter().map(|Object(item)| item).collect())
 }
 
 fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Problem> {
@@ -121,7 +165,6 @@ fn wrong(bytes: &[u8], error: &serde_path_to_error::Error<serde_json::Error>) ->
 
 /// Reads a body for its syntax alone: encoding, depth, and keys that stand twice.
 fn strict(bytes: &[u8]) -> Result<(), String> {
-    use serde::de::DeserializeSeed;
     std::str::from_utf8(bytes)
         .map_err(|error| format!("not UTF-8 after byte {}", error.valid_up_to()))?;
     let mut reader = serde_json::Deserializer::from_slice(bytes);
@@ -142,15 +185,15 @@ impl Strict {
     }
 }
 
-impl<'de> serde::de::DeserializeSeed<'de> for Strict {
+impl<'de> DeserializeSeed<'de> for Strict {
     type Value = ();
 
-    fn deserialize<D: serde::Deserializer<'de>>(self, deserializer: D) -> Result<(), D::Error> {
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<(), D::Error> {
         deserializer.deserialize_any(self)
     }
 }
 
-impl<'de> serde::de::Visitor<'de> for Strict {
+impl<'de> Visitor<'de> for Strict {
     type Value = ();
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -181,13 +224,13 @@ impl<'de> serde::de::Visitor<'de> for Strict {
         Ok(())
     }
 
-    fn visit_seq<A: serde::de::SeqAccess<'de>>(self, mut items: A) -> Result<(), A::Error> {
+    fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<(), A::Error> {
         let inner = self.deeper()?;
         while items.next_element_seed(inner)?.is_some() {}
         Ok(())
     }
 
-    fn visit_map<A: serde::de::MapAccess<'de>>(self, mut members: A) -> Result<(), A::Error> {
+    fn visit_map<A: MapAccess<'de>>(self, mut members: A) -> Result<(), A::Error> {
         let inner = self.deeper()?;
         let mut keys = std::collections::HashSet::new();
         while let Some(key) = members.next_key::<String>()? {

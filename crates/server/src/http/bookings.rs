@@ -1,18 +1,18 @@
 //! Bookings: hold, confirm, extend, cancel, list, read.
 
 use super::body::{Json, NoBody};
-use super::extract::{CurrentUser, Key, id};
+use super::extract::{CurrentUser, Key, Path, id};
 use super::lists::{Listed, Params};
 use super::problem::Problem;
 use super::token::random;
 use super::wire::{fingerprint, shown, shown_or_null};
 use super::{App, PROBLEM};
-use axum::extract::{Path, State};
+use axum::extract::State;
 use axum::http::{HeaderName, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use engine::{
-    Actor, Ask, Booking, BookingId, BookingStatus, Command, EventId, Fault, Hold, Item, Outcome,
-    Refusal, SectionId, Timestamp, UserId,
+    Actor, Ask, Booking, BookingId, BookingStatus, Command, EventId, Fault, Hold, IdempotencyKey,
+    Item, Outcome, Refusal, SectionId, Timestamp, UserId,
 };
 use garde::Validate;
 use serde::{Deserialize, Serialize};
@@ -207,15 +207,13 @@ async fn hold(
 ) -> Result<Response, Problem> {
     let event_id: EventId = id(&new.event_id, "event")?;
     let facts = app.catalog.event(event_id).await?.ok_or(Refusal::NotFound { what: "event" })?;
-    let section = facts.resolve(&new.section_id).ok_or(Refusal::NotFound { what: "section" });
-    let section_id = match section {
-        Ok(section) => section.section_id,
-        // What a draft has in it is not told to those who cannot see it.
-        Err(_) if !facts.of.event.terms.visible_to(Some(user_id)) => {
-            return Err(Refusal::NotFound { what: "event" }.into());
-        }
-        Err(refusal) => return Err(refusal.into()),
-    };
+    // What a draft has in it is not told to those who cannot see it, not even by the gate.
+    let visible = facts.of.event.terms.visible_to(Some(user_id));
+    if !visible && !is_committed(&app, user_id, key.as_ref()).await? {
+        return Err(Refusal::NotFound { what: "event" }.into());
+    }
+    let section = facts.resolve(&new.section_id).ok_or(Refusal::NotFound { what: "section" })?;
+    let section_id = section.section_id;
     let seats = new.seats_requested;
     let key = key.map(|key| {
         let request = (event_id.to_string(), section_id.to_string(), seats);
@@ -236,6 +234,16 @@ async fn hold(
         response.headers_mut().insert(REPLAYED, HeaderValue::from_static("true"));
     }
     Ok(response)
+}
+
+/// Whether a hold of the user was committed with this key, so that it must be replayed (I6).
+async fn is_committed(
+    app: &App,
+    user_id: UserId,
+    key: Option<&IdempotencyKey>,
+) -> Result<bool, Fault> {
+    let Some(key) = key else { return Ok(false) };
+    Ok(!app.store.keyed_holds(&[(user_id, key.clone())]).await?.is_empty())
 }
 
 /// Confirms a hold. Again: the same answer.

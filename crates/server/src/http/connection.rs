@@ -2,8 +2,13 @@
 //!
 //! HTTP/1.1 on hyper's own builder, because header timeouts need its timer. At most
 //! `MAX_CONNECTIONS` are open; more wait in the system's queue. A client that sends half a head and
-//! then nothing gets a 408 and is gone.
+//! then nothing gets a 408 and is gone; one whose head cannot be read is told so. Every answer is
+//! given the time to be read before the connection is cut.
 
+mod socket;
+
+use super::PROBLEM;
+use super::observe::{headers_too_large, new_id, uri_too_long};
 use super::problem::Problem;
 use crate::config::Config;
 use crate::metrics::Metrics;
@@ -15,11 +20,12 @@ use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
+use socket::Socket;
 use std::future::poll_fn;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::io::AsyncWriteExt;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
@@ -30,6 +36,8 @@ use tower::ServiceExt;
 pub const SHUTDOWN_GRACE: Duration = Duration::from_secs(10);
 /// How long to wait before accepting again when the system has no descriptor left.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+/// How long a client may go on sending what nobody reads any more.
+const LINGER: Duration = Duration::from_secs(2);
 /// The largest head that is read: larger than our own limits, so that they can answer.
 const HEAD_BYTES_MAX: usize = 64 * 1024;
 
@@ -49,7 +57,9 @@ pub async fn serve(
         .timer(TokioTimer::new())
         .header_read_timeout(config.header_timeout)
         .max_buf_size(HEAD_BYTES_MAX)
-        .pipeline_flush(true);
+        // Whoever has sent a whole request may close their side and wait; who is gone altogether has
+        // asked nonetheless.
+        .half_close(true);
     let places = Arc::new(Semaphore::new(config.max_connections));
     let open = TaskTracker::new();
     loop {
@@ -102,7 +112,7 @@ async fn converse(
         request.extensions_mut().insert(Peer(peer));
         Box::pin(router.clone().oneshot(request))
     });
-    let mut connection = builder.serve_connection(TokioIo::new(stream), service);
+    let mut connection = builder.serve_connection(TokioIo::new(Socket::new(stream)), service);
     let mut stopping = false;
     let ended = loop {
         let conversation = poll_fn(|context| connection.poll_without_shutdown(context));
@@ -118,30 +128,61 @@ async fn converse(
         }
     };
     let parts = connection.into_parts();
-    let mut stream = parts.io.into_inner();
+    let (mut stream, withheld) = parts.io.into_inner().into_parts();
+    let mut refusal = withheld.map(|status| unreadable_head(status, &parts.read_buf));
     if let Err(error) = ended {
         tracing::debug!(%error, "a connection ended early");
         // An idle connection just closes; one that began a request is told why.
         if error.is_timeout() && !parts.read_buf.is_empty() {
-            let _ = stream.write_all(&late_head().await).await;
+            refusal = Some(late_head());
         }
     }
+    if let Some(problem) = refusal {
+        let _ = stream.write_all(&last_words(problem).await).await;
+    }
     let _ = stream.shutdown().await;
+    // What still comes in is read and forgotten: to close now would reset the connection, and the
+    // client, busy sending a body that was refused, would never see the answer.
+    tokio::select! {
+        _ = tokio::time::timeout(LINGER, drain(stream)) => {}
+        () = stop.cancelled() => {}
+    }
 }
 
-/// The whole answer to a request whose head never ended.
-async fn late_head() -> Vec<u8> {
-    let problem = Problem::new(
+async fn drain(mut stream: TcpStream) {
+    let mut unread = vec![0; 8 * 1024];
+    while matches!(stream.read(&mut unread).await, Ok(1..)) {}
+}
+
+/// What is wrong with the head that begins with `read`.
+fn unreadable_head(status: StatusCode, read: &[u8]) -> Problem {
+    match status {
+        StatusCode::URI_TOO_LONG => uri_too_long(),
+        // Not even its first line ended within the limit.
+        StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE if !read.contains(&b'\n') => uri_too_long(),
+        StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE => headers_too_large(),
+        _ => Problem::malformed_request("The head of the request is not valid HTTP."),
+    }
+}
+
+fn late_head() -> Problem {
+    Problem::new(
         StatusCode::REQUEST_TIMEOUT,
         "request_timeout",
         "The request took too long to arrive",
         "The head of the request did not arrive in time.",
-    );
-    let answer = problem.clone().render(problem.into_response(), "");
+    )
+}
+
+/// The whole answer to a request whose head was never read.
+async fn last_words(problem: Problem) -> Vec<u8> {
+    let id = new_id();
+    let answer = problem.clone().render(problem.into_response(), &id);
+    let status = answer.status();
     let body = answer.into_body().collect().await.map(Collected::to_bytes).unwrap_or_default();
     let head = format!(
-        "HTTP/1.1 408 Request Timeout\r\ncontent-type: application/problem+json\r\nconnection: close\r\n\
-         content-length: {}\r\n\r\n",
+        "HTTP/1.1 {status}\r\ncontent-type: {PROBLEM}\r\ncache-control: no-store\r\n\
+         connection: close\r\nx-request-id: {id}\r\ncontent-length: {}\r\n\r\n",
         body.len()
     );
     [head.as_bytes(), &body].concat()

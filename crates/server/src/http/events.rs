@@ -5,13 +5,13 @@ mod views;
 
 use super::body::{Json, NoBody};
 use super::bookings::{BookingView, REPLAYED, listed, status_filter};
-use super::extract::{CurrentUser, Key, MaybeUser, expected_version, id};
+use super::extract::{CurrentUser, Key, MaybeUser, Path, expected_version, id};
 use super::lists::{Listed, Params};
 use super::problem::Problem;
 use super::wire::{At, fingerprint};
 use super::{App, PROBLEM};
 use crate::catalog::Facts;
-use axum::extract::{Path, State};
+use axum::extract::State;
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use chrono_tz::Tz;

@@ -8,6 +8,7 @@ use axum::extract::FromRequestParts;
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, header};
 use engine::{IdempotencyKey, UserId};
+use serde::de::DeserializeOwned;
 use std::net::IpAddr;
 use std::str::FromStr;
 use std::sync::Arc;
@@ -66,6 +67,18 @@ pub fn id<Id: FromStr>(text: &str, what: &str) -> Result<Id, Problem> {
     text.parse().map_err(|_| Problem::not_found(what))
 }
 
+/// The variable parts of the path; what is no UTF-8 names nothing.
+pub struct Path<T>(pub T);
+
+impl<T: DeserializeOwned + Send> FromRequestParts<Arc<App>> for Path<T> {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, app: &Arc<App>) -> Result<Self, Problem> {
+        let read = axum::extract::Path::<T>::from_request_parts(parts, app).await;
+        read.map(|axum::extract::Path(named)| Self(named)).map_err(|_| Problem::not_found("path"))
+    }
+}
+
 /// The `Idempotency-Key` of a request, if it has one.
 pub struct Key(pub Option<IdempotencyKey>);
 
@@ -93,9 +106,10 @@ pub fn expected_version(headers: &HeaderMap) -> Result<Option<i64>, Problem> {
     }
     let tag = text.strip_prefix("W/").unwrap_or(text);
     let tag = tag.strip_prefix('"').and_then(|tag| tag.strip_suffix('"'));
+    let tag = tag.filter(|tag| !tag.contains('"'));
     let version =
         tag.and_then(|tag| tag.split('.').next()).and_then(|version| version.parse().ok());
-    version
-        .map(Some)
-        .ok_or_else(|| Problem::malformed_request("If-Match must be an ETag of this resource."))
+    version.map(Some).ok_or_else(|| {
+        Problem::malformed_request("If-Match must be one ETag of this resource, or *.")
+    })
 }

@@ -12,7 +12,7 @@ use governor::clock::{Clock, DefaultClock};
 use governor::state::keyed::HashMapStateStore;
 use governor::{Quota, RateLimiter};
 use std::hash::Hash;
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::num::NonZeroU32;
 
 type Limiter<K> = RateLimiter<K, HashMapStateStore<K>, DefaultClock>;
@@ -89,14 +89,31 @@ impl Limits {
         if !trusted(peer) {
             return peer;
         }
+        // What a client wrote itself stands left of what our proxies added, so nothing left of a hop
+        // that cannot be read, or that is not ours, is believed.
         let hops = forwarded(&parts.headers);
-        hops.into_iter().rev().find(|address| !trusted(*address)).unwrap_or(peer)
+        let readable = hops.iter().rev().map_while(|hop| *hop);
+        let mut nearest = peer;
+        for hop in readable {
+            nearest = hop;
+            if !trusted(hop) {
+                break;
+            }
+        }
+        nearest
     }
 }
 
-fn forwarded(headers: &HeaderMap) -> Vec<IpAddr> {
-    let values = headers.get_all("x-forwarded-for").iter().filter_map(|value| value.to_str().ok());
-    values.flat_map(|value| value.split(',')).filter_map(|hop| hop.trim().parse().ok()).collect()
+/// The hops that proxies noted, each as its address, with or without a port; `None` for anything else.
+fn forwarded(headers: &HeaderMap) -> Vec<Option<IpAddr>> {
+    let address = |hop: &str| {
+        let bare = hop.trim().trim_start_matches('[').trim_end_matches(']');
+        let with_port = || hop.trim().parse::<SocketAddr>().map(|address| address.ip());
+        bare.parse().or_else(|_| with_port()).ok()
+    };
+    let values = headers.get_all("x-forwarded-for").iter();
+    let values = values.map(|value| value.to_str().unwrap_or_default());
+    values.flat_map(|value| value.split(',')).map(address).collect()
 }
 
 fn check<K: Clone + Hash + Eq>(limiter: &Limiter<K>, key: &K) -> Result<(), Problem> {

@@ -3,8 +3,9 @@
 use super::App;
 use super::problem::Problem;
 use super::token::random;
+use axum::body::HttpBody;
 use axum::extract::{MatchedPath, Request, State};
-use axum::http::{HeaderValue, StatusCode};
+use axum::http::{HeaderValue, StatusCode, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use futures_util::FutureExt;
@@ -18,6 +19,10 @@ use std::time::Instant;
 pub const URI_BYTES_MAX: usize = 8 * 1024;
 /// The largest headers of a request together, in bytes.
 pub const HEADER_BYTES_MAX: usize = 16 * 1024;
+/// Bodies of this size are skipped when nobody wants them; what is larger ends the connection.
+const SKIPPED_BYTES_MAX: u64 = 8 * 1024;
+/// How many headers a request may have: what hyper reads without asking for memory.
+const HEADERS_MAX: usize = 100;
 /// The longest request id that is taken over from a client.
 const REQUEST_ID_MAX: usize = 128;
 
@@ -27,6 +32,7 @@ pub async fn observe(State(app): State<Arc<App>>, request: Request, next: Next) 
     let request_id = request_id(&request);
     let method = method_name(request.method().as_str());
     let route = request.extensions().get::<MatchedPath>().cloned();
+    let body_bytes_max = request.body().size_hint().upper();
     let answered = match oversized(&request) {
         Some(problem) => problem.into_response(),
         None => {
@@ -34,7 +40,10 @@ pub async fn observe(State(app): State<Arc<App>>, request: Request, next: Next) 
         }
     };
     let mut response = answered;
-    if let Some(problem) = response.extensions_mut().remove::<Problem>() {
+    let problem = response.extensions_mut().remove::<Problem>();
+    // The pages of the documentation know no problem for a file that they do not have.
+    let unknown_page = || (response.status() == 404).then(|| Problem::not_found("path"));
+    if let Some(problem) = problem.or_else(unknown_page) {
         response = problem.render(response, request_id.to_str().unwrap_or_default());
     }
     let status = response.status();
@@ -53,8 +62,23 @@ pub async fn observe(State(app): State<Arc<App>>, request: Request, next: Next) 
         let request_id = request_id.to_str().unwrap_or_default();
         tracing::error!(method, route, request_id, "a request was answered with 500");
     }
+    if leaves_unread(status, body_bytes_max) {
+        response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+    }
     response.headers_mut().insert("x-request-id", request_id);
     response
+}
+
+/// Whether an answer came before its request was read to the end, so that the connection cannot go on
+/// and its client must know.
+fn leaves_unread(status: StatusCode, body_bytes_max: Option<u64>) -> bool {
+    match status.as_u16() {
+        408 | 413 => true,
+        401 | 404 | 405 | 414 | 415 | 429 | 431 => {
+            body_bytes_max.is_none_or(|bytes| bytes > SKIPPED_BYTES_MAX)
+        }
+        _ => false,
+    }
 }
 
 fn panicked() -> Response {
@@ -70,46 +94,57 @@ fn panicked() -> Response {
 fn oversized(request: &Request) -> Option<Problem> {
     let uri = request.uri().path_and_query().map_or(0, |target| target.as_str().len());
     if uri > URI_BYTES_MAX {
-        let detail = format!("The target of a request may have {URI_BYTES_MAX} bytes.");
-        return Some(Problem::new(
-            StatusCode::URI_TOO_LONG,
-            "uri_too_long",
-            "The target is too long",
-            detail,
-        ));
+        return Some(uri_too_long());
     }
     let size = |(name, value): (&axum::http::HeaderName, &HeaderValue)| {
         name.as_str().len() + value.len() + 4
     };
-    if request.headers().iter().map(size).sum::<usize>() > HEADER_BYTES_MAX {
-        let detail =
-            format!("The headers of a request may have {HEADER_BYTES_MAX} bytes together.");
-        return Some(Problem::new(
-            StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
-            "headers_too_large",
-            "The headers are too large",
-            detail,
-        ));
-    }
-    None
+    let headers: usize = request.headers().iter().map(size).sum();
+    (headers > HEADER_BYTES_MAX).then(headers_too_large)
 }
 
-/// The client's id if it sent a sound one, else a new one, unique in this process and hard to guess.
+/// 414.
+pub fn uri_too_long() -> Problem {
+    Problem::new(
+        StatusCode::URI_TOO_LONG,
+        "uri_too_long",
+        "The target is too long",
+        format!("The target of a request may have {URI_BYTES_MAX} bytes."),
+    )
+}
+
+/// 431.
+pub fn headers_too_large() -> Problem {
+    Problem::new(
+        StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
+        "headers_too_large",
+        "The headers are too large",
+        format!(
+            "The headers of a request may be {HEADERS_MAX}, and have {HEADER_BYTES_MAX} bytes."
+        ),
+    )
+}
+
+/// The client's id if it sent a sound one, else a new one.
 fn request_id(request: &Request) -> HeaderValue {
-    static SEED: LazyLock<u64> = LazyLock::new(|| u64::from_le_bytes(random()));
-    static COUNT: AtomicU64 = AtomicU64::new(0);
-    /// An odd factor walks through all 2^64 values before one comes again.
-    const STEP: u64 = 0x9E37_79B9_7F4A_7C15;
     let sent = request.headers().get("x-request-id").filter(|value| {
         (1..=REQUEST_ID_MAX).contains(&value.len())
             && value.as_bytes().iter().all(u8::is_ascii_graphic)
     });
     sent.cloned().unwrap_or_else(|| {
-        let count = COUNT.fetch_add(1, Ordering::Relaxed);
-        let id = SEED.wrapping_add(count.wrapping_mul(STEP));
-        HeaderValue::from_str(&format!("{id:016x}"))
-            .expect("hexadecimal digits are valid in a header")
+        HeaderValue::from_str(&new_id()).expect("hexadecimal digits are valid in a header")
     })
+}
+
+/// An id for a request that brought none, unique in this process and hard to guess.
+pub fn new_id() -> String {
+    static SEED: LazyLock<u64> = LazyLock::new(|| u64::from_le_bytes(random()));
+    static COUNT: AtomicU64 = AtomicU64::new(0);
+    /// An odd factor walks through all 2^64 values before one comes again.
+    const STEP: u64 = 0x9E37_79B9_7F4A_7C15;
+    let count = COUNT.fetch_add(1, Ordering::Relaxed);
+    let id = SEED.wrapping_add(count.wrapping_mul(STEP));
+    format!("{id:016x}")
 }
 
 /// A method as a label: the known ones, so that a client cannot invent labels.

@@ -31,8 +31,10 @@ struct UpdateUser {
     #[schema(value_type = Option<String>, min_length = 1, max_length = 100, pattern = r"^[^\u0000-\u001f\u007f-\u009f]*$")]
     name: Option<Option<String>>,
     /// Compared without case.
+    #[serde(default, deserialize_with = "given")]
     #[garde(inner(length(bytes, max = 254), custom(address)))]
     #[schema(
+        value_type = String, required = false,
         max_length = 254,
         pattern = r"^[^\s@\u0000-\u001f\u007f-\u009f]+@[^\s@\u0000-\u001f\u007f-\u009f]+$"
     )]

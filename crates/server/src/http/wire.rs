@@ -32,6 +32,15 @@ where
     serde::Deserialize::deserialize(deserializer).map(Some)
 }
 
+/// For serde: refuses null for a field that may be missing but not be cleared.
+pub fn given<'de, T, D>(deserializer: D) -> Result<Option<T>, D::Error>
+where
+    T: serde::Deserialize<'de>,
+    D: serde::Deserializer<'de>,
+{
+    T::deserialize(deserializer).map(Some)
+}
+
 /// For garde: refuses control characters, NUL among them.
 pub fn printable<T: AsRef<str> + ?Sized>(text: &T, (): &()) -> garde::Result {
     if text.as_ref().chars().any(char::is_control) {

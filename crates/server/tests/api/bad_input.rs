@@ -291,9 +291,16 @@ async fn a_change_with_bad_input_is_refused_and_changes_nothing() {
         (r#"{"available_seats": 1}"#, 422, INVALID, "available_seats"),
     ]);
     refuse(&user, &Method::PATCH, &format!("{path}/sections/A"), &event_id, &rows).await;
-    let added: Vec<Row> = rows.iter().filter(|row| row.0.contains("capacity")).copied().collect();
-    let added: Vec<Row> =
-        added.into_iter().map(|(body, status, code, _)| (body, status, code, "name")).collect();
+    let mut added = SYNTAX.to_vec();
+    added.extend([
+        ("{}", 422, INVALID, "name"),
+        (r#"{"name": "B"}"#, 422, INVALID, "capacity"),
+        (r#"{"name": "B", "capacity": 3e9}"#, 422, INVALID, "capacity"),
+        (r#"{"name": "B", "capacity": 1000000001}"#, 422, INVALID, "capacity"),
+        (r#"{"name": "", "capacity": 1}"#, 422, INVALID, "name"),
+        (r#"{"name": "a", "capacity": 1}"#, 422, INVALID, "name"),
+        (r#"["B", 1, 0, "USD"]"#, 422, INVALID, "body"),
+    ]);
     refuse(&user, &Method::POST, &format!("{path}/sections"), &event_id, &added).await;
     assert_eq!(state(&user, &event_id).await, before);
 }

@@ -204,7 +204,7 @@ async fn audit_is_clean_and_finds_what_is_planted() {
         (
             "UPDATE bookings SET status = 'CANCELLED' WHERE status = 'CONFIRMED'",
             "UPDATE bookings SET status = 'CONFIRMED' WHERE status = 'CANCELLED'",
-            "I7",
+            "I2",
         ),
         (
             "UPDATE booking_log SET kind = 'extended' WHERE kind = 'confirmed'",

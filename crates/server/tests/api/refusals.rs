@@ -86,7 +86,9 @@ async fn one_booking_has_as_many_seats_as_the_event_or_the_configuration_allows(
     user.held(&event_id, 4).await;
     let refused = user.hold(&event_id, 5).await.problem(409, "too_many_seats");
     assert_eq!(refused["limit"], 4);
-    let event_id = user.event_with(&show(&json!({"max_seats_per_booking": 6}))).await;
+    let sections = json!([{"name": "A", "capacity": 100}]);
+    let own = json!({"max_seats_per_booking": 6, "sections": sections});
+    let event_id = user.event_with(&show(&own)).await;
     user.held(&event_id, 6).await;
     let refused = user.hold(&event_id, 7).await.problem(409, "too_many_seats");
     assert_eq!(refused["limit"], 6);

@@ -50,6 +50,10 @@ impl Sqlite {
     /// Opens the file, creating it when it is missing, and refuses when another process serves it.
     pub async fn open(path: &Path, options: StoreOptions) -> Result<Self, Fault> {
         let lock = if options.read_only { None } else { Some(lock(path)?) };
+        if options.read_only && !path.exists() {
+            let missing = format!("there is no database at {}", path.display());
+            return Err(unavailable("opening the database file")(missing));
+        }
         let connect = SqliteConnectOptions::new()
             .filename(path)
             .create_if_missing(!options.read_only)

@@ -195,6 +195,7 @@ macro_rules! suite {
                 an_event_is_revised_at_the_version_its_organizer_saw,
                 a_revision_is_made_whole_or_not_at_all,
                 an_event_called_off_is_done_when_its_last_live_booking_is_cancelled,
+                events_that_are_done_do_not_stand_before_those_that_are_not,
             }
             sections {
                 a_section_is_added_at_the_end_of_its_event,

@@ -1,9 +1,10 @@
 //! What organizers send: new events and sections, and changes of them.
 
 use crate::http::App;
+use crate::http::body::objects;
 use crate::http::problem::Problem;
 use crate::http::token::random;
-use crate::http::wire::{At, present, printable};
+use crate::http::wire::{At, given, present, printable};
 use chrono_tz::Tz;
 use engine::event::{CAPACITY_MAX, SEATS_PER_BOOKING_MAX, SECTIONS_MAX, may_stand_together};
 use engine::{
@@ -78,6 +79,7 @@ pub(super) struct NewEvent {
     #[garde(skip)]
     #[schema(value_type = Option<String>, format = "date-time")]
     cancellable_until: Option<At>,
+    #[serde(deserialize_with = "objects")]
     #[garde(length(min = 1, max = SECTIONS_MAX), dive)]
     #[schema(min_items = 1, max_items = 1_000)]
     sections: Vec<NewSection>,
@@ -87,8 +89,9 @@ pub(super) struct NewEvent {
 #[derive(Deserialize, Validate, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct ReviseEvent {
+    #[serde(default, deserialize_with = "given")]
     #[garde(inner(length(chars, min = 1, max = 200), custom(printable)))]
-    #[schema(min_length = 1, max_length = 200, pattern = r"^[^\u0000-\u001f\u007f-\u009f]*$")]
+    #[schema(value_type = String, required = false, min_length = 1, max_length = 200, pattern = r"^[^\u0000-\u001f\u007f-\u009f]*$")]
     pub(super) title: Option<String>,
     #[serde(default, deserialize_with = "present")]
     #[garde(inner(inner(length(chars, max = 5_000), custom(printable))))]
@@ -98,14 +101,17 @@ pub(super) struct ReviseEvent {
     #[garde(inner(inner(length(chars, max = 200), custom(printable))))]
     #[schema(value_type = Option<String>, max_length = 200, pattern = r"^[^\u0000-\u001f\u007f-\u009f]*$")]
     pub(super) venue: Option<Option<String>>,
+    #[serde(default, deserialize_with = "given")]
     #[garde(inner(length(bytes, max = 40)))]
-    #[schema(min_length = 1, max_length = 40, example = "2027-06-15")]
+    #[schema(value_type = String, required = false, min_length = 1, max_length = 40, example = "2027-06-15")]
     pub(super) event_date: Option<String>,
+    #[serde(default, deserialize_with = "given")]
     #[garde(inner(length(bytes, max = 64)))]
-    #[schema(min_length = 1, max_length = 64, example = "Europe/Berlin")]
+    #[schema(value_type = String, required = false, min_length = 1, max_length = 64, example = "Europe/Berlin")]
     pub(super) timezone: Option<String>,
+    #[serde(default, deserialize_with = "given")]
     #[garde(inner(custom(settable)))]
-    #[schema(value_type = Option<super::views::SettableStatus>)]
+    #[schema(value_type = super::views::SettableStatus, required = false)]
     pub(super) status: Option<String>,
     #[serde(default, deserialize_with = "present")]
     #[garde(skip)]
@@ -137,18 +143,22 @@ pub(super) struct ReviseEvent {
 #[derive(Deserialize, Validate, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct ReviseSection {
+    #[serde(default, deserialize_with = "given")]
     #[garde(inner(length(chars, min = 1, max = 100), custom(printable)))]
-    #[schema(min_length = 1, max_length = 100, pattern = r"^[^\u0000-\u001f\u007f-\u009f]*$")]
+    #[schema(value_type = String, required = false, min_length = 1, max_length = 100, pattern = r"^[^\u0000-\u001f\u007f-\u009f]*$")]
     pub(super) name: Option<String>,
+    #[serde(default, deserialize_with = "given")]
     #[garde(inner(range(min = 1, max = CAPACITY_MAX)))]
-    #[schema(minimum = 1, maximum = 1_000_000_000_i64)]
+    #[schema(value_type = i64, required = false, minimum = 1, maximum = 1_000_000_000_i64)]
     pub(super) capacity: Option<i64>,
     /// Minor units. Bookings keep the price they were made at.
+    #[serde(default, deserialize_with = "given")]
     #[garde(inner(range(min = 0, max = Money::UNIT_PRICE_MAX)))]
-    #[schema(minimum = 0, maximum = 100_000_000_000_i64)]
+    #[schema(value_type = i64, required = false, minimum = 0, maximum = 100_000_000_000_i64)]
     pub(super) price: Option<i64>,
+    #[serde(default, deserialize_with = "given")]
     #[garde(inner(custom(currency_code)))]
-    #[schema(pattern = "^[A-Za-z]{3}$")]
+    #[schema(value_type = String, required = false, pattern = "^[A-Za-z]{3}$")]
     pub(super) currency: Option<String>,
 }
 

@@ -206,7 +206,7 @@ impl Bookings for Fake {
         unimplemented!("{NOT_ASKED}")
     }
 
-    async fn inventories(&self, _: EventId) -> Result<Vec<LiveInventory>, Fault> {
+    async fn inventories(&self, _: &[EventId]) -> Result<Vec<LiveInventory>, Fault> {
         unimplemented!("{NOT_ASKED}")
     }
 }

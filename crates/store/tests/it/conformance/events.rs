@@ -300,3 +300,22 @@ pub async fn an_event_called_off_is_done_when_its_last_live_booking_is_cancelled
     assert!(answered(store.to_cancel(100).await).is_empty());
     world.assert_sound().await;
 }
+
+pub async fn events_that_are_done_do_not_stand_before_those_that_are_not(world: World) {
+    let off = async |sale: &super::Sale| {
+        let cancelled = world.store.cancel_event(sale.event_id, sale.organizer_id).await;
+        cancelled.expect("called off");
+    };
+    for _ in 0..250 {
+        off(&world.sale(&[]).await).await;
+    }
+    let late = world.sale(&[("A", 9)]).await;
+    let sold = world.sold(&late, &[(0, 1)]).await;
+    off(&late).await;
+    // Each round looks at a bounded number of events, and is rid of those that have nothing left.
+    let mut found = Vec::new();
+    for _ in 0..5 {
+        found.extend(answered(world.store.to_cancel(10).await));
+    }
+    assert!(found.contains(&sold.booking_id));
+}
