@@ -98,18 +98,34 @@ impl FromRequestParts<Arc<App>> for Key {
 }
 
 /// The version that `If-Match` names; `*` and no header match every version.
+///
+/// Of several tags the newest is the state the client knows. A tag that is not one of ours is of no
+/// version, and matches none.
 pub fn expected_version(headers: &HeaderMap) -> Result<Option<i64>, Problem> {
+    const NO_VERSION: i64 = 0;
     let Some(value) = headers.get(header::IF_MATCH) else { return Ok(None) };
     let text = value.to_str().unwrap_or_default().trim();
     if text == "*" {
         return Ok(None);
     }
-    let tag = text.strip_prefix("W/").unwrap_or(text);
-    let tag = tag.strip_prefix('"').and_then(|tag| tag.strip_suffix('"'));
-    let tag = tag.filter(|tag| !tag.contains('"'));
-    let version =
-        tag.and_then(|tag| tag.split('.').next()).and_then(|version| version.parse().ok());
-    version.map(Some).ok_or_else(|| {
-        Problem::malformed_request("If-Match must be one ETag of this resource, or *.")
-    })
+    let version = |tag: &str| tag.split('.').next().and_then(|version| version.parse().ok());
+    let version = |tag| version(tag).unwrap_or(NO_VERSION);
+    let newest = entity_tags(text).and_then(|tags| tags.into_iter().map(version).max());
+    let malformed = || Problem::malformed_request("If-Match must be ETags of this resource, or *.");
+    newest.map(Some).ok_or_else(malformed)
+}
+
+/// What stands between the quotes of a list of entity tags (RFC 9110); it may hold commas.
+fn entity_tags(mut text: &str) -> Option<Vec<&str>> {
+    let mut tags = Vec::new();
+    loop {
+        text = text.trim_start_matches([' ', '\t', ',']);
+        if text.is_empty() {
+            return Some(tags);
+        }
+        text = text.strip_prefix("W/").unwrap_or(text);
+        let (tag, rest) = text.strip_prefix('"')?.split_once('"')?;
+        tags.push(tag);
+        text = rest;
+    }
 }

@@ -41,8 +41,9 @@ pub async fn observe(State(app): State<Arc<App>>, request: Request, next: Next) 
     };
     let mut response = answered;
     let problem = response.extensions_mut().remove::<Problem>();
-    // The pages of the documentation know no problem for a file that they do not have.
-    let unknown_page = || (response.status() == 404).then(|| Problem::not_found("path"));
+    // The pages of the documentation have no problem for a file that is not theirs.
+    let bare = matches!(response.status().as_u16(), 400 | 404);
+    let unknown_page = || bare.then(|| Problem::not_found("path"));
     if let Some(problem) = problem.or_else(unknown_page) {
         response = problem.render(response, request_id.to_str().unwrap_or_default());
     }

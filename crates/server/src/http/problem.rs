@@ -147,6 +147,7 @@ impl Problem {
             members.extend(told.members);
         }
         let (mut parts, _) = carrier.into_parts();
+        parts.status = told.status;
         parts.headers.extend(told.headers);
         parts.headers.remove(header::CONTENT_LENGTH);
         parts

@@ -202,7 +202,7 @@ mod tests {
     use engine::Shard;
 
     fn tokens(secret: &str) -> Tokens {
-        Tokens::new(&SecretString::from(secret.to_owned()), Duration::from_secs(60))
+        Tokens::new(&SecretString::from(secret.to_owned()), Duration::from_mins(1))
     }
 
     #[test]

@@ -5,7 +5,7 @@ use super::auth::{UserView, address};
 use super::body::Json;
 use super::extract::CurrentUser;
 use super::problem::Problem;
-use super::wire::{present, printable};
+use super::wire::{given, present, printable};
 use axum::extract::State;
 use engine::Refusal;
 use garde::Validate;

@@ -65,17 +65,20 @@ fn submit(lanes: &Lanes, command: Command) -> Answered {
     tokio::spawn(async move { lanes.submit(Shard::pick(0), command).await })
 }
 
-/// Waits until the store has been given so many batches.
-async fn begun(store: &Fake, batches: usize) {
-    while store.begun().len() < batches {
-        tokio::time::sleep(Duration::from_millis(1)).await;
-    }
+/// Waits until something has become so.
+async fn until(mut holds: impl FnMut() -> bool) {
+    let asked = tokio::time::timeout(Duration::from_secs(30), async {
+        while !holds() {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+    });
+    asked.await.expect("a lane does not stand still");
 }
 
 /// Freezes the first lane: what is submitted from now on waits for the next batch.
 async fn freeze(lanes: &Lanes, store: &Fake) -> Answered {
     let frozen = submit(lanes, confirm(ICE));
-    begun(store, 1).await;
+    until(|| !store.begun().is_empty()).await;
     frozen
 }
 
@@ -147,9 +150,7 @@ async fn i9_a_full_queue_refuses_at_once_and_keeps_confirms_apart() {
         assert_eq!(answered(answer).await, 1);
     }
     assert_eq!(store.begun()[1][0], 1, "it waited for one batch only");
-    while store.done() < QUEUE_MAX + 2 {
-        tokio::time::sleep(Duration::from_millis(1)).await;
-    }
+    until(|| store.done() == QUEUE_MAX + 2).await;
     assert!(store.begun().iter().all(|batch| batch.len() <= BATCH_MAX));
     assert_eq!(store.under_way_max(), 1, "one batch in flight");
 }

@@ -269,6 +269,10 @@ async fn a_change_with_bad_input_is_refused_and_changes_nothing() {
         (r#"{"event_date": "x"}"#, 422, INVALID, "event_date"),
         (r#"{"timezone": "x"}"#, 422, INVALID, "timezone"),
         (r#"{"venue": 1}"#, 422, INVALID, "venue"),
+        (r#"{"title": null}"#, 422, INVALID, "title"),
+        (r#"{"event_date": null}"#, 422, INVALID, "event_date"),
+        (r#"{"timezone": null}"#, 422, INVALID, "timezone"),
+        (r#"{"status": null}"#, 422, INVALID, "status"),
         (r#"{"max_seats_per_booking": 1e400}"#, 422, INVALID, "max_seats_per_booking"),
         (
             r#"{"sales_start": "2099-01-01T00:00:00Z", "sales_end": "2098-01-01T00:00:00Z"}"#,
@@ -287,6 +291,8 @@ async fn a_change_with_bad_input_is_refused_and_changes_nothing() {
         (r#"{"name": "\u0000"}"#, 422, INVALID, "name"),
         (r#"{"name": "{x*101}"}"#, 422, INVALID, "name"),
         (r#"{"price": -1}"#, 422, INVALID, "price"),
+        (r#"{"price": null}"#, 422, INVALID, "price"),
+        (r#"{"capacity": null}"#, 422, INVALID, "capacity"),
         (r#"{"currency": "E"}"#, 422, INVALID, "currency"),
         (r#"{"available_seats": 1}"#, 422, INVALID, "available_seats"),
     ]);
@@ -373,6 +379,8 @@ async fn an_account_with_bad_input_is_refused() {
     }
     refuse(&user, &Method::POST, "/auth/password", "", &SYNTAX).await;
     refuse(&user, &Method::PATCH, "/users/me", "", &SYNTAX).await;
+    let row = (r#"{"email": null}"#, 422, INVALID, "email");
+    refuse(&user, &Method::PATCH, "/users/me", "", &[row]).await;
     let login = json!({"email": "new@example.com", "password": "password"});
     user.post("/auth/login", &login).await.problem(401, "invalid_credentials");
 }

@@ -209,7 +209,7 @@ async fn a_body_in_chunks_is_read_within_the_same_limits() {
         // Whoever closes their own side may still wait for the answer.
         wire.finish().await;
         let heard = wire.heard().await;
-        assert_eq!((heard.status, heard.body["code"].as_str()), (status, code), "{:.80}", chunks);
+        assert_eq!((heard.status, heard.body["code"].as_str()), (status, code), "{chunks:.80}");
     }
     let mut wire = Wire::open(&server).await;
     wire.send(format!("{}1000\r\n\r\n{body}", head(&user, "/bookings/hold"))).await;

@@ -1,5 +1,6 @@
 //! Idempotency keys: retries have one effect, and are answered with what it is now.
 
+use crate::support::wire::{Wire, post};
 use crate::support::{Answer, Server, hold_body, show};
 use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
@@ -122,6 +123,10 @@ async fn a_key_has_1_to_255_visible_characters() {
             refused.problem(400, "malformed_request");
         }
     }
+    let mut raw = Wire::open(&server).await;
+    let request = post(&user, "/bookings/hold", &hold_body(&event_id, 1));
+    raw.send(request.replace("Host: x\r\n", "Host: x\r\nIdempotency-Key: ключ\r\n")).await;
+    raw.heard().await.problem(400, "malformed_request");
     assert_eq!(user.get(&format!("/events/{event_id}")).await.expect(StatusCode::OK), before);
 }
 

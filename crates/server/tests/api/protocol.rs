@@ -32,6 +32,15 @@ async fn an_unknown_path_is_not_found() {
 }
 
 #[tokio::test]
+async fn an_unknown_page_of_the_documentation_is_not_found() {
+    let server = Server::start(&[]);
+    let client = server.client().outside();
+    for path in ["/docs/nothing.js", "/docs/a/b", "/docs/..%2f..%2fCargo.toml", "/docs/%ff"] {
+        client.get(path).await.problem(404, "not_found");
+    }
+}
+
+#[tokio::test]
 async fn a_method_that_a_path_does_not_know_is_refused_with_those_it_knows() {
     let server = Server::start(&[]);
     let user = server.user().await.outside();

@@ -56,6 +56,11 @@ async fn behind_a_trusted_proxy_the_address_is_the_one_it_names() {
     limited(from("192.0.2.99, 192.0.2.1").await, 61);
     limited(from("192.0.2.99, 192.0.2.1, 10.1.2.3").await, 61);
     limited(from("nonsense, 192.0.2.1").await, 61);
+    limited(from("192.0.2.1:4711").await, 61);
+    // Behind what cannot be read nobody is believed: all of these are the proxy itself.
+    from("192.0.2.10, unknown").await.problem(401, "invalid_credentials");
+    from("192.0.2.11, 192.0.2.999").await.problem(401, "invalid_credentials");
+    limited(from("192.0.2.12, unknown").await, 61);
 }
 
 #[tokio::test]
@@ -78,7 +83,9 @@ async fn a_user_who_asks_too_often_waits_and_others_do_not() {
     let asked = futures_util::future::join_all((0..40).map(|_| ann.get("/users/me"))).await;
     let (served, refused): (Vec<_>, Vec<_>) = asked.into_iter().partition(|it| it.status == 200);
     assert!(!served.is_empty() && refused.len() >= 10, "{} were refused", refused.len());
-    refused.into_iter().for_each(|answer| limited(answer, 2));
+    for answer in refused {
+        limited(answer, 2);
+    }
     bob.get("/users/me").await.expect(StatusCode::OK);
     crate::support::eventually("the wait is over", async || {
         tokio::time::sleep(std::time::Duration::from_millis(500)).await;

@@ -30,7 +30,7 @@ pub struct Server {
     pub url: String,
     child: Child,
     folder: PathBuf,
-    _own: Option<tempfile::TempDir>,
+    own: Option<tempfile::TempDir>,
     log: std::sync::Arc<parking_lot::Mutex<Vec<String>>>,
 }
 
@@ -39,7 +39,7 @@ impl Server {
     pub fn start(settings: &[(&str, &str)]) -> Self {
         let own = tempfile::tempdir().expect("a folder");
         let mut server = Self::start_in(own.path(), settings);
-        server._own = Some(own);
+        server.own = Some(own);
         server
     }
 
@@ -72,7 +72,7 @@ impl Server {
             let _ = child.kill();
             panic!("the server did not start: {:#?}", log.lock());
         });
-        Self { url, child, folder: folder.to_owned(), _own: None, log }
+        Self { url, child, folder: folder.to_owned(), own: None, log }
     }
 
     /// The process id.

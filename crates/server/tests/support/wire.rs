@@ -85,7 +85,7 @@ impl Wire {
 
     /// Reads what there is; 0 at the end of the connection.
     async fn more(&mut self) -> usize {
-        let mut part = [0; 16 * 1024];
+        let mut part = vec![0; 16 * 1024];
         // A reset is an end, too.
         let length = self.stream.read(&mut part).await.unwrap_or(0);
         self.read.extend_from_slice(&part[..length]);

@@ -18,7 +18,7 @@ use sqlx::migrate::Migrator;
 use sqlx::sqlite::{
     SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteSynchronous,
 };
-use sqlx::{Sqlite as Driver, Transaction};
+use sqlx::{Connection as _, Sqlite as Driver, Transaction};
 use std::fs::{File, TryLockError};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -32,6 +32,9 @@ const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(1);
 const BUSY_TIMEOUT: Duration = Duration::from_secs(2);
 /// Pages of WAL after which they are moved into the database (4 KiB each).
 const CHECKPOINT_PAGES: &str = "4000";
+
+/// Takes the lock at once: a transaction that begins as a reader can fail to become a writer.
+const BEGIN: &str = "BEGIN IMMEDIATE";
 
 static MIGRATOR: Migrator = sqlx::migrate!("../../migrations/sqlite");
 
@@ -93,7 +96,17 @@ impl Sqlite {
         &self,
         doing: &'static str,
     ) -> Result<(Transaction<'static, Driver>, Timestamp), Fault> {
-        let begun = self.writer.begin_with("BEGIN IMMEDIATE").await.map_err(failed(doing))?;
+        let begun = match self.writer.begin_with(BEGIN).await {
+            // A full disk ends a transaction behind the back of the driver, which goes on counting
+            // it: such a connection never begins again, so it makes room for a new one.
+            Err(sqlx::Error::InvalidSavePointStatement) => {
+                let stuck = self.writer.acquire().await.map_err(failed(doing))?;
+                stuck.detach().close_hard().await.map_err(failed(doing))?;
+                self.writer.begin_with(BEGIN).await
+            }
+            begun => begun,
+        };
+        let begun = begun.map_err(failed(doing))?;
         // Read under the lock: a clock read before the wait would let an expired hold be confirmed.
         Ok((begun, (self.clock)()))
     }

@@ -228,6 +228,7 @@ macro_rules! suite {
                 bookings_are_filtered_by_user_event_and_status,
                 a_due_hold_is_listed_as_expired_and_no_more_as_a_hold,
                 due_seats_are_shown_apart_until_they_are_given_back,
+                the_counters_of_many_events_are_read_at_once,
                 keys_are_told_with_what_they_name,
             }
             races {

@@ -4,6 +4,7 @@
 //! the language. A story that does not go as told is reported with its file, its line, what was
 //! expected and what happened.
 
+mod commands;
 mod run;
 mod seen;
 mod settings;

@@ -294,7 +294,8 @@ async fn every_constraint_of_the_schema_is_in_force() {
     let event = format!("x'{}'", kept.event_id.uuid().simple());
     let insert_section = |name: &str, position: i64, price: i64| {
         format!(
-            "INSERT INTO sections VALUES ({}, {event}, {position}, '{name}', '{name}', {price}, 'USD')",
+            "INSERT INTO sections
+             VALUES ({}, {event}, {position}, '{name}', '{name}', {price}, 'USD')",
             id(nobody)
         )
     };

@@ -119,8 +119,20 @@ pub async fn due_seats_are_shown_apart_until_they_are_given_back(world: World) {
     world.commit_one(Command::Retire { section_id: sale.sections[1] }).await.expect("ok");
     assert_eq!((due(0).await, due(1).await), (3, 0));
     assert_eq!(world.counters(&sale, 0).await, (0, 0, 9));
-    let unknown = answered(world.store.inventories(&[world.mint.event()]).await);
-    assert!(unknown.is_empty());
+}
+
+pub async fn the_counters_of_many_events_are_read_at_once(world: World) {
+    let (first, second) = (world.sale(&[("A", 3), ("B", 4)]).await, world.sale(&[("A", 5)]).await);
+    world.sale(&[("A", 6)]).await;
+    world.held(&second, &[(0, 2)]).await;
+    let events = [second.event_id, world.mint.event(), first.event_id];
+    let mut live = answered(world.store.inventories(&events).await);
+    live.sort_by_key(|it| it.inventory.capacity);
+    let seen: Vec<_> =
+        live.iter().map(|it| (it.inventory.capacity, it.inventory.available())).collect();
+    assert_eq!(seen, [(3, 3), (4, 4), (5, 3)]);
+    assert!(answered(world.store.inventories(&[]).await).is_empty());
+    assert!(answered(world.store.inventories(&[world.mint.event()]).await).is_empty());
 }
 
 pub async fn keys_are_told_with_what_they_name(world: World) {

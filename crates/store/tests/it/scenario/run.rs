@@ -4,11 +4,8 @@ use super::seen::{Seen, word};
 use super::settings;
 use super::text::{Expected, Line, Scenario, duration_ms};
 use crate::backend::{Backend, Kind};
-use crate::world::{ManualClock, Mint, POLICY, fingerprint};
-use engine::{
-    Actor, Ask, BookingId, Command, EventId, Hold, IdempotencyKey, Outcome, Policy, Refusal,
-    SectionId, UserId,
-};
+use crate::world::{ManualClock, Mint, POLICY};
+use engine::{BookingId, Command, EventId, Hold, Outcome, Policy, Refusal, SectionId, UserId};
 use std::collections::{BTreeMap, HashMap};
 use store::{Committed, EventWithSections};
 
@@ -52,19 +49,19 @@ pub async fn run(scenario: &Scenario, kind: Kind) -> Result<(), String> {
 }
 
 /// What has been set up so far, and the names of everything.
-struct Stage {
-    kind: Kind,
-    clock: ManualClock,
-    mint: Mint,
-    policy: Policy,
-    backend: Option<Box<dyn Backend>>,
+pub(super) struct Stage {
+    pub(super) kind: Kind,
+    pub(super) clock: ManualClock,
+    pub(super) mint: Mint,
+    pub(super) policy: Policy,
+    pub(super) backend: Option<Box<dyn Backend>>,
     /// Events that are not created yet: sections are still being added.
-    planned: Vec<(EventWithSections, Vec<i64>)>,
-    events: BTreeMap<String, (EventId, UserId)>,
-    latest_event: String,
-    sections: BTreeMap<String, (SectionId, EventId)>,
-    bookings: BTreeMap<String, (BookingId, UserId)>,
-    users: HashMap<String, UserId>,
+    pub(super) planned: Vec<(EventWithSections, Vec<i64>)>,
+    pub(super) events: BTreeMap<String, (EventId, UserId)>,
+    pub(super) latest_event: String,
+    pub(super) sections: BTreeMap<String, (SectionId, EventId)>,
+    pub(super) bookings: BTreeMap<String, (BookingId, UserId)>,
+    pub(super) users: HashMap<String, UserId>,
 }
 
 impl Stage {
@@ -150,105 +147,6 @@ impl Stage {
             Ok(Outcome::Done) => Seen::new("done"),
         };
         seen.fact("expired", &committed.expired)
-    }
-
-    /// The command that a line describes.
-    fn command(&mut self, line: &mut Line) -> Result<Command, String> {
-        let words: Vec<_> = line.words.iter().map(String::as_str).collect();
-        let by = line.given.remove("by");
-        match words[..] {
-            ["hold", name, ref asks @ ..] => {
-                let user_id = self.user(by.as_deref().unwrap_or("alice"));
-                let asks = self.asks(asks)?;
-                let hold = self.hold(name, user_id, asks, &mut line.given)?;
-                Ok(Command::Hold(hold))
-            }
-            ["confirm" | "release" | "extend" | "cancel", name] => {
-                let (booking_id, owner) = self.booked(name);
-                let user_id = by.as_deref().map_or(owner, |by| self.user(by));
-                Ok(match words[0] {
-                    "confirm" => Command::Confirm { booking_id, user_id },
-                    "release" => Command::Release { booking_id, user_id },
-                    "extend" => Command::Extend { booking_id, user_id },
-                    _ if by.as_deref() == Some("system") => {
-                        Command::Cancel { booking_id, by: Actor::System }
-                    }
-                    _ => Command::Cancel { booking_id, by: Actor::User(user_id) },
-                })
-            }
-            ["resize" | "block", section, number] => {
-                let number = number.parse().map_err(|_| format!("{number} is no number"))?;
-                let (section_id, event_id) = self.place(section);
-                let organizer = self.events.values().find(|(id, _)| *id == event_id);
-                let organizer = organizer.ok_or("the section has no event")?.1;
-                let by = by.as_deref().map_or(organizer, |by| self.user(by));
-                Ok(if words[0] == "resize" {
-                    Command::Resize { section_id, by, capacity: number }
-                } else {
-                    Command::Block { section_id, by, blocked: number }
-                })
-            }
-            ["retire", section] => Ok(Command::Retire { section_id: self.place(section).0 }),
-            _ => Err(format!("nobody understands {:?}", words.join(" "))),
-        }
-    }
-
-    fn hold(
-        &mut self,
-        name: &str,
-        user_id: UserId,
-        asks: Vec<Ask>,
-        given: &mut BTreeMap<String, String>,
-    ) -> Result<Hold, String> {
-        let first = asks.first().ok_or("a hold asks for seats")?.section_id;
-        let section = self.sections.values().find(|(section_id, _)| *section_id == first);
-        let own = section.map_or(self.events[&self.latest_event].0, |(_, event_id)| *event_id);
-        let event_id = given.remove("in").map_or(own, |name| self.event(&name));
-        let key = given.remove("key").map(|key| {
-            let key = IdempotencyKey::new(&key).expect("a key of visible characters");
-            (key, fingerprint(event_id, &asks))
-        });
-        let booking_id = self.mint.booking(event_id);
-        let before = self.bookings.insert(name.to_owned(), (booking_id, user_id));
-        if before.is_some() {
-            return Err(format!("two holds called {name}"));
-        }
-        Ok(Hold { booking_id, user_id, event_id, asks, key })
-    }
-
-    /// Reads `A 2 + B 1`.
-    fn asks(&self, words: &[&str]) -> Result<Vec<Ask>, String> {
-        let ask = |words: &[&str]| match words {
-            [section, seats] => {
-                let seats = seats.parse().map_err(|_| format!("{seats} is no number of seats"))?;
-                Ok(Ask { section_id: self.place(section).0, seats })
-            }
-            _ => Err(format!("{words:?} is no section with a number of seats")),
-        };
-        words.split(|word| *word == "+").map(ask).collect()
-    }
-
-    fn user(&mut self, name: &str) -> UserId {
-        let mint = &self.mint;
-        *self.users.entry(name.to_owned()).or_insert_with(|| mint.user())
-    }
-
-    /// The event with this name; an unknown name names an event nobody has recorded.
-    fn event(&self, name: &str) -> EventId {
-        self.events.get(name).map_or_else(|| self.mint.event(), |(event_id, _)| *event_id)
-    }
-
-    /// The section with this name, or one nobody has recorded.
-    fn place(&self, name: &str) -> (SectionId, EventId) {
-        let event_id = self.event(&self.latest_event);
-        self.sections.get(name).copied().unwrap_or_else(|| (self.mint.section(event_id), event_id))
-    }
-
-    /// The booking with this name, or one nobody has made.
-    fn booked(&mut self, name: &str) -> (BookingId, UserId) {
-        let somebody = self.user("alice");
-        let event_id = self.event(&self.latest_event);
-        self.bookings.get(name).copied().unwrap_or_else(|| (self.mint.booking(event_id), somebody))
     }
 
     /// The backend, with every planned event.
