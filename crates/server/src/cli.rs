@@ -99,7 +99,8 @@ fn settings() -> Result<Config, Failure> {
 }
 
 async fn migrate(config: &Config, step: &Migrate) -> Result<(), Failure> {
-    let store = serve::open(config, false).await?;
+    // The list can be read beside a running server; a change needs the store alone.
+    let store = serve::open(config, matches!(step, Migrate::Status)).await?;
     let (target, done) = match step {
         Migrate::Up => (None, "applied"),
         Migrate::Down { steps } => {

@@ -14,6 +14,7 @@
 //! a batch fail is found by halving and fails alone.
 
 use crate::metrics::Metrics;
+use crate::quiet::SaidLately;
 use engine::{
     Actor, Answer, BookingId, Command, Error, Fault, Hold, IdempotencyKey, Outcome, Refusal,
     SectionId, Shard, Snapshot, Timestamp, UserId,
@@ -255,11 +256,11 @@ impl Lane {
                     parts.push(first);
                 }
                 Err(fault) => {
-                    tracing::error!(
-                        error = crate::chain(&fault),
-                        commands = commands.len(),
-                        "a batch failed"
-                    );
+                    static SAID: SaidLately = SaidLately::new();
+                    if let Some(unsaid) = SAID.turn() {
+                        let (error, commands) = (crate::chain(&fault), commands.len());
+                        tracing::error!(error, commands, unsaid, "a batch failed");
+                    }
                     for (_, reply) in replies {
                         answer(reply, Err(fault.clone().into()));
                     }

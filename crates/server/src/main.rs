@@ -7,6 +7,7 @@ mod demo;
 mod http;
 mod lane;
 mod metrics;
+mod quiet;
 mod serve;
 mod work;
 

@@ -18,6 +18,9 @@ use tokio_util::sync::CancellationToken;
 /// How long readiness says no before the door closes, so that a load balancer notices first.
 const DRAIN: Duration = Duration::from_secs(1);
 
+/// Files that are open beside connections: the database, its log, pools and the runtime's own.
+const FILES_BESIDE_CONNECTIONS: u64 = 256;
+
 /// Sends the log to standard error: text on a terminal, else JSON, unless the settings say otherwise.
 pub fn start_log(config: &Config) {
     let level = if config.app_debug { "debug" } else { "info" };
@@ -70,6 +73,7 @@ pub async fn serve(config: Config, migrate: bool, workers: bool) -> Result<(), F
         None => load_or_create_secret(&config.data_dir)
             .map_err(|error| Failure::new("keeping a signing key", error))?,
     };
+    raise_file_limit(config.max_connections);
     let tokens = Tokens::new(&secret, config.access_token_ttl);
     let listener =
         TcpListener::bind((config.host.as_str(), config.port)).await.map_err(|error| {
@@ -91,6 +95,19 @@ pub async fn serve(config: Config, migrate: bool, workers: bool) -> Result<(), F
     app.store.close().await;
     tracing::info!("stopped");
     Ok(())
+}
+
+/// Every connection is a file, and shells give a process 1,024 of them unless it asks for more.
+fn raise_file_limit(connections: usize) {
+    let wanted = connections as u64 + FILES_BESIDE_CONNECTIONS;
+    let allowed = rlimit::increase_nofile_limit(wanted).unwrap_or(0);
+    if allowed < wanted {
+        tracing::warn!(
+            allowed,
+            wanted,
+            "the system allows fewer open files than MAX_CONNECTIONS needs; raise its hard limit"
+        );
+    }
 }
 
 /// Says in one line each what the process stands on and where to look.

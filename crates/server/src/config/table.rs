@@ -216,7 +216,7 @@ pub const TABLE: [(&str, &[Variable]); 8] = [
                 "BODY_TIMEOUT_SECONDS",
                 "30",
                 (1, 600),
-                "How long a client may take to send its body, in seconds",
+                "How long a client may take to send its body, or take nothing of its answer, in seconds",
             ),
             secret("METRICS_TOKEN", "Opens /metrics to others than loopback; unset: nobody else."),
         ],

@@ -10,6 +10,7 @@ use super::{App, PROBLEM};
 use axum::extract::State;
 use axum::http::{HeaderName, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
+use engine::event::folded;
 use engine::{
     Actor, Ask, Booking, BookingId, BookingStatus, Command, EventId, Fault, Hold, IdempotencyKey,
     Item, Outcome, Refusal, SectionId, Timestamp, UserId,
@@ -209,11 +210,18 @@ async fn hold(
     let facts = app.catalog.event(event_id).await?.ok_or(Refusal::NotFound { what: "event" })?;
     // What a draft has in it is not told to those who cannot see it, not even by the gate.
     let visible = facts.of.event.terms.visible_to(Some(user_id));
-    if !visible && !is_committed(&app, user_id, key.as_ref()).await? {
-        return Err(Refusal::NotFound { what: "event" }.into());
-    }
-    let section = facts.resolve(&new.section_id).ok_or(Refusal::NotFound { what: "section" })?;
-    let section_id = section.section_id;
+    let section_id = facts.resolve(&new.section_id).map(|section| section.section_id);
+    let section_id = match section_id {
+        Some(section_id) if visible => section_id,
+        // Since a key made its hold, the event may be hidden and the section renamed (I6).
+        now => {
+            let made = committed(&app, user_id, key.as_ref()).await?;
+            let then = || made.as_ref().and_then(|made| section_named(made, &new.section_id));
+            let what = if visible { "section" } else { "event" };
+            let known = if made.is_some() { now.or_else(then) } else { None };
+            known.ok_or(Refusal::NotFound { what })?
+        }
+    };
     let seats = new.seats_requested;
     let key = key.map(|key| {
         let request = (event_id.to_string(), section_id.to_string(), seats);
@@ -236,14 +244,21 @@ async fn hold(
     Ok(response)
 }
 
-/// Whether a hold of the user was committed with this key, so that it must be replayed (I6).
-async fn is_committed(
+/// The booking that a hold of the user with this key has made.
+async fn committed(
     app: &App,
     user_id: UserId,
     key: Option<&IdempotencyKey>,
-) -> Result<bool, Fault> {
-    let Some(key) = key else { return Ok(false) };
-    Ok(!app.store.keyed_holds(&[(user_id, key.clone())]).await?.is_empty())
+) -> Result<Option<Booking>, Fault> {
+    let Some(key) = key else { return Ok(None) };
+    let found = app.store.keyed_holds(&[(user_id, key.clone())]).await?;
+    Ok(found.into_values().next().map(|(_, booking)| booking))
+}
+
+/// The section that had this name when the booking was made.
+fn section_named(booking: &Booking, name: &str) -> Option<SectionId> {
+    let named = |item: &&Item| folded(&item.section_name) == folded(name);
+    booking.items.iter().find(named).map(|item| item.section_id)
 }
 
 /// Confirms a hold. Again: the same answer.

@@ -60,6 +60,7 @@ pub async fn serve(
         // Whoever has sent a whole request may close their side and wait; who is gone altogether has
         // asked nonetheless.
         .half_close(true);
+    let patience = config.body_timeout;
     let places = Arc::new(Semaphore::new(config.max_connections));
     let open = TaskTracker::new();
     loop {
@@ -75,7 +76,8 @@ pub async fn serve(
                 continue;
             }
         };
-        let connection = converse(builder.clone(), stream, peer, router.clone(), stop.clone());
+        let (router, stop) = (router.clone(), stop.clone());
+        let connection = converse(builder.clone(), stream, peer, patience, router, stop);
         open.spawn(async move {
             Metrics::connections(1.0);
             connection.await;
@@ -103,6 +105,7 @@ async fn converse(
     builder: http1::Builder,
     stream: TcpStream,
     peer: SocketAddr,
+    patience: Duration,
     router: Router,
     stop: CancellationToken,
 ) {
@@ -112,7 +115,8 @@ async fn converse(
         request.extensions_mut().insert(Peer(peer));
         Box::pin(router.clone().oneshot(request))
     });
-    let mut connection = builder.serve_connection(TokioIo::new(Socket::new(stream)), service);
+    let mut connection =
+        builder.serve_connection(TokioIo::new(Socket::new(stream, patience)), service);
     let mut stopping = false;
     let ended = loop {
         let conversation = poll_fn(|context| connection.poll_without_shutdown(context));
@@ -138,7 +142,8 @@ async fn converse(
         }
     }
     if let Some(problem) = refusal {
-        let _ = stream.write_all(&last_words(problem).await).await;
+        let answer = last_words(problem).await;
+        let _ = tokio::time::timeout(LINGER, stream.write_all(&answer)).await;
     }
     let _ = stream.shutdown().await;
     // What still comes in is read and forgotten: to close now would reset the connection, and the

@@ -10,6 +10,7 @@
 //!
 //! A handler returns a [`Problem`]; the outermost layer writes it out, with the request's id.
 
+use crate::quiet::SaidLately;
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use engine::{Error, Fault, Refusal};
@@ -180,7 +181,12 @@ impl From<Fault> for Problem {
     fn from(fault: Fault) -> Self {
         match &fault {
             Fault::Unavailable { .. } => {
-                tracing::warn!(error = crate::chain(&fault), "a request could not be served");
+                static SAID: SaidLately = SaidLately::new();
+                // An outage fails every request alike: one line a second tells it.
+                if let Some(unsaid) = SAID.turn() {
+                    let error = crate::chain(&fault);
+                    tracing::warn!(error, unsaid, "requests could not be served");
+                }
                 let detail = "The outcome may be unknown; retry with the same Idempotency-Key.";
                 Self::new(
                     StatusCode::SERVICE_UNAVAILABLE,

@@ -3,6 +3,7 @@
 //! The tests take turns: each wants the whole machine, and some measure time.
 
 mod crash;
+mod disk;
 mod races;
 mod sabotage;
 #[path = "../support/mod.rs"]

@@ -45,7 +45,11 @@ impl Server {
 
     /// Starts a server on the data in `folder`.
     pub fn start_in(folder: &Path, settings: &[(&str, &str)]) -> Self {
-        let mut command = reservix();
+        Self::start_by(reservix(), folder, settings)
+    }
+
+    /// Starts a server by a command that ends in `exec reservix`.
+    pub fn start_by(mut command: Command, folder: &Path, settings: &[(&str, &str)]) -> Self {
         command
             .current_dir(folder)
             .env("DATA_DIR", folder.join("data"))

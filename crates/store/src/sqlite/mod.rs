@@ -19,7 +19,8 @@ use sqlx::sqlite::{
     SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteSynchronous,
 };
 use sqlx::{Connection as _, Sqlite as Driver, Transaction};
-use std::fs::{File, TryLockError};
+use std::fs::{DirBuilder, File, TryLockError};
+use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -128,7 +129,9 @@ fn lock(path: &Path) -> Result<File, Fault> {
     const DOING: &str = "locking the database";
     let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
     if let Some(folder) = folder {
-        std::fs::create_dir_all(folder).map_err(unavailable(DOING))?;
+        // Addresses and password hashes are nobody else's business.
+        let made = DirBuilder::new().recursive(true).mode(0o700).create(folder);
+        made.map_err(unavailable(DOING))?;
     }
     let path = folder.unwrap_or(Path::new(".")).join(LOCK_FILE);
     let file = File::options().create(true).truncate(false).write(true).open(&path);
@@ -137,7 +140,7 @@ fn lock(path: &Path) -> Result<File, Fault> {
         Ok(()) => Ok(file),
         Err(TryLockError::WouldBlock) => Err(unavailable(DOING)(format!(
             "another process serves this database (it holds the lock on {}); \
-             stop it first, or use DATABASE_URL=postgres://… to run several instances",
+             stop it first, or give this one another DATA_DIR",
             path.display()
         ))),
         Err(TryLockError::Error(error)) => Err(unavailable(DOING)(error)),

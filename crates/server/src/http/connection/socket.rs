@@ -1,30 +1,54 @@
-//! The socket of a connection, which keeps back what hyper says of its own accord.
+//! The socket of a connection: what hyper leaves open about writing to it.
 //!
 //! To a head that cannot be read hyper answers with a bare status. It is withheld here, so that the
-//! client can be told as a problem what is wrong.
+//! client can be told as a problem what is wrong. And hyper waits forever for a client that does not
+//! read its answer; here it waits as long as for a body.
 
 use axum::http::StatusCode;
 use std::io::{self, IoSlice};
 use std::pin::Pin;
 use std::task::{Context, Poll};
+use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
+use tokio::time::Sleep;
 
 /// A socket, and the status that was withheld.
 pub struct Socket {
     stream: TcpStream,
     withheld: Option<StatusCode>,
+    /// How long a client may take nothing of what is sent to it.
+    patience: Duration,
+    /// When it is over; set while the client takes nothing.
+    stalled: Option<Pin<Box<Sleep>>>,
 }
 
 impl Socket {
     /// Nothing is withheld yet.
-    pub fn new(stream: TcpStream) -> Self {
-        Self { stream, withheld: None }
+    pub fn new(stream: TcpStream, patience: Duration) -> Self {
+        Self { stream, withheld: None, patience, stalled: None }
     }
 
     /// The socket, and the status of the bare answer that was withheld.
     pub fn into_parts(self) -> (TcpStream, Option<StatusCode>) {
         (self.stream, self.withheld)
+    }
+}
+
+impl Socket {
+    /// Passes on what a write came to, unless the client has taken nothing for too long.
+    fn patiently<T>(
+        &mut self,
+        context: &mut Context<'_>,
+        written: Poll<io::Result<T>>,
+    ) -> Poll<io::Result<T>> {
+        if written.is_ready() {
+            self.stalled = None;
+            return written;
+        }
+        let patience = self.patience;
+        let over = self.stalled.get_or_insert_with(|| Box::pin(tokio::time::sleep(patience)));
+        over.as_mut().poll(context).map(|()| Err(io::ErrorKind::TimedOut.into()))
     }
 }
 
@@ -63,7 +87,8 @@ impl AsyncWrite for Socket {
             self.withheld = Some(status);
             return Poll::Ready(Ok(bytes.len()));
         }
-        Pin::new(&mut self.stream).poll_write(context, bytes)
+        let written = Pin::new(&mut self.stream).poll_write(context, bytes);
+        self.patiently(context, written)
     }
 
     fn poll_write_vectored(
@@ -74,7 +99,8 @@ impl AsyncWrite for Socket {
         if let [bytes] = parts {
             return self.poll_write(context, bytes);
         }
-        Pin::new(&mut self.stream).poll_write_vectored(context, parts)
+        let written = Pin::new(&mut self.stream).poll_write_vectored(context, parts);
+        self.patiently(context, written)
     }
 
     fn is_write_vectored(&self) -> bool {

@@ -69,10 +69,11 @@ async fn buy(buyer: &Client, event_id: &str, n: usize) -> String {
     }
 }
 
-/// Connections at once: as many as wanted, or what the limit on open files leaves for both ends.
+/// Connections at once: as many as wanted, or what the limit on open files leaves for both ends of
+/// these and of those that an earlier control has not closed yet.
 fn connections_max() -> usize {
     let limits = std::fs::read_to_string("/proc/self/limits").unwrap_or_default();
     let files = limits.lines().find_map(|line| line.strip_prefix("Max open files"));
     let soft = files.and_then(|line| line.split_whitespace().next()?.parse::<usize>().ok());
-    soft.map_or(CONNECTIONS_MAX, |soft| CONNECTIONS_MAX.min(soft.saturating_sub(200) / 2))
+    soft.map_or(CONNECTIONS_MAX, |soft| CONNECTIONS_MAX.min(soft.saturating_sub(200) / 4))
 }
