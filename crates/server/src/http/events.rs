@@ -43,8 +43,11 @@ pub(super) fn routes() -> OpenApiRouter<Arc<App>> {
 /// The event as `viewer` sees it, read anew from the store.
 async fn fresh(app: &App, event_id: EventId, viewer: UserId) -> Result<EventView, Problem> {
     app.catalog.forget(event_id).await;
-    let facts = visible(app, event_id, Some(viewer)).await?;
-    EventView::load(app, &facts.of).await
+    // Past the catalog, where a reader's load from before the commit may be under way.
+    let read = app.store.event(event_id).await?;
+    let read = read.filter(|of| of.event.terms.visible_to(Some(viewer))).ok_or(MISSING)?;
+    let mut views = EventView::load_all(app, std::slice::from_ref(&read)).await?;
+    Ok(views.pop().ok_or(MISSING)?)
 }
 
 /// The event, if it exists for `viewer`.

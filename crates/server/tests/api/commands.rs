@@ -3,8 +3,9 @@
 use crate::support::{Server, audit, reservix, run_in, sql};
 use reqwest::StatusCode;
 use serde_json::Value;
+use std::io::{BufRead, BufReader};
 use std::path::Path;
-use std::process::{Command, Output};
+use std::process::{Command, Output, Stdio};
 
 fn told(output: &Output) -> String {
     let (out, err) = (&output.stdout, &output.stderr);
@@ -140,7 +141,9 @@ fn migrations_are_listed_applied_and_taken_back() {
     let folder = folder();
     let migrate =
         |arguments: &[&str]| good(&run_in(folder.path(), &[&["migrate"], arguments].concat()));
-    assert!(migrate(&["status"]).lines().all(|line| line.ends_with("missing")));
+    let nothing = run_in(folder.path(), &["migrate", "status"]);
+    assert_eq!(nothing.status.code(), Some(1));
+    assert!(told(&nothing).contains("reservix.db"), "{}", told(&nothing));
     assert!(migrate(&["up"]).lines().all(|line| line.ends_with("applied")));
     assert_eq!(migrate(&["up"]).trim(), "nothing to do");
     let status = migrate(&["status"]);
@@ -155,6 +158,18 @@ fn migrations_are_listed_applied_and_taken_back() {
     assert_eq!(migrate(&["down"]).trim(), "nothing to do");
     migrate(&["up"]);
     audit(folder.path());
+}
+
+#[tokio::test]
+async fn beside_a_server_migrations_are_listed_and_not_changed() {
+    let server = Server::start(&[]);
+    assert!(good(&server.run(&["migrate", "status"])).contains("applied"));
+    for step in ["up", "down"] {
+        let refused = server.run(&["migrate", step]);
+        assert_eq!(refused.status.code(), Some(1), "{step}");
+        assert!(told(&refused).contains("another process"), "{}", told(&refused));
+    }
+    server.client().get("/events").await.expect(StatusCode::OK);
 }
 
 #[tokio::test]
@@ -267,4 +282,32 @@ async fn the_demo_can_be_pasted_into_a_shell() {
     let missing = server.run(&["demo", "--url", "http://127.0.0.1:1"]);
     assert_eq!(missing.status.code(), Some(1));
     assert!(told(&missing).contains("reservix serve"), "{}", told(&missing));
+}
+
+#[test]
+fn the_log_is_json_for_those_who_collect_it() {
+    let folder = folder();
+    let mut command = reservix();
+    command.current_dir(folder.path()).env("PORT", "0").stderr(Stdio::piped());
+    let mut server = command.spawn().expect("starts");
+    let log = BufReader::new(server.stderr.take().expect("piped"));
+    let mut told = Vec::new();
+    for line in log.lines() {
+        let line = line.expect("text");
+        let entry: Value = serde_json::from_str(&line).unwrap_or_else(|_| panic!("{line}"));
+        assert!(entry["timestamp"].is_string() && entry["level"] == "INFO", "{line}");
+        told.push(entry["message"].as_str().expect("a sentence").to_owned());
+        if told.last().is_some_and(|message| message.starts_with("docs: ")) {
+            break;
+        }
+    }
+    server.kill().expect("is running");
+    server.wait().expect("ends");
+    for start in ["Reservix starts", "store: ", "gate: ", "address: ", "docs: "] {
+        assert_eq!(
+            told.iter().filter(|it| it.starts_with(start)).count(),
+            1,
+            "{start} in {told:?}"
+        );
+    }
 }

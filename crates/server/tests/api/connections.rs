@@ -239,3 +239,28 @@ async fn a_body_that_would_be_refused_is_not_asked_for() {
     wire.send("{}").await;
     wire.heard().await.problem(422, "validation_failed");
 }
+
+#[tokio::test]
+async fn a_client_that_takes_nothing_of_its_answers_is_cut_off() {
+    let server = Server::start(&[("BODY_TIMEOUT_SECONDS", "1")]);
+    let mut wire = Wire::open(&server).await;
+    let page = "GET /docs/swagger-ui-bundle.js HTTP/1.1\r\nHost: x\r\n\r\n";
+    wire.send(page.repeat(200)).await;
+    let open = async || {
+        let meters = server.client().outside().get("/metrics").await.body;
+        let line = meters
+            .as_str()
+            .expect("text")
+            .lines()
+            .find_map(|line| line.strip_prefix("reservix_connections ").map(str::to_owned));
+        line.expect("is told").parse::<f64>().expect("a number")
+    };
+    assert!(open().await >= 2.0);
+    // Each look at the meters is a connection of its own, which may not be closed yet.
+    eventually("its connection is closed", async || open().await < 2.0).await;
+    let mut answers = 0;
+    while wire.hear().await.is_some() {
+        answers += 1;
+    }
+    assert!(answers < 200, "they were all kept for it");
+}

@@ -310,3 +310,22 @@ async fn availability_shows_what_is_held_and_sold_to_the_organizer_only() {
         assert_eq!((&section["held_seats"], &section["sold_seats"]), (&json!(held), &json!(sold)));
     }
 }
+
+#[tokio::test]
+async fn of_two_changes_on_condition_of_one_version_one_is_made() {
+    let server = Server::start(&[]);
+    let user = server.user().await;
+    let event_id = user.event(10).await;
+    let read = user.get(&path(&event_id)).await;
+    let etag = read.headers["etag"].to_str().expect("text").to_owned();
+    let change = async |title: &str| {
+        let body = json!({"title": title});
+        user.send(Method::PATCH, &path(&event_id), Some(&body), &[("If-Match", &etag)]).await
+    };
+    let (one, two) = tokio::join!(change("One"), change("Two"));
+    let (made, refused) = if one.status == StatusCode::OK { (one, two) } else { (two, one) };
+    let made = made.expect(StatusCode::OK);
+    refused.problem(412, "version_mismatch");
+    let read = user.get(&path(&event_id)).await.expect(StatusCode::OK);
+    assert_eq!((&read["title"], &read["version"]), (&made["title"], &json!(2)));
+}

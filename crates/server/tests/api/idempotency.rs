@@ -207,3 +207,27 @@ async fn equal_requests_at_the_same_time_have_one_effect() {
     let all = user.get("/events?q=once").await.expect(StatusCode::OK);
     assert_eq!(all["items"].as_array().map(Vec::len), Some(1));
 }
+
+#[tokio::test]
+async fn a_retry_finds_its_booking_also_when_event_and_section_have_changed_since() {
+    let server = Server::start(&[]);
+    let (organizer, buyer) = (server.user().await, server.user().await);
+    let event_id = organizer.event(4).await;
+    let made = buyer.hold_with_key(&event_id, 1, "k").await.expect(StatusCode::CREATED);
+    let event = format!("/events/{event_id}");
+    let retry = async || {
+        let retry = buyer.hold_with_key(&event_id, 1, "k").await;
+        assert!(replayed(&retry), "{:#}", retry.body);
+        assert_eq!(retry.expect(StatusCode::CREATED)["booking_id"], made["booking_id"]);
+        buyer.hold_with_key(&event_id, 2, "k").await.problem(422, "idempotency_key_reused");
+    };
+    let renamed = json!({"name": "Stalls"});
+    organizer.patch(&format!("{event}/sections/A"), &renamed).await.expect(StatusCode::OK);
+    retry().await;
+    buyer.hold_with_key(&event_id, 1, "other").await.problem(404, "not_found");
+    organizer.patch(&event, &json!({"status": "draft"})).await.expect(StatusCode::OK);
+    retry().await;
+    buyer.hold_with_key(&event_id, 1, "other").await.problem(404, "not_found");
+    organizer.hold_with_key(&event_id, 1, "k").await.problem(404, "not_found");
+    assert_eq!(organizer.seats(&event_id).await, (3, 1, 0));
+}

@@ -111,3 +111,26 @@ async fn limits_can_be_switched_off() {
         client.get("/events").await.expect(StatusCode::OK);
     }
 }
+
+#[tokio::test]
+async fn a_wave_of_logins_is_shed_and_does_not_stop_the_sale() {
+    let server = Server::start(&[]);
+    let user = server.user().await;
+    let event_id = user.event(10).await;
+    let client = server.client();
+    let wave =
+        futures_util::future::join_all((0..150).map(|_| login(&client, "ann@example.com", None)));
+    let sale = async {
+        for _ in 0..5 {
+            let booking_id = user.held(&event_id, 1).await;
+            user.step(&booking_id, "confirm").await.expect(StatusCode::OK);
+        }
+    };
+    let (answers, ()) = tokio::join!(wave, sale);
+    let (heard, shed): (Vec<_>, Vec<_>) = answers.into_iter().partition(|it| it.status == 401);
+    assert!(!heard.is_empty() && !shed.is_empty(), "{} heard, {} shed", heard.len(), shed.len());
+    for answer in shed {
+        answer.problem(503, "overloaded");
+    }
+    assert_eq!(user.seats(&event_id).await, (5, 0, 5));
+}
