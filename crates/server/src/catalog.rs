@@ -94,9 +94,14 @@ impl Catalog {
 
     /// The event with this id, for whoever asks: visibility is the caller's business.
     pub async fn event(&self, event_id: EventId) -> Result<Option<Arc<Facts>>, Fault> {
-        if let Some(known) = self.facts.get(&event_id).await {
-            return Ok(known);
+        match self.facts.get(&event_id).await {
+            Some(known) => Ok(known),
+            // Boxed, so that the rare road does not make every request carry its luggage.
+            None => Box::pin(self.load(event_id)).await,
         }
+    }
+
+    async fn load(&self, event_id: EventId) -> Result<Option<Arc<Facts>>, Fault> {
         let load = async {
             let found = self.store.event(event_id).await?;
             Ok::<_, Fault>(found.map(|of| Arc::new(Facts::new(of))))

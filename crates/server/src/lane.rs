@@ -60,13 +60,20 @@ pub struct Lanes {
 
 impl Lanes {
     /// Starts `count` lanes. They end when the last clone is dropped and what was queued is answered.
+    ///
+    /// They run on a thread of their own: a commit has a dozen short waits, and beside the tasks of
+    /// the connections it would queue behind hundreds of them after each.
+    ///
+    /// # Panics
+    /// When the system gives no thread: nothing could ever be sold.
     pub fn start(
         count: usize,
         store: &Arc<dyn Store>,
         gate: &Arc<dyn Gate>,
         metrics: &Arc<Metrics>,
     ) -> Self {
-        let start = |index: usize| {
+        let mut lanes = Vec::with_capacity(count);
+        let mut start = |index: usize| {
             let (urgent, urgent_queue) = mpsc::channel(QUEUE_MAX);
             let (holds, hold_queue) = mpsc::channel(QUEUE_MAX);
             let lane = Lane {
@@ -77,10 +84,16 @@ impl Lanes {
                 gate: gate.clone(),
                 metrics: metrics.clone(),
             };
-            tokio::spawn(lane.run());
+            lanes.push(lane.run());
             Queues { urgent, holds }
         };
-        Self { queues: (0..count).map(start).collect() }
+        let queues = (0..count).map(&mut start).collect();
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+        let runtime = runtime.expect("the system gives a process its first few descriptors");
+        let run = move || runtime.block_on(futures_util::future::join_all(lanes));
+        let thread = std::thread::Builder::new().name("lanes".to_owned()).spawn(run);
+        thread.expect("the system gives a process its first few threads");
+        Self { queues }
     }
 
     /// Queues a command for the lane of `shard` and waits until it is decided.

@@ -5,11 +5,11 @@ use super::extract::{CurrentUser, Key, Path, id};
 use super::lists::{Listed, Params};
 use super::problem::Problem;
 use super::token::random;
-use super::wire::{fingerprint, shown, shown_or_null};
+use super::wire::{fingerprint, json, shown, shown_or_null};
 use super::{App, PROBLEM};
 use axum::extract::State;
 use axum::http::{HeaderName, HeaderValue, StatusCode, header};
-use axum::response::{IntoResponse, Response};
+use axum::response::Response;
 use engine::event::folded;
 use engine::{
     Actor, Ask, Booking, BookingId, BookingStatus, Command, EventId, Fault, Hold, IdempotencyKey,
@@ -215,7 +215,7 @@ async fn hold(
         Some(section_id) if visible => section_id,
         // Since a key made its hold, the event may be hidden and the section renamed (I6).
         now => {
-            let made = committed(&app, user_id, key.as_ref()).await?;
+            let made = Box::pin(committed(&app, user_id, key.as_ref())).await?;
             let then = || made.as_ref().and_then(|made| section_named(made, &new.section_id));
             let what = if visible { "section" } else { "event" };
             let known = if made.is_some() { now.or_else(then) } else { None };
@@ -234,8 +234,7 @@ async fn hold(
     let (outcome, now) = app.lanes.submit(event_id.shard(), Command::Hold(hold)).await?;
     let Outcome::Booking { booking, replayed } = outcome else { return Err(no_booking()) };
     let location = format!("/api/v1/bookings/{}", booking.booking_id);
-    let mut response =
-        (StatusCode::CREATED, axum::Json(BookingView::new(booking, now))).into_response();
+    let mut response = json(StatusCode::CREATED, &BookingView::new(booking, now));
     let location = HeaderValue::from_str(&location).expect("an id is valid in a header");
     response.headers_mut().insert(header::LOCATION, location);
     if replayed {
@@ -274,7 +273,7 @@ async fn confirm_by_post(
     user: CurrentUser,
     path: Path<String>,
     body: NoBody,
-) -> Result<axum::Json<BookingView>, Problem> {
+) -> Result<Response, Problem> {
     confirm(state, user, path, body).await
 }
 
@@ -291,7 +290,7 @@ async fn confirm_by_patch(
     user: CurrentUser,
     path: Path<String>,
     body: NoBody,
-) -> Result<axum::Json<BookingView>, Problem> {
+) -> Result<Response, Problem> {
     confirm(state, user, path, body).await
 }
 
@@ -300,7 +299,7 @@ async fn confirm(
     CurrentUser(user_id): CurrentUser,
     Path(booking_id): Path<String>,
     _: NoBody,
-) -> Result<axum::Json<BookingView>, Problem> {
+) -> Result<Response, Problem> {
     change(&app, &booking_id, |booking_id| Command::Confirm { booking_id, user_id }).await
 }
 
@@ -317,7 +316,7 @@ async fn extend(
     CurrentUser(user_id): CurrentUser,
     Path(booking_id): Path<String>,
     _: NoBody,
-) -> Result<axum::Json<BookingView>, Problem> {
+) -> Result<Response, Problem> {
     change(&app, &booking_id, |booking_id| Command::Extend { booking_id, user_id }).await
 }
 
@@ -333,7 +332,7 @@ async fn cancel(
     CurrentUser(user_id): CurrentUser,
     Path(booking_id): Path<String>,
     _: NoBody,
-) -> Result<axum::Json<BookingView>, Problem> {
+) -> Result<Response, Problem> {
     let by = Actor::User(user_id);
     change(&app, &booking_id, |booking_id| Command::Cancel { booking_id, by }).await
 }
@@ -342,11 +341,11 @@ async fn change(
     app: &App,
     booking_id: &str,
     command: impl FnOnce(BookingId) -> Command,
-) -> Result<axum::Json<BookingView>, Problem> {
+) -> Result<Response, Problem> {
     let booking_id: BookingId = id(booking_id, "booking")?;
     let (outcome, now) = app.lanes.submit(booking_id.shard(), command(booking_id)).await?;
     let Outcome::Booking { booking, .. } = outcome else { return Err(no_booking()) };
-    Ok(axum::Json(BookingView::new(booking, now)))
+    Ok(json(StatusCode::OK, &BookingView::new(booking, now)))
 }
 
 fn no_booking() -> Problem {

@@ -1,5 +1,7 @@
 //! How values stand on the wire: helpers for serde and garde.
 
+use axum::http::{HeaderValue, StatusCode, header};
+use axum::response::{IntoResponse, Response};
 use engine::Timestamp;
 use sha2::{Digest, Sha256};
 use std::fmt;
@@ -75,4 +77,15 @@ pub fn fingerprint(request: &impl serde::Serialize) -> i64 {
         serde_json::to_vec(request).expect("a request that was read from JSON can be written");
     let digest = Sha256::digest(&canonical);
     i64::from_le_bytes(digest[..8].try_into().expect("a digest has 32 bytes"))
+}
+
+/// Room for an answer in JSON: most of ours are a little shorter.
+const ANSWER_BYTES: usize = 1_024;
+
+/// An answer in JSON, written into room that need not grow.
+pub fn json(status: StatusCode, body: &impl serde::Serialize) -> Response {
+    let mut bytes = Vec::with_capacity(ANSWER_BYTES);
+    serde_json::to_writer(&mut bytes, body).expect("what we answer can be written as JSON");
+    let content_type = (header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    (status, [content_type], bytes).into_response()
 }

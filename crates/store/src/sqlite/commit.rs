@@ -1,8 +1,8 @@
 //! The batch: lock, load, decide, write, commit.
 
 use super::rows::{
-    self, BOOKING_COLUMNS, Binding, bind_booking, bind_id, bookings_by_id, get, ms, read_rows,
-    write_rows,
+    self, BOOKING_COLUMNS, Binding, KIND_WORDS, STATUS_WORDS, bind_booking, bind_id,
+    bookings_by_id, get, ms, read_rows, write_rows,
 };
 use super::{Sqlite, failed};
 use crate::{Committed, KeyedHolds};
@@ -219,7 +219,7 @@ async fn write_bookings(
     let updated = write_rows(connection, UPDATE, 7, &changes.updated, |query, booking| {
         query
             .bind(booking.booking_id.as_bytes().to_vec())
-            .bind(booking.status.as_str())
+            .bind(STATUS_WORDS.of(booking.status))
             .bind(booking.expires_at.unix_ms())
             .bind(ms(booking.confirmed_at))
             .bind(ms(booking.cancelled_at))
@@ -261,7 +261,7 @@ pub(super) async fn append_log(
     write_rows(connection, SQL, 10, entries, |query, entry| {
         query
             .bind(entry.at.unix_ms())
-            .bind(entry.kind.as_str())
+            .bind(KIND_WORDS.of(entry.kind))
             .bind(entry.section_id.as_bytes().to_vec())
             .bind(entry.booking_id.map(|id: BookingId| id.as_bytes().to_vec()))
             .bind(entry.deltas.capacity)

@@ -2,17 +2,34 @@
 
 use super::failed;
 use engine::{
-    Booking, BookingId, BookingStatus, Currency, EventId, Fault, Inventory, Item, Money, Section,
-    SectionId, Terms, Timestamp, UserId,
+    Booking, BookingId, BookingStatus, Currency, EventId, Fault, Inventory, Item, LogKind, Money,
+    Section, SectionId, Terms, Timestamp, UserId,
 };
 use serde::{Deserialize, Serialize};
 use sqlx::query::Query;
 use sqlx::sqlite::{SqliteArguments, SqliteRow};
 use sqlx::{AssertSqlSafe, Row, Sqlite as Driver, SqliteConnection};
 use std::fmt::Write as _;
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 
 pub(super) type Binding = Query<'static, Driver, SqliteArguments>;
+
+/// The words of statuses and kinds, made once: a bound text is shared, not copied.
+pub(super) struct Words<T: 'static>(LazyLock<Vec<(T, Arc<str>)>>);
+
+impl<T: Copy + PartialEq> Words<T> {
+    pub(super) fn of(&self, value: T) -> Arc<str> {
+        let mut words = self.0.iter();
+        let found = words.find(|(of, _)| *of == value).map(|(_, word)| word.clone());
+        found.expect("every value has its word")
+    }
+}
+
+pub(super) static STATUS_WORDS: Words<BookingStatus> = Words(LazyLock::new(|| {
+    BookingStatus::ALL.map(|status| (status, Arc::from(status.as_str()))).to_vec()
+}));
+pub(super) static KIND_WORDS: Words<LogKind> =
+    Words(LazyLock::new(|| LogKind::ALL.map(|kind| (kind, Arc::from(kind.as_str()))).to_vec()));
 
 /// Binds an id.
 pub(super) fn bind_id<Id: AsRef<[u8]>>(query: Binding, id: &Id) -> Binding {
@@ -178,7 +195,7 @@ pub(super) fn bind_booking(query: Binding, booking: &Booking) -> Binding {
         .bind(booking.event_id.as_bytes().to_vec())
         .bind(items_text(&booking.items))
         .bind(i64::from(booking.seats()))
-        .bind(booking.status.as_str())
+        .bind(STATUS_WORDS.of(booking.status))
         .bind(booking.expires_at.unix_ms())
         .bind(booking.max_expires_at.unix_ms())
         .bind(ms(booking.confirmed_at))

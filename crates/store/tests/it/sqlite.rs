@@ -109,7 +109,7 @@ async fn a_second_process_on_the_same_file_is_refused_until_the_first_has_closed
     let kept = Kept::new().await;
     let url = sqlite_url(&kept.path);
     let why = refused(&url, options(POLICY, &kept.clock)).await;
-    for part in ["another process serves this database", store::LOCK_FILE, "DATABASE_URL"] {
+    for part in ["another process serves this database", store::LOCK_FILE, "DATA_DIR"] {
         assert!(why.contains(part), "{part:?} is not in {why:?}");
     }
     assert!(audit(&*kept.store).await.is_clean(), "the first one is not disturbed");
