@@ -89,6 +89,8 @@ pub enum Refusal {
     },
     /// The key was used for another request.
     IdempotencyKeyReused,
+    /// An equal request came first and is still being decided.
+    IdempotencyInFlight,
 }
 
 /// A failure of ours, or of what we stand on.

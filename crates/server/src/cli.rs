@@ -32,6 +32,8 @@ enum Command {
     #[command(subcommand)]
     Migrate(Migrate),
     /// Check that every invariant holds over the whole store, beside a running server
+    ///
+    /// Exit code 0: clean. 2: violations were found, and are listed. 1: the store cannot be read.
     Audit,
     /// Print the effective settings, with secrets hidden
     Config {

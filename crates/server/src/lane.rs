@@ -20,6 +20,7 @@ use engine::{
     SectionId, Shard, Snapshot, Timestamp, UserId,
 };
 use std::collections::HashMap;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use store::gate::Settlement;
@@ -90,7 +91,15 @@ impl Lanes {
         let queues = (0..count).map(&mut start).collect();
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
         let runtime = runtime.expect("the system gives a process its first few descriptors");
-        let run = move || runtime.block_on(futures_util::future::join_all(lanes));
+        let run = move || {
+            let lanes = futures_util::future::join_all(lanes);
+            // Commits contain their panics; one of the lanes themselves would leave a process that
+            // refuses everything for ever. Its supervisor starts a better one.
+            if catch_unwind(AssertUnwindSafe(|| runtime.block_on(lanes))).is_err() {
+                tracing::error!("the lanes have died of a bug; the process ends");
+                std::process::abort();
+            }
+        };
         let thread = std::thread::Builder::new().name("lanes".to_owned()).spawn(run);
         thread.expect("the system gives a process its first few threads");
         Self { queues }

@@ -197,7 +197,7 @@ impl BookingView {
         ("Idempotent-Replayed" = Option<String>, description = "`true` when an earlier request made the hold"),
     )),
     (status = 404, description = "`not_found`: the event or the section", body = super::docs::Problem, content_type = PROBLEM),
-    (status = 409, description = "`event_cancelled`, `sale_not_open`, `sale_closed`, `event_over`, `too_many_seats`, `buyer_limit`, `sold_out`",
+    (status = 409, description = "`event_cancelled`, `sale_not_open`, `sale_closed`, `event_over`, `too_many_seats`, `buyer_limit`, `sold_out`, `idempotency_in_flight`",
         body = super::docs::Problem, content_type = PROBLEM),
 ))]
 async fn hold(
@@ -231,7 +231,9 @@ async fn hold(
         BookingId::new(app.store.now(), event_id.shard(), u64::from_le_bytes(random()));
     let asks = vec![Ask { section_id, seats }];
     let hold = Hold { booking_id, user_id, event_id, asks, key };
-    let (outcome, now) = app.lanes.submit(event_id.shard(), Command::Hold(hold)).await?;
+    let name = hold.key.as_ref().map(|(key, _)| key.clone());
+    let decided = app.lanes.submit(event_id.shard(), Command::Hold(hold));
+    let (outcome, now) = app.in_flight.run("hold", user_id, name.as_ref(), decided).await??;
     let Outcome::Booking { booking, replayed } = outcome else { return Err(no_booking()) };
     let location = format!("/api/v1/bookings/{}", booking.booking_id);
     let mut response = json(StatusCode::CREATED, &BookingView::new(booking, now));

@@ -16,7 +16,9 @@ use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use chrono_tz::Tz;
 use engine::event::EventChange;
-use engine::{Currency, EventDate, EventId, EventStatus, Money, Refusal, UserId};
+use engine::{
+    Currency, Error, EventDate, EventId, EventStatus, Fault, IdempotencyKey, Money, Refusal, UserId,
+};
 use forms::{NewEvent, NewSection, ReviseEvent, ReviseSection, event_date, timezone};
 use serde::Serialize;
 use std::sync::Arc;
@@ -79,6 +81,19 @@ fn with_etag(view: EventView) -> Response {
     ([(header::ETAG, view.etag())], axum::Json(view)).into_response()
 }
 
+/// Waits for a creation, which goes on in a task of its own; beside an equal request, not for long.
+async fn once<T: Send + 'static>(
+    app: &App,
+    operation: &'static str,
+    user_id: UserId,
+    key: Option<IdempotencyKey>,
+    work: impl Future<Output = Result<T, Error>> + Send + 'static,
+) -> Result<T, Problem> {
+    let task = tokio::spawn(work);
+    let done = app.in_flight.run(operation, user_id, key.as_ref(), task).await?;
+    Ok(done.map_err(|panic| Fault::Corrupt { what: panic.to_string() })??)
+}
+
 /// Records an event; the user becomes its organizer.
 #[utoipa::path(post, path = "/api/v1/events", tag = TAG, operation_id = "create_event", request_body = NewEvent,
     security(("bearer" = [])), params(super::docs::IdempotencyKey), responses(
@@ -87,6 +102,7 @@ fn with_etag(view: EventView) -> Response {
         ("ETag" = String, description = "Its version"),
         ("Idempotent-Replayed" = Option<String>, description = "`true` when an earlier request made the event"),
     )),
+    (status = 409, description = "`idempotency_in_flight`", body = super::docs::Problem, content_type = PROBLEM),
 ))]
 async fn create(
     State(app): State<Arc<App>>,
@@ -96,7 +112,9 @@ async fn create(
 ) -> Result<Response, Problem> {
     let key = key.map(|key| CreationKey { user_id, key, fingerprint: fingerprint(&new) });
     let (event, capacities) = new.build(&app, user_id)?;
-    let done = app.store.create_event(&event, &capacities, key.as_ref()).await?;
+    let (name, store) = (key.as_ref().map(|key| key.key.clone()), app.store.clone());
+    let work = async move { store.create_event(&event, &capacities, key.as_ref()).await };
+    let done = once(&app, "create_event", user_id, name, work).await?;
     let view = fresh(&app, done.id, user_id).await?;
     let location = format!("/api/v1/events/{}", done.id);
     Ok(created(&location, view.etag(), done.replayed, view))
@@ -257,7 +275,7 @@ async fn cancel(
         ("Idempotent-Replayed" = Option<String>, description = "`true` when an earlier request made the section"),
     )),
     (status = 403, description = "`not_organizer`", body = super::docs::Problem, content_type = PROBLEM),
-    (status = 409, description = "`event_cancelled`", body = super::docs::Problem, content_type = PROBLEM),
+    (status = 409, description = "`event_cancelled`, `idempotency_in_flight`", body = super::docs::Problem, content_type = PROBLEM),
 ))]
 async fn add_section(
     State(app): State<Arc<App>>,
@@ -270,7 +288,9 @@ async fn add_section(
     let request = (event_id.to_string(), new.clone());
     let key = key.map(|key| CreationKey { user_id, key, fingerprint: fingerprint(&request) });
     let (section, capacity) = new.build(&app, event_id);
-    let done = app.store.add_section(&section, capacity, user_id, key.as_ref()).await?;
+    let (name, store) = (key.as_ref().map(|key| key.key.clone()), app.store.clone());
+    let work = async move { store.add_section(&section, capacity, user_id, key.as_ref()).await };
+    let done = once(&app, "add_section", user_id, name, work).await?;
     let view = fresh(&app, event_id, user_id).await?;
     let location = format!("/api/v1/events/{event_id}/sections/{}", done.id);
     let etag = view.etag();

@@ -13,6 +13,7 @@ mod docs;
 mod events;
 mod extract;
 mod health;
+mod in_flight;
 mod limits;
 mod lists;
 mod observe;
@@ -31,6 +32,7 @@ use axum::http::{HeaderName, Method, header};
 use axum::middleware::{Next, from_fn, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
 use engine::{Inventory, Timestamp};
+use in_flight::InFlight;
 use limits::Limits;
 use problem::Problem;
 use std::sync::Arc;
@@ -69,6 +71,8 @@ pub struct App {
     pub passwords: Passwords,
     /// Rate limits.
     limits: Limits,
+    /// Keys of requests under way.
+    in_flight: InFlight,
     /// Meters.
     pub metrics: Arc<Metrics>,
     /// Cancelled once the process has been told to stop.
@@ -88,6 +92,7 @@ impl App {
         Self {
             catalog: Catalog::new(store.clone(), gate.clone()),
             limits: Limits::new(&config),
+            in_flight: InFlight::default(),
             passwords: Passwords::new(),
             draining: CancellationToken::new(),
             config,

@@ -134,7 +134,8 @@ impl Problem {
     /// that routing has set, such as `Allow`, stay.
     pub fn render(self, carrier: Response, request_id: &str) -> Response {
         let told = *self.0;
-        let retryable = matches!(told.status.as_u16(), 408 | 429 | 503);
+        let retryable =
+            matches!(told.status.as_u16(), 408 | 429 | 503) || told.code == "idempotency_in_flight";
         let mut body = json!({
             "type": format!("/problems/{}", told.code),
             "title": told.title,
@@ -245,6 +246,9 @@ fn entry(refusal: &Refusal) -> (StatusCode, &'static str, &'static str) {
         Refusal::NotCancellable => {
             (S::CONFLICT, "not_cancellable", "The booking can no longer be cancelled")
         }
+        Refusal::IdempotencyInFlight => {
+            (S::CONFLICT, "idempotency_in_flight", "An equal request is being decided")
+        }
         Refusal::CapacityInUse { .. } => {
             (S::CONFLICT, "capacity_in_use", "Seats beyond this capacity are in use")
         }
@@ -337,6 +341,10 @@ impl From<Refusal> for Problem {
                 "sections",
                 format!("an event may have {} sections", engine::event::SECTIONS_MAX),
             ),
+            Refusal::IdempotencyInFlight => {
+                plain("Its answer is not there yet; send the request again with the same key.")
+                    .retry_after(1)
+            }
             Refusal::IdempotencyKeyReused => plain("Use a new key for a new request."),
         }
     }

@@ -1,0 +1,105 @@
+//! Equal requests at the same time: a retry that overtakes its first attempt.
+//!
+//! The store makes sure that one key has one effect (I6). Here a retry only learns why it waits: it
+//! gets the answer of the first attempt, or after [`PATIENCE`] is told that the first is still under
+//! way. One instance knows its own requests; of those of others the store knows.
+
+use engine::{IdempotencyKey, Refusal, UserId};
+use parking_lot::Mutex;
+use std::collections::HashMap;
+use std::time::Duration;
+
+/// How long a retry waits beside its first attempt.
+pub const PATIENCE: Duration = Duration::from_secs(2);
+
+type Name = (&'static str, UserId, IdempotencyKey);
+
+/// The keys of the requests that are under way here, with how many each has.
+#[derive(Default)]
+pub struct InFlight(Mutex<HashMap<Name, usize>>);
+
+impl InFlight {
+    /// Waits for `work`; beside an equal request that came before, for [`PATIENCE`] only, then
+    /// [`Refusal::IdempotencyInFlight`]. `work` must stay whole when it is no longer waited for.
+    pub async fn run<T>(
+        &self,
+        operation: &'static str,
+        user_id: UserId,
+        key: Option<&IdempotencyKey>,
+        work: impl Future<Output = T>,
+    ) -> Result<T, Refusal> {
+        let Some(key) = key else { return Ok(work.await) };
+        let turn = Turn::new(self, (operation, user_id, key.clone()));
+        if turn.first {
+            return Ok(work.await);
+        }
+        tokio::time::timeout(PATIENCE, work).await.map_err(|_| Refusal::IdempotencyInFlight)
+    }
+}
+
+/// A request's place among its equals, given up when it ends in whatever way.
+struct Turn<'a> {
+    all: &'a InFlight,
+    name: Name,
+    first: bool,
+}
+
+impl<'a> Turn<'a> {
+    fn new(all: &'a InFlight, name: Name) -> Self {
+        let mut under_way = all.0.lock();
+        let count = under_way.entry(name.clone()).or_insert(0);
+        *count += 1;
+        let first = *count == 1;
+        Self { all, name, first }
+    }
+}
+
+impl Drop for Turn<'_> {
+    fn drop(&mut self) {
+        let mut under_way = self.all.0.lock();
+        if let Some(count) = under_way.get_mut(&self.name) {
+            *count -= 1;
+            if *count == 0 {
+                under_way.remove(&self.name);
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use engine::{Shard, Timestamp};
+    use std::future::{pending, ready};
+    use std::time::Instant;
+
+    #[tokio::test]
+    async fn a_retry_waits_two_seconds_for_its_first_attempt() {
+        let all = InFlight::default();
+        let user_id = UserId::new(Timestamp::from_unix_ms(1), Shard::pick(1), 1);
+        let key = IdempotencyKey::new("attempt").expect("a key");
+        let run = |key| all.run("hold", user_id, key, pending::<()>());
+        let begun = Instant::now();
+        tokio::select! {
+            biased;
+            _ = run(Some(&key)) => panic!("the first attempt waits as long as it takes"),
+            refused = run(Some(&key)) => assert_eq!(refused, Err(Refusal::IdempotencyInFlight)),
+        }
+        assert!(begun.elapsed() >= PATIENCE);
+        assert!(all.0.lock().is_empty(), "whoever gives up gives up its place");
+        assert_eq!(all.run("hold", user_id, Some(&key), ready(7)).await, Ok(7));
+    }
+
+    #[tokio::test]
+    async fn a_retry_gets_the_answer_when_it_comes_in_time() {
+        let all = InFlight::default();
+        let user_id = UserId::new(Timestamp::from_unix_ms(1), Shard::pick(1), 1);
+        let key = IdempotencyKey::new("attempt").expect("a key");
+        let soon = || tokio::time::sleep(Duration::from_millis(20));
+        let both = tokio::join!(
+            all.run("hold", user_id, Some(&key), soon()),
+            all.run("hold", user_id, Some(&key), soon()),
+        );
+        assert_eq!(both, (Ok(()), Ok(())));
+    }
+}
