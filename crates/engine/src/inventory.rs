@@ -153,3 +153,35 @@ impl Snapshot {
         self.version > held.version
     }
 }
+
+/// A snapshot as a gate keeps it: with the time at which it was last checked, in milliseconds by one
+/// clock of the gate's own.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Kept {
+    /// What the store had committed.
+    pub snapshot: Snapshot,
+    /// When a commit last said so.
+    pub checked_at_ms: i64,
+}
+
+impl Kept {
+    /// Whether it may still refuse: it was checked at most `fresh_ms` ago, and not in the future,
+    /// where only a clock that was set back puts it (I8).
+    #[must_use]
+    pub fn is_fresh(&self, now_ms: i64, fresh_ms: i64) -> bool {
+        (0..=fresh_ms).contains(&(now_ms - self.checked_at_ms))
+    }
+
+    /// What a gate keeps after a commit left `new` behind: a newer snapshot takes the place of an
+    /// older one, any takes the place of a lapsed one, and the same version counts as checked again.
+    #[must_use]
+    pub fn settle(held: Option<Self>, new: Snapshot, now_ms: i64, fresh_ms: i64) -> Self {
+        match held {
+            Some(held) if held.is_fresh(now_ms, fresh_ms) && !new.replaces(&held.snapshot) => {
+                let again = new.version == held.snapshot.version;
+                Self { checked_at_ms: if again { now_ms } else { held.checked_at_ms }, ..held }
+            }
+            _ => Self { snapshot: new, checked_at_ms: now_ms },
+        }
+    }
+}

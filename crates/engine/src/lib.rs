@@ -22,7 +22,7 @@ pub use decide::{Actor, Ask, Changes, Command, Hold, KeyUse, Ledger, Outcome, Po
 pub use error::{Error, Fault, Refusal};
 pub use event::{Event, EventStatus, Section, Terms};
 pub use ids::{BookingId, EventId, IdempotencyKey, SectionId, Shard, UserId};
-pub use inventory::{Answer, Inventory, Snapshot};
+pub use inventory::{Answer, Inventory, Kept, Snapshot};
 pub use log::{Deltas, LogEntry, LogKind};
 pub use money::{Currency, Money};
 pub use time::{EventDate, Timestamp};

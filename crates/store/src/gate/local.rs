@@ -2,22 +2,27 @@
 
 use super::{Gate, GateOptions, Settlement};
 use async_trait::async_trait;
-use engine::{Booking, BookingId, Fault, SectionId, Snapshot, Timestamp};
+use engine::{Booking, BookingId, EventId, Fault, Kept, SectionId, Snapshot, Timestamp};
 use parking_lot::Mutex;
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, HashMap};
 use std::time::Instant;
+use tokio::sync::broadcast;
 
 /// The most leases kept; later holds are read from the store.
 pub const LEASES_MAX: usize = 100_000;
 /// The most snapshots kept; when there are more, the lapsed ones go, and all if that is not enough.
 pub const SNAPSHOTS_MAX: usize = 100_000;
+/// Announcements kept for a slow listener.
+const ANNOUNCED_MAX: usize = 1_024;
 
 /// Snapshots and leases in memory.
 pub struct Local {
     options: GateOptions,
-    snapshots: Mutex<HashMap<SectionId, (Snapshot, Instant)>>,
+    started_at: Instant,
+    snapshots: Mutex<HashMap<SectionId, Kept>>,
     leases: Mutex<Leases>,
+    announced: broadcast::Sender<EventId>,
 }
 
 #[derive(Default)]
@@ -30,42 +35,48 @@ impl Local {
     /// An empty gate.
     #[must_use]
     pub fn new(options: GateOptions) -> Self {
-        Self { options, snapshots: Mutex::default(), leases: Mutex::default() }
+        Self {
+            options,
+            started_at: Instant::now(),
+            snapshots: Mutex::default(),
+            leases: Mutex::default(),
+            announced: broadcast::channel(ANNOUNCED_MAX).0,
+        }
+    }
+
+    /// This gate's clock.
+    fn now_ms(&self) -> i64 {
+        i64::try_from(self.started_at.elapsed().as_millis()).unwrap_or(i64::MAX)
     }
 }
 
 #[async_trait]
 impl Gate for Local {
     async fn read(&self, sections: &[SectionId]) -> Vec<Option<Snapshot>> {
-        let fresh = self.options.fresh();
+        let (now_ms, fresh_ms) = (self.now_ms(), self.options.fresh_ms());
         let snapshots = self.snapshots.lock();
         let known = |section_id| {
-            let (snapshot, checked_at) = snapshots.get(section_id)?;
-            (checked_at.elapsed() <= fresh).then_some(*snapshot)
+            let kept: &Kept = snapshots.get(section_id)?;
+            kept.is_fresh(now_ms, fresh_ms).then_some(kept.snapshot)
         };
         sections.iter().map(known).collect()
     }
 
     fn settle(&self, settlement: Settlement) {
-        let fresh = self.options.fresh();
+        let (now_ms, fresh_ms) = (self.now_ms(), self.options.fresh_ms());
         {
             let mut snapshots = self.snapshots.lock();
             if snapshots.len() + settlement.snapshots.len() > SNAPSHOTS_MAX {
-                snapshots.retain(|_, (_, checked_at)| checked_at.elapsed() <= fresh);
+                snapshots.retain(|_, kept| kept.is_fresh(now_ms, fresh_ms));
             }
             if snapshots.len() + settlement.snapshots.len() > SNAPSHOTS_MAX {
                 // Forgetting is always safe: the store decides, and the next settle tells again.
                 snapshots.clear();
             }
             for snapshot in settlement.snapshots {
-                let checked = (snapshot, Instant::now());
-                let entry = snapshots.entry(snapshot.section_id).or_insert(checked);
-                let lapsed = entry.1.elapsed() > fresh;
-                if lapsed || snapshot.replaces(&entry.0) {
-                    *entry = checked;
-                } else if snapshot.version == entry.0.version {
-                    entry.1 = checked.1;
-                }
+                let held = snapshots.get(&snapshot.section_id).copied();
+                let kept = Kept::settle(held, snapshot, now_ms, fresh_ms);
+                snapshots.insert(snapshot.section_id, kept);
             }
         }
         self.leases.lock().settle(settlement.bookings, settlement.now);
@@ -80,6 +91,19 @@ impl Gate for Local {
 
     async fn lease(&self, booking_id: BookingId) -> Option<Booking> {
         self.leases.lock().live.get(&booking_id).cloned()
+    }
+
+    fn announce(&self, event_id: EventId) {
+        // Nobody listens while nothing is cached.
+        let _ = self.announced.send(event_id);
+    }
+
+    fn announcements(&self) -> broadcast::Receiver<EventId> {
+        self.announced.subscribe()
+    }
+
+    async fn tally(&self, _: &[(String, u32)], _: u64) -> Option<Vec<u64>> {
+        None
     }
 
     async fn ping(&self) -> Result<(), Fault> {

@@ -15,9 +15,11 @@
 mod local;
 
 use async_trait::async_trait;
-use engine::{Booking, BookingId, BookingStatus, Fault, Inventory, SectionId, Snapshot, Timestamp};
+use engine::{
+    Booking, BookingId, BookingStatus, EventId, Fault, Inventory, SectionId, Snapshot, Timestamp,
+};
 use std::sync::Arc;
-use std::time::Duration;
+use tokio::sync::broadcast;
 
 pub use local::{LEASES_MAX, Local, SNAPSHOTS_MAX};
 
@@ -34,6 +36,13 @@ pub trait Gate: Send + Sync {
     async fn forget(&self, sections: &[SectionId]);
     /// The live hold with this id, if the gate mirrors it.
     async fn lease(&self, booking_id: BookingId) -> Option<Booking>;
+    /// Tells every instance that an event was changed. Returns at once; it may get lost.
+    fn announce(&self, event_id: EventId);
+    /// The events that any instance announces from now on. A slow listener misses some.
+    fn announcements(&self) -> broadcast::Receiver<EventId>;
+    /// Adds to counters that all instances share and tells their sums, in the same order; `None` when
+    /// this gate shares nothing, or is away. A counter ends `window_ms` after its first count.
+    async fn tally(&self, counts: &[(String, u32)], window_ms: u64) -> Option<Vec<u64>>;
     /// Whether the gate answers.
     async fn ping(&self) -> Result<(), Fault>;
     /// What it is, for the start-up line.
@@ -72,8 +81,8 @@ pub struct GateOptions {
 }
 
 impl GateOptions {
-    fn fresh(self) -> Duration {
-        Duration::from_millis(self.fresh_ms)
+    fn fresh_ms(self) -> i64 {
+        i64::try_from(self.fresh_ms).unwrap_or(i64::MAX)
     }
 }
 
