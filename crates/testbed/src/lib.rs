@@ -16,9 +16,9 @@
 mod keeper;
 mod machine;
 pub mod postgres;
-//pub mod proxy;
+pub mod proxy;
 pub mod redis;
 mod server;
-//pub mod steps;
+pub mod steps;
 
 pub use machine::START_LIMIT;

@@ -149,9 +149,14 @@ impl Redis {
         Self { server }
     }
 
-    /// Starts a data server: with nothing persisted, and no wait for more replicas before a sync.
+    /// Starts a data server, with nothing persisted.
+    ///
+    /// A replica that is fed from a file gets the stream at once when it has that, otherwise
+    /// only after its next tick of a second.
     fn start_data_server(kind: &'static str, lines: &str, arguments: &[&str]) -> Self {
-        let lines = format!("save \"\"\nappendonly no\nrepl-diskless-sync-delay 0\n{lines}");
+        let lines = format!(
+            "save \"\"\nappendonly no\nrepl-diskless-sync no\nrdb-del-sync-files yes\n{lines}"
+        );
         Self::start_configured(kind, &lines, arguments)
     }
 }

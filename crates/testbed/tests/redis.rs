@@ -79,8 +79,8 @@ fn a_cluster_answers_on_all_slots() {
 fn sentinels_replace_a_dead_primary_and_hand_over_a_live_one() {
     let sentinel = Sentinel::start();
     let first = sentinel.primary();
-    first.cli(&["SET", "a", "1"]);
-    first.cli(&["WAIT", "1", "5000"]);
+    assert_eq!(first.cli(&["SET", "a", "1"]), "OK");
+    sentinel.wait_until_replicated();
     sentinel.fail_over();
     let second = sentinel.primary();
     assert_ne!(second.address(), first.address());

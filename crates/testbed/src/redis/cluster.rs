@@ -31,6 +31,7 @@ impl Cluster {
     }
 
     /// The nodes, in the order of their slots.
+    #[must_use]
     pub fn nodes(&self) -> &[Redis] {
         &self.nodes
     }
@@ -41,6 +42,7 @@ impl Cluster {
     }
 
     /// The node whose slots `key` falls into.
+    #[must_use]
     pub fn node_of(&self, key: &str) -> &Redis {
         let slot = self.nodes[0].cli(&["CLUSTER", "KEYSLOT", key]);
         let slot: usize = slot.parse().expect("a slot is a number");

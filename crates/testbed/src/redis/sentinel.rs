@@ -43,9 +43,7 @@ impl Sentinel {
         let lines = format!("replicaof {} {}\nrepl-ping-replica-period 1", at.ip(), at.port());
         let replica = Redis::start_data_server("the Redis replica", &lines, &[]);
         let data = [primary, replica];
-        machine::wait_until("the replica is in sync", || {
-            data[1].cli(&["INFO", "replication"]).contains("master_link_status:up")
-        });
+        machine::wait_until("the replica is in sync", || feeds_a_replica(&data[0]));
         let lines = format!(
             "sentinel monitor {MASTER_NAME} {} {} 2\n\
              sentinel down-after-milliseconds {MASTER_NAME} 500\n\
@@ -125,6 +123,22 @@ impl Sentinel {
                     && field(&replicas, "master-link-status") == Some("ok")
             });
         }
+        let (primary, _) = self.roles();
+        machine::wait_until("the replica is fed", || feeds_a_replica(primary));
+    }
+
+    /// Waits until the replica has all that the primary has been told so far.
+    pub fn wait_until_replicated(&self) {
+        let (primary, replica) = self.roles();
+        let offset = |server: &Redis, name: &str| {
+            let info = server.cli(&["INFO", "replication"]);
+            let value = info.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':'));
+            value.and_then(|value| value.trim_end().parse::<u64>().ok())
+        };
+        let sent = offset(primary, "master_repl_offset");
+        machine::wait_until("the replica has all", || {
+            feeds_a_replica(primary) && offset(replica, "slave_repl_offset") >= sent
+        });
     }
 
     /// The primary and the other one.
@@ -146,6 +160,11 @@ impl Sentinel {
             new.cli(&["ROLE"]).lines().next() == Some("master")
         });
     }
+}
+
+/// Whether the server sends its writes to a replica.
+fn feeds_a_replica(primary: &Redis) -> bool {
+    primary.cli(&["INFO", "replication"]).contains(",state=online,")
 }
 
 /// The address that a sentinel gives for the primary.
