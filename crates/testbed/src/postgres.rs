@@ -6,6 +6,7 @@
 
 use std::{
     ffi::OsString,
+    fmt::Write,
     fs::{self, File},
     net::SocketAddr,
     os::unix::fs::chown,
@@ -62,7 +63,7 @@ impl Postgres {
         let folder = new_folder(settings);
         let template = template();
         machine::run(&["cp".as_ref(), "-a".as_ref(), template.as_os_str(), data(&folder).as_ref()]);
-        Self::start_in(folder, settings)
+        Self::start_in(&folder, settings)
     }
 
     /// `postgres://postgres@127.0.0.1:PORT/DATABASE`; there is always a database `postgres`.
@@ -161,6 +162,7 @@ impl Postgres {
     ///
     /// If it is `synchronous`, a commit here waits for it, or for any other synchronous standby,
     /// from then on. The primary keeps the WAL that a standby still needs.
+    #[must_use]
     pub fn standby(&self, synchronous: bool) -> Self {
         let name = format!("standby_{:08x}", machine::random() >> 32);
         let settings = self.settings.lock().clone();
@@ -188,7 +190,7 @@ impl Postgres {
         }
         words.push(format!("--slot={name}").into());
         machine::run(&words);
-        let standby = Self::start_in(folder, &settings);
+        let standby = Self::start_in(&folder, &settings);
         if synchronous {
             let mut names = self.synchronous.lock();
             names.push(name.clone());
@@ -209,18 +211,18 @@ impl Postgres {
     }
 
     /// Starts the cluster whose data is in `folder` already.
-    fn start_in(folder: PathBuf, settings: &[(&str, &str)]) -> Self {
+    fn start_in(folder: &Path, settings: &[(&str, &str)]) -> Self {
         let owned = |(name, value): &(&str, &str)| ((*name).to_owned(), (*value).to_owned());
         let settings: Vec<_> = settings.iter().map(owned).collect();
         let mut command = machine::as_stand_in(&program("postgres"));
         command.push("-D".into());
-        command.push(data(&folder).into());
-        let data_folder = data(&folder);
+        command.push(data(folder).into());
+        let data_folder = data(folder);
         let server = Server::start(
             "PostgreSQL",
-            folder.clone(),
+            folder.to_owned(),
             &command,
-            |port| write_settings(&folder, port, &settings),
+            |port| write_settings(folder, port, &settings),
             Box::new(move |_, pid| is_ready(&data_folder, pid)),
         );
         Self { server, settings: Mutex::new(settings), synchronous: Mutex::default() }
@@ -247,7 +249,8 @@ fn write_settings(folder: &Path, port: u16, settings: &[(String, String)]) {
     let ours = DEFAULTS.iter().copied();
     let theirs = settings.iter().map(|(name, value)| (name.as_str(), value.as_str()));
     for (name, value) in ours.chain(theirs) {
-        text += &format!("{name} = '{}'\n", value.replace('\'', "''"));
+        let value = value.replace('\'', "''");
+        writeln!(text, "{name} = '{value}'").expect("a string takes all");
     }
     let conf = data(folder).join("postgresql.conf");
     fs::write(&conf, text).expect("the data folder is there, and ours or root's to write");

@@ -1,5 +1,7 @@
 //! Each fault of the proxy, against a server that echoes and against Redis.
 
+#![expect(clippy::unwrap_used, reason = "its helpers are test code too")]
+
 use std::{
     io::{ErrorKind, Read, Write},
     net::{SocketAddr, TcpListener, TcpStream},
@@ -60,6 +62,7 @@ fn hear(stream: &mut TcpStream) -> Result<String, ErrorKind> {
 const SILENCE: Result<String, ErrorKind> = Err(ErrorKind::WouldBlock);
 const RESET: Result<String, ErrorKind> = Err(ErrorKind::ConnectionReset);
 
+#[expect(clippy::unnecessary_wraps, reason = "it is compared with what `ask` returns")]
 fn says(word: &str) -> Result<String, ErrorKind> {
     Ok(word.to_owned())
 }
