@@ -37,8 +37,8 @@ VOLUME ["/var/lib/reservix"]
 EXPOSE 8000
 # Readiness turns first, then what is under way is answered within 10 s.
 STOPSIGNAL SIGTERM
-# It asks /health/ready, and ends with 0 when the answer is 200.
-HEALTHCHECK --interval=5s --timeout=3s --start-period=10s --retries=3 \
+# It asks /health/ready on PORT, for 3 s at most, and ends with 0 when the answer is 200.
+HEALTHCHECK --interval=5s --timeout=5s --start-period=10s --retries=3 \
     CMD ["/usr/local/bin/reservix", "health"]
 ENTRYPOINT ["/usr/local/bin/reservix"]
 CMD ["serve"]
