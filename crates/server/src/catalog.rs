@@ -1,7 +1,7 @@
 //! The catalog: event facts and live availability for readers, without a read of the store for each.
 //!
-//! Facts are kept for [`FACTS_FRESH`] and forgotten when this instance changes them; the batch decides
-//! them again. Availability comes from the gate, or from one read of the store that all who ask at
+//! Facts are kept for [`FACTS_FRESH`] and forgotten when any instance announces that it has changed
+//! them; the batch decides them again. Availability comes from the gate, or from one read of the store that all who ask at
 //! the same time share.
 
 use engine::event::folded;
@@ -12,8 +12,10 @@ use std::sync::Arc;
 use std::time::Duration;
 use store::gate::Settlement;
 use store::{EventWithSections, Gate, LiveInventory, Store};
+use tokio::sync::broadcast::error::RecvError;
 
-/// How late another instance may notice a change, and how long an unknown id stays unknown.
+/// How late another instance notices a change whose announcement was lost, and how long an unknown
+/// id stays unknown.
 const FACTS_FRESH: Duration = Duration::from_secs(1);
 /// How long one read of the counters serves all who ask.
 const COUNTERS_FRESH: Duration = Duration::from_millis(50);
@@ -109,10 +111,33 @@ impl Catalog {
         self.facts.try_get_with(event_id, load).await.map_err(Arc::unwrap_or_clone)
     }
 
-    /// Forgets an event that this instance has changed.
-    pub async fn forget(&self, event_id: EventId) {
+    /// Forgets an event that this instance has changed, and tells the others. Call it after the commit.
+    pub async fn changed(&self, event_id: EventId) {
+        self.forget(event_id).await;
+        self.gate.announce(event_id);
+    }
+
+    async fn forget(&self, event_id: EventId) {
         self.facts.invalidate(&event_id).await;
         self.shared.invalidate(&event_id).await;
+    }
+
+    /// Forgets every event that an instance announces, for as long as it is polled. Announcements
+    /// that were missed may have been of any event, so then all are forgotten.
+    pub async fn follow(&self) {
+        let mut announced = self.gate.announcements();
+        loop {
+            match announced.recv().await {
+                Ok(event_id) => self.forget(event_id).await,
+                Err(RecvError::Lagged(missed)) => {
+                    tracing::debug!(missed, "announcements were missed: all events are read anew");
+                    self.facts.invalidate_all();
+                    self.shared.invalidate_all();
+                }
+                // The gate has gone, and the process with it.
+                Err(RecvError::Closed) => return,
+            }
+        }
     }
 
     /// The counters of an event as the store has them now, for its organizer.

@@ -1,7 +1,8 @@
 //! The commands of the binary.
 
 use crate::config::Config;
-use crate::{Failure, demo, http, serve};
+use crate::serve::{self, Role};
+use crate::{Failure, demo, http, probe};
 use clap::{Parser, Subcommand};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -27,6 +28,22 @@ enum Command {
         /// Leave sweep and reconcile to other processes
         #[arg(long)]
         no_workers: bool,
+    },
+    /// Run sweep and reconcile alone, beside servers on the same database server
+    ///
+    /// Any number may run. /health and /metrics are served on HOST and PORT, and nothing else.
+    Worker {
+        /// Leave the schema as it is
+        #[arg(long)]
+        no_migrate: bool,
+    },
+    /// Ask a running process whether it is ready, for the health check of a container
+    ///
+    /// Exit code 0: ready. 1: not ready, or no answer within three seconds.
+    Health {
+        /// Where the process is; by default where HOST and PORT say
+        #[arg(long)]
+        url: Option<String>,
     },
     /// Change the schema, or say where it stands
     #[command(subcommand)]
@@ -79,8 +96,13 @@ pub async fn run() -> Result<ExitCode, Failure> {
     let command = command.unwrap_or(Command::Serve { no_migrate: false, no_workers: false });
     match command {
         Command::Serve { no_migrate, no_workers } => {
-            serve::serve(settings()?, !no_migrate, !no_workers).await?;
+            let role = Role::Api { workers: !no_workers };
+            serve::run(settings()?, role, !no_migrate).await?;
         }
+        Command::Worker { no_migrate } => {
+            serve::run(settings()?, Role::Worker, !no_migrate).await?;
+        }
+        Command::Health { url } => probe::run(&url.map_or_else(local_url, Ok)?).await?,
         Command::Migrate(Migrate::New { name, dir }) => new_migration(&dir, &name)?,
         Command::Migrate(step) => migrate(&settings()?, &step).await?,
         Command::Audit => return audit(&settings()?).await,
@@ -93,6 +115,11 @@ pub async fn run() -> Result<ExitCode, Failure> {
         Command::Demo { url } => demo::run(&url).await?,
     }
     Ok(ExitCode::SUCCESS)
+}
+
+fn local_url() -> Result<String, Failure> {
+    let unknown = || Failure::plain("PORT is 0, so any port may be the one: name it with --url");
+    settings()?.local_url().ok_or_else(unknown)
 }
 
 fn settings() -> Result<Config, Failure> {

@@ -4,7 +4,8 @@
 //! table in [`table`] is the one place that knows the settings. Secrets are never printed, neither
 //! by [`Config::render`] nor in an error, and [`Config`] has no `Debug` that could.
 //!
-//! It opens nothing: which stores and gates exist is known to the crate `store`.
+//! A secret may stand in a file of its own that a setting named `…_FILE` names. Else it opens
+//! nothing: which stores and gates exist is known to the crate `store`.
 
 mod dotenv;
 mod parse;
@@ -246,13 +247,31 @@ impl Config {
             reader.refuse("LANES", &format!("must be at most half of DB_POOL_SIZE, {pool}"));
         }
         // Instances on one database server must agree on the key, so none may make up its own.
-        let is_shared = !self.store_url.expose_secret().starts_with("sqlite:");
+        let is_shared = !self.is_embedded();
         let is_needed = is_shared || self.environment == Environment::Production;
         if reader.are_sound(&["SECRET_KEY"]) && is_needed && self.secret_key.is_none() {
             let why = if is_shared { "with a database server" } else { "in production" };
             let problem = format!("is required {why}: {} bytes or more", secret::SECRET_BYTES_MIN);
             reader.refuse("SECRET_KEY", &problem);
         }
+    }
+
+    /// Whether the store is a file that one process serves, not a server that many share.
+    #[must_use]
+    pub fn is_embedded(&self) -> bool {
+        self.store_url.expose_secret().starts_with("sqlite:")
+    }
+
+    /// Where a process with this configuration is reached on its own machine; `None` when it picks
+    /// a free port.
+    #[must_use]
+    pub fn local_url(&self) -> Option<String> {
+        let host = match self.host.as_str() {
+            "0.0.0.0" => "127.0.0.1",
+            "::" => "::1",
+            host => host,
+        };
+        (self.port != 0).then(|| format!("http://{}:{}", bracketed(host), self.port))
     }
 
     /// The limits of events that set none of their own.

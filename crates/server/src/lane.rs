@@ -269,6 +269,7 @@ impl Lane {
                     }
                 }
                 Err(Fault::Corrupt { what }) if commands.len() > 1 => {
+                    Metrics::batch_failed(&Fault::Corrupt { what: what.clone() });
                     tracing::warn!(commands = commands.len(), what, "a batch failed and is halved");
                     let rebuilt = commands.iter().cloned().zip(replies);
                     let job = |(command, (deadline, reply))| Job { command, deadline, reply };
@@ -279,6 +280,7 @@ impl Lane {
                 }
                 Err(fault) => {
                     static SAID: SaidLately = SaidLately::new();
+                    Metrics::batch_failed(&fault);
                     if let Some(unsaid) = SAID.turn() {
                         let (error, commands) = (crate::chain(&fault), commands.len());
                         tracing::error!(error, commands, unsaid, "a batch failed");

@@ -7,6 +7,8 @@ mod demo;
 mod http;
 mod lane;
 mod metrics;
+mod probe;
+mod pulse;
 mod quiet;
 mod serve;
 mod work;

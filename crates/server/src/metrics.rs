@@ -2,7 +2,7 @@
 //!
 //! Handles are made once; the hot path only adds to them.
 
-use engine::{Outcome, Refusal};
+use engine::{Fault, Outcome, Refusal};
 use metrics::{Counter, Histogram, counter, gauge, histogram};
 use metrics_exporter_prometheus::{BuildError, Matcher, PrometheusBuilder, PrometheusHandle};
 use parking_lot::RwLock;
@@ -52,6 +52,11 @@ impl Metrics {
             .set_buckets_for_metric(Matcher::Suffix("_size".to_owned()), &SIZES)?
             .install_recorder()?;
         describe();
+        // Known from the start, so that the first fault is a rise that an alarm can see.
+        for kind in ["unavailable", "overloaded", "corrupt"] {
+            drop(counter!("reservix_store_faults_total", "fault" => kind));
+            drop(counter!("reservix_batches_failed_total", "fault" => kind));
+        }
         let gate = |answer| counter!("reservix_gate_answers_total", "answer" => answer);
         let bookings = |step| counter!("reservix_bookings_total", "step" => step);
         Ok(Self {
@@ -118,6 +123,26 @@ impl Metrics {
             .increment(1);
     }
 
+    /// A request or a worker's turn failed, and it was not the client's doing.
+    pub fn fault(fault: &Fault) {
+        counter!("reservix_store_faults_total", "fault" => kind(fault)).increment(1);
+    }
+
+    /// A batch failed, with all its commands.
+    pub fn batch_failed(fault: &Fault) {
+        counter!("reservix_batches_failed_total", "fault" => kind(fault)).increment(1);
+    }
+
+    /// Whether the store answered when it was last asked.
+    pub fn store_up(up: bool) {
+        gauge!("reservix_store_up").set(f64::from(u8::from(up)));
+    }
+
+    /// Whether the gate answered when it was last asked.
+    pub fn gate_up(up: bool) {
+        gauge!("reservix_gate_up").set(f64::from(u8::from(up)));
+    }
+
     /// A request was answered.
     pub fn request(&self, method: &'static str, route: &str, status: u16, took: Duration) {
         let known = self.answers.read().get(route).and_then(|route| {
@@ -162,6 +187,14 @@ impl Metrics {
     }
 }
 
+fn kind(fault: &Fault) -> &'static str {
+    match fault {
+        Fault::Unavailable { .. } => "unavailable",
+        Fault::Overloaded { .. } => "overloaded",
+        Fault::Corrupt { .. } => "corrupt",
+    }
+}
+
 fn describe() {
     use metrics::{
         describe_counter as counters, describe_gauge as gauges, describe_histogram as histograms,
@@ -179,6 +212,13 @@ fn describe() {
     counters!("reservix_bookings_total", "Bookings by the step they took.");
     counters!("reservix_replays_total", "Retries answered with the booking their key had made.");
     counters!("reservix_refusals_total", "Refused commands, by code.");
+    counters!(
+        "reservix_store_faults_total",
+        "Requests and workers' turns that failed through no doing of a client, by fault."
+    );
+    counters!("reservix_batches_failed_total", "Batches that failed whole, by fault.");
+    gauges!("reservix_store_up", "Whether the store answered when it was last asked.");
+    gauges!("reservix_gate_up", "Whether the gate answered when it was last asked.");
     gauges!("reservix_sweep_lag_seconds", "Age of the longest overdue hold when the sweep looked.");
     gauges!(
         "reservix_drift_sections",
@@ -186,3 +226,8 @@ fn describe() {
     );
     counters!("reservix_gate_repairs_total", "Snapshots of the gate that reconcile had to forget.");
 }
+
+/// One recorder for all tests of this process.
+#[cfg(test)]
+pub static FOR_TESTS: std::sync::LazyLock<std::sync::Arc<Metrics>> =
+    std::sync::LazyLock::new(|| Metrics::install().expect("nobody else installs one").into());

@@ -1,10 +1,11 @@
 //! The server's life: opening what it stands on, serving, and stopping without losing a request.
 
 use crate::config::{Config, Environment, LogFormat, load_or_create_secret};
-use crate::http::token::Tokens;
-use crate::http::{App, connection, router};
+use crate::http::connection::SHUTDOWN_GRACE;
+use crate::http::{App, connection, probes, router};
 use crate::metrics::Metrics;
 use crate::{Failure, work};
+use engine::Fault;
 use secrecy::ExposeSecret;
 use std::io::IsTerminal;
 use std::sync::Arc;
@@ -12,11 +13,19 @@ use std::time::Duration;
 use store::gate::GateOptions;
 use store::{Store, StoreOptions, open_gate, open_store};
 use tokio::net::TcpListener;
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 /// How long readiness says no before the door closes, so that a load balancer notices first.
 const DRAIN: Duration = Duration::from_secs(1);
+
+/// How long a database server that is not there yet is waited for.
+const START_PATIENCE: Patience = Patience {
+    total: Duration::from_secs(30),
+    pause: Duration::from_millis(500),
+    silence: Duration::from_secs(5),
+};
 
 /// Files that are open beside connections: the database, its log, pools and the runtime's own.
 const FILES_BESIDE_CONNECTIONS: u64 = 256;
@@ -41,8 +50,20 @@ pub fn start_log(config: &Config) {
     }
 }
 
+/// What a process is for.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Role {
+    /// Serves the API.
+    Api {
+        /// Whether it also runs the workers.
+        workers: bool,
+    },
+    /// Runs the workers alone, beside others that serve the API on the same store.
+    Worker,
+}
+
 /// Opens the store that the configuration names.
-pub async fn open(config: &Config, read_only: bool) -> Result<Arc<dyn Store>, Failure> {
+pub async fn open(config: &Config, read_only: bool) -> Result<Arc<dyn Store>, Fault> {
     let options = StoreOptions {
         policy: config.policy(),
         clock: store::clock::wall(),
@@ -50,15 +71,59 @@ pub async fn open(config: &Config, read_only: bool) -> Result<Arc<dyn Store>, Fa
         read_only,
         strict: config.environment == Environment::Production,
     };
-    Ok(open_store(config.store_url.expose_secret(), options).await?)
+    open_store(config.store_url.expose_secret(), options).await
 }
 
-/// Serves until a signal comes.
-pub async fn serve(config: Config, migrate: bool, workers: bool) -> Result<(), Failure> {
+/// Runs in this role until a signal comes.
+pub async fn run(config: Config, role: Role, migrate: bool) -> Result<(), Failure> {
+    if role == Role::Worker && config.is_embedded() {
+        return Err(Failure::plain(
+            "`reservix worker` is for PostgreSQL: one process alone may serve the embedded store, \
+             and `reservix serve` does the workers' part there; set DATABASE_URL or DB_HOST",
+        ));
+    }
     start_log(&config);
+    let mut signals = Signals::listen()?;
+    let ready = tokio::select! {
+        ready = prepare(config, role, migrate) => ready?,
+        signal = signals.next() => {
+            tracing::info!(signal, "stopped before the start was through");
+            return Ok(());
+        }
+    };
+    let (app, listener) = ready;
+    let stop = CancellationToken::new();
+    work::keep_house(&app, &stop);
+    let runs_workers = matches!(role, Role::Worker | Role::Api { workers: true });
+    let at_work = runs_workers.then(|| work::start(&app, &stop));
+    let paths = match role {
+        Role::Api { .. } => router(app.clone()),
+        Role::Worker => probes(app.clone()),
+    };
+    let serving = connection::serve(listener, paths, &app.config, stop.clone());
+    let working = async {
+        stop.cancelled().await;
+        if let Some(at_work) = at_work
+            && tokio::time::timeout(SHUTDOWN_GRACE, at_work.wait()).await.is_err()
+        {
+            tracing::warn!("the workers did not finish their turn in time");
+        }
+    };
+    tokio::join!(stop_on_signal(&app, role, signals, &stop), serving, working);
+    app.store.close().await;
+    tracing::info!("stopped");
+    Ok(())
+}
+
+/// Opens what the process stands on, and the door.
+async fn prepare(
+    config: Config,
+    role: Role,
+    migrate: bool,
+) -> Result<(Arc<App>, TcpListener), Failure> {
     let metrics =
         Arc::new(Metrics::install().map_err(|error| Failure::new("starting the meters", error))?);
-    let store = open(&config, false).await?;
+    let store = open_when_there(&config).await?;
     if migrate {
         for step in store.migrate(None).await? {
             tracing::info!(version = step.version, name = step.name, "migrated the schema");
@@ -75,27 +140,68 @@ pub async fn serve(config: Config, migrate: bool, workers: bool) -> Result<(), F
             .map_err(|error| Failure::new("keeping a signing key", error))?,
     };
     raise_file_limit(config.max_connections);
-    let tokens = Tokens::new(&secret, config.access_token_ttl);
     let listener =
         TcpListener::bind((config.host.as_str(), config.port)).await.map_err(|error| {
             Failure::new(format!("listening on {}:{}", config.host, config.port), error)
         })?;
     let address =
         listener.local_addr().map_err(|error| Failure::new("reading the address", error))?;
-    announce(&config, &*store, &gate.describe(), address);
+    announce(&config, role, &*store, &gate.describe(), address);
+    Ok((Arc::new(App::new(config, store, gate, &secret, metrics)), listener))
+}
 
-    let app = Arc::new(App::new(config, store, gate, tokens, metrics));
-    let stop = CancellationToken::new();
-    let at_work = workers.then(|| work::start(&app, &stop));
-    let serving = connection::serve(listener, router(app.clone()), &app.config, stop.clone());
-    let (stopped, ()) = tokio::join!(stop_on_signal(&app, &stop), serving);
-    stopped?;
-    if let Some(at_work) = at_work {
-        at_work.wait().await;
+/// Opens the store; a database server that is still starting is waited for.
+async fn open_when_there(config: &Config) -> Result<Arc<dyn Store>, Failure> {
+    if config.is_embedded() {
+        return Ok(open(config, false).await?);
     }
-    app.store.close().await;
-    tracing::info!("stopped");
-    Ok(())
+    patiently(START_PATIENCE, async || {
+        let store = open(config, false).await?;
+        store.ping().await?;
+        Ok(store)
+    })
+    .await
+}
+
+/// How long something that is away is waited for.
+struct Patience {
+    /// In all.
+    total: Duration,
+    /// Between two attempts.
+    pause: Duration,
+    /// Between two lines of the log.
+    silence: Duration,
+}
+
+/// Tries until it works, the patience is over, or what is wrong is no matter of waiting.
+async fn patiently<T>(
+    patience: Patience,
+    attempt: impl AsyncFn() -> Result<T, Fault>,
+) -> Result<T, Failure> {
+    let over = Instant::now() + patience.total;
+    let given_up = format!("the store could not be opened within {:?}", patience.total);
+    let mut last = None;
+    let mut said: Option<Instant> = None;
+    loop {
+        match tokio::time::timeout_at(over, attempt()).await {
+            Ok(Ok(done)) => return Ok(done),
+            Ok(Err(fault @ Fault::Unavailable { .. })) => {
+                if said.is_none_or(|at| at.elapsed() >= patience.silence) {
+                    let (error, patience) = (crate::chain(&fault), patience.total);
+                    tracing::warn!(error, ?patience, "the store cannot be opened yet");
+                    said = Some(Instant::now());
+                }
+                last = Some(fault);
+            }
+            Ok(Err(fault)) => return Err(fault.into()),
+            Err(late) if last.is_none() => return Err(Failure::new(given_up, late)),
+            Err(_) => {}
+        }
+        if let Some(fault) = last.take_if(|_| Instant::now() >= over) {
+            return Err(Failure::new(given_up, fault));
+        }
+        tokio::time::sleep_until(over.min(Instant::now() + patience.pause)).await;
+    }
 }
 
 /// Every connection is a file, and shells give a process 1,024 of them unless it asks for more.
@@ -112,34 +218,108 @@ fn raise_file_limit(connections: usize) {
 }
 
 /// Says in one line each what the process stands on and where to look.
-fn announce(config: &Config, store: &dyn Store, gate: &str, address: std::net::SocketAddr) {
+fn announce(
+    config: &Config,
+    role: Role,
+    store: &dyn Store,
+    gate: &str,
+    address: std::net::SocketAddr,
+) {
     let version = &config.app_version;
+    let what = match role {
+        Role::Api { .. } => "starts",
+        Role::Worker => "starts a worker",
+    };
     tracing::info!(
         version,
         environment = config.environment.as_str(),
-        "{} starts",
+        "{} {what}",
         config.app_name
     );
     tracing::info!("store: {}", store.describe());
     tracing::info!("gate: {gate}");
     tracing::info!("address: http://{address}");
-    tracing::info!("docs: http://{address}/docs");
+    if role != Role::Worker {
+        tracing::info!("docs: http://{address}/docs");
+    }
+}
+
+/// The signals that ask a process to stop.
+struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+}
+
+impl Signals {
+    /// From now on they no longer end the process at once.
+    fn listen() -> Result<Self, Failure> {
+        let listen =
+            |kind| signal(kind).map_err(|error| Failure::new("listening for signals", error));
+        let terminate = listen(SignalKind::terminate())?;
+        Ok(Self { terminate, interrupt: listen(SignalKind::interrupt())? })
+    }
+
+    /// Waits for the next one; tells its name.
+    async fn next(&mut self) -> &'static str {
+        tokio::select! {
+            _ = self.terminate.recv() => "SIGTERM",
+            _ = self.interrupt.recv() => "SIGINT",
+        }
+    }
 }
 
 /// Waits for a signal, turns readiness first, then closes the door.
-async fn stop_on_signal(app: &App, stop: &CancellationToken) -> Result<(), Failure> {
-    let failed = |error| Failure::new("listening for signals", error);
-    let mut terminate = signal(SignalKind::terminate()).map_err(failed)?;
-    let mut interrupt = signal(SignalKind::interrupt()).map_err(failed)?;
-    let name = tokio::select! {
-        _ = terminate.recv() => "SIGTERM",
-        _ = interrupt.recv() => "SIGINT",
-    };
-    tracing::info!(signal = name, "stopping: what is under way finishes first");
+async fn stop_on_signal(app: &App, role: Role, mut signals: Signals, stop: &CancellationToken) {
+    let signal = signals.next().await;
+    tracing::info!(signal, "stopping: what is under way finishes first");
     app.draining.cancel();
-    if app.config.environment == Environment::Production && name == "SIGTERM" {
+    // Nobody is sent to a worker, so nobody has to notice.
+    let is_balanced = role != Role::Worker && app.config.environment == Environment::Production;
+    if is_balanced && signal == "SIGTERM" {
         tokio::time::sleep(DRAIN).await;
     }
     stop.cancel();
-    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::atomic::{AtomicU32, Ordering};
+
+    fn patience(total_ms: u64) -> Patience {
+        let ms = Duration::from_millis;
+        Patience { total: ms(total_ms), pause: ms(10), silence: ms(50) }
+    }
+
+    fn away() -> Fault {
+        let source = Arc::new(std::io::Error::other("connection refused"));
+        Fault::Unavailable { doing: "opening the store", source }
+    }
+
+    #[tokio::test]
+    async fn a_store_that_is_still_starting_is_waited_for() {
+        let attempts = AtomicU32::new(0);
+        let opened = patiently(patience(20_000), async || {
+            let before = attempts.fetch_add(1, Ordering::SeqCst);
+            if before < 3 { Err(away()) } else { Ok(before) }
+        });
+        assert_eq!(opened.await.expect("it is there"), 3);
+    }
+
+    #[tokio::test]
+    async fn who_waits_in_vain_is_told_why() {
+        let failed = patiently::<()>(patience(60), async || Err(away())).await.unwrap_err();
+        let told = failed.to_string();
+        assert!(told.starts_with("the store could not be opened within 60ms: "), "{told}");
+        assert!(told.ends_with("opening the store: connection refused"), "{told}");
+        let failed = patiently::<()>(patience(60), std::future::pending).await.unwrap_err();
+        assert!(failed.to_string().contains("within 60ms"), "{failed}");
+    }
+
+    #[tokio::test]
+    async fn what_is_no_matter_of_waiting_is_told_at_once() {
+        let corrupt = || Fault::Corrupt { what: "no such table".to_owned() };
+        let failed = patiently::<()>(patience(600_000), async || Err(corrupt())).await;
+        assert!(failed.unwrap_err().to_string().contains("no such table"));
+    }
 }

@@ -151,7 +151,15 @@ pub fn masked(url: &str) -> String {
     let Some((scheme, rest)) = url.split_once("://") else {
         return "********".to_owned();
     };
+    let is_secret = |name: &str| {
+        let name = name.to_ascii_lowercase();
+        ["pass", "secret", "token"].iter().any(|part| name.contains(part))
+    };
     let (user_info, rest) = match rest.rsplit_once('@') {
+        // The last @ may be one of a password in the query.
+        Some((before, _)) if before.contains('?') && is_secret(before) => {
+            return format!("{scheme}://********");
+        }
         Some((user_info, rest)) => match user_info.split_once(':') {
             Some((user, _)) => (format!("{user}:********@"), rest),
             None => (format!("{user_info}@"), rest),
@@ -160,7 +168,7 @@ pub fn masked(url: &str) -> String {
     };
     let (place, query) = rest.split_once('?').map_or((rest, None), |(p, q)| (p, Some(q)));
     let hide = |pair: &str| match pair.split_once('=') {
-        Some((name, _)) if name.contains("password") => format!("{name}=********"),
+        Some((name, _)) if is_secret(name) => format!("{name}=********"),
         _ => pair.to_owned(),
     };
     let query = query.map(|query| query.split('&').map(hide).collect::<Vec<_>>().join("&"));
@@ -240,6 +248,25 @@ mod tests {
                 "postgres://db/x?user=me&password=a&x=1",
                 "postgres://db/x?user=me&password=********&x=1",
             ),
+            ("postgres://db:5432/x?user=me&password=a@b", "postgres://********"),
+            ("postgres://db/x?sslpassword=a", "postgres://db/x?sslpassword=********"),
+            (
+                "redis+sentinel://me:hunter2@one:26379,two:26379/sale?sentinel_password=hunter2",
+                "redis+sentinel://me:********@one:26379,two:26379/sale?sentinel_password=********",
+            ),
+            (
+                "rediss+sentinel://:hunter2@one,two,three/sale",
+                "rediss+sentinel://:********@one,two,three/sale",
+            ),
+            (
+                "redis+cluster://me:hunter2@one:6379,me:hunter2@two:6379",
+                "redis+cluster://me:********@two:6379",
+            ),
+            (
+                "rediss+cluster://:hunter2@[::1]:1,[::2]:2",
+                "rediss+cluster://:********@[::1]:1,[::2]:2",
+            ),
+            ("redis+cluster://one:1,two:2", "redis+cluster://one:1,two:2"),
             ("hunter2", "********"),
         ] {
             assert_eq!(masked(url), shown);

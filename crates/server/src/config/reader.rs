@@ -6,6 +6,12 @@ use super::table::{self, Kind};
 use secrecy::{ExposeSecret as _, SecretString};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::{self, Display};
+use std::fs::File;
+use std::io::Read as _;
+use std::path::Path;
+
+/// The longest file that holds a secret, in bytes: a URL of many hosts is far shorter.
+const SECRET_FILE_BYTES_MAX: u64 = 64 * 1024;
 
 /// Where the value of a setting came from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -65,7 +71,34 @@ impl Reader {
                 reader.set(&name, &value, Source::Environment);
             }
         }
+        for known in table::variables().filter(|known| known.kind == Kind::File) {
+            reader.take_from_file(known.name);
+        }
         reader
+    }
+
+    /// Gives the setting that `name` stands for the content of the file that it names, unless a
+    /// stronger source has set it.
+    fn take_from_file(&mut self, name: &'static str) {
+        let held = name.strip_suffix("_FILE").and_then(table::find);
+        let held = held.expect("a file holds the value of a setting of the table").name;
+        let (path, source) = self.value(name);
+        let (_, other) = self.value(held);
+        if path.is_empty() || (other, source) == (Source::Environment, Source::DotEnv) {
+            return;
+        }
+        let found = if other == source {
+            Err(format!("{held} is set, too: set one of them"))
+        } else {
+            content(Path::new(path))
+        };
+        match found {
+            Ok(value) => drop(self.values.insert(held, (value, source))),
+            Err(problem) => {
+                self.refuse(name, &problem);
+                self.refused.insert(held);
+            }
+        }
     }
 
     fn set(&mut self, name: &str, value: &str, source: Source) {
@@ -172,7 +205,7 @@ impl Reader {
     fn shown(&self, name: &str) -> Option<String> {
         let (value, _) = self.value(name);
         match table::find(name).expect("it is in the table").kind {
-            Kind::Plain | Kind::Number { .. } => Some(value.to_owned()),
+            Kind::Plain | Kind::Number { .. } | Kind::File => Some(value.to_owned()),
             Kind::Url if value.is_empty() => Some(String::new()),
             Kind::Url => Some(parse::masked(value)),
             Kind::Secret => None,
@@ -191,5 +224,20 @@ impl Reader {
             Setting { name: known.name, shown, source }
         };
         Ok(table::variables().map(setting).collect())
+    }
+}
+
+/// What a file with a secret holds, without the line break that editors add.
+fn content(path: &Path) -> Result<SecretString, String> {
+    let failed = |error: std::io::Error| format!("cannot be read: {error}");
+    let mut text = String::new();
+    let file = File::open(path).map_err(failed)?;
+    let read = file.take(SECRET_FILE_BYTES_MAX + 1).read_to_string(&mut text).map_err(failed)?;
+    if read as u64 > SECRET_FILE_BYTES_MAX {
+        return Err(format!("holds more than {SECRET_FILE_BYTES_MAX} bytes"));
+    }
+    match text.trim() {
+        "" => Err("is empty".to_owned()),
+        value => Ok(SecretString::from(value)),
     }
 }

@@ -25,6 +25,8 @@ pub enum Kind {
     Url,
     /// Never shown.
     Secret,
+    /// A file that holds the value of the setting called so without `_FILE`.
+    File,
 }
 
 /// One setting.
@@ -60,6 +62,10 @@ const fn secret(name: &'static str, help: &'static str) -> Variable {
     Variable { name, default: "", kind: Kind::Secret, help }
 }
 
+const fn file(name: &'static str, help: &'static str) -> Variable {
+    Variable { name, default: "", kind: Kind::File, help }
+}
+
 /// All settings, under the headings of `.env.example`.
 pub const TABLE: [(&str, &[Variable]); 8] = [
     (
@@ -88,11 +94,13 @@ pub const TABLE: [(&str, &[Variable]); 8] = [
         "Store: SQLite in DATA_DIR, unless a URL or DB_HOST is set; the URL wins",
         &[
             url("DATABASE_URL", "postgres://user:password@host:port/name or sqlite://path."),
+            file("DATABASE_URL_FILE", "A file that holds the URL instead."),
             plain("DB_HOST", "", "The host of the database server."),
             number("DB_PORT", "5432", (1, 65_535), "Its port"),
             plain("DB_NAME", "reservix", "The name of the database."),
             plain("DB_USER", "reservix", "The user to connect as."),
             secret("DB_PASSWORD", "The password of that user."),
+            file("DB_PASSWORD_FILE", "A file that holds the password instead."),
             number("DB_POOL_SIZE", "20", (2, 1_000), "Connections to the store"),
             number(
                 "LANES",
@@ -105,11 +113,16 @@ pub const TABLE: [(&str, &[Variable]); 8] = [
     (
         "Gate: in the process, unless a URL or REDIS_HOST is set; the URL wins",
         &[
-            url("REDIS_URL", "redis://user:password@host:port."),
+            url(
+                "REDIS_URL",
+                "redis(s)://user:password@host:port, redis+sentinel://..., redis+cluster://....",
+            ),
+            file("REDIS_URL_FILE", "A file that holds the URL instead."),
             plain("REDIS_HOST", "", "The host of the Redis server."),
             number("REDIS_PORT", "6379", (1, 65_535), "Its port"),
             plain("REDIS_USER", "", "The user to connect as."),
             secret("REDIS_PASSWORD", "The password of that user."),
+            file("REDIS_PASSWORD_FILE", "A file that holds the password instead."),
             number("GATE_FRESH_MS", "1000", (1, 60_000), "How long a snapshot may refuse, in ms"),
         ],
     ),
@@ -120,6 +133,7 @@ pub const TABLE: [(&str, &[Variable]); 8] = [
                 "SECRET_KEY",
                 "Signs access tokens: 32 bytes or more; required in production and with a server.",
             ),
+            file("SECRET_KEY_FILE", "A file that holds the key instead, such as a Docker secret."),
             plain("HASHING_ALG", "HS256", "The signature of access tokens; HS256 only."),
             number(
                 "ACCESS_TOKEN_EXPIRE_SECONDS",

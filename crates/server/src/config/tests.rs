@@ -209,3 +209,90 @@ fn a_dotenv_file_may_be_missing_but_not_broken() {
     std::fs::write(&path, b"PORT=\xff").expect("written");
     assert!(read_dotenv(&path).is_err());
 }
+
+#[test]
+fn a_secret_may_stand_in_a_file_of_its_own() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let file = |name: &str, content: &str| {
+        let path = folder.path().join(name);
+        std::fs::write(&path, content).expect("written");
+        path.display().to_string()
+    };
+    let (key, password) = (file("key", &format!("{KEY}\n")), file("password", "hun ter/2\r\n"));
+    let url = file("url", "redis+sentinel://:hunter2@one,two/sale\n");
+    let settings = format!(
+        "SECRET_KEY_FILE={key}\nDB_HOST=db\nDB_PASSWORD_FILE={password}\nREDIS_URL_FILE={url}"
+    );
+    let config = good(&settings);
+    assert_eq!(config.secret_key.as_ref().expect("set").expose_secret(), KEY);
+    let store = "postgres://reservix:hun%20ter%2F2@db:5432/reservix";
+    assert_eq!(config.store_url.expose_secret(), store);
+    let gate = "redis+sentinel://:hunter2@one,two/sale";
+    assert_eq!(config.gate_url.as_ref().expect("set").expose_secret(), gate);
+    assert_eq!(shown(&config, "SECRET_KEY"), "SECRET_KEY=******** # environment");
+    assert_eq!(shown(&config, "SECRET_KEY_FILE"), format!("SECRET_KEY_FILE={key} # environment"));
+    assert!(!config.render().contains("hunter2") && !config.render().contains("hun ter"));
+    let (store, cache) = (file("store", "sqlite://a.db"), file("cache", "x"));
+    let config =
+        good(&format!("DATABASE_URL_FILE={store}\nREDIS_HOST=cache\nREDIS_PASSWORD_FILE={cache}"));
+    assert_eq!(config.store_url.expose_secret(), "sqlite://a.db");
+    assert_eq!(config.gate_url.expect("set").expose_secret(), "redis://:x@cache:6379");
+
+    // The environment wins over `.env`, whichever of the two forms it uses.
+    let other = "fedcba9876543210fedcba9876543210";
+    for (environment, dotenv, value) in [
+        (format!("SECRET_KEY={other}"), format!("SECRET_KEY_FILE={key}"), other),
+        (format!("SECRET_KEY_FILE={key}"), format!("SECRET_KEY={other}"), KEY),
+        (format!("SECRET_KEY={other}\nSECRET_KEY_FILE="), String::new(), other),
+    ] {
+        let config = from(&environment, &dotenv).unwrap_or_else(|errors| panic!("{errors}"));
+        assert_eq!(config.secret_key.expect("set").expose_secret(), value, "{environment}");
+    }
+}
+
+#[test]
+fn a_file_that_holds_no_secret_is_told_once() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("key");
+    let set = format!("SECRET_KEY_FILE={}", path.display());
+    let told = |problem: &str| format!("{set} (environment): {problem}");
+    let missing = told("cannot be read: No such file or directory (os error 2)");
+    assert_eq!(bad(&format!("{set}\nENVIRONMENT=production")), [missing]);
+    std::fs::write(&path, " \n").expect("written");
+    assert_eq!(bad(&set), [told("is empty")]);
+    std::fs::write(&path, vec![b'x'; 100_000]).expect("written");
+    assert_eq!(bad(&set), [told("holds more than 65536 bytes")]);
+    std::fs::write(&path, "hunter2").expect("written");
+    assert_eq!(bad(&set), ["SECRET_KEY (environment): must have 32 bytes or more"]);
+    std::fs::write(&path, table::SECRET_KEY_PLACEHOLDER).expect("written");
+    let known = "SECRET_KEY (environment): is the value of the example, which everybody knows";
+    assert_eq!(bad(&set), [known]);
+    let both = told("SECRET_KEY is set, too: set one of them");
+    assert_eq!(bad(&format!("{set}\nSECRET_KEY={KEY}")), [both]);
+}
+
+#[test]
+fn every_kind_of_redis_is_let_through_and_shown_without_passwords() {
+    for scheme in
+        ["redis", "rediss", "redis+sentinel", "rediss+sentinel", "redis+cluster", "rediss+cluster"]
+    {
+        let url = format!("{scheme}://me:hunter2@one:1,two:2/sale?sentinel_password=hunter2");
+        let config = good(&format!("REDIS_URL={url}"));
+        assert_eq!(config.gate_url.as_ref().expect("set").expose_secret(), url);
+        let hidden = format!("{scheme}://me:********@one:1,two:2/sale?sentinel_password=********");
+        assert_eq!(shown(&config, "REDIS_URL"), format!("REDIS_URL={hidden} # environment"));
+    }
+}
+
+#[test]
+fn a_process_is_reached_where_it_listens() {
+    for (environment, url) in [
+        ("", Some("http://127.0.0.1:8000")),
+        ("HOST=0.0.0.0\nPORT=9000", Some("http://127.0.0.1:9000")),
+        ("HOST=::", Some("http://[::1]:8000")),
+        ("HOST=box.lan", Some("http://box.lan:8000")),
+        ("PORT=0", None),
+    ] {
+        assert_eq!(good(environment).local_url().as_deref(), url, "{environment}");
+    }
+}

@@ -165,7 +165,7 @@ async fn register(
     Origin(origin): Origin,
     Json(new): Json<Register>,
 ) -> Result<Response, Problem> {
-    app.limits.login(&new.email, origin)?;
+    app.limits.login(&new.email, origin).await?;
     let now = app.store.now();
     let user = User {
         user_id: UserId::new(
@@ -192,7 +192,7 @@ async fn login(
     Origin(origin): Origin,
     Json(login): Json<Login>,
 ) -> Result<axum::Json<TokenPair>, Problem> {
-    app.limits.login(&login.email, origin)?;
+    app.limits.login(&login.email, origin).await?;
     let user = app.store.user_by_email(&login.email).await?;
     let stored = user.as_ref().map(|user| user.password_hash.clone());
     let verified = app.passwords.verify(login.password, stored).await?;
@@ -220,7 +220,7 @@ async fn refresh(
     Origin(origin): Origin,
     Json(refresh): Json<Refresh>,
 ) -> Result<axum::Json<TokenPair>, Problem> {
-    app.limits.anonymous(origin)?;
+    app.limits.anonymous(origin, app.store.now())?;
     let (secret, hash) = refresh_token();
     let spent = refresh_hash(&refresh.refresh_token);
     let token = app.store.rotate(&spent, (hash, refresh_end(&app))).await?;
@@ -236,7 +236,7 @@ async fn logout(
     Origin(origin): Origin,
     Json(refresh): Json<Refresh>,
 ) -> Result<StatusCode, Problem> {
-    app.limits.anonymous(origin)?;
+    app.limits.anonymous(origin, app.store.now())?;
     app.store.end_family(&refresh_hash(&refresh.refresh_token)).await?;
     Ok(StatusCode::NO_CONTENT)
 }
@@ -254,7 +254,7 @@ async fn change_password(
     Json(change): Json<ChangePassword>,
 ) -> Result<StatusCode, Problem> {
     let user = app.store.user(user_id).await?.ok_or(Refusal::InvalidCredentials)?;
-    app.limits.login(&user.email, origin)?;
+    app.limits.login(&user.email, origin).await?;
     let old = user.password_hash;
     if !app.passwords.verify(change.current_password, Some(old.clone())).await? {
         return Err(Refusal::InvalidCredentials.into());

@@ -4,6 +4,11 @@
 //! `MAX_CONNECTIONS` are open; more wait in the system's queue. A client that sends half a head and
 //! then nothing gets a 408 and is gone; one whose head cannot be read is told so. Every answer is
 //! given the time to be read before the connection is cut.
+//!
+//! The end loses no request that was sent before the door closed: what the system had queued is
+//! accepted, what is under way is finished, and a connection that is kept open goes on being heard
+//! for [`IDLE_GRACE`]. Every answer then says `Connection: close` (`observe`), so clients leave by
+//! themselves, and whoever says nothing is closed, never reset.
 
 mod socket;
 
@@ -27,7 +32,7 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::Semaphore;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tower::ServiceExt;
@@ -38,6 +43,13 @@ pub const SHUTDOWN_GRACE: Duration = Duration::from_secs(10);
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 /// How long a client may go on sending what nobody reads any more.
 const LINGER: Duration = Duration::from_secs(2);
+/// The same once a shutdown has begun.
+const LINGER_STOPPING: Duration = Duration::from_millis(500);
+/// How long a connection that waits for its next request is kept once a shutdown has begun: a
+/// request that was sent before the client could know of it arrives within this time.
+pub const IDLE_GRACE: Duration = Duration::from_millis(500);
+/// How long those that wait in the system's queue may wait for a place once a shutdown has begun.
+const BACKLOG_GRACE: Duration = Duration::from_secs(1);
 /// The largest head that is read: larger than our own limits, so that they can answer.
 const HEAD_BYTES_MAX: usize = 64 * 1024;
 
@@ -63,19 +75,7 @@ pub async fn serve(
     let patience = config.body_timeout;
     let places = Arc::new(Semaphore::new(config.max_connections));
     let open = TaskTracker::new();
-    loop {
-        let accepted = tokio::select! {
-            accepted = accept(&listener, &places) => accepted,
-            () = stop.cancelled() => break,
-        };
-        let (stream, peer, place) = match accepted {
-            Ok(accepted) => accepted,
-            Err(error) => {
-                tracing::warn!(%error, "cannot accept a connection");
-                tokio::time::sleep(ACCEPT_PAUSE).await;
-                continue;
-            }
-        };
+    let admit = |stream: TcpStream, peer: SocketAddr, place: OwnedSemaphorePermit| {
         let (router, stop) = (router.clone(), stop.clone());
         let connection = converse(builder.clone(), stream, peer, patience, router, stop);
         open.spawn(async move {
@@ -84,18 +84,56 @@ pub async fn serve(
             Metrics::connections(-1.0);
             drop(place);
         });
+    };
+    loop {
+        let accepted = tokio::select! {
+            accepted = accept(&listener, &places) => accepted,
+            () = stop.cancelled() => break,
+        };
+        match accepted {
+            Ok((stream, peer, place)) => admit(stream, peer, place),
+            Err(error) => {
+                tracing::warn!(%error, "cannot accept a connection");
+                tokio::time::sleep(ACCEPT_PAUSE).await;
+            }
+        }
     }
-    drop(listener);
+    if let Err(error) = empty_backlog(listener, &places, admit).await {
+        tracing::warn!(%error, "cannot accept those who were waiting at the door");
+    }
     open.close();
     if tokio::time::timeout(SHUTDOWN_GRACE, open.wait()).await.is_err() {
         tracing::warn!(connections = open.len(), "some requests did not finish in time");
     }
 }
 
+/// Accepts whoever the system has queued, then closes the door: closing it on them would reset
+/// connections that their clients believe to be open.
+async fn empty_backlog(
+    listener: TcpListener,
+    places: &Arc<Semaphore>,
+    admit: impl Fn(TcpStream, SocketAddr, OwnedSemaphorePermit),
+) -> std::io::Result<()> {
+    // The system's own, because it knows that nobody is left, not only that nobody was announced.
+    let listener = listener.into_std()?;
+    let over = tokio::time::Instant::now() + BACKLOG_GRACE;
+    while let Ok(place) = tokio::time::timeout_at(over, places.clone().acquire_owned()).await {
+        let (stream, peer) = match listener.accept() {
+            Ok(accepted) => accepted,
+            Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => break,
+            Err(error) if error.kind() == std::io::ErrorKind::ConnectionAborted => continue,
+            Err(error) => return Err(error),
+        };
+        stream.set_nonblocking(true)?;
+        admit(TcpStream::from_std(stream)?, peer, place.map_err(std::io::Error::other)?);
+    }
+    Ok(())
+}
+
 async fn accept(
     listener: &TcpListener,
     places: &Arc<Semaphore>,
-) -> std::io::Result<(TcpStream, SocketAddr, tokio::sync::OwnedSemaphorePermit)> {
+) -> std::io::Result<(TcpStream, SocketAddr, OwnedSemaphorePermit)> {
     let place = places.clone().acquire_owned().await.map_err(std::io::Error::other)?;
     let (stream, peer) = listener.accept().await?;
     Ok((stream, peer, place))
@@ -118,6 +156,10 @@ async fn converse(
     let mut connection =
         builder.serve_connection(TokioIo::new(Socket::new(stream, patience)), service);
     let mut stopping = false;
+    let mut leaving = std::pin::pin!(async {
+        stop.cancelled().await;
+        tokio::time::sleep(IDLE_GRACE).await;
+    });
     let ended = loop {
         let conversation = poll_fn(|context| connection.poll_without_shutdown(context));
         if stopping {
@@ -125,7 +167,7 @@ async fn converse(
         }
         tokio::select! {
             ended = conversation => break ended,
-            () = stop.cancelled() => {
+            () = &mut leaving => {
                 stopping = true;
                 std::pin::Pin::new(&mut connection).graceful_shutdown();
             }
@@ -148,9 +190,13 @@ async fn converse(
     let _ = stream.shutdown().await;
     // What still comes in is read and forgotten: to close now would reset the connection, and the
     // client, busy sending a body that was refused, would never see the answer.
+    let stopped = async {
+        stop.cancelled().await;
+        tokio::time::sleep(LINGER_STOPPING).await;
+    };
     tokio::select! {
         _ = tokio::time::timeout(LINGER, drain(stream)) => {}
-        () = stop.cancelled() => {}
+        () = stopped => {}
     }
 }
 

@@ -42,9 +42,9 @@ pub(super) fn routes() -> OpenApiRouter<Arc<App>> {
         .routes(routes!(bookings))
 }
 
-/// The event as `viewer` sees it, read anew from the store.
-async fn fresh(app: &App, event_id: EventId, viewer: UserId) -> Result<EventView, Problem> {
-    app.catalog.forget(event_id).await;
+/// The event that was just changed, as `viewer` sees it, read anew from the store.
+async fn changed(app: &App, event_id: EventId, viewer: UserId) -> Result<EventView, Problem> {
+    app.catalog.changed(event_id).await;
     // Past the catalog, where a reader's load from before the commit may be under way.
     let read = app.store.event(event_id).await?;
     let read = read.filter(|of| of.event.terms.visible_to(Some(viewer))).ok_or(MISSING)?;
@@ -115,7 +115,7 @@ async fn create(
     let (name, store) = (key.as_ref().map(|key| key.key.clone()), app.store.clone());
     let work = async move { store.create_event(&event, &capacities, key.as_ref()).await };
     let done = once(&app, "create_event", user_id, name, work).await?;
-    let view = fresh(&app, done.id, user_id).await?;
+    let view = changed(&app, done.id, user_id).await?;
     let location = format!("/api/v1/events/{}", done.id);
     Ok(created(&location, view.etag(), done.replayed, view))
 }
@@ -246,7 +246,7 @@ async fn revise(
         cancellable_until: at(change.cancellable_until),
     };
     app.store.revise_event(event_id, user_id, expected, change).await?;
-    Ok(with_etag(fresh(&app, event_id, user_id).await?))
+    Ok(with_etag(changed(&app, event_id, user_id).await?))
 }
 
 /// Calls an event off. Its live bookings are cancelled soon after.
@@ -264,7 +264,7 @@ async fn cancel(
 ) -> Result<Response, Problem> {
     let event_id = id(&event_id, "event")?;
     app.store.cancel_event(event_id, user_id).await?;
-    Ok(with_etag(fresh(&app, event_id, user_id).await?))
+    Ok(with_etag(changed(&app, event_id, user_id).await?))
 }
 
 /// Adds a section.
@@ -291,7 +291,7 @@ async fn add_section(
     let (name, store) = (key.as_ref().map(|key| key.key.clone()), app.store.clone());
     let work = async move { store.add_section(&section, capacity, user_id, key.as_ref()).await };
     let done = once(&app, "add_section", user_id, name, work).await?;
-    let view = fresh(&app, event_id, user_id).await?;
+    let view = changed(&app, event_id, user_id).await?;
     let location = format!("/api/v1/events/{event_id}/sections/{}", done.id);
     let etag = view.etag();
     let section = view.into_section(done.id).ok_or(MISSING_SECTION)?;
@@ -336,7 +336,7 @@ async fn revise_section(
     let inventory =
         app.store.revise_section(event_id, section_id, user_id, expected, change).await?;
     app.settle(&inventory);
-    let view = fresh(&app, event_id, user_id).await?;
+    let view = changed(&app, event_id, user_id).await?;
     let etag = view.etag();
     let section = view.into_section(section_id).ok_or(MISSING_SECTION)?;
     Ok(([(header::ETAG, etag)], axum::Json(section)).into_response())

@@ -35,6 +35,7 @@ impl FromRequestParts<Arc<App>> for MaybeUser {
     type Rejection = Problem;
 
     async fn from_request_parts(parts: &mut Parts, app: &Arc<App>) -> Result<Self, Problem> {
+        let now = app.store.now();
         let user = match parts.headers.get(header::AUTHORIZATION) {
             None => None,
             Some(value) => {
@@ -43,10 +44,10 @@ impl FromRequestParts<Arc<App>> for MaybeUser {
                 let token = scheme.map(|_| value[7..].trim());
                 let token =
                     token.ok_or_else(|| Problem::unauthorized("The scheme must be Bearer."))?;
-                Some(app.tokens.verify(token, app.store.now())?)
+                Some(app.tokens.verify(token, now)?)
             }
         };
-        app.limits.request(user, parts)?;
+        app.limits.request(user, parts, now)?;
         Ok(Self(user))
     }
 }

@@ -11,19 +11,19 @@ use secrecy::ExposeSecret;
 use serde::Serialize;
 use sha2::{Digest, Sha256};
 use std::sync::Arc;
-use std::time::Duration;
 use utoipa::ToSchema;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 const TAG: &str = "Operations";
 
-/// How long a store or a gate may take to give a sign of life.
-const PING_TIMEOUT: Duration = Duration::from_secs(1);
-
 pub(super) fn routes() -> OpenApiRouter<Arc<App>> {
+    OpenApiRouter::new().routes(routes!(root)).merge(probes())
+}
+
+/// What every process tells, whether it serves the API or not.
+pub(super) fn probes() -> OpenApiRouter<Arc<App>> {
     OpenApiRouter::new()
-        .routes(routes!(root))
         .routes(routes!(live))
         .routes(routes!(ready))
         .routes(routes!(health))
@@ -81,7 +81,7 @@ async fn ready(State(app): State<Arc<App>>) -> Result<axum::Json<AliveView>, Pro
     if app.draining.is_cancelled() {
         return Err(Problem::overloaded("This instance is stopping."));
     }
-    if !answers(app.store.ping()).await {
+    if !app.pulse.store_is_up().await {
         return Err(Problem::overloaded("The store does not answer."));
     }
     Ok(axum::Json(AliveView { status: "ready" }))
@@ -93,7 +93,7 @@ async fn ready(State(app): State<Arc<App>>) -> Result<axum::Json<AliveView>, Pro
     (status = 503, description = "Unhealthy", body = HealthView),
 ))]
 async fn health(State(app): State<Arc<App>>) -> Response {
-    let (database, gate) = tokio::join!(answers(app.store.ping()), answers(app.gate.ping()));
+    let (database, gate) = tokio::join!(app.pulse.store_is_up(), app.pulse.gate_is_up());
     let (code, status) = match (database, gate) {
         (true, true) => (StatusCode::OK, "healthy"),
         (true, false) => (StatusCode::OK, "degraded"),
@@ -112,10 +112,6 @@ async fn health(State(app): State<Arc<App>>) -> Response {
         response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
     }
     response
-}
-
-async fn answers(ping: impl Future<Output = Result<(), engine::Fault>>) -> bool {
-    matches!(tokio::time::timeout(PING_TIMEOUT, ping).await, Ok(Ok(())))
 }
 
 /// Prometheus' text format, on loopback, or with `METRICS_TOKEN` as the Bearer token.

@@ -1,19 +1,38 @@
 //! Rate limits: requests by user, or by address for those without a token; logins by address and by
-//! account. All in memory, all switched off by `RATE_LIMIT_ENABLED=false`.
+//! account. All switched off by `RATE_LIMIT_ENABLED=false`.
+//!
+//! Every instance keeps them in memory; where the gate shares counters, they hold across instances,
+//! too: logins exactly, requests as [`shared`] tells. The gate can only refuse more: while it is
+//! away, each instance decides alone. It is given no address and no e-mail, only their digests.
+
+mod shared;
 
 use super::connection::Peer;
 use super::problem::Problem;
 use crate::config::{Config, Network};
 use axum::http::HeaderMap;
 use axum::http::request::Parts;
-use engine::UserId;
 use engine::event::folded;
+use engine::{Timestamp, UserId};
 use governor::clock::{Clock, DefaultClock};
 use governor::state::keyed::HashMapStateStore;
 use governor::{Quota, RateLimiter};
+use secrecy::{ExposeSecret, SecretString};
+use sha2::{Digest, Sha256};
+use shared::{Shared, WINDOW_MS};
+use std::fmt::Write as _;
 use std::hash::Hash;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::num::NonZeroU32;
+use std::sync::Arc;
+use store::Gate;
+
+pub use shared::SYNC_INTERVAL;
+
+/// For how long the gate counts logins together, in ms.
+const LOGINS_WINDOW_MS: u64 = 60_000;
+/// For how long the gate keeps the counts of a second: clocks of instances differ a little.
+const REQUESTS_KEPT_MS: u64 = 2 * WINDOW_MS.unsigned_abs();
 
 type Limiter<K> = RateLimiter<K, HashMapStateStore<K>, DefaultClock>;
 
@@ -23,7 +42,17 @@ enum Caller {
     Address(IpAddr),
 }
 
-/// The limits of this instance.
+impl Caller {
+    /// Its name before it is digested.
+    fn text(&self) -> String {
+        match self {
+            Self::User(user_id) => format!("user {user_id}"),
+            Self::Address(address) => format!("address {}", address.to_canonical()),
+        }
+    }
+}
+
+/// The limits of this instance, and its part in those of all.
 pub struct Limits {
     active: Option<Active>,
     trusted: Vec<Network>,
@@ -33,41 +62,83 @@ struct Active {
     requests: Limiter<Caller>,
     logins_by_address: Limiter<IpAddr>,
     logins_by_account: Limiter<String>,
+    logins_per_minute: u64,
+    /// Where the counters of all instances are.
+    gate: Arc<dyn Gate>,
+    /// What this instance knows of them; `None` when it has a gate of its own.
+    shared: Option<Shared<Caller>>,
+    digest_key: [u8; 32],
 }
 
 impl Limits {
-    /// The limits that the configuration sets.
-    pub fn new(config: &Config) -> Self {
+    /// The limits that the configuration sets; `secret` is the one that all instances have.
+    pub fn new(config: &Config, secret: &SecretString, gate: Arc<dyn Gate>) -> Self {
         let rate = |count: u32| NonZeroU32::new(count).unwrap_or(NonZeroU32::MIN);
+        let is_shared = config.gate_url.is_some();
         let active = config.rate_limit_enabled.then(|| Active {
             requests: Limiter::hashmap(Quota::per_second(rate(config.requests_per_second))),
             logins_by_address: Limiter::hashmap(Quota::per_minute(rate(config.logins_per_minute))),
             logins_by_account: Limiter::hashmap(Quota::per_minute(rate(config.logins_per_minute))),
+            logins_per_minute: u64::from(config.logins_per_minute),
+            gate,
+            shared: is_shared.then(|| Shared::new(config.requests_per_second)),
+            digest_key: digest_key(secret),
         });
         Self { active, trusted: config.trusted_proxies.clone() }
     }
 
     /// Counts a request of this user, or of its address.
-    pub fn request(&self, user: Option<UserId>, parts: &Parts) -> Result<(), Problem> {
+    pub fn request(
+        &self,
+        user: Option<UserId>,
+        parts: &Parts,
+        now: Timestamp,
+    ) -> Result<(), Problem> {
         let Some(active) = &self.active else { return Ok(()) };
         let caller = match user {
             Some(user_id) => Caller::User(user_id),
             None => Caller::Address(self.address(parts)),
         };
-        check(&active.requests, &caller)
+        active.request(&caller, now)
     }
 
     /// Counts a request without a user from this address.
-    pub fn anonymous(&self, from: IpAddr) -> Result<(), Problem> {
+    pub fn anonymous(&self, from: IpAddr, now: Timestamp) -> Result<(), Problem> {
         let Some(active) = &self.active else { return Ok(()) };
-        check(&active.requests, &Caller::Address(from))
+        active.request(&Caller::Address(from), now)
     }
 
     /// Counts a login or a registration with this address, from wherever it came.
-    pub fn login(&self, email: &str, from: IpAddr) -> Result<(), Problem> {
+    pub async fn login(&self, email: &str, from: IpAddr) -> Result<(), Problem> {
         let Some(active) = &self.active else { return Ok(()) };
+        let account = folded(email);
         check(&active.logins_by_address, &from)?;
-        check(&active.logins_by_account, &folded(email))
+        check(&active.logins_by_account, &account)?;
+        let counts =
+            [("login_address", from.to_canonical().to_string()), ("login_account", account)];
+        let counts = counts.map(|(what, whose)| (active.name(what, &whose), 1));
+        let sums = active.gate.tally(&counts, LOGINS_WINDOW_MS).await.unwrap_or_default();
+        if sums.into_iter().any(|sum| sum > active.logins_per_minute) {
+            return Err(Problem::rate_limited(LOGINS_WINDOW_MS / 1_000));
+        }
+        Ok(())
+    }
+
+    /// Tells the gate what was let through here, and takes over what was let through everywhere.
+    pub async fn share(&self, now: Timestamp) {
+        let Some(active) = &self.active else { return };
+        let Some(shared) = &active.shared else { return };
+        let (window, told) = shared.untold(now.unix_ms());
+        if told.is_empty() {
+            return;
+        }
+        let count = |(caller, count): &(Caller, u32)| {
+            (active.name("requests", &format!("{window} {}", caller.text())), *count)
+        };
+        let counts: Vec<_> = told.iter().map(count).collect();
+        if let Some(totals) = active.gate.tally(&counts, REQUESTS_KEPT_MS).await {
+            shared.learn(window, &told, &totals);
+        }
     }
 
     /// Forgets callers that have not been seen for a while.
@@ -104,6 +175,32 @@ impl Limits {
     }
 }
 
+impl Active {
+    fn request(&self, caller: &Caller, now: Timestamp) -> Result<(), Problem> {
+        check(&self.requests, caller)?;
+        let admitted = self.shared.as_ref().map(|shared| shared.admit(caller, now.unix_ms()));
+        admitted.unwrap_or(Ok(())).map_err(Problem::rate_limited)
+    }
+
+    /// What a counter of the gate is called: the same on all instances, and nobody who sees it can
+    /// tell whose it is.
+    fn name(&self, what: &str, whose: &str) -> String {
+        let digest = Sha256::new().chain_update(self.digest_key).chain_update(whose).finalize();
+        let mut name = format!("{what}:");
+        // Half of a digest is unique enough, and what was cut off cannot be extended.
+        for byte in &digest[..16] {
+            write!(name, "{byte:02x}").expect("a String grows");
+        }
+        name
+    }
+}
+
+/// A key for digests that is good for nothing else.
+fn digest_key(secret: &SecretString) -> [u8; 32] {
+    let secret = secret.expose_secret();
+    Sha256::new().chain_update(b"reservix rate limits ").chain_update(secret).finalize().into()
+}
+
 /// The hops that proxies noted, each as its address, with or without a port; `None` for anything else.
 fn forwarded(headers: &HeaderMap) -> Vec<Option<IpAddr>> {
     let address = |hop: &str| {
@@ -122,3 +219,6 @@ fn check<K: Clone + Hash + Eq>(limiter: &Limiter<K>, key: &K) -> Result<(), Prob
         Problem::rate_limited(wait.as_secs() + 1)
     })
 }
+
+#[cfg(test)]
+mod tests;

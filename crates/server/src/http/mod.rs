@@ -14,7 +14,7 @@ mod events;
 mod extract;
 mod health;
 mod in_flight;
-mod limits;
+pub mod limits;
 mod lists;
 mod observe;
 pub mod problem;
@@ -26,6 +26,7 @@ use crate::catalog::Catalog;
 use crate::config::{Config, Origins};
 use crate::lane::Lanes;
 use crate::metrics::Metrics;
+use crate::pulse::Pulse;
 use axum::Router;
 use axum::extract::Request;
 use axum::http::{HeaderName, Method, header};
@@ -35,6 +36,7 @@ use engine::{Inventory, Timestamp};
 use in_flight::InFlight;
 use limits::Limits;
 use problem::Problem;
+use secrecy::SecretString;
 use std::sync::Arc;
 use store::gate::Settlement;
 use store::{Gate, Store};
@@ -70,9 +72,11 @@ pub struct App {
     /// Passwords.
     pub passwords: Passwords,
     /// Rate limits.
-    limits: Limits,
+    pub limits: Limits,
     /// Keys of requests under way.
     in_flight: InFlight,
+    /// Whether the store and the gate answer.
+    pub pulse: Pulse,
     /// Meters.
     pub metrics: Arc<Metrics>,
     /// Cancelled once the process has been told to stop.
@@ -80,18 +84,20 @@ pub struct App {
 }
 
 impl App {
-    /// Puts the parts together.
+    /// Puts the parts together; `secret` signs the access tokens.
     pub fn new(
         config: Config,
         store: Arc<dyn Store>,
         gate: Arc<dyn Gate>,
-        tokens: Tokens,
+        secret: &SecretString,
         metrics: Arc<Metrics>,
     ) -> Self {
         let lanes = Lanes::start(store.lanes(config.lanes), &store, &gate, &metrics);
         Self {
             catalog: Catalog::new(store.clone(), gate.clone()),
-            limits: Limits::new(&config),
+            limits: Limits::new(&config, secret, gate.clone()),
+            tokens: Tokens::new(secret, config.access_token_ttl),
+            pulse: Pulse::new(store.clone(), gate.clone()),
             in_flight: InFlight::default(),
             passwords: Passwords::new(),
             draining: CancellationToken::new(),
@@ -99,7 +105,6 @@ impl App {
             store,
             gate,
             lanes,
-            tokens,
             metrics,
         }
     }
@@ -108,11 +113,6 @@ impl App {
     fn settle(&self, inventory: &Inventory) {
         let now: Timestamp = self.store.now();
         self.gate.settle(Settlement::of(std::slice::from_ref(inventory), Vec::new(), now));
-    }
-
-    /// Forgets what idle callers have used of their limits.
-    pub fn forget_idle_callers(&self) {
-        self.limits.forget_idle();
     }
 }
 
@@ -144,8 +144,17 @@ pub fn router(app: Arc<App>) -> Router {
     let (router, document) = paths(&app.config.app_version);
     let pages: Router<Arc<App>> = SwaggerUi::new("/docs").url("/openapi.json", document).into();
     let pages = pages.layer(CompressionLayer::new());
+    finished(router.merge(pages), app)
+}
+
+/// The probes and meters alone: what a process that serves no API tells.
+pub fn probes(app: Arc<App>) -> Router {
+    finished(health::probes().split_for_parts().0, app)
+}
+
+/// Adds what all paths have in common.
+fn finished(router: Router<Arc<App>>, app: Arc<App>) -> Router {
     let mut router = router
-        .merge(pages)
         .fallback(|| async { Problem::not_found("path") })
         .method_not_allowed_fallback(|| async {
             let title = "The path does not know this method";
@@ -205,3 +214,6 @@ fn cors(origins: &Origins) -> Option<CorsLayer> {
             ])),
     )
 }
+
+#[cfg(test)]
+mod tests;

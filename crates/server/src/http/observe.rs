@@ -63,7 +63,8 @@ pub async fn observe(State(app): State<Arc<App>>, request: Request, next: Next) 
         let request_id = request_id.to_str().unwrap_or_default();
         tracing::error!(method, route, request_id, "a request was answered with 500");
     }
-    if leaves_unread(status, body_bytes_max) {
+    // Whoever keeps a connection to a process that is about to stop finds another one before it does.
+    if leaves_unread(status, body_bytes_max) || app.draining.is_cancelled() {
         response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
     }
     response.headers_mut().insert("x-request-id", request_id);

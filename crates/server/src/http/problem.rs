@@ -10,6 +10,7 @@
 //!
 //! A handler returns a [`Problem`]; the outermost layer writes it out, with the request's id.
 
+use crate::metrics::Metrics;
 use crate::quiet::SaidLately;
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
@@ -180,6 +181,7 @@ impl From<Error> for Problem {
 
 impl From<Fault> for Problem {
     fn from(fault: Fault) -> Self {
+        Metrics::fault(&fault);
         match &fault {
             Fault::Unavailable { .. } => {
                 static SAID: SaidLately = SaidLately::new();

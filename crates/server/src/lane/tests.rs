@@ -4,10 +4,10 @@
 mod fake;
 
 use super::*;
+use crate::metrics::FOR_TESTS;
 use engine::{Ask, EventId, Inventory};
 use fake::{Fake, Oddity, booking_id, now, number_of};
 use futures_util::FutureExt;
-use std::sync::LazyLock;
 use store::gate::{GateOptions, Local};
 use tokio::task::JoinHandle;
 
@@ -15,10 +15,6 @@ use tokio::task::JoinHandle;
 const ICE: u64 = 999_999;
 /// Numbers of holds begin here; below are confirms.
 const HOLDS: u64 = 100_000;
-
-/// One recorder for all tests of this process.
-static METRICS: LazyLock<Arc<Metrics>> =
-    LazyLock::new(|| Arc::new(Metrics::install().expect("nobody else installs one")));
 
 fn user() -> UserId {
     UserId::new(now(), Shard::pick(0), 0)
@@ -50,7 +46,7 @@ fn hold(number: u64) -> Command {
 /// Two lanes; shard 0 belongs to the first, shard 1 to the second.
 fn lanes(store: &Arc<Fake>, gate: &Arc<dyn Gate>) -> Lanes {
     let store: Arc<dyn Store> = store.clone();
-    Lanes::start(2, &store, gate, &METRICS)
+    Lanes::start(2, &store, gate, &FOR_TESTS)
 }
 
 fn gate() -> Arc<dyn Gate> {

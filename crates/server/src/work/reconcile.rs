@@ -3,7 +3,7 @@
 //! The log is folded once at the start and then only its new rows, so a turn costs what has changed
 //! since the last. Counters and log are read in one transaction, so a difference is never a race.
 
-use super::next_turn;
+use super::{failed, next_turn};
 use crate::http::App;
 use crate::metrics::Metrics;
 use engine::audit::drift;
@@ -21,7 +21,7 @@ pub(super) async fn run(app: Arc<App>, interval: Duration, stop: CancellationTok
     let mut books = Books::default();
     while next_turn(interval, &stop).await {
         if let Err(fault) = books.turn(&app).await {
-            tracing::warn!(error = crate::chain(&fault), "reconcile could not finish its turn");
+            failed(&fault, "reconcile could not finish its turn");
         }
     }
 }

@@ -4,7 +4,7 @@
 //! It is a convenience: any batch that locks a section retires its due holds by itself, so a sweep
 //! that is late, dead or doubled changes nothing but how soon counters show it.
 
-use super::next_turn;
+use super::{failed, next_turn};
 use crate::http::App;
 use crate::metrics::Metrics;
 use engine::{Command, Error, Fault};
@@ -23,10 +23,7 @@ pub(super) async fn run(app: Arc<App>, interval: Duration, stop: CancellationTok
             let more = match turn(&app).await {
                 Ok(more) => more,
                 Err(fault) => {
-                    tracing::warn!(
-                        error = crate::chain(&fault),
-                        "the sweep could not finish its turn"
-                    );
+                    failed(&fault, "the sweep could not finish its turn");
                     false
                 }
             };

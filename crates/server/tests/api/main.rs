@@ -13,6 +13,7 @@ mod event_lists;
 mod events;
 mod idempotency;
 mod operations;
+mod processes;
 mod protocol;
 mod rate_limits;
 mod refusals;

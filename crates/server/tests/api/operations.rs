@@ -97,6 +97,8 @@ async fn meters_move_when_things_happen() {
         ("reservix_refusals_total{code=\"sold_out\"}".to_owned(), 1.0),
         ("reservix_batch_size_count".to_owned(), 5.0),
         ("reservix_commit_seconds_count".to_owned(), 5.0),
+        ("reservix_store_up".to_owned(), 1.0),
+        ("reservix_gate_up".to_owned(), 1.0),
     ] {
         let value = meter(&root, &name).await;
         assert!(value >= least, "{name} is {value}");
@@ -112,7 +114,12 @@ async fn meters_move_when_things_happen() {
     .await;
     let text = root.get("/metrics").await.expect(StatusCode::OK);
     let text = text.as_str().expect("text");
-    for name in ["reservix_lane_depth", "reservix_sweep_lag_seconds"] {
+    for name in [
+        "reservix_lane_depth",
+        "reservix_sweep_lag_seconds",
+        "reservix_store_faults_total",
+        "reservix_batches_failed_total",
+    ] {
         assert!(text.contains(&format!("# TYPE {name} ")), "{name} in\n{text}");
     }
     let described = text.lines().filter_map(|line| line.strip_prefix("# HELP ")).count();

@@ -43,6 +43,16 @@ impl Server {
         server
     }
 
+    /// [`Self::start`] with these arguments.
+    pub fn start_with(arguments: &[&str], settings: &[(&str, &str)]) -> Self {
+        let own = tempfile::tempdir().expect("a folder");
+        let mut command = reservix();
+        command.args(arguments);
+        let mut server = Self::start_by(command, own.path(), settings);
+        server.own = Some(own);
+        server
+    }
+
     /// Starts a server on the data in `folder`.
     pub fn start_in(folder: &Path, settings: &[(&str, &str)]) -> Self {
         Self::start_by(reservix(), folder, settings)

@@ -46,7 +46,11 @@ impl Wire {
     /// Connects to the server.
     pub async fn open(server: &Server) -> Self {
         let address = server.url.trim_start_matches("http://").to_owned();
-        let stream = TcpStream::connect(address).await.expect("connects");
+        Self::over(TcpStream::connect(address).await.expect("connects"))
+    }
+
+    /// Speaks over an open connection.
+    pub fn over(stream: TcpStream) -> Self {
         stream.set_nodelay(true).expect("a socket");
         Self { stream, read: Vec::new() }
     }

@@ -1,0 +1,173 @@
+//! Several instances in one process: on one store, and with one gate between them.
+
+use super::*;
+use crate::metrics::FOR_TESTS;
+use crate::{serve, work};
+use axum::body::Body;
+use axum::http::StatusCode;
+use engine::{Shard, UserId};
+use http_body_util::BodyExt;
+use serde_json::{Value, json};
+use std::time::{Duration, Instant};
+use store::gate::{GateOptions, Local};
+use tower::ServiceExt;
+
+const SECRET: &str = "0123456789abcdef0123456789abcdef";
+
+/// How long something may take to become so, on a machine that is busy with other tests.
+const EVENTUALLY: Duration = Duration::from_secs(20);
+
+struct World {
+    folder: tempfile::TempDir,
+    store: Arc<dyn Store>,
+    gate: Arc<dyn Gate>,
+}
+
+impl World {
+    async fn new() -> Self {
+        let folder = tempfile::tempdir().expect("a folder");
+        let config = config(&folder);
+        let store = serve::open(&config, false).await.expect("a store");
+        store.migrate(None).await.expect("a schema");
+        Self { folder, store, gate: Arc::new(Local::new(GateOptions { fresh_ms: 1_000 })) }
+    }
+
+    fn instance(&self) -> Arc<App> {
+        let secret = SecretString::from(SECRET);
+        let (store, gate) = (self.store.clone(), self.gate.clone());
+        Arc::new(App::new(config(&self.folder), store, gate, &secret, FOR_TESTS.clone()))
+    }
+}
+
+fn config(folder: &tempfile::TempDir) -> Config {
+    let data_dir = folder.path().display().to_string();
+    let settings =
+        [("DATA_DIR", data_dir.as_str()), ("SWEEP_INTERVAL_MS", "20"), ("HOLD_TTL_SECONDS", "1")];
+    let settings = settings.map(|(name, value)| (name.to_owned(), value.to_owned()));
+    Config::from_pairs(settings, []).unwrap_or_else(|errors| panic!("{errors}"))
+}
+
+/// Asks an instance, as its user.
+async fn ask(
+    router: &Router,
+    app: &App,
+    method: Method,
+    path: &str,
+    body: Option<Value>,
+) -> (StatusCode, Value) {
+    let user_id = UserId::new(Timestamp::from_unix_ms(1), Shard::pick(1), 1);
+    let token = app.tokens.issue(user_id, app.store.now()).expect("a token");
+    let request = Request::builder()
+        .method(method)
+        .uri(path)
+        .header(header::AUTHORIZATION, format!("Bearer {token}"))
+        .header(header::CONTENT_TYPE, "application/json")
+        .body(body.map_or_else(Body::empty, |body| Body::from(body.to_string())))
+        .expect("a request");
+    let answer = router.clone().oneshot(request).await.expect("an answer");
+    let status = answer.status();
+    let bytes = answer.into_body().collect().await.expect("a body").to_bytes();
+    (status, serde_json::from_slice(&bytes).unwrap_or_default())
+}
+
+async fn event(router: &Router, app: &App) -> String {
+    let sections = json!([{"name": "A", "capacity": 2}]);
+    let show = json!({"title": "Show", "event_date": "2099-06-15", "sections": sections});
+    let (status, made) = ask(router, app, Method::POST, "/api/v1/events", Some(show)).await;
+    assert_eq!(status, StatusCode::CREATED, "{made:#}");
+    made["event_id"].as_str().expect("an id").to_owned()
+}
+
+#[tokio::test]
+async fn a_change_is_seen_on_every_instance_before_its_facts_lapse() {
+    let world = World::new().await;
+    let (one, two) = (world.instance(), world.instance());
+    let stop = CancellationToken::new();
+    work::keep_house(&one, &stop);
+    work::keep_house(&two, &stop);
+    let (writer, reader) = (router(one.clone()), router(two.clone()));
+    let path = format!("/api/v1/events/{}", event(&writer, &one).await);
+    // On a machine that is busy a try can take so long that the facts lapse: then it tells nothing.
+    let begun = Instant::now();
+    for number in 0.. {
+        let title = format!("Show {number}");
+        let (status, _) = ask(&reader, &two, Method::GET, &path, None).await;
+        assert_eq!(status, StatusCode::OK);
+        let cached_at = Instant::now();
+        let change = json!({"title": title});
+        let (status, _) = ask(&writer, &one, Method::PATCH, &path, Some(change)).await;
+        assert_eq!(status, StatusCode::OK);
+        tokio::time::sleep(Duration::from_millis(50)).await;
+        let (_, seen) = ask(&reader, &two, Method::GET, &path, None).await;
+        if cached_at.elapsed() < Duration::from_millis(800) {
+            assert_eq!(seen["title"], title);
+            break;
+        }
+        assert!(begun.elapsed() < EVENTUALLY, "the machine is too busy");
+    }
+    stop.cancel();
+}
+
+#[tokio::test]
+async fn who_missed_announcements_forgets_all_events() {
+    let world = World::new().await;
+    let app = world.instance();
+    let paths = router(app.clone());
+    let event_id = event(&paths, &app).await.parse().expect("an id");
+    let before = app.catalog.event(event_id).await.expect("the store answers").expect("known");
+    let mut follow = std::pin::pin!(app.catalog.follow());
+    // Polled once it listens; then more is announced than is kept for it.
+    assert!(futures_util::poll!(&mut follow).is_pending());
+    for number in 0..5_000 {
+        app.gate.announce(engine::EventId::new(app.store.now(), Shard::pick(number), number));
+    }
+    assert!(tokio::time::timeout(Duration::from_millis(20), follow).await.is_err());
+    let after = app.catalog.event(event_id).await.expect("the store answers").expect("known");
+    assert!(!Arc::ptr_eq(&before, &after), "it was read anew");
+}
+
+#[tokio::test]
+async fn a_worker_retires_what_is_due_and_tells_how_it_is_and_nothing_else() {
+    let world = World::new().await;
+    let (api, worker) = (world.instance(), world.instance());
+    let paths = router(api.clone());
+    let event_id = event(&paths, &api).await;
+    let wanted = json!({"event_id": event_id, "section_id": "A", "seats_requested": 2});
+    let hold = "/api/v1/bookings/hold";
+    let (status, held) = ask(&paths, &api, Method::POST, hold, Some(wanted)).await;
+    assert_eq!(status, StatusCode::CREATED, "{held:#}");
+
+    let stop = CancellationToken::new();
+    work::keep_house(&worker, &stop);
+    let at_work = work::start(&worker, &stop);
+    let probes = probes(worker.clone());
+    for path in ["/health", "/health/live", "/health/ready"] {
+        let (status, told) = ask(&probes, &worker, Method::GET, path, None).await;
+        assert_eq!(status, StatusCode::OK, "{path}: {told:#}");
+    }
+    for path in ["/", "/docs", "/openapi.json", "/api/v1/events", hold] {
+        let (status, told) = ask(&probes, &worker, Method::GET, path, None).await;
+        assert_eq!((status, told["code"].as_str()), (StatusCode::NOT_FOUND, Some("not_found")));
+    }
+    // Nobody asks for the section, and the counters show its seats nonetheless.
+    let event_id = event_id.parse().expect("an id");
+    let begun = Instant::now();
+    loop {
+        let live = world.store.inventories(&[event_id]).await.expect("the store answers");
+        if live[0].inventory.held == 0 {
+            break;
+        }
+        assert!(begun.elapsed() < EVENTUALLY, "{live:?}");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    let text = worker.metrics.render();
+    for meter in ["reservix_store_up 1", "reservix_gate_up 1"] {
+        assert!(text.contains(meter), "{meter} in\n{text}");
+    }
+    worker.draining.cancel();
+    let (status, _) = ask(&probes, &worker, Method::GET, "/health/ready", None).await;
+    assert_eq!(status, StatusCode::SERVICE_UNAVAILABLE);
+    stop.cancel();
+    let finished = tokio::time::timeout(Duration::from_secs(10), at_work.wait()).await;
+    assert!(finished.is_ok(), "its turn was finished");
+}
