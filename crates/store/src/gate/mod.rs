@@ -13,15 +13,18 @@
 //! speed. Beside the snapshots it keeps *leases*: mirrors of live holds, which serve reads.
 
 mod local;
+mod redis;
 
 use async_trait::async_trait;
 use engine::{
     Booking, BookingId, BookingStatus, EventId, Fault, Inventory, SectionId, Snapshot, Timestamp,
 };
 use std::sync::Arc;
+use std::time::Duration;
 use tokio::sync::broadcast;
 
 pub use local::{LEASES_MAX, Local, SNAPSHOTS_MAX};
+pub use redis::Redis;
 
 /// The temporary layer. No method fails and none waits long: a gate that is away knows nothing.
 #[async_trait]
@@ -45,8 +48,21 @@ pub trait Gate: Send + Sync {
     async fn tally(&self, counts: &[(String, u32)], window_ms: u64) -> Option<Vec<u64>>;
     /// Whether the gate answers.
     async fn ping(&self) -> Result<(), Fault>;
+    /// How it is, for metrics. Asks nobody.
+    fn health(&self) -> GateHealth {
+        GateHealth::default()
+    }
     /// What it is, for the start-up line.
     fn describe(&self) -> String;
+}
+
+/// How a gate is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct GateHealth {
+    /// For how long nobody has asked what it stands on, because that is away.
+    pub away: Option<Duration>,
+    /// Snapshots and bookings that were settled and may never have reached it, since the start.
+    pub dropped: u64,
 }
 
 /// What a commit left behind.
@@ -87,14 +103,20 @@ impl GateOptions {
 }
 
 /// Opens the gate that the scheme of `url` names; none: the in-process gate.
+///
+/// A server that is away is no error: a gate connects beside its callers, in the runtime this is
+/// called in.
 pub fn open_gate(url: Option<&str>, options: GateOptions) -> Result<Arc<dyn Gate>, Fault> {
-    match url {
-        None => Ok(Arc::new(Local::new(options))),
-        Some(url) => {
-            let scheme = url.split(':').next().unwrap_or_default();
-            Err(crate::unavailable("opening the gate")(format!(
-                "there is no gate for REDIS_URL with the scheme {scheme:?}; this build has the in-process gate only"
-            )))
-        }
+    let Some(url) = url else { return Ok(Arc::new(Local::new(options))) };
+    // What stands before :// is shown, and nothing else: it may be a password.
+    let scheme = url.split_once("://").map_or("", |(scheme, _)| scheme);
+    let wrong = |what: String| crate::unavailable("opening the gate")(what);
+    if !redis::knows(scheme) {
+        return Err(wrong(format!(
+            "there is no gate for REDIS_URL with the scheme {scheme:?}; there are redis, rediss, \
+             redis+sentinel, rediss+sentinel, redis+cluster and rediss+cluster"
+        )));
     }
+    let gate = Redis::open(url, options);
+    Ok(Arc::new(gate.map_err(|what| wrong(format!("REDIS_URL cannot be used: {what}")))?))
 }

@@ -2,7 +2,12 @@
 //!
 //! Another gate plugs in with one line at the end of the suite and a way to open it. What a gate
 //! notes may arrive later than [`Gate::settle`] returns, so tests wait until it has. Time is real
-//! here: snapshots lapse by the gate's own clock.
+//! here: snapshots lapse by the gate's own clock. What is about Redis alone is in [`redis`], and what
+//! happens when it fails in [`faults`].
+
+mod faults;
+mod redis;
+mod servers;
 
 use crate::world::{ManualClock, Mint, sqlite, usd};
 use engine::{
@@ -10,6 +15,7 @@ use engine::{
     SectionId, Snapshot, Timestamp,
 };
 use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
 use store::gate::{GateOptions, LEASES_MAX, SNAPSHOTS_MAX, Settlement};
 use store::{Gate, open_gate};
@@ -29,7 +35,10 @@ struct Doorway {
 
 impl Doorway {
     fn to(gate: Arc<dyn Gate>) -> Self {
+        // Doorways lead to one Redis, so each makes its ids in a day of its own.
+        static DOORWAYS: AtomicI64 = AtomicI64::new(0);
         let clock = ManualClock::new();
+        clock.advance_ms(DOORWAYS.fetch_add(1, Ordering::Relaxed) * 86_400_000);
         let mint = Mint::new(&clock);
         Self { gate, event_id: mint.event(), mint, now: clock.now() }
     }
@@ -233,7 +242,7 @@ macro_rules! suite {
             use super::Doorway;
             $(#[tokio::test]
             async fn $test() {
-                super::$test(Doorway::to(super::open::$gate($options))).await;
+                super::$test(Doorway::to(super::open::$gate($options).await)).await;
             })*
         }
     };
@@ -252,18 +261,39 @@ macro_rules! suite {
 
 /// Fresh gates.
 mod open {
+    use super::servers::{Instances, cluster_url, connected, sentinel_url, shared_url};
     use super::{Arc, Gate, GateOptions, open_gate};
 
-    pub fn in_process(options: GateOptions) -> Arc<dyn Gate> {
+    pub async fn in_process(options: GateOptions) -> Arc<dyn Gate> {
         open_gate(None, options).expect("it needs nothing")
+    }
+
+    pub async fn on_redis(options: GateOptions) -> Arc<dyn Gate> {
+        connected(&shared_url(), options).await
+    }
+
+    pub async fn of_another_instance(options: GateOptions) -> Arc<dyn Gate> {
+        Arc::new(Instances::on(&shared_url(), options).await)
+    }
+
+    pub async fn on_a_cluster(options: GateOptions) -> Arc<dyn Gate> {
+        Arc::new(Instances::on(&cluster_url(), options).await)
+    }
+
+    pub async fn behind_sentinels_that_failed_over(options: GateOptions) -> Arc<dyn Gate> {
+        Arc::new(Instances::on(&sentinel_url().await, options).await)
     }
 }
 
 suite!(in_process);
+suite!(on_redis);
+suite!(of_another_instance);
+suite!(on_a_cluster);
+suite!(behind_sentinels_that_failed_over);
 
 #[tokio::test]
 async fn i9_the_in_process_gate_keeps_no_more_than_its_limits() {
-    let door = Doorway::to(open::in_process(NEVER_LAPSES));
+    let door = Doorway::to(open::in_process(NEVER_LAPSES).await);
     let mut sections = Vec::new();
     let mut first_holds = Vec::new();
     for _ in 0..150 {
@@ -288,8 +318,8 @@ async fn i9_the_in_process_gate_keeps_no_more_than_its_limits() {
     assert!(door.is_leased(hold.booking_id).await);
 }
 
-#[test]
-fn a_gate_nobody_has_is_refused_without_telling_secrets() {
+#[tokio::test]
+async fn a_gate_nobody_has_is_refused_without_telling_secrets() {
     let Err(fault) = open_gate(Some("memcached://user:secret@host"), NEVER_LAPSES) else {
         panic!("there is no such gate");
     };

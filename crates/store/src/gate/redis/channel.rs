@@ -1,0 +1,53 @@
+//! Announcements: one channel that every instance listens to.
+//!
+//! A message is `<instance> <event>`. An instance has told its own listeners before it tells the
+//! channel, so it skips what it hears of itself. What is said while a subscription is down is lost;
+//! whoever listens keeps nothing for longer than a second anyway.
+
+use super::connect::in_time;
+use super::{HEARTBEAT, Redis, Shared};
+use futures_util::StreamExt;
+use redis::{Msg, RedisError, RedisResult};
+use std::time::Duration;
+
+/// Listens for ever.
+pub(super) async fn listen(shared: &Shared) {
+    for turn in 0_usize.. {
+        shared.link.closed().await;
+        if let Err(cause) = subscription(shared, turn).await {
+            tracing::debug!(cause = cause.to_string(), "listening to announcements again");
+        }
+        tokio::time::sleep(Duration::from_millis(rand::random_range(200..=400))).await;
+    }
+}
+
+/// Listens until the connection ends.
+async fn subscription(shared: &Shared, turn: usize) -> RedisResult<()> {
+    let subscribe = async {
+        let client = shared.link.target().client(turn).await?;
+        let (mut sink, stream) = client.get_async_pubsub().await?.split();
+        sink.subscribe(Redis::CHANNEL).await?;
+        Ok::<_, RedisError>((sink, stream))
+    };
+    let (mut sink, mut stream) = in_time(subscribe).await?;
+    loop {
+        match tokio::time::timeout(HEARTBEAT, stream.next()).await {
+            Ok(Some(message)) => pass_on(shared, &message),
+            Ok(None) => return Ok(()),
+            // A peer that has vanished sends no end: it is asked for a sign of life.
+            Err(_) => drop(in_time(sink.ping::<redis::Value>()).await?),
+        }
+    }
+}
+
+fn pass_on(shared: &Shared, message: &Msg) {
+    let Ok(text) = message.get_payload::<String>() else { return };
+    let Some((instance, event_id)) = text.split_once(' ') else { return };
+    if instance == shared.instance {
+        return;
+    }
+    if let Ok(event_id) = event_id.parse() {
+        // Nobody listens while nothing is cached.
+        let _ = shared.announced.send(event_id);
+    }
+}

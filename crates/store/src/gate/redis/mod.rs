@@ -1,0 +1,285 @@
+//! The Redis gate: what many instances share, on one server, behind sentinels, or on a cluster.
+//!
+//! ```text
+//! reservix:{7}:section:<id>   a hash: version capacity available next_expiry checked_at
+//! reservix:{7}:lease:<id>     "<version> <checked_at> {the hold}", or the word of its end
+//! reservix:{tally-3}:<name>   a counter of a limit that all instances share
+//! ```
+//! `{7}` is the shard; all keys have a time to live. Times are by the server's own clock (`TIME`), and
+//! the scripts apply the rules of [`engine::Kept`] by it. What is sent carries the instant at which it
+//! was settled, so that nothing is believed for longer than `fresh_ms` from then (I8), also when a
+//! frozen server takes it late. A lease is believed under the same rule as a snapshot: its
+//! removal may get lost with the instance that made it, and then it lapses like everything else.
+//!
+//! Nobody waits for Redis longer than [`CALL_MAX`], and while it is away nobody waits at all
+//! ([`link`]). What this instance settled itself ([`own`]) serves it also then: it is a commit's
+//! word, and lapses by the same rule, so a sold-out section does not fall upon the store at once.
+
+mod channel;
+mod connect;
+mod lease;
+mod link;
+mod own;
+mod script;
+mod send;
+#[cfg(test)]
+mod tests;
+mod url;
+
+use super::{Gate, GateHealth, GateOptions, Settlement};
+use async_trait::async_trait;
+use engine::{Booking, BookingId, BookingStatus, EventId, Fault, SectionId, Snapshot, Timestamp};
+use futures_util::future::join_all;
+use link::{Link, Tag};
+use own::Own;
+use parking_lot::Mutex;
+use script::{Call, FORGET, LEASE, READ, TALLY};
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
+use std::time::Duration;
+use tokio::sync::{Notify, broadcast};
+use tokio::task::JoinSet;
+
+pub(super) use url::knows;
+
+/// The longest anybody waits for an answer.
+const CALL_MAX: Duration = Duration::from_millis(250);
+/// The longest an attempt to connect takes, the sentinels' answers included.
+const CONNECT_MAX: Duration = Duration::from_secs(1);
+/// How often an idle link is asked for a sign of life.
+const HEARTBEAT: Duration = Duration::from_secs(1);
+/// The most keys of one call, so that no call holds the server up for long.
+const CALL_KEYS_MAX: usize = 256;
+/// The hash tags over which the shared counters are spread.
+const TALLY_TAGS: u32 = 16;
+/// Announcements kept for a slow listener, and for a Redis that is away.
+const ANNOUNCED_MAX: usize = 1_024;
+
+/// A gate that instances share.
+pub struct Redis {
+    shared: Arc<Shared>,
+    /// End with the gate.
+    _tasks: JoinSet<()>,
+}
+
+struct Shared {
+    options: GateOptions,
+    link: Link,
+    own: Mutex<Own>,
+    unsent: Notify,
+    announced: broadcast::Sender<EventId>,
+    outbox: Mutex<Vec<EventId>>,
+    /// Names this instance on the channel.
+    instance: String,
+    /// The store's clock as the last settlement told it: leases that have ended by it have ended.
+    store_now_ms: AtomicI64,
+    /// Snapshots and bookings that were sent and may not have arrived.
+    lost: AtomicU64,
+}
+
+fn section_key(section_id: SectionId) -> String {
+    format!("reservix:{}:section:{section_id}", Tag::Shard(section_id.shard().index()))
+}
+
+fn lease_key(booking_id: BookingId) -> String {
+    format!("reservix:{}:lease:{booking_id}", Tag::Shard(booking_id.shard().index()))
+}
+
+/// `items` by their hash tags, in calls of at most [`CALL_KEYS_MAX`], each with its place.
+fn by_tag<T: Copy>(items: &[T], tag_of: impl Fn(&T) -> Tag) -> Vec<(Tag, Vec<(usize, T)>)> {
+    let mut calls: Vec<(Tag, Vec<(usize, T)>)> = Vec::new();
+    let mut open: HashMap<Tag, usize> = HashMap::new();
+    for (place, item) in items.iter().enumerate() {
+        let tag = tag_of(item);
+        let at = match open.get(&tag) {
+            Some(at) if calls[*at].1.len() < CALL_KEYS_MAX => *at,
+            _ => {
+                calls.push((tag, Vec::new()));
+                open.insert(tag, calls.len() - 1);
+                calls.len() - 1
+            }
+        };
+        calls[at].1.push((place, *item));
+    }
+    calls
+}
+
+fn section_tag(section_id: &SectionId) -> Tag {
+    Tag::Shard(section_id.shard().index())
+}
+
+impl Redis {
+    const CHANNEL: &'static str = "reservix:events";
+
+    /// A gate at `url`, or what is wrong with the URL. It connects beside its callers and keeps
+    /// trying, so a server that is away is no error. Needs the runtime that is to do this.
+    pub(super) fn open(url: &str, options: GateOptions) -> Result<Self, String> {
+        let target = url::parse(url)?;
+        connect::prepare_tls();
+        let shared = Arc::new(Shared {
+            options,
+            link: Link::new(target),
+            own: Mutex::new(Own::new(options)),
+            unsent: Notify::new(),
+            announced: broadcast::channel(ANNOUNCED_MAX).0,
+            outbox: Mutex::default(),
+            instance: format!("{:016x}", rand::random::<u64>()),
+            store_now_ms: AtomicI64::new(i64::MIN),
+            lost: AtomicU64::new(0),
+        });
+        let mut tasks = JoinSet::new();
+        let (keeping, sending, listening) = (shared.clone(), shared.clone(), shared.clone());
+        tasks.spawn(async move { keeping.link.keep().await });
+        tasks.spawn(async move { send::send(&sending).await });
+        tasks.spawn(async move { channel::listen(&listening).await });
+        Ok(Self { shared, _tasks: tasks })
+    }
+}
+
+impl Shared {
+    /// The snapshots that Redis has of these sections.
+    async fn read_shared(&self, sections: &[SectionId], known: &mut [Option<Snapshot>]) {
+        let calls = by_tag(sections, section_tag).into_iter().map(|(tag, part)| async move {
+            let keys = part.iter().map(|(_, section_id)| section_key(*section_id)).collect();
+            let call = Call::new(&READ, keys).arg(self.options.fresh_ms());
+            let lines = self.link.call::<Vec<Option<String>>>(tag, &call).await;
+            (part, lines.unwrap_or_default())
+        });
+        for (part, lines) in join_all(calls).await {
+            for ((place, section_id), line) in part.into_iter().zip(lines) {
+                known[place] = line.and_then(|line| snapshot_of(section_id, &line));
+            }
+        }
+    }
+}
+
+/// Reads `version capacity available next_expiry`.
+fn snapshot_of(section_id: SectionId, line: &str) -> Option<Snapshot> {
+    let mut numbers = line.split(' ');
+    let mut number = || numbers.next()?.parse().ok();
+    let (version, capacity, available) = (number()?, number()?, number()?);
+    let next_expiry = match numbers.next()? {
+        "none" => None,
+        at_ms => Some(Timestamp::from_unix_ms(at_ms.parse().ok()?)),
+    };
+    Some(Snapshot { section_id, version, capacity, available, next_expiry })
+}
+
+#[async_trait]
+impl Gate for Redis {
+    async fn read(&self, sections: &[SectionId]) -> Vec<Option<Snapshot>> {
+        let shared = &self.shared;
+        let mut known = vec![None; sections.len()];
+        if !sections.is_empty() {
+            shared.read_shared(sections, &mut known).await;
+        }
+        let (own, now_ms) = (shared.own.lock(), shared.link.now_ms());
+        for (known, section_id) in known.iter_mut().zip(sections) {
+            if let Some(own) = own.snapshot(*section_id, now_ms)
+                && known.is_none_or(|known: Snapshot| own.replaces(&known))
+            {
+                *known = Some(own);
+            }
+        }
+        known
+    }
+
+    fn settle(&self, settlement: Settlement) {
+        let shared = &self.shared;
+        shared.store_now_ms.fetch_max(settlement.now.unix_ms(), Ordering::Relaxed);
+        shared.own.lock().settle(settlement, shared.link.now_ms());
+        shared.unsent.notify_one();
+    }
+
+    async fn forget(&self, sections: &[SectionId]) {
+        {
+            let mut own = self.shared.own.lock();
+            for section_id in sections {
+                own.forget(*section_id);
+            }
+        }
+        let calls = by_tag(sections, section_tag).into_iter().map(|(tag, part)| async move {
+            let keys = part.iter().map(|(_, section_id)| section_key(*section_id)).collect();
+            self.shared.link.call::<Option<()>>(tag, &Call::new(&FORGET, keys)).await
+        });
+        join_all(calls).await;
+    }
+
+    async fn lease(&self, booking_id: BookingId) -> Option<Booking> {
+        let shared = &self.shared;
+        let own = shared.own.lock().booking(booking_id, shared.link.now_ms());
+        if own.as_ref().is_some_and(|own| own.status != BookingStatus::Hold) {
+            return None;
+        }
+        let tag = Tag::Shard(booking_id.shard().index());
+        let call = Call::new(&LEASE, vec![lease_key(booking_id)]).arg(shared.options.fresh_ms());
+        let line = shared.link.call::<Option<String>>(tag, &call).await.flatten();
+        let lease = match (own, line.and_then(|line| lease::read(booking_id, &line))) {
+            (Some(own), Some((version, _))) if own.version >= version => Some((*own).clone()),
+            (_, Some((_, lease))) => lease,
+            (own, None) => own.map(|own| (*own).clone()),
+        };
+        let store_now_ms = shared.store_now_ms.load(Ordering::Relaxed);
+        lease.filter(|lease| lease.expires_at.unix_ms() > store_now_ms)
+    }
+
+    fn announce(&self, event_id: EventId) {
+        // Nobody listens while nothing is cached.
+        let _ = self.shared.announced.send(event_id);
+        let mut outbox = self.shared.outbox.lock();
+        if outbox.len() < ANNOUNCED_MAX {
+            outbox.push(event_id);
+            self.shared.unsent.notify_one();
+        }
+    }
+
+    fn announcements(&self) -> broadcast::Receiver<EventId> {
+        self.shared.announced.subscribe()
+    }
+
+    async fn tally(&self, counts: &[(String, u32)], window_ms: u64) -> Option<Vec<u64>> {
+        let places: Vec<_> = (0..counts.len()).collect();
+        let tag_of = |place: &usize| tally_tag(&counts[*place].0);
+        let calls = by_tag(&places, tag_of).into_iter().map(|(tag, part)| async move {
+            let keys = part.iter().map(|(place, _)| format!("reservix:{tag}:{}", counts[*place].0));
+            let mut call = Call::new(&TALLY, keys.collect()).arg(window_ms);
+            for (place, _) in &part {
+                call.push(counts[*place].1);
+            }
+            Some((part, self.shared.link.call::<Vec<u64>>(tag, &call).await?))
+        });
+        let mut sums = vec![0; counts.len()];
+        for answered in join_all(calls).await {
+            let (part, told) = answered?;
+            for ((place, _), sum) in part.into_iter().zip(told) {
+                sums[place] = sum;
+            }
+        }
+        Some(sums)
+    }
+
+    async fn ping(&self) -> Result<(), Fault> {
+        let tag = Tag::Shard(rand::random_range(0..usize::from(engine::ids::SHARDS)));
+        self.shared.link.probe(tag).await.ok_or_else(|| {
+            crate::unavailable("asking the gate")(format!("{} is away", self.shared.link.target()))
+        })
+    }
+
+    fn health(&self) -> GateHealth {
+        let shared = &self.shared;
+        let dropped = shared.own.lock().dropped() + shared.lost.load(Ordering::Relaxed);
+        GateHealth { away: shared.link.away(), dropped }
+    }
+
+    fn describe(&self) -> String {
+        self.shared.link.target().to_string()
+    }
+}
+
+/// Spreads counters over a few servers of a cluster (FNV-1a).
+fn tally_tag(name: &str) -> Tag {
+    let step = |hash: u32, byte: u8| (hash ^ u32::from(byte)).wrapping_mul(0x0100_0193);
+    let hash = name.bytes().fold(0x811c_9dc5, step);
+    Tag::Tally((hash % TALLY_TAGS) as usize)
+}

@@ -1,0 +1,162 @@
+//! What this instance has settled itself in the last `fresh_ms`.
+//!
+//! It serves three ends: an instance sees its own commits at once, whatever the way to Redis takes;
+//! while Redis is away it still knows for a moment what is sold out; and what waits to be sent is
+//! merged here, the newest version of each section and booking. All of it lapses by itself.
+
+use super::super::{GateOptions, Settlement};
+use engine::{Booking, BookingId, Kept, SectionId, Snapshot};
+use std::collections::{HashMap, HashSet, VecDeque};
+use std::sync::Arc;
+
+/// The most sections remembered.
+const SECTIONS_MAX: usize = 100_000;
+/// The most bookings remembered.
+const BOOKINGS_MAX: usize = 100_000;
+/// The most notes of what was settled when; with more, everything is forgotten.
+const NOTES_MAX: usize = 500_000;
+
+/// A booking as a commit left it.
+#[derive(Clone)]
+pub(super) struct Noted {
+    pub booking: Arc<Booking>,
+    /// When it was settled, by the link's clock.
+    pub settled_at_ms: i64,
+    /// How long the hold had to live then.
+    pub left_ms: i64,
+}
+
+/// What was settled, by the link's clock, and what of it was not sent yet.
+pub(super) struct Own {
+    fresh_ms: i64,
+    snapshots: HashMap<SectionId, Kept>,
+    bookings: HashMap<BookingId, Noted>,
+    unsent_sections: HashSet<SectionId>,
+    unsent_bookings: HashSet<BookingId>,
+    notes: VecDeque<(i64, Note)>,
+    dropped: u64,
+}
+
+enum Note {
+    Section(SectionId),
+    Booking(BookingId),
+}
+
+/// What is to be sent.
+#[derive(Default)]
+pub(super) struct Unsent {
+    pub snapshots: Vec<Kept>,
+    pub bookings: Vec<Noted>,
+}
+
+impl Own {
+    pub fn new(options: GateOptions) -> Self {
+        Self {
+            fresh_ms: options.fresh_ms(),
+            snapshots: HashMap::new(),
+            bookings: HashMap::new(),
+            unsent_sections: HashSet::new(),
+            unsent_bookings: HashSet::new(),
+            notes: VecDeque::new(),
+            dropped: 0,
+        }
+    }
+
+    /// Remembers a settlement, and that it is to be sent.
+    pub fn settle(&mut self, settlement: Settlement, now_ms: i64) {
+        self.lapse(now_ms);
+        for snapshot in settlement.snapshots {
+            let section_id = snapshot.section_id;
+            let held = self.snapshots.get(&section_id).copied();
+            if held.is_none() && self.snapshots.len() >= SECTIONS_MAX {
+                self.dropped += 1;
+                continue;
+            }
+            let kept = Kept::settle(held, snapshot, now_ms, self.fresh_ms);
+            self.snapshots.insert(section_id, kept);
+            self.unsent_sections.insert(section_id);
+            self.notes.push_back((now_ms, Note::Section(section_id)));
+        }
+        for booking in settlement.bookings {
+            let booking_id = booking.booking_id;
+            match self.bookings.get(&booking_id) {
+                Some(held) if held.booking.version > booking.version => continue,
+                None if self.bookings.len() >= BOOKINGS_MAX => {
+                    self.dropped += 1;
+                    continue;
+                }
+                _ => {}
+            }
+            let left_ms = booking.expires_at.since_ms(settlement.now);
+            let noted = Noted { booking: Arc::new(booking), settled_at_ms: now_ms, left_ms };
+            self.bookings.insert(booking_id, noted);
+            self.unsent_bookings.insert(booking_id);
+            self.notes.push_back((now_ms, Note::Booking(booking_id)));
+        }
+    }
+
+    /// Forgets what has lapsed; what of it was not sent is dropped.
+    fn lapse(&mut self, now_ms: i64) {
+        if self.notes.len() > NOTES_MAX {
+            // Forgetting is always safe: the store decides, and the next settle tells again.
+            self.dropped += (self.unsent_sections.len() + self.unsent_bookings.len()) as u64;
+            self.snapshots.clear();
+            self.bookings.clear();
+            self.unsent_sections.clear();
+            self.unsent_bookings.clear();
+            self.notes.clear();
+        }
+        let fresh_ms = self.fresh_ms;
+        while let Some((_, note)) = self.notes.pop_front_if(|(at, _)| now_ms - *at > fresh_ms) {
+            let was_unsent = match note {
+                Note::Section(id) => {
+                    let lapsed = |kept: &Kept| !kept.is_fresh(now_ms, fresh_ms);
+                    self.snapshots.get(&id).is_some_and(lapsed)
+                        && self.snapshots.remove(&id).is_some()
+                        && self.unsent_sections.remove(&id)
+                }
+                Note::Booking(id) => {
+                    let lapsed = |noted: &Noted| now_ms - noted.settled_at_ms > fresh_ms;
+                    self.bookings.get(&id).is_some_and(lapsed)
+                        && self.bookings.remove(&id).is_some()
+                        && self.unsent_bookings.remove(&id)
+                }
+            };
+            self.dropped += u64::from(was_unsent);
+        }
+    }
+
+    /// The fresh snapshot of a section.
+    pub fn snapshot(&self, section_id: SectionId, now_ms: i64) -> Option<Snapshot> {
+        let kept = self.snapshots.get(&section_id)?;
+        kept.is_fresh(now_ms, self.fresh_ms).then_some(kept.snapshot)
+    }
+
+    /// The booking as it was settled here lately.
+    pub fn booking(&self, booking_id: BookingId, now_ms: i64) -> Option<Arc<Booking>> {
+        let noted = self.bookings.get(&booking_id)?;
+        (now_ms - noted.settled_at_ms <= self.fresh_ms).then(|| noted.booking.clone())
+    }
+
+    /// Forgets a section.
+    pub fn forget(&mut self, section_id: SectionId) {
+        self.snapshots.remove(&section_id);
+        self.unsent_sections.remove(&section_id);
+    }
+
+    /// What is to be sent now, and is not any more.
+    pub fn take_unsent(&mut self, now_ms: i64) -> Unsent {
+        self.lapse(now_ms);
+        let sections = self.unsent_sections.drain();
+        let bookings = self.unsent_bookings.drain();
+        Unsent {
+            snapshots: sections.filter_map(|id| self.snapshots.get(&id).copied()).collect(),
+            bookings: bookings.filter_map(|id| self.bookings.get(&id).cloned()).collect(),
+        }
+    }
+
+    /// How many snapshots and bookings were never sent: too many, or too late.
+    pub fn dropped(&self) -> u64 {
+        self.dropped
+    }
+}

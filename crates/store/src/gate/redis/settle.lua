@@ -1,0 +1,59 @@
+-- Takes note of what commits left behind. Running it twice is the same as running it once.
+-- KEYS: sections, then leases.
+-- ARGV: fresh_ms, kept_ms, how many sections;
+--       for each section: version capacity available next_expiry settled_at;
+--       for each lease:   version settled_at ttl_ms text.
+local time = redis.call('TIME')
+local now = time[1] * 1000 + math.floor(time[2] / 1000)
+local fresh, kept, sections = tonumber(ARGV[1]), ARGV[2], tonumber(ARGV[3])
+
+-- A clock that was set back puts things into the future: they are not believed.
+local function is_fresh(at)
+  return at ~= nil and at <= now and now - at <= fresh
+end
+
+local at = 4
+for i = 1, sections do
+  local key, version, settled_at = KEYS[i], tonumber(ARGV[at]), tonumber(ARGV[at + 4])
+  if is_fresh(settled_at) then
+    local held = redis.pcall('HMGET', key, 'version', 'checked_at')
+    if held.err then
+      redis.call('DEL', key)
+      held = {}
+    end
+    local held_version, checked_at = tonumber(held[1] or ''), tonumber(held[2] or '')
+    if held_version and is_fresh(checked_at) and version <= held_version then
+      -- Only a newer one takes the place of what is fresh; the same version is checked again.
+      if version == held_version and settled_at > checked_at then
+        redis.call('HSET', key, 'checked_at', ARGV[at + 4])
+      end
+    else
+      redis.call('HSET', key, 'version', ARGV[at], 'capacity', ARGV[at + 1],
+        'available', ARGV[at + 2], 'next_expiry', ARGV[at + 3], 'checked_at', ARGV[at + 4])
+    end
+    redis.call('PEXPIRE', key, kept)
+  end
+  at = at + 5
+end
+
+for i = sections + 1, #KEYS do
+  local key, version, settled_at = KEYS[i], tonumber(ARGV[at]), tonumber(ARGV[at + 1])
+  local left = tonumber(ARGV[at + 2]) - (now - settled_at)
+  if is_fresh(settled_at) and left > 0 then
+    local value = ARGV[at] .. ' ' .. ARGV[at + 1] .. ' ' .. ARGV[at + 3]
+    if not redis.call('SET', key, value, 'PX', left, 'NX') then
+      local held = redis.pcall('GET', key)
+      local held_version, checked_at
+      if type(held) == 'string' then
+        held_version, checked_at = string.match(held, '^(%d+) (%d+) ')
+        held_version, checked_at = tonumber(held_version or ''), tonumber(checked_at or '')
+      end
+      -- A hold that ended stays ended, and an extended one extended, whatever arrives late.
+      if not held_version or not is_fresh(checked_at) or version >= held_version then
+        redis.call('SET', key, value, 'PX', left)
+      end
+    end
+  end
+  at = at + 4
+end
+return {now, false}

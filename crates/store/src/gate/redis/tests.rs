@@ -1,0 +1,191 @@
+//! The scripts beside the rules they stand for, with a clock set by hand.
+
+use super::connect::Connection;
+use super::script::{self, Call, Source};
+use super::{lease, url};
+use engine::{
+    Booking, BookingId, BookingStatus, Currency, EventId, Item, Kept, Money, SectionId, Shard,
+    Snapshot, Timestamp, UserId,
+};
+use proptest::prelude::*;
+use std::sync::LazyLock;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+const FRESH_MS: i64 = 1_000;
+
+/// The script with its clock replaced by its last argument.
+fn with_clock(source: &Source) -> &'static Source {
+    let text = source.text.replacen("redis.call('TIME')", "{0, ARGV[#ARGV] * 1000}", 1);
+    assert_ne!(text, source.text, "the script reads a clock");
+    Box::leak(Box::new(Source::new(text.leak())))
+}
+
+static READ: LazyLock<&Source> = LazyLock::new(|| with_clock(&script::READ));
+static SETTLE: LazyLock<&Source> = LazyLock::new(|| with_clock(&script::SETTLE));
+static LEASE: LazyLock<&Source> = LazyLock::new(|| with_clock(&script::LEASE));
+
+/// What a snapshot and a lease become when news arrives that was settled at `settled_at_ms`.
+fn settle_late(held: Option<Kept>, new: Snapshot, settled_at_ms: i64, now_ms: i64) -> Option<Kept> {
+    let news = Kept { snapshot: new, checked_at_ms: settled_at_ms };
+    if !news.is_fresh(now_ms, FRESH_MS) {
+        return held;
+    }
+    let kept = match held {
+        Some(held) if held.is_fresh(now_ms, FRESH_MS) && !new.replaces(&held.snapshot) => {
+            let again = new.version == held.snapshot.version;
+            let checked_at_ms =
+                held.checked_at_ms.max(if again { settled_at_ms } else { i64::MIN });
+            Kept { checked_at_ms, ..held }
+        }
+        _ => news,
+    };
+    if settled_at_ms == now_ms {
+        assert_eq!(kept, Kept::settle(held, new, now_ms, FRESH_MS), "the rule itself");
+    }
+    Some(kept)
+}
+
+#[derive(Clone, Copy, Debug)]
+enum Step {
+    /// A commit's word, so many milliseconds after it was said.
+    Settle { version: i64, late_ms: i64 },
+    /// The clock moves; back, when negative.
+    Tick { ms: i64 },
+}
+
+fn steps() -> impl Strategy<Value = Vec<Step>> {
+    let edge = prop_oneof![
+        3 => Just(0_i64), 1 => Just(1_i64), 1 => Just(999_i64), 1 => Just(1_000_i64),
+        1 => Just(1_001_i64), 1 => Just(-1_i64), 2 => -1_500..2_500_i64,
+    ];
+    let settle = (1..6_i64, edge.clone());
+    let settle = settle.prop_map(|(version, late_ms)| Step::Settle { version, late_ms });
+    let tick = edge.prop_map(|ms| Step::Tick { ms });
+    proptest::collection::vec(prop_oneof![2 => settle, 1 => tick], 1..12)
+}
+
+struct Bench {
+    connection: Connection,
+    section_id: SectionId,
+    booking_id: BookingId,
+}
+
+impl Bench {
+    async fn run<T: redis::FromRedisValue>(&mut self, call: Call, now_ms: i64) -> T {
+        let call = call.arg(now_ms);
+        let (clock_ms, answer) = match self.connection.query::<(i64, T)>(&call.by_digest()).await {
+            Ok(answered) => answered,
+            Err(_) => self.connection.query(&call.by_text()).await.expect("the script runs"),
+        };
+        assert_eq!(clock_ms, now_ms);
+        answer
+    }
+
+    async fn follow(&mut self, steps: &[Step]) {
+        let keys = [super::section_key(self.section_id), super::lease_key(self.booking_id)];
+        let (mut now_ms, mut kept, mut leased) = (1_800_000_000_000, None, None::<(i64, i64)>);
+        for step in steps {
+            match *step {
+                Step::Tick { ms } => now_ms += ms,
+                Step::Settle { version, late_ms } => {
+                    let new = Snapshot {
+                        section_id: self.section_id,
+                        version,
+                        capacity: 10,
+                        available: 10 - version,
+                        next_expiry: (version % 2 == 0).then(|| Timestamp::from_unix_ms(now_ms)),
+                    };
+                    let settled_at_ms = now_ms - late_ms;
+                    let expiry =
+                        new.next_expiry.map_or("none".into(), |at| at.unix_ms().to_string());
+                    let call = Call::new(&SETTLE, keys.to_vec()).arg(FRESH_MS).arg(60_000).arg(1);
+                    let call = call.arg(version).arg(10).arg(10 - version).arg(expiry);
+                    let call = call.arg(settled_at_ms).arg(version).arg(settled_at_ms);
+                    let call = call.arg(10_000_000).arg("CONFIRMED");
+                    self.run::<Option<()>>(call, now_ms).await;
+                    kept = settle_late(kept, new, settled_at_ms, now_ms);
+                    let is_fresh = |at_ms| (0..=FRESH_MS).contains(&(now_ms - at_ms));
+                    if is_fresh(settled_at_ms)
+                        && leased.is_none_or(|(held, at)| !is_fresh(at) || version >= held)
+                    {
+                        leased = Some((version, settled_at_ms));
+                    }
+                }
+            }
+            let call = Call::new(&READ, keys[..1].to_vec()).arg(FRESH_MS);
+            let known = self.run::<Vec<Option<String>>>(call, now_ms).await;
+            let known = known[0].as_ref().map(|line| super::snapshot_of(self.section_id, line));
+            let expected = kept.filter(|kept| kept.is_fresh(now_ms, FRESH_MS));
+            assert_eq!(known, expected.map(|kept| Some(kept.snapshot)), "{step:?} at {now_ms}");
+            let call = Call::new(&LEASE, keys[1..].to_vec()).arg(FRESH_MS);
+            let line = self.run::<Option<String>>(call, now_ms).await;
+            let expected = leased.filter(|(_, at_ms)| (0..=FRESH_MS).contains(&(now_ms - at_ms)));
+            let expected = expected.map(|(version, at_ms)| format!("{version} {at_ms} CONFIRMED"));
+            assert_eq!(line, expected, "{step:?} at {now_ms}");
+        }
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(200))]
+
+    #[test]
+    fn i8_the_scripts_keep_what_the_rules_of_the_engine_keep(
+        stories in proptest::collection::vec(steps(), 5),
+    ) {
+        static MADE: AtomicU64 = AtomicU64::new(0);
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+        runtime.expect("a runtime").block_on(async {
+            let target = url::parse(&testbed::redis::shared().url()).expect("a URL");
+            let mut connection = target.connect().await.expect("it is there");
+            for steps in &stories {
+                let random = MADE.fetch_add(1, Ordering::Relaxed);
+                let (at, shard) = (Timestamp::from_unix_ms(0), Shard::pick(1));
+                let mut bench = Bench {
+                    connection,
+                    section_id: SectionId::new(at, shard, random),
+                    booking_id: BookingId::new(at, shard, random),
+                };
+                bench.follow(steps).await;
+                connection = bench.connection;
+            }
+        });
+    }
+}
+
+#[test]
+fn a_lease_is_read_as_it_was_written() {
+    let at = |ms: i64| Timestamp::from_unix_ms(1_800_000_000_000 + ms);
+    let (shard, currency) = (Shard::pick(5), Currency::parse("EUR").expect("a currency"));
+    let item = |name: &str, numbers: &[&str]| Item {
+        section_id: SectionId::new(at(0), shard, 9),
+        section_name: name.into(),
+        seats: 2,
+        numbers: numbers.iter().map(|number| (*number).into()).collect(),
+        unit_price: Money { minor: 1999, currency },
+    };
+    let hold = Booking {
+        booking_id: BookingId::new(at(0), shard, 1),
+        user_id: UserId::new(at(0), shard, 2),
+        event_id: EventId::new(at(0), shard, 3),
+        items: vec![item("Empore \"links\" ☂ \n {7}", &[]), item("", &["A 1", "A 2"])],
+        status: BookingStatus::Hold,
+        expires_at: at(600_000),
+        max_expires_at: at(1_800_000),
+        confirmed_at: None,
+        cancelled_at: None,
+        created_at: at(1),
+        updated_at: at(2),
+        version: 4,
+    };
+    let line =
+        |booking: &Booking| format!("{} 1800000000123 {}", booking.version, lease::write(booking));
+    assert_eq!(lease::read(hold.booking_id, &line(&hold)), Some((4, Some(hold.clone()))));
+    for status in [BookingStatus::Confirmed, BookingStatus::Expired, BookingStatus::Cancelled] {
+        let ended = Booking { status, ..hold.clone() };
+        assert_eq!(lease::read(hold.booking_id, &line(&ended)), Some((4, None)));
+    }
+    for nonsense in ["", "4", "4 5", "x 5 CONFIRMED", "4 5 {}", "4 5 SOLD"] {
+        assert_eq!(lease::read(hold.booking_id, nonsense), None, "{nonsense:?}");
+    }
+}
