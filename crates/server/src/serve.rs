@@ -20,6 +20,11 @@ use tokio_util::sync::CancellationToken;
 /// How long readiness says no before the door closes, so that a load balancer notices first.
 const DRAIN: Duration = Duration::from_secs(1);
 
+/// How long the start waits for the gate to connect, which takes milliseconds when it is there.
+const GATE_PATIENCE: Duration = Duration::from_secs(1);
+/// How long between two looks at it.
+const GATE_PAUSE: Duration = Duration::from_millis(10);
+
 /// How long a database server that is not there yet is waited for.
 const START_PATIENCE: Patience = Patience {
     total: Duration::from_secs(30),
@@ -134,6 +139,13 @@ async fn prepare(
     let fresh_ms = u64::try_from(config.gate_fresh_ms).unwrap_or(0);
     let gate_url = config.gate_url.as_ref().map(ExposeSecret::expose_secret);
     let gate = open_gate(gate_url, GateOptions { fresh_ms })?;
+    let connected = async {
+        while gate.ping().await.is_err() {
+            tokio::time::sleep(GATE_PAUSE).await;
+        }
+    };
+    // A gate that is away does not keep us from serving: the store decides.
+    let _ = tokio::time::timeout(GATE_PATIENCE, connected).await;
     let secret = match &config.secret_key {
         Some(secret) => secret.clone(),
         None => load_or_create_secret(&config.data_dir)

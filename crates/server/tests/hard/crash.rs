@@ -285,9 +285,9 @@ async fn the_history_finds_what_was_lost_forged_or_made_twice() {
 
     // A confirmed booking whose rows are gone.
     world.kill();
-    let id = victim_id.replace('-', "");
+    let id = support::stack::id_literal(&victim_id);
     for table in ["bookings", "hold_keys"] {
-        let delete = format!("DELETE FROM {table} WHERE booking_id = x'{id}'");
+        let delete = format!("DELETE FROM {table} WHERE booking_id = {id}");
         support::sql(world.folder.path(), &delete);
     }
     world.restart();

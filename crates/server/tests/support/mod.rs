@@ -2,6 +2,7 @@
 
 #![allow(dead_code, reason = "each test binary uses a part of it")]
 
+pub mod stack;
 pub mod wire;
 
 use reqwest::{Method, StatusCode};
@@ -60,9 +61,8 @@ impl Server {
 
     /// Starts a server by a command that ends in `exec reservix`.
     pub fn start_by(mut command: Command, folder: &Path, settings: &[(&str, &str)]) -> Self {
+        stack::settle(&mut command, folder);
         command
-            .current_dir(folder)
-            .env("DATA_DIR", folder.join("data"))
             .env("PORT", "0")
             .env("LOG_FORMAT", "text")
             .env("RATE_LIMIT_ENABLED", "false")
@@ -164,8 +164,8 @@ impl Drop for Server {
 /// Runs a command of the binary on the data in `folder`.
 pub fn run_in(folder: &Path, arguments: &[&str]) -> Output {
     let mut command = reservix();
-    command.current_dir(folder).env("DATA_DIR", folder.join("data")).args(arguments);
-    command.output().expect("the binary runs")
+    stack::settle(&mut command, folder);
+    command.args(arguments).output().expect("the binary runs")
 }
 
 /// `reservix audit` on the data in `folder`: panics with its output unless it is clean.
@@ -177,14 +177,7 @@ pub fn audit(folder: &Path) {
 
 /// Changes the database of the data in `folder`, also beside a running server.
 pub fn sql(folder: &Path, statement: &str) {
-    const SCRIPT: &str = "import sqlite3, sys
-with sqlite3.connect(sys.argv[1], timeout=10) as database:
-    database.execute(sys.argv[2])";
-    let mut python = Command::new("python3");
-    let file = folder.join("data/reservix.db");
-    let output = python.args(["-c", SCRIPT]).arg(file).arg(statement).output();
-    let output = output.expect("python3 runs");
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    stack::sql(folder, statement);
 }
 
 /// How long something may take to become so, on a machine that is busy with other tests.

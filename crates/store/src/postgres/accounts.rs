@@ -22,6 +22,10 @@ impl Accounts for Postgres {
 
     async fn user_by_email(&self, email: &str) -> Result<Option<User>, Fault> {
         const SQL: &str = "SELECT * FROM users WHERE email_folded = $1";
+        // PostgreSQL has no text with a NUL in it, so nobody has this address.
+        if email.contains('\0') {
+            return Ok(None);
+        }
         let find = on!(session => async {
             user(sqlx::query(SQL).bind(folded(email)).fetch_optional(&mut *session).await?.as_ref())
         });
