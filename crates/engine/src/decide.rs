@@ -210,6 +210,19 @@ impl Needs {
         }
         needs
     }
+
+    /// What `commands` need when they were tried before and it is unknown how that ended (I12): also
+    /// the bookings that their holds may have made.
+    #[must_use]
+    pub fn of_another_attempt(commands: &[Command]) -> Self {
+        let mut needs = Self::of(commands);
+        let made = commands.iter().filter_map(|command| match command {
+            Command::Hold(hold) => Some(hold.booking_id),
+            _ => None,
+        });
+        needs.bookings.extend(made);
+        needs
+    }
 }
 
 /// The rows a store has locked and loaded for a batch. What is missing does not exist.

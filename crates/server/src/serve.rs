@@ -48,6 +48,7 @@ pub async fn open(config: &Config, read_only: bool) -> Result<Arc<dyn Store>, Fa
         clock: store::clock::wall(),
         pool_size: config.db_pool_size,
         read_only,
+        strict: config.environment == Environment::Production,
     };
     Ok(open_store(config.store_url.expose_secret(), options).await?)
 }

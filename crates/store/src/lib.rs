@@ -7,6 +7,8 @@
 
 pub mod clock;
 pub mod gate;
+mod postgres;
+mod rows;
 mod sqlite;
 
 use async_trait::async_trait;
@@ -241,8 +243,14 @@ pub trait Bookings: Send + Sync {
 }
 
 /// A position in the log; the default is its beginning.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct LogCursor(i64);
+///
+/// Where several transactions write at once, a later number can be committed first: there the log is
+/// read in the order of (transaction, number), and only as far as every transaction has ended.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub struct LogCursor {
+    transaction: i64,
+    number: i64,
+}
 
 /// Counters and log of one moment.
 #[derive(Debug)]
@@ -251,7 +259,10 @@ pub struct Reckoning {
     pub inventories: Vec<Inventory>,
     /// The rows after the cursor, added up for each section; `version` counts the rows.
     pub folded: Vec<Inventory>,
-    /// Where the log ended.
+    /// The rows that are in the counters, and that a reader may not pass yet, because transactions
+    /// before theirs are still under way; added up alike.
+    pub unsettled: Vec<Inventory>,
+    /// Where the part that is folded ended.
     pub cursor: LogCursor,
 }
 
@@ -304,18 +315,30 @@ pub struct StoreOptions {
     pub pool_size: u32,
     /// Reads only, beside a running server.
     pub read_only: bool,
+    /// Refuses a database whose settings would let it lose what it acknowledged (I11); else it is
+    /// told in the log.
+    pub strict: bool,
 }
 
-/// Opens the store that the scheme of `url` names: `sqlite:PATH`.
+/// Opens the store that the scheme of `url` names: `sqlite:PATH`, or `postgres://…`.
 pub async fn open_store(url: &str, options: StoreOptions) -> Result<Arc<dyn Store>, Fault> {
     if let Some(path) = url.strip_prefix("sqlite:") {
         let path = path.strip_prefix("//").unwrap_or(path);
         return Ok(Arc::new(sqlite::Sqlite::open(path.as_ref(), options).await?));
     }
     let scheme = url.split(':').next().unwrap_or_default();
+    if matches!(scheme, "postgres" | "postgresql") {
+        return Ok(Arc::new(postgres::Postgres::open(url, options).await?));
+    }
     Err(unavailable("opening the store")(format!(
-        "there is no store for DATABASE_URL with the scheme {scheme:?}; this build has: sqlite"
+        "there is no store for DATABASE_URL with the scheme {scheme:?}; there are sqlite and postgres"
     )))
+}
+
+/// Makes the one cryptography this binary has that of the whole process; the TLS of both databases
+/// asks for it. Doing it again changes nothing.
+fn use_ring() {
+    let _ = rustls::crypto::ring::default_provider().install_default();
 }
 
 /// Turns a failure of what we stand on into a fault that says what was being done.

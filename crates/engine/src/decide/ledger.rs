@@ -75,6 +75,27 @@ impl Ledger {
         }
     }
 
+    /// Decides one command of a batch that was tried before and whose end is unknown (I12).
+    ///
+    /// Every command may be decided twice: what was committed is found and not done again. Only an
+    /// extension would then be refused for gaining nothing, though its gain was had: it gets the
+    /// booking, as it did in the attempt that answered `earlier`.
+    pub fn decide_again(
+        &mut self,
+        command: &Command,
+        earlier: &Result<Outcome, Refusal>,
+    ) -> Result<Outcome, Refusal> {
+        let again = self.decide(command);
+        if let (Err(Refusal::ExtensionLimit), Ok(Outcome::Booking { booking: gained, .. })) =
+            (&again, earlier)
+            && let Some(booking) = self.rows.bookings.get(&gained.booking_id)
+            && booking.expires_at >= gained.expires_at
+        {
+            return Ok(Outcome::Booking { booking: booking.clone(), replayed: false });
+        }
+        again
+    }
+
     /// Ends the batch: what to write, and the inventory of every loaded section as it is then.
     #[must_use]
     pub fn into_changes(mut self) -> (Changes, Vec<Inventory>) {

@@ -13,10 +13,14 @@ use std::collections::BTreeMap;
 impl Ledger {
     /// Holds seats for a buyer until the hold's time is over.
     ///
-    /// A key that is committed is replayed before anything else is asked (I6). Then the first
-    /// refusal wins: not found, those of [`Terms::may_sell`], [`Refusal::TooManySeats`],
+    /// A booking that is there already was committed by an earlier attempt at the same batch (I12), and
+    /// a key that is committed is replayed before anything else is asked (I6). Then the first refusal
+    /// wins: not found, those of [`Terms::may_sell`], [`Refusal::TooManySeats`],
     /// [`Refusal::BuyerLimit`], [`Refusal::SoldOut`].
     pub(super) fn hold(&mut self, hold: &Hold) -> Result<Outcome, Refusal> {
+        if self.rows.bookings.contains_key(&hold.booking_id) {
+            return Ok(self.shown(hold.booking_id));
+        }
         if let Some(replay) = self.replay(hold)? {
             return Ok(replay);
         }

@@ -42,11 +42,18 @@ impl Books {
         }
         self.cursor = reckoning.cursor;
 
+        let unsettled: HashMap<_, _> =
+            reckoning.unsettled.iter().map(|part| (part.section_id, part)).collect();
+
         let mut wrong = 0;
         for inventory in &reckoning.inventories {
-            let empty = Inventory::empty(inventory.section_id, inventory.event_id);
-            let folded = self.folded.get(&inventory.section_id).unwrap_or(&empty);
-            if let Some(difference) = drift(folded, inventory) {
+            let section_id = inventory.section_id;
+            let empty = || Inventory::empty(section_id, inventory.event_id);
+            let mut folded = self.folded.get(&section_id).cloned().unwrap_or_else(empty);
+            if let Some(part) = unsettled.get(&section_id) {
+                folded.merge(part);
+            }
+            if let Some(difference) = drift(&folded, inventory) {
                 wrong += 1;
                 if wrong <= TOLD_MAX {
                     tracing::error!(difference, "I4 is broken: counters differ from their log");

@@ -1,37 +1,13 @@
 //! Users and refresh tokens.
 
-use super::rows::{get, instant, maybe_instant, ms, user_id};
 use super::{Sqlite, failed};
 use crate::Accounts;
+use crate::rows::{ms, refresh_token, user};
 use async_trait::async_trait;
 use engine::account::{Refresh, RefreshToken, User};
 use engine::event::folded;
 use engine::{Error, Fault, Refusal, Timestamp, UserId};
 use sqlx::SqliteConnection;
-use sqlx::sqlite::SqliteRow;
-use uuid::Uuid;
-
-fn user(row: &SqliteRow) -> Result<User, Fault> {
-    Ok(User {
-        user_id: user_id(row, "user_id")?,
-        email: get(row, "email")?,
-        name: get(row, "name")?,
-        password_hash: get(row, "password_hash")?,
-        created_at: instant(row, "created_at")?,
-    })
-}
-
-fn refresh_token(row: &SqliteRow) -> Result<RefreshToken, Fault> {
-    let wrong = |what: &str| Fault::Corrupt { what: format!("a refresh token has a wrong {what}") };
-    let hash: &[u8] = get(row, "token_hash")?;
-    Ok(RefreshToken {
-        token_hash: hash.try_into().map_err(|_| wrong("hash"))?,
-        family_id: Uuid::from_slice(get(row, "family_id")?).map_err(|_| wrong("family"))?,
-        user_id: user_id(row, "user_id")?,
-        expires_at: instant(row, "expires_at")?,
-        spent_at: maybe_instant(row, "spent_at")?,
-    })
-}
 
 async fn insert(connection: &mut SqliteConnection, token: &RefreshToken) -> Result<(), Fault> {
     const SQL: &str =

@@ -1,10 +1,12 @@
 //! Reading bookings and inventory; writing them is [`super::commit`].
 
-use super::rows::{self, Binding, bind_id, get, read_rows};
+use super::rows::{Binding, bind_id, read_rows};
 use super::{Sqlite, failed};
+use crate::rows::{self, Columns};
 use crate::{BookingFilter, Bookings, Committed, KeyedHolds, LiveInventory, Page, Upkeep};
 use async_trait::async_trait;
 use engine::{Booking, BookingId, BookingStatus, Command, EventId, Fault, IdempotencyKey, UserId};
+use sqlx::sqlite::SqliteRow;
 use sqlx::{QueryBuilder, Sqlite as Driver};
 
 #[async_trait]
@@ -60,8 +62,9 @@ impl Bookings for Sqlite {
         let bind = |query: Binding, id: &EventId| bind_id(query, id).bind(now_ms);
         let found =
             read_rows(&mut connection, SQL, 2, events, bind).await.map_err(failed(DOING))?;
-        let live =
-            |row| Ok(LiveInventory { inventory: rows::inventory(row)?, due: get(row, "due")? });
+        let live = |row: &SqliteRow| {
+            Ok(LiveInventory { inventory: rows::inventory(row)?, due: row.int("due")? })
+        };
         found.iter().map(live).collect()
     }
 }

@@ -1,10 +1,11 @@
 //! The batch: lock, load, decide, write, commit.
 
 use super::rows::{
-    self, BOOKING_COLUMNS, Binding, KIND_WORDS, STATUS_WORDS, bind_booking, bind_id,
-    bookings_by_id, get, ms, read_rows, write_rows,
+    BOOKING_COLUMNS, Binding, KIND_WORDS, STATUS_WORDS, bind_booking, bind_id, bookings_by_id,
+    read_rows, write_rows,
 };
 use super::{Sqlite, failed};
+use crate::rows::{self, Columns, ms};
 use crate::{Committed, KeyedHolds};
 use engine::decide::{Held, Needs, RETIRED_PER_SECTION_MAX};
 use engine::{
@@ -98,9 +99,8 @@ pub(super) async fn keyed_holds(
     let mut holds = HashMap::new();
     for row in found.map_err(failed("loading idempotency keys"))? {
         let booking = rows::booking(&row)?;
-        let used =
-            KeyUse { booking_id: booking.booking_id, fingerprint: get(&row, "fingerprint")? };
-        let key = IdempotencyKey::new(get(&row, "key")?);
+        let used = KeyUse { booking_id: booking.booking_id, fingerprint: row.int("fingerprint")? };
+        let key = IdempotencyKey::new(row.text("key")?);
         let key =
             key.ok_or_else(|| Fault::Corrupt { what: "a stored key is no key".to_owned() })?;
         holds.insert((booking.user_id, key), (used, booking));
@@ -126,30 +126,45 @@ async fn load_sections(
     Ok(())
 }
 
-/// Loads the due holds of the loaded sections, oldest first, with all their other sections.
+/// Loads the due holds of the loaded sections, oldest first, and the sections into which carts among
+/// them reach, with their due holds. A cart that reaches further still waits for another batch.
 async fn load_due(
     connection: &mut SqliteConnection,
     now: Timestamp,
     rows: &mut Rows,
 ) -> Result<(), Fault> {
+    let first: BTreeSet<_> = rows.sections.keys().copied().collect();
+    let reached = load_due_of(connection, &first, now, rows).await?;
+    load_sections(connection, &reached, rows).await?;
+    load_due_of(connection, &(&reached - &first), now, rows).await?;
+    Ok(())
+}
+
+/// Loads the due holds of some of the loaded sections; gives all sections they reach into.
+async fn load_due_of(
+    connection: &mut SqliteConnection,
+    sections: &BTreeSet<SectionId>,
+    now: Timestamp,
+    rows: &mut Rows,
+) -> Result<BTreeSet<SectionId>, Fault> {
     const SQL: &str = "SELECT b.* FROM holds h CROSS JOIN bookings b USING (booking_id)
         WHERE h.section_id = ? AND h.expires_at <= ? ORDER BY h.expires_at LIMIT ?";
-    let due = |inventory: &Inventory| inventory.next_expiry.is_some_and(|expiry| expiry <= now);
-    let sections = rows.sections.values().map(|(_, inventory)| inventory);
-    let sections: Vec<_> =
-        sections.filter(|inventory| due(inventory)).map(|it| it.section_id).collect();
     let limit = i64::try_from(RETIRED_PER_SECTION_MAX).expect("a small number");
-    let mut others = BTreeSet::new();
+    let mut reached = BTreeSet::new();
     for section_id in sections {
+        let (_, inventory) = &rows.sections[section_id];
+        if inventory.next_expiry.is_none_or(|expiry| expiry > now) {
+            continue;
+        }
         let query =
             sqlx::query(SQL).bind(section_id.as_bytes().to_vec()).bind(now.unix_ms()).bind(limit);
         let found = query.fetch_all(&mut *connection).await.map_err(failed("loading due holds"))?;
         for booking in rows::bookings(&found)? {
-            others.extend(booking.items.iter().map(|item| item.section_id));
+            reached.extend(booking.items.iter().map(|item| item.section_id));
             rows.bookings.insert(booking.booking_id, booking);
         }
     }
-    load_sections(connection, &others, rows).await
+    Ok(reached)
 }
 
 async fn load_terms(

@@ -1,8 +1,9 @@
 //! Events and sections.
 
 use super::commit::append_log;
-use super::rows::{self, Binding, get, instant, ms, read_rows};
+use super::rows::{Binding, read_rows};
 use super::{Sqlite, failed};
+use crate::rows::{self, Columns, event, ms};
 use crate::{
     CREATION_KEY_KEPT_MS, Created, CreationKey, EventFilter, EventWithSections, Events, Page,
     SectionChange,
@@ -10,29 +11,12 @@ use crate::{
 use async_trait::async_trait;
 use engine::event::{EventChange, folded, may_join};
 use engine::{
-    Command, Deltas, Error, Event, EventDate, EventId, EventStatus, Fault, Inventory, LogEntry,
-    LogKind, Outcome, Refusal, Section, SectionId, Timestamp, UserId,
+    Command, Deltas, Error, Event, EventId, EventStatus, Fault, Inventory, LogEntry, LogKind,
+    Outcome, Refusal, Section, SectionId, Timestamp, UserId,
 };
-use sqlx::sqlite::SqliteRow;
 use sqlx::{QueryBuilder, Row, Sqlite as Driver, SqliteConnection};
 
 const MISSING: Refusal = Refusal::NotFound { what: "event" };
-
-fn event(row: &SqliteRow) -> Result<Event, Fault> {
-    let wrong = |what: &str| Fault::Corrupt { what: format!("an event has a wrong {what}") };
-    let timezone = get::<&str>(row, "timezone")?.parse().map_err(|_| wrong("timezone"))?;
-    Ok(Event {
-        terms: rows::terms(row)?,
-        title: get(row, "title")?,
-        description: get(row, "description")?,
-        venue: get(row, "venue")?,
-        date: EventDate::parse(get(row, "event_date")?, timezone).ok_or_else(|| wrong("date"))?,
-        timezone,
-        version: get(row, "version")?,
-        created_at: instant(row, "created_at")?,
-        updated_at: instant(row, "updated_at")?,
-    })
-}
 
 /// Writes an event whole, new or changed.
 async fn put_event(connection: &mut SqliteConnection, event: &Event) -> Result<(), Fault> {
@@ -162,7 +146,7 @@ async fn replay(
     operation: &'static str,
     key: Option<&CreationKey>,
     now: Timestamp,
-) -> Result<Option<Vec<u8>>, Error> {
+) -> Result<Option<[u8; 16]>, Error> {
     const SQL: &str = "SELECT resource_id, fingerprint FROM creation_keys
         WHERE user_id = ? AND operation = ? AND key = ? AND expires_at > ?";
     let Some(key) = key else { return Ok(None) };
@@ -173,10 +157,10 @@ async fn replay(
         .bind(now.unix_ms());
     let row = query.fetch_optional(connection).await.map_err(failed("reading a key"))?;
     let Some(row) = row else { return Ok(None) };
-    if get::<i64>(&row, "fingerprint")? != key.fingerprint {
+    if row.int("fingerprint")? != key.fingerprint {
         return Err(Refusal::IdempotencyKeyReused.into());
     }
-    Ok(Some(get(&row, "resource_id")?))
+    Ok(Some(row.id("resource_id")?))
 }
 
 async fn keep_key(

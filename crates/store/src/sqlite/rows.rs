@@ -1,11 +1,8 @@
-//! How rows are written and read: binding lists of values, and decoding what comes back.
+//! How rows are written and read: binding lists of values, and the columns of what comes back.
 
 use super::failed;
-use engine::{
-    Booking, BookingId, BookingStatus, Currency, EventId, Fault, Inventory, Item, LogKind, Money,
-    Section, SectionId, Terms, Timestamp, UserId,
-};
-use serde::{Deserialize, Serialize};
+use crate::rows::{Columns, bookings, items_text, ms, unreadable};
+use engine::{Booking, BookingId, BookingStatus, Fault, LogKind};
 use sqlx::query::Query;
 use sqlx::sqlite::{SqliteArguments, SqliteRow};
 use sqlx::{AssertSqlSafe, Row, Sqlite as Driver, SqliteConnection};
@@ -100,89 +97,39 @@ fn statement(sql: &str, columns: usize, rows: usize) -> String {
     statement
 }
 
-/// Reads a column; a value of another kind than the schema says is a fault of ours.
-pub(super) fn get<'r, T>(row: &'r SqliteRow, column: &'static str) -> Result<T, Fault>
-where
-    T: sqlx::Decode<'r, Driver> + sqlx::Type<Driver>,
-{
-    row.try_get(column)
-        .map_err(|error| Fault::Corrupt { what: format!("column {column}: {error}") })
+impl Columns for SqliteRow {
+    fn int(&self, column: &'static str) -> Result<i64, Fault> {
+        self.try_get(column).map_err(unreadable(column))
+    }
+
+    fn maybe_int(&self, column: &'static str) -> Result<Option<i64>, Fault> {
+        self.try_get(column).map_err(unreadable(column))
+    }
+
+    fn text(&self, column: &'static str) -> Result<&str, Fault> {
+        self.try_get(column).map_err(unreadable(column))
+    }
+
+    fn maybe_text(&self, column: &'static str) -> Result<Option<&str>, Fault> {
+        self.try_get(column).map_err(unreadable(column))
+    }
+
+    fn id(&self, column: &'static str) -> Result<[u8; 16], Fault> {
+        self.bytes(column)?.try_into().map_err(|_| no_id(column))
+    }
+
+    fn maybe_id(&self, column: &'static str) -> Result<Option<[u8; 16]>, Fault> {
+        let bytes: Option<&[u8]> = self.try_get(column).map_err(unreadable(column))?;
+        bytes.map(TryInto::try_into).transpose().map_err(|_| no_id(column))
+    }
+
+    fn bytes(&self, column: &'static str) -> Result<&[u8], Fault> {
+        self.try_get(column).map_err(unreadable(column))
+    }
 }
 
-fn corrupt(column: &'static str) -> impl FnOnce() -> Fault {
-    move || Fault::Corrupt { what: format!("column {column} holds what was never written") }
-}
-
-macro_rules! id_column {
-    ($name:ident, $id:ident) => {
-        pub(super) fn $name(row: &SqliteRow, column: &'static str) -> Result<$id, Fault> {
-            $id::from_slice(get(row, column)?).ok_or_else(corrupt(column))
-        }
-    };
-}
-id_column!(event_id, EventId);
-id_column!(section_id, SectionId);
-id_column!(booking_id, BookingId);
-id_column!(user_id, UserId);
-
-pub(super) fn instant(row: &SqliteRow, column: &'static str) -> Result<Timestamp, Fault> {
-    Ok(Timestamp::from_unix_ms(get(row, column)?))
-}
-
-pub(super) fn maybe_instant(
-    row: &SqliteRow,
-    column: &'static str,
-) -> Result<Option<Timestamp>, Fault> {
-    Ok(get::<Option<i64>>(row, column)?.map(Timestamp::from_unix_ms))
-}
-
-pub(super) fn ms(at: Option<Timestamp>) -> Option<i64> {
-    at.map(Timestamp::unix_ms)
-}
-
-/// The columns of `events` that [`terms`] reads.
-pub(super) fn terms(row: &SqliteRow) -> Result<Terms, Fault> {
-    Ok(Terms {
-        event_id: event_id(row, "event_id")?,
-        organizer_id: user_id(row, "organizer_id")?,
-        status: engine::EventStatus::parse(get(row, "status")?).ok_or_else(corrupt("status"))?,
-        sales_start: maybe_instant(row, "sales_start")?,
-        sales_end: maybe_instant(row, "sales_end")?,
-        over_at: instant(row, "over_at")?,
-        max_seats_per_booking: get(row, "max_seats_per_booking")?,
-        max_seats_per_user: get(row, "max_seats_per_user")?,
-        hold_ttl_ms: get(row, "hold_ttl_ms")?,
-        cancellable_until: maybe_instant(row, "cancellable_until")?,
-    })
-}
-
-pub(super) fn section(row: &SqliteRow) -> Result<Section, Fault> {
-    Ok(Section {
-        section_id: section_id(row, "section_id")?,
-        event_id: event_id(row, "event_id")?,
-        name: get::<&str>(row, "name")?.into(),
-        price: Money {
-            minor: get(row, "price_minor")?,
-            currency: currency(get(row, "currency")?)?,
-        },
-    })
-}
-
-fn currency(code: &str) -> Result<Currency, Fault> {
-    Currency::parse(code).ok_or_else(corrupt("currency"))
-}
-
-pub(super) fn inventory(row: &SqliteRow) -> Result<Inventory, Fault> {
-    Ok(Inventory {
-        section_id: section_id(row, "section_id")?,
-        event_id: event_id(row, "event_id")?,
-        capacity: get(row, "capacity")?,
-        held: get(row, "held")?,
-        sold: get(row, "sold")?,
-        blocked: get(row, "blocked")?,
-        version: get(row, "version")?,
-        next_expiry: maybe_instant(row, "next_expiry")?,
-    })
+fn no_id(column: &'static str) -> Fault {
+    Fault::Corrupt { what: format!("column {column} holds no id") }
 }
 
 /// The columns of `bookings` in the order in which [`bind_booking`] binds them.
@@ -203,68 +150,6 @@ pub(super) fn bind_booking(query: Binding, booking: &Booking) -> Binding {
         .bind(booking.created_at.unix_ms())
         .bind(booking.updated_at.unix_ms())
         .bind(booking.version)
-}
-
-pub(super) fn booking(row: &SqliteRow) -> Result<Booking, Fault> {
-    Ok(Booking {
-        booking_id: booking_id(row, "booking_id")?,
-        user_id: user_id(row, "user_id")?,
-        event_id: event_id(row, "event_id")?,
-        items: items(get(row, "items")?)?,
-        status: BookingStatus::parse(get(row, "status")?).ok_or_else(corrupt("status"))?,
-        expires_at: instant(row, "expires_at")?,
-        max_expires_at: instant(row, "max_expires_at")?,
-        confirmed_at: maybe_instant(row, "confirmed_at")?,
-        cancelled_at: maybe_instant(row, "cancelled_at")?,
-        created_at: instant(row, "created_at")?,
-        updated_at: instant(row, "updated_at")?,
-        version: get(row, "version")?,
-    })
-}
-
-pub(super) fn bookings(rows: &[SqliteRow]) -> Result<Vec<Booking>, Fault> {
-    rows.iter().map(booking).collect()
-}
-
-/// An item as `bookings.items` keeps it.
-#[derive(Serialize, Deserialize)]
-struct StoredItem<'a> {
-    section_id: std::borrow::Cow<'a, str>,
-    name: std::borrow::Cow<'a, str>,
-    seats: u32,
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    numbers: Vec<Arc<str>>,
-    price: i64,
-    currency: std::borrow::Cow<'a, str>,
-}
-
-fn items_text(items: &[Item]) -> String {
-    let stored: Vec<_> = items
-        .iter()
-        .map(|item| StoredItem {
-            section_id: item.section_id.to_string().into(),
-            name: (&*item.section_name).into(),
-            seats: item.seats,
-            numbers: item.numbers.clone(),
-            price: item.unit_price.minor,
-            currency: item.unit_price.currency.as_str().into(),
-        })
-        .collect();
-    serde_json::to_string(&stored).expect("strings and integers are always JSON")
-}
-
-fn items(text: &str) -> Result<Vec<Item>, Fault> {
-    let stored: Vec<StoredItem<'_>> = serde_json::from_str(text).map_err(|_| corrupt("items")())?;
-    let item = |stored: StoredItem<'_>| {
-        Ok(Item {
-            section_id: stored.section_id.parse().map_err(|_| corrupt("items")())?,
-            section_name: stored.name.as_ref().into(),
-            seats: stored.seats,
-            numbers: stored.numbers,
-            unit_price: Money { minor: stored.price, currency: currency(&stored.currency)? },
-        })
-    };
-    stored.into_iter().map(item).collect()
 }
 
 /// The bookings with these ids.

@@ -1,37 +1,14 @@
 //! What workers and the person on call need: due sections, the reckoning, the audit, migrations.
 
-use super::rows::{self, get, instant, maybe_instant};
 use super::{MIGRATOR, Sqlite, failed};
+use crate::rows::{self, Columns, instant, log_entry};
 use crate::{LogCursor, Migration, Reckoning, Upkeep, unavailable};
 use async_trait::async_trait;
 use engine::audit::{Audit, Report};
-use engine::{
-    BookingId, Deltas, EventId, Fault, Inventory, LogEntry, LogKind, SectionId, Timestamp,
-};
+use engine::{BookingId, EventId, Fault, Inventory, SectionId, Timestamp};
 use futures_util::TryStreamExt;
-use sqlx::sqlite::SqliteRow;
 use sqlx::{Connection, Row, SqliteConnection};
 use std::collections::{HashMap, HashSet};
-
-fn log_entry(row: &SqliteRow) -> Result<LogEntry, Fault> {
-    let kind: &str = get(row, "kind")?;
-    let wrong = || Fault::Corrupt { what: format!("the log has a row of kind {kind:?}") };
-    let booking_id: Option<&[u8]> = get(row, "booking_id")?;
-    Ok(LogEntry {
-        at: instant(row, "at")?,
-        kind: LogKind::parse(kind).ok_or_else(wrong)?,
-        section_id: rows::section_id(row, "section_id")?,
-        booking_id: booking_id.and_then(BookingId::from_slice),
-        deltas: Deltas {
-            capacity: get(row, "capacity")?,
-            held: get(row, "held")?,
-            sold: get(row, "sold")?,
-            blocked: get(row, "blocked")?,
-        },
-        version: get(row, "version")?,
-        expires_at: maybe_instant(row, "expires_at")?,
-    })
-}
 
 async fn all_inventories(connection: &mut SqliteConnection) -> Result<Vec<Inventory>, Fault> {
     let found = sqlx::query("SELECT * FROM inventory").fetch_all(connection).await;
@@ -80,30 +57,32 @@ impl Upkeep for Sqlite {
         // One read transaction: counters and log are of the same moment.
         let mut snapshot = connection.begin().await.map_err(failed(DOING))?;
         let inventories = all_inventories(&mut snapshot).await?;
-        let found = sqlx::query(SQL).bind(cursor.0).fetch_all(&mut *snapshot).await;
+        let found = sqlx::query(SQL).bind(cursor.number).fetch_all(&mut *snapshot).await;
         let found = found.map_err(failed(DOING))?;
         snapshot.rollback().await.map_err(failed(DOING))?;
         let events: HashMap<_, _> =
             inventories.iter().map(|of| (of.section_id, of.event_id)).collect();
-        let mut newest = cursor.0;
+        let mut newest = cursor.number;
         let mut folded = Vec::with_capacity(found.len());
         for row in &found {
-            newest = newest.max(get(row, "newest")?);
+            newest = newest.max(row.int("newest")?);
             let section_id = rows::section_id(row, "section_id")?;
             let missing = || Fault::Corrupt {
                 what: format!("section {section_id} has a log and no inventory"),
             };
             let event_id = *events.get(&section_id).ok_or_else(missing)?;
             folded.push(Inventory {
-                capacity: get(row, "capacity")?,
-                held: get(row, "held")?,
-                sold: get(row, "sold")?,
-                blocked: get(row, "blocked")?,
-                version: get(row, "entries")?,
+                capacity: row.int("capacity")?,
+                held: row.int("held")?,
+                sold: row.int("sold")?,
+                blocked: row.int("blocked")?,
+                version: row.int("entries")?,
                 ..Inventory::empty(section_id, event_id)
             });
         }
-        Ok(Reckoning { inventories, folded, cursor: LogCursor(newest) })
+        let cursor = LogCursor { transaction: 0, number: newest };
+        // One writer: nothing is under way while this reads.
+        Ok(Reckoning { inventories, folded, unsettled: Vec::new(), cursor })
     }
 
     async fn audit(&self) -> Result<Report, Fault> {

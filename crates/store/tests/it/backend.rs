@@ -34,16 +34,18 @@ pub trait Backend: Send + Sync {
 pub enum Kind {
     Pure,
     Sqlite,
+    Postgres,
 }
 
 impl Kind {
-    pub const ALL: [Self; 2] = [Self::Pure, Self::Sqlite];
+    pub const ALL: [Self; 3] = [Self::Pure, Self::Sqlite, Self::Postgres];
 
     /// A fresh backend of this kind.
     pub async fn open(self, policy: Policy, clock: &ManualClock) -> Box<dyn Backend> {
         match self {
             Self::Pure => Box::new(Pure::new(policy, clock)),
             Self::Sqlite => Box::new(world::sqlite(policy, clock).await),
+            Self::Postgres => Box::new(world::postgres(policy, clock).await),
         }
     }
 }

@@ -257,3 +257,4 @@ macro_rules! suite {
 }
 
 suite!(sqlite);
+suite!(postgres);

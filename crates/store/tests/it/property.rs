@@ -22,8 +22,10 @@ use tokio::runtime::Runtime;
 
 /// Sequences on the pure rules.
 const PURE_CASES: u64 = 10_000;
-/// Sequences on each store.
+/// Sequences on the embedded store.
 const STORE_CASES: u64 = 200;
+/// Sequences on a store that takes a tenth of a second to make.
+const SLOW_STORE_CASES: u64 = 60;
 /// Sequences within which a planted bug must be found.
 const FINDING_CASES: u64 = 500;
 
@@ -121,6 +123,11 @@ fn ten_thousand_sequences_on_the_pure_rules_go_as_the_model_says() {
 #[test]
 fn two_hundred_sequences_on_sqlite_go_as_the_model_says() {
     all_go_as_the_model_says(Subject::Sound(Kind::Sqlite), STORE_CASES, 500);
+}
+
+#[test]
+fn sixty_sequences_on_postgres_go_as_the_model_says() {
+    all_go_as_the_model_says(Subject::Sound(Kind::Postgres), SLOW_STORE_CASES, 200);
 }
 
 #[test]

@@ -59,14 +59,10 @@ impl Kept {
             sections.extend(self.sections_of(*booking_id));
         }
         self.load_sections(&sections, &mut rows);
-        let mut others = BTreeSet::new();
-        for section_id in rows.sections.keys() {
-            for held in self.due(*section_id, now).take(RETIRED_PER_SECTION_MAX) {
-                others.extend(self.sections_of(held.booking_id));
-                rows.bookings.insert(held.booking_id, self.bookings[&held.booking_id].clone());
-            }
-        }
-        self.load_sections(&others, &mut rows);
+        let first: BTreeSet<_> = rows.sections.keys().copied().collect();
+        let reached = self.load_due(&first, now, &mut rows);
+        self.load_sections(&reached, &mut rows);
+        self.load_due(&(&reached - &first), now, &mut rows);
         let mut events = needs.events;
         events.extend(rows.sections.values().map(|(section, _)| section.event_id));
         for event in events.iter().filter_map(|event_id| self.events.get(event_id)) {
@@ -80,6 +76,23 @@ impl Kept {
             }
         }
         rows
+    }
+
+    /// Loads the due holds of sections; gives all sections they reach into.
+    fn load_due(
+        &self,
+        sections: &BTreeSet<SectionId>,
+        now: Timestamp,
+        rows: &mut Rows,
+    ) -> BTreeSet<SectionId> {
+        let mut reached = BTreeSet::new();
+        for section_id in sections {
+            for held in self.due(*section_id, now).take(RETIRED_PER_SECTION_MAX) {
+                reached.extend(self.sections_of(held.booking_id));
+                self.load_booking(held.booking_id, rows);
+            }
+        }
+        reached
     }
 
     fn load_booking(&self, booking_id: BookingId, rows: &mut Rows) {

@@ -5,11 +5,13 @@ use engine::{
     SectionId, Shard, Terms, Timestamp, UserId,
 };
 use std::any::Any;
-use std::path::Path;
-use std::sync::Arc;
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 use store::{Clock, EventWithSections, Store, StoreOptions, open_store};
 use tempfile::TempDir;
+use tokio::sync::OnceCell;
 
 /// The configuration's defaults.
 pub const POLICY: Policy = Policy {
@@ -21,20 +23,50 @@ pub const POLICY: Policy = Policy {
 
 /// A clock that stands still until it is moved. Clones show the same time.
 #[derive(Clone)]
-pub struct ManualClock(Arc<AtomicI64>);
+pub struct ManualClock(Arc<Dial>);
+
+struct Dial {
+    ms: AtomicI64,
+    /// Where a database server reads the time, if there is one.
+    file: OnceLock<(TempDir, PathBuf)>,
+}
 
 impl ManualClock {
     /// A clock that shows the first instant of 2030.
     pub fn new() -> Self {
-        Self(Arc::new(AtomicI64::new(1_893_456_000_000)))
+        let ms = AtomicI64::new(1_893_456_000_000);
+        Self(Arc::new(Dial { ms, file: OnceLock::new() }))
     }
 
     pub fn now(&self) -> Timestamp {
-        Timestamp::from_unix_ms(self.0.load(Ordering::SeqCst))
+        Timestamp::from_unix_ms(self.0.ms.load(Ordering::SeqCst))
     }
 
     pub fn advance_ms(&self, ms: i64) {
-        self.0.fetch_add(ms, Ordering::SeqCst);
+        self.0.ms.fetch_add(ms, Ordering::SeqCst);
+        self.show();
+    }
+
+    /// A file that always holds this clock's milliseconds, readable by everybody on this machine.
+    fn as_file(&self) -> &Path {
+        let (_, path) = self.0.file.get_or_init(|| {
+            let folder = folder();
+            let open = std::fs::Permissions::from_mode(0o755);
+            std::fs::set_permissions(folder.path(), open).expect("our own folder");
+            let path = folder.path().join("clock");
+            (folder, path)
+        });
+        self.show();
+        path
+    }
+
+    fn show(&self) {
+        if let Some((_, path)) = self.0.file.get() {
+            // In one step: a reader sees the old time or the new one.
+            let next = path.with_extension("next");
+            std::fs::write(&next, self.now().unix_ms().to_string()).expect("our own file");
+            std::fs::rename(&next, path).expect("our own file");
+        }
     }
 
     /// This clock as a store takes it.
@@ -152,12 +184,56 @@ pub async fn open_sqlite(path: &Path, policy: Policy, clock: &ManualClock) -> Ar
     store
 }
 
+/// A database whose clock is set by hand. It is dropped with this.
+struct OwnDatabase {
+    url: String,
+    _clock: ManualClock,
+}
+
+impl Drop for OwnDatabase {
+    fn drop(&mut self) {
+        let name = self.url.rsplit('/').next().expect("a name at the end");
+        let drop = format!("DROP DATABASE {name} WITH (FORCE)");
+        testbed::postgres::shared().sql("postgres", &drop);
+    }
+}
+
+/// A fresh PostgreSQL store, in a database of its own on a server that all tests share.
+pub async fn postgres(policy: Policy, clock: &ManualClock) -> Fresh {
+    let url = postgres_database(clock).await;
+    let store = open_store(&url, options(policy, clock)).await.expect("the store opens");
+    let own = OwnDatabase { url, _clock: clock.clone() };
+    Fresh { store, _stands_on: Box::new(own) }
+}
+
+/// A copy of a database with the schema, whose clock is `clock`.
+pub async fn postgres_database(clock: &ManualClock) -> String {
+    static TEMPLATE: OnceCell<String> = OnceCell::const_new();
+    let server = testbed::postgres::shared();
+    let make = || async {
+        let url = server.create_database();
+        let store = open_store(&url, options(POLICY, clock)).await.expect("the store opens");
+        store.migrate(None).await.expect("the schema is made");
+        store.close().await;
+        url
+    };
+    let template = TEMPLATE.get_or_init(make).await;
+    let url = server.create_database_from(template);
+    let path = clock.as_file().display();
+    let by_hand = format!(
+        "CREATE OR REPLACE FUNCTION now_ms() RETURNS bigint LANGUAGE sql VOLATILE
+            AS $$ SELECT pg_read_file('{path}')::bigint $$"
+    );
+    server.sql(&url, &by_hand);
+    url
+}
+
 pub fn sqlite_url(path: &Path) -> String {
     format!("sqlite:{}", path.display())
 }
 
 pub fn options(policy: Policy, clock: &ManualClock) -> StoreOptions {
-    StoreOptions { policy, clock: clock.as_clock(), pool_size: 4, read_only: false }
+    StoreOptions { policy, clock: clock.as_clock(), pool_size: 4, read_only: false, strict: false }
 }
 
 /// An empty folder, in memory where the system has such a place: no test here pulls a plug.

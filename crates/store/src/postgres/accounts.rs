@@ -1,0 +1,234 @@
+//! Users and refresh tokens.
+//!
+//! Every write may be done twice (see [`super::Postgres::write`]) and is content with what it finds.
+
+use super::interrupt::Interrupt;
+use super::rows::uuid;
+use super::{Postgres, on};
+use crate::Accounts;
+use crate::rows::{self, ms};
+use async_trait::async_trait;
+use engine::account::{Refresh, RefreshToken, User};
+use engine::event::folded;
+use engine::{Error, Fault, Refusal, Timestamp, UserId};
+use sqlx::postgres::{PgConnection, PgRow};
+
+#[async_trait]
+impl Accounts for Postgres {
+    async fn create_user(&self, user: &User) -> Result<(), Error> {
+        let create = on!(session => create_user(&mut session, user));
+        self.write(&self.sessions, "creating a user", create).await
+    }
+
+    async fn user_by_email(&self, email: &str) -> Result<Option<User>, Fault> {
+        const SQL: &str = "SELECT * FROM users WHERE email_folded = $1";
+        let find = on!(session => async {
+            user(sqlx::query(SQL).bind(folded(email)).fetch_optional(&mut *session).await?)
+        });
+        self.read("finding a user", find).await
+    }
+
+    async fn user(&self, user_id: UserId) -> Result<Option<User>, Fault> {
+        const SQL: &str = "SELECT * FROM users WHERE user_id = $1";
+        let find = on!(session => async {
+            user(sqlx::query(SQL).bind(uuid(user_id)).fetch_optional(&mut *session).await?)
+        });
+        self.read("reading a user", find).await
+    }
+
+    async fn update_user(
+        &self,
+        user_id: UserId,
+        name: Option<Option<String>>,
+        email: Option<String>,
+    ) -> Result<User, Error> {
+        let (name, email) = (&name, &email);
+        let update = on!(session => update_user(&mut session, user_id, name, email));
+        self.write(&self.sessions, "changing a user", update).await
+    }
+
+    async fn set_password(&self, user_id: UserId, old: &str, new: &str) -> Result<bool, Fault> {
+        const DOING: &str = "changing a password";
+        let set = on!(session => set_password(&mut session, user_id, old, new));
+        self.write(&self.sessions, DOING, set).await.map_err(fault)
+    }
+
+    async fn open_family(&self, token: &RefreshToken) -> Result<(), Fault> {
+        let open = on!(session => insert(&mut session, token));
+        self.write(&self.sessions, "keeping a refresh token", open).await.map_err(fault)
+    }
+
+    async fn rotate(
+        &self,
+        spent: &[u8; 32],
+        next: ([u8; 32], Timestamp),
+    ) -> Result<RefreshToken, Error> {
+        let rotate = on!(session => rotate(&mut session, spent, next));
+        let rotated = self.write(&self.sessions, "exchanging a refresh token", rotate).await?;
+        rotated.ok_or_else(|| Refusal::InvalidRefreshToken.into())
+    }
+
+    async fn end_family(&self, token_hash: &[u8; 32]) -> Result<(), Fault> {
+        const SQL: &str = "DELETE FROM refresh_tokens WHERE family_id =
+            (SELECT family_id FROM refresh_tokens WHERE token_hash = $1)";
+        let end = on!(session => async {
+            sqlx::query(SQL).bind(token_hash.to_vec()).execute(&mut *session).await?;
+            Ok(())
+        });
+        self.write(&self.sessions, "ending a login", end).await.map_err(fault)
+    }
+}
+
+/// The fault of a write that refuses nothing.
+pub(super) fn fault(error: Error) -> Fault {
+    match error {
+        Error::Failed(fault) => fault,
+        Error::Refused(refusal) => Fault::Corrupt { what: format!("refused: {refusal:?}") },
+    }
+}
+
+fn user(row: Option<PgRow>) -> Result<Option<User>, Interrupt> {
+    Ok(row.as_ref().map(rows::user).transpose()?)
+}
+
+async fn create_user(session: &mut PgConnection, user: &User) -> Result<(), Interrupt> {
+    // The unique constraint decides who was first.
+    const INSERT: &str =
+        "INSERT INTO users (user_id, email, email_folded, name, password_hash, created_at)
+        VALUES ($1, $2, $3, $4, $5, $6) ON CONFLICT (email_folded) DO NOTHING";
+    const SELECT: &str = "SELECT user_id FROM users WHERE email_folded = $1";
+    let query = sqlx::query(INSERT)
+        .bind(uuid(user.user_id))
+        .bind(user.email.clone())
+        .bind(folded(&user.email))
+        .bind(user.name.clone())
+        .bind(user.password_hash.clone())
+        .bind(user.created_at.unix_ms());
+    if query.execute(&mut *session).await?.rows_affected() == 1 {
+        return Ok(());
+    }
+    let query = sqlx::query(SELECT).bind(folded(&user.email));
+    let holder = query.fetch_optional(session).await?;
+    let holder = holder.map(|row| rows::user_id(&row, "user_id")).transpose()?;
+    if holder == Some(user.user_id) { Ok(()) } else { Err(Refusal::EmailTaken.into()) }
+}
+
+async fn update_user(
+    session: &mut PgConnection,
+    user_id: UserId,
+    name: &Option<Option<String>>,
+    email: &Option<String>,
+) -> Result<User, Interrupt> {
+    const LOCK: &str = "SELECT * FROM users WHERE user_id = $1 FOR UPDATE";
+    const TAKEN: &str = "SELECT 1 FROM users WHERE email_folded = $1 AND user_id <> $2";
+    const UPDATE: &str =
+        "UPDATE users SET email = $2, email_folded = $3, name = $4 WHERE user_id = $1";
+    let row = sqlx::query(LOCK).bind(uuid(user_id)).fetch_optional(&mut *session).await?;
+    let mut changed = user(row)?.ok_or(Refusal::NotFound { what: "user" })?;
+    if let Some(email) = email {
+        let query = sqlx::query(TAKEN).bind(folded(email)).bind(uuid(user_id));
+        if query.fetch_optional(&mut *session).await?.is_some() {
+            return Err(Refusal::EmailTaken.into());
+        }
+        changed.email.clone_from(email);
+    }
+    if let Some(name) = name {
+        changed.name.clone_from(name);
+    }
+    let query = sqlx::query(UPDATE)
+        .bind(uuid(user_id))
+        .bind(changed.email.clone())
+        .bind(folded(&changed.email))
+        .bind(changed.name.clone());
+    match query.execute(session).await {
+        Ok(_) => Ok(changed),
+        // Somebody took the address between the look and the change.
+        Err(error) if constraint(&error) == Some("users_email_unique") => {
+            Err(Refusal::EmailTaken.into())
+        }
+        Err(error) => Err(error.into()),
+    }
+}
+
+fn constraint(error: &sqlx::Error) -> Option<&str> {
+    error.as_database_error()?.constraint()
+}
+
+async fn set_password(
+    session: &mut PgConnection,
+    user_id: UserId,
+    old: &str,
+    new: &str,
+) -> Result<bool, Interrupt> {
+    // The predicate on the old hash lets one of two changes at once win; a hash is made with a salt
+    // of its own, so finding the new one means that this very change was committed before.
+    const SQL: &str = "UPDATE users SET password_hash = $2
+        WHERE user_id = $1 AND password_hash IN ($3, $2)";
+    let query = sqlx::query(SQL).bind(uuid(user_id)).bind(new.to_owned()).bind(old.to_owned());
+    let set = query.execute(&mut *session).await?.rows_affected() == 1;
+    if set {
+        let query = sqlx::query("DELETE FROM refresh_tokens WHERE user_id = $1");
+        query.bind(uuid(user_id)).execute(session).await?;
+    }
+    Ok(set)
+}
+
+async fn insert(session: &mut PgConnection, token: &RefreshToken) -> Result<(), Interrupt> {
+    const SQL: &str =
+        "INSERT INTO refresh_tokens (token_hash, family_id, user_id, expires_at, spent_at)
+        VALUES ($1, $2, $3, $4, $5) ON CONFLICT DO NOTHING";
+    let query = sqlx::query(SQL)
+        .bind(token.token_hash.to_vec())
+        .bind(token.family_id)
+        .bind(uuid(token.user_id))
+        .bind(token.expires_at.unix_ms())
+        .bind(ms(token.spent_at));
+    query.execute(session).await?;
+    Ok(())
+}
+
+/// The next token; `None` when the spent one is worth nothing, and its family has ended for it.
+async fn rotate(
+    session: &mut PgConnection,
+    spent: &[u8; 32],
+    (token_hash, expires_at): ([u8; 32], Timestamp),
+) -> Result<Option<RefreshToken>, Interrupt> {
+    const SPEND: &str = "UPDATE refresh_tokens SET spent_at = COALESCE(spent_at, $2)
+        WHERE token_hash = $1";
+    // The clock is read by a statement of its own, after the lock was waited for.
+    const LOCK: &str = "SELECT 1 FROM refresh_tokens WHERE token_hash = $1 FOR UPDATE";
+    const LOAD: &str = "SELECT *, now_ms() AS now FROM refresh_tokens WHERE token_hash = $1";
+    sqlx::query(LOCK).bind(spent.to_vec()).execute(&mut *session).await?;
+    let row = sqlx::query(LOAD).bind(spent.to_vec()).fetch_optional(&mut *session).await?;
+    let Some(row) = row else { return Ok(None) };
+    let (old, now) = (rows::refresh_token(&row)?, rows::instant(&row, "now")?);
+    match old.judge(now) {
+        Refresh::Refuse => return Ok(None),
+        Refresh::EndFamily => {
+            let query = sqlx::query("DELETE FROM refresh_tokens WHERE family_id = $1");
+            query.bind(old.family_id).execute(session).await?;
+            return Ok(None);
+        }
+        Refresh::Rotate => {}
+    }
+    let query = sqlx::query(SPEND).bind(spent.to_vec()).bind(now.unix_ms());
+    query.execute(&mut *session).await?;
+    let token = RefreshToken { token_hash, expires_at, spent_at: None, ..old };
+    insert(session, &token).await?;
+    Ok(Some(token))
+}
+
+/// Removes at most `limit` tokens that have expired; tells how many.
+pub(super) async fn purge(session: &mut PgConnection, limit: i64) -> Result<u64, Interrupt> {
+    const OLD: [&str; 2] = [
+        "DELETE FROM creation_keys WHERE (user_id, operation, key) IN
+            (SELECT user_id, operation, key FROM creation_keys WHERE expires_at <= now_ms() LIMIT $1)",
+        "DELETE FROM refresh_tokens WHERE token_hash IN
+            (SELECT token_hash FROM refresh_tokens WHERE expires_at <= now_ms() LIMIT $1)",
+    ];
+    let mut removed = 0;
+    for sql in OLD {
+        removed += sqlx::query(sql).bind(limit).execute(&mut *session).await?.rows_affected();
+    }
+    Ok(removed)
+}

@@ -1,0 +1,94 @@
+//! Reading bookings and inventory; writing them is [`super::commit`].
+
+use super::interrupt::Interrupt;
+use super::rows::{booking_by_id, uuid, uuids};
+use super::{Postgres, batch, on};
+use crate::rows::{self, Columns};
+use crate::{BookingFilter, Bookings, Committed, KeyedHolds, LiveInventory, Page, Upkeep};
+use async_trait::async_trait;
+use engine::{Booking, BookingId, BookingStatus, Command, EventId, Fault, IdempotencyKey, UserId};
+use sqlx::postgres::{PgConnection, PgRow};
+use sqlx::{Postgres as Driver, QueryBuilder};
+
+#[async_trait]
+impl Bookings for Postgres {
+    async fn commit(&self, commands: &[Command]) -> Result<Committed, Fault> {
+        self.commit_batch(commands).await
+    }
+
+    async fn keyed_holds(&self, keys: &[(UserId, IdempotencyKey)]) -> Result<KeyedHolds, Fault> {
+        self.read("reading keys", on!(session => batch::keyed_holds(&mut session, keys))).await
+    }
+
+    async fn booking(&self, booking_id: BookingId) -> Result<Option<Booking>, Fault> {
+        let read = on!(session => booking_by_id(&mut session, booking_id));
+        self.read("reading a booking", read).await
+    }
+
+    async fn bookings(
+        &self,
+        filter: &BookingFilter,
+        page: Page<BookingId>,
+    ) -> Result<Vec<Booking>, Fault> {
+        let now_ms = self.now().unix_ms();
+        let list = on!(session => list(&mut session, filter, page, now_ms));
+        self.read("listing bookings", list).await
+    }
+
+    async fn inventories(&self, events: &[EventId]) -> Result<Vec<LiveInventory>, Fault> {
+        self.read("reading inventory", on!(session => live(&mut session, events))).await
+    }
+}
+
+async fn list(
+    session: &mut PgConnection,
+    filter: &BookingFilter,
+    page: Page<BookingId>,
+    now_ms: i64,
+) -> Result<Vec<Booking>, Interrupt> {
+    let mut query = QueryBuilder::<Driver>::new("SELECT * FROM bookings WHERE true");
+    if let Some(user_id) = filter.user {
+        query.push(" AND user_id = ").push_bind(uuid(user_id));
+    }
+    if let Some(event_id) = filter.event {
+        query.push(" AND event_id = ").push_bind(uuid(event_id));
+    }
+    if let Some(after) = page.after {
+        query.push(" AND booking_id < ").push_bind(uuid(after));
+    }
+    // A due hold reads EXPIRED, swept or not.
+    match filter.status {
+        None => {}
+        Some(BookingStatus::Hold) => {
+            query.push(" AND status = 'HOLD' AND expires_at > ").push_bind(now_ms);
+        }
+        Some(BookingStatus::Expired) => {
+            query
+                .push(" AND (status = 'EXPIRED' OR status = 'HOLD' AND expires_at <= ")
+                .push_bind(now_ms)
+                .push(")");
+        }
+        Some(status) => {
+            query.push(" AND status = ").push_bind(status.as_str());
+        }
+    }
+    query.push(" ORDER BY booking_id DESC LIMIT ").push_bind(i64::from(page.limit));
+    Ok(rows::bookings(&query.build().fetch_all(session).await?)?)
+}
+
+async fn live(
+    session: &mut PgConnection,
+    events: &[EventId],
+) -> Result<Vec<LiveInventory>, Interrupt> {
+    const SQL: &str = "SELECT i.*, CASE WHEN i.next_expiry <= clock.now THEN
+                (SELECT COALESCE(SUM(h.seats), 0)::bigint FROM holds h
+                 WHERE h.section_id = i.section_id AND h.expires_at <= clock.now)
+            ELSE 0 END AS due
+        FROM inventory i CROSS JOIN (SELECT now_ms() AS now OFFSET 0) clock
+        WHERE i.event_id = ANY($1)";
+    let found = sqlx::query(SQL).bind(uuids(events)).fetch_all(session).await?;
+    let live = |row: &PgRow| -> Result<_, Fault> {
+        Ok(LiveInventory { inventory: rows::inventory(row)?, due: row.int("due")? })
+    };
+    Ok(found.iter().map(live).collect::<Result<_, _>>()?)
+}

@@ -1,0 +1,149 @@
+//! The batch: claim, lock, load, decide, write, commit.
+
+use super::batch::{Key, claim, claims_of, lock_and_load};
+use super::interrupt::Interrupt;
+use super::{Postgres, on, write};
+use crate::Committed;
+use engine::decide::Needs;
+use engine::{BookingStatus, Command, Error, Fault, Ledger, Outcome, Refusal};
+use parking_lot::Mutex;
+use sqlx::Executor as _;
+use sqlx::postgres::PgConnection;
+use std::collections::{BTreeMap, HashSet};
+use std::time::Duration;
+use tokio::time::Instant;
+
+/// How long the search for keys that somebody else is claiming may take; those it has not come to
+/// by then count as claimed.
+const SEARCH_PATIENCE: Duration = Duration::from_millis(500);
+
+type Answers = Vec<Result<Outcome, Refusal>>;
+
+/// What an earlier attempt at the same batch would have answered.
+pub(super) type Earlier = Mutex<Option<Answers>>;
+
+impl Postgres {
+    /// Decides and commits a batch; see [`crate::Bookings::commit`].
+    pub(super) async fn commit_batch(&self, commands: &[Command]) -> Result<Committed, Fault> {
+        match self.try_batch(commands).await {
+            Err(Error::Refused(Refusal::IdempotencyInFlight)) => {}
+            Err(Error::Failed(fault)) => return Err(fault),
+            Err(Error::Refused(refusal)) => {
+                return Err(Fault::Corrupt { what: format!("a batch was refused: {refusal:?}") });
+            }
+            Ok(committed) => return Ok(committed),
+        }
+        // Another instance is slow with some of these keys: theirs are told so, the others go on.
+        let busy = self.busy_keys(commands).await?;
+        let is_busy = |command: &Command| {
+            claims_of(std::slice::from_ref(command)).keys().any(|key| busy.contains(key))
+        };
+        let free: Vec<_> = commands.iter().filter(|command| !is_busy(command)).cloned().collect();
+        let mut committed = match self.try_batch(&free).await {
+            Ok(committed) => committed,
+            Err(Error::Failed(fault)) => return Err(fault),
+            Err(Error::Refused(_)) => {
+                return Err(Fault::Overloaded { what: "a key is claimed again and again" });
+            }
+        };
+        let mut answers = committed.answers.into_iter();
+        let answer = |command: &Command| {
+            if is_busy(command) {
+                return Err(Refusal::IdempotencyInFlight);
+            }
+            answers.next().expect("one answer for each command that was decided")
+        };
+        committed.answers = commands.iter().map(answer).collect();
+        Ok(committed)
+    }
+
+    async fn try_batch(&self, commands: &[Command]) -> Result<Committed, Error> {
+        let earlier = &Earlier::default();
+        let decide = on!(session => self.decide_in(&mut session, commands, earlier));
+        self.write(&self.batches, "committing a batch", decide).await
+    }
+
+    /// Decides a batch and writes what it changes, inside a transaction.
+    pub(super) async fn decide_in(
+        &self,
+        session: &mut PgConnection,
+        commands: &[Command],
+        earlier: &Earlier,
+    ) -> Result<Committed, Interrupt> {
+        let before = earlier.lock().take();
+        let needs = match before {
+            None => Needs::of(commands),
+            Some(_) => Needs::of_another_attempt(commands),
+        };
+        let mut claims = claims_of(commands);
+        let taken = claim(session, &mut claims).await?;
+        let (rows, now) = lock_and_load(session, needs, &taken, &self.policy).await?;
+        self.clock.set(now);
+        let mut ledger = Ledger::open(rows, now, self.policy);
+        let answers: Answers = match before {
+            None => commands.iter().map(|command| ledger.decide(command)).collect(),
+            Some(before) => {
+                let again = |(command, before)| ledger.decide_again(command, before);
+                commands.iter().zip(&before).map(again).collect()
+            }
+        };
+        *earlier.lock() = Some(answers.clone());
+        let (changes, mut inventories) = ledger.into_changes();
+        if !changes.is_empty() {
+            let next_expiries = write::write(session, &changes, claims).await?;
+            for inventory in &mut inventories {
+                if let Some(next_expiry) = next_expiries.get(&inventory.section_id) {
+                    inventory.next_expiry = *next_expiry;
+                }
+            }
+        } else if !claims.is_empty() {
+            // Nothing is left behind, not even the claims, and there is nothing to wait for the disk for.
+            session.execute("ROLLBACK AND CHAIN").await?;
+        }
+        let expired = |booking: &&engine::Booking| booking.status == BookingStatus::Expired;
+        let expired = changes.updated.iter().filter(expired).count();
+        let bookings = changes.created.into_iter().chain(changes.updated).collect();
+        Ok(Committed { now, answers, inventories, bookings, expired })
+    }
+
+    /// The keys of a batch that somebody else is claiming right now, found by halving.
+    async fn busy_keys(&self, commands: &[Command]) -> Result<HashSet<Key>, Fault> {
+        let until = Instant::now() + SEARCH_PATIENCE;
+        let mut busy = HashSet::new();
+        let mut suspects: Vec<Vec<_>> = vec![claims_of(commands).into_iter().collect()];
+        while let Some(mut part) = suspects.pop() {
+            if part.is_empty() {
+                continue;
+            }
+            let late = Instant::now() >= until;
+            if !late && self.are_free(part.iter().cloned().collect()).await? {
+                continue;
+            }
+            if late || part.len() == 1 {
+                busy.extend(part.into_iter().map(|(key, _)| key));
+            } else {
+                let half = part.split_off(part.len() / 2);
+                suspects.extend([part, half]);
+            }
+        }
+        Ok(busy)
+    }
+
+    /// Whether nobody is claiming any of these keys, by claiming them for a moment.
+    async fn are_free(&self, mut claims: BTreeMap<Key, engine::KeyUse>) -> Result<bool, Fault> {
+        const DOING: &str = "looking for claimed keys";
+        let mut session = self.batches.take(DOING).await?;
+        let claimed = async {
+            session.begin().await?;
+            session.execute("SET LOCAL lock_timeout = '30ms'").await?;
+            claim(&mut session, &mut claims).await
+        };
+        let free = match claimed.await {
+            Ok(_) => true,
+            Err(Interrupt::KeyBusy) => false,
+            Err(other) => return Err(other.into_fault(DOING)),
+        };
+        session.roll_back().await;
+        Ok(free)
+    }
+}

@@ -1,0 +1,481 @@
+//! Events and sections.
+//!
+//! Whoever changes an event locks its row first, then, where a batch must not be under way with the
+//! old terms, the inventory rows of all its sections. Batches lock inventory only, so the order is
+//! the same for all. Every write may be done twice (see [`super::Postgres::write`]).
+
+use super::batch::lock_inventory;
+use super::commit::Earlier;
+use super::interrupt::Interrupt;
+use super::rows::{uuid, uuids};
+use super::write::append_log;
+use super::{Postgres, on};
+use crate::rows::{self, Columns, event, ms};
+use crate::{
+    CREATION_KEY_KEPT_MS, Created, CreationKey, EventFilter, EventWithSections, Events, Page,
+    SectionChange,
+};
+use async_trait::async_trait;
+use engine::event::{EventChange, folded, may_join};
+use engine::{
+    Command, Deltas, Error, Event, EventId, EventStatus, Fault, Inventory, LogEntry, LogKind,
+    Outcome, Refusal, Section, SectionId, Timestamp, UserId,
+};
+use parking_lot::Mutex;
+use sqlx::postgres::{PgConnection, PgRow};
+use sqlx::{Postgres as Driver, QueryBuilder, Row as _};
+use std::collections::HashMap;
+
+const MISSING: Refusal = Refusal::NotFound { what: "event" };
+
+/// The version and the time that an earlier attempt gave to an event, by which another one knows it.
+type Written = Mutex<Option<(i64, Timestamp)>>;
+
+#[async_trait]
+impl Events for Postgres {
+    async fn create_event(
+        &self,
+        new: &EventWithSections,
+        capacities: &[i64],
+        key: Option<&CreationKey>,
+    ) -> Result<Created<EventId>, Error> {
+        let create = on!(session => create_event(&mut session, new, capacities, key));
+        self.write(&self.sessions, "creating an event", create).await
+    }
+
+    async fn event(&self, event_id: EventId) -> Result<Option<EventWithSections>, Fault> {
+        let read = on!(session => load(&mut session, event_id, ""));
+        self.read("reading an event", read).await
+    }
+
+    async fn events(
+        &self,
+        filter: &EventFilter,
+        page: Page<EventId>,
+    ) -> Result<Vec<EventWithSections>, Fault> {
+        self.read("listing events", on!(session => list(&mut session, filter, page))).await
+    }
+
+    async fn revise_event(
+        &self,
+        event_id: EventId,
+        by: UserId,
+        expected: Option<i64>,
+        change: EventChange,
+    ) -> Result<(), Error> {
+        let (change, written) = (&change, &Written::default());
+        let revise = on!(session => async {
+            let (mut of, now) = lock(&mut session, event_id).await?;
+            if is_written(&of.event, written) {
+                return Ok(());
+            }
+            of.event.may_edit(by, expected)?;
+            of.event.revise(change.clone(), now)?;
+            // No batch may go on by the old terms once the new ones are committed.
+            lock_sections(&mut session, &of).await?;
+            *written.lock() = Some((of.event.version, of.event.updated_at));
+            put_event(&mut session, &of.event).await
+        });
+        self.write(&self.sessions, "changing an event", revise).await
+    }
+
+    async fn cancel_event(&self, event_id: EventId, by: UserId) -> Result<(), Error> {
+        const MARK: &str = "UPDATE events SET cancelling = true WHERE event_id = $1";
+        let cancel = on!(session => async {
+            let (mut of, now) = lock(&mut session, event_id).await?;
+            of.event.may_manage(by)?;
+            if of.event.terms.status == EventStatus::Cancelled {
+                return Ok(());
+            }
+            of.event.cancel(now);
+            // A batch under way might still sell; when these locks are here, none is.
+            lock_sections(&mut session, &of).await?;
+            put_event(&mut session, &of.event).await?;
+            sqlx::query(MARK).bind(uuid(event_id)).execute(&mut *session).await?;
+            Ok(())
+        });
+        self.write(&self.sessions, "cancelling an event", cancel).await
+    }
+
+    async fn add_section(
+        &self,
+        section: &Section,
+        capacity: i64,
+        by: UserId,
+        key: Option<&CreationKey>,
+    ) -> Result<Created<SectionId>, Error> {
+        let add = on!(session => add_section(&mut session, section, capacity, by, key));
+        self.write(&self.sessions, "adding a section", add).await
+    }
+
+    async fn revise_section(
+        &self,
+        event_id: EventId,
+        section_id: SectionId,
+        by: UserId,
+        expected: Option<i64>,
+        change: SectionChange,
+    ) -> Result<Inventory, Error> {
+        let (change, written) = (&change, &Written::default());
+        let revise = on!(session => async {
+            let (mut of, now) = lock(&mut session, event_id).await?;
+            of.event.may_manage(by)?;
+            let section = of.sections.iter().find(|section| section.section_id == section_id);
+            let mut section = section.ok_or(Refusal::NotFound { what: "section" })?.clone();
+            if !is_written(&of.event, written) {
+                of.event.may_edit(by, expected)?;
+                section.name = change.name.clone().unwrap_or(section.name);
+                section.price = change.price.unwrap_or(section.price);
+                may_join(&section, &of.sections)?;
+                of.event.touch(now);
+                *written.lock() = Some((of.event.version, of.event.updated_at));
+                put_event(&mut session, &of.event).await?;
+                update_section(&mut session, &section).await?;
+            }
+            self.resize(&mut session, section_id, by, change.capacity).await
+        });
+        self.write(&self.sessions, "changing a section", revise).await
+    }
+}
+
+impl Postgres {
+    /// The same decision as in a lane's batch, so that due holds are retired and the log is written.
+    async fn resize(
+        &self,
+        session: &mut PgConnection,
+        section_id: SectionId,
+        by: UserId,
+        capacity: Option<i64>,
+    ) -> Result<Inventory, Interrupt> {
+        let command = match capacity {
+            Some(capacity) => Command::Resize { section_id, by, capacity },
+            None => Command::Retire { section_id },
+        };
+        let mut committed = self.decide_in(session, &[command], &Earlier::default()).await?;
+        if let Outcome::Booking { .. } =
+            committed.answers.pop().expect("one command, one answer")?
+        {
+            unreachable!("a section is no booking");
+        }
+        let inventory = committed.inventories.into_iter().find(|of| of.section_id == section_id);
+        let missing = || Fault::Corrupt { what: "a section without inventory".to_owned() };
+        Ok(inventory.ok_or_else(missing)?)
+    }
+}
+
+fn is_written(event: &Event, written: &Written) -> bool {
+    *written.lock() == Some((event.version, event.updated_at))
+}
+
+/// An event with its sections; `lock` is a locking clause for its row.
+async fn load(
+    session: &mut PgConnection,
+    event_id: EventId,
+    lock: &'static str,
+) -> Result<Option<EventWithSections>, Interrupt> {
+    let mut query = QueryBuilder::<Driver>::new("SELECT * FROM events WHERE event_id = ");
+    query.push_bind(uuid(event_id)).push(lock);
+    let row = query.build().fetch_optional(&mut *session).await?;
+    let Some(row) = row else { return Ok(None) };
+    let mut found = vec![EventWithSections { event: event(&row)?, sections: Vec::new() }];
+    load_sections(session, &mut found).await?;
+    Ok(found.pop())
+}
+
+/// The event that the transaction is about to change, locked, and the clock after that.
+async fn lock(
+    session: &mut PgConnection,
+    event_id: EventId,
+) -> Result<(EventWithSections, Timestamp), Interrupt> {
+    // Not FOR UPDATE: a new section only refers to the event, and need not wait.
+    let found = load(session, event_id, " FOR NO KEY UPDATE").await?.ok_or(MISSING)?;
+    Ok((found, clock(session).await?))
+}
+
+async fn clock(session: &mut PgConnection) -> Result<Timestamp, Interrupt> {
+    let row = sqlx::query("SELECT now_ms() AS now").fetch_one(session).await?;
+    Ok(rows::instant(&row, "now")?)
+}
+
+async fn lock_sections(
+    session: &mut PgConnection,
+    of: &EventWithSections,
+) -> Result<(), Interrupt> {
+    let sections = of.sections.iter().map(|section| section.section_id).collect();
+    lock_inventory(session, &sections).await
+}
+
+async fn load_sections(
+    session: &mut PgConnection,
+    events: &mut [EventWithSections],
+) -> Result<(), Interrupt> {
+    const SQL: &str = "SELECT * FROM sections WHERE event_id = ANY($1) ORDER BY event_id, position";
+    let ids = uuids(events.iter().map(|of| of.event.terms.event_id));
+    let at: HashMap<_, _> =
+        events.iter().enumerate().map(|(at, of)| (of.event.terms.event_id, at)).collect();
+    for row in &sqlx::query(SQL).bind(ids).fetch_all(session).await? {
+        let section = rows::section(row)?;
+        events[at[&section.event_id]].sections.push(section);
+    }
+    Ok(())
+}
+
+async fn list(
+    session: &mut PgConnection,
+    filter: &EventFilter,
+    page: Page<EventId>,
+) -> Result<Vec<EventWithSections>, Interrupt> {
+    let mut query = QueryBuilder::<Driver>::new("SELECT * FROM events WHERE (status <> 'draft'");
+    if let Some(viewer) = filter.viewer {
+        query.push(" OR organizer_id = ").push_bind(uuid(viewer));
+    }
+    query.push(")");
+    if let Some(organizer) = filter.organizer {
+        query.push(" AND organizer_id = ").push_bind(uuid(organizer));
+    }
+    if let Some(status) = filter.status {
+        query.push(" AND status = ").push_bind(status.as_str());
+    }
+    if let Some(title) = &filter.title {
+        // strpos() takes the text as it is: no wildcard of LIKE to escape.
+        query.push(" AND strpos(title_folded, ").push_bind(folded(title)).push(") > 0");
+    }
+    if let Some(from) = filter.from {
+        query.push(" AND over_at > ").push_bind(from.unix_ms());
+    }
+    if let Some(to) = filter.to {
+        query.push(" AND starts_at < ").push_bind(to.unix_ms());
+    }
+    if let Some(after) = page.after {
+        query.push(" AND event_id < ").push_bind(uuid(after));
+    }
+    query.push(" ORDER BY event_id DESC LIMIT ").push_bind(i64::from(page.limit));
+    let found = query.build().fetch_all(&mut *session).await?;
+    let bare = |row: &PgRow| -> Result<_, Fault> {
+        Ok(EventWithSections { event: event(row)?, sections: Vec::new() })
+    };
+    let mut events = found.iter().map(bare).collect::<Result<Vec<_>, _>>()?;
+    load_sections(session, &mut events).await?;
+    Ok(events)
+}
+
+/// Writes an event whole, new or changed.
+async fn put_event(session: &mut PgConnection, event: &Event) -> Result<(), Interrupt> {
+    const SQL: &str =
+        "INSERT INTO events (event_id, organizer_id, title, title_folded, description,
+            venue, event_date, timezone, starts_at, over_at, status, sales_start, sales_end,
+            max_seats_per_booking, max_seats_per_user, hold_ttl_ms, cancellable_until, version,
+            created_at, updated_at)
+        VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18,
+            $19, $20)
+        ON CONFLICT (event_id) DO UPDATE SET title = excluded.title,
+            title_folded = excluded.title_folded, description = excluded.description,
+            venue = excluded.venue, event_date = excluded.event_date, timezone = excluded.timezone,
+            starts_at = excluded.starts_at, over_at = excluded.over_at, status = excluded.status,
+            sales_start = excluded.sales_start, sales_end = excluded.sales_end,
+            max_seats_per_booking = excluded.max_seats_per_booking,
+            max_seats_per_user = excluded.max_seats_per_user, hold_ttl_ms = excluded.hold_ttl_ms,
+            cancellable_until = excluded.cancellable_until, version = excluded.version,
+            updated_at = excluded.updated_at";
+    let terms = &event.terms;
+    let query = sqlx::query(SQL)
+        .bind(uuid(terms.event_id))
+        .bind(uuid(terms.organizer_id))
+        .bind(event.title.clone())
+        .bind(folded(&event.title))
+        .bind(event.description.clone())
+        .bind(event.venue.clone())
+        .bind(event.date.as_str().to_owned())
+        .bind(event.timezone.name())
+        .bind(event.date.starts_at().unix_ms())
+        .bind(terms.over_at.unix_ms())
+        .bind(terms.status.as_str())
+        .bind(ms(terms.sales_start))
+        .bind(ms(terms.sales_end))
+        .bind(terms.max_seats_per_booking.map(i64::from))
+        .bind(terms.max_seats_per_user.map(i64::from))
+        .bind(terms.hold_ttl_ms)
+        .bind(ms(terms.cancellable_until))
+        .bind(event.version)
+        .bind(event.created_at.unix_ms())
+        .bind(event.updated_at.unix_ms());
+    query.execute(session).await?;
+    Ok(())
+}
+
+async fn create_event(
+    session: &mut PgConnection,
+    new: &EventWithSections,
+    capacities: &[i64],
+    key: Option<&CreationKey>,
+) -> Result<Created<EventId>, Interrupt> {
+    const OPERATION: &str = "create_event";
+    let event_id = new.event.terms.event_id;
+    if let Some(id) = claim(session, OPERATION, key, event_id.as_bytes()).await? {
+        let found = EventId::from_slice(&id).ok_or_else(no_id)?;
+        // An earlier attempt at this very creation has made it: nothing is replayed.
+        return Ok(Created { id: found, replayed: found != event_id });
+    }
+    let now = clock(session).await?;
+    let query = sqlx::query("SELECT 1 FROM events WHERE event_id = $1").bind(uuid(event_id));
+    if query.fetch_optional(&mut *session).await?.is_none() {
+        put_event(session, &new.event).await?;
+        for (position, (section, capacity)) in new.sections.iter().zip(capacities).enumerate() {
+            insert_section(session, section, *capacity, position, now).await?;
+        }
+    }
+    Ok(Created { id: event_id, replayed: false })
+}
+
+async fn add_section(
+    session: &mut PgConnection,
+    section: &Section,
+    capacity: i64,
+    by: UserId,
+    key: Option<&CreationKey>,
+) -> Result<Created<SectionId>, Interrupt> {
+    const OPERATION: &str = "add_section";
+    let section_id = section.section_id;
+    if let Some(id) = claim(session, OPERATION, key, section_id.as_bytes()).await? {
+        let found = SectionId::from_slice(&id).ok_or_else(no_id)?;
+        return Ok(Created { id: found, replayed: found != section_id });
+    }
+    let (EventWithSections { mut event, sections }, now) = lock(session, section.event_id).await?;
+    if sections.iter().all(|other| other.section_id != section_id) {
+        event.may_edit(by, None)?;
+        may_join(section, &sections)?;
+        event.touch(now);
+        put_event(session, &event).await?;
+        insert_section(session, section, capacity, sections.len(), now).await?;
+    }
+    Ok(Created { id: section_id, replayed: false })
+}
+
+fn no_id() -> Fault {
+    Fault::Corrupt { what: "a key names no id".to_owned() }
+}
+
+/// Adds a section with its inventory, and the first row of its log.
+async fn insert_section(
+    session: &mut PgConnection,
+    section: &Section,
+    capacity: i64,
+    position: usize,
+    now: Timestamp,
+) -> Result<(), Interrupt> {
+    const SECTION: &str = "INSERT INTO sections
+        (section_id, event_id, position, name, name_folded, price_minor, currency)
+        VALUES ($1, $2, $3, $4, $5, $6, $7)";
+    const INVENTORY: &str = "INSERT INTO inventory
+        (section_id, event_id, capacity, held, sold, blocked, version)
+        VALUES ($1, $2, $3, 0, 0, 0, $4)";
+    let deltas = Deltas { capacity, ..Deltas::default() };
+    let mut inventory = Inventory::empty(section.section_id, section.event_id);
+    inventory.apply(deltas);
+    let query = sqlx::query(SECTION)
+        .bind(uuid(section.section_id))
+        .bind(uuid(section.event_id))
+        .bind(i64::try_from(position).expect("an event has few sections"))
+        .bind(section.name.to_string())
+        .bind(folded(&section.name))
+        .bind(section.price.minor)
+        .bind(section.price.currency.as_str().to_owned());
+    query.execute(&mut *session).await?;
+    let query = sqlx::query(INVENTORY)
+        .bind(uuid(section.section_id))
+        .bind(uuid(section.event_id))
+        .bind(capacity)
+        .bind(inventory.version);
+    query.execute(&mut *session).await?;
+    let opened = LogEntry {
+        at: now,
+        kind: LogKind::Opened,
+        section_id: section.section_id,
+        booking_id: None,
+        deltas,
+        version: inventory.version,
+        expires_at: None,
+    };
+    append_log(session, &[opened]).await
+}
+
+async fn update_section(session: &mut PgConnection, section: &Section) -> Result<(), Interrupt> {
+    const SQL: &str = "UPDATE sections SET name = $2, name_folded = $3, price_minor = $4,
+        currency = $5 WHERE section_id = $1";
+    let query = sqlx::query(SQL)
+        .bind(uuid(section.section_id))
+        .bind(section.name.to_string())
+        .bind(folded(&section.name))
+        .bind(section.price.minor)
+        .bind(section.price.currency.as_str().to_owned());
+    query.execute(session).await?;
+    Ok(())
+}
+
+/// Claims the key of a creation for `resource_id`, waiting for whoever is claiming it. Gives what an
+/// earlier creation with the key made; refuses the key of another request.
+async fn claim(
+    session: &mut PgConnection,
+    operation: &'static str,
+    key: Option<&CreationKey>,
+    resource_id: &[u8; 16],
+) -> Result<Option<[u8; 16]>, Interrupt> {
+    // ON CONFLICT makes the unique constraint the judge; a key that is over is anybody's again.
+    const CLAIM: &str = "INSERT INTO creation_keys
+            (user_id, operation, key, resource_id, fingerprint, expires_at)
+        VALUES ($1, $2, $3, $4, $5, now_ms() + $6)
+        ON CONFLICT (user_id, operation, key) DO UPDATE SET resource_id = excluded.resource_id,
+            fingerprint = excluded.fingerprint, expires_at = excluded.expires_at
+            WHERE creation_keys.expires_at <= now_ms()";
+    const FIND: &str = "SELECT resource_id, fingerprint FROM creation_keys
+        WHERE user_id = $1 AND operation = $2 AND key = $3";
+    let Some(key) = key else { return Ok(None) };
+    let query = sqlx::query(CLAIM)
+        .bind(uuid(key.user_id))
+        .bind(operation)
+        .bind(key.key.as_str().to_owned())
+        .bind(uuid(resource_id))
+        .bind(key.fingerprint)
+        .bind(CREATION_KEY_KEPT_MS);
+    let claimed = query.execute(&mut *session).await.map_err(|error| {
+        let interrupt = Interrupt::from(error);
+        if interrupt.is_lock_timeout() { Interrupt::KeyBusy } else { interrupt }
+    })?;
+    if claimed.rows_affected() == 1 {
+        return Ok(None);
+    }
+    let query = sqlx::query(FIND).bind(uuid(key.user_id)).bind(operation);
+    let row = query.bind(key.key.as_str().to_owned()).fetch_one(session).await?;
+    if row.int("fingerprint")? != key.fingerprint {
+        return Err(Refusal::IdempotencyKeyReused.into());
+    }
+    Ok(Some(row.id("resource_id")?))
+}
+
+/// Live bookings of events that were called off; an event that has none left is done.
+pub(super) async fn to_cancel(
+    session: &mut PgConnection,
+    limit: u32,
+) -> Result<Vec<engine::BookingId>, Interrupt> {
+    const EVENTS: &str = "SELECT event_id FROM events WHERE cancelling LIMIT 100";
+    const LIVE: &str = "SELECT booking_id FROM bookings
+        WHERE event_id = $1 AND status IN ('HOLD', 'CONFIRMED') LIMIT $2";
+    // A cancelled event gets no new bookings (see `cancel_event`), so none can appear after this read.
+    const DONE: &str = "UPDATE events SET cancelling = false WHERE event_id = $1";
+    let mut live = Vec::new();
+    for row in sqlx::query(EVENTS).fetch_all(&mut *session).await? {
+        let event_id: uuid::Uuid = row.try_get(0)?;
+        let query = sqlx::query(LIVE).bind(event_id).bind(i64::from(limit));
+        let found = query.fetch_all(&mut *session).await?;
+        if found.is_empty() {
+            sqlx::query(DONE).bind(event_id).execute(&mut *session).await?;
+        }
+        for row in &found {
+            live.push(rows::booking_id(row, "booking_id")?);
+        }
+        if live.len() >= limit as usize {
+            break;
+        }
+    }
+    Ok(live)
+}

@@ -1,0 +1,252 @@
+//! The store of many instances: PostgreSQL.
+//!
+//! What it guarantees: a commit is on the disk of the primary when it returns, as far as the server's
+//! settings allow, which are checked at the start (I11); no lock is waited for longer than
+//! [`LOCK_TIMEOUT`]; a commit whose answer was lost is done again under the same locks, where every
+//! command finds what it has done already, and is never reported as failed (I12).
+//!
+//! The clock is the database's, read by the statement that loads the locked rows.
+
+mod accounts;
+mod batch;
+mod bookings;
+mod clock;
+mod commit;
+mod events;
+mod interrupt;
+mod log;
+mod rows;
+mod schema;
+mod sessions;
+mod upkeep;
+mod write;
+
+use crate::{StoreOptions, unavailable};
+use clock::Estimate;
+use engine::{Error, Fault, Policy};
+use interrupt::{Interrupt, Meaning};
+use rand::RngExt as _;
+use sessions::{Session, Sessions};
+use sqlx::ConnectOptions as _;
+use sqlx::Executor as _;
+use sqlx::postgres::PgConnectOptions;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::time::{Instant, timeout_at};
+
+/// How long a statement waits for a lock.
+const LOCK_TIMEOUT: &str = "2s";
+/// How long a statement may take.
+const STATEMENT_TIMEOUT: &str = "3s";
+/// How long a transaction of an instance that froze keeps its locks.
+const IDLE_IN_TRANSACTION_TIMEOUT: &str = "2s";
+/// How long the server waits for an instance that no longer takes what it is sent (ms).
+const TCP_USER_TIMEOUT: &str = "5000";
+
+/// How long a read tries.
+const READ_PATIENCE: Duration = Duration::from_secs(3);
+/// How long a read of the whole log tries.
+const SLOW_READ_PATIENCE: Duration = Duration::from_secs(70);
+/// How long a write tries, with all its attempts.
+const WRITE_PATIENCE: Duration = Duration::from_millis(3_500);
+/// Attempts at a write.
+const ATTEMPTS_MAX: u32 = 10;
+/// The longest wait before another attempt; it is shorter by chance, and at first.
+const BACKOFF_MAX: Duration = Duration::from_millis(200);
+
+/// A PostgreSQL database.
+pub(crate) struct Postgres {
+    /// Where it is, without secrets.
+    place: String,
+    /// For the lanes, so that nobody else's work keeps a batch waiting.
+    batches: Arc<Sessions>,
+    /// For everything else.
+    sessions: Arc<Sessions>,
+    /// Without the time-outs: for migrations and audits.
+    patient: PgConnectOptions,
+    clock: Estimate,
+    policy: Policy,
+}
+
+/// Work on a session, which comes back with what became of it: `on!(session => work(&mut session))`.
+macro_rules! on {
+    ($session:ident => $work:expr) => {
+        |mut $session: $crate::postgres::sessions::Session| async move {
+            let done = $work.await;
+            ($session, done)
+        }
+    };
+}
+use on;
+
+impl Postgres {
+    /// Connects, and looks whether the server can keep the promises made on its behalf.
+    pub(crate) async fn open(url: &str, options: StoreOptions) -> Result<Self, Fault> {
+        const DOING: &str = "connecting to the database";
+        crate::use_ring();
+        let connect: PgConnectOptions = url.parse().map_err(unavailable(DOING))?;
+        let connect = connect
+            .application_name("reservix")
+            .disable_statement_logging()
+            .options([("default_transaction_isolation", "read committed")]);
+        let bounded = connect.clone().options([
+            ("lock_timeout", LOCK_TIMEOUT),
+            ("statement_timeout", STATEMENT_TIMEOUT),
+            ("idle_in_transaction_session_timeout", IDLE_IN_TRANSACTION_TIMEOUT),
+            ("tcp_user_timeout", TCP_USER_TIMEOUT),
+        ]);
+        let pool_size = (options.pool_size as usize).max(2);
+        let database = connect.get_database().unwrap_or("postgres");
+        let place = format!("{database} at {}:{}", connect.get_host(), connect.get_port());
+        let store = Self {
+            place,
+            batches: Sessions::new(bounded.clone(), pool_size / 2),
+            sessions: Sessions::new(bounded, pool_size - pool_size / 2),
+            patient: connect,
+            clock: Estimate::new(options.clock),
+            policy: options.policy,
+        };
+        let mut session = store.sessions.take(DOING).await?;
+        let found = schema::check(&mut session, options.strict).await;
+        found.map_err(|interrupt| interrupt.into_fault(DOING))?;
+        session.give_back();
+        Ok(store)
+    }
+
+    /// Does a piece of work that changes nothing, on another session when the first is cut.
+    async fn read<T, W>(&self, doing: &'static str, work: impl Fn(Session) -> W) -> Result<T, Fault>
+    where
+        W: Future<Output = (Session, Result<T, Interrupt>)>,
+    {
+        self.read_within(READ_PATIENCE, doing, work).await
+    }
+
+    /// A read of the whole log, which nobody waits for.
+    async fn read_slowly<T, W>(
+        &self,
+        doing: &'static str,
+        work: impl Fn(Session) -> W,
+    ) -> Result<T, Fault>
+    where
+        W: Future<Output = (Session, Result<T, Interrupt>)>,
+    {
+        self.read_within(SLOW_READ_PATIENCE, doing, work).await
+    }
+
+    async fn read_within<T, W>(
+        &self,
+        patience: Duration,
+        doing: &'static str,
+        work: impl Fn(Session) -> W,
+    ) -> Result<T, Fault>
+    where
+        W: Future<Output = (Session, Result<T, Interrupt>)>,
+    {
+        let until = Instant::now() + patience;
+        for attempt in 1.. {
+            let session = self.sessions.take(doing).await?;
+            let late = |_| unavailable(doing)("the database does not answer in time");
+            let (session, done) = timeout_at(until, work(session)).await.map_err(late)?;
+            match done {
+                Ok(value) => {
+                    session.give_back();
+                    return Ok(value);
+                }
+                Err(cut) if cut.meaning() == Meaning::Cut => {
+                    self.sessions.close_idle();
+                    if attempt >= ATTEMPTS_MAX || Instant::now() >= until {
+                        return Err(cut.into_fault(doing));
+                    }
+                }
+                Err(other) => {
+                    session.give_back();
+                    return Err(other.into_fault(doing));
+                }
+            }
+        }
+        unreachable!("the last attempt returns")
+    }
+
+    /// Does a piece of work in a transaction: all of it or nothing.
+    ///
+    /// It may be done more than once: after a conflict, and when the end of a transaction is unknown
+    /// because its answer was lost (I12). So the work must find what it has done before and be
+    /// content with it.
+    async fn write<T, W>(
+        &self,
+        sessions: &Arc<Sessions>,
+        doing: &'static str,
+        work: impl Fn(Session) -> W,
+    ) -> Result<T, Error>
+    where
+        W: Future<Output = (Session, Result<T, Interrupt>)>,
+    {
+        let until = Instant::now() + WRITE_PATIENCE;
+        // Whether a COMMIT was sent whose answer is missing: then only another attempt can tell.
+        let mut unknown = false;
+        for attempt in 1.. {
+            let last = attempt >= ATTEMPTS_MAX || Instant::now() >= until;
+            let session = match sessions.take(doing).await {
+                Ok(session) => session,
+                Err(_) if unknown && !last => {
+                    back_off(attempt).await;
+                    continue;
+                }
+                Err(fault) => return Err(fault.into()),
+            };
+            let mut sent = false;
+            let interrupt = match timeout_at(until, transact(session, &work, &mut sent)).await {
+                Ok(Ok(value)) => return Ok(value),
+                Ok(Err(interrupt)) => interrupt,
+                Err(_) => {
+                    sessions.close_idle();
+                    return Err(unavailable(doing)("the database does not answer in time").into());
+                }
+            };
+            let meaning = interrupt.meaning();
+            unknown |= sent && meaning == Meaning::Cut;
+            if meaning == Meaning::Cut {
+                sessions.close_idle();
+            }
+            if meaning == Meaning::Final || last {
+                return Err(interrupt.into_error(doing));
+            }
+            tracing::debug!(doing, attempt, ?interrupt, "a transaction is tried again");
+            back_off(attempt).await;
+        }
+        unreachable!("the last attempt returns")
+    }
+}
+
+/// One attempt at a transaction; `sent` tells whether it came to the COMMIT.
+async fn transact<T, W>(
+    mut session: Session,
+    work: impl Fn(Session) -> W,
+    sent: &mut bool,
+) -> Result<T, Interrupt>
+where
+    W: Future<Output = (Session, Result<T, Interrupt>)>,
+{
+    session.begin().await?;
+    let (mut session, done) = work(session).await;
+    match done {
+        Ok(value) => {
+            *sent = true;
+            session.execute("COMMIT").await?;
+            session.give_back();
+            Ok(value)
+        }
+        Err(interrupt) => {
+            if interrupt.meaning() != Meaning::Cut {
+                session.roll_back().await;
+            }
+            Err(interrupt)
+        }
+    }
+}
+
+async fn back_off(attempt: u32) {
+    let longest = BACKOFF_MAX.min(Duration::from_millis(5) * 2_u32.saturating_pow(attempt));
+    let part = rand::rng().random_range(0.5..1.0);
+    tokio::time::sleep(longest.mul_f64(part)).await;
+}

@@ -1,0 +1,148 @@
+//! The schema, and what the server it lives on must promise.
+
+use super::Postgres;
+use super::interrupt::{Interrupt, failed};
+use crate::{Migration, unavailable};
+use engine::Fault;
+use sqlx::migrate::Migrator;
+use sqlx::postgres::{PgConnectOptions, PgConnection, PgPoolOptions};
+use sqlx::{Connection as _, Executor as _, Row as _};
+use std::collections::HashSet;
+use std::time::Duration;
+use tokio::time::timeout;
+
+static MIGRATOR: Migrator = sqlx::migrate!("../../migrations/postgres");
+
+/// The oldest server with transaction ids that do not wrap, which the log needs.
+const VERSION_MIN: i32 = 130_000;
+/// How long one of several instances waits for the others to migrate.
+const TURN_TIMEOUT: Duration = Duration::from_mins(1);
+/// The advisory lock of those who migrate: "reservix" in ASCII.
+const TURN: &str = "SELECT pg_advisory_lock(8243126002410416504)";
+
+/// Looks whether the server can keep what it commits (I11); says so loudly, or refuses when `strict`.
+pub(super) async fn check(session: &mut PgConnection, strict: bool) -> Result<(), Interrupt> {
+    const SQL: &str = "SELECT current_setting('server_version_num')::int AS version,
+        current_setting('fsync') AS fsync,
+        current_setting('full_page_writes') AS full_page_writes,
+        current_setting('synchronous_commit') AS synchronous_commit, pg_is_in_recovery() AS standby";
+    let row = sqlx::query(SQL).fetch_one(session).await?;
+    let refuse = |why: String| Err(unavailable("looking at the database's settings")(why).into());
+    let version: i32 = row.try_get("version")?;
+    if version < VERSION_MIN {
+        return refuse(format!("PostgreSQL {} is too old: 13 is the oldest", version / 10_000));
+    }
+    if row.try_get("standby")? {
+        return refuse("the server is a standby, which cannot be written to".to_owned());
+    }
+    let mut unsafe_settings = Vec::new();
+    for setting in ["fsync", "full_page_writes", "synchronous_commit"] {
+        if row.try_get::<&str, _>(setting)? == "off" {
+            unsafe_settings.push(format!("{setting} = off"));
+        }
+    }
+    if unsafe_settings.is_empty() {
+        return Ok(());
+    }
+    let settings = unsafe_settings.join(", ");
+    if strict {
+        return refuse(format!(
+            "with {settings} a crash of the server loses bookings that were acknowledged"
+        ));
+    }
+    tracing::warn!(
+        settings,
+        "the database may lose acknowledged bookings in a crash; in production this is refused"
+    );
+    Ok(())
+}
+
+/// The migrations this binary knows, in order.
+fn known() -> impl Iterator<Item = Migration> {
+    let up = MIGRATOR.iter().filter(|step| step.migration_type.is_up_migration());
+    up.map(|step| Migration { version: step.version, name: step.description.to_string() })
+}
+
+async fn applied(session: &mut PgConnection) -> Result<HashSet<i64>, sqlx::Error> {
+    const THERE: &str = "SELECT to_regclass('_sqlx_migrations') IS NOT NULL";
+    let there: bool = sqlx::query(THERE).fetch_one(&mut *session).await?.try_get(0)?;
+    if !there {
+        return Ok(HashSet::new());
+    }
+    let rows = sqlx::query("SELECT version FROM _sqlx_migrations WHERE success");
+    rows.fetch_all(session).await?.iter().map(|row| row.try_get(0)).collect()
+}
+
+impl Postgres {
+    /// A session of its own, without time-outs: it is closed when it is dropped.
+    pub(super) async fn patient_session(&self, doing: &'static str) -> Result<PgConnection, Fault> {
+        connect(&self.patient, doing).await
+    }
+
+    pub(super) async fn migrate_to(&self, version: Option<i64>) -> Result<Vec<Migration>, Fault> {
+        const DOING: &str = "migrating the schema";
+        let mut session = self.patient_session(DOING).await?;
+        // One instance at a time; the lock ends with the session, however that ends.
+        let turn = timeout(TURN_TIMEOUT, session.execute(TURN)).await;
+        turn.map_err(unavailable(DOING))?.map_err(failed(DOING))?;
+        let before = applied(&mut session).await.map_err(failed(DOING))?;
+        let pool = PgPoolOptions::new().max_connections(1).connect_lazy_with(self.patient.clone());
+        let newest = MIGRATOR.iter().map(|step| step.version).max().unwrap_or(0);
+        let target = version.unwrap_or(newest);
+        if version.is_some() && before.iter().any(|applied| *applied > target) {
+            let down = MIGRATOR.iter().cloned().collect::<Vec<_>>();
+            let mut migrator = Migrator::with_migrations(down);
+            migrator.set_locking(false);
+            migrator.undo(&pool, target).await.map_err(unavailable(DOING))?;
+        } else {
+            let due = MIGRATOR.iter().filter(|step| step.version <= target);
+            let due = due.filter(|step| step.migration_type.is_up_migration()).cloned().collect();
+            let mut migrator = Migrator::with_migrations(due);
+            migrator.set_locking(false);
+            // A newer binary may have been here before; its schema also serves this one.
+            migrator.set_ignore_missing(true);
+            migrator.run(&pool).await.map_err(unavailable(DOING))?;
+        }
+        pool.close().await;
+        let after = applied(&mut session).await.map_err(failed(DOING))?;
+        if after.contains(&newest) {
+            adopt_log(&mut session).await.map_err(failed(DOING))?;
+        }
+        // A goodbye gives the lock back sooner than the server notices the closed socket.
+        session.close().await.map_err(failed(DOING))?;
+        let changed =
+            |step: &Migration| before.contains(&step.version) != after.contains(&step.version);
+        Ok(known().filter(changed).collect())
+    }
+
+    pub(super) async fn known_migrations(&self) -> Result<Vec<(Migration, bool)>, Fault> {
+        const DOING: &str = "reading the schema's version";
+        let mut session = self.patient_session(DOING).await?;
+        let applied = applied(&mut session).await.map_err(failed(DOING))?;
+        let state = |step: Migration| {
+            let on = applied.contains(&step.version);
+            (step, on)
+        };
+        Ok(known().map(state).collect())
+    }
+}
+
+/// Makes a log that came from another server, by a dump, readable here: its transactions have
+/// numbers that are still to come on this one, and would hide behind the horizon until then.
+async fn adopt_log(session: &mut PgConnection) -> Result<(), sqlx::Error> {
+    const FOREIGN: &str = "SELECT EXISTS (SELECT 1 FROM booking_log
+        WHERE transaction >= pg_current_xact_id()::text::bigint)";
+    let foreign: bool = sqlx::query(FOREIGN).fetch_one(&mut *session).await?.try_get(0)?;
+    if foreign {
+        let adopted = session.execute("UPDATE booking_log SET transaction = 0").await?;
+        let rows = adopted.rows_affected();
+        tracing::info!(rows, "took over the log of another server");
+    }
+    Ok(())
+}
+
+async fn connect(options: &PgConnectOptions, doing: &'static str) -> Result<PgConnection, Fault> {
+    const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+    let connecting = timeout(CONNECT_TIMEOUT, PgConnection::connect_with(options)).await;
+    connecting.map_err(unavailable(doing))?.map_err(unavailable(doing))
+}

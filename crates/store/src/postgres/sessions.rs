@@ -1,0 +1,114 @@
+//! Sessions: the connections to PostgreSQL, and who has one.
+//!
+//! A session comes back to be used again only when the one who had it says that it is idle
+//! ([`Session::give_back`]). Whatever else happens to it, an error, a timeout, a dropped future, it is
+//! closed, and the server rolls back what it was doing. So no session is ever handed out inside the
+//! transaction of somebody who has left.
+
+use super::interrupt::Interrupt;
+use crate::unavailable;
+use engine::Fault;
+use parking_lot::Mutex;
+use sqlx::postgres::{PgConnectOptions, PgConnection};
+use sqlx::{Connection as _, Executor as _};
+use std::ops::{Deref, DerefMut};
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::time::{Instant, timeout_at};
+
+/// How long a request waits for a session before it is told to come again.
+const TAKE_TIMEOUT: Duration = Duration::from_secs(1);
+
+/// A bounded number of sessions.
+pub(super) struct Sessions {
+    connect: PgConnectOptions,
+    permits: Arc<Semaphore>,
+    /// The most recently used last: it is the one whose caches are warm.
+    idle: Mutex<Vec<PgConnection>>,
+}
+
+impl Sessions {
+    /// At most `count` sessions, none of them open yet.
+    pub(super) fn new(connect: PgConnectOptions, count: usize) -> Arc<Self> {
+        let permits = Arc::new(Semaphore::new(count.max(1)));
+        Arc::new(Self { connect, permits, idle: Mutex::default() })
+    }
+
+    /// A session that nobody else has, idle or new.
+    pub(super) async fn take(self: &Arc<Self>, doing: &'static str) -> Result<Session, Fault> {
+        let until = Instant::now() + TAKE_TIMEOUT;
+        let busy = || unavailable(doing)("all sessions of the database are busy");
+        let permit = timeout_at(until, self.permits.clone().acquire_owned()).await;
+        let permit = permit.map_err(|_| busy())?.map_err(unavailable(doing))?;
+        let idle = self.idle.lock().pop();
+        let connection = if let Some(connection) = idle {
+            connection
+        } else {
+            let connecting = timeout_at(until, PgConnection::connect_with(&self.connect)).await;
+            let late = |_| unavailable(doing)("the database does not answer");
+            connecting.map_err(late)?.map_err(unavailable(doing))?
+        };
+        Ok(Session { connection: Some(connection), home: self.clone(), _permit: permit })
+    }
+
+    /// Closes what is idle: after one session was cut, the others have most likely been cut too.
+    pub(super) fn close_idle(&self) {
+        self.idle.lock().clear();
+    }
+
+    /// Gives no more sessions, and closes those that are idle.
+    pub(super) async fn close(&self) {
+        self.permits.close();
+        let idle = std::mem::take(&mut *self.idle.lock());
+        for connection in idle {
+            // The server notices a closed socket too; a goodbye only keeps its log clean.
+            let _ = tokio::time::timeout(TAKE_TIMEOUT, connection.close()).await;
+        }
+    }
+}
+
+/// A connection in the hands of one user.
+pub(super) struct Session {
+    connection: Option<PgConnection>,
+    home: Arc<Sessions>,
+    _permit: OwnedSemaphorePermit,
+}
+
+impl Session {
+    /// Ends the use of a session that is idle, outside of any transaction.
+    pub(super) fn give_back(mut self) {
+        if let Some(connection) = self.connection.take()
+            && !self.home.permits.is_closed()
+        {
+            self.home.idle.lock().push(connection);
+        }
+    }
+
+    /// Begins a transaction.
+    pub(super) async fn begin(&mut self) -> Result<(), Interrupt> {
+        Ok(self.execute("BEGIN").await.map(drop)?)
+    }
+
+    /// Ends a transaction that is to leave nothing behind, and the use of the session.
+    pub(super) async fn roll_back(mut self) {
+        // Unless the server says that it did, the session is closed, which does it too.
+        if self.execute("ROLLBACK").await.is_ok() {
+            self.give_back();
+        }
+    }
+}
+
+impl Deref for Session {
+    type Target = PgConnection;
+
+    fn deref(&self) -> &PgConnection {
+        self.connection.as_ref().expect("there until it is given back")
+    }
+}
+
+impl DerefMut for Session {
+    fn deref_mut(&mut self) -> &mut PgConnection {
+        self.connection.as_mut().expect("there until it is given back")
+    }
+}

@@ -1,0 +1,105 @@
+//! What workers and the person on call need.
+
+use super::accounts::{fault, purge};
+use super::interrupt::Interrupt;
+use super::{Postgres, events, log, on};
+use crate::rows::{self, instant};
+use crate::{LogCursor, Migration, Reckoning, Upkeep};
+use async_trait::async_trait;
+use engine::audit::Report;
+use engine::{BookingId, Fault, SectionId, Timestamp};
+use sqlx::Executor as _;
+use sqlx::postgres::{PgConnection, PgRow};
+
+#[async_trait]
+impl Upkeep for Postgres {
+    fn now(&self) -> Timestamp {
+        self.clock.now()
+    }
+
+    fn lanes(&self, wanted: usize) -> usize {
+        wanted
+    }
+
+    fn describe(&self) -> String {
+        format!("PostgreSQL, {}", self.place)
+    }
+
+    async fn ping(&self) -> Result<(), Fault> {
+        let ask = on!(session => async { Ok(session.execute("SELECT 1").await.map(drop)?) });
+        self.read("asking the database for a sign of life", ask).await
+    }
+
+    async fn due_sections(&self, limit: u32) -> Result<Vec<(SectionId, Timestamp)>, Fault> {
+        let find = on!(session => due_sections(&mut session, limit));
+        let (now, due) = self.read("finding due holds", find).await?;
+        self.clock.set(now);
+        Ok(due)
+    }
+
+    async fn to_cancel(&self, limit: u32) -> Result<Vec<BookingId>, Fault> {
+        const DOING: &str = "finding bookings of cancelled events";
+        let find = on!(session => events::to_cancel(&mut session, limit));
+        self.write(&self.sessions, DOING, find).await.map_err(fault)
+    }
+
+    async fn reckon(&self, cursor: LogCursor) -> Result<Reckoning, Fault> {
+        let reckon = on!(session => async {
+            session.execute(log::SNAPSHOT).await?;
+            // The first fold reads the whole log.
+            session.execute("SET LOCAL statement_timeout = '60s'").await?;
+            let reckoning = log::reckon(&mut session, cursor).await;
+            session.execute("ROLLBACK").await?;
+            reckoning
+        });
+        self.read_slowly("reading counters and log", reckon).await
+    }
+
+    async fn audit(&self) -> Result<Report, Fault> {
+        const DOING: &str = "auditing the store";
+        let mut session = self.patient_session(DOING).await?;
+        let audit = async {
+            session.execute(log::SNAPSHOT).await?;
+            log::audit(&mut session).await
+        };
+        audit.await.map_err(|interrupt| interrupt.into_fault(DOING))
+    }
+
+    async fn purge(&self, limit: u32) -> Result<u64, Fault> {
+        const DOING: &str = "removing old keys and tokens";
+        let purge = on!(session => purge(&mut session, i64::from(limit)));
+        self.write(&self.sessions, DOING, purge).await.map_err(fault)
+    }
+
+    async fn migrate(&self, version: Option<i64>) -> Result<Vec<Migration>, Fault> {
+        self.migrate_to(version).await
+    }
+
+    async fn migrations(&self) -> Result<Vec<(Migration, bool)>, Fault> {
+        self.known_migrations().await
+    }
+
+    async fn close(&self) {
+        self.batches.close().await;
+        self.sessions.close().await;
+    }
+}
+
+async fn due_sections(
+    session: &mut PgConnection,
+    limit: u32,
+) -> Result<(Timestamp, Vec<(SectionId, Timestamp)>), Interrupt> {
+    const SQL: &str = "WITH clock AS MATERIALIZED (SELECT now_ms() AS now)
+        SELECT clock.now, due.* FROM clock LEFT JOIN LATERAL
+            (SELECT section_id, next_expiry FROM inventory WHERE next_expiry <= clock.now
+             ORDER BY next_expiry LIMIT $1) due ON true
+        ORDER BY due.next_expiry";
+    let found = sqlx::query(SQL).bind(i64::from(limit)).fetch_all(session).await?;
+    let now = instant(found.first().expect("the clock makes a row of its own"), "now")?;
+    let due = |row: &PgRow| -> Option<Result<_, Fault>> {
+        let due_at = rows::maybe_instant(row, "next_expiry").transpose()?;
+        let section_id = rows::section_id(row, "section_id");
+        Some(due_at.and_then(|due_at| Ok((section_id?, due_at))))
+    };
+    Ok((now, found.iter().filter_map(due).collect::<Result<_, _>>()?))
+}

@@ -1,0 +1,232 @@
+//! What rows mean, whichever database they came from.
+//!
+//! Both stores name their columns alike, so each thing is read in one way. A value of another kind
+//! than the schema says is a fault of ours, and says which column it was.
+
+use engine::account::{RefreshToken, User};
+use engine::{
+    Booking, BookingId, BookingStatus, Currency, Deltas, Event, EventDate, EventId, EventStatus,
+    Fault, Inventory, Item, LogEntry, LogKind, Money, Section, SectionId, Terms, Timestamp, UserId,
+};
+use serde::{Deserialize, Serialize};
+use std::borrow::Cow;
+use std::sync::Arc;
+use uuid::Uuid;
+
+/// A row whose columns are read by their names.
+pub(crate) trait Columns {
+    /// An integer.
+    fn int(&self, column: &'static str) -> Result<i64, Fault>;
+    /// An integer or null.
+    fn maybe_int(&self, column: &'static str) -> Result<Option<i64>, Fault>;
+    /// A text.
+    fn text(&self, column: &'static str) -> Result<&str, Fault>;
+    /// A text or null.
+    fn maybe_text(&self, column: &'static str) -> Result<Option<&str>, Fault>;
+    /// The bytes of an id.
+    fn id(&self, column: &'static str) -> Result<[u8; 16], Fault>;
+    /// The bytes of an id, or null.
+    fn maybe_id(&self, column: &'static str) -> Result<Option<[u8; 16]>, Fault>;
+    /// Bytes.
+    fn bytes(&self, column: &'static str) -> Result<&[u8], Fault>;
+}
+
+/// What a column of another kind comes to.
+pub(crate) fn unreadable(column: &'static str) -> impl FnOnce(sqlx::Error) -> Fault {
+    move |error| Fault::Corrupt { what: format!("column {column}: {error}") }
+}
+
+fn corrupt(column: &'static str) -> impl FnOnce() -> Fault {
+    move || Fault::Corrupt { what: format!("column {column} holds what was never written") }
+}
+
+macro_rules! id_column {
+    ($name:ident, $id:ident) => {
+        pub(crate) fn $name(row: &impl Columns, column: &'static str) -> Result<$id, Fault> {
+            $id::from_slice(&row.id(column)?).ok_or_else(corrupt(column))
+        }
+    };
+}
+id_column!(event_id, EventId);
+id_column!(section_id, SectionId);
+id_column!(booking_id, BookingId);
+id_column!(user_id, UserId);
+
+pub(crate) fn instant(row: &impl Columns, column: &'static str) -> Result<Timestamp, Fault> {
+    Ok(Timestamp::from_unix_ms(row.int(column)?))
+}
+
+pub(crate) fn maybe_instant(
+    row: &impl Columns,
+    column: &'static str,
+) -> Result<Option<Timestamp>, Fault> {
+    Ok(row.maybe_int(column)?.map(Timestamp::from_unix_ms))
+}
+
+/// An instant as it is stored: milliseconds since 1970.
+pub(crate) fn ms(at: Option<Timestamp>) -> Option<i64> {
+    at.map(Timestamp::unix_ms)
+}
+
+fn maybe_count(row: &impl Columns, column: &'static str) -> Result<Option<u32>, Fault> {
+    let count = row.maybe_int(column)?.map(u32::try_from).transpose();
+    count.map_err(|_| corrupt(column)())
+}
+
+pub(crate) fn terms(row: &impl Columns) -> Result<Terms, Fault> {
+    Ok(Terms {
+        event_id: event_id(row, "event_id")?,
+        organizer_id: user_id(row, "organizer_id")?,
+        status: EventStatus::parse(row.text("status")?).ok_or_else(corrupt("status"))?,
+        sales_start: maybe_instant(row, "sales_start")?,
+        sales_end: maybe_instant(row, "sales_end")?,
+        over_at: instant(row, "over_at")?,
+        max_seats_per_booking: maybe_count(row, "max_seats_per_booking")?,
+        max_seats_per_user: maybe_count(row, "max_seats_per_user")?,
+        hold_ttl_ms: row.maybe_int("hold_ttl_ms")?,
+        cancellable_until: maybe_instant(row, "cancellable_until")?,
+    })
+}
+
+pub(crate) fn event(row: &impl Columns) -> Result<Event, Fault> {
+    let timezone = row.text("timezone")?.parse().map_err(|_| corrupt("timezone")())?;
+    let date = EventDate::parse(row.text("event_date")?, timezone);
+    Ok(Event {
+        terms: terms(row)?,
+        title: row.text("title")?.to_owned(),
+        description: row.maybe_text("description")?.map(str::to_owned),
+        venue: row.maybe_text("venue")?.map(str::to_owned),
+        date: date.ok_or_else(corrupt("event_date"))?,
+        timezone,
+        version: row.int("version")?,
+        created_at: instant(row, "created_at")?,
+        updated_at: instant(row, "updated_at")?,
+    })
+}
+
+pub(crate) fn section(row: &impl Columns) -> Result<Section, Fault> {
+    Ok(Section {
+        section_id: section_id(row, "section_id")?,
+        event_id: event_id(row, "event_id")?,
+        name: row.text("name")?.into(),
+        price: Money { minor: row.int("price_minor")?, currency: currency(row.text("currency")?)? },
+    })
+}
+
+fn currency(code: &str) -> Result<Currency, Fault> {
+    Currency::parse(code).ok_or_else(corrupt("currency"))
+}
+
+pub(crate) fn inventory(row: &impl Columns) -> Result<Inventory, Fault> {
+    Ok(Inventory {
+        section_id: section_id(row, "section_id")?,
+        event_id: event_id(row, "event_id")?,
+        capacity: row.int("capacity")?,
+        held: row.int("held")?,
+        sold: row.int("sold")?,
+        blocked: row.int("blocked")?,
+        version: row.int("version")?,
+        next_expiry: maybe_instant(row, "next_expiry")?,
+    })
+}
+
+pub(crate) fn booking(row: &impl Columns) -> Result<Booking, Fault> {
+    Ok(Booking {
+        booking_id: booking_id(row, "booking_id")?,
+        user_id: user_id(row, "user_id")?,
+        event_id: event_id(row, "event_id")?,
+        items: items(row.text("items")?)?,
+        status: BookingStatus::parse(row.text("status")?).ok_or_else(corrupt("status"))?,
+        expires_at: instant(row, "expires_at")?,
+        max_expires_at: instant(row, "max_expires_at")?,
+        confirmed_at: maybe_instant(row, "confirmed_at")?,
+        cancelled_at: maybe_instant(row, "cancelled_at")?,
+        created_at: instant(row, "created_at")?,
+        updated_at: instant(row, "updated_at")?,
+        version: row.int("version")?,
+    })
+}
+
+pub(crate) fn bookings<R: Columns>(rows: &[R]) -> Result<Vec<Booking>, Fault> {
+    rows.iter().map(booking).collect()
+}
+
+pub(crate) fn log_entry(row: &impl Columns) -> Result<LogEntry, Fault> {
+    let booking_id = row.maybe_id("booking_id")?;
+    Ok(LogEntry {
+        at: instant(row, "at")?,
+        kind: LogKind::parse(row.text("kind")?).ok_or_else(corrupt("kind"))?,
+        section_id: section_id(row, "section_id")?,
+        booking_id: booking_id.and_then(|id| BookingId::from_slice(&id)),
+        deltas: Deltas {
+            capacity: row.int("capacity")?,
+            held: row.int("held")?,
+            sold: row.int("sold")?,
+            blocked: row.int("blocked")?,
+        },
+        version: row.int("version")?,
+        expires_at: maybe_instant(row, "expires_at")?,
+    })
+}
+
+pub(crate) fn user(row: &impl Columns) -> Result<User, Fault> {
+    Ok(User {
+        user_id: user_id(row, "user_id")?,
+        email: row.text("email")?.to_owned(),
+        name: row.maybe_text("name")?.map(str::to_owned),
+        password_hash: row.text("password_hash")?.to_owned(),
+        created_at: instant(row, "created_at")?,
+    })
+}
+
+pub(crate) fn refresh_token(row: &impl Columns) -> Result<RefreshToken, Fault> {
+    let hash = row.bytes("token_hash")?.try_into().map_err(|_| corrupt("token_hash")())?;
+    Ok(RefreshToken {
+        token_hash: hash,
+        family_id: Uuid::from_bytes(row.id("family_id")?),
+        user_id: user_id(row, "user_id")?,
+        expires_at: instant(row, "expires_at")?,
+        spent_at: maybe_instant(row, "spent_at")?,
+    })
+}
+
+/// An item as `bookings.items` keeps it.
+#[derive(Serialize, Deserialize)]
+struct StoredItem<'a> {
+    section_id: Cow<'a, str>,
+    name: Cow<'a, str>,
+    seats: u32,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    numbers: Vec<Arc<str>>,
+    price: i64,
+    currency: Cow<'a, str>,
+}
+
+pub(crate) fn items_text(items: &[Item]) -> String {
+    let stored: Vec<_> = items
+        .iter()
+        .map(|item| StoredItem {
+            section_id: item.section_id.to_string().into(),
+            name: (&*item.section_name).into(),
+            seats: item.seats,
+            numbers: item.numbers.clone(),
+            price: item.unit_price.minor,
+            currency: item.unit_price.currency.as_str().into(),
+        })
+        .collect();
+    serde_json::to_string(&stored).expect("strings and integers are always JSON")
+}
+
+fn items(text: &str) -> Result<Vec<Item>, Fault> {
+    let stored: Vec<StoredItem<'_>> = serde_json::from_str(text).map_err(|_| corrupt("items")())?;
+    let item = |stored: StoredItem<'_>| {
+        Ok(Item {
+            section_id: stored.section_id.parse().map_err(|_| corrupt("items")())?,
+            section_name: stored.name.as_ref().into(),
+            seats: stored.seats,
+            numbers: stored.numbers,
+            unit_price: Money { minor: stored.price, currency: currency(&stored.currency)? },
+        })
+    };
+    stored.into_iter().map(item).collect()
+}
