@@ -38,8 +38,9 @@ use tokio::time::{Instant, timeout_at};
 const LOCK_TIMEOUT: &str = "2s";
 /// How long a statement may take.
 const STATEMENT_TIMEOUT: &str = "3s";
-/// How long a transaction of an instance that froze keeps its locks.
-const IDLE_IN_TRANSACTION_TIMEOUT: &str = "2s";
+/// How long a transaction of an instance that froze keeps its locks: less than [`LOCK_TIMEOUT`], so
+/// that those who wait for them get them.
+const IDLE_IN_TRANSACTION_TIMEOUT: &str = "1500ms";
 /// How long the server waits for an instance that no longer takes what it is sent (ms).
 const TCP_USER_TIMEOUT: &str = "5000";
 

@@ -2,14 +2,15 @@
 //!
 //! [`scenario`] runs stories in plain text and [`property`] runs random ones against an independent
 //! model, both on the pure rules and on every store. [`conformance`] and [`gate`] are the suites
-//! that any store and any gate must pass. [`sqlite`] is about the embedded store alone, and
-//! [`fences`] about who may depend on what.
+//! that any store and any gate must pass. [`sqlite`] and [`postgres`] are each about one store
+//! alone, and [`fences`] about who may depend on what.
 
 mod backend;
 mod conformance;
 mod fences;
 mod gate;
 mod model;
+mod postgres;
 mod property;
 mod pure;
 mod scenario;

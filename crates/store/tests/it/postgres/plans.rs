@@ -1,0 +1,135 @@
+//! What the hot statements read in a database of some size: by an index, or not at all.
+
+use super::{Stand, booking, confirm, one};
+use crate::world::POLICY;
+use engine::{BookingStatus, Command, Hold, UserId};
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use store::{BookingFilter, Page, Store};
+
+/// The tables that grow with every booking.
+const GROWING: &str = "('bookings', 'holds', 'hold_keys', 'booking_log', 'buyers')";
+
+/// Reads of whole tables so far, of each of the growing ones.
+async fn whole_reads(stand: &Stand) -> BTreeMap<String, i64> {
+    let sql = format!(
+        "SELECT relname || ' ' || coalesce(seq_scan, 0) FROM pg_stat_user_tables
+         WHERE relname IN {GROWING}"
+    );
+    let lines = stand.raw().await.texts(sql).await;
+    let parts = lines.iter().map(|line| line.split_once(' ').expect("two words"));
+    parts.map(|(table, reads)| (table.to_owned(), reads.parse().expect("a number"))).collect()
+}
+
+/// Does `call` so often that the server also tries its general plan, and asserts that no growing
+/// table is read as a whole.
+async fn assert_by_index<T>(stand: &Stand, what: &str, call: impl AsyncFn(Arc<dyn Store>) -> T) {
+    let before = whole_reads(stand).await;
+    let store = stand.another().await;
+    for _ in 0..12 {
+        call(store.clone()).await;
+    }
+    stand.close_all(&[&*store]).await;
+    assert_eq!(whole_reads(stand).await, before, "{what} reads a whole table");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn hot_statements_read_by_index_when_there_are_many_bookings() {
+    let stand = Stand::new().await;
+    let mut sales = Vec::new();
+    for _ in 0..10 {
+        let capped = |new: &mut store::EventWithSections| {
+            new.event.terms.max_seats_per_user = Some(1_000);
+        };
+        sales.push(stand.sale_with(&[1_000_000; 4], capped).await);
+    }
+    let users: Vec<UserId> = (0..500).map(|_| stand.mint.user()).collect();
+    for round in 0..40_usize {
+        // A part of the holds is due when the measuring begins.
+        stand.clock.advance_ms(if round == 38 { 590_000 } else { 1 });
+        let hold = |number: usize| {
+            let asks = [(number % 4, 1), ((number + 1) % 4, 1)];
+            let sale = &sales[(number + round) % sales.len()];
+            let hold = stand.keyed(sale, &asks[..=number % 2], &format!("k{round}"));
+            Command::Hold(Hold { user_id: users[number], ..hold })
+        };
+        let batch: Vec<_> = (0..500).map(hold).collect();
+        let committed = stand.store.commit(&batch).await.expect("the store answers");
+        if round % 2 == 0 {
+            let sell: Vec<_> = committed.bookings.iter().map(confirm).collect();
+            stand.store.commit(&sell).await.expect("the store answers");
+        }
+    }
+    stand.clock.advance_ms(10_010);
+    let mut raw = stand.raw().await;
+    raw.run("ANALYZE").await;
+    assert!(raw.int("SELECT count(*) FROM bookings").await >= 20_000);
+    let due = stand.store.due_sections(100).await.expect("the store answers");
+    assert_eq!(due.len(), 40, "every section has due holds");
+    drop(raw);
+
+    let sale = &sales[3];
+    // Holds that retire what is due, with a key and a cap; then without anything due.
+    assert_by_index(&stand, "a hold", async |store| {
+        booking(one(&*store, Command::Hold(stand.keyed(sale, &[(0, 1), (1, 1)], "x"))).await)
+    })
+    .await;
+    assert_by_index(&stand, "a batch", async |store| {
+        let hold = |number: usize| {
+            let hold = stand.keyed(&sales[number % 10], &[(number % 4, 1)], "y");
+            Command::Hold(Hold { user_id: users[number], ..hold })
+        };
+        let batch: Vec<_> = (0..100).map(hold).collect();
+        store.commit(&batch).await.expect("the store answers")
+    })
+    .await;
+    assert_by_index(&stand, "a sale", async |store| {
+        let hold = Hold { user_id: users[7], ..stand.hold(sale, &[(0, 1)]) };
+        let held = booking(one(&*store, Command::Hold(hold)).await);
+        let (booking_id, user_id) = (held.booking_id, held.user_id);
+        one(&*store, Command::Extend { booking_id, user_id }).await.expect_err("no time passed");
+        booking(one(&*store, confirm(&held)).await);
+        let by = engine::Actor::User(sale.organizer_id);
+        booking(one(&*store, Command::Cancel { booking_id, by }).await)
+    })
+    .await;
+    assert_by_index(&stand, "a sweep", async |store| {
+        stand.clock.advance_ms(1);
+        let due = store.due_sections(2).await.expect("the store answers");
+        let batch: Vec<_> =
+            due.iter().map(|(section_id, _)| Command::Retire { section_id: *section_id }).collect();
+        store.commit(&batch).await.expect("the store answers")
+    })
+    .await;
+    assert_by_index(&stand, "the live counters", async |store| {
+        store.inventories(&[sale.event_id]).await.expect("the store answers")
+    })
+    .await;
+    assert_by_index(&stand, "a look at keys", async |store| {
+        let keys: Vec<_> = users.iter().take(20).map(|user_id| (*user_id, super::key("k3"))).collect();
+        assert_eq!(store.keyed_holds(&keys).await.expect("the store answers").len(), 20);
+    })
+    .await;
+    for (user, event) in [(Some(users[3]), None), (None, Some(sale.event_id))] {
+        for status in [None, Some(BookingStatus::Confirmed), Some(BookingStatus::Hold)] {
+            let filter = BookingFilter { user, event, status };
+            assert_by_index(&stand, &format!("the list {filter:?}"), async |store| {
+                let first = store.bookings(&filter, Page { after: None, limit: 10 }).await;
+                let first = first.expect("the store answers");
+                let after = first.last().map(|last| last.booking_id);
+                store.bookings(&filter, Page { after, limit: 10 }).await.expect("the store answers")
+            })
+            .await;
+        }
+    }
+    // The second reckoning goes on where the first has ended.
+    let store = super::open(&stand.url, POLICY, &stand.clock).await;
+    let cursor = store.reckon(store::LogCursor::default()).await.expect("it answers").cursor;
+    store.close().await;
+    assert_by_index(&stand, "a reckoning", async |store| {
+        store.reckon(cursor).await.expect("the store answers")
+    })
+    .await;
+    let read = whole_reads(&stand).await;
+    assert!(read["booking_log"] > 0, "the count notices a read of everything: {read:?}");
+}
