@@ -182,7 +182,19 @@ impl Postgres {
     where
         W: Future<Output = (Session, Result<T, Interrupt>)>,
     {
-        let until = Instant::now() + WRITE_PATIENCE;
+        self.write_until(Instant::now() + WRITE_PATIENCE, sessions, doing, work).await
+    }
+
+    async fn write_until<T, W>(
+        &self,
+        until: Instant,
+        sessions: &Arc<Sessions>,
+        doing: &'static str,
+        work: impl Fn(Session) -> W,
+    ) -> Result<T, Error>
+    where
+        W: Future<Output = (Session, Result<T, Interrupt>)>,
+    {
         // Whether a COMMIT was sent whose answer is missing: then only another attempt can tell.
         let mut unknown = false;
         for attempt in 1.. {

@@ -121,8 +121,10 @@ impl Stand {
 
     /// A request of a new user for seats; sections are told by their place.
     fn hold(&self, sale: &Sale, asks: &[(usize, u32)]) -> Hold {
-        let ask =
-            |(place, seats): &(usize, u32)| Ask { section_id: sale.sections[*place], seats: *seats };
+        let ask = |(place, seats): &(usize, u32)| Ask {
+            section_id: sale.sections[*place],
+            seats: *seats,
+        };
         Hold {
             booking_id: self.mint.booking(sale.event_id),
             user_id: self.mint.user(),

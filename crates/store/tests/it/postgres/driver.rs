@@ -55,7 +55,8 @@ async fn the_pool_of_the_driver_gives_out_a_connection_inside_an_abandoned_trans
         let mut session = pool.acquire().await.expect("the only connection");
         sqlx::query("SELECT 1").execute(&mut *session).await.expect("it answers");
         tokio::time::sleep(Duration::from_millis(2)).await;
-        let is_idle: bool = sqlx::query_scalar(IS_OPEN).fetch_one(&mut *session).await.expect("too");
+        let is_idle: bool =
+            sqlx::query_scalar(IS_OPEN).fetch_one(&mut *session).await.expect("too");
         found_open += usize::from(!is_idle);
         sqlx::raw_sql("ROLLBACK").execute(&mut *session).await.expect("a warning at most");
     }

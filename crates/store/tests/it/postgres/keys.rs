@@ -10,7 +10,10 @@ use store::Store;
 pub fn claim(hold: &Hold) -> String {
     let (key, fingerprint) = hold.key.as_ref().expect("it has a key");
     let (user_id, booking_id) = (hold.user_id, hold.booking_id);
-    format!("INSERT INTO hold_keys VALUES ('{user_id}', '{}', '{booking_id}', {fingerprint})", key.as_str())
+    format!(
+        "INSERT INTO hold_keys VALUES ('{user_id}', '{}', '{booking_id}', {fingerprint})",
+        key.as_str()
+    )
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -7,6 +7,12 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 use store::{LogCursor, Reckoning, Store};
+use testbed::postgres::Postgres;
+
+/// A server of the test's own: to the log, a transaction of any database may be one of its own.
+fn quiet_server() -> Postgres {
+    Postgres::start_with(&[("autovacuum", "off")])
+}
 
 /// Adds up rows of the log; `version` counts them.
 fn add(sums: &mut HashMap<SectionId, Inventory>, parts: &[Inventory]) {
@@ -26,7 +32,8 @@ async fn reckon(store: &dyn Store, cursor: LogCursor) -> Reckoning {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn i4_a_row_that_is_committed_late_is_passed_by_no_cursor() {
-    let stand = Stand::new().await;
+    let server = quiet_server();
+    let stand = Stand::on(&server).await;
     let sale = stand.sale(&[9, 9]).await;
     let start = reckon(&*stand.store, LogCursor::default()).await;
     assert_eq!((rows(&start.folded), rows(&start.unsettled)), (2, 0));
@@ -62,7 +69,8 @@ async fn i4_a_row_that_is_committed_late_is_passed_by_no_cursor() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_log_that_came_from_another_server_is_readable_after_the_migration() {
-    let stand = Stand::new().await;
+    let server = quiet_server();
+    let stand = Stand::on(&server).await;
     let sale = stand.sale(&[9]).await;
     for _ in 0..3 {
         stand.held(&sale, &[(0, 1)]).await;

@@ -228,13 +228,15 @@ async fn i12_an_event_whose_commit_is_lost_is_made_and_changed_once() {
             let stored = store.event(event_id).await.expect("it answers").expect("it is there");
             assert_eq!((stored.sections.len(), stored.event.version), (4, 4));
             let revise = async |turn: u8| {
-                let change = EventChange { title: Some(format!("T{turn}")), ..EventChange::default() };
+                let change =
+                    EventChange { title: Some(format!("T{turn}")), ..EventChange::default() };
                 let expected = Some(4 + i64::from(turn));
                 store.revise_event(event_id, organizer_id, expected, change).await
             };
             it.lose_commit(end, revise).await.expect("at the version it was seen");
             let change = async |turn: u8| {
-                let (price, capacity) = (Some(usd(100 + i64::from(turn))), Some(50 + i64::from(turn)));
+                let (price, capacity) =
+                    (Some(usd(100 + i64::from(turn))), Some(50 + i64::from(turn)));
                 let change = SectionChange { name: None, price, capacity };
                 let expected = Some(7 + i64::from(turn));
                 store.revise_section(event_id, section_id, organizer_id, expected, change).await
@@ -297,6 +299,43 @@ async fn i12_a_batch_that_is_cut_before_any_of_its_steps_is_committed_once() {
 #[tokio::test(flavor = "multi_thread")]
 async fn i12_a_batch_that_is_cut_after_any_of_its_steps_is_committed_once() {
     sweep(|| Action::CutAfter).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn i12_a_second_cut_after_a_lost_commit_changes_nothing_either() {
+    let it = Fragile::new().await;
+    for k in 1.. {
+        // The statements are prepared again in every round: the session before was cut.
+        let mut commit = 0;
+        for _ in 0..2 {
+            let (_, batch) = mixed(&it).await;
+            let before = it.steps.count();
+            it.store.commit(&batch).await.expect("nothing breaks yet");
+            commit = it.steps.count() - before;
+        }
+        let (sale, batch) = mixed(&it).await;
+        it.steps.arm(commit, Action::CutAfter);
+        let second = async {
+            while !it.steps.fired() {
+                tokio::time::sleep(Duration::from_millis(1)).await;
+            }
+            // The first one is still on its way to the cut: the store knows nothing yet.
+            it.steps.arm(k, Action::CutBefore);
+        };
+        let (committed, ()) = futures_util::future::join(it.store.commit(&batch), second).await;
+        let fired = it.steps.fired();
+        it.steps.disarm();
+        let committed = committed.unwrap_or_else(|fault| panic!("step {k}: {fault:?}"));
+        let refused = committed.answers.iter().filter(|answer| answer.is_err()).count();
+        assert_eq!(refused, 1, "step {k}: {:?}", committed.answers);
+        let [a, b] = [it.stand.inventory(&sale, 0).await, it.stand.inventory(&sale, 1).await];
+        assert_eq!((a.held, a.sold, a.version, b.held, b.version), (3, 1, 6, 4, 3), "step {k}");
+        if !fired {
+            assert!(k > 8, "another attempt has more than {k} steps");
+            break;
+        }
+    }
+    it.stand.assert_sound().await;
 }
 
 /// A server whose commits wait for a standby that does not exist, until it is told to do without.
@@ -387,10 +426,13 @@ async fn i12_a_commit_that_is_under_way_for_long_is_never_reported_as_failed() {
         }
         Err(fault) => drop(unavailable::<()>(Err(fault))),
     }
-    for hold in holds {
+    for hold in &holds {
         assert!(stand.stored(hold.booking_id).await.is_some(), "it was committed at last");
-        booking(one(&**store, Command::Hold(hold)).await);
     }
+    let [keyed, _] = holds;
+    let retry = Hold { booking_id: stand.mint.booking(sale.event_id), ..keyed.clone() };
+    let replayed = booking(one(&**store, Command::Hold(retry)).await);
+    assert_eq!(replayed.booking_id, keyed.booking_id);
     assert_eq!(stand.inventory(&sale, 0).await.held, 6);
     stand.assert_sound().await;
 }

@@ -20,13 +20,11 @@ const VERSION: (&str, &str) = ("AND i.version = n.loaded", "AND n.version > n.lo
 /// The order of the keys of a batch is that of the array; here it is the other one.
 const CLAIMS: (&str, &str) = (
     "$4::bigint[])\n        ON CONFLICT DO NOTHING RETURNING user_id, key",
-    "$4) ORDER BY 2 DESC   ON CONFLICT DO NOTHING RETURNING user_id, key",
+    "$4) ORDER BY 1 DESC   ON CONFLICT DO NOTHING RETURNING user_id, key",
 );
 /// The order of the locks of a batch.
-const LOCKS: (&str, &str) = (
-    "     ORDER BY section_id FOR NO KEY UPDATE",
-    "ORDER BY section_id DESC FOR NO KEY UPDATE",
-);
+const LOCKS: (&str, &str) =
+    ("     ORDER BY section_id FOR NO KEY UPDATE", "ORDER BY section_id DESC FOR NO KEY UPDATE");
 /// The lock of a buyer at an event with a cap.
 const BUYER_LOCK: (&str, &str) = ("user_id FOR UPDATE", "user_id           ");
 

@@ -130,7 +130,9 @@ async fn tls_is_had_when_it_is_asked_for_and_the_certificate_is_checked() {
         .expect("our own folder");
     let with_root = url(&format!("sslmode=verify-full&sslrootcert={}", root.display()));
     for url in [url("sslmode=require"), with_root] {
-        let store = opened(&url, lax.clone()).await.unwrap_or_else(|fault| panic!("{url}: {}", chain(&fault)));
+        let store = opened(&url, lax.clone())
+            .await
+            .unwrap_or_else(|fault| panic!("{url}: {}", chain(&fault)));
         let sql = "SELECT bool_and(ssl) FROM pg_stat_ssl JOIN pg_stat_activity USING (pid)
             WHERE application_name = 'reservix' AND pg_stat_ssl.ssl";
         store.ping().await.expect("it answers");

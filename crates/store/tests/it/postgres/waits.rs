@@ -146,7 +146,11 @@ async fn a_deadlock_is_retried_until_the_other_side_has_ended() {
 }
 
 /// What becomes of a confirm that waits for its section while its hold ends.
-async fn confirmed_too_late(stand: &Stand, sale: &Sale, held: &Booking) -> Result<Outcome, Refusal> {
+async fn confirmed_too_late(
+    stand: &Stand,
+    sale: &Sale,
+    held: &Booking,
+) -> Result<Outcome, Refusal> {
     let mut raw = stand.raw().await;
     raw.run("BEGIN").await;
     raw.run(lock_section(sale.sections[0])).await;
