@@ -23,7 +23,7 @@ impl Accounts for Postgres {
     async fn user_by_email(&self, email: &str) -> Result<Option<User>, Fault> {
         const SQL: &str = "SELECT * FROM users WHERE email_folded = $1";
         let find = on!(session => async {
-            user(sqlx::query(SQL).bind(folded(email)).fetch_optional(&mut *session).await?)
+            user(sqlx::query(SQL).bind(folded(email)).fetch_optional(&mut *session).await?.as_ref())
         });
         self.read("finding a user", find).await
     }
@@ -31,7 +31,7 @@ impl Accounts for Postgres {
     async fn user(&self, user_id: UserId) -> Result<Option<User>, Fault> {
         const SQL: &str = "SELECT * FROM users WHERE user_id = $1";
         let find = on!(session => async {
-            user(sqlx::query(SQL).bind(uuid(user_id)).fetch_optional(&mut *session).await?)
+            user(sqlx::query(SQL).bind(uuid(user_id)).fetch_optional(&mut *session).await?.as_ref())
         });
         self.read("reading a user", find).await
     }
@@ -87,8 +87,8 @@ pub(super) fn fault(error: Error) -> Fault {
     }
 }
 
-fn user(row: Option<PgRow>) -> Result<Option<User>, Interrupt> {
-    Ok(row.as_ref().map(rows::user).transpose()?)
+fn user(row: Option<&PgRow>) -> Result<Option<User>, Interrupt> {
+    Ok(row.map(rows::user).transpose()?)
 }
 
 async fn create_user(session: &mut PgConnection, user: &User) -> Result<(), Interrupt> {
@@ -124,7 +124,7 @@ async fn update_user(
     const UPDATE: &str =
         "UPDATE users SET email = $2, email_folded = $3, name = $4 WHERE user_id = $1";
     let row = sqlx::query(LOCK).bind(uuid(user_id)).fetch_optional(&mut *session).await?;
-    let mut changed = user(row)?.ok_or(Refusal::NotFound { what: "user" })?;
+    let mut changed = user(row.as_ref())?.ok_or(Refusal::NotFound { what: "user" })?;
     if let Some(email) = email {
         let query = sqlx::query(TAKEN).bind(folded(email)).bind(uuid(user_id));
         if query.fetch_optional(&mut *session).await?.is_some() {

@@ -232,8 +232,7 @@ async fn write_inventories(
         |(inventory, _)| inventory.version,
         |(_, loaded)| *loaded,
     );
-    let query =
-        bind_columns!(query, expiries, |expiry| expiry.and_then(ms), |expiry| expiry.is_none());
+    let query = bind_columns!(query, expiries, |expiry| expiry.and_then(ms), Option::is_none);
     let written = query.fetch_all(session).await?;
     if written.len() != inventories.len() {
         let what = "an inventory changed under its lock".to_owned();
