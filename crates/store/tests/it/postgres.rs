@@ -12,6 +12,7 @@ mod order;
 mod plans;
 mod schema;
 mod start;
+mod stuck;
 mod waits;
 
 use crate::world::{self, ManualClock, Mint, POLICY, options};

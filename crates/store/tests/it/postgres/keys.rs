@@ -1,6 +1,6 @@
 //! Idempotency keys that somebody else is using at the same moment (I6).
 
-use super::{Sale, Stand, assert_between, booking, one, timed};
+use super::{Sale, Stand, assert_between, booking, lock_section, one, timed, unavailable};
 use engine::{Command, Hold, Outcome, Refusal};
 use futures_util::future::join_all;
 use std::collections::BTreeSet;
@@ -66,6 +66,25 @@ async fn i6_a_key_whose_claim_is_committed_while_it_is_waited_for_is_replayed() 
     assert_between(took, 0, 1_500);
     assert_eq!(one(&*stand.store, Command::Hold(retry)).await, replay);
     assert_eq!(stand.inventory(&sale, 0).await.held, 2);
+    stand.assert_sound().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_key_and_a_section_that_are_both_busy_are_given_up_within_five_seconds() {
+    let stand = Stand::new().await;
+    let sale = stand.sale(&[50]).await;
+    let busy = stand.keyed(&sale, &[(0, 1)], "busy");
+    let mut raw = stand.raw().await;
+    raw.run("BEGIN").await;
+    raw.run(claim(&busy)).await;
+    raw.run(lock_section(sale.sections[0])).await;
+    let batch = [busy, stand.hold(&sale, &[(0, 1)])].map(Command::Hold);
+    let (refused, took) = timed(stand.store.commit(&batch)).await;
+    unavailable(refused);
+    assert_between(took, 3_950, 5_000);
+    raw.run("ROLLBACK").await;
+    let committed = stand.store.commit(&batch).await.expect("nobody is in the way");
+    assert!(committed.answers.iter().all(Result::is_ok));
     stand.assert_sound().await;
 }
 

@@ -1,6 +1,6 @@
 //! What the hot statements read in a database of some size: by an index, or not at all.
 
-use super::{Stand, booking, confirm, one};
+use super::{Sale, Stand, booking, confirm, one};
 use crate::world::POLICY;
 use engine::{BookingStatus, Command, Hold, UserId};
 use std::collections::BTreeMap;
@@ -33,8 +33,15 @@ async fn assert_by_index<T>(stand: &Stand, what: &str, call: impl AsyncFn(Arc<dy
     assert_eq!(whole_reads(stand).await, before, "{what} reads a whole table");
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn hot_statements_read_by_index_when_there_are_many_bookings() {
+/// A database of some size; nobody is connected to it.
+struct Filled {
+    stand: Stand,
+    sales: Vec<Sale>,
+    users: Vec<UserId>,
+}
+
+/// 20,000 bookings of 500 users at ten events: half of them sold, a few of them due.
+async fn filled() -> Filled {
     let stand = Stand::new().await;
     let mut sales = Vec::new();
     for _ in 0..10 {
@@ -72,7 +79,12 @@ async fn hot_statements_read_by_index_when_there_are_many_bookings() {
     assert!(!due.is_empty(), "some sections have due holds");
     drop(raw);
     stand.close_all(&[]).await;
+    Filled { stand, sales, users }
+}
 
+#[tokio::test(flavor = "multi_thread")]
+async fn commands_read_by_index_when_there_are_many_bookings() {
+    let Filled { stand, sales, users } = filled().await;
     let sale = &sales[3];
     // A batch that needs a good part of a table may well read all of it: these need little.
     assert_by_index(&stand, "a hold", async |store| {
@@ -111,6 +123,12 @@ async fn hot_statements_read_by_index_when_there_are_many_bookings() {
         store.commit(&batch).await.expect("the store answers")
     })
     .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn lists_and_counters_read_by_index_when_there_are_many_bookings() {
+    let Filled { stand, sales, users } = filled().await;
+    let sale = &sales[3];
     assert_by_index(&stand, "the live counters", async |store| {
         store.inventories(&[sale.event_id]).await.expect("the store answers")
     })
