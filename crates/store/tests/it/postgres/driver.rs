@@ -72,7 +72,7 @@ async fn abandon_everywhere<T>(stand: &Stand, call: impl AsyncFn(Arc<dyn Store>)
     let sale = stand.sale(&[1_000]).await;
     let mut raw = stand.raw().await;
     let (mut abandoned, mut finished) = (0, 0);
-    for awaits in (1..=AWAITS).chain(1..=AWAITS) {
+    for awaits in 1..=AWAITS {
         match abandon(call(store.clone()), awaits).await {
             Some(_) => finished += 1,
             None => abandoned += 1,
@@ -88,7 +88,7 @@ async fn abandon_everywhere<T>(stand: &Stand, call: impl AsyncFn(Arc<dyn Store>)
             assert!(stand.stored(held.booking_id).await.is_some(), "after {awaits} awaits");
         }
     }
-    assert!(abandoned > 10, "{abandoned} were abandoned");
+    assert!(abandoned > 5, "{abandoned} were abandoned");
     assert!(finished > 0, "{AWAITS} awaits are too few");
     stand.assert_sound().await;
 }
