@@ -3,7 +3,8 @@
 //! A fault applies to live and to new connections from the moment its method returns, and
 //! [`Proxy::heal`] undoes all of them. A connection that lost bytes to a fault is reset when it
 //! heals: no network delivers what follows a gap, and a client would take the next reply for
-//! that of an older request. The faults replace each other, only the delay comes on top.
+//! that of an older request. The faults replace each other, only the delay and what
+//! is rewritten come on top.
 //!
 //! The proxy runs on a thread of its own; its methods may be called from any, also from an
 //! [`Action::Call`](crate::steps::Action::Call).
@@ -155,9 +156,25 @@ impl Proxy {
         self.order(Change::Fault(Fault::LoseAnswers));
     }
 
+    /// From now on requests carry `to` wherever they had `from`, which is of the same length, so that
+    /// no frame around it changes. What stands on two chunks is not found.
+    ///
+    /// It takes a clause away from a client that cannot be told to leave it out.
+    pub fn rewrite(&self, from: &str, to: &str) {
+        assert_eq!(from.len(), to.len(), "{from:?} and {to:?}");
+        self.shared.add_rewrite(from, to);
+    }
+
+    /// How often something was rewritten since the start.
+    #[must_use]
+    pub fn rewritten(&self) -> usize {
+        self.shared.rewritten()
+    }
+
     /// Ends all faults.
     pub fn heal(&self) {
         self.shared.set_delay(Duration::ZERO);
+        self.shared.end_rewrites();
         self.order(Change::Heal);
     }
 

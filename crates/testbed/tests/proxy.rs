@@ -68,6 +68,18 @@ fn says(word: &str) -> Result<String, ErrorKind> {
 }
 
 #[test]
+fn what_is_rewritten_reaches_the_server_in_its_new_form() {
+    let (address, _) = echo();
+    let proxy = Proxy::to(address);
+    let mut stream = connect(&proxy);
+    proxy.rewrite("lock", "look");
+    assert_eq!(ask(&mut stream, "lock and lock and key"), Ok("look and look and key".to_owned()));
+    assert_eq!(proxy.rewritten(), 2);
+    proxy.heal();
+    assert_eq!(ask(&mut stream, "lock"), Ok("lock".to_owned()));
+}
+
+#[test]
 fn without_a_fault_it_forwards_and_counts() {
     let (address, heard) = echo();
     let proxy = Proxy::to(address);

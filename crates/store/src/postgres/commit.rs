@@ -2,7 +2,7 @@
 
 use super::batch::{Key, claim, claims_of, lock_and_load};
 use super::interrupt::Interrupt;
-use super::{Postgres, on, write};
+use super::{Postgres, WRITE_PATIENCE, on, write};
 use crate::Committed;
 use engine::decide::Needs;
 use engine::{BookingStatus, Command, Error, Fault, Ledger, Outcome, Refusal};
@@ -17,6 +17,9 @@ use tokio::time::Instant;
 /// by then count as claimed.
 const SEARCH_PATIENCE: Duration = Duration::from_millis(500);
 
+/// How long a batch tries, also when it is divided on the way.
+const BATCH_PATIENCE: Duration = Duration::from_millis(4_500);
+
 type Answers = Vec<Result<Outcome, Refusal>>;
 
 /// What an earlier attempt at the same batch would have answered.
@@ -25,7 +28,9 @@ pub(super) type Earlier = Mutex<Option<Answers>>;
 impl Postgres {
     /// Decides and commits a batch; see [`crate::Bookings::commit`].
     pub(super) async fn commit_batch(&self, commands: &[Command]) -> Result<Committed, Fault> {
-        match self.try_batch(commands).await {
+        let until = Instant::now() + BATCH_PATIENCE;
+        let earlier = Earlier::default();
+        match self.try_batch(commands, &earlier, until.min(Instant::now() + WRITE_PATIENCE)).await {
             Err(Error::Refused(Refusal::IdempotencyInFlight)) => {}
             Err(Error::Failed(fault)) => return Err(fault),
             Err(Error::Refused(refusal)) => {
@@ -39,7 +44,12 @@ impl Postgres {
             claims_of(std::slice::from_ref(command)).keys().any(|key| busy.contains(key))
         };
         let free: Vec<_> = commands.iter().filter(|command| !is_busy(command)).cloned().collect();
-        let mut committed = match self.try_batch(&free).await {
+        // One of the attempts may have been committed all the same.
+        let earlier = earlier.into_inner().map(|answers| {
+            let both = commands.iter().zip(answers);
+            both.filter(|(command, _)| !is_busy(command)).map(|(_, answer)| answer).collect()
+        });
+        let mut committed = match self.try_batch(&free, &Mutex::new(earlier), until).await {
             Ok(committed) => committed,
             Err(Error::Failed(fault)) => return Err(fault),
             Err(Error::Refused(_)) => {
@@ -57,10 +67,14 @@ impl Postgres {
         Ok(committed)
     }
 
-    async fn try_batch(&self, commands: &[Command]) -> Result<Committed, Error> {
-        let earlier = &Earlier::default();
+    async fn try_batch(
+        &self,
+        commands: &[Command],
+        earlier: &Earlier,
+        until: Instant,
+    ) -> Result<Committed, Error> {
         let decide = on!(session => self.decide_in(&mut session, commands, earlier));
-        self.write(&self.batches, "committing a batch", decide).await
+        self.write_until(until, &self.batches, "committing a batch", decide).await
     }
 
     /// Decides a batch and writes what it changes, inside a transaction.
@@ -70,7 +84,8 @@ impl Postgres {
         commands: &[Command],
         earlier: &Earlier,
     ) -> Result<Committed, Interrupt> {
-        let before = earlier.lock().take();
+        // Kept until there are answers of this attempt: it may end before, and there is a next one.
+        let before = earlier.lock().clone();
         let needs = match before {
             None => Needs::of(commands),
             Some(_) => Needs::of_another_attempt(commands),

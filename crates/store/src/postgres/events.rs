@@ -8,7 +8,7 @@ use super::batch::lock_inventory;
 use super::commit::Earlier;
 use super::interrupt::Interrupt;
 use super::rows::{uuid, uuids};
-use super::write::append_log;
+use super::write::{Binding, append_log};
 use super::{Postgres, on};
 use crate::rows::{self, Columns, event, ms};
 use crate::{
@@ -259,16 +259,31 @@ async fn list(
     Ok(events)
 }
 
-/// Writes an event whole, new or changed.
+/// The text of an insertion of an event, and what to do when it is there already.
+macro_rules! insert_event {
+    ($on_conflict:literal) => {
+        concat!(
+            "INSERT INTO events (event_id, organizer_id, title, title_folded, description,
+                venue, event_date, timezone, starts_at, over_at, status, sales_start, sales_end,
+                max_seats_per_booking, max_seats_per_user, hold_ttl_ms, cancellable_until, version,
+                created_at, updated_at)
+            VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17,
+                $18, $19, $20) ON CONFLICT (event_id) ",
+            $on_conflict
+        )
+    };
+}
+
+/// Adds an event, unless it is there already; waits for whoever is adding it.
+async fn add_event(session: &mut PgConnection, event: &Event) -> Result<bool, Interrupt> {
+    let query = bind_event(sqlx::query(insert_event!("DO NOTHING")), event);
+    Ok(query.execute(session).await?.rows_affected() == 1)
+}
+
+/// Writes a changed event.
 async fn put_event(session: &mut PgConnection, event: &Event) -> Result<(), Interrupt> {
-    const SQL: &str =
-        "INSERT INTO events (event_id, organizer_id, title, title_folded, description,
-            venue, event_date, timezone, starts_at, over_at, status, sales_start, sales_end,
-            max_seats_per_booking, max_seats_per_user, hold_ttl_ms, cancellable_until, version,
-            created_at, updated_at)
-        VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18,
-            $19, $20)
-        ON CONFLICT (event_id) DO UPDATE SET title = excluded.title,
+    const SQL: &str = insert_event!(
+        "DO UPDATE SET title = excluded.title,
             title_folded = excluded.title_folded, description = excluded.description,
             venue = excluded.venue, event_date = excluded.event_date, timezone = excluded.timezone,
             starts_at = excluded.starts_at, over_at = excluded.over_at, status = excluded.status,
@@ -276,9 +291,15 @@ async fn put_event(session: &mut PgConnection, event: &Event) -> Result<(), Inte
             max_seats_per_booking = excluded.max_seats_per_booking,
             max_seats_per_user = excluded.max_seats_per_user, hold_ttl_ms = excluded.hold_ttl_ms,
             cancellable_until = excluded.cancellable_until, version = excluded.version,
-            updated_at = excluded.updated_at";
+            updated_at = excluded.updated_at"
+    );
+    bind_event(sqlx::query(SQL), event).execute(session).await?;
+    Ok(())
+}
+
+fn bind_event(query: Binding, event: &Event) -> Binding {
     let terms = &event.terms;
-    let query = sqlx::query(SQL)
+    query
         .bind(uuid(terms.event_id))
         .bind(uuid(terms.organizer_id))
         .bind(event.title.clone())
@@ -298,9 +319,7 @@ async fn put_event(session: &mut PgConnection, event: &Event) -> Result<(), Inte
         .bind(ms(terms.cancellable_until))
         .bind(event.version)
         .bind(event.created_at.unix_ms())
-        .bind(event.updated_at.unix_ms());
-    query.execute(session).await?;
-    Ok(())
+        .bind(event.updated_at.unix_ms())
 }
 
 async fn create_event(
@@ -316,10 +335,9 @@ async fn create_event(
         // An earlier attempt at this very creation has made it: nothing is replayed.
         return Ok(Created { id: found, replayed: found != event_id });
     }
-    let now = clock(session).await?;
-    let query = sqlx::query("SELECT 1 FROM events WHERE event_id = $1").bind(uuid(event_id));
-    if query.fetch_optional(&mut *session).await?.is_none() {
-        put_event(session, &new.event).await?;
+    // An attempt whose COMMIT is still under way is waited for here, and its event is left alone.
+    if add_event(session, &new.event).await? {
+        let now = clock(session).await?;
         for (position, (section, capacity)) in new.sections.iter().zip(capacities).enumerate() {
             insert_section(session, section, *capacity, position, now).await?;
         }

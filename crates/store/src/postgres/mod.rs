@@ -38,8 +38,9 @@ use tokio::time::{Instant, timeout_at};
 const LOCK_TIMEOUT: &str = "2s";
 /// How long a statement may take.
 const STATEMENT_TIMEOUT: &str = "3s";
-/// How long a transaction of an instance that froze keeps its locks.
-const IDLE_IN_TRANSACTION_TIMEOUT: &str = "2s";
+/// How long a transaction of an instance that froze keeps its locks: less than [`LOCK_TIMEOUT`], so
+/// that those who wait for them get them.
+const IDLE_IN_TRANSACTION_TIMEOUT: &str = "1500ms";
 /// How long the server waits for an instance that no longer takes what it is sent (ms).
 const TCP_USER_TIMEOUT: &str = "5000";
 
@@ -181,7 +182,19 @@ impl Postgres {
     where
         W: Future<Output = (Session, Result<T, Interrupt>)>,
     {
-        let until = Instant::now() + WRITE_PATIENCE;
+        self.write_until(Instant::now() + WRITE_PATIENCE, sessions, doing, work).await
+    }
+
+    async fn write_until<T, W>(
+        &self,
+        until: Instant,
+        sessions: &Arc<Sessions>,
+        doing: &'static str,
+        work: impl Fn(Session) -> W,
+    ) -> Result<T, Error>
+    where
+        W: Future<Output = (Session, Result<T, Interrupt>)>,
+    {
         // Whether a COMMIT was sent whose answer is missing: then only another attempt can tell.
         let mut unknown = false;
         for attempt in 1.. {

@@ -10,7 +10,8 @@ use sqlx::postgres::{PgArguments, PgConnection};
 use sqlx::query::Query;
 use std::collections::{BTreeMap, HashMap};
 
-type Binding = Query<'static, sqlx::Postgres, PgArguments>;
+/// A statement of which some values are bound.
+pub(super) type Binding = Query<'static, sqlx::Postgres, PgArguments>;
 
 /// The next expiry of sections whose inventory was written.
 pub(super) type NextExpiries = HashMap<SectionId, Option<Timestamp>>;

@@ -2,8 +2,8 @@
 //!
 //! [`scenario`] runs stories in plain text and [`property`] runs random ones against an independent
 //! model, both on the pure rules and on every store. [`conformance`] and [`gate`] are the suites
-//! that any store and any gate must pass; [`gate_model`] explores the gate's protocol. [`sqlite`] is about the embedded store alone, and
-//! [`fences`] about who may depend on what.
+//! that any store and any gate must pass; [`gate_model`] explores the gate's protocol. [`sqlite`] and
+//! [`postgres`] are each about one store alone, and [`fences`] about who may depend on what.
 
 mod backend;
 mod conformance;
@@ -11,6 +11,7 @@ mod fences;
 mod gate;
 mod gate_model;
 mod model;
+mod postgres;
 mod property;
 mod pure;
 mod scenario;

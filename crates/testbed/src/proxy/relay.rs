@@ -55,13 +55,41 @@ pub(super) struct Shared {
     upstream: SocketAddr,
     steps: Steps,
     rules: Mutex<(Fault, Duration)>,
+    /// What is replaced in requests, and by what of the same length.
+    rewrites: Mutex<Vec<(Vec<u8>, Vec<u8>)>>,
+    rewritten: AtomicUsize,
     writes: AtomicUsize,
 }
 
 impl Shared {
     pub(super) fn new(upstream: SocketAddr, steps: Steps) -> Self {
         let rules = Mutex::new((Fault::None, Duration::ZERO));
-        Self { upstream, steps, rules, writes: AtomicUsize::new(0) }
+        let (rewrites, rewritten) = (Mutex::default(), AtomicUsize::new(0));
+        Self { upstream, steps, rules, rewrites, rewritten, writes: AtomicUsize::new(0) }
+    }
+
+    pub(super) fn add_rewrite(&self, from: &str, to: &str) {
+        self.rewrites.lock().push((from.into(), to.into()));
+    }
+
+    pub(super) fn end_rewrites(&self) {
+        self.rewrites.lock().clear();
+    }
+
+    pub(super) fn rewritten(&self) -> usize {
+        self.rewritten.load(Relaxed)
+    }
+
+    fn rewrite(&self, chunk: &mut [u8]) {
+        for (from, to) in &*self.rewrites.lock() {
+            let mut at = 0;
+            while let Some(found) = chunk[at..].windows(from.len()).position(|part| part == from) {
+                at += found;
+                chunk[at..at + to.len()].copy_from_slice(to);
+                at += to.len();
+                self.rewritten.fetch_add(1, Relaxed);
+            }
+        }
     }
 
     pub(super) fn set_fault(&self, fault: Fault) {
@@ -226,7 +254,8 @@ async fn deliver_requests(
                 // Closed only when the client is, which its own reader reports.
                 let _ = canned.send(Parcel { due: shared.due(), content }).await;
             }
-            (Content::Chunk(chunk) | Content::Canned(chunk), _) => {
+            (Content::Chunk(mut chunk) | Content::Canned(mut chunk), _) => {
+                shared.rewrite(&mut chunk);
                 forward(&chunk, &mut server, shared, connection).await?;
             }
         }

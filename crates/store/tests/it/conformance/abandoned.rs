@@ -36,6 +36,7 @@ impl World {
     /// Waits until what abandoned writes had begun is over: a commit that was sent still happens.
     async fn settled(&self) {
         answered(self.store.purge(1).await);
+        self.stands_still().await;
     }
 }
 

@@ -1,0 +1,90 @@
+//! Migrations, by several instances at once.
+
+use super::{Stand, open};
+use crate::world::{ManualClock, Mint, POLICY, options, sqlite};
+use std::collections::BTreeSet;
+use std::path::Path;
+use store::open_store;
+
+/// The files of the migrations of a store.
+fn files(kind: &str) -> BTreeSet<String> {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../migrations").join(kind);
+    let files = std::fs::read_dir(folder).expect("a folder of the repository");
+    files.map(|file| file.expect("it").file_name().into_string().expect("text")).collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn ten_instances_migrate_an_empty_database_at_once() {
+    let clock = ManualClock::new();
+    let url = testbed::postgres::shared().create_database();
+    let stand = Stand::at(url.clone(), clock.clone(), true).await;
+    let instances = (0..10).map(|_| {
+        let (url, clock) = (url.clone(), clock.clone());
+        tokio::spawn(async move {
+            let store = open(&url, POLICY, &clock).await;
+            let applied = store.migrate(None).await.expect("it waits for its turn");
+            store.close().await;
+            applied
+        })
+    });
+    let mut applied = Vec::new();
+    for instance in instances.collect::<Vec<_>>() {
+        applied.extend(instance.await.expect("no panic"));
+    }
+    let known = stand.store.migrations().await.expect("it answers");
+    assert!(known.iter().all(|(_, applied)| *applied));
+    let known: Vec<_> = known.into_iter().map(|(step, _)| step).collect();
+    assert_eq!(applied, known, "each step was taken once");
+    let sale = stand.sale(&[3]).await;
+    stand.held(&sale, &[(0, 1)]).await;
+    stand.assert_sound().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_schema_is_the_same_after_going_down_and_up_again() {
+    const SCHEMA: &str = "SELECT concat_ws(' ', table_name, column_name, data_type, is_nullable)
+            FROM information_schema.columns WHERE table_schema = 'public'
+        UNION SELECT indexdef FROM pg_indexes WHERE schemaname = 'public'
+        UNION SELECT conname || ' ' || pg_get_constraintdef(oid) FROM pg_constraint
+            WHERE connamespace = 'public'::regnamespace
+        UNION SELECT proname FROM pg_proc WHERE pronamespace = 'public'::regnamespace";
+    let clock = ManualClock::new();
+    let url = testbed::postgres::shared().create_database();
+    let stand = Stand::at(url, clock, true).await;
+    stand.store.migrate(None).await.expect("up");
+    let mut raw = stand.raw().await;
+    let before: BTreeSet<_> = raw.texts(SCHEMA).await.into_iter().collect();
+    assert!(before.len() > 100, "{before:?}");
+    let known = stand.store.migrations().await.expect("it answers");
+    let mut down = stand.store.migrate(Some(0)).await.expect("down");
+    down.sort_by_key(|step| step.version);
+    assert_eq!(down, known.into_iter().map(|(step, _)| step).collect::<Vec<_>>());
+    let left = raw.texts(SCHEMA).await;
+    assert!(left.iter().all(|line| line.contains("_sqlx_migrations")), "{left:?}");
+    stand.store.migrate(None).await.expect("up again");
+    assert_eq!(raw.texts(SCHEMA).await.into_iter().collect::<BTreeSet<_>>(), before);
+    let sale = stand.sale(&[3]).await;
+    stand.held(&sale, &[(0, 1)]).await;
+    stand.assert_sound().await;
+}
+
+#[tokio::test]
+async fn both_stores_have_the_same_migrations() {
+    assert_eq!(files("postgres"), files("sqlite"));
+    let stand = Stand::new().await;
+    let embedded = sqlite(POLICY, &stand.clock).await;
+    let known = stand.store.migrations().await.expect("it answers");
+    assert_eq!(known, embedded.store.migrations().await.expect("it answers"));
+}
+
+#[tokio::test]
+async fn a_store_without_its_schema_opens_and_answers_with_a_fault() {
+    let (clock, url) = (ManualClock::new(), testbed::postgres::shared().create_database());
+    let stand = Stand::at(url.clone(), clock.clone(), true).await;
+    let store = open_store(&url, options(POLICY, &clock)).await.expect("it opens");
+    store.ping().await.expect("it answers");
+    let unknown = Mint::new(&clock).event();
+    store.event(unknown).await.expect_err("there is no table of events");
+    store.close().await;
+    assert!(stand.store.migrations().await.expect("it answers").iter().all(|(_, on)| !on));
+}
