@@ -18,14 +18,17 @@ use engine::{
     Refusal, SectionId, UserId,
 };
 use std::sync::Arc;
-use store::{Committed, CreationKey, EventWithSections, LiveInventory, Store};
+use std::time::Duration;
+use store::{
+    Committed, CreationKey, EventWithSections, LiveInventory, LogCursor, Reckoning, Store,
+};
 
 /// A fresh store, and all that tests make in it.
 struct World {
     store: Arc<dyn Store>,
     clock: ManualClock,
     mint: Mint,
-    _fresh: Fresh,
+    fresh: Fresh,
 }
 
 /// An event on sale, with its sections in the order of their creation.
@@ -39,7 +42,7 @@ impl World {
     async fn on(open: impl AsyncFnOnce(Policy, &ManualClock) -> Fresh) -> Self {
         let clock = ManualClock::new();
         let fresh = open(POLICY, &clock).await;
-        Self { store: fresh.store.clone(), mint: Mint::new(&clock), clock, _fresh: fresh }
+        Self { store: fresh.store.clone(), mint: Mint::new(&clock), clock, fresh }
     }
 
     /// An event on sale with these sections, changed by `set` before it is recorded.
@@ -112,6 +115,19 @@ impl World {
     async fn counters(&self, sale: &Sale, place: usize) -> (i64, i64, i64) {
         let LiveInventory { inventory, due } = self.inventory(sale, place).await;
         (inventory.held - due, inventory.sold, inventory.available() + due)
+    }
+
+    /// The reckoning once the log has settled: a transaction under way anywhere on a server keeps
+    /// readers of the log waiting.
+    async fn reckon(&self, cursor: LogCursor) -> Reckoning {
+        for _ in 0..1_000 {
+            let reckoning = answered(self.store.reckon(cursor).await);
+            if reckoning.unsettled.is_empty() {
+                return reckoning;
+            }
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        panic!("the log never settles")
     }
 
     async fn assert_sound(&self) {

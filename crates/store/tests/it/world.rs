@@ -166,6 +166,8 @@ pub fn fingerprint(event_id: EventId, asks: &[Ask]) -> i64 {
 /// A store nobody has used yet, with its schema. What it stands on goes when this is dropped.
 pub struct Fresh {
     pub store: Arc<dyn Store>,
+    /// Of a database on a server: its URL.
+    pub url: Option<String>,
     _stands_on: Box<dyn Any + Send + Sync>,
 }
 
@@ -173,7 +175,7 @@ pub struct Fresh {
 pub async fn sqlite(policy: Policy, clock: &ManualClock) -> Fresh {
     let folder = folder();
     let store = open_sqlite(&folder.path().join("reservix.db"), policy, clock).await;
-    Fresh { store, _stands_on: Box::new(folder) }
+    Fresh { store, url: None, _stands_on: Box::new(folder) }
 }
 
 /// Opens the embedded store at `path`, with its schema.
@@ -202,8 +204,8 @@ impl Drop for OwnDatabase {
 pub async fn postgres(policy: Policy, clock: &ManualClock) -> Fresh {
     let url = postgres_database(clock).await;
     let store = open_store(&url, options(policy, clock)).await.expect("the store opens");
-    let own = OwnDatabase { url, _clock: clock.clone() };
-    Fresh { store, _stands_on: Box::new(own) }
+    let own = OwnDatabase { url: url.clone(), _clock: clock.clone() };
+    Fresh { store, url: Some(url), _stands_on: Box::new(own) }
 }
 
 /// A copy of a database with the schema, whose clock is `clock`.

@@ -169,12 +169,12 @@ pub async fn i6_a_refusal_is_not_remembered(world: World) {
 pub async fn i7_what_is_refused_leaves_no_row(world: World) {
     let sale = world.sale(&[("A", 1)]).await;
     let sold = world.sold(&sale, &[(0, 1)]).await;
-    let before = answered(world.store.reckon(LogCursor::default()).await);
+    let before = world.reckon(LogCursor::default()).await;
     let hold = keyed(world.hold(&sale, &[(0, 1)]), "k1", 1);
     let refused_id = hold.booking_id;
     let committed = world.commit(&[Command::Hold(hold), release(&sold), confirm(&sold)]).await;
     assert!(committed.answers[0].is_err() && committed.answers[1].is_err());
-    let after = answered(world.store.reckon(before.cursor).await);
+    let after = world.reckon(before.cursor).await;
     assert_eq!((after.folded, after.cursor), (vec![], before.cursor));
     assert_eq!(after.inventories, before.inventories);
     assert_eq!(world.stored(refused_id).await, None);
