@@ -120,6 +120,11 @@ impl Proxy {
         self.shared.writes()
     }
 
+    /// Leads new connections to another server, as after a failover; live ones stay where they are.
+    pub fn point_to(&self, upstream: SocketAddr) {
+        self.shared.set_upstream(upstream);
+    }
+
     /// Every chunk takes `delay` longer, in each direction; the order is kept.
     pub fn delay(&self, delay: Duration) {
         self.shared.set_delay(delay);

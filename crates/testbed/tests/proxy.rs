@@ -154,6 +154,19 @@ fn a_cut_resets_and_refuses_until_it_heals() {
 }
 
 #[test]
+fn after_a_failover_new_connections_reach_the_other_server() {
+    let ((one, heard_by_one), (other, heard_by_other)) = (echo(), echo());
+    let proxy = Proxy::to(one);
+    let mut live = connect(&proxy);
+    assert_eq!(ask(&mut live, "one"), says("one"));
+    proxy.point_to(other);
+    assert_eq!(ask(&mut live, "still"), says("still"));
+    assert_eq!(ask(&mut connect(&proxy), "other"), says("other"));
+    assert_eq!(heard_by_one.load(SeqCst), "onestill".len());
+    assert_eq!(heard_by_other.load(SeqCst), "other".len());
+}
+
+#[test]
 fn a_black_hole_swallows_for_ever() {
     let (address, heard) = echo();
     let proxy = Proxy::to(address);

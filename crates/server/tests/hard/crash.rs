@@ -10,6 +10,7 @@
 
 mod history;
 
+use crate::support::dice::{Dice, setting};
 use crate::support::{self, Client, Server};
 use crate::{TURN, Verdict, ensure};
 use futures_util::future::join_all;
@@ -26,25 +27,6 @@ const CLIENTS: usize = 24;
 /// Seats of the section that sells out in each round; another one never does.
 const SCARCE_SEATS: i64 = 40;
 const PLENTY_SEATS: i64 = 1_000_000;
-
-/// A generator of numbers that a seed repeats (`SplitMix64`).
-struct Dice(u64);
-
-impl Dice {
-    /// A number below `bound`.
-    fn roll(&mut self, bound: u64) -> u64 {
-        self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
-        let mixed = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
-        let mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
-        (mixed ^ (mixed >> 31)) % bound
-    }
-}
-
-fn setting(name: &str) -> Option<u64> {
-    #[expect(clippy::disallowed_methods, reason = "a setting of this suite, not of the server")]
-    let text = std::env::var(name).ok()?;
-    Some(text.parse().unwrap_or_else(|_| panic!("{name}={text:?} is no number")))
-}
 
 /// A server that is killed again and again, and those who use it.
 struct World {

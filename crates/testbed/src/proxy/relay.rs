@@ -52,7 +52,7 @@ pub(super) enum Fault {
 
 /// What all connections of a proxy share.
 pub(super) struct Shared {
-    upstream: SocketAddr,
+    upstream: Mutex<SocketAddr>,
     steps: Steps,
     rules: Mutex<(Fault, Duration)>,
     /// What is replaced in requests, and by what of the same length.
@@ -64,8 +64,17 @@ pub(super) struct Shared {
 impl Shared {
     pub(super) fn new(upstream: SocketAddr, steps: Steps) -> Self {
         let rules = Mutex::new((Fault::None, Duration::ZERO));
-        let (rewrites, rewritten) = (Mutex::default(), AtomicUsize::new(0));
-        Self { upstream, steps, rules, rewrites, rewritten, writes: AtomicUsize::new(0) }
+        let (upstream, rewrites) = (Mutex::new(upstream), Mutex::default());
+        let (rewritten, writes) = (AtomicUsize::new(0), AtomicUsize::new(0));
+        Self { upstream, steps, rules, rewrites, rewritten, writes }
+    }
+
+    pub(super) fn set_upstream(&self, upstream: SocketAddr) {
+        *self.upstream.lock() = upstream;
+    }
+
+    fn upstream(&self) -> SocketAddr {
+        *self.upstream.lock()
     }
 
     pub(super) fn add_rewrite(&self, from: &str, to: &str) {
@@ -185,7 +194,7 @@ async fn reach(shared: &Shared, connection: &Connection) -> Option<TcpStream> {
         connection.lost_bytes.store(true, Relaxed);
         return std::future::pending().await;
     }
-    let server = TcpStream::connect(shared.upstream).await.ok()?;
+    let server = TcpStream::connect(shared.upstream()).await.ok()?;
     // A proxy that holds back small packets would add 40 ms of its own.
     let _ = server.set_nodelay(true);
     Some(server)
