@@ -104,16 +104,18 @@ pub(super) async fn lose_answers(stage: &Stage) {
 /// of that size fails as on a full disk. So that a table has it, strangers leave many keys behind.
 pub(super) async fn fill_disk(stage: &Stage) {
     const LIMIT: u64 = 16 * 1024 * 1024;
-    const ROOM: u64 = 32 * 1024;
+    const ROOM: u64 = 8 * 1024;
     let fill = format!(
         "DO $$ BEGIN WHILE pg_relation_size('hold_keys') < {} LOOP
             INSERT INTO hold_keys SELECT gen_random_uuid(), 'stranger', gen_random_uuid(), 0
-                FROM generate_series(1, 250);
+                FROM generate_series(1, 20);
         END LOOP; END $$",
         LIMIT - ROOM
     );
     stage.sql(&fill);
     limit_files(stage, &LIMIT.to_string());
+    // Each session has a page of its own with some room; new ones must ask for more.
+    stage.on_postgres(Proxy::cut_once);
     pause(2_500).await;
     limit_files(stage, "unlimited");
 }
