@@ -204,9 +204,16 @@ impl Lane {
         if sections.is_empty() {
             return jobs;
         }
-        let known = self.gate.read(&sections).await;
-        let known: HashMap<_, _> = sections.into_iter().zip(known).collect();
         let store_now = self.store.now();
+        let recalled: HashMap<_, _> =
+            sections.iter().copied().zip(self.gate.recall(&sections)).collect();
+        // The gate can only refuse: where there were seats for all a moment ago, it is not asked.
+        let known = if has_seats_for_all(&jobs, &recalled, store_now) {
+            recalled
+        } else {
+            let known = self.gate.read(&sections).await;
+            sections.into_iter().zip(known).collect()
+        };
         let (mut admitted, mut refused) = (Vec::with_capacity(jobs.len()), Vec::new());
         for job in jobs {
             let said = hold_of(&job.command).map(|hold| ask(hold, &known, store_now));
@@ -329,6 +336,24 @@ fn hold_of(command: &Command) -> Option<&Hold> {
 fn key_of(command: &Command) -> Option<(UserId, IdempotencyKey)> {
     let hold = hold_of(command)?;
     hold.key.as_ref().map(|(key, _)| (hold.user_id, key.clone()))
+}
+
+/// Whether every section had seats for all holds of the batch together.
+fn has_seats_for_all(
+    jobs: &[Job],
+    known: &HashMap<SectionId, Option<Snapshot>>,
+    store_now: Timestamp,
+) -> bool {
+    let mut wanted: HashMap<SectionId, i64> = HashMap::new();
+    for hold in jobs.iter().filter_map(|job| hold_of(&job.command)) {
+        for ask in &hold.asks {
+            *wanted.entry(ask.section_id).or_default() += i64::from(ask.seats);
+        }
+    }
+    let admits = |(section_id, seats): (SectionId, i64)| {
+        known[&section_id].is_some_and(|held| held.answer(seats, store_now) == Answer::Admit)
+    };
+    wanted.into_iter().all(admits)
 }
 
 /// What the gate says to a hold: admitted whole or not at all. Also the seats it was asked for.

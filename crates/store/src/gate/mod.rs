@@ -31,6 +31,11 @@ pub use redis::Redis;
 pub trait Gate: Send + Sync {
     /// The fresh snapshots of `sections`, in their order; `None` where nothing fresh is known.
     async fn read(&self, sections: &[SectionId]) -> Vec<Option<Snapshot>>;
+    /// Of the snapshots that [`read`](Self::read) would give, those that are known without asking
+    /// anybody. They may be older than what other instances have settled, never older than fresh.
+    fn recall(&self, sections: &[SectionId]) -> Vec<Option<Snapshot>> {
+        vec![None; sections.len()]
+    }
     /// Takes note of what a commit left behind. Returns at once; what cannot be noted is dropped.
     ///
     /// A snapshot replaces an older or a lapsed one; the same version counts as checked again.

@@ -99,13 +99,22 @@ pub(super) async fn keyed_holds(
 }
 
 /// Locks what the batch needs, then loads it with the clock. `taken` are keys that others have.
+///
+/// Unless it is `surveyed`, only the sections are locked that the commands themselves name. Where that
+/// turns out to be too little, the batch is [`Interrupt::Changed`], and has to be surveyed.
 pub(super) async fn lock_and_load(
     session: &mut PgConnection,
     needs: Needs,
     taken: &[Key],
     policy: &Policy,
+    surveyed: bool,
 ) -> Result<(Rows, Timestamp), Interrupt> {
-    let (sections, capped) = survey(session, &needs, policy).await?;
+    let surveyed = surveyed || !needs.bookings.is_empty() || policy.max_seats_per_user.is_some();
+    let (sections, capped) = if surveyed {
+        survey(session, &needs, policy).await?
+    } else {
+        (needs.sections.clone(), BTreeSet::new())
+    };
     lock_buyers(session, &capped).await?;
     lock_inventory(session, &sections).await?;
 
@@ -116,10 +125,13 @@ pub(super) async fn lock_and_load(
         rows.keys.insert(key, used);
         rows.bookings.insert(booking.booking_id, booking);
     }
-    load_bookings(session, &needs.bookings, now, &mut rows).await?;
+    if !load_due(session, now, &mut rows).await? && !surveyed {
+        return Err(Interrupt::Changed);
+    }
+    load_bookings(session, &needs.bookings, &mut rows).await?;
     let now_capped = capped_buyers(&needs, &rows, policy);
     if !now_capped.is_subset(&capped) {
-        // The event got a cap after the survey, and nobody's row was locked for it.
+        // The event has a cap, and nobody's row was locked for it.
         return Err(Interrupt::Changed);
     }
     load_buyers(session, &now_capped, now, &mut rows).await?;
@@ -244,13 +256,13 @@ async fn load_events(
     Ok(())
 }
 
-/// Loads the bookings that commands name, and the due holds of the locked sections, oldest first.
-async fn load_bookings(
+/// Loads the due holds of the locked sections, oldest first; tells whether these are all of them. One
+/// that reaches into a section nobody locked is left out.
+async fn load_due(
     session: &mut PgConnection,
-    named: &BTreeSet<BookingId>,
     now: Timestamp,
     rows: &mut Rows,
-) -> Result<(), Interrupt> {
+) -> Result<bool, Interrupt> {
     const DUE: &str = "SELECT b.* FROM UNNEST($1::uuid[]) AS wanted (section_id)
         CROSS JOIN LATERAL (SELECT h.booking_id FROM holds h
             WHERE h.section_id = wanted.section_id AND h.expires_at <= $2
@@ -262,24 +274,35 @@ async fn load_bookings(
         .filter(|inventory| is_due(inventory.next_expiry))
         .map(|inventory| uuid(inventory.section_id))
         .collect();
-    if !due.is_empty() {
-        let query = sqlx::query(DUE)
-            .bind(due)
-            .bind(now.unix_ms())
-            .bind(i64::try_from(RETIRED_PER_SECTION_MAX).expect("a small number"));
-        let due = rows::bookings(&query.fetch_all(&mut *session).await?)?;
-        // One that reaches into a section nobody locked has become due since the survey: it waits.
-        let locked: Vec<_> = due.into_iter().filter(|booking| is_locked(booking, rows)).collect();
-        rows.bookings.extend(locked.into_iter().map(|booking| (booking.booking_id, booking)));
+    if due.is_empty() {
+        return Ok(true);
     }
-    if !named.is_empty() {
-        for booking in bookings_by_id(session, uuids(named)).await? {
-            if !is_locked(&booking, rows) {
-                // It was committed after the survey, by an attempt that was given up for lost.
-                return Err(Interrupt::Changed);
-            }
-            rows.bookings.insert(booking.booking_id, booking);
+    let query = sqlx::query(DUE)
+        .bind(due)
+        .bind(now.unix_ms())
+        .bind(i64::try_from(RETIRED_PER_SECTION_MAX).expect("a small number"));
+    let due = rows::bookings(&query.fetch_all(&mut *session).await?)?;
+    let (locked, others): (Vec<_>, Vec<_>) =
+        due.into_iter().partition(|booking| is_locked(booking, rows));
+    rows.bookings.extend(locked.into_iter().map(|booking| (booking.booking_id, booking)));
+    Ok(others.is_empty())
+}
+
+/// Loads the bookings that commands name.
+async fn load_bookings(
+    session: &mut PgConnection,
+    named: &BTreeSet<BookingId>,
+    rows: &mut Rows,
+) -> Result<(), Interrupt> {
+    if named.is_empty() {
+        return Ok(());
+    }
+    for booking in bookings_by_id(session, uuids(named)).await? {
+        if !is_locked(&booking, rows) {
+            // It was committed after the survey, by an attempt that was given up for lost.
+            return Err(Interrupt::Changed);
         }
+        rows.bookings.insert(booking.booking_id, booking);
     }
     Ok(())
 }

@@ -5,11 +5,14 @@ use super::interrupt::Interrupt;
 use super::{Postgres, WRITE_PATIENCE, on, write};
 use crate::Committed;
 use engine::decide::Needs;
-use engine::{BookingStatus, Command, Error, Fault, Ledger, Outcome, Refusal};
+use engine::{
+    BookingStatus, Command, Error, EventId, Fault, Ledger, Outcome, Refusal, Rows, Terms,
+};
 use parking_lot::Mutex;
 use sqlx::Executor as _;
 use sqlx::postgres::PgConnection;
 use std::collections::{BTreeMap, HashSet};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 use tokio::time::Instant;
 
@@ -20,10 +23,26 @@ const SEARCH_PATIENCE: Duration = Duration::from_millis(500);
 /// How long a batch tries, also when it is divided on the way.
 const BATCH_PATIENCE: Duration = Duration::from_millis(4_500);
 
+/// Events whose cap is remembered; to forget one costs one more attempt.
+const CAPPED_MAX: usize = 10_000;
+
 type Answers = Vec<Result<Outcome, Refusal>>;
 
-/// What an earlier attempt at the same batch would have answered.
-pub(super) type Earlier = Mutex<Option<Answers>>;
+/// What earlier attempts at the same batch have found out.
+#[derive(Default)]
+pub(super) struct Earlier {
+    /// What the last one that decided would have answered.
+    answers: Mutex<Option<Answers>>,
+    /// Whether one has locked too little, because it had not looked beyond the commands.
+    survey: AtomicBool,
+}
+
+impl Earlier {
+    /// For a batch of which every attempt looks beyond its commands.
+    pub(super) fn surveyed() -> Self {
+        Self { survey: AtomicBool::new(true), ..Self::default() }
+    }
+}
 
 impl Postgres {
     /// Decides and commits a batch; see [`crate::Bookings::commit`].
@@ -45,11 +64,12 @@ impl Postgres {
         };
         let free: Vec<_> = commands.iter().filter(|command| !is_busy(command)).cloned().collect();
         // One of the attempts may have been committed all the same.
-        let earlier = earlier.into_inner().map(|answers| {
+        let answers = earlier.answers.into_inner().map(|answers| {
             let both = commands.iter().zip(answers);
             both.filter(|(command, _)| !is_busy(command)).map(|(_, answer)| answer).collect()
         });
-        let mut committed = match self.try_batch(&free, &Mutex::new(earlier), until).await {
+        let again = Earlier { answers: Mutex::new(answers), ..Earlier::surveyed() };
+        let mut committed = match self.try_batch(&free, &again, until).await {
             Ok(committed) => committed,
             Err(Error::Failed(fault)) => return Err(fault),
             Err(Error::Refused(_)) => {
@@ -85,14 +105,20 @@ impl Postgres {
         earlier: &Earlier,
     ) -> Result<Committed, Interrupt> {
         // Kept until there are answers of this attempt: it may end before, and there is a next one.
-        let before = earlier.lock().clone();
+        let before = earlier.answers.lock().clone();
         let needs = match before {
             None => Needs::of(commands),
             Some(_) => Needs::of_another_attempt(commands),
         };
         let mut claims = claims_of(commands);
         let taken = claim(session, &mut claims).await?;
-        let (rows, now) = lock_and_load(session, needs, &taken, &self.policy).await?;
+        let capped = |event_id: &EventId| self.capped.lock().contains(event_id);
+        let survey = earlier.survey.load(Ordering::Relaxed) || needs.events.iter().any(capped);
+        // Should this attempt end before it has decided, the next one looks further.
+        earlier.survey.store(true, Ordering::Relaxed);
+        let loaded = lock_and_load(session, needs, &taken, &self.policy, survey).await;
+        let (rows, now) = loaded?;
+        self.note_caps(&rows);
         self.clock.set(now);
         let mut ledger = Ledger::open(rows, now, self.policy);
         let answers: Answers = match before {
@@ -102,7 +128,7 @@ impl Postgres {
                 commands.iter().zip(&before).map(again).collect()
             }
         };
-        *earlier.lock() = Some(answers.clone());
+        *earlier.answers.lock() = Some(answers.clone());
         let (changes, mut inventories) = ledger.into_changes();
         if !changes.is_empty() {
             let next_expiries = write::write(session, &changes, claims).await?;
@@ -119,6 +145,18 @@ impl Postgres {
         let expired = changes.updated.iter().filter(expired).count();
         let bookings = changes.created.into_iter().chain(changes.updated).collect();
         Ok(Committed { now, answers, inventories, bookings, expired })
+    }
+
+    /// Remembers which events have a cap, so that their batches lock the buyers at once.
+    fn note_caps(&self, rows: &Rows) {
+        let has_cap = |terms: &&Terms| terms.max_seats_per_user.is_some();
+        for terms in rows.terms.values().filter(has_cap) {
+            let mut capped = self.capped.lock();
+            if capped.len() >= CAPPED_MAX {
+                capped.clear();
+            }
+            capped.insert(terms.event_id);
+        }
     }
 
     /// The keys of a batch that somebody else is claiming right now, found by halving.

@@ -151,7 +151,7 @@ impl Postgres {
             Some(capacity) => Command::Resize { section_id, by, capacity },
             None => Command::Retire { section_id },
         };
-        let mut committed = self.decide_in(session, &[command], &Earlier::default()).await?;
+        let mut committed = self.decide_in(session, &[command], &Earlier::surveyed()).await?;
         if let Outcome::Booking { .. } =
             committed.answers.pop().expect("one command, one answer")?
         {

@@ -23,13 +23,15 @@ mod write;
 
 use crate::{StoreOptions, unavailable};
 use clock::Estimate;
-use engine::{Error, Fault, Policy};
+use engine::{Error, EventId, Fault, Policy};
 use interrupt::{Interrupt, Meaning};
+use parking_lot::Mutex;
 use rand::RngExt as _;
 use sessions::{Session, Sessions};
 use sqlx::ConnectOptions as _;
 use sqlx::Executor as _;
 use sqlx::postgres::PgConnectOptions;
+use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::time::{Instant, timeout_at};
@@ -67,6 +69,8 @@ pub(crate) struct Postgres {
     patient: PgConnectOptions,
     clock: Estimate,
     policy: Policy,
+    /// Events that were seen with a cap on the seats of a buyer.
+    capped: Mutex<HashSet<EventId>>,
 }
 
 /// Work on a session, which comes back with what became of it: `on!(session => work(&mut session))`.
@@ -106,6 +110,7 @@ impl Postgres {
             patient: connect,
             clock: Estimate::new(options.clock),
             policy: options.policy,
+            capped: Mutex::default(),
         };
         let mut session = store.sessions.take(DOING).await?;
         let found = schema::check(&mut session, options.strict).await;

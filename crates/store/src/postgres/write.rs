@@ -3,10 +3,10 @@
 use super::batch::Key;
 use super::interrupt::Interrupt;
 use super::rows::{uuid, uuids};
-use crate::rows::{self, items_text, ms};
+use crate::rows::{self, Columns, items_text, ms};
 use engine::decide::Held;
 use engine::{Booking, Changes, Fault, Inventory, KeyUse, LogEntry, SectionId, Timestamp};
-use sqlx::postgres::{PgArguments, PgConnection};
+use sqlx::postgres::{PgArguments, PgConnection, PgRow};
 use sqlx::query::Query;
 use std::collections::{BTreeMap, HashMap};
 
@@ -23,9 +23,32 @@ pub(super) async fn write(
     changes: &Changes,
     claims: BTreeMap<Key, KeyUse>,
 ) -> Result<NextExpiries, Interrupt> {
-    write_bookings(session, changes).await?;
+    let inventories: Vec<_> = changes
+        .inventories
+        .iter()
+        .map(|(inventory, loaded)| Counted {
+            inventory,
+            loaded: *loaded,
+            next_expiry: next_expiry(inventory, changes),
+        })
+        .collect();
+    let (known, recounted): (Vec<_>, Vec<_>) =
+        inventories.into_iter().partition(|counted| counted.next_expiry.is_some());
+    write_rows(session, changes, &known).await?;
     write_keys(session, changes, claims).await?;
-    write_inventories(session, changes).await
+    let mut next_expiries = recount(session, &recounted).await?;
+    let known = known.iter().map(|counted| (counted.inventory.section_id, counted.next_expiry));
+    next_expiries.extend(known.filter_map(|(section_id, expiry)| Some((section_id, expiry?))));
+    Ok(next_expiries)
+}
+
+/// An inventory to write.
+struct Counted<'a> {
+    inventory: &'a Inventory,
+    /// The version it was loaded with.
+    loaded: i64,
+    /// When the next live hold ends; `None` when the index of expiry has to be asked.
+    next_expiry: Option<Option<Timestamp>>,
 }
 
 /// Columns of rows, each as one array to bind.
@@ -35,8 +58,13 @@ macro_rules! bind_columns {
     };
 }
 
-async fn write_bookings(session: &mut PgConnection, changes: &Changes) -> Result<(), Interrupt> {
-    // One statement and one round trip for all of it; parts without rows cost nothing.
+async fn write_rows(
+    session: &mut PgConnection,
+    changes: &Changes,
+    inventories: &[Counted<'_>],
+) -> Result<(), Interrupt> {
+    // One statement and one round trip for all of it; parts without rows cost nothing. The predicate on
+    // the inventory's `version` proves that the row is the one that was decided on.
     const SQL: &str = "WITH created AS (
             INSERT INTO bookings (booking_id, user_id, event_id, items, sections, seats, status,
                 expires_at, max_expires_at, confirmed_at, cancelled_at, created_at, updated_at, version)
@@ -69,8 +97,15 @@ async fn write_bookings(session: &mut PgConnection, changes: &Changes) -> Result
                 version, expires_at)
             SELECT * FROM UNNEST($29::bigint[], $30::text[], $31::uuid[], $32::uuid[],
                 $33::bigint[], $34::bigint[], $35::bigint[], $36::bigint[], $37::bigint[], $38::bigint[])
+        ), counted AS (
+            UPDATE inventory i SET capacity = n.capacity, held = n.held, sold = n.sold,
+                blocked = n.blocked, version = n.version, next_expiry = n.next_expiry
+            FROM UNNEST($39::uuid[], $40::bigint[], $41::bigint[], $42::bigint[], $43::bigint[],
+                $44::bigint[], $45::bigint[], $46::bigint[])
+            AS n (section_id, capacity, held, sold, blocked, version, loaded, next_expiry)
+            WHERE i.section_id = n.section_id AND i.version = n.loaded RETURNING 1
         )
-        SELECT count(*) AS updated FROM updated";
+        SELECT (SELECT count(*) FROM updated) AS updated, (SELECT count(*) FROM counted) AS counted";
     let query = bind_created(sqlx::query(SQL), &changes.created);
     let query = bind_columns!(
         query,
@@ -87,14 +122,34 @@ async fn write_bookings(session: &mut PgConnection, changes: &Changes) -> Result
     let query = bind_held(query, &changes.held);
     let query = bind_columns!(query, changes.held, |held| i64::from(held.seats));
     let query = bind_log(query, &changes.log);
+    let query = bind_inventories(query, inventories);
+    let query = bind_columns!(query, inventories, |counted| counted.next_expiry.and_then(ms));
     let row = query.fetch_one(session).await?;
-    let updated: i64 = sqlx::Row::try_get(&row, "updated")?;
-    assert_eq!(
-        usize::try_from(updated),
-        Ok(changes.updated.len()),
-        "a loaded booking is there to be updated"
-    );
-    Ok(())
+    let updated = usize::try_from(row.int("updated")?);
+    assert_eq!(updated, Ok(changes.updated.len()), "a loaded booking is there to be updated");
+    if usize::try_from(row.int("counted")?) == Ok(inventories.len()) {
+        Ok(())
+    } else {
+        Err(changed_under_its_lock().into())
+    }
+}
+
+fn changed_under_its_lock() -> Fault {
+    Fault::Corrupt { what: "an inventory changed under its lock".to_owned() }
+}
+
+fn bind_inventories(query: Binding, inventories: &[Counted<'_>]) -> Binding {
+    bind_columns!(
+        query,
+        inventories,
+        |counted| uuid(counted.inventory.section_id),
+        |counted| counted.inventory.capacity,
+        |counted| counted.inventory.held,
+        |counted| counted.inventory.sold,
+        |counted| counted.inventory.blocked,
+        |counted| counted.inventory.version,
+        |counted| counted.loaded,
+    )
 }
 
 fn bind_created(query: Binding, created: &[Booking]) -> Binding {
@@ -204,41 +259,27 @@ async fn write_keys(
     Ok(())
 }
 
-async fn write_inventories(
+/// Writes inventories whose next expiry the index has to tell, after it was written.
+async fn recount(
     session: &mut PgConnection,
-    changes: &Changes,
+    inventories: &[Counted<'_>],
 ) -> Result<NextExpiries, Interrupt> {
-    // The predicate on `version` proves that the row is the one that was decided on.
     const SQL: &str = "UPDATE inventory i SET capacity = n.capacity, held = n.held, sold = n.sold,
-            blocked = n.blocked, version = n.version, next_expiry = CASE WHEN n.recount
-                THEN (SELECT MIN(h.expires_at) FROM holds h WHERE h.section_id = n.section_id)
-                ELSE n.next_expiry END
+            blocked = n.blocked, version = n.version, next_expiry =
+                (SELECT MIN(h.expires_at) FROM holds h WHERE h.section_id = n.section_id)
         FROM UNNEST($1::uuid[], $2::bigint[], $3::bigint[], $4::bigint[], $5::bigint[],
-            $6::bigint[], $7::bigint[], $8::bigint[], $9::boolean[])
-        AS n (section_id, capacity, held, sold, blocked, version, loaded, next_expiry, recount)
+            $6::bigint[], $7::bigint[])
+        AS n (section_id, capacity, held, sold, blocked, version, loaded)
         WHERE i.section_id = n.section_id AND i.version = n.loaded
         RETURNING i.section_id, i.next_expiry";
-    let inventories = &changes.inventories;
-    let expiries: Vec<_> =
-        inventories.iter().map(|(inventory, _)| next_expiry(inventory, changes)).collect();
-    let query = bind_columns!(
-        sqlx::query(SQL),
-        inventories,
-        |(inventory, _)| uuid(inventory.section_id),
-        |(inventory, _)| inventory.capacity,
-        |(inventory, _)| inventory.held,
-        |(inventory, _)| inventory.sold,
-        |(inventory, _)| inventory.blocked,
-        |(inventory, _)| inventory.version,
-        |(_, loaded)| *loaded,
-    );
-    let query = bind_columns!(query, expiries, |expiry| expiry.and_then(ms), Option::is_none);
-    let written = query.fetch_all(session).await?;
-    if written.len() != inventories.len() {
-        let what = "an inventory changed under its lock".to_owned();
-        return Err(Fault::Corrupt { what }.into());
+    if inventories.is_empty() {
+        return Ok(NextExpiries::new());
     }
-    let entry = |row: &sqlx::postgres::PgRow| -> Result<_, Fault> {
+    let written = bind_inventories(sqlx::query(SQL), inventories).fetch_all(session).await?;
+    if written.len() != inventories.len() {
+        return Err(changed_under_its_lock().into());
+    }
+    let entry = |row: &PgRow| -> Result<_, Fault> {
         Ok((rows::section_id(row, "section_id")?, rows::maybe_instant(row, "next_expiry")?))
     };
     Ok(written.iter().map(entry).collect::<Result<_, _>>()?)

@@ -185,6 +185,11 @@ impl Gate for Redis {
         known
     }
 
+    fn recall(&self, sections: &[SectionId]) -> Vec<Option<Snapshot>> {
+        let (own, now_ms) = (self.shared.own.lock(), self.shared.link.now_ms());
+        sections.iter().map(|section_id| own.snapshot(*section_id, now_ms)).collect()
+    }
+
     fn settle(&self, settlement: Settlement) {
         let shared = &self.shared;
         shared.store_now_ms.fetch_max(settlement.now.unix_ms(), Ordering::Relaxed);

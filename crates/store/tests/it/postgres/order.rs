@@ -170,6 +170,13 @@ async fn most_seats_of_a_buyer(stand: &Stand, stores: [&dyn Store; 2]) -> i64 {
         });
         join_all(attempts).await;
     }
+    // Chance finds the moment too seldom: here both are stopped between the look and the write.
+    let user_id = stand.mint.user();
+    let hold = |place| Command::Hold(Hold { user_id, ..stand.hold(&sale, &[(place, 1)]) });
+    booking(one(stores[0], hold(0)).await);
+    let [here, there] = [0, 1].map(|place| [hold(place), hold(place)]);
+    let stop = Some("LOCK TABLE booking_log IN SHARE MODE".to_owned());
+    at_once(stand, (stores[0], &here), (stores[1], &there), stop).await;
     let sql = "SELECT MAX(seats)::bigint FROM
         (SELECT SUM(seats) AS seats FROM bookings WHERE status = 'HOLD' GROUP BY user_id) AS buyers";
     stand.raw().await.int(sql).await
