@@ -164,6 +164,11 @@ pub(crate) fn in_path(name: &str) -> Option<PathBuf> {
 ///
 /// Panics with its output if it fails.
 pub(crate) fn run<W: AsRef<OsStr>>(words: &[W]) -> String {
+    attempt(words).unwrap_or_else(|why| panic!("{why}"))
+}
+
+/// Like [`run`], for what may fail: gives the output of the failure instead of a panic.
+pub(crate) fn attempt<W: AsRef<OsStr>>(words: &[W]) -> Result<String, String> {
     let output = Command::new("timeout")
         .args(["--kill-after=5", "120"])
         .args(words)
@@ -175,7 +180,7 @@ pub(crate) fn run<W: AsRef<OsStr>>(words: &[W]) -> String {
     if !output.status.success() {
         let words: Vec<_> = words.iter().map(AsRef::as_ref).collect();
         let errors = String::from_utf8_lossy(&output.stderr);
-        panic!("{} of {words:?}\n{text}\n{errors}", output.status);
+        return Err(format!("{} of {words:?}\n{text}\n{errors}", output.status));
     }
-    text.strip_suffix('\n').unwrap_or(&text).to_owned()
+    Ok(text.strip_suffix('\n').unwrap_or(&text).to_owned())
 }

@@ -61,12 +61,21 @@ impl Redis {
     ///
     /// Panics if the server cannot be reached, or has not answered after two minutes.
     pub fn cli(&self, command: &[&str]) -> String {
+        machine::run(&self.words_of(command))
+    }
+
+    /// Like [`cli`](Self::cli), of a server that may cut the connection at this moment: then nothing.
+    pub(crate) fn ask(&self, command: &[&str]) -> String {
+        machine::attempt(&self.words_of(command)).unwrap_or_default()
+    }
+
+    fn words_of(&self, command: &[&str]) -> Vec<OsString> {
         let mut words = vec![find_program("redis-cli", "redis-tools").into_os_string()];
         let address = self.address();
         words.extend(["-h".into(), address.ip().to_string().into()]);
         words.extend(["-p".into(), address.port().to_string().into()]);
         words.extend(command.iter().map(OsString::from));
-        machine::run(&words)
+        words
     }
 
     /// SIGKILL, as in a crash.

@@ -106,7 +106,7 @@ impl Sentinel {
     pub fn wait_until_settled(&self) {
         for sentinel in &self.sentinels {
             machine::wait_until("the sentinels see the replica and each other", || {
-                let master = sentinel.cli(&["SENTINEL", "MASTER", MASTER_NAME]);
+                let master = sentinel.ask(&["SENTINEL", "MASTER", MASTER_NAME]);
                 let replicas = sentinel.cli(&["SENTINEL", "REPLICAS", MASTER_NAME]);
                 field(&master, "num-other-sentinels") == Some("2")
                     && field(&master, "num-slaves") == Some("1")
@@ -123,7 +123,7 @@ impl Sentinel {
     pub fn wait_until_replicated(&self) {
         let (primary, replica) = self.roles();
         let offset = |server: &Redis, name: &str| {
-            let info = server.cli(&["INFO", "replication"]);
+            let info = server.ask(&["INFO", "replication"]);
             let value = info.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':'));
             value.and_then(|value| value.trim_end().parse::<u64>().ok())
         };
@@ -144,12 +144,12 @@ impl Sentinel {
     /// Waits until all sentinels have done with their failover to `new`, and it has its role.
     fn wait_for_primary(&self, new: &Redis, mut urge: impl FnMut()) {
         let has_settled = |sentinel: &Redis| {
-            let master = sentinel.cli(&["SENTINEL", "MASTER", MASTER_NAME]);
+            let master = sentinel.ask(&["SENTINEL", "MASTER", MASTER_NAME]);
             named_by(sentinel) == new.address() && field(&master, "flags") == Some("master")
         };
         let settled = machine::wait_at_most(START_LIMIT, || {
             urge();
-            let has_role = new.cli(&["ROLE"]).lines().next() == Some("master");
+            let has_role = new.ask(&["ROLE"]).lines().next() == Some("master");
             (has_role && self.sentinels.iter().all(has_settled)).then_some(())
         });
         let log = self.sentinels[0].log();
@@ -159,7 +159,7 @@ impl Sentinel {
 
 /// Whether the server sends its writes to a replica.
 fn feeds_a_replica(primary: &Redis) -> bool {
-    primary.cli(&["INFO", "replication"]).contains(",state=online,")
+    primary.ask(&["INFO", "replication"]).contains(",state=online,")
 }
 
 /// The address that a sentinel gives for the primary.
