@@ -145,6 +145,33 @@ async fn a_deadlock_is_retried_until_the_other_side_has_ended() {
     assert_eq!(stand.deadlocks(&[&*store]).await, 1, "there was one");
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn a_serialization_failure_is_retried_inside() {
+    let stand = Stand::new().await;
+    let sale = stand.sale(&[9]).await;
+    let mut raw = stand.raw().await;
+    // A sequence goes on through a rollback: the first three attempts fail, the fourth does not.
+    raw.run("CREATE SEQUENCE attempts").await;
+    raw.run(
+        "CREATE FUNCTION conflict() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
+            IF nextval('attempts') <= 3 THEN
+                RAISE EXCEPTION 'could not serialize access' USING ERRCODE = '40001';
+            END IF;
+            RETURN NULL; END $$",
+    )
+    .await;
+    raw.run(
+        "CREATE TRIGGER conflict AFTER INSERT ON booking_log
+            FOR EACH STATEMENT EXECUTE FUNCTION conflict()",
+    )
+    .await;
+    let hold = stand.keyed(&sale, &[(0, 1)], "k1");
+    booking(one(&*stand.store, Command::Hold(hold)).await);
+    assert_eq!(raw.int("SELECT last_value FROM attempts").await, 4);
+    assert_eq!(stand.inventory(&sale, 0).await.held, 1);
+    stand.assert_sound().await;
+}
+
 /// What becomes of a confirm that waits for its section while its hold ends.
 async fn confirmed_too_late(
     stand: &Stand,
