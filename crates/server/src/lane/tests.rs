@@ -341,3 +341,21 @@ async fn every_commit_settles_the_gate() {
     assert!(is_sold_out(submit(&lanes, hold(HOLDS + 1))).await);
     assert_eq!(store.begun(), [vec![HOLDS]], "the second one never got there");
 }
+
+#[test]
+fn the_gate_is_left_out_only_where_there_were_seats_for_the_whole_batch() {
+    let job = |number| {
+        let (reply, _) = oneshot::channel();
+        Job { command: hold(number), deadline: Instant::now(), reply }
+    };
+    let jobs = [job(HOLDS), job(HOLDS + 1), job(HOLDS + 2)];
+    let asked_nobody = |capacity, next_expiry| {
+        let empty = Inventory::empty(section(), event());
+        let known = Inventory { capacity, next_expiry, ..empty }.snapshot();
+        has_seats_for_all(&jobs, &HashMap::from([(section(), Some(known))]), now())
+    };
+    assert!(asked_nobody(3, None) && asked_nobody(3, Some(now().plus_ms(1))));
+    assert!(!asked_nobody(2, None), "together they want three");
+    assert!(!asked_nobody(3, Some(now())), "a hold that has ended makes it unknown");
+    assert!(!has_seats_for_all(&jobs, &HashMap::from([(section(), None)]), now()));
+}
