@@ -1,0 +1,165 @@
+//! What a session of load came to: the JSON that is kept, compared, and drawn.
+//!
+//! Times are milliseconds, rates are per second, both as floating-point numbers. A latency counts from
+//! the instant a request was meant to be sent, so a stalled server cannot hide behind a stalled client.
+
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+
+/// A whole session: one scenario against one target, several runs, one proof.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Report {
+    /// The program and its version.
+    pub tool: String,
+    /// When it began, RFC 3339 in UTC.
+    pub started_at: String,
+    /// The base address it was pointed at.
+    pub target: String,
+    /// What `GET /` of the target said of itself, such as `Reservix 0.1.0`.
+    pub server: String,
+    /// Which scenario, such as `hold`.
+    pub scenario: String,
+    /// A sentence that says what the scenario does.
+    pub about: String,
+    /// The settings that shape the load, by the names of their options.
+    pub settings: BTreeMap<String, String>,
+    /// The machine that sent the load.
+    pub machine: Machine,
+    /// The runs, in the order in which they were done.
+    pub runs: Vec<Run>,
+    /// Figures over all runs.
+    pub summary: Vec<Summary>,
+    /// Whether the promises were kept.
+    pub proof: Proof,
+}
+
+/// Where the load came from, and how quiet it was there.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub struct Machine {
+    /// Cores the client may use.
+    pub cores: usize,
+    /// The processor's own name.
+    pub cpu: String,
+    /// Load average over a minute before the first run.
+    pub load_before: f64,
+    /// Share of the processors' time that others took during the runs (steal and other processes are
+    /// not told apart from the server on the same machine, so this is steal alone), 0 to 1.
+    pub steal: f64,
+}
+
+/// One run.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Run {
+    /// How long was measured, after the warm-up, in seconds.
+    pub seconds: f64,
+    /// Why it ended: `time`, `requests`, `sold out`, `interrupted`, `errors`.
+    pub ended: String,
+    /// One entry for each kind of request.
+    pub operations: Vec<Operation>,
+    /// The run over time, warm-up included.
+    pub timeline: Vec<Tick>,
+}
+
+/// All requests of one kind in one run.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Operation {
+    /// `hold`, `confirm`, `availability` and so on.
+    pub name: String,
+    /// Requests sent.
+    pub sent: u64,
+    /// Requests of the open loop that could not be sent since the client had no connection left.
+    pub dropped: u64,
+    /// How many of each answer: `201`, `409 sold_out`, `503 overloaded`, `no answer: reset`.
+    pub answers: BTreeMap<String, u64>,
+    /// Accepted answers (2xx) per second of the run.
+    pub accepted_per_second: f64,
+    /// All answers per second of the run.
+    pub answered_per_second: f64,
+    /// Of the accepted.
+    pub accepted: Latency,
+    /// Of everything that was answered otherwise.
+    pub refused: Latency,
+}
+
+/// A distribution of latencies.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub struct Latency {
+    /// How many.
+    pub count: u64,
+    /// The mean.
+    pub mean_ms: f64,
+    /// Percentiles.
+    pub p50_ms: f64,
+    /// Percentiles.
+    pub p90_ms: f64,
+    /// Percentiles.
+    pub p99_ms: f64,
+    /// Percentiles.
+    pub p999_ms: f64,
+    /// The slowest.
+    pub max_ms: f64,
+    /// The curve: percentile (0 to 100) and milliseconds, ascending, for drawing.
+    pub curve: Vec<(f64, f64)>,
+}
+
+/// A slice of a run's time, over all kinds of request.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub struct Tick {
+    /// Seconds since the run began, at the slice's end.
+    pub at: f64,
+    /// How long the slice is, in seconds.
+    pub seconds: f64,
+    /// Whether it belongs to the warm-up.
+    pub warm_up: bool,
+    /// Answers of 2xx.
+    pub accepted: u64,
+    /// Understood and refused: 4xx, and 503 with `Retry-After`.
+    pub refused: u64,
+    /// Everything else: no answer, other 5xx, nonsense.
+    pub failed: u64,
+    /// Seats confirmed so far.
+    pub sold: u64,
+    /// Percentiles of all answers in the slice.
+    pub p50_ms: f64,
+    /// Percentiles of all answers in the slice.
+    pub p90_ms: f64,
+    /// Percentiles of all answers in the slice.
+    pub p99_ms: f64,
+    /// The slowest answer in the slice.
+    pub max_ms: f64,
+}
+
+/// One figure over all runs.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Summary {
+    /// Such as `hold accepted/s` or `confirm p99`.
+    pub name: String,
+    /// `1/s` or `ms`.
+    pub unit: String,
+    /// The median of the runs.
+    pub median: f64,
+    /// The smallest of the runs.
+    pub min: f64,
+    /// The largest of the runs.
+    pub max: f64,
+}
+
+/// The verdict on what the client saw.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub struct Proof {
+    /// Whether every check holds.
+    pub holds: bool,
+    /// Each promise, and what was found.
+    pub checks: Vec<Check>,
+}
+
+/// One promise.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Check {
+    /// A sentence, such as `No section sold more than its capacity`.
+    pub name: String,
+    /// Whether it was kept.
+    pub holds: bool,
+    /// What was counted, and the first few offenders.
+    pub detail: String,
+}
