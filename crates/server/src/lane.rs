@@ -9,12 +9,16 @@
 //!                                    ├─▶ batch ─▶ gate.read ─▶ store.commit ─▶ gate.settle ─▶ answers
 //! hold ────────────────────▶ holds ──┘
 //! ```
-//! Guarantees: one batch in flight per lane; a command whose deadline has passed is refused and
+//! Guarantees: one batch in flight per lane; a hold that would wait for too long is refused at once
+//! (`admission`); a command whose deadline has passed is refused and
 //! never decided; a commit runs in a task of its own that no client can cancel; a command that makes
 //! a batch fail is found by halving and fails alone.
 
+mod admission;
+
 use crate::metrics::Metrics;
 use crate::quiet::SaidLately;
+use admission::{Admission, Turn};
 use engine::{
     Actor, Answer, BookingId, Command, Error, Fault, Hold, IdempotencyKey, Outcome, Refusal,
     SectionId, Shard, Snapshot, Timestamp, UserId,
@@ -51,6 +55,22 @@ struct Job {
 struct Queues {
     urgent: mpsc::Sender<Job>,
     holds: mpsc::Sender<Job>,
+    admission: Arc<Admission>,
+}
+
+impl Queues {
+    /// Puts a command where it has to wait.
+    fn put(&self, job: Job, now: Instant) -> Result<(), Fault> {
+        let full = Fault::Overloaded { what: "the queue is full" };
+        if !matches!(job.command, Command::Hold(_)) {
+            return self.urgent.try_send(job).map_err(|_| full);
+        }
+        let waiting = QUEUE_MAX - self.holds.capacity();
+        if !self.admission.admits(waiting, now) {
+            return Err(Fault::Overloaded { what: "more holds come than can be carried" });
+        }
+        self.holds.try_send(job).map_err(|_| full)
+    }
 }
 
 /// All lanes of this instance. Cloning shares them.
@@ -77,8 +97,10 @@ impl Lanes {
         let mut start = |index: usize| {
             let (urgent, urgent_queue) = mpsc::channel(QUEUE_MAX);
             let (holds, hold_queue) = mpsc::channel(QUEUE_MAX);
+            let admission = Arc::new(Admission::new(Instant::now()));
             let lane = Lane {
                 index,
+                admission: admission.clone(),
                 urgent: urgent_queue,
                 holds: hold_queue,
                 store: store.clone(),
@@ -86,7 +108,7 @@ impl Lanes {
                 metrics: metrics.clone(),
             };
             lanes.push(lane.run());
-            Queues { urgent, holds }
+            Queues { urgent, holds, admission }
         };
         let queues = (0..count).map(&mut start).collect();
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
@@ -108,13 +130,9 @@ impl Lanes {
     /// Queues a command for the lane of `shard` and waits until it is decided.
     pub async fn submit(&self, shard: Shard, command: Command) -> Result<Decided, Error> {
         let queues = &self.queues[shard.index() % self.queues.len()];
-        let queue =
-            if matches!(command, Command::Hold(_)) { &queues.holds } else { &queues.urgent };
         let (reply, answer) = oneshot::channel();
-        let job = Job { command, deadline: Instant::now() + DEADLINE, reply };
-        if queue.try_send(job).is_err() {
-            return Err(Fault::Overloaded { what: "the queue is full" }.into());
-        }
+        let now = Instant::now();
+        queues.put(Job { command, deadline: now + DEADLINE, reply }, now)?;
         match tokio::time::timeout(ANSWER_TIMEOUT, answer).await {
             Ok(Ok(decided)) => decided,
             // The lane went away or is late: whether the command was decided is unknown.
@@ -144,6 +162,7 @@ fn unknown(error: impl std::error::Error + Send + Sync + 'static) -> Fault {
 
 struct Lane {
     index: usize,
+    admission: Arc<Admission>,
     urgent: mpsc::Receiver<Job>,
     holds: mpsc::Receiver<Job>,
     store: Arc<dyn Store>,
@@ -189,9 +208,24 @@ impl Lane {
         {
             jobs.push(job);
         }
-        Metrics::lane_depth(self.index, self.urgent.len() + self.holds.len());
+        let left = self.holds.len();
+        Metrics::lane_depth(self.index, self.urgent.len() + left);
+        if let Some(turn) = self.admission.taken(left, Instant::now()) {
+            self.tell(turn, left);
+        }
         // Both senders live and die together: nothing taken means that everybody has left.
         (!jobs.is_empty()).then_some(jobs)
+    }
+
+    fn tell(&self, turn: Turn, waiting: usize) {
+        let lane = self.index;
+        Metrics::lane_shedding(lane, turn == Turn::ShedBegan);
+        match turn {
+            Turn::ShedBegan => {
+                tracing::warn!(lane, waiting, "more holds come than can be carried; some are shed");
+            }
+            Turn::ShedEnded => tracing::info!(lane, "all holds can be carried again"),
+        }
     }
 
     /// Asks the gate once for all sections of the batch, answers what it refuses, gives back the rest.
@@ -310,9 +344,11 @@ impl Lane {
         // In a task of its own: nothing that happens to this one can cut a transaction in two, and a
         // panic in a decision is a failed batch, not a dead lane.
         let task = tokio::spawn(async move { store.commit(&commands).await });
-        let committed =
-            task.await.map_err(|panic| Fault::Corrupt { what: panic.to_string() })??;
-        self.metrics.batch(size, started.elapsed());
+        let ended = task.await;
+        let took = started.elapsed();
+        self.admission.committed(took);
+        let committed = ended.map_err(|panic| Fault::Corrupt { what: panic.to_string() })??;
+        self.metrics.batch(size, took);
         self.metrics.decided(&committed);
         let now = committed.now;
         self.gate.settle(Settlement::of(&committed.inventories, committed.bookings, now));

@@ -90,6 +90,12 @@ impl Metrics {
         gauge!("reservix_lane_depth", "lane" => lane.to_string()).set(waiting as f64);
     }
 
+    /// Whether a lane refuses holds because more come than it carries.
+    pub fn lane_shedding(lane: usize, shedding: bool) {
+        let shedding = f64::from(u8::from(shedding));
+        gauge!("reservix_lane_shedding", "lane" => lane.to_string()).set(shedding);
+    }
+
     /// A batch was committed.
     pub fn batch(&self, commands: usize, took: Duration) {
         self.batch_size.record(commands as f64);
@@ -206,6 +212,7 @@ fn describe() {
     );
     gauges!("reservix_connections", "Open connections.");
     gauges!("reservix_lane_depth", "Commands waiting in a lane after it took a batch.");
+    gauges!("reservix_lane_shedding", "Whether a lane refuses holds it cannot carry.");
     histograms!("reservix_batch_size", "Commands in a committed batch.");
     histograms!("reservix_commit_seconds", "From a batch's begin to its commit.");
     counters!("reservix_gate_answers_total", "What the gate said to requests for seats.");

@@ -1,0 +1,184 @@
+//! Admission: whether one more hold may wait in a lane.
+//!
+//! A burst may queue: it is served in its order, as long as nobody in it would wait for more than
+//! [`BURST_WAIT_MAX`]. A queue that stands for [`STANDING_MAX`] is no burst: more comes than the lane
+//! carries, and whoever waits longer only makes everybody wait longer. From then on the lane sheds:
+//! as many wait as the next batch takes, everybody else is refused at once. Whoever is accepted then
+//! waits for the batch under way and their own, as under any full load, and the batches stay full. It
+//! ends when nobody had to be refused for [`CALM`].
+//!
+//! Confirms and their like are not judged here: they have a queue, and a share of each batch, of
+//! their own.
+
+use super::BATCH_MAX;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
+use std::time::{Duration, Instant};
+
+/// How long a hold may be expected to wait while a burst is worked off.
+pub const BURST_WAIT_MAX: Duration = Duration::from_secs(2);
+/// How long a queue may stand before it counts as more than the lane carries.
+pub const STANDING_MAX: Duration = Duration::from_millis(250);
+/// How long no hold must have been refused before bursts are welcome again.
+pub const CALM: Duration = Duration::from_secs(1);
+
+/// What a lane knows of its own pace. Submitters read it, the lane writes it.
+///
+/// Instants are in microseconds since it was made; 0 is never.
+pub struct Admission {
+    made_at: Instant,
+    /// How long a batch takes, smoothed.
+    batch_us: AtomicU64,
+    standing_since: AtomicU64,
+    /// When the last hold was refused, or the shedding began.
+    shed_at: AtomicU64,
+    /// Whether the shedding has been told of.
+    told: AtomicBool,
+}
+
+/// What has changed for the one who reads the log.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Turn {
+    /// More comes than the lane carries.
+    ShedBegan,
+    /// Nobody had to be refused for a while.
+    ShedEnded,
+}
+
+impl Admission {
+    /// A lane that has done nothing yet.
+    pub fn new(now: Instant) -> Self {
+        Self {
+            made_at: now,
+            batch_us: AtomicU64::new(0),
+            standing_since: AtomicU64::new(0),
+            shed_at: AtomicU64::new(0),
+            told: AtomicBool::new(false),
+        }
+    }
+
+    /// Whether a hold may join `waiting` others.
+    pub fn admits(&self, waiting: usize, now: Instant) -> bool {
+        let welcome = if self.is_shedding() {
+            waiting < BATCH_MAX
+        } else {
+            self.expected_wait(waiting) <= BURST_WAIT_MAX
+        };
+        if !welcome {
+            self.shed_at.store(self.us(now), Relaxed);
+        }
+        welcome
+    }
+
+    /// The lane has taken a batch and left `left` holds waiting.
+    pub fn taken(&self, left: usize, now: Instant) -> Option<Turn> {
+        let now = self.us(now);
+        if left == 0 {
+            self.standing_since.store(0, Relaxed);
+        } else {
+            let _ = self.standing_since.compare_exchange(0, now, Relaxed, Relaxed);
+        }
+        let since = |begun: u64| Duration::from_micros(now.saturating_sub(begun));
+        let shed_at = self.shed_at.load(Relaxed);
+        let standing_since = self.standing_since.load(Relaxed);
+        if shed_at == 0 && standing_since != 0 && since(standing_since) > STANDING_MAX {
+            self.shed_at.store(now, Relaxed);
+        } else if shed_at != 0 && left == 0 && since(shed_at) > CALM {
+            self.shed_at.store(0, Relaxed);
+        }
+        let shedding = self.is_shedding();
+        let turned = self.told.swap(shedding, Relaxed) != shedding;
+        turned.then_some(if shedding { Turn::ShedBegan } else { Turn::ShedEnded })
+    }
+
+    /// A batch took so long.
+    pub fn committed(&self, took: Duration) {
+        let took = u64::try_from(took.as_micros()).unwrap_or(u64::MAX);
+        let smoothed = self.batch_us.load(Relaxed);
+        let next = if smoothed == 0 { took } else { smoothed / 4 * 3 + took / 4 };
+        self.batch_us.store(next, Relaxed);
+    }
+
+    fn is_shedding(&self) -> bool {
+        self.shed_at.load(Relaxed) != 0
+    }
+
+    /// How long a hold behind `waiting` others waits until it is taken.
+    fn expected_wait(&self, waiting: usize) -> Duration {
+        let batches = u64::try_from(waiting / BATCH_MAX).unwrap_or(u64::MAX);
+        Duration::from_micros(self.batch_us.load(Relaxed).saturating_mul(batches))
+    }
+
+    fn us(&self, now: Instant) -> u64 {
+        let us = now.saturating_duration_since(self.made_at).as_micros();
+        u64::try_from(us).unwrap_or(u64::MAX).max(1)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const BATCH: Duration = Duration::from_millis(20);
+
+    fn paced() -> (Admission, Instant) {
+        let now = Instant::now();
+        let admission = Admission::new(now);
+        admission.committed(BATCH);
+        (admission, now)
+    }
+
+    #[test]
+    fn a_burst_may_queue_as_long_as_it_is_served_in_time() {
+        let (admission, now) = paced();
+        let served = BATCH_MAX * 100;
+        assert!(admission.admits(0, now));
+        assert!(admission.admits(served, now), "two seconds of batches");
+        assert_eq!(admission.taken(served, now), None);
+        assert_eq!(admission.taken(served, now + STANDING_MAX), None, "it may be a burst yet");
+        assert!(!admission.admits(served + BATCH_MAX, now), "it would wait for longer");
+        assert!(!admission.admits(BATCH_MAX, now), "and newcomers do not make it longer");
+        assert_eq!(admission.taken(served, now), Some(Turn::ShedBegan));
+    }
+
+    #[test]
+    fn a_queue_that_stands_is_cut_to_one_batch() {
+        let (admission, begun) = paced();
+        let late = begun + STANDING_MAX + Duration::from_millis(2);
+        assert_eq!(admission.taken(9, begun), None);
+        assert_eq!(admission.taken(9, late), Some(Turn::ShedBegan));
+        assert!(admission.admits(BATCH_MAX - 1, late));
+        assert!(!admission.admits(BATCH_MAX, late));
+    }
+
+    #[test]
+    fn a_queue_that_drains_between_bursts_never_sheds() {
+        let (admission, mut now) = paced();
+        for _ in 0..100 {
+            assert_eq!(admission.taken(5_000, now), None);
+            now += STANDING_MAX / 2;
+            assert_eq!(admission.taken(0, now), None);
+            now += STANDING_MAX / 2;
+        }
+        assert!(admission.admits(BATCH_MAX, now));
+    }
+
+    #[test]
+    fn it_ends_when_nobody_was_refused_for_a_while() {
+        let (admission, begun) = paced();
+        admission.taken(1, begun);
+        let began = begun + STANDING_MAX * 2;
+        assert_eq!(admission.taken(1, began), Some(Turn::ShedBegan));
+        let refused = began + CALM / 2;
+        assert!(!admission.admits(BATCH_MAX, refused));
+        assert_eq!(admission.taken(0, began + CALM + BATCH), None, "one was refused since");
+        let calm = refused + CALM + BATCH;
+        assert_eq!(admission.taken(0, calm), Some(Turn::ShedEnded));
+        assert!(admission.admits(BATCH_MAX, calm));
+    }
+
+    #[test]
+    fn a_lane_that_has_committed_nothing_admits() {
+        let now = Instant::now();
+        assert!(Admission::new(now).admits(super::super::QUEUE_MAX, now));
+    }
+}
