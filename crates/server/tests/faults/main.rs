@@ -21,6 +21,7 @@ mod instances;
 mod judge;
 mod lies;
 mod load;
+mod overload;
 mod random;
 mod record;
 mod row;
