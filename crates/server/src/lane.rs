@@ -15,10 +15,12 @@
 //! a batch fail is found by halving and fails alone.
 
 mod admission;
+mod desk;
 
 use crate::metrics::Metrics;
 use crate::quiet::SaidLately;
 use admission::{Admission, Turn};
+use desk::answer_all;
 use engine::{
     Actor, Answer, BookingId, Command, Error, Fault, Hold, IdempotencyKey, Outcome, Refusal,
     SectionId, Shard, Snapshot, Timestamp, UserId,
@@ -42,9 +44,23 @@ pub const DEADLINE: Duration = Duration::from_secs(4);
 /// How long a client waits for an answer. Later the outcome is unknown, and a retry finds it.
 const ANSWER_TIMEOUT: Duration = Duration::from_millis(4_800);
 
+pub use desk::Desk;
+
 /// What a command came to, and the clock by which it was decided.
 pub type Decided = (Outcome, Timestamp);
-type Reply = oneshot::Sender<Result<Decided, Error>>;
+
+/// Who waits for an answer, and where.
+struct Reply {
+    answer: oneshot::Sender<Result<Decided, Error>>,
+    desk: Option<Arc<Desk>>,
+}
+
+impl Reply {
+    /// Answers a client; one that has hung up does not hear it, and its command stands.
+    fn send(self, decided: Result<Decided, Error>) {
+        let _ = self.answer.send(decided);
+    }
+}
 
 struct Job {
     command: Command,
@@ -130,7 +146,8 @@ impl Lanes {
     /// Queues a command for the lane of `shard` and waits until it is decided.
     pub async fn submit(&self, shard: Shard, command: Command) -> Result<Decided, Error> {
         let queues = &self.queues[shard.index() % self.queues.len()];
-        let (reply, answer) = oneshot::channel();
+        let (sender, answer) = oneshot::channel();
+        let reply = Reply { answer: sender, desk: Desk::here() };
         let now = Instant::now();
         queues.put(Job { command, deadline: now + DEADLINE, reply }, now)?;
         match tokio::time::timeout(ANSWER_TIMEOUT, answer).await {
@@ -176,12 +193,8 @@ impl Lane {
             let now = Instant::now();
             let (in_time, late): (Vec<_>, Vec<_>) =
                 jobs.into_iter().partition(|job| job.deadline > now);
-            for job in late {
-                answer(
-                    job.reply,
-                    Err(Fault::Overloaded { what: "the deadline passed in the queue" }.into()),
-                );
-            }
+            let too_late = || Fault::Overloaded { what: "the deadline passed in the queue" };
+            answer_all(late.into_iter().map(|job| (job.reply, Err(too_late().into()))));
             let admitted = self.ask_gate(in_time).await;
             if !admitted.is_empty() {
                 self.commit(admitted).await;
@@ -280,6 +293,7 @@ impl Lane {
         } else {
             self.store.keyed_holds(&keys).await
         };
+        let mut told = Vec::with_capacity(refused.len());
         for (job, refusal) in refused {
             let may_be_committed = match (&committed, key_of(&job.command)) {
                 (_, None) => false,
@@ -290,9 +304,10 @@ impl Lane {
                 admitted.push(job);
             } else {
                 Metrics::refused(&refusal);
-                answer(job.reply, Err(refusal.into()));
+                told.push((job.reply, Err(refusal.into())));
             }
         }
+        answer_all(told.into_iter());
     }
 
     /// Commits a batch and answers it. When it fails for a reason of its own, it is halved until the
@@ -305,9 +320,8 @@ impl Lane {
             let commands: Arc<[Command]> = commands.into();
             match self.commit_once(commands.clone()).await {
                 Ok(answers) => {
-                    for ((_, reply), decided) in replies.into_iter().zip(answers) {
-                        answer(reply, decided);
-                    }
+                    let replies = replies.into_iter().map(|(_, reply)| reply);
+                    answer_all(replies.zip(answers));
                 }
                 Err(Fault::Corrupt { what }) if commands.len() > 1 => {
                     Metrics::batch_failed(&Fault::Corrupt { what: what.clone() });
@@ -326,9 +340,8 @@ impl Lane {
                         let (error, commands) = (crate::chain(&fault), commands.len());
                         tracing::error!(error, commands, unsaid, "a batch failed");
                     }
-                    for (_, reply) in replies {
-                        answer(reply, Err(fault.clone().into()));
-                    }
+                    let failed = |(_, reply)| (reply, Err(fault.clone().into()));
+                    answer_all(replies.into_iter().map(failed));
                 }
             }
         }
@@ -358,11 +371,6 @@ impl Lane {
         };
         Ok(committed.answers.into_iter().map(decided).collect())
     }
-}
-
-/// Answers a client; one that has hung up does not hear it, and its command stands.
-fn answer(reply: Reply, decided: Result<Decided, Error>) {
-    let _ = reply.send(decided);
 }
 
 fn hold_of(command: &Command) -> Option<&Hold> {

@@ -2,7 +2,7 @@
 
 use crate::config::{Config, Environment, LogFormat, load_or_create_secret};
 use crate::http::connection::SHUTDOWN_GRACE;
-use crate::http::{App, connection, probes, router};
+use crate::http::{App, Service, connection};
 use crate::metrics::Metrics;
 use crate::{Failure, work};
 use engine::Fault;
@@ -102,8 +102,8 @@ pub async fn run(config: Config, role: Role, migrate: bool) -> Result<(), Failur
     let runs_workers = matches!(role, Role::Worker | Role::Api { workers: true });
     let at_work = runs_workers.then(|| work::start(&app, &stop));
     let paths = match role {
-        Role::Api { .. } => router(app.clone()),
-        Role::Worker => probes(app.clone()),
+        Role::Api { .. } => Service::api(app.clone()),
+        Role::Worker => Service::probes(app.clone()),
     };
     let serving = connection::serve(listener, paths, &app.config, stop.clone());
     let working = async {

@@ -7,7 +7,7 @@ use super::problem::Problem;
 use super::token::random;
 use super::wire::{fingerprint, json, shown, shown_or_null};
 use super::{App, PROBLEM};
-use axum::extract::State;
+use axum::extract::{FromRequest as _, FromRequestParts as _, Request, State};
 use axum::http::{HeaderName, HeaderValue, StatusCode, header};
 use axum::response::Response;
 use engine::event::folded;
@@ -36,6 +36,27 @@ pub(super) fn routes() -> OpenApiRouter<Arc<App>> {
         .routes(routes!(extend))
         .routes(routes!(cancel))
         .routes(routes!(read))
+}
+
+/// [`hold`] without the router.
+pub(super) async fn take_hold(app: Arc<App>, request: Request) -> Result<Response, Problem> {
+    let (mut parts, body) = request.into_parts();
+    let user = CurrentUser::from_request_parts(&mut parts, &app).await?;
+    let key = Key::from_request_parts(&mut parts, &app).await?;
+    let new = Json::from_request(Request::from_parts(parts, body), &app).await?;
+    hold(State(app), user, key, new).await
+}
+
+/// [`confirm`] without the router.
+pub(super) async fn take_confirm(
+    app: Arc<App>,
+    booking_id: String,
+    request: Request,
+) -> Result<Response, Problem> {
+    let (mut parts, body) = request.into_parts();
+    let user = CurrentUser::from_request_parts(&mut parts, &app).await?;
+    let nothing = NoBody::from_request(Request::from_parts(parts, body), &app).await?;
+    confirm(State(app), user, Path(booking_id), nothing).await
 }
 
 /// The paths whose answers can be long.

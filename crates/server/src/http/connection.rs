@@ -12,12 +12,12 @@
 
 mod socket;
 
-use super::PROBLEM;
 use super::observe::{headers_too_large, new_id, uri_too_long};
 use super::problem::Problem;
+use super::threads::Threads;
+use super::{PROBLEM, Service};
 use crate::config::Config;
 use crate::metrics::Metrics;
-use axum::Router;
 use axum::http::StatusCode;
 use axum::response::IntoResponse;
 use http_body_util::{BodyExt, Collected};
@@ -35,7 +35,6 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
-use tower::ServiceExt;
 
 /// How long requests under way may take to finish once a shutdown has begun.
 pub const SHUTDOWN_GRACE: Duration = Duration::from_secs(10);
@@ -57,10 +56,10 @@ const HEAD_BYTES_MAX: usize = 64 * 1024;
 #[derive(Clone, Copy)]
 pub struct Peer(pub SocketAddr);
 
-/// Serves `router` until `stop`, then lets what is under way finish.
+/// Serves until `stop`, then lets what is under way finish.
 pub async fn serve(
     listener: TcpListener,
-    router: Router,
+    service: Service,
     config: &Config,
     stop: CancellationToken,
 ) {
@@ -75,15 +74,18 @@ pub async fn serve(
     let patience = config.body_timeout;
     let places = Arc::new(Semaphore::new(config.max_connections));
     let open = TaskTracker::new();
-    let admit = |stream: TcpStream, peer: SocketAddr, place: OwnedSemaphorePermit| {
-        let (router, stop) = (router.clone(), stop.clone());
-        let connection = converse(builder.clone(), stream, peer, patience, router, stop);
-        open.spawn(async move {
+    let threads = Threads::start();
+    let admit = |stream: std::net::TcpStream, peer: SocketAddr, place: OwnedSemaphorePermit| {
+        let (builder, service, stop) = (builder.clone(), service.clone(), stop.clone());
+        threads.serve(open.track_future(async move {
             Metrics::connections(1.0);
-            connection.await;
+            match TcpStream::from_std(stream) {
+                Ok(stream) => converse(builder, stream, peer, patience, service, stop).await,
+                Err(error) => tracing::warn!(%error, "cannot serve a connection"),
+            }
             Metrics::connections(-1.0);
             drop(place);
-        });
+        }));
     };
     loop {
         let accepted = tokio::select! {
@@ -112,7 +114,7 @@ pub async fn serve(
 async fn empty_backlog(
     listener: TcpListener,
     places: &Arc<Semaphore>,
-    admit: impl Fn(TcpStream, SocketAddr, OwnedSemaphorePermit),
+    admit: impl Fn(std::net::TcpStream, SocketAddr, OwnedSemaphorePermit),
 ) -> std::io::Result<()> {
     // The system's own, because it knows that nobody is left, not only that nobody was announced.
     let listener = listener.into_std()?;
@@ -125,7 +127,7 @@ async fn empty_backlog(
             Err(error) => return Err(error),
         };
         stream.set_nonblocking(true)?;
-        admit(TcpStream::from_std(stream)?, peer, place.map_err(std::io::Error::other)?);
+        admit(stream, peer, place.map_err(std::io::Error::other)?);
     }
     Ok(())
 }
@@ -133,10 +135,11 @@ async fn empty_backlog(
 async fn accept(
     listener: &TcpListener,
     places: &Arc<Semaphore>,
-) -> std::io::Result<(TcpStream, SocketAddr, OwnedSemaphorePermit)> {
+) -> std::io::Result<(std::net::TcpStream, SocketAddr, OwnedSemaphorePermit)> {
     let place = places.clone().acquire_owned().await.map_err(std::io::Error::other)?;
     let (stream, peer) = listener.accept().await?;
-    Ok((stream, peer, place))
+    // It is served on another thread, by another runtime.
+    Ok((stream.into_std()?, peer, place))
 }
 
 async fn converse(
@@ -144,17 +147,15 @@ async fn converse(
     stream: TcpStream,
     peer: SocketAddr,
     patience: Duration,
-    router: Router,
+    service: Service,
     stop: CancellationToken,
 ) {
     // An answer is one small write; waiting to fill a packet only delays it.
     let _ = stream.set_nodelay(true);
-    let service = service_fn(move |mut request: hyper::Request<Incoming>| {
-        request.extensions_mut().insert(Peer(peer));
-        Box::pin(router.clone().oneshot(request))
-    });
+    let answer =
+        service_fn(move |request: hyper::Request<Incoming>| service.answer(request, Peer(peer)));
     let mut connection =
-        builder.serve_connection(TokioIo::new(Socket::new(stream, patience)), service);
+        builder.serve_connection(TokioIo::new(Socket::new(stream, patience)), answer);
     let mut stopping = false;
     let mut leaving = std::pin::pin!(async {
         stop.cancelled().await;

@@ -87,6 +87,11 @@ impl Limits {
         Self { active, trusted: config.trusted_proxies.clone() }
     }
 
+    /// Whether there are any: where not, nobody asks where a request comes from.
+    pub fn are_kept(&self) -> bool {
+        self.active.is_some()
+    }
+
     /// Counts a request of this user, or of its address.
     pub fn request(
         &self,

@@ -2,6 +2,7 @@
 //!
 //! ```text
 //! connection ─▶ observe ─▶ CORS ─▶ compression (reads) ─▶ handler ─▶ lanes, catalog, store
+//!       └─ shortcut (hold, confirm) ─▶ observe ─────────────┘
 //! ```
 //! Handlers extract, translate and answer; they hold no rule and see no SQL.
 
@@ -18,6 +19,8 @@ pub mod limits;
 mod lists;
 mod observe;
 pub mod problem;
+mod shortcut;
+mod threads;
 pub mod token;
 mod users;
 mod wire;
@@ -32,16 +35,23 @@ use axum::extract::Request;
 use axum::http::{HeaderName, Method, header};
 use axum::middleware::{Next, from_fn, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
+use connection::Peer;
 use engine::{Inventory, Timestamp};
+use futures_util::FutureExt as _;
+use hyper::body::Incoming;
 use in_flight::InFlight;
 use limits::Limits;
 use problem::Problem;
 use secrecy::SecretString;
+use shortcut::Call;
+use std::convert::Infallible;
+use std::pin::Pin;
 use std::sync::Arc;
 use store::gate::Settlement;
 use store::{Gate, Store};
 use token::{Passwords, Tokens};
 use tokio_util::sync::CancellationToken;
+use tower::ServiceExt as _;
 use tower_http::compression::CompressionLayer;
 use tower_http::compression::predicate::SizeAbove;
 use tower_http::cors::{AllowOrigin, Any, CorsLayer, ExposeHeaders};
@@ -139,18 +149,42 @@ pub fn openapi(version: &str) -> OpenApi {
     paths(version).1
 }
 
-/// The whole service.
-pub fn router(app: Arc<App>) -> Router {
-    let (router, document) = paths(&app.config.app_version);
-    let pages: Router<Arc<App>> = SwaggerUi::new("/docs").url("/openapi.json", document).into();
-    let pages = pages.layer(CompressionLayer::new());
-    finished(router.merge(pages), app)
+/// What answers requests.
+#[derive(Clone)]
+pub struct Service {
+    router: Router,
+    /// Whose calls may take the shortcut.
+    app: Option<Arc<App>>,
 }
 
-/// The probes and meters alone: what a process that serves no API tells.
-pub fn probes(app: Arc<App>) -> Router {
-    finished(health::probes().split_for_parts().0, app)
+impl Service {
+    /// The whole API, with its pages.
+    pub fn api(app: Arc<App>) -> Self {
+        let (router, document) = paths(&app.config.app_version);
+        let pages: Router<Arc<App>> = SwaggerUi::new("/docs").url("/openapi.json", document).into();
+        let pages = pages.layer(CompressionLayer::new());
+        Self { router: finished(router.merge(pages), app.clone()), app: Some(app) }
+    }
+
+    /// The probes and meters alone: what a process that serves no API tells.
+    pub fn probes(app: Arc<App>) -> Self {
+        Self { router: finished(health::probes().split_for_parts().0, app), app: None }
+    }
+
+    /// Answers a request.
+    fn answer(&self, mut request: hyper::Request<Incoming>, peer: Peer) -> Answering {
+        if let Some(app) = &self.app
+            && let Some(call) = Call::of(&request)
+        {
+            return Box::pin(call.answer(app.clone(), request, peer).map(Ok));
+        }
+        request.extensions_mut().insert(peer);
+        Box::pin(self.router.clone().oneshot(request))
+    }
 }
+
+/// An answer that is under way.
+type Answering = Pin<Box<dyn Future<Output = Result<Response, Infallible>> + Send>>;
 
 /// Adds what all paths have in common.
 fn finished(router: Router<Arc<App>>, app: Arc<App>) -> Router {

@@ -28,15 +28,26 @@ const REQUEST_ID_MAX: usize = 128;
 
 /// Wraps everything.
 pub async fn observe(State(app): State<Arc<App>>, request: Request, next: Next) -> Response {
+    let route = request.extensions().get::<MatchedPath>().cloned();
+    let route = route.as_ref().map_or("unknown", MatchedPath::as_str);
+    observed(&app, route, request, |request| next.run(request)).await
+}
+
+/// Observes how `answer` answers a request of this route.
+pub async fn observed<A: Future<Output = Response>>(
+    app: &App,
+    route: &str,
+    request: Request,
+    answer: impl FnOnce(Request) -> A,
+) -> Response {
     let started = Instant::now();
     let request_id = request_id(&request);
     let method = method_name(request.method().as_str());
-    let route = request.extensions().get::<MatchedPath>().cloned();
     let body_bytes_max = request.body().size_hint().upper();
     let answered = match oversized(&request) {
         Some(problem) => problem.into_response(),
         None => {
-            AssertUnwindSafe(next.run(request)).catch_unwind().await.unwrap_or_else(|_| panicked())
+            AssertUnwindSafe(answer(request)).catch_unwind().await.unwrap_or_else(|_| panicked())
         }
     };
     let mut response = answered;
@@ -49,7 +60,6 @@ pub async fn observe(State(app): State<Arc<App>>, request: Request, next: Next) 
     }
     let status = response.status();
     let took = started.elapsed();
-    let route = route.as_ref().map_or("unknown", MatchedPath::as_str);
     app.metrics.request(method, route, status.as_u16(), took);
     tracing::debug!(
         method,

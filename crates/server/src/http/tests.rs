@@ -85,7 +85,7 @@ async fn a_change_is_seen_on_every_instance_before_its_facts_lapse() {
     let stop = CancellationToken::new();
     work::keep_house(&one, &stop);
     work::keep_house(&two, &stop);
-    let (writer, reader) = (router(one.clone()), router(two.clone()));
+    let (writer, reader) = (Service::api(one.clone()).router, Service::api(two.clone()).router);
     let path = format!("/api/v1/events/{}", event(&writer, &one).await);
     // On a machine that is busy a try can take so long that the facts lapse: then it tells nothing.
     let begun = Instant::now();
@@ -112,7 +112,7 @@ async fn a_change_is_seen_on_every_instance_before_its_facts_lapse() {
 async fn who_missed_announcements_forgets_all_events() {
     let world = World::new().await;
     let app = world.instance();
-    let paths = router(app.clone());
+    let paths = Service::api(app.clone()).router;
     let event_id = event(&paths, &app).await.parse().expect("an id");
     let before = app.catalog.event(event_id).await.expect("the store answers").expect("known");
     let mut follow = std::pin::pin!(app.catalog.follow());
@@ -130,7 +130,7 @@ async fn who_missed_announcements_forgets_all_events() {
 async fn a_worker_retires_what_is_due_and_tells_how_it_is_and_nothing_else() {
     let world = World::new().await;
     let (api, worker) = (world.instance(), world.instance());
-    let paths = router(api.clone());
+    let paths = Service::api(api.clone()).router;
     let event_id = event(&paths, &api).await;
     let wanted = json!({"event_id": event_id, "section_id": "A", "seats_requested": 2});
     let hold = "/api/v1/bookings/hold";
@@ -140,7 +140,7 @@ async fn a_worker_retires_what_is_due_and_tells_how_it_is_and_nothing_else() {
     let stop = CancellationToken::new();
     work::keep_house(&worker, &stop);
     let at_work = work::start(&worker, &stop);
-    let probes = probes(worker.clone());
+    let probes = Service::probes(worker.clone()).router;
     for path in ["/health", "/health/live", "/health/ready"] {
         let (status, told) = ask(&probes, &worker, Method::GET, path, None).await;
         assert_eq!(status, StatusCode::OK, "{path}: {told:#}");

@@ -345,7 +345,8 @@ async fn every_commit_settles_the_gate() {
 #[test]
 fn the_gate_is_left_out_only_where_there_were_seats_for_the_whole_batch() {
     let job = |number| {
-        let (reply, _) = oneshot::channel();
+        let (answer, _) = oneshot::channel();
+        let reply = Reply { answer, desk: None };
         Job { command: hold(number), deadline: Instant::now(), reply }
     };
     let jobs = [job(HOLDS), job(HOLDS + 1), job(HOLDS + 2)];
@@ -358,4 +359,21 @@ fn the_gate_is_left_out_only_where_there_were_seats_for_the_whole_batch() {
     assert!(!asked_nobody(2, None), "together they want three");
     assert!(!asked_nobody(3, Some(now())), "a hold that has ended makes it unknown");
     assert!(!has_seats_for_all(&jobs, &HashMap::from([(section(), None)]), now()));
+}
+
+#[tokio::test]
+async fn answers_for_one_thread_come_over_its_desk_and_to_the_right_people() {
+    let store = Arc::new(Fake::freezing_at(ICE));
+    let lanes = lanes(&store, &gate());
+    let desk = Desk::open_here();
+    let _frozen = freeze(&lanes, &store).await;
+    let held = queue_up(&lanes, (HOLDS..HOLDS + 300).map(hold)).await;
+    store.thaw();
+    until(|| store.begun().len() >= 2).await;
+    tokio::time::sleep(Duration::from_millis(20)).await;
+    assert!(held.iter().all(|answer| !answer.is_finished()), "they lie on the desk");
+    tokio::spawn(desk.hand_out());
+    for (number, answer) in (HOLDS..).zip(held) {
+        assert_eq!(answered(answer).await, number);
+    }
 }

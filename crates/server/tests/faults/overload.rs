@@ -201,7 +201,7 @@ async fn play(stage: &Stage) -> Result<Line, String> {
 /// Holds, and the requests that will confirm them.
 async fn prepare_confirms(stage: &Stage, door: &Arc<Door>, hold: &str) -> Vec<Arc<str>> {
     let seconds = usize::try_from((ONSET + MEASURED).as_secs()).expect("few");
-    let held = (0..CONFIRMS * seconds + 1).map(|_| door.ask(hold, Instant::now()));
+    let held = (0..=CONFIRMS * seconds).map(|_| door.ask(hold, Instant::now()));
     let held = futures_util::future::join_all(held).await;
     let request = |held: Heard| {
         let booking_id = held.body["booking_id"].as_str().expect("a hold");
@@ -281,14 +281,16 @@ impl Seen {
         let slowest = all().map(|one| one.took).max().unwrap_or_default();
         ensure!(slowest <= ANSWER_MAX + lag, "an answer took {slowest:?}");
         let offered = self.told.len() as f64 / MEASURED.as_secs_f64() / self.best;
-        ensure!(offered > OVERLOAD * 0.9, "only {offered:.1} times the load was offered");
+        let is_offered = offered > OVERLOAD * 0.9;
+        ensure!(is_offered, "only {offered:.1} times the load was offered");
         ensure!(self.of(503).count() > self.of(201).count(), "nobody had to be refused");
         let refusals = p99(self.of(503));
         ensure!(refusals <= REFUSED_WITHIN * TOLERANCE + lag, "refused after {refusals:?}");
         let accepted = p99(self.of(201));
         ensure!(accepted <= self.normal * 2 * TOLERANCE + lag, "accepted after {accepted:?}");
         let goodput = self.goodput();
-        ensure!(goodput >= GOODPUT_MIN / 2.0, "only {goodput:.2} of its best was sold");
+        let is_good = goodput >= GOODPUT_MIN / 2.0;
+        ensure!(is_good, "only {goodput:.2} of its best was sold");
         Ok(())
     }
 }
