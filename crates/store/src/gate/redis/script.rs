@@ -53,6 +53,11 @@ impl Call {
         self.args.push(arg.to_string());
     }
 
+    /// Adds a text as it is.
+    pub fn push_text(&mut self, text: String) {
+        self.args.push(text);
+    }
+
     /// The call by the script's digest, as all but the first are made.
     pub fn by_digest(&self) -> Cmd {
         self.command("EVALSHA", &self.source.digest)

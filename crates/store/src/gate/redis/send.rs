@@ -7,9 +7,9 @@ use super::link::Tag;
 use super::own::{Noted, Unsent};
 use super::script::{Call, SETTLE};
 use super::{CALL_KEYS_MAX, Redis, Shared, lease, lease_key, section_key};
-use engine::{BookingStatus, Kept, Timestamp};
+use engine::{Booking, BookingStatus, Kept, Timestamp};
 use futures_util::future::join_all;
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::atomic::Ordering;
 
 /// For how long a lapsed snapshot is left lying, for a person who looks.
@@ -76,8 +76,9 @@ impl Parcel {
 /// Sends one parcel; `None` when it may not have arrived.
 async fn deliver(shared: &Shared, tag: Tag, parcel: &Parcel) -> Option<()> {
     let zero_ms = shared.link.server_ms(tag, 0).await?;
+    let runs = runs(&parcel.bookings, shared.options.fresh_ms());
     let sections = parcel.snapshots.iter().map(|kept| section_key(kept.snapshot.section_id));
-    let leases = parcel.bookings.iter().map(|noted| lease_key(noted.booking.booking_id));
+    let leases = runs.values().flatten().map(|booking| lease_key(booking.booking_id));
     let fresh_ms = shared.options.fresh_ms();
     let kept_ms = fresh_ms.saturating_add(LAPSED_KEPT_MS);
     let mut call = Call::new(&SETTLE, sections.chain(leases).collect())
@@ -94,13 +95,35 @@ async fn deliver(shared: &Shared, tag: Tag, parcel: &Parcel) -> Option<()> {
         }
         call.push(zero_ms + checked_at_ms);
     }
-    for Noted { booking, settled_at_ms, left_ms } in &parcel.bookings {
-        let is_live = booking.status == BookingStatus::Hold;
-        call.push(booking.version);
-        call.push(zero_ms + settled_at_ms);
-        // An end is remembered for as long as news of the hold itself could still arrive.
-        call.push(if is_live { *left_ms } else { fresh_ms.saturating_mul(2) });
-        call.push(lease::write(booking));
+    for (run, bookings) in &runs {
+        let settled_at_ms = zero_ms + run.settled_at_ms;
+        call.push(run.version);
+        call.push(settled_at_ms);
+        call.push(run.ttl_ms);
+        call.push(bookings.len());
+        for booking in bookings {
+            call.push_text(lease::line(booking, settled_at_ms));
+        }
     }
     shared.link.call::<Option<()>>(tag, &call).await.map(|_| ())
+}
+
+/// Leases that differ in their lines alone, as those of the new holds of a batch do.
+#[derive(PartialEq, Eq, PartialOrd, Ord)]
+struct Run {
+    version: i64,
+    settled_at_ms: i64,
+    ttl_ms: i64,
+}
+
+fn runs(bookings: &[Noted], fresh_ms: i64) -> BTreeMap<Run, Vec<&Booking>> {
+    let mut runs: BTreeMap<Run, Vec<&Booking>> = BTreeMap::new();
+    for Noted { booking, settled_at_ms, left_ms } in bookings {
+        let is_live = booking.status == BookingStatus::Hold;
+        // An end is remembered for as long as news of the hold itself could still arrive.
+        let ttl_ms = if is_live { *left_ms } else { fresh_ms.saturating_mul(2) };
+        let run = Run { version: booking.version, settled_at_ms: *settled_at_ms, ttl_ms };
+        runs.entry(run).or_default().push(booking);
+    }
+    runs
 }

@@ -2,7 +2,7 @@
 -- KEYS: sections, then leases.
 -- ARGV: fresh_ms, kept_ms, how many sections;
 --       for each section: version capacity available next_expiry settled_at;
---       for each lease:   version settled_at ttl_ms text.
+--       for each run of leases that are alike: version settled_at ttl_ms how_many, and their lines.
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
 local fresh, kept, sections = tonumber(ARGV[1]), ARGV[2], tonumber(ARGV[3])
@@ -36,24 +36,29 @@ for i = 1, sections do
   at = at + 5
 end
 
-for i = sections + 1, #KEYS do
-  local key, version, settled_at = KEYS[i], tonumber(ARGV[at]), tonumber(ARGV[at + 1])
+-- A hold that ended stays ended, and an extended one extended, whatever arrives late.
+local function is_newer(key, version)
+  local held = redis.pcall('GET', key)
+  if type(held) ~= 'string' then
+    return true
+  end
+  local held_version, checked_at = string.match(held, '^(%d+) (%d+) ')
+  return not held_version or not is_fresh(tonumber(checked_at)) or version >= tonumber(held_version)
+end
+
+local i = sections
+while i < #KEYS do
+  local version, settled_at, count = tonumber(ARGV[at]), tonumber(ARGV[at + 1]), tonumber(ARGV[at + 3])
   local left = tonumber(ARGV[at + 2]) - (now - settled_at)
   if is_fresh(settled_at) and left > 0 then
-    local value = ARGV[at] .. ' ' .. ARGV[at + 1] .. ' ' .. ARGV[at + 3]
-    if not redis.call('SET', key, value, 'PX', left, 'NX') then
-      local held = redis.pcall('GET', key)
-      local held_version, checked_at
-      if type(held) == 'string' then
-        held_version, checked_at = string.match(held, '^(%d+) (%d+) ')
-        held_version, checked_at = tonumber(held_version or ''), tonumber(checked_at or '')
-      end
-      -- A hold that ended stays ended, and an extended one extended, whatever arrives late.
-      if not held_version or not is_fresh(checked_at) or version >= held_version then
-        redis.call('SET', key, value, 'PX', left)
+    local ttl = string.format('%d', left)
+    for n = 1, count do
+      local key, line = KEYS[i + n], ARGV[at + 3 + n]
+      if not redis.call('SET', key, line, 'PX', ttl, 'NX') and is_newer(key, version) then
+        redis.call('SET', key, line, 'PX', ttl)
       end
     end
   end
-  at = at + 4
+  at, i = at + 4 + count, i + count
 end
 return {now, false}

@@ -101,7 +101,8 @@ impl Bench {
                     let call = Call::new(&SETTLE, keys.to_vec()).arg(FRESH_MS).arg(60_000).arg(1);
                     let call = call.arg(version).arg(10).arg(10 - version).arg(expiry);
                     let call = call.arg(settled_at_ms).arg(version).arg(settled_at_ms);
-                    let call = call.arg(10_000_000).arg("CONFIRMED");
+                    let line = format!("{version} {settled_at_ms} CONFIRMED");
+                    let call = call.arg(10_000_000).arg(1).arg(line);
                     self.run::<Option<()>>(call, now_ms).await;
                     kept = settle_late(kept, new, settled_at_ms, now_ms);
                     let is_fresh = |at_ms| (0..=FRESH_MS).contains(&(now_ms - at_ms));
@@ -178,8 +179,7 @@ fn a_lease_is_read_as_it_was_written() {
         updated_at: at(2),
         version: 4,
     };
-    let line =
-        |booking: &Booking| format!("{} 1800000000123 {}", booking.version, lease::write(booking));
+    let line = |booking: &Booking| lease::line(booking, 1_800_000_000_123);
     assert_eq!(lease::read(hold.booking_id, &line(&hold)), Some((4, Some(hold.clone()))));
     for status in [BookingStatus::Confirmed, BookingStatus::Expired, BookingStatus::Cancelled] {
         let ended = Booking { status, ..hold.clone() };
