@@ -16,18 +16,21 @@
 
 mod admission;
 mod desk;
+mod door;
 
 use crate::metrics::Metrics;
 use crate::quiet::SaidLately;
 use admission::{Admission, Turn};
 use desk::answer_all;
+use door::{Door, ask, has_seats_for_all};
 use engine::{
-    Actor, Answer, BookingId, Command, Error, Fault, Hold, IdempotencyKey, Outcome, Refusal,
-    SectionId, Shard, Snapshot, Timestamp, UserId,
+    Actor, Answer, BookingId, Command, Error, Fault, Hold, IdempotencyKey, Outcome, Refusal, Shard,
+    Timestamp, UserId,
 };
 use std::collections::HashMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 use store::gate::Settlement;
 use store::{Gate, KeyedHolds, Store};
@@ -72,6 +75,8 @@ struct Queues {
     urgent: mpsc::Sender<Job>,
     holds: mpsc::Sender<Job>,
     admission: Arc<Admission>,
+    /// Whether the gate refused something of the last batch: then it is asked at the door, too.
+    is_refusing: Arc<AtomicBool>,
 }
 
 impl Queues {
@@ -93,6 +98,7 @@ impl Queues {
 #[derive(Clone)]
 pub struct Lanes {
     queues: Arc<[Queues]>,
+    door: Door,
 }
 
 impl Lanes {
@@ -114,9 +120,11 @@ impl Lanes {
             let (urgent, urgent_queue) = mpsc::channel(QUEUE_MAX);
             let (holds, hold_queue) = mpsc::channel(QUEUE_MAX);
             let admission = Arc::new(Admission::new(Instant::now()));
+            let is_refusing = Arc::new(AtomicBool::new(false));
             let lane = Lane {
                 index,
                 admission: admission.clone(),
+                is_refusing: is_refusing.clone(),
                 urgent: urgent_queue,
                 holds: hold_queue,
                 store: store.clone(),
@@ -124,7 +132,7 @@ impl Lanes {
                 metrics: metrics.clone(),
             };
             lanes.push(lane.run());
-            Queues { urgent, holds, admission }
+            Queues { urgent, holds, admission, is_refusing }
         };
         let queues = (0..count).map(&mut start).collect();
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
@@ -140,12 +148,18 @@ impl Lanes {
         };
         let thread = std::thread::Builder::new().name("lanes".to_owned()).spawn(run);
         thread.expect("the system gives a process its first few threads");
-        Self { queues }
+        let (store, gate, metrics) = (store.clone(), gate.clone(), metrics.clone());
+        Self { queues, door: Door { store, gate, metrics } }
     }
 
     /// Queues a command for the lane of `shard` and waits until it is decided.
     pub async fn submit(&self, shard: Shard, command: Command) -> Result<Decided, Error> {
         let queues = &self.queues[shard.index() % self.queues.len()];
+        if queues.is_refusing.load(Ordering::Relaxed)
+            && let Some(refusal) = self.door.refusal_of(&command)
+        {
+            return Err(refusal.into());
+        }
         let (sender, answer) = oneshot::channel();
         let reply = Reply { answer: sender, desk: Desk::here() };
         let now = Instant::now();
@@ -180,6 +194,7 @@ fn unknown(error: impl std::error::Error + Send + Sync + 'static) -> Fault {
 struct Lane {
     index: usize,
     admission: Arc<Admission>,
+    is_refusing: Arc<AtomicBool>,
     urgent: mpsc::Receiver<Job>,
     holds: mpsc::Receiver<Job>,
     store: Arc<dyn Store>,
@@ -280,6 +295,7 @@ impl Lane {
                 None => admitted.push(job),
             }
         }
+        self.is_refusing.store(!refused.is_empty(), Ordering::Relaxed);
         self.refuse(refused, &mut admitted).await;
         admitted
     }
@@ -380,44 +396,6 @@ fn hold_of(command: &Command) -> Option<&Hold> {
 fn key_of(command: &Command) -> Option<(UserId, IdempotencyKey)> {
     let hold = hold_of(command)?;
     hold.key.as_ref().map(|(key, _)| (hold.user_id, key.clone()))
-}
-
-/// Whether every section had seats for all holds of the batch together.
-fn has_seats_for_all(
-    jobs: &[Job],
-    known: &HashMap<SectionId, Option<Snapshot>>,
-    store_now: Timestamp,
-) -> bool {
-    let mut wanted: HashMap<SectionId, i64> = HashMap::new();
-    for hold in jobs.iter().filter_map(|job| hold_of(&job.command)) {
-        for ask in &hold.asks {
-            *wanted.entry(ask.section_id).or_default() += i64::from(ask.seats);
-        }
-    }
-    let admits = |(section_id, seats): (SectionId, i64)| {
-        known[&section_id].is_some_and(|held| held.answer(seats, store_now) == Answer::Admit)
-    };
-    wanted.into_iter().all(admits)
-}
-
-/// What the gate says to a hold: admitted whole or not at all. Also the seats it was asked for.
-fn ask(
-    hold: &Hold,
-    known: &HashMap<SectionId, Option<Snapshot>>,
-    store_now: Timestamp,
-) -> (Answer, i64) {
-    let mut answer = Answer::Admit;
-    for wanted in &hold.asks {
-        let seats = i64::from(wanted.seats);
-        let said =
-            known[&wanted.section_id].map_or(Answer::Unknown, |held| held.answer(seats, store_now));
-        match said {
-            Answer::SoldOut { .. } => return (said, seats),
-            Answer::Unknown => answer = Answer::Unknown,
-            Answer::Admit => {}
-        }
-    }
-    (answer, 0)
 }
 
 #[cfg(test)]

@@ -5,7 +5,7 @@ mod fake;
 
 use super::*;
 use crate::metrics::FOR_TESTS;
-use engine::{Ask, EventId, Inventory};
+use engine::{Ask, EventId, Inventory, SectionId};
 use fake::{Fake, Oddity, booking_id, now, number_of};
 use futures_util::FutureExt;
 use store::gate::{GateOptions, Local};
@@ -225,13 +225,13 @@ async fn a_store_that_is_away_is_asked_once_and_found_again() {
     let lanes = lanes(&store, &gate());
     let frozen = freeze(&lanes, &store).await;
     let answers = queue_up(&lanes, (0..100).map(confirm)).await;
-    store.is_away.store(true, std::sync::atomic::Ordering::SeqCst);
+    store.is_away.store(true, Ordering::SeqCst);
     store.thaw();
     for answer in answers.into_iter().chain([frozen]) {
         assert!(matches!(failed(answer).await, Fault::Unavailable { .. }));
     }
     assert_eq!(store.begun().len(), 2, "nobody is to blame, so nothing is halved");
-    store.is_away.store(false, std::sync::atomic::Ordering::SeqCst);
+    store.is_away.store(false, Ordering::SeqCst);
     assert_eq!(answered(submit(&lanes, confirm(7))).await, 7);
 }
 
@@ -325,7 +325,7 @@ async fn i8_the_gate_refuses_strangers_and_lets_committed_keys_through() {
 async fn i8_without_an_answer_about_keys_the_gate_refuses_no_retry() {
     let store = Arc::new(Fake::freezing_at(ICE));
     let lanes = lanes(&store, &sold_out_gate());
-    store.is_away.store(true, std::sync::atomic::Ordering::SeqCst);
+    store.is_away.store(true, Ordering::SeqCst);
     let fault = failed(submit(&lanes, hold_with(HOLDS, Some("known")))).await;
     assert!(matches!(fault, Fault::Unavailable { .. }), "the store decides: {fault:?}");
     assert!(is_sold_out(submit(&lanes, hold(HOLDS))).await, "without a key nothing is to be known");
@@ -376,4 +376,17 @@ async fn answers_for_one_thread_come_over_its_desk_and_to_the_right_people() {
     for (number, answer) in (HOLDS..).zip(held) {
         assert_eq!(answered(answer).await, number);
     }
+}
+
+#[tokio::test]
+async fn a_sold_out_storm_is_refused_at_the_door_and_asks_for_no_batch() {
+    let store = Arc::new(Fake::freezing_at(ICE));
+    let lanes = lanes(&store, &sold_out_gate());
+    assert!(is_sold_out(submit(&lanes, hold(HOLDS))).await, "the first one has to ask the lane");
+    let _frozen = freeze(&lanes, &store).await;
+    assert!(is_sold_out(submit(&lanes, hold(HOLDS + 1))).await, "though the lane is busy");
+    let with_key = submit(&lanes, hold_with(HOLDS + 2, Some("known")));
+    tokio::time::sleep(Duration::from_millis(20)).await;
+    assert!(!with_key.is_finished(), "a retry of a committed hold is not refused by what is left");
+    store.thaw();
 }

@@ -53,6 +53,10 @@ impl Local {
 #[async_trait]
 impl Gate for Local {
     async fn read(&self, sections: &[SectionId]) -> Vec<Option<Snapshot>> {
+        self.recall(sections)
+    }
+
+    fn recall(&self, sections: &[SectionId]) -> Vec<Option<Snapshot>> {
         let (now_ms, fresh_ms) = (self.now_ms(), self.options.fresh_ms());
         let snapshots = self.snapshots.lock();
         let known = |section_id| {

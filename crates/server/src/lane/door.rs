@@ -1,0 +1,73 @@
+//! What the gate says to holds: at the door, before they stand in line, and to a whole batch.
+
+use super::{Job, hold_of};
+use crate::metrics::Metrics;
+use engine::{Answer, Command, Hold, Refusal, SectionId, Snapshot, Timestamp};
+use std::collections::HashMap;
+use std::sync::Arc;
+use store::{Gate, Store};
+
+/// Refuses what is sold out without a lane: where buyers storm a section that has no seats left, those who
+/// have something to decide need not stand in line behind them.
+#[derive(Clone)]
+pub(super) struct Door {
+    pub store: Arc<dyn Store>,
+    pub gate: Arc<dyn Gate>,
+    pub metrics: Arc<Metrics>,
+}
+
+impl Door {
+    /// Refuses a hold by what this instance itself has settled a moment ago. One with a key may be a
+    /// retry of a committed hold, so the lane looks for that first (I8).
+    pub fn refusal_of(&self, command: &Command) -> Option<Refusal> {
+        let hold = hold_of(command).filter(|hold| hold.key.is_none())?;
+        let sections: Vec<_> = hold.asks.iter().map(|ask| ask.section_id).collect();
+        let recalled = self.gate.recall(&sections);
+        let known = sections.into_iter().zip(recalled).collect();
+        let (Answer::SoldOut { available }, requested) = ask(hold, &known, self.store.now()) else {
+            return None;
+        };
+        self.metrics.gate_sold_out.increment(1);
+        let refusal = Refusal::SoldOut { available, requested };
+        Metrics::refused(&refusal);
+        Some(refusal)
+    }
+}
+
+/// Whether every section had seats for all holds of the batch together.
+pub(super) fn has_seats_for_all(
+    jobs: &[Job],
+    known: &HashMap<SectionId, Option<Snapshot>>,
+    store_now: Timestamp,
+) -> bool {
+    let mut wanted: HashMap<SectionId, i64> = HashMap::new();
+    for hold in jobs.iter().filter_map(|job| hold_of(&job.command)) {
+        for ask in &hold.asks {
+            *wanted.entry(ask.section_id).or_default() += i64::from(ask.seats);
+        }
+    }
+    let admits = |(section_id, seats): (SectionId, i64)| {
+        known[&section_id].is_some_and(|held| held.answer(seats, store_now) == Answer::Admit)
+    };
+    wanted.into_iter().all(admits)
+}
+
+/// What the gate says to a hold: admitted whole or not at all. Also the seats it was asked for.
+pub(super) fn ask(
+    hold: &Hold,
+    known: &HashMap<SectionId, Option<Snapshot>>,
+    store_now: Timestamp,
+) -> (Answer, i64) {
+    let mut answer = Answer::Admit;
+    for wanted in &hold.asks {
+        let seats = i64::from(wanted.seats);
+        let said =
+            known[&wanted.section_id].map_or(Answer::Unknown, |held| held.answer(seats, store_now));
+        match said {
+            Answer::SoldOut { .. } => return (said, seats),
+            Answer::Unknown => answer = Answer::Unknown,
+            Answer::Admit => {}
+        }
+    }
+    (answer, 0)
+}
