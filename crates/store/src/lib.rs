@@ -10,6 +10,7 @@ mod fill;
 pub mod gate;
 mod postgres;
 mod rows;
+mod slices;
 mod sqlite;
 
 use async_trait::async_trait;
