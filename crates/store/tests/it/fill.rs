@@ -7,8 +7,10 @@ use engine::{
 use sqlx::{Connection as _, SqliteConnection};
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::path::PathBuf;
+use std::time::Duration;
 use store::{
-    BookingFilter, EventFilter, EventWithSections, Fill, LogCursor, Page, fill_store, open_store,
+    BookingFilter, EventFilter, EventWithSections, Fill, LogCursor, Page, Reckoning, fill_store,
+    open_store,
 };
 
 const FILL: Fill = Fill { bookings: 20_000, events: 50, seed: 7, beside_others: false };
@@ -106,6 +108,20 @@ impl Filled {
         }
     }
 
+    /// The reckoning once the log has settled: a transaction of another test on the same server keeps
+    /// readers of the log waiting.
+    async fn reckon(&self) -> Reckoning {
+        for _ in 0..1_000 {
+            let read = self.fresh.store.reckon(LogCursor::default()).await;
+            let read = read.expect("the store answers");
+            if read.unsettled.is_empty() {
+                return read;
+            }
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        panic!("the log never settles")
+    }
+
     /// A section with seats left of an event that sells.
     async fn section_with_room(&self) -> (EventId, SectionId) {
         for of in self.events().await {
@@ -126,13 +142,7 @@ async fn it_is_sound_and_as_large_as_was_asked_for(kind: Kind) {
     assert!(report.is_clean(), "the audit finds {:?}", report.told);
     assert_eq!(report.bookings, FILL.bookings);
     assert!(report.log_rows > 2 * FILL.bookings, "{}", report.log_rows);
-    let reckoning = loop {
-        // A transaction of another test on the same server keeps readers of the log waiting.
-        let read = filled.fresh.store.reckon(LogCursor::default()).await.expect("it answers");
-        if read.unsettled.is_empty() {
-            break read;
-        }
-    };
+    let reckoning = filled.reckon().await;
     let counters = |all: Vec<Inventory>| -> BTreeMap<_, _> {
         let counters = |of: Inventory| (of.capacity, of.held, of.sold, of.blocked, of.version);
         all.into_iter().map(|of| (of.section_id, counters(of))).collect()
