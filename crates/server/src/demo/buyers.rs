@@ -53,27 +53,24 @@ pub(super) fn run(config: &Config, count: u32, buyers: &Buyers) -> Result<(), Fa
     let tokens = Tokens::new(&serve::signing_key(config)?, ttl);
     let path = &buyers.tokens;
     let draft = path.with_extension(format!("{}.draft", std::process::id()));
-    let written = write(&draft, count, &tokens).and_then(|()| {
-        fs::rename(&draft, path).map_err(|error| Failure::new(path.display(), error))
-    });
-    if let Err(failure) = written {
+    let written = write(&draft, count, &tokens).and_then(|()| fs::rename(&draft, path));
+    if let Err(error) = written {
         let _ = fs::remove_file(&draft);
-        return Err(failure);
+        return Err(Failure::new(path.display(), error));
     }
     let (path, minutes) = (path.display(), ttl.as_secs() / 60);
     println!("{count} tokens are in {path}, good for {minutes} minutes");
     Ok(())
 }
 
-fn write(path: &Path, count: u32, tokens: &Tokens) -> Result<(), Failure> {
-    let failed = |error: io::Error| Failure::new(path.display(), error);
-    let options = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path);
-    let mut file: BufWriter<File> = BufWriter::new(options.map_err(failed)?);
+fn write(path: &Path, count: u32, tokens: &Tokens) -> io::Result<()> {
+    let file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)?;
+    let mut file: BufWriter<File> = BufWriter::new(file);
     let now = store::clock::wall()();
     for _ in 0..count {
         let [shard, bits] = [random(), random()].map(u64::from_le_bytes);
-        let token = tokens.issue(UserId::new(now, Shard::pick(shard), bits), now)?;
-        writeln!(file, "{token}").map_err(failed)?;
+        let token = tokens.issue(UserId::new(now, Shard::pick(shard), bits), now);
+        writeln!(file, "{}", token.map_err(io::Error::other)?)?;
     }
-    file.flush().map_err(failed)
+    file.flush()
 }
