@@ -4,8 +4,8 @@
 //! log, the counters and the bookings of some events. What it takes is bounded by the slice and by the
 //! greatest event.
 
-/// Bookings in a slice, roughly: an audit keeps a line for each, together some 100 MB.
-const BOOKINGS_PER_SLICE: u64 = 1_000_000;
+/// Bookings in a slice, roughly: an audit keeps a line for each, together 100 to 200 MB.
+const BOOKINGS_PER_SLICE: u64 = 2_500_000;
 /// The shards, as the engine draws them.
 const SHARDS: u64 = engine::ids::SHARDS as u64;
 
@@ -85,7 +85,7 @@ mod tests {
     #[test]
     fn slices_come_with_the_bookings_and_are_never_more_than_the_shards() {
         let count = |bookings| Slice::of(bookings).len();
-        assert_eq!([0, 1, 1_000_000, 1_000_001, 10_000_000].map(count), [1, 1, 1, 2, 10]);
+        assert_eq!([0, 1, 2_500_000, 2_500_001, 10_000_000].map(count), [1, 1, 1, 2, 4]);
         assert_eq!(count(u64::MAX), 1_024);
     }
 
