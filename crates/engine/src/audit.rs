@@ -1,7 +1,8 @@
 //! The audit: folds the log and compares it with everything else that is stored.
 //!
 //! Feed it the whole log in order, then the inventories, then the bookings, all of one moment, and
-//! [`Audit::finish`] tells which of I1 to I5 do not hold, and where. It shares no code with
+//! [`Audit::finish`] tells which of I1 to I5 do not hold, and where. It keeps a line for each booking:
+//! where there are many, feed several with some of the events each, and [`Report::add`] them up. It shares no code with
 //! [`decide`](crate::decide) but the arithmetic of [`Deltas`], so a wrong decision cannot hide itself.
 
 use crate::booking::{Booking, BookingStatus};
@@ -52,6 +53,16 @@ impl Report {
     pub fn is_clean(&self) -> bool {
         self.violations == 0
     }
+
+    /// Adds what an audit of other events found.
+    pub fn add(&mut self, other: Self) {
+        self.sections += other.sections;
+        self.bookings += other.bookings;
+        self.log_rows += other.log_rows;
+        self.violations += other.violations;
+        let room = VIOLATIONS_TOLD_MAX - self.told.len();
+        self.told.extend(other.told.into_iter().take(room));
+    }
 }
 
 /// What the log says of a booking.
@@ -59,8 +70,17 @@ struct Trace {
     status: BookingStatus,
     expires_at: Timestamp,
     /// Rows of its last step, one for each of its sections.
-    rows: usize,
-    last: (LogKind, Timestamp),
+    rows: u32,
+    last_kind: LogKind,
+    last_at: Timestamp,
+}
+
+impl Trace {
+    /// What its first row says of a step.
+    fn first(status: BookingStatus, expires_at: Timestamp, step: (LogKind, Timestamp)) -> Self {
+        let (last_kind, last_at) = step;
+        Self { status, expires_at, rows: 1, last_kind, last_at }
+    }
 }
 
 /// An audit under way.
@@ -136,21 +156,25 @@ impl Audit {
                 );
             }
             let expires_at = entry.expires_at.unwrap_or(entry.at);
-            self.traces
-                .insert(booking_id, Trace { status: next, expires_at, rows: 1, last: this_step });
+            let trace = Trace::first(next, expires_at, this_step);
+            self.traces.insert(booking_id, trace);
             return;
         };
         // The further sections of a step follow its first one at once, with the same kind and time.
-        if trace.last == this_step && trace.status == next && next != BookingStatus::Hold {
+        if (trace.last_kind, trace.last_at) == this_step
+            && trace.status == next
+            && next != BookingStatus::Hold
+        {
             trace.rows += 1;
             return;
         }
         if entry.kind == LogKind::Held || entry.kind == LogKind::Extended {
             let alive = trace.status == BookingStatus::Hold && entry.at < trace.expires_at;
             // Two extensions of one millisecond differ in where they end.
-            let further = trace.last == this_step && entry.expires_at == Some(trace.expires_at);
+            let further = (trace.last_kind, trace.last_at) == this_step
+                && entry.expires_at == Some(trace.expires_at);
             trace.rows = if further { trace.rows + 1 } else { 1 };
-            trace.last = this_step;
+            (trace.last_kind, trace.last_at) = this_step;
             trace.expires_at = entry.expires_at.unwrap_or(trace.expires_at);
             if !alive || (entry.kind == LogKind::Held && !further) {
                 self.tell(
@@ -164,7 +188,7 @@ impl Audit {
             return;
         }
         let (from, expires_at) = (trace.status, trace.expires_at);
-        *trace = Trace { status: next, expires_at, rows: 1, last: this_step };
+        *trace = Trace::first(next, expires_at, this_step);
         if !from.may_become(next) {
             self.tell(
                 "I2",
@@ -230,7 +254,7 @@ impl Audit {
                         format!("booking {booking_id} ends at {stored}, its log says {logged}"),
                     );
                 }
-                if trace.rows != booking.items.len() {
+                if trace.rows as usize != booking.items.len() {
                     let (rows, items) = (trace.rows, booking.items.len());
                     self.tell("I4", format!("booking {booking_id} has {items} items and {rows} rows in its last step"));
                 }

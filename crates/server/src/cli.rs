@@ -61,11 +61,9 @@ enum Command {
     /// Print the OpenAPI document
     Openapi,
     /// Create a user and an event on a running server, and print curl lines to try
-    Demo {
-        /// Where the server is
-        #[arg(long, default_value = "http://127.0.0.1:8000")]
-        url: String,
-    },
+    ///
+    /// For load tests instead: --buyers writes access tokens to a file, and --bookings fills the store.
+    Demo(demo::Demo),
 }
 
 #[derive(Subcommand)]
@@ -112,7 +110,7 @@ pub async fn run() -> Result<ExitCode, Failure> {
             let document = http::openapi(env!("CARGO_PKG_VERSION")).to_pretty_json();
             println!("{}", document.map_err(|error| Failure::new("writing the document", error))?);
         }
-        Command::Demo { url } => demo::run(&url).await?,
+        Command::Demo(demo) => demo::run(&demo).await?,
     }
     Ok(ExitCode::SUCCESS)
 }
@@ -122,7 +120,8 @@ fn local_url() -> Result<String, Failure> {
     settings()?.local_url().ok_or_else(unknown)
 }
 
-fn settings() -> Result<Config, Failure> {
+/// The configuration of this process.
+pub fn settings() -> Result<Config, Failure> {
     Config::load()
         .map_err(|errors| Failure::plain(format!("the configuration is wrong:\n{errors}")))
 }

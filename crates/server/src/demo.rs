@@ -1,9 +1,36 @@
-//! The demo: a user and an event with three sections, made over HTTP, and lines to paste.
+//! The demo: a user and an event with three sections, made over HTTP, and lines to paste. For load
+//! tests: [`buyers`] with tokens, and a store full of [`bookings`].
 
-use crate::Failure;
+mod bookings;
+mod buyers;
+
 use crate::http::token::random;
+use crate::{Failure, cli};
 use serde_json::{Value, json};
 use std::time::Duration;
+
+/// What the demo is to make.
+#[derive(clap::Args)]
+pub struct Demo {
+    /// Where the server is
+    #[arg(long, default_value = "http://127.0.0.1:8000")]
+    url: String,
+    #[command(flatten)]
+    buyers: buyers::Buyers,
+    #[command(flatten)]
+    bookings: bookings::Bookings,
+}
+
+/// Makes what is asked for.
+pub async fn run(demo: &Demo) -> Result<(), Failure> {
+    if let Some(count) = demo.buyers.count {
+        return buyers::run(&cli::settings()?, count, &demo.buyers);
+    }
+    if let Some(count) = demo.bookings.count {
+        return bookings::run(&cli::settings()?, count, &demo.bookings).await;
+    }
+    tour(&demo.url).await
+}
 
 /// How long one call may take.
 const CALL_TIMEOUT: Duration = Duration::from_secs(10);
@@ -34,8 +61,8 @@ impl Client {
     }
 }
 
-/// Makes the demo on the server at `url`.
-pub async fn run(url: &str) -> Result<(), Failure> {
+/// Makes a user and an event on the server at `url`.
+async fn tour(url: &str) -> Result<(), Failure> {
     let http = reqwest::Client::builder().timeout(CALL_TIMEOUT).build();
     let http = http.map_err(|error| Failure::new("making a client", error))?;
     let url = url.trim_end_matches('/').to_owned();

@@ -6,7 +6,7 @@ use crate::http::{App, Service, connection};
 use crate::metrics::Metrics;
 use crate::{Failure, work};
 use engine::Fault;
-use secrecy::ExposeSecret;
+use secrecy::{ExposeSecret, SecretString};
 use std::io::IsTerminal;
 use std::sync::Arc;
 use std::time::Duration;
@@ -69,14 +69,27 @@ pub enum Role {
 
 /// Opens the store that the configuration names.
 pub async fn open(config: &Config, read_only: bool) -> Result<Arc<dyn Store>, Fault> {
-    let options = StoreOptions {
+    open_store(config.store_url.expose_secret(), store_options(config, read_only)).await
+}
+
+/// How the configuration wants its store.
+pub fn store_options(config: &Config, read_only: bool) -> StoreOptions {
+    StoreOptions {
         policy: config.policy(),
         clock: store::clock::wall(),
         pool_size: config.db_pool_size,
         read_only,
         strict: config.environment == Environment::Production,
-    };
-    open_store(config.store_url.expose_secret(), options).await
+    }
+}
+
+/// The key that signs access tokens: the configured one, or the one beside the data.
+pub fn signing_key(config: &Config) -> Result<SecretString, Failure> {
+    match &config.secret_key {
+        Some(secret) => Ok(secret.clone()),
+        None => load_or_create_secret(&config.data_dir)
+            .map_err(|error| Failure::new("keeping a signing key", error)),
+    }
 }
 
 /// Runs in this role until a signal comes.
@@ -146,11 +159,7 @@ async fn prepare(
     };
     // A gate that is away does not keep us from serving: the store decides.
     let _ = tokio::time::timeout(GATE_PATIENCE, connected).await;
-    let secret = match &config.secret_key {
-        Some(secret) => secret.clone(),
-        None => load_or_create_secret(&config.data_dir)
-            .map_err(|error| Failure::new("keeping a signing key", error))?,
-    };
+    let secret = signing_key(&config)?;
     raise_file_limit(config.max_connections);
     let listener =
         TcpListener::bind((config.host.as_str(), config.port)).await.map_err(|error| {

@@ -6,9 +6,11 @@
 //! `engine::decide`, and writes the outcome.
 
 pub mod clock;
+mod fill;
 pub mod gate;
 mod postgres;
 mod rows;
+mod slices;
 mod sqlite;
 
 use async_trait::async_trait;
@@ -21,9 +23,11 @@ use engine::{
     Timestamp, UserId,
 };
 use std::collections::HashMap;
+use std::path::Path;
 use std::sync::Arc;
 
 pub use clock::Clock;
+pub use fill::{FILL_BOOKINGS_MAX, FILL_EVENTS_MAX, Fill, Filled, fill_store};
 pub use gate::{Gate, open_gate};
 pub use sqlite::LOCK_FILE;
 
@@ -322,17 +326,31 @@ pub struct StoreOptions {
 
 /// Opens the store that the scheme of `url` names: `sqlite:PATH`, or `postgres://…`.
 pub async fn open_store(url: &str, options: StoreOptions) -> Result<Arc<dyn Store>, Fault> {
-    if let Some(path) = url.strip_prefix("sqlite:") {
-        let path = path.strip_prefix("//").unwrap_or(path);
-        return Ok(Arc::new(sqlite::Sqlite::open(path.as_ref(), options).await?));
+    Ok(match Place::of(url)? {
+        Place::Sqlite(path) => Arc::new(sqlite::Sqlite::open(path, options).await?),
+        Place::Postgres => Arc::new(postgres::Postgres::open(url, options).await?),
+    })
+}
+
+/// What the scheme of a URL names.
+enum Place<'a> {
+    Sqlite(&'a Path),
+    Postgres,
+}
+
+impl<'a> Place<'a> {
+    fn of(url: &'a str) -> Result<Self, Fault> {
+        if let Some(path) = url.strip_prefix("sqlite:") {
+            return Ok(Self::Sqlite(path.strip_prefix("//").unwrap_or(path).as_ref()));
+        }
+        let scheme = url.split(':').next().unwrap_or_default();
+        if matches!(scheme, "postgres" | "postgresql") {
+            return Ok(Self::Postgres);
+        }
+        Err(unavailable("opening the store")(format!(
+            "there is no store for DATABASE_URL with the scheme {scheme:?}; there are sqlite and postgres"
+        )))
     }
-    let scheme = url.split(':').next().unwrap_or_default();
-    if matches!(scheme, "postgres" | "postgresql") {
-        return Ok(Arc::new(postgres::Postgres::open(url, options).await?));
-    }
-    Err(unavailable("opening the store")(format!(
-        "there is no store for DATABASE_URL with the scheme {scheme:?}; there are sqlite and postgres"
-    )))
 }
 
 /// Makes the one cryptography this binary has that of the whole process; the TLS of both databases

@@ -306,3 +306,21 @@ fn a_report_spells_out_so_many_and_counts_them_all() {
     assert_eq!(report.told.len(), VIOLATIONS_TOLD_MAX);
     assert_eq!(report.violations, strays as u64);
 }
+
+#[test]
+fn reports_of_several_audits_are_added_up() {
+    let audit = |strays: usize| {
+        let mut story = Story::sound();
+        (0..strays).for_each(|_| story.book(&[(0, &["9"])], BookingStatus::Cancelled));
+        story.audit()
+    };
+    let mut sum = Report::default();
+    sum.add(audit(0));
+    assert!(sum.is_clean());
+    sum.add(audit(VIOLATIONS_TOLD_MAX - 1));
+    sum.add(audit(3));
+    let strays = VIOLATIONS_TOLD_MAX as u64 + 2;
+    assert_eq!((sum.sections, sum.log_rows), (6, 3 * 17));
+    assert_eq!((sum.bookings, sum.violations), (3 * 6 + strays, strays));
+    assert_eq!(sum.told.len(), VIOLATIONS_TOLD_MAX);
+}

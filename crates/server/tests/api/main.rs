@@ -9,6 +9,7 @@ mod bookings;
 mod cancelling;
 mod commands;
 mod connections;
+mod demo;
 mod event_lists;
 mod events;
 mod idempotency;

@@ -275,7 +275,10 @@ macro_rules! insert_event {
 }
 
 /// Adds an event, unless it is there already; waits for whoever is adding it.
-async fn add_event(session: &mut PgConnection, event: &Event) -> Result<bool, Interrupt> {
+pub(super) async fn add_event(
+    session: &mut PgConnection,
+    event: &Event,
+) -> Result<bool, Interrupt> {
     let query = bind_event(sqlx::query(insert_event!("DO NOTHING")), event);
     Ok(query.execute(session).await?.rows_affected() == 1)
 }
@@ -374,7 +377,7 @@ fn no_id() -> Fault {
 }
 
 /// Adds a section with its inventory, and the first row of its log.
-async fn insert_section(
+pub(super) async fn insert_section(
     session: &mut PgConnection,
     section: &Section,
     capacity: i64,

@@ -2,6 +2,7 @@
 
 use super::interrupt::Interrupt;
 use crate::rows::{self, Columns, log_entry};
+use crate::slices::Slice;
 use crate::{LogCursor, Reckoning};
 use engine::audit::{Audit, Report};
 use engine::{EventId, Fault, Inventory, SectionId};
@@ -68,26 +69,53 @@ fn part(row: &PgRow, events: &HashMap<SectionId, EventId>) -> Result<Inventory, 
     })
 }
 
-/// Checks everything that is stored; inside a [`SNAPSHOT`].
-pub(super) async fn audit(session: &mut PgConnection) -> Result<Report, Interrupt> {
+/// Checks everything that is stored, in the slices that `cut` makes for so many bookings; inside a
+/// [`SNAPSHOT`].
+pub(super) async fn audit(
+    session: &mut PgConnection,
+    cut: impl Fn(u64) -> Vec<Slice>,
+) -> Result<Report, Interrupt> {
     // The vacuum may not clean up behind a snapshot, so it is held no longer than the reading takes;
-    // no row is locked and no sale waits.
-    session.execute("SET LOCAL statement_timeout = 0").await?;
+    // no row is locked and no sale waits. The memory is for sorting a slice of the log.
+    session.execute("SET LOCAL statement_timeout = 0; SET LOCAL work_mem = '64MB'").await?;
+    let count = sqlx::query("SELECT count(*) AS bookings FROM bookings");
+    let count = count.fetch_one(&mut *session).await?.int("bookings")?.unsigned_abs();
     let inventories = all_inventories(session).await?;
+    let mut report = Report::default();
+    for slice in cut(count) {
+        report.add(audit_slice(session, &slice, &inventories).await?);
+    }
+    Ok(report)
+}
+
+/// Checks what is stored in `slice`.
+async fn audit_slice(
+    session: &mut PgConnection,
+    slice: &Slice,
+    inventories: &[Inventory],
+) -> Result<Report, Interrupt> {
+    // Within a section, numbers are given under its lock: they are in the order of its versions.
+    const LOG: &str = "SELECT * FROM booking_log
+        WHERE substring(uuid_send(section_id) FROM 7 FOR 2) >= $1
+            AND substring(uuid_send(section_id) FROM 7 FOR 2) < $2 ORDER BY seq";
+    const BOOKINGS: &str = "SELECT * FROM bookings
+        WHERE substring(uuid_send(booking_id) FROM 7 FOR 2) >= $1
+            AND substring(uuid_send(booking_id) FROM 7 FOR 2) < $2";
     let events: HashMap<_, _> = inventories.iter().map(|of| (of.section_id, of.event_id)).collect();
     let mut audit = Audit::default();
     {
-        // Within a section, numbers are given under its lock: they are in the order of its versions.
-        let mut log = sqlx::query("SELECT * FROM booking_log ORDER BY seq").fetch(&mut *session);
+        let query = sqlx::query(LOG).bind(slice.from.clone()).bind(slice.to.clone());
+        let mut log = query.fetch(&mut *session);
         while let Some(row) = log.try_next().await? {
             let entry = log_entry(&row)?;
             audit.log_entry(&entry, events.get(&entry.section_id).copied());
         }
     }
-    for inventory in &inventories {
+    for inventory in inventories.iter().filter(|of| slice.contains(of.section_id)) {
         audit.inventory(inventory);
     }
-    let mut bookings = sqlx::query("SELECT * FROM bookings").fetch(&mut *session);
+    let query = sqlx::query(BOOKINGS).bind(slice.from.clone()).bind(slice.to.clone());
+    let mut bookings = query.fetch(session);
     while let Some(row) = bookings.try_next().await? {
         audit.booking(&rows::booking(&row)?);
     }

@@ -13,6 +13,7 @@ mod bookings;
 mod clock;
 mod commit;
 mod events;
+mod fill;
 mod interrupt;
 mod log;
 mod rows;

@@ -4,6 +4,7 @@ use super::accounts::{fault, purge};
 use super::interrupt::Interrupt;
 use super::{Postgres, events, log, on};
 use crate::rows::{self, instant};
+use crate::slices::Slice;
 use crate::{LogCursor, Migration, Reckoning, Upkeep};
 use async_trait::async_trait;
 use engine::audit::Report;
@@ -56,13 +57,7 @@ impl Upkeep for Postgres {
     }
 
     async fn audit(&self) -> Result<Report, Fault> {
-        const DOING: &str = "auditing the store";
-        let mut session = self.patient_session(DOING).await?;
-        let audit = async {
-            session.execute(log::SNAPSHOT).await?;
-            log::audit(&mut session).await
-        };
-        audit.await.map_err(|interrupt| interrupt.into_fault(DOING))
+        self.audit_in(Slice::of).await
     }
 
     async fn purge(&self, limit: u32) -> Result<u64, Fault> {
@@ -82,6 +77,19 @@ impl Upkeep for Postgres {
     async fn close(&self) {
         self.batches.close().await;
         self.sessions.close().await;
+    }
+}
+
+impl Postgres {
+    /// [`Upkeep::audit`], in the slices that `cut` makes for so many bookings.
+    pub(crate) async fn audit_in(&self, cut: impl Fn(u64) -> Vec<Slice>) -> Result<Report, Fault> {
+        const DOING: &str = "auditing the store";
+        let mut session = self.patient_session(DOING).await?;
+        let audit = async {
+            session.execute(log::SNAPSHOT).await?;
+            log::audit(&mut session, cut).await
+        };
+        audit.await.map_err(|interrupt| interrupt.into_fault(DOING))
     }
 }
 

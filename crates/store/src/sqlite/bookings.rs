@@ -37,6 +37,15 @@ impl Bookings for Sqlite {
         }
         if let Some(event_id) = filter.event {
             query.push(" AND event_id = ").push_bind(event_id.as_bytes().to_vec());
+            if filter.status == Some(BookingStatus::Hold) {
+                // A great event may have a million bookings, and among them hardly a hold: the index of
+                // expiry has those that live.
+                query.push(
+                    " AND booking_id IN (SELECT h.booking_id
+                        FROM inventory i CROSS JOIN holds h USING (section_id) WHERE i.event_id = ",
+                );
+                query.push_bind(event_id.as_bytes().to_vec()).push(")");
+            }
         }
         if let Some(after) = page.after {
             query.push(" AND booking_id < ").push_bind(after.as_bytes().to_vec());

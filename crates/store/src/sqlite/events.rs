@@ -19,7 +19,10 @@ use sqlx::{QueryBuilder, Row, Sqlite as Driver, SqliteConnection};
 const MISSING: Refusal = Refusal::NotFound { what: "event" };
 
 /// Writes an event whole, new or changed.
-async fn put_event(connection: &mut SqliteConnection, event: &Event) -> Result<(), Fault> {
+pub(super) async fn put_event(
+    connection: &mut SqliteConnection,
+    event: &Event,
+) -> Result<(), Fault> {
     const SQL: &str =
         "INSERT INTO events (event_id, organizer_id, title, title_folded, description,
             venue, event_date, timezone, starts_at, over_at, status, sales_start, sales_end,
@@ -95,7 +98,7 @@ async fn load_sections(
 }
 
 /// Adds a section with its inventory, and the first row of its log.
-async fn insert_section(
+pub(super) async fn insert_section(
     connection: &mut SqliteConnection,
     section: &Section,
     capacity: i64,

@@ -8,6 +8,7 @@ mod accounts;
 mod bookings;
 mod commit;
 mod events;
+mod fill;
 mod rows;
 mod upkeep;
 

@@ -2,6 +2,7 @@
 
 use super::{MIGRATOR, Sqlite, failed};
 use crate::rows::{self, Columns, instant, log_entry};
+use crate::slices::Slice;
 use crate::{LogCursor, Migration, Reckoning, Upkeep, unavailable};
 use async_trait::async_trait;
 use engine::audit::{Audit, Report};
@@ -86,33 +87,7 @@ impl Upkeep for Sqlite {
     }
 
     async fn audit(&self) -> Result<Report, Fault> {
-        const DOING: &str = "auditing the store";
-        let mut connection = self.readers.acquire().await.map_err(failed(DOING))?;
-        // One read transaction: everything is of the same moment, and WAL lets others go on writing.
-        let mut snapshot = connection.begin().await.map_err(failed(DOING))?;
-        let inventories = all_inventories(&mut snapshot).await?;
-        let events: HashMap<SectionId, EventId> =
-            inventories.iter().map(|of| (of.section_id, of.event_id)).collect();
-        let mut audit = Audit::default();
-        {
-            let mut log =
-                sqlx::query("SELECT * FROM booking_log ORDER BY seq").fetch(&mut *snapshot);
-            while let Some(row) = log.try_next().await.map_err(failed(DOING))? {
-                let entry = log_entry(&row)?;
-                audit.log_entry(&entry, events.get(&entry.section_id).copied());
-            }
-        }
-        for inventory in &inventories {
-            audit.inventory(inventory);
-        }
-        {
-            let mut bookings = sqlx::query("SELECT * FROM bookings").fetch(&mut *snapshot);
-            while let Some(row) = bookings.try_next().await.map_err(failed(DOING))? {
-                audit.booking(&rows::booking(&row)?);
-            }
-        }
-        snapshot.rollback().await.map_err(failed(DOING))?;
-        Ok(audit.finish())
+        self.audit_in(Slice::of).await
     }
 
     async fn purge(&self, limit: u32) -> Result<u64, Fault> {
@@ -170,6 +145,39 @@ impl Upkeep for Sqlite {
     }
 }
 
+/// Checks what is stored in `slice`.
+async fn audit_slice(
+    snapshot: &mut SqliteConnection,
+    slice: &Slice,
+    inventories: &[Inventory],
+) -> Result<Report, Fault> {
+    const DOING: &str = "auditing the store";
+    const LOG: &str = "SELECT * FROM booking_log
+        WHERE substr(section_id, 7, 2) >= ?1 AND substr(section_id, 7, 2) < ?2 ORDER BY seq";
+    const BOOKINGS: &str = "SELECT * FROM bookings
+        WHERE substr(booking_id, 7, 2) >= ?1 AND substr(booking_id, 7, 2) < ?2";
+    let events: HashMap<SectionId, EventId> =
+        inventories.iter().map(|of| (of.section_id, of.event_id)).collect();
+    let mut audit = Audit::default();
+    {
+        let query = sqlx::query(LOG).bind(slice.from.clone()).bind(slice.to.clone());
+        let mut log = query.fetch(&mut *snapshot);
+        while let Some(row) = log.try_next().await.map_err(failed(DOING))? {
+            let entry = log_entry(&row)?;
+            audit.log_entry(&entry, events.get(&entry.section_id).copied());
+        }
+    }
+    for inventory in inventories.iter().filter(|of| slice.contains(of.section_id)) {
+        audit.inventory(inventory);
+    }
+    let query = sqlx::query(BOOKINGS).bind(slice.from.clone()).bind(slice.to.clone());
+    let mut bookings = query.fetch(snapshot);
+    while let Some(row) = bookings.try_next().await.map_err(failed(DOING))? {
+        audit.booking(&rows::booking(&row)?);
+    }
+    Ok(audit.finish())
+}
+
 /// The migrations this binary knows, in order.
 fn known() -> impl Iterator<Item = Migration> {
     let up = MIGRATOR.iter().filter(|step| step.migration_type.is_up_migration());
@@ -177,6 +185,23 @@ fn known() -> impl Iterator<Item = Migration> {
 }
 
 impl Sqlite {
+    /// [`Upkeep::audit`], in the slices that `cut` makes for so many bookings.
+    pub(crate) async fn audit_in(&self, cut: impl Fn(u64) -> Vec<Slice>) -> Result<Report, Fault> {
+        const DOING: &str = "auditing the store";
+        let mut connection = self.readers.acquire().await.map_err(failed(DOING))?;
+        // One read transaction: everything is of the same moment, and WAL lets others go on writing.
+        let mut snapshot = connection.begin().await.map_err(failed(DOING))?;
+        let count = sqlx::query("SELECT count(*) AS bookings FROM bookings");
+        let count = count.fetch_one(&mut *snapshot).await.map_err(failed(DOING))?;
+        let inventories = all_inventories(&mut snapshot).await?;
+        let mut report = Report::default();
+        for slice in cut(count.int("bookings")?.unsigned_abs()) {
+            report.add(audit_slice(&mut snapshot, &slice, &inventories).await?);
+        }
+        snapshot.rollback().await.map_err(failed(DOING))?;
+        Ok(report)
+    }
+
     async fn applied(&self) -> Result<HashSet<i64>, Fault> {
         const DOING: &str = "reading the schema's version";
         let mut connection = self.writer.acquire().await.map_err(failed(DOING))?;
@@ -188,5 +213,13 @@ impl Sqlite {
         let rows = sqlx::query("SELECT version FROM _sqlx_migrations WHERE success = 1");
         let rows = rows.fetch_all(&mut *connection).await.map_err(failed(DOING))?;
         rows.iter().map(|row| row.try_get(0).map_err(failed(DOING))).collect()
+    }
+}
+
+#[cfg(test)]
+impl Sqlite {
+    /// Changes the file behind the back of the store.
+    pub(crate) async fn run(&self, sql: &'static str) {
+        sqlx::query(sql).execute(&self.writer).await.expect("runs");
     }
 }

@@ -300,7 +300,7 @@ fn unavailable<T: Debug>(result: Result<T, Fault>) -> String {
 }
 
 /// A fault with all that lies beneath it.
-fn chain(fault: &Fault) -> String {
+pub(crate) fn chain(fault: &Fault) -> String {
     let causes = std::iter::successors(fault.source(), |&cause| cause.source());
     causes.fold(fault.to_string(), |text, cause| format!("{text}: {cause}"))
 }

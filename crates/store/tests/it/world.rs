@@ -9,7 +9,7 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
-use store::{Clock, EventWithSections, Store, StoreOptions, open_store};
+use store::{Clock, EventWithSections, Fill, Store, StoreOptions, fill_store, open_store};
 use tempfile::TempDir;
 use tokio::sync::OnceCell;
 
@@ -206,6 +206,25 @@ pub async fn postgres(policy: Policy, clock: &ManualClock) -> Fresh {
     let store = open_store(&url, options(policy, clock)).await.expect("the store opens");
     let own = OwnDatabase { url: url.clone(), _clock: clock.clone() };
     Fresh { store, url: Some(url), _stands_on: Box::new(own) }
+}
+
+/// An embedded store that was filled before it was opened, and its file.
+pub async fn filled_sqlite(fill: &Fill, clock: &ManualClock) -> (Fresh, PathBuf) {
+    let folder = folder();
+    let path = folder.path().join("reservix.db");
+    let filled = fill_store(&sqlite_url(&path), options(POLICY, clock), fill, |_| ()).await;
+    filled.expect("the store is filled");
+    let store = open_sqlite(&path, POLICY, clock).await;
+    (Fresh { store, url: None, _stands_on: Box::new(folder) }, path)
+}
+
+/// A PostgreSQL store that was filled.
+pub async fn filled_postgres(fill: &Fill, clock: &ManualClock) -> Fresh {
+    let fresh = postgres(POLICY, clock).await;
+    let url = fresh.url.as_deref().expect("it is on a server");
+    let filled = fill_store(url, options(POLICY, clock), fill, |_| ()).await;
+    filled.expect("the store is filled");
+    fresh
 }
 
 /// A copy of a database with the schema, whose clock is `clock`.

@@ -1,0 +1,139 @@
+//! Filling a store with a past that nobody lived, to measure how cost grows with what is stored.
+//!
+//! What is written is consistent after every part, down to the log: the audit finds nothing, and the
+//! store can be used as if everything had happened. It is written in bulk, beside the rules: so this is
+//! for measuring, and the caller keeps it away from production.
+
+mod book;
+mod dice;
+mod plan;
+
+use crate::{EventWithSections, Place, StoreOptions, Upkeep as _, postgres, sqlite, unavailable};
+use engine::{Changes, Fault, Timestamp};
+use plan::Plan;
+
+/// The most bookings of one fill.
+pub const FILL_BOOKINGS_MAX: u64 = 100_000_000;
+/// The most events of one fill: their counters are kept in memory while it runs.
+pub const FILL_EVENTS_MAX: u32 = 100_000;
+/// Bookings written in one transaction; two times as many are in memory.
+const PART_BOOKINGS: usize = 50_000;
+
+/// What to fill a store with. The same seed gives the same bookings, moved to the present time.
+#[derive(Clone, Debug)]
+pub struct Fill {
+    /// How many bookings: 1 to [`FILL_BOOKINGS_MAX`].
+    pub bookings: u64,
+    /// How many events: 1 to [`FILL_EVENTS_MAX`]. A few have most of the bookings (Zipf).
+    pub events: u32,
+    /// Where chance begins.
+    pub seed: u64,
+    /// Whether the store may have events already; else it is refused.
+    pub beside_others: bool,
+}
+
+/// What has been written so far.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Filled {
+    /// Events.
+    pub events: u64,
+    /// Bookings.
+    pub bookings: u64,
+    /// Rows of the log.
+    pub log_rows: u64,
+}
+
+/// A part of the past, written in one transaction. Each leaves the books balanced.
+#[derive(Debug)]
+pub(crate) enum Part {
+    /// Events with the capacities of their sections, in the order of their creation.
+    Events(Vec<(EventWithSections, Vec<i64>)>),
+    /// Bookings in the state they ended in, with all that was logged of them. Its inventories carry
+    /// their next expiry.
+    Bookings(Changes),
+}
+
+/// A store while it is being filled.
+pub(crate) trait Bulk {
+    /// Whether it has events.
+    async fn has_events(&mut self) -> Result<bool, Fault>;
+    /// Its clock.
+    async fn now(&mut self) -> Result<Timestamp, Fault>;
+    /// Writes a part in one transaction.
+    async fn write(&mut self, part: &Part) -> Result<(), Fault>;
+    /// Tells the planner of queries what there is now.
+    async fn finish(&mut self) -> Result<(), Fault>;
+}
+
+/// Fills the store that the scheme of `url` names, and brings its schema up to date before; `tell` is
+/// called after every part. What was told stays when the rest fails.
+pub async fn fill_store(
+    url: &str,
+    options: StoreOptions,
+    fill: &Fill,
+    tell: impl Fn(Filled) + Send,
+) -> Result<Filled, Fault> {
+    let policy = options.policy;
+    match Place::of(url)? {
+        Place::Sqlite(path) => {
+            let store = sqlite::Sqlite::open(path, options).await?;
+            store.migrate(None).await?;
+            let filled = run(&mut store.bulk().await?, fill, policy, tell).await;
+            store.close().await;
+            filled
+        }
+        Place::Postgres => {
+            let store = postgres::Postgres::open(url, options).await?;
+            store.migrate(None).await?;
+            let filled = run(&mut store.bulk().await?, fill, policy, tell).await;
+            store.close().await;
+            filled
+        }
+    }
+}
+
+async fn run(
+    bulk: &mut impl Bulk,
+    fill: &Fill,
+    policy: engine::Policy,
+    tell: impl Fn(Filled) + Send,
+) -> Result<Filled, Fault> {
+    const DOING: &str = "filling the store";
+    if !fill.beside_others && bulk.has_events().await? {
+        let why = "it has events already, and beside_others is not set";
+        return Err(unavailable(DOING)(why));
+    }
+    let mut filled = Filled::default();
+    let (mut plan, mut now) = (Plan::new(fill, policy, bulk.now().await?), bulk.now().await?);
+    let mut part = plan.next(now);
+    while let Some(written) = part {
+        // The next part is made while this one is written.
+        let ahead = tokio::task::spawn_blocking(move || {
+            let part = plan.next(now);
+            (plan, part)
+        });
+        bulk.write(&written).await?;
+        filled.add(&written);
+        tell(filled);
+        now = bulk.now().await?;
+        (plan, part) = ahead.await.map_err(unavailable(DOING))?;
+    }
+    bulk.finish().await?;
+    Ok(filled)
+}
+
+impl Filled {
+    fn add(&mut self, part: &Part) {
+        match part {
+            Part::Events(events) => {
+                self.events += events.len() as u64;
+                self.log_rows +=
+                    events.iter().map(|(_, sections)| sections.len() as u64).sum::<u64>();
+            }
+            Part::Bookings(changes) => {
+                self.bookings += changes.created.len() as u64;
+                self.log_rows += changes.log.len() as u64;
+            }
+        }
+    }
+}
