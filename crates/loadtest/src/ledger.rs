@@ -124,6 +124,8 @@ pub struct Ledger {
     pub two_for_a_key: Offences,
     /// More seats held at the same time than there are.
     pub crowded: Offences,
+    /// Holds for which that was looked at.
+    pub resold: u64,
     /// Confirms that were refused though the hold was live, or gave another booking.
     pub broken_holds: Offences,
     /// Answers 429.
@@ -184,6 +186,7 @@ impl Ledger {
         self.answers += other.answers;
         self.silences += other.silences;
         self.rate_limited += other.rate_limited;
+        self.resold += other.resold;
         self.failures.append(other.failures);
         self.slow.append(other.slow);
         self.unguided.append(other.unguided);

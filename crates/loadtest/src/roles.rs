@@ -225,6 +225,7 @@ impl Worker {
         let capacity = usize::try_from(self.stage.sections[0].capacity).unwrap_or(usize::MAX);
         let mut ends = self.stage.ends.lock();
         let now = Instant::now();
+        self.ledger.resold += 1;
         ends.push(Reverse(end));
         if ends.len() > capacity
             && let Some(Reverse(earliest)) = ends.pop()

@@ -181,6 +181,7 @@ async fn place(
 async fn prepare(plan: &Plan, stage: &mut Stage, progress: &Progress) -> Result<Ledger, Trouble> {
     let confirms = plan.beside.as_ref().filter(|beside| matches!(beside.role, Role::Confirms));
     let seconds = plan.load.seconds + plan.load.warm_up;
+    let confirms = confirms.filter(|beside| beside.rate > 0.0);
     #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a small count")]
     let wanted = confirms.map_or(0, |beside| (beside.rate * seconds).ceil() as u64 + 1);
     if wanted == 0 && !plan.sold_before {

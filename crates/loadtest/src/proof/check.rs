@@ -20,7 +20,7 @@ use uuid::Uuid;
 const UNKNOWN_MAX: usize = 50_000;
 
 /// Sums of a section whose holds lapse are asked for again this much longer than a hold lives.
-const SETTLE: Duration = Duration::from_secs(10);
+const SETTLE: Duration = Duration::from_secs(3);
 
 /// What is examined.
 pub struct Case<'a> {
@@ -303,7 +303,12 @@ impl<'a> Case<'a> {
                 ),
             }
         }
-        if self.ledger.crowded.count > 0 || !self.stage.holds_last {
+        if self.ledger.resold > 0 {
+            findings.count(
+                Promise::NotOverheld,
+                "holds compared with the live ones",
+                self.ledger.resold,
+            );
             findings.offences(Promise::NotOverheld, std::mem::take(&mut self.ledger.crowded));
         }
         Ok(())
