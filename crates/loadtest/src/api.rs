@@ -14,7 +14,7 @@ use tokio::time::{Instant, sleep};
 pub const PATIENCE: Duration = Duration::from_secs(30);
 
 /// A call that is told to come back is repeated this long.
-const INSIST: Duration = Duration::from_secs(900);
+const INSIST: Duration = Duration::from_mins(15);
 
 /// A connection for such calls.
 pub struct Api {

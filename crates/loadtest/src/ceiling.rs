@@ -55,6 +55,7 @@ struct Item {
 }
 
 #[derive(Serialize)]
+#[expect(clippy::struct_field_names, reason = "as the API names them")]
 struct Booking {
     booking_id: Uuid,
     reference: &'static str,

@@ -48,7 +48,7 @@ const BROKEN: u8 = 1;
 const NOT_RUN: u8 = 2;
 
 fn main() -> ExitCode {
-    let done = obey(Cli::parse().command);
+    let done = obey(&Cli::parse().command);
     let code = done.unwrap_or_else(|trouble| {
         eprintln!("reservix-load: {trouble}");
         NOT_RUN
@@ -56,8 +56,8 @@ fn main() -> ExitCode {
     ExitCode::from(code)
 }
 
-fn obey(command: Command) -> Result<u8, Trouble> {
-    match &command {
+fn obey(command: &Command) -> Result<u8, Trouble> {
+    match command {
         Command::Hold(args) => load(&args.into(), &args.sale.load),
         Command::Pairs(args) => load(&args.into(), &args.sale.load),
         Command::Onsale(args) => load(&args.into(), &args.sale.load),

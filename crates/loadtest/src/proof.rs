@@ -6,6 +6,7 @@
 
 mod check;
 mod crew;
+mod last_seat;
 
 pub use check::{Case, examine};
 pub use crew::{Crew, FIRST_OF_SETUP};

@@ -54,8 +54,12 @@ impl Role {
             Self::Confirms => Op::Confirm,
             Self::Reads => Op::Event,
             Self::Get(_) => Op::Get,
-            Self::Hold { .. } | Self::Pairs { .. } | Self::Rush(_) => Op::Hold,
-            Self::Retries { .. } | Self::Waves | Self::Mixed(_) => Op::Hold,
+            Self::Hold { .. }
+            | Self::Pairs { .. }
+            | Self::Rush(_)
+            | Self::Retries { .. }
+            | Self::Waves
+            | Self::Mixed(_) => Op::Hold,
         }
     }
 }

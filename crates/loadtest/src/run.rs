@@ -135,9 +135,9 @@ async fn connect(streams: &mut [Stream], progress: &Progress) -> Result<(), Trou
     let (mut opened, mut failed) = (0_u64, 0_u64);
     while let Some(dialled) = dials.next().await {
         if dialled.is_ok() {
-            opened += 1
+            opened += 1;
         } else {
-            failed += 1
+            failed += 1;
         }
         progress.say(format!("{opened} connections open"));
     }

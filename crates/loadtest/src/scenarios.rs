@@ -7,6 +7,8 @@ use crate::cli::{
 use crate::plan::{Beside, Ground, HOLD_TTL_SECONDS_MAX, Load, Place, Plan, SEATS_ENDLESS, Venue};
 use crate::roles::{Mind, Role};
 use hyper::Uri;
+use std::collections::BTreeMap;
+use std::fmt::Display;
 use std::time::Duration;
 
 /// How long holds live that are to be confirmed during a storm, beyond the storm itself.
@@ -38,25 +40,25 @@ fn plan(name: &'static str, about: &'static str, role: Role, load: Load) -> Plan
         load,
         place: Place { target: String::new(), buyers: 1, tokens: None, event: None },
         path: None,
-        settings: Default::default(),
+        settings: BTreeMap::new(),
     };
     let Load { connections, rate, backlog, seconds, warm_up, requests, runs, .. } = plan.load;
-    plan.set("connections", connections);
+    plan.set("connections", &connections);
     if let Some(rate) = rate {
-        plan.set("rate", rate);
-        plan.set("backlog", backlog);
+        plan.set("rate", &rate);
+        plan.set("backlog", &backlog);
     }
-    plan.set("seconds", seconds);
-    plan.set("warm-up", warm_up);
+    plan.set("seconds", &seconds);
+    plan.set("warm-up", &warm_up);
     if requests != u64::MAX {
-        plan.set("requests", requests);
+        plan.set("requests", &requests);
     }
-    plan.set("runs", runs);
+    plan.set("runs", &runs);
     plan
 }
 
 impl Plan {
-    fn set(&mut self, option: &str, value: impl ToString) {
+    fn set(&mut self, option: &str, value: &dyn Display) {
         self.settings.insert(option.to_owned(), value.to_string());
     }
 
@@ -70,7 +72,7 @@ impl Plan {
         };
         self.load.verify = *verify as usize;
         match tokens {
-            Some(path) => self.set("tokens", path.display()),
+            Some(path) => self.set("tokens", &path.display()),
             None => self.set("buyers", buyers),
         }
         if let Some(event) = event {
@@ -111,16 +113,16 @@ fn mind(args: &MindArgs) -> Mind {
 
 impl Plan {
     fn minded(&mut self, args: &MindArgs) {
-        self.set("think-ms", args.think_ms);
-        self.set("abandon", args.abandon);
-        self.set("cancel", args.cancel);
+        self.set("think-ms", &args.think_ms);
+        self.set("abandon", &args.abandon);
+        self.set("cancel", &args.cancel);
     }
 
     fn in_venue(&mut self, venue: Venue) {
         self.ground = Ground::Sale(venue);
-        self.set("sections", venue.sections);
-        self.set("seats", venue.seats);
-        self.set("hold-ttl", venue.hold_ttl_seconds);
+        self.set("sections", &venue.sections);
+        self.set("seats", &venue.seats);
+        self.set("hold-ttl", &venue.hold_ttl_seconds);
     }
 }
 

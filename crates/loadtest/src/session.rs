@@ -8,7 +8,7 @@ use crate::people::{self, Wanted};
 use crate::plan::{Ground, Plan, Venue};
 use crate::progress::Progress;
 use crate::proof::{Case, Crew, FIRST_OF_SETUP, Findings, examine};
-use crate::report::{Report, Run};
+use crate::report::{Proof, Report, Run};
 use crate::roles::Role;
 use crate::run::{self, Done};
 use crate::setup;
@@ -96,7 +96,7 @@ fn blank(plan: &Plan, target: &Target, server: String) -> Report {
         machine: machine::look(),
         runs: Vec::new(),
         summary: Vec::new(),
-        proof: Default::default(),
+        proof: Proof::default(),
         notes: Vec::new(),
     }
 }

@@ -166,25 +166,25 @@ impl Stage {
     pub fn booking(&self, buyer: u16, booking: u128) -> Request<Body> {
         let id = Uuid::from_u128(booking);
         let uri = self.cast.target.api(format_args!("/bookings/{id}"));
-        self.get(uri, self.buyer(buyer).without_body.clone())
+        Self::get(uri, self.buyer(buyer).without_body.clone())
     }
 
     /// The event, read by anybody.
     pub fn event(&self) -> Request<Body> {
-        self.get(self.event_uri.clone(), self.public.clone())
+        Self::get(self.event_uri.clone(), self.public.clone())
     }
 
     /// Its seats, read by anybody.
     pub fn availability(&self) -> Request<Body> {
-        self.get(self.availability_uri.clone(), self.public.clone())
+        Self::get(self.availability_uri.clone(), self.public.clone())
     }
 
     /// Any path, read by anybody.
     pub fn page(&self, uri: &Uri) -> Request<Body> {
-        self.get(uri.clone(), self.public.clone())
+        Self::get(uri.clone(), self.public.clone())
     }
 
-    fn get(&self, uri: Uri, headers: HeaderMap) -> Request<Body> {
+    fn get(uri: Uri, headers: HeaderMap) -> Request<Body> {
         let mut request = Request::new(Body::default());
         *request.uri_mut() = uri;
         *request.headers_mut() = headers;

@@ -156,10 +156,11 @@ async fn exchange(
     request: Request<Body>,
 ) -> Result<(Answer, bool), Silence> {
     body.clear();
-    sender.ready().await.map_err(silence)?;
-    let (head, mut incoming) = sender.send_request(request).await.map_err(silence)?.into_parts();
+    sender.ready().await.map_err(|error| silence(&error))?;
+    let (head, mut incoming) =
+        sender.send_request(request).await.map_err(|error| silence(&error))?.into_parts();
     while let Some(frame) = incoming.frame().await {
-        if let Ok(data) = frame.map_err(silence)?.into_data() {
+        if let Ok(data) = frame.map_err(|error| silence(&error))?.into_data() {
             if body.len() + data.len() > BODY_BYTES_MAX {
                 return Err(Silence::Nonsense);
             }
@@ -175,7 +176,7 @@ async fn exchange(
     Ok((answer, close))
 }
 
-fn silence(error: hyper::Error) -> Silence {
+fn silence(error: &hyper::Error) -> Silence {
     if error.is_parse() { Silence::Nonsense } else { Silence::Reset }
 }
 

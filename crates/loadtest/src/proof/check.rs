@@ -1,6 +1,6 @@
 //! The examination of one run.
 
-use super::crew::{Crew, FIRST_OF_PROOF, insist_on_act, insist_on_booking, insist_on_hold};
+use super::crew::{Crew, FIRST_OF_PROOF, insist_on_booking, insist_on_hold};
 use super::{Findings, Promise};
 use crate::api::Api;
 use crate::body;
@@ -8,9 +8,8 @@ use crate::ledger::{Entry, Fate, Ledger};
 use crate::setup::{Seats, availability};
 use crate::stage::Stage;
 use crate::trouble::Trouble;
-use crate::worker::{Held, Verb};
+use crate::worker::Held;
 use parking_lot::Mutex;
-use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::time::{Instant, sleep};
@@ -20,7 +19,7 @@ use uuid::Uuid;
 const UNKNOWN_MAX: usize = 50_000;
 
 /// Sums of a section whose holds lapse are asked for again this much longer than a hold lives.
-const SETTLE: Duration = Duration::from_secs(3);
+pub(super) const SETTLE: Duration = Duration::from_secs(3);
 
 /// What is examined.
 pub struct Case<'a> {
@@ -242,7 +241,7 @@ impl<'a> Case<'a> {
     }
 
     /// Seats of a section by the client's account: held, confirmed.
-    fn known(&self, section: usize) -> (u64, u64) {
+    pub(super) fn known(&self, section: usize) -> (u64, u64) {
         if !self.is_whole {
             let tally = self.ledger.tallies[section];
             return (tally.held, tally.confirmed);
@@ -272,7 +271,9 @@ impl<'a> Case<'a> {
             }
             sleep(Duration::from_millis(250)).await;
         };
-        wrong.into_iter().for_each(|what| findings.offend(Promise::SumsAddUp, || what));
+        for what in wrong {
+            findings.offend(Promise::SumsAddUp, || what);
+        }
         for (number, seats) in seats.iter().enumerate() {
             let (held, confirmed) = self.known(number);
             let Seats { capacity, sold, .. } = *seats;
@@ -293,14 +294,11 @@ impl<'a> Case<'a> {
                     });
                 }
             }
-            match sold {
-                Some(sold) => {
-                    findings.count(Promise::SumsAddUp, "sold by the server's account", sold)
-                }
-                None => findings.remark(
-                    Promise::SumsAddUp,
-                    "not compared: only the organizer is told what is held and sold",
-                ),
+            if let Some(sold) = sold {
+                findings.count(Promise::SumsAddUp, "sold by the server's account", sold);
+            } else {
+                let why = "not compared: only the organizer is told what is held and sold";
+                findings.remark(Promise::SumsAddUp, why);
             }
         }
         if self.ledger.resold > 0 {
@@ -339,74 +337,6 @@ impl<'a> Case<'a> {
             }
         }
         wrong
-    }
-
-    /// Gives back what is held, waits for what lapses, sells what is left, and is refused one more.
-    async fn sell_out(
-        &mut self,
-        crew: &mut Crew,
-        hold_ttl: Duration,
-        findings: &mut Findings,
-    ) -> Result<(), Trouble> {
-        let promise = Promise::NoLeak;
-        let is_held = |entry: &&Entry| matches!(entry.fate, Fate::Held | Fate::Repeated);
-        let held: Vec<Entry> = self.ledger.entries.iter().filter(is_held).copied().collect();
-        // Buyers of holds that are about to lapse need not give them back.
-        if self.stage.holds_last || hold_ttl > SETTLE {
-            let gone: Mutex<HashSet<u128>> = Mutex::default();
-            crew.each(&held, async |worker, entry| {
-                if insist_on_act(worker, Verb::Cancel, entry).await.fate == Fate::Cancelled {
-                    gone.lock().insert(entry.booking);
-                }
-            })
-            .await;
-            let count = gone.into_inner().len();
-            findings.count(promise, "holds given back", count as u64);
-        }
-        let mut api = Api::new(&self.stage.cast.target);
-        let patience = if self.stage.holds_last { Duration::ZERO } else { hold_ttl } + SETTLE;
-        let started = Instant::now();
-        let mut seats = availability(&mut api, &self.stage.cast, self.stage.event_id).await?;
-        while started.elapsed() < patience && seats.iter().any(|it| it.held.unwrap_or(0) > 0) {
-            sleep(Duration::from_millis(100)).await;
-            seats = availability(&mut api, &self.stage.cast, self.stage.event_id).await?;
-        }
-        let mut confirmed_now = Vec::new();
-        for (number, section) in (0_u16..).zip(&self.stage.sections) {
-            confirmed_now.push(crew.sell_out(number, section.capacity).await);
-        }
-        let seats = availability(&mut api, &self.stage.cast, self.stage.event_id).await?;
-        for (number, seats) in seats.iter().enumerate() {
-            let tally = self.ledger.tallies[number];
-            let sold_to_us = self.known(number).1 + confirmed_now[number];
-            let sold = sold_to_us + self.stage.sections[number].sold_before.unwrap_or(0);
-            let name = format!("section {}", number + 1);
-            findings.count(promise, "seats", seats.capacity);
-            findings.count(promise, "sold in the run", self.known(number).1);
-            findings.count(promise, "sold to the last", confirmed_now[number]);
-            if sold > seats.capacity {
-                let capacity = seats.capacity;
-                findings
-                    .offend(Promise::NotOversold, || format!("{name}: {sold} sold of {capacity}"));
-            }
-            // A hold that was never answered may live on; nobody can give it back.
-            let unseen = tally.lost + tally.unknown;
-            if sold + unseen < seats.capacity {
-                let Seats { capacity, available, .. } = *seats;
-                findings.offend(promise, || {
-                    format!("{name}: {sold} of {capacity} could be sold, {available} told as free")
-                });
-            } else if sold < seats.capacity {
-                findings.remark(promise, format!("{unseen} seats of unanswered holds are out"));
-            }
-            if seats.sold.is_some_and(|told| told > sold + unseen || told + unseen < sold) {
-                let told = seats.sold.unwrap_or(0);
-                findings.offend(Promise::SumsAddUp, || {
-                    format!("{name}: {told} sold by the server's account, {sold} confirmed")
-                });
-            }
-        }
-        Ok(())
     }
 }
 
