@@ -126,6 +126,8 @@ pub struct Ledger {
     pub crowded: Offences,
     /// Holds for which that was looked at.
     pub resold: u64,
+    /// Confirms that were answered 200.
+    pub confirms: u64,
     /// Confirms that were refused though the hold was live, or gave another booking.
     pub broken_holds: Offences,
     /// Answers 429.
@@ -187,6 +189,7 @@ impl Ledger {
         self.silences += other.silences;
         self.rate_limited += other.rate_limited;
         self.resold += other.resold;
+        self.confirms += other.confirms;
         self.failures.append(other.failures);
         self.slow.append(other.slow);
         self.unguided.append(other.unguided);

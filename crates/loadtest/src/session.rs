@@ -229,6 +229,9 @@ fn notes(runs: &[Run], rate_limited: u64) -> Vec<String> {
                 client.late_p99_ms
             ));
         }
+        if run.operations.iter().all(|operation| operation.accepted.count == 0) {
+            notes.push(format!("Run {number}: nothing was accepted; the answers say why."));
+        }
         for operation in run.operations.iter().filter(|operation| operation.dropped > 0) {
             notes.push(format!(
                 "Run {number}: {} of {} {} arrivals were dropped: no connection was free in time.",

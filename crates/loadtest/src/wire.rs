@@ -8,7 +8,7 @@ use crate::target::Target;
 use http_body_util::{BodyExt, Full};
 use hyper::Request;
 use hyper::body::Bytes;
-use hyper::client::conn::http1::{Connection, SendRequest, handshake};
+use hyper::client::conn::http1::{Builder, Connection, SendRequest};
 use hyper::header::{CONNECTION, HeaderMap, RETRY_AFTER};
 use hyper_util::rt::TokioIo;
 use std::future::poll_fn;
@@ -93,8 +93,12 @@ impl Wire {
         let stream = dialled.map_err(|_| Silence::Refused)?.map_err(|_| Silence::Refused)?;
         // A request is one small segment, and nothing follows that would be worth waiting for.
         let _ = stream.set_nodelay(true);
-        let (sender, connection) =
-            handshake(TokioIo::new(stream)).await.map_err(|_| Silence::Refused)?;
+        // Head and body are small: one buffer is cheaper than a list of two.
+        let (sender, connection) = Builder::new()
+            .writev(false)
+            .handshake(TokioIo::new(stream))
+            .await
+            .map_err(|_| Silence::Refused)?;
         self.open = Some(Open { sender, connection: Box::pin(connection) });
         Ok(())
     }

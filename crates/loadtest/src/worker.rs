@@ -282,6 +282,7 @@ impl Worker {
                         .add(|| format!("{word} of {id} answered another state"));
                 }
                 if verb == Verb::Confirm {
+                    self.ledger.confirms += 1;
                     self.recorder.sold(entry.seats.into());
                 }
             }

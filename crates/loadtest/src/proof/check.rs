@@ -60,7 +60,7 @@ pub async fn examine(
         of_crew.tallies.clear();
         of_crew.entries_seen = 0;
         case.ledger.append(of_crew);
-        findings.count(Promise::HoldsHold, "refused", case.ledger.broken_holds.count);
+        findings.count(Promise::HoldsHold, "confirms succeeded", case.ledger.confirms);
         findings.offences(Promise::HoldsHold, std::mem::take(&mut case.ledger.broken_holds));
     }
     let ledger = case.ledger;
