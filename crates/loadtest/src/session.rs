@@ -67,7 +67,7 @@ pub async fn run(plan: &Plan, progress: &Progress) -> Result<Report, Trouble> {
             case.sells_out_after = Some(Duration::from_secs(venue.hold_ttl_seconds.into()));
         }
         examine(case, &mut findings, |what| progress.say(what)).await?;
-        if matches!(plan.ground, Ground::Sale(_)) && stage.is_ours {
+        if stage.is_ours && cast.organizer.is_some() {
             setup::close(&cast, stage.event_id).await;
         }
         if interrupted {
@@ -224,7 +224,8 @@ fn notes(runs: &[Run], rate_limited: u64) -> Vec<String> {
         let client = &run.client;
         if client.was_the_limit {
             notes.push(format!(
-                "Run {number}: the client itself was the limit ({:.0} % of the cores, {:.0} ms late).",
+                "Run {number}: the client itself was the limit. It used {:.0} % of the cores, and woke \
+                 {:.0} ms late (p99): the server's latencies were lower than these figures.",
                 client.cpu_share * 100.0,
                 client.late_p99_ms
             ));
