@@ -30,7 +30,8 @@ use clap::Parser;
 use cli::{Cli, Command, LoadArgs};
 use plan::Plan;
 use progress::Progress;
-use report::Report;
+use report::{Report, compare, html, table};
+use std::io::IsTerminal;
 use std::path::Path;
 use std::process::ExitCode;
 use tokio::runtime::Builder;
@@ -73,11 +74,14 @@ fn obey(command: &Command) -> Result<u8, Trouble> {
         }
         Command::Show(args) => {
             let report = read(&args.report)?;
+            page(args.html.as_deref(), || html::page(&report))?;
             print(&report);
             Ok(verdict(&report))
         }
         Command::Compare(args) => {
-            let (_before, _after) = (read(&args.before)?, read(&args.after)?);
+            let (before, after) = (read(&args.before)?, read(&args.after)?);
+            page(args.html.as_deref(), || compare::page(&before, &after))?;
+            print!("{}", compare::text(&before, &after, is_coloured()));
             Ok(KEPT)
         }
     }
@@ -88,13 +92,19 @@ fn load(plan: &Plan, args: &LoadArgs) -> Result<u8, Trouble> {
     let done = runtime(args.threads)?.block_on(session::run(plan, &progress));
     progress.end();
     let report = done?;
+    // The terminal first: a file that cannot be written does not cost the figures.
+    print(&report);
     if let Some(path) = &args.json {
         let json = serde_json::to_string_pretty(&report);
         let json = json.map_err(|error| Trouble::because("writing the report", error))?;
         write(path, &json)?;
     }
-    print(&report);
+    page(args.html.as_deref(), || html::page(&report))?;
     Ok(verdict(&report))
+}
+
+fn page(path: Option<&Path>, page: impl FnOnce() -> String) -> Result<(), Trouble> {
+    path.map_or(Ok(()), |path| write(path, &page()))
 }
 
 fn runtime(threads: Option<u32>) -> Result<tokio::runtime::Runtime, Trouble> {
@@ -110,14 +120,14 @@ fn verdict(report: &Report) -> u8 {
 }
 
 fn print(report: &Report) {
-    for figure in &report.summary {
-        println!("{:32} {:12.2} {}", figure.name, figure.median, figure.unit);
+    print!("{}", table::text(report, is_coloured()));
+    for note in &report.notes {
+        println!("note: {note}");
     }
-    for check in &report.proof.checks {
-        let verdict = if check.holds { "ok" } else { "BROKEN" };
-        println!("{verdict:6} {}: {}", check.name, check.detail);
-    }
-    report.notes.iter().for_each(|note| println!("note: {note}"));
+}
+
+fn is_coloured() -> bool {
+    std::io::stdout().is_terminal()
 }
 
 fn read(path: &Path) -> Result<Report, Trouble> {

@@ -218,3 +218,29 @@ fn what_cannot_be_run_ends_with_2_and_says_why() {
     assert_eq!(secure.code, 2);
     assert!(secure.stderr.contains("https is not supported"), "{}", secure.stderr);
 }
+
+#[test]
+fn a_report_is_drawn_shown_again_and_compared() {
+    let fake = Fake::start(Plant::Fails);
+    let folder = tempfile::tempdir().expect("a folder");
+    let name = |name: &str| folder.path().join(name).display().to_string();
+    let (json, html) = (name("a.json"), name("a.html"));
+    let run = |args: &[&str]| {
+        let out = Command::new(env!("CARGO_BIN_EXE_reservix-load")).args(args).output();
+        let out = out.expect("the tool starts");
+        (out.status.code(), String::from_utf8_lossy(&out.stdout).into_owned())
+    };
+    let load = ["hold", &fake.url, "--quiet", "--connections", "4", "--buyers", "1"];
+    let files = ["--json", &json, "--html", &html];
+    let (code, printed) = run(&[&load[..], &SHORT, &files].concat());
+    assert_eq!(code, Some(1));
+    assert!(std::fs::read_to_string(&html).expect("a page").starts_with("<!doctype html>"));
+
+    let (code, shown) = run(&["show", &json]);
+    assert_eq!((code, &shown), (Some(1), &printed), "the verdict too is shown again");
+    let (code, compared) = run(&["compare", &json, &json, "--html", &html]);
+    assert_eq!(code, Some(0));
+    assert!(compared.contains("hold accepted/s"), "{compared}");
+    assert!(std::fs::read_to_string(&html).expect("a page").contains("hold accepted/s"));
+    assert_eq!(run(&["show", &name("missing.json")]).0, Some(2));
+}
