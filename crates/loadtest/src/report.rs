@@ -3,6 +3,17 @@
 //! Times are milliseconds, rates are per second, both as floating-point numbers. A latency counts from
 //! the instant a request was meant to be sent, so a stalled server cannot hide behind a stalled client.
 
+mod chart;
+pub mod compare;
+mod format;
+pub mod html;
+mod paint;
+mod plots;
+#[cfg(test)]
+mod sample;
+mod series;
+pub mod table;
+
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
@@ -31,6 +42,9 @@ pub struct Report {
     pub summary: Vec<Summary>,
     /// Whether the promises were kept.
     pub proof: Proof,
+    /// What a reader of the figures should know, such as that the client was the limit.
+    #[serde(default)]
+    pub notes: Vec<String>,
 }
 
 /// Where the load came from, and how quiet it was there.
@@ -58,6 +72,22 @@ pub struct Run {
     pub operations: Vec<Operation>,
     /// The run over time, warm-up included.
     pub timeline: Vec<Tick>,
+    /// What the client itself needed.
+    #[serde(default)]
+    pub client: Client,
+}
+
+/// What the client itself needed in one run.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub struct Client {
+    /// Processor time it used, as a share of all cores, 0 to 1.
+    pub cpu_share: f64,
+    /// Processor time for each request, in microseconds.
+    pub cpu_us_per_request: f64,
+    /// How late it was itself when a connection was free (open loop), 99th percentile.
+    pub late_p99_ms: f64,
+    /// Whether it could not have sent much more.
+    pub was_the_limit: bool,
 }
 
 /// All requests of one kind in one run.

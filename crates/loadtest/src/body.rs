@@ -1,0 +1,89 @@
+//! The few things that are read from an answer's body while the load runs, without parsing it whole.
+
+use chrono::DateTime;
+use uuid::Uuid;
+
+/// The text of a member that stands once in a JSON object, such as `code` in a problem; nothing if it
+/// is missing, is no string, or has an escape in it.
+pub fn text<'a>(body: &'a [u8], member: &str) -> Option<&'a str> {
+    let value = value(body, member)?.strip_prefix(b"\"")?;
+    let end = value.iter().position(|byte| matches!(byte, b'"' | b'\\'))?;
+    if value[end] == b'\\' {
+        return None;
+    }
+    str::from_utf8(&value[..end]).ok()
+}
+
+/// The number of a member that is a whole one.
+pub fn number(body: &[u8], member: &str) -> Option<u64> {
+    let value = value(body, member)?;
+    let end = value.iter().position(|byte| !byte.is_ascii_digit()).unwrap_or(value.len());
+    str::from_utf8(&value[..end]).ok()?.parse().ok()
+}
+
+/// The id of a booking.
+pub fn booking_id(body: &[u8]) -> Option<u128> {
+    Uuid::try_parse(text(body, "booking_id")?).ok().map(|id| id.as_u128())
+}
+
+/// Milliseconds from `server_time` to `expires_at`, both by the server's clock.
+pub fn remaining_ms(body: &[u8]) -> Option<i64> {
+    let at = |member| DateTime::parse_from_rfc3339(text(body, member)?).ok();
+    Some((at("expires_at")? - at("server_time")?).num_milliseconds())
+}
+
+/// What follows the colon of a member.
+fn value<'a>(body: &'a [u8], member: &str) -> Option<&'a [u8]> {
+    let mut rest = body;
+    loop {
+        let quote = rest.iter().position(|&byte| byte == b'"')?;
+        rest = &rest[quote + 1..];
+        let Some(after) =
+            rest.strip_prefix(member.as_bytes()).and_then(|it| it.strip_prefix(b"\""))
+        else {
+            continue;
+        };
+        // A value that reads like the name has no colon behind it.
+        if let Some(value) = after.trim_ascii_start().strip_prefix(b":") {
+            return Some(value.trim_ascii_start());
+        }
+        rest = after;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn members_are_found_with_and_without_spaces() {
+        let id = "01a2038b-c777-86ba-a196-9315f7b46734";
+        let tight = format!("{{\"booking_id\":\"{id}\",\"status\":\"HOLD\",\"version\":12}}");
+        let loose = format!(
+            "{{\n  \"status\" : \"HOLD\",\n  \"version\" : 12,\n  \"booking_id\" : \"{id}\"\n}}"
+        );
+        for body in [tight.as_bytes(), loose.as_bytes()] {
+            assert_eq!(booking_id(body), Uuid::try_parse(id).ok().map(|id| id.as_u128()));
+            assert_eq!(text(body, "status"), Some("HOLD"));
+            assert_eq!(number(body, "version"), Some(12));
+        }
+    }
+
+    #[test]
+    fn a_value_that_reads_like_a_name_is_no_name() {
+        let body = br#"{"title":"code","code":"sold_out","detail":"a \" in it"}"#;
+        assert_eq!(text(body, "code"), Some("sold_out"));
+        assert_eq!(text(body, "detail"), None);
+        assert_eq!(text(body, "missing"), None);
+        assert_eq!(text(b"<html>", "code"), None);
+        assert_eq!(text(b"\"code\":\"cut", "code"), None);
+        assert_eq!(number(body, "code"), None);
+    }
+
+    #[test]
+    fn what_remains_of_a_hold_is_counted_by_the_servers_clock() {
+        let body = br#"{"expires_at":"2026-11-22T14:12:01.943Z","server_time":"2026-11-22T14:11:59.940Z"}"#;
+        assert_eq!(remaining_ms(body), Some(2_003));
+        assert_eq!(remaining_ms(b"{}"), None);
+    }
+}

@@ -1,0 +1,193 @@
+//! The proof: whether the promises of the API were kept, from what the client was told and by HTTP alone.
+//!
+//! What it can say is bounded by what it can see. It asks for the fate of everything that was left without
+//! an answer, reads bookings again (all, or a random sample of a stated size), compares the sums with
+//! what the organizer is told, and, where the sections are small, sells them to the last seat.
+
+mod check;
+mod crew;
+mod last_seat;
+
+pub use check::{Case, examine};
+pub use crew::{Crew, FIRST_OF_SETUP};
+
+use crate::ledger::Offences;
+use crate::report::{Check, Proof};
+
+/// What is promised.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Promise {
+    /// Seats sold.
+    NotOversold,
+    /// Seats held.
+    NotOverheld,
+    /// Bookings.
+    StillThere,
+    /// Confirms.
+    StillConfirmed,
+    /// Holds.
+    HoldsHold,
+    /// Idempotency.
+    OneForAKey,
+    /// Sums.
+    SumsAddUp,
+    /// Leaks.
+    NoLeak,
+    /// 5xx.
+    NoFailure,
+    /// Five seconds.
+    NotSlow,
+    /// `Retry-After`.
+    Guided,
+}
+
+impl Promise {
+    const ALL: [Self; 11] = [
+        Self::NotOversold,
+        Self::NotOverheld,
+        Self::StillThere,
+        Self::StillConfirmed,
+        Self::HoldsHold,
+        Self::OneForAKey,
+        Self::SumsAddUp,
+        Self::NoLeak,
+        Self::NoFailure,
+        Self::NotSlow,
+        Self::Guided,
+    ];
+
+    /// As a report says it. Scripts may look for it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::NotOversold => "No section sold more seats than it has",
+            Self::NotOverheld => "No more seats were held at once than there are",
+            Self::StillThere => "Every acknowledged booking is still there",
+            Self::StillConfirmed => "Every acknowledged confirm is still confirmed",
+            Self::HoldsHold => "Every live hold could be confirmed",
+            Self::OneForAKey => "One booking for each key, one hold for each booking",
+            Self::SumsAddUp => "The server's sums are those of the client",
+            Self::NoLeak => "No seat leaked: every section sells to its last seat",
+            Self::NoFailure => "No answer was a failure (5xx other than 503)",
+            Self::NotSlow => "No answer took longer than 5 s",
+            Self::Guided => "Every 429 and 503 said when to come back",
+        }
+    }
+}
+
+#[derive(Clone, Debug, Default)]
+struct Finding {
+    asked: bool,
+    counts: Vec<(&'static str, u64)>,
+    remarks: Vec<String>,
+    offences: Offences,
+}
+
+/// What was found, over all runs.
+#[derive(Clone, Debug, Default)]
+pub struct Findings {
+    all: [Finding; Promise::ALL.len()],
+}
+
+impl Findings {
+    /// Something that was counted. The promise is in the report from then on.
+    pub fn count(&mut self, promise: Promise, what: &'static str, count: u64) {
+        let finding = self.asked(promise);
+        match finding.counts.iter_mut().find(|(known, _)| *known == what) {
+            Some((_, sum)) => *sum += count,
+            None => finding.counts.push((what, count)),
+        }
+    }
+
+    /// What a reader should know of how it was examined.
+    pub fn remark(&mut self, promise: Promise, what: impl Into<String>) {
+        let what = what.into();
+        let finding = self.asked(promise);
+        if !finding.remarks.contains(&what) {
+            finding.remarks.push(what);
+        }
+    }
+
+    /// The promise was broken.
+    pub fn offend(&mut self, promise: Promise, what: impl FnOnce() -> String) {
+        self.asked(promise).offences.add(what);
+    }
+
+    /// The promise was broken so often.
+    pub fn offences(&mut self, promise: Promise, offences: Offences) {
+        self.asked(promise).offences.append(offences);
+    }
+
+    fn asked(&mut self, promise: Promise) -> &mut Finding {
+        let finding = &mut self.all[promise as usize];
+        finding.asked = true;
+        finding
+    }
+
+    /// The verdict.
+    pub fn verdict(&self) -> Proof {
+        let asked = Promise::ALL.iter().zip(&self.all).filter(|(_, finding)| finding.asked);
+        let checks: Vec<Check> = asked
+            .map(|(promise, finding)| Check {
+                name: promise.name().to_owned(),
+                holds: finding.offences.count == 0,
+                detail: detail(finding),
+            })
+            .collect();
+        Proof { holds: checks.iter().all(|check| check.holds), checks }
+    }
+}
+
+fn detail(finding: &Finding) -> String {
+    let Finding { counts, remarks, offences, .. } = finding;
+    let counted = counts.iter().map(|(what, count)| format!("{} {what}", grouped(*count)));
+    let mut parts: Vec<String> = counted.collect();
+    parts.extend(remarks.iter().cloned());
+    if offences.count > 0 {
+        let told = offences.told.join("; ");
+        parts.push(format!("BROKEN {} times: {told}", grouped(offences.count)));
+    }
+    parts.join(", ")
+}
+
+/// 1234567 as 1,234,567.
+pub fn grouped(count: u64) -> String {
+    let digits = count.to_string();
+    let mut text = String::new();
+    for (place, digit) in digits.chars().enumerate() {
+        if place > 0 && (digits.len() - place).is_multiple_of(3) {
+            text.push(',');
+        }
+        text.push(digit);
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_promise_that_was_not_asked_for_is_not_in_the_verdict() {
+        let mut findings = Findings::default();
+        assert!(findings.verdict().holds && findings.verdict().checks.is_empty());
+        findings.count(Promise::NoFailure, "answers", 1_234);
+        findings.count(Promise::NoFailure, "answers", 1_000_000);
+        let verdict = findings.verdict();
+        assert!(verdict.holds);
+        assert_eq!(verdict.checks.len(), 1);
+        assert_eq!(verdict.checks[0].detail, "1,001,234 answers");
+    }
+
+    #[test]
+    fn one_offence_breaks_the_verdict_and_is_told() {
+        let mut findings = Findings::default();
+        findings.count(Promise::NoFailure, "answers", 1);
+        findings.offend(Promise::StillThere, || "booking 7 is gone".to_owned());
+        let verdict = findings.verdict();
+        assert!(!verdict.holds);
+        let broken: Vec<_> = verdict.checks.iter().filter(|check| !check.holds).collect();
+        assert_eq!(broken.len(), 1);
+        assert_eq!(broken[0].name, "Every acknowledged booking is still there");
+        assert_eq!(broken[0].detail, "BROKEN 1 times: booking 7 is gone");
+    }
+}

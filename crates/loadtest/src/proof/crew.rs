@@ -1,0 +1,158 @@
+//! A few connections that prepare a run or examine it: they repeat what they are told to repeat, and
+//! are in no figure.
+
+use crate::api::PATIENCE;
+use crate::ledger::{Entry, Fate, Ledger};
+use crate::record::{Op, Recorder};
+use crate::stage::{SEATS_AT_ONCE_MAX, Stage};
+use crate::wire::Answer;
+use crate::worker::{Held, Stop, Verb, Worker};
+use futures_util::future::join_all;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::time::Duration;
+use tokio::time::sleep;
+
+/// The numbers of the workers of a run are below, so that their keys are others.
+pub const FIRST_OF_SETUP: usize = 1_000_000;
+
+/// And those of the proof.
+pub const FIRST_OF_PROOF: usize = 2_000_000;
+
+/// How many connections it has: more would not be faster on small machines, fewer leave batches empty.
+const CREW: usize = 64;
+
+/// How often a request is repeated that is told to come back.
+const REPEATS_MAX: u32 = 30;
+
+/// The connections.
+pub struct Crew {
+    workers: Vec<Worker>,
+}
+
+impl Crew {
+    /// Not yet connected; `first` tells crews apart.
+    pub fn new(stage: &Arc<Stage>, first: usize) -> Self {
+        let recorder = Arc::new(Recorder::new(1));
+        let stop = Arc::new(Stop::default());
+        let worker = |id| Worker::new(first + id, CREW, PATIENCE, stage, &recorder, &stop);
+        Self { workers: (0..CREW).map(worker).collect() }
+    }
+
+    /// Does `work` for each item, several at a time.
+    pub async fn each<T: Copy>(&mut self, items: &[T], work: impl AsyncFn(&mut Worker, T)) {
+        let next = AtomicUsize::new(0);
+        join_all(self.workers.iter_mut().map(async |worker| {
+            while let Some(item) = items.get(next.fetch_add(1, Ordering::Relaxed)) {
+                work(worker, *item).await;
+            }
+        }))
+        .await;
+    }
+
+    /// Holds `count` single seats of the first section, so many as there are.
+    pub async fn hold_singles(&mut self, count: u64) -> Vec<Entry> {
+        let turns: Vec<u64> = (0..count).collect();
+        let held = parking_lot::Mutex::new(Vec::new());
+        let buyers = self.workers.first().map_or(1, |it| it.stage.cast.buyers.len() as u64);
+        self.each(&turns, async |worker, turn| {
+            let buyer = u16::try_from(turn % buyers).unwrap_or_default();
+            let key = worker.new_key();
+            if let Held::Booked(entry) = insist_on_hold(worker, buyer, 0, 1, key).await {
+                held.lock().push(entry);
+            }
+        })
+        .await;
+        held.into_inner()
+    }
+
+    /// Sells `section` until it refuses a single seat, or until `more_than` seats went: then something is
+    /// wrong, and it ends. What was sold is in the ledgers. Returns the seats.
+    pub async fn sell_out(&mut self, section: u16, more_than: u64) -> u64 {
+        let sold = AtomicU64::new(0);
+        join_all(self.workers.iter_mut().map(async |worker| {
+            let mut seats = SEATS_AT_ONCE_MAX;
+            while sold.load(Ordering::Relaxed) <= more_than {
+                let key = worker.new_key();
+                match insist_on_hold(worker, worker.buyer, section, seats, key).await {
+                    Held::Booked(entry) => {
+                        let entry = insist_on_act(worker, Verb::Confirm, entry).await;
+                        worker.ledger.note(entry);
+                        if entry.fate == Fate::Confirmed {
+                            sold.fetch_add(seats.into(), Ordering::Relaxed);
+                        }
+                    }
+                    Held::SoldOut if seats > 1 => seats = (seats / 4).max(1),
+                    _ => break,
+                }
+            }
+        }))
+        .await;
+        sold.into_inner()
+    }
+
+    /// What its connections were told.
+    pub fn ledger(self) -> Ledger {
+        let sections = self.workers.first().map_or(0, |worker| worker.stage.sections.len());
+        let mut sum = Ledger::new(sections, 1);
+        self.workers.into_iter().for_each(|worker| sum.append(worker.ledger));
+        sum
+    }
+}
+
+/// Asks for seats until it is neither refused for the moment nor left without an answer.
+pub async fn insist_on_hold(
+    worker: &mut Worker,
+    buyer: u16,
+    section: u16,
+    seats: u16,
+    key: u64,
+) -> Held {
+    let mut held = Held::Refused;
+    for _ in 0..REPEATS_MAX {
+        held = worker.hold(buyer, section, seats, key, None).await;
+        match held {
+            Held::Refused if is_told_to_come_back(worker.last) => come_back(worker.last).await,
+            // With the same key it is the same hold.
+            Held::Unknown => come_back(worker.last).await,
+            _ => break,
+        }
+    }
+    held
+}
+
+/// Buys or gives back until it is known what came of it.
+pub async fn insist_on_act(worker: &mut Worker, verb: Verb, entry: Entry) -> Entry {
+    let mut after = entry;
+    for _ in 0..REPEATS_MAX {
+        after = worker.act(verb, entry, None).await;
+        let is_unknown = matches!(after.fate, Fate::ConfirmUnknown | Fate::CancelUnknown);
+        if !is_unknown && !is_told_to_come_back(worker.last) {
+            break;
+        }
+        come_back(worker.last).await;
+    }
+    after
+}
+
+/// Reads a booking; its body is in the worker's connection.
+pub async fn insist_on_booking(worker: &mut Worker, entry: Entry) -> Option<Answer> {
+    for _ in 0..REPEATS_MAX {
+        let request = worker.stage.booking(entry.buyer, entry.booking);
+        match worker.ask(Op::Booking, None, request).await {
+            Ok(answer) if !is_told_to_come_back(Some(answer)) => return Some(answer),
+            _ => come_back(worker.last).await,
+        }
+    }
+    None
+}
+
+fn is_told_to_come_back(answer: Option<Answer>) -> bool {
+    answer.is_some_and(|answer| matches!(answer.status, 429 | 503))
+}
+
+async fn come_back(answer: Option<Answer>) {
+    let seconds = answer.and_then(|answer| answer.retry_after_seconds);
+    let wait = seconds.map_or(Duration::from_millis(100), |it| Duration::from_secs(it.into()));
+    sleep(wait.min(Duration::from_secs(10))).await;
+}

@@ -1,0 +1,82 @@
+//! Whether a seat leaked: small sections are sold until the last seat is gone.
+
+use super::check::{Case, SETTLE};
+use super::crew::{Crew, insist_on_act};
+use super::{Findings, Promise};
+use crate::api::Api;
+use crate::ledger::{Entry, Fate};
+use crate::setup::{Seats, availability};
+use crate::trouble::Trouble;
+use crate::worker::Verb;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+use tokio::time::{Instant, sleep};
+
+impl Case<'_> {
+    /// Gives back what is held, waits for what lapses, sells what is left, and is refused one more.
+    pub(super) async fn sell_out(
+        &mut self,
+        crew: &mut Crew,
+        hold_ttl: Duration,
+        findings: &mut Findings,
+    ) -> Result<(), Trouble> {
+        let promise = Promise::NoLeak;
+        let is_held = |entry: &&Entry| matches!(entry.fate, Fate::Held | Fate::Repeated);
+        let held: Vec<Entry> = self.ledger.entries.iter().filter(is_held).copied().collect();
+        // Buyers of holds that are about to lapse need not give them back.
+        if self.stage.holds_last || hold_ttl > SETTLE {
+            let gone = AtomicU64::new(0);
+            crew.each(&held, async |worker, entry| {
+                if insist_on_act(worker, Verb::Cancel, entry).await.fate == Fate::Cancelled {
+                    gone.fetch_add(1, Ordering::Relaxed);
+                }
+            })
+            .await;
+            findings.count(promise, "holds given back", gone.into_inner());
+        }
+        let mut api = Api::new(&self.stage.cast.target);
+        let patience = if self.stage.holds_last { Duration::ZERO } else { hold_ttl } + SETTLE;
+        let started = Instant::now();
+        let mut seats = availability(&mut api, &self.stage.cast, self.stage.event_id).await?;
+        while started.elapsed() < patience && seats.iter().any(|it| it.held.unwrap_or(0) > 0) {
+            sleep(Duration::from_millis(100)).await;
+            seats = availability(&mut api, &self.stage.cast, self.stage.event_id).await?;
+        }
+        let mut confirmed_now = Vec::new();
+        for (number, section) in (0_u16..).zip(&self.stage.sections) {
+            confirmed_now.push(crew.sell_out(number, section.capacity).await);
+        }
+        let seats = availability(&mut api, &self.stage.cast, self.stage.event_id).await?;
+        for (number, seats) in seats.iter().enumerate() {
+            let tally = self.ledger.tallies[number];
+            let sold_to_us = self.known(number).1 + confirmed_now[number];
+            let sold = sold_to_us + self.stage.sections[number].sold_before.unwrap_or(0);
+            let name = format!("section {}", number + 1);
+            findings.count(promise, "seats", seats.capacity);
+            findings.count(promise, "sold in the run", self.known(number).1);
+            findings.count(promise, "sold to the last", confirmed_now[number]);
+            if sold > seats.capacity {
+                let capacity = seats.capacity;
+                findings
+                    .offend(Promise::NotOversold, || format!("{name}: {sold} sold of {capacity}"));
+            }
+            // A hold that was never answered may live on; nobody can give it back.
+            let unseen = tally.lost + tally.unknown;
+            if sold + unseen < seats.capacity {
+                let Seats { capacity, available, .. } = *seats;
+                findings.offend(promise, || {
+                    format!("{name}: {sold} of {capacity} could be sold, {available} told as free")
+                });
+            } else if sold < seats.capacity {
+                findings.remark(promise, format!("{unseen} seats of unanswered holds are out"));
+            }
+            if seats.sold.is_some_and(|told| told > sold + unseen || told + unseen < sold) {
+                let told = seats.sold.unwrap_or(0);
+                findings.offend(Promise::SumsAddUp, || {
+                    format!("{name}: {told} sold by the server's account, {sold} confirmed")
+                });
+            }
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,289 @@
+//! What the users of a connection do, turn by turn.
+
+use crate::body;
+use crate::ledger::{Entry, Fate, Ledger};
+use crate::pace::{Schedule, Turn};
+use crate::record::Op;
+use crate::stage::SEATS_PER_BUYER_MAX;
+use crate::worker::{Held, Later, Verb, Worker};
+use hyper::Uri;
+use std::cmp::Reverse;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+use tokio::time::{Instant, sleep};
+
+/// How long a connection of a closed loop waits after it was told that all is sold.
+const LOOK_AGAIN_AFTER: Duration = Duration::from_millis(10);
+
+/// What is done in a turn.
+#[derive(Clone, Debug)]
+pub enum Role {
+    /// Holds one seat.
+    Hold {
+        /// With a new key each.
+        keyed: bool,
+    },
+    /// Holds one seat and confirms it.
+    Pairs {
+        /// With a new key each.
+        keyed: bool,
+    },
+    /// Holds a few seats, thinks, and buys, gives back, or forgets.
+    Rush(Mind),
+    /// Asks for one seat so many times with the same key.
+    Retries {
+        /// How many times.
+        repeats: u64,
+    },
+    /// Holds one seat and forgets it, again and again.
+    Waves,
+    /// Confirms a hold that was made before the run.
+    Confirms,
+    /// Looks at the event, and at its seats.
+    Reads,
+    /// Gets one path.
+    Get(Uri),
+    /// Some of everything.
+    Mixed(Mind),
+}
+
+impl Role {
+    /// The request with which a turn begins.
+    pub fn op(&self) -> Op {
+        match self {
+            Self::Confirms => Op::Confirm,
+            Self::Reads => Op::Event,
+            Self::Get(_) => Op::Get,
+            Self::Hold { .. }
+            | Self::Pairs { .. }
+            | Self::Rush(_)
+            | Self::Retries { .. }
+            | Self::Waves
+            | Self::Mixed(_) => Op::Hold,
+        }
+    }
+}
+
+/// What buyers are like.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Mind {
+    /// The mean of the time between hold and decision.
+    pub think: Duration,
+    /// The share of those who forget their hold.
+    pub abandon: f64,
+    /// The share of those who give it back.
+    pub cancel: f64,
+}
+
+impl Worker {
+    /// Takes turns until there are none, or the run ends.
+    pub async fn work(mut self, role: Role, schedule: &Schedule, started_at: Instant) -> Ledger {
+        let mut turn: Option<Turn> = None;
+        while !self.stop.is_set() {
+            let now = Instant::now();
+            let decides_at = self.later.peek().map(|Reverse(later)| later.due);
+            if decides_at.is_some_and(|at| at <= now)
+                && let Some(Reverse(later)) = self.later.pop()
+            {
+                self.decide(later).await;
+                continue;
+            }
+            turn = turn.or_else(|| schedule.take(now - started_at));
+            let due = turn.and_then(|turn| turn.due).map(|due| started_at + due);
+            match (turn, due) {
+                (None, _) => match decides_at {
+                    Some(at) => self.stop.wait_until(at).await,
+                    None => break,
+                },
+                (Some(_), Some(due)) if due > now => {
+                    let until = decides_at.map_or(due, |at| at.min(due));
+                    self.stop.wait_until(until).await;
+                    if until == due && !self.stop.is_set() {
+                        self.recorder.late(self.id, due.elapsed());
+                    }
+                }
+                (Some(Turn { ticket, .. }), due) => {
+                    turn = None;
+                    self.play(&role, ticket, due).await;
+                }
+            }
+        }
+        for Reverse(later) in std::mem::take(&mut self.later) {
+            self.ledger.note(later.entry);
+        }
+        self.ledger
+    }
+
+    async fn play(&mut self, role: &Role, ticket: u64, due: Option<Instant>) {
+        match role {
+            Role::Hold { keyed } => {
+                if let Some(entry) = self.hold_one(*keyed, due).await {
+                    self.ledger.note(entry);
+                }
+            }
+            Role::Pairs { keyed } => {
+                if let Some(entry) = self.hold_one(*keyed, due).await {
+                    let entry = self.act(Verb::Confirm, entry, None).await;
+                    self.ledger.note(entry);
+                }
+            }
+            Role::Rush(mind) => self.rush(mind, due).await,
+            Role::Retries { repeats } => self.retry(ticket, *repeats, due).await,
+            Role::Waves => self.wave(due).await,
+            Role::Confirms => self.confirm_prepared(ticket, due).await,
+            Role::Reads => self.look(ticket.is_multiple_of(2), due).await,
+            Role::Get(uri) => {
+                let request = self.stage.page(uri);
+                let _ = self.ask(Op::Get, due, request).await;
+            }
+            Role::Mixed(mind) => self.mix(mind, due).await,
+        }
+    }
+
+    async fn hold_one(&mut self, keyed: bool, due: Option<Instant>) -> Option<Entry> {
+        let key = if keyed { self.new_key() } else { 0 };
+        match self.hold(self.buyer, 0, 1, key, due).await {
+            Held::Booked(entry) if entry.fate == Fate::Held => Some(entry),
+            _ => None,
+        }
+    }
+
+    async fn rush(&mut self, mind: &Mind, due: Option<Instant>) {
+        let sections = self.stage.sections.len();
+        let section = rand::random_range(0..sections);
+        let tight = self.stage.tight[section].load(Ordering::Relaxed);
+        let seats = if tight { 1 } else { rand::random_range(1..=SEATS_PER_BUYER_MAX) };
+        let key = self.new_key();
+        let place = u16::try_from(section).unwrap_or_default();
+        match self.hold(self.buyer, place, seats, key, due).await {
+            Held::Booked(entry) if entry.fate == Fate::Held => self.think(mind, entry),
+            Held::SoldOut if seats > 1 => self.stage.tight[section].store(true, Ordering::Relaxed),
+            Held::SoldOut if due.is_none() => {
+                // Nothing to do before somebody decides, or a forgotten hold lapses.
+                sleep(LOOK_AGAIN_AFTER).await;
+            }
+            _ => {}
+        }
+    }
+
+    /// Makes up a mind, and when it will be made up.
+    fn think(&mut self, mind: &Mind, entry: Entry) {
+        let share: f64 = rand::random();
+        let verb = if share < mind.abandon {
+            self.ledger.note(entry);
+            return;
+        } else if share < mind.abandon + mind.cancel {
+            Verb::Cancel
+        } else {
+            Verb::Confirm
+        };
+        let due = Instant::now() + mind.think.mul_f64(rand::random_range(0.2..1.8));
+        self.later.push(Reverse(Later { due, verb, entry }));
+    }
+
+    async fn decide(&mut self, later: Later) {
+        let entry = self.act(later.verb, later.entry, None).await;
+        if entry.fate == Fate::Held {
+            // Told to come back.
+            let due = Instant::now() + Duration::from_secs(1);
+            self.later.push(Reverse(Later { due, ..later }));
+            return;
+        }
+        self.ledger.note(entry);
+        if self.stage.is_ours && self.recorder.seats_sold() >= self.stage.capacity() {
+            self.stop.set("sold out");
+        }
+    }
+
+    /// The same key on whatever connections take its turns, some of them at the same time.
+    async fn retry(&mut self, ticket: u64, repeats: u64, due: Option<Instant>) {
+        let key = ticket / repeats + 1;
+        let buyers = self.stage.cast.buyers.len() as u64;
+        let buyer = u16::try_from(key % buyers).unwrap_or_default();
+        if let Held::Booked(entry) = self.hold(buyer, 0, 1, key, due).await
+            && entry.fate == Fate::Held
+        {
+            self.ledger.note(entry);
+        }
+    }
+
+    async fn wave(&mut self, due: Option<Instant>) {
+        let sent_at = Instant::now();
+        let key = self.new_key();
+        match self.hold(self.buyer, 0, 1, key, due).await {
+            Held::Booked(entry) if entry.fate == Fate::Held => {
+                self.ledger.note(entry);
+                self.take_over_a_seat(sent_at);
+            }
+            Held::SoldOut if due.is_none() => sleep(LOOK_AGAIN_AFTER).await,
+            _ => {}
+        }
+    }
+
+    /// Matches a new hold with the one whose end made room for it: the earliest.
+    fn take_over_a_seat(&mut self, sent_at: Instant) {
+        let Some(remaining) = body::remaining_ms(&self.wire.body) else { return };
+        // The server read its clock after `sent_at`, so it does not end before this. Instants are in
+        // milliseconds, which costs one at each end.
+        let end = sent_at + Duration::from_millis(u64::try_from(remaining - 2).unwrap_or(0));
+        let capacity = usize::try_from(self.stage.sections[0].capacity).unwrap_or(usize::MAX);
+        let mut ends = self.stage.ends.lock();
+        let now = Instant::now();
+        self.ledger.resold += 1;
+        ends.push(Reverse(end));
+        if ends.len() > capacity
+            && let Some(Reverse(earliest)) = ends.pop()
+        {
+            if earliest > now {
+                let live = ends.len() + 1;
+                self.ledger.crowded.add(|| format!("{live} holds live on {capacity} seats"));
+            } else {
+                self.recorder.measured(self.id, Op::Resale, now - earliest);
+            }
+        }
+    }
+
+    async fn confirm_prepared(&mut self, ticket: u64, due: Option<Instant>) {
+        let place = usize::try_from(ticket).unwrap_or(usize::MAX);
+        let stage = std::sync::Arc::clone(&self.stage);
+        let Some((entry, tried)) = stage.prepared.get(place) else { return };
+        tried.store(true, Ordering::Relaxed);
+        let entry = self.act(Verb::Confirm, *entry, due).await;
+        self.ledger.note(entry);
+    }
+
+    async fn look(&mut self, at_event: bool, due: Option<Instant>) {
+        let (op, request) = if at_event {
+            (Op::Event, self.stage.event())
+        } else {
+            (Op::Availability, self.stage.availability())
+        };
+        let _ = self.ask(op, due, request).await;
+    }
+
+    async fn mix(&mut self, mind: &Mind, due: Option<Instant>) {
+        match rand::random_range(0..100) {
+            0..20 => self.look(true, due).await,
+            20..50 => self.look(false, due).await,
+            50..60 => {
+                let Some(Reverse(later)) = self.later.peek() else {
+                    return self.look(false, due).await;
+                };
+                let request = self.stage.booking(later.entry.buyer, later.entry.booking);
+                let _ = self.ask(Op::Booking, due, request).await;
+            }
+            60..63 => {
+                // An impatient click: the same request twice.
+                let key = self.new_key();
+                for due in [due, None] {
+                    if let Held::Booked(entry) = self.hold(self.buyer, 0, 1, key, due).await
+                        && entry.fate == Fate::Held
+                    {
+                        self.ledger.note(entry);
+                    }
+                }
+            }
+            _ => self.rush(mind, due).await,
+        }
+    }
+}

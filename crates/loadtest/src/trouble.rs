@@ -1,0 +1,25 @@
+//! Why a session could not be run: told in one line, and the process ends with status 2.
+
+use std::fmt;
+
+/// What was being done, and what was in the way.
+#[derive(Debug)]
+pub struct Trouble(String);
+
+impl Trouble {
+    /// What is wrong, in words for whoever started the tool.
+    pub fn new(what: impl Into<String>) -> Self {
+        Self(what.into())
+    }
+
+    /// `doing` failed with `error`.
+    pub fn because(doing: impl fmt::Display, error: impl fmt::Display) -> Self {
+        Self(format!("{doing}: {error}"))
+    }
+}
+
+impl fmt::Display for Trouble {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}

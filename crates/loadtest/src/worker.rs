@@ -1,0 +1,307 @@
+//! One connection and whoever uses it: sends, listens, and writes down what it was told.
+
+use crate::body;
+use crate::ledger::{Entry, Fate, Ledger, SLOW};
+use crate::record::{Class, Op, Recorder};
+use crate::stage::Stage;
+use crate::wire::{Answer, Body, Silence, Wire};
+use hyper::Request;
+use std::cmp::Reverse;
+use std::collections::BinaryHeap;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
+use tokio::time::{Instant, sleep, sleep_until};
+use tokio_util::sync::CancellationToken;
+
+/// After so many requests in a row without an answer a run is given up.
+const SILENCES_IN_A_ROW_MAX: u64 = 5_000;
+
+/// How long a connection that could not be opened is left alone.
+const REDIAL_AFTER: Duration = Duration::from_millis(100);
+
+/// The end of a run, and why.
+#[derive(Default)]
+pub struct Stop {
+    token: CancellationToken,
+    why: OnceLock<&'static str>,
+    silences_in_a_row: AtomicU64,
+}
+
+impl Stop {
+    /// Ends the run; the first reason stands.
+    pub fn set(&self, why: &'static str) {
+        let _ = self.why.set(why);
+        self.token.cancel();
+    }
+
+    /// Whether it has ended.
+    pub fn is_set(&self) -> bool {
+        self.token.is_cancelled()
+    }
+
+    /// Why it ended.
+    pub fn why(&self) -> Option<&'static str> {
+        self.why.get().copied()
+    }
+
+    /// Waits until `at` or the end.
+    pub async fn wait_until(&self, at: Instant) {
+        tokio::select! {
+            () = sleep_until(at) => {}
+            () = self.token.cancelled() => {}
+        }
+    }
+}
+
+/// What a buyer does later with a hold.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Verb {
+    /// Buys.
+    Confirm,
+    /// Gives back.
+    Cancel,
+}
+
+/// A hold whose buyer is thinking.
+pub struct Later {
+    /// When they will have made up their mind.
+    pub due: Instant,
+    /// What they will do.
+    pub verb: Verb,
+    /// The hold.
+    pub entry: Entry,
+}
+
+impl PartialEq for Later {
+    fn eq(&self, other: &Self) -> bool {
+        self.due == other.due
+    }
+}
+impl Eq for Later {}
+impl PartialOrd for Later {
+    fn partial_cmp(&self, other: &Self) -> Option<std::cmp::Ordering> {
+        Some(self.cmp(other))
+    }
+}
+impl Ord for Later {
+    fn cmp(&self, other: &Self) -> std::cmp::Ordering {
+        self.due.cmp(&other.due)
+    }
+}
+
+/// What came of a request for seats.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Held {
+    /// Acknowledged. Not yet in the ledger, except when it is replayed.
+    Booked(Entry),
+    /// There are not enough seats.
+    SoldOut,
+    /// Refused otherwise, or not even sent.
+    Refused,
+    /// Nobody knows; in the ledger.
+    Unknown,
+}
+
+/// A connection with its buyer and its ledger.
+pub struct Worker {
+    /// Counts from 0 in a run.
+    pub id: usize,
+    /// Who sends, unless a request says otherwise.
+    pub buyer: u16,
+    /// The connection.
+    pub wire: Wire,
+    /// The event.
+    pub stage: Arc<Stage>,
+    /// The figures.
+    pub recorder: Arc<Recorder>,
+    /// The end.
+    pub stop: Arc<Stop>,
+    /// The history.
+    pub ledger: Ledger,
+    /// The latest answer; none if there was none.
+    pub last: Option<Answer>,
+    /// Who is thinking.
+    pub later: BinaryHeap<Reverse<Later>>,
+    keys: u64,
+}
+
+impl Worker {
+    /// One of `connections`.
+    pub fn new(
+        id: usize,
+        connections: usize,
+        patience: Duration,
+        stage: &Arc<Stage>,
+        recorder: &Arc<Recorder>,
+        stop: &Arc<Stop>,
+    ) -> Self {
+        let buyers = stage.cast.buyers.len();
+        Self {
+            id,
+            buyer: u16::try_from(id % buyers).unwrap_or_default(),
+            wire: Wire::new(Arc::clone(&stage.cast.target), patience),
+            ledger: Ledger::new(stage.sections.len(), connections),
+            stage: Arc::clone(stage),
+            recorder: Arc::clone(recorder),
+            stop: Arc::clone(stop),
+            last: None,
+            later: BinaryHeap::new(),
+            keys: (id as u64 + 1) << 32,
+        }
+    }
+
+    /// The number of a key that nobody had.
+    pub fn new_key(&mut self) -> u64 {
+        self.keys += 1;
+        self.keys
+    }
+
+    /// Sends a request that was meant for `due`, and counts what comes back.
+    pub async fn ask(
+        &mut self,
+        op: Op,
+        due: Option<Instant>,
+        request: Request<Body>,
+    ) -> Result<Answer, Silence> {
+        let sent_at = Instant::now();
+        let heard = self.wire.call(request).await;
+        let now = Instant::now();
+        let latency = now - due.unwrap_or(sent_at);
+        self.last = heard.ok();
+        match heard {
+            Ok(answer) => {
+                self.heard(op, latency, now - sent_at, answer);
+                if self.stop.silences_in_a_row.load(Ordering::Relaxed) != 0 {
+                    self.stop.silences_in_a_row.store(0, Ordering::Relaxed);
+                }
+            }
+            Err(silence) => {
+                self.ledger.silences += 1;
+                self.recorder.heard(self.id, op, latency, Class::Failed, 0, silence.name());
+                let in_a_row = self.stop.silences_in_a_row.fetch_add(1, Ordering::Relaxed);
+                if in_a_row >= SILENCES_IN_A_ROW_MAX {
+                    self.stop.set("errors");
+                }
+                if silence == Silence::Refused {
+                    sleep(REDIAL_AFTER).await;
+                }
+            }
+        }
+        heard
+    }
+
+    fn heard(&mut self, op: Op, latency: Duration, took: Duration, answer: Answer) {
+        let Answer { status, retry_after_seconds, .. } = answer;
+        let code = if status >= 400 { body::text(&self.wire.body, "code") } else { None };
+        let code = code.unwrap_or_default();
+        let class = Class::of(status, retry_after_seconds.is_some());
+        self.recorder.heard(self.id, op, latency, class, status, code);
+        let ledger = &mut self.ledger;
+        ledger.answers += 1;
+        let name = op.name();
+        if took > SLOW {
+            ledger.slow.add(|| format!("{name} {status} after {:.1} s", took.as_secs_f64()));
+        }
+        if matches!(status, 429 | 503) {
+            ledger.rate_limited += u64::from(status == 429);
+            if retry_after_seconds.is_none() {
+                ledger.unguided.add(|| format!("{name} {status} {code}"));
+            }
+        } else if status >= 500 {
+            ledger.failures.add(|| format!("{name} {status} {code}"));
+        }
+    }
+
+    /// Asks for seats. `key` 0 is none.
+    pub async fn hold(
+        &mut self,
+        buyer: u16,
+        section: u16,
+        seats: u16,
+        key: u64,
+        due: Option<Instant>,
+    ) -> Held {
+        let request = self.stage.hold(buyer, section, seats, key);
+        let heard = self.ask(Op::Hold, due, request).await;
+        let mut entry = Entry { booking: 0, key, buyer, section, seats, fate: Fate::Held };
+        match heard {
+            Ok(answer) if answer.status == 201 => {
+                let Some(booking) = body::booking_id(&self.wire.body) else {
+                    self.ledger.failures.add(|| "hold 201 without a booking_id".to_owned());
+                    return self.unknown(entry);
+                };
+                entry.booking = booking;
+                if answer.replayed {
+                    entry.fate = Fate::Repeated;
+                    self.ledger.note(entry);
+                }
+                Held::Booked(entry)
+            }
+            Ok(answer) if self.may_have_worked(answer) => self.unknown(entry),
+            Ok(_) if body::text(&self.wire.body, "code") == Some("sold_out") => Held::SoldOut,
+            Ok(_) | Err(Silence::Refused) => Held::Refused,
+            Err(_) => self.unknown(entry),
+        }
+    }
+
+    fn unknown(&mut self, entry: Entry) -> Held {
+        if entry.key == 0 {
+            self.ledger.lose(entry.section, entry.seats);
+        } else {
+            self.ledger.note(Entry { fate: Fate::Unknown, ..entry });
+        }
+        Held::Unknown
+    }
+
+    /// Whether a failure may have had its effect. `overloaded` has had none, by the contract.
+    fn may_have_worked(&self, answer: Answer) -> bool {
+        answer.status >= 500 && body::text(&self.wire.body, "code") != Some("overloaded")
+    }
+
+    /// Buys or gives back what is held. The entry that comes back is not yet in the ledger.
+    pub async fn act(&mut self, verb: Verb, mut entry: Entry, due: Option<Instant>) -> Entry {
+        let (op, word, wanted, fate, unknown) = match verb {
+            Verb::Confirm => {
+                (Op::Confirm, "confirm", "CONFIRMED", Fate::Confirmed, Fate::ConfirmUnknown)
+            }
+            Verb::Cancel => {
+                (Op::Cancel, "cancel", "CANCELLED", Fate::Cancelled, Fate::CancelUnknown)
+            }
+        };
+        let request = self.stage.act(entry.buyer, entry.booking, word);
+        match self.ask(op, due, request).await {
+            Ok(answer) if answer.status == 200 => {
+                entry.fate = fate;
+                let body = &self.wire.body;
+                let is_it = body::booking_id(body) == Some(entry.booking);
+                if !is_it || body::text(body, "status") != Some(wanted) {
+                    let id = uuid::Uuid::from_u128(entry.booking);
+                    self.ledger
+                        .broken_holds
+                        .add(|| format!("{word} of {id} answered another state"));
+                }
+                if verb == Verb::Confirm {
+                    self.ledger.confirms += 1;
+                    self.recorder.sold(entry.seats.into());
+                }
+            }
+            Ok(answer) if self.may_have_worked(answer) => entry.fate = unknown,
+            Ok(answer) => {
+                let was_over = answer.status == 410;
+                if was_over {
+                    entry.fate = Fate::Lapsed;
+                }
+                let may_be_over = was_over && !self.stage.holds_last;
+                if !may_be_over && !matches!(answer.status, 429 | 503) {
+                    let id = uuid::Uuid::from_u128(entry.booking);
+                    let status = answer.status;
+                    self.ledger.broken_holds.add(|| format!("{word} of {id}: {status}"));
+                }
+            }
+            Err(Silence::Refused) => {}
+            Err(_) => entry.fate = unknown,
+        }
+        entry
+    }
+}
