@@ -17,7 +17,7 @@ use tokio::sync::broadcast::error::RecvError;
 /// How late another instance notices a change whose announcement was lost, and how long an unknown
 /// id stays unknown.
 const FACTS_FRESH: Duration = Duration::from_secs(1);
-/// How long one read of the counters serves all who ask.
+/// How long one read of the counters, or of a gate that is elsewhere, serves all who ask.
 const COUNTERS_FRESH: Duration = Duration::from_millis(50);
 /// Sections of all cached events together, and unknown ids, each counted as one.
 const CACHED_MAX: u64 = 200_000;
@@ -78,6 +78,8 @@ pub struct Catalog {
     facts: Cache<EventId, Option<Arc<Facts>>>,
     /// Reads of the counters that all who ask at the same time share.
     shared: Cache<EventId, Arc<Counters>>,
+    /// The same of a gate that has to be asked.
+    told: Cache<EventId, Arc<HashMap<SectionId, Snapshot>>>,
 }
 
 impl Catalog {
@@ -91,7 +93,8 @@ impl Catalog {
         let facts =
             Cache::builder().max_capacity(CACHED_MAX).weigher(weight).time_to_live(FACTS_FRESH);
         let shared = Cache::builder().max_capacity(1_000).time_to_live(COUNTERS_FRESH);
-        Self { store, gate, facts: facts.build(), shared: shared.build() }
+        let told = Cache::builder().max_capacity(1_000).time_to_live(COUNTERS_FRESH);
+        Self { store, gate, facts: facts.build(), shared: shared.build(), told: told.build() }
     }
 
     /// The event with this id, for whoever asks: visibility is the caller's business.
@@ -120,6 +123,7 @@ impl Catalog {
     async fn forget(&self, event_id: EventId) {
         self.facts.invalidate(&event_id).await;
         self.shared.invalidate(&event_id).await;
+        self.told.invalidate(&event_id).await;
     }
 
     /// Forgets every event that an instance announces, for as long as it is polled. Announcements
@@ -133,6 +137,7 @@ impl Catalog {
                     tracing::debug!(missed, "announcements were missed: all events are read anew");
                     self.facts.invalidate_all();
                     self.shared.invalidate_all();
+                    self.told.invalidate_all();
                 }
                 // The gate has gone, and the process with it.
                 Err(RecvError::Closed) => return,
@@ -160,7 +165,7 @@ impl Catalog {
     /// From the gate where it is fresh and no hold is due, else from the store, whichever is newer;
     /// all who ask for one event at the same time share one read.
     pub async fn availability(&self, of: &EventWithSections) -> Result<Vec<Available>, Fault> {
-        let (known, settled) = self.ask_gate(&of.sections).await;
+        let (known, settled) = self.ask_gate(of).await;
         if settled {
             return Ok(of
                 .sections
@@ -184,7 +189,7 @@ impl Catalog {
         let mut known = Vec::with_capacity(events.len());
         let mut unsettled = Vec::new();
         for of in events {
-            let (snapshots, settled) = self.ask_gate(&of.sections).await;
+            let (snapshots, settled) = self.ask_gate(of).await;
             known.push(snapshots);
             if !settled {
                 unsettled.push(of.event.terms.event_id);
@@ -201,13 +206,35 @@ impl Catalog {
 
     /// What the gate knows of these sections, and whether that is all there is to know: fresh, with
     /// no hold due.
-    async fn ask_gate(&self, sections: &[Section]) -> (Vec<Option<Snapshot>>, bool) {
-        let ids: Vec<_> = sections.iter().map(|section| section.section_id).collect();
-        let known = self.gate.read(&ids).await;
+    ///
+    /// A gate that is elsewhere is asked once for all who want to know of an event at the same time.
+    /// What this instance has settled since then it tells at once.
+    async fn ask_gate(&self, of: &EventWithSections) -> (Vec<Option<Snapshot>>, bool) {
+        let ids: Vec<_> = of.sections.iter().map(|section| section.section_id).collect();
+        let mut known = if self.gate.is_remote() { self.gate.recall(&ids) } else { Vec::new() };
+        if known.is_empty() {
+            known = self.gate.read(&ids).await;
+        } else {
+            let told = self.told.get_with(of.event.terms.event_id, async {
+                let told = self.gate.read(&ids).await;
+                Arc::new(told.into_iter().flatten().map(|told| (told.section_id, told)).collect())
+            });
+            let told = told.await;
+            for (known, section_id) in known.iter_mut().zip(&ids) {
+                *known = newer(*known, told.get(section_id).copied());
+            }
+        }
         let now = self.store.now();
         let settled = |known: &Snapshot| known.next_expiry.is_none_or(|expiry| expiry > now);
         let all = known.iter().all(|known| known.as_ref().is_some_and(settled));
         (known, all)
+    }
+}
+
+fn newer(one: Option<Snapshot>, other: Option<Snapshot>) -> Option<Snapshot> {
+    match (one, other) {
+        (Some(one), Some(other)) => Some(if other.version > one.version { other } else { one }),
+        (one, other) => one.or(other),
     }
 }
 

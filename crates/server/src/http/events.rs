@@ -5,10 +5,10 @@ mod views;
 
 use super::body::{Json, NoBody};
 use super::bookings::{BookingView, REPLAYED, listed, status_filter};
-use super::extract::{CurrentUser, Key, MaybeUser, Path, expected_version, id};
+use super::extract::{CurrentUser, IfNoneMatch, Key, MaybeUser, Path, expected_version, id};
 use super::lists::{Listed, Params};
 use super::problem::Problem;
-use super::wire::{At, fingerprint};
+use super::wire::{At, fingerprint, json};
 use super::{App, PROBLEM};
 use crate::catalog::Facts;
 use axum::extract::State;
@@ -173,7 +173,7 @@ async fn read(
     State(app): State<Arc<App>>,
     MaybeUser(viewer): MaybeUser,
     Path(event_id): Path<String>,
-    headers: HeaderMap,
+    IfNoneMatch(known): IfNoneMatch,
 ) -> Result<Response, Problem> {
     let facts = visible(&app, id(&event_id, "event")?, viewer).await?;
     let view = EventView::load(&app, &facts.of).await?;
@@ -181,10 +181,12 @@ async fn read(
     let draft = facts.of.event.terms.status == EventStatus::Draft;
     let cache = HeaderValue::from_static(if draft { "private, no-store" } else { "max-age=1" });
     let headers_out = [(header::ETAG, etag.clone()), (header::CACHE_CONTROL, cache)];
-    if views::is_known(&headers, &etag) {
+    if views::is_known(&known, &etag) {
         return Ok((StatusCode::NOT_MODIFIED, headers_out).into_response());
     }
-    Ok((headers_out, axum::Json(view)).into_response())
+    let mut response = json(StatusCode::OK, &view);
+    response.headers_mut().extend(headers_out.into_iter().map(|(name, value)| (Some(name), value)));
+    Ok(response)
 }
 
 /// The seats that can be held now; the organizer also sees those held and sold.

@@ -6,7 +6,7 @@ use super::App;
 use super::problem::Problem;
 use axum::extract::FromRequestParts;
 use axum::http::request::Parts;
-use axum::http::{HeaderMap, header};
+use axum::http::{HeaderMap, HeaderValue, header};
 use engine::{IdempotencyKey, UserId};
 use serde::de::DeserializeOwned;
 use std::net::IpAddr;
@@ -95,6 +95,17 @@ impl FromRequestParts<Arc<App>> for Key {
             ))
         })?;
         Ok(Self(Some(key)))
+    }
+}
+
+/// The tags of what the client has already, without a copy of all other headers.
+pub struct IfNoneMatch(pub Vec<HeaderValue>);
+
+impl FromRequestParts<Arc<App>> for IfNoneMatch {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, _: &Arc<App>) -> Result<Self, Problem> {
+        Ok(Self(parts.headers.get_all(header::IF_NONE_MATCH).iter().cloned().collect()))
     }
 }
 

@@ -36,6 +36,10 @@ pub trait Gate: Send + Sync {
     fn recall(&self, sections: &[SectionId]) -> Vec<Option<Snapshot>> {
         vec![None; sections.len()]
     }
+    /// Whether [`read`](Self::read) has to ask somebody else.
+    fn is_remote(&self) -> bool {
+        false
+    }
     /// Takes note of what a commit left behind. Returns at once; what cannot be noted is dropped.
     ///
     /// A snapshot replaces an older or a lapsed one; the same version counts as checked again.

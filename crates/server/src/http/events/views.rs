@@ -4,7 +4,7 @@ use crate::catalog::Available;
 use crate::http::App;
 use crate::http::problem::Problem;
 use crate::http::wire::{shown, shown_or_null};
-use axum::http::{HeaderMap, HeaderValue, header};
+use axum::http::HeaderValue;
 use engine::{EventId, SectionId, Timestamp, UserId};
 use serde::Serialize;
 use std::sync::Arc;
@@ -161,11 +161,10 @@ impl EventView {
 }
 
 /// Whether the client already has what `etag` names.
-pub(super) fn is_known(headers: &HeaderMap, etag: &HeaderValue) -> bool {
+pub(super) fn is_known(known: &[HeaderValue], etag: &HeaderValue) -> bool {
     let opaque = |tag: &str| tag.trim().trim_start_matches("W/").to_owned();
     let ours = etag.to_str().map(opaque).unwrap_or_default();
-    let theirs =
-        headers.get_all(header::IF_NONE_MATCH).iter().filter_map(|value| value.to_str().ok());
+    let theirs = known.iter().filter_map(|value| value.to_str().ok());
     theirs.flat_map(|value| value.split(',')).any(|tag| tag.trim() == "*" || opaque(tag) == ours)
 }
 

@@ -190,6 +190,10 @@ impl Gate for Redis {
         sections.iter().map(|section_id| own.snapshot(*section_id, now_ms)).collect()
     }
 
+    fn is_remote(&self) -> bool {
+        true
+    }
+
     fn settle(&self, settlement: Settlement) {
         let shared = &self.shared;
         shared.store_now_ms.fetch_max(settlement.now.unix_ms(), Ordering::Relaxed);
