@@ -3,6 +3,17 @@
 //! Times are milliseconds, rates are per second, both as floating-point numbers. A latency counts from
 //! the instant a request was meant to be sent, so a stalled server cannot hide behind a stalled client.
 
+mod chart;
+pub mod compare;
+mod format;
+pub mod html;
+mod paint;
+mod plots;
+#[cfg(test)]
+mod sample;
+mod series;
+pub mod table;
+
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 

@@ -1,0 +1,665 @@
+//! A report as one page that needs nothing else: styles, script and drawings are inside of it, and
+//! its content policy forbids it to load anything.
+
+use super::format::{
+    NONE, counted, duration, escape, instant, number, percent, put, seconds, share, whole,
+};
+use super::series::{self, Answer, Verdict};
+use super::{Latency, Operation, Report, Run, plots, table};
+
+/// How many runs have plots of their own.
+const DRAWN: usize = 24;
+
+/// The whole page.
+pub fn page(report: &Report) -> String {
+    let operations = series::operations(report);
+    let body = [
+        header(report),
+        tiles(&headline(report, &operations)),
+        runs(report),
+        section("Requests", &merged_note(report), &requests(&operations)),
+        over_runs(report),
+        section("Proof", "What the client saw, checked against its own history.", &proof(report)),
+        section("Setting", "", &setting(report)),
+    ];
+    shell(&format!("{} · load report", report.scenario), &body.concat())
+}
+
+/// A page around `body`.
+pub fn shell(title: &str, body: &str) -> String {
+    format!(
+        "<!doctype html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n\
+         <meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n\
+         <meta http-equiv=\"Content-Security-Policy\" content=\"default-src 'none'; \
+         style-src 'unsafe-inline'; script-src 'unsafe-inline'; img-src data:\">\n\
+         <meta name=\"color-scheme\" content=\"light dark\">\n<link rel=\"icon\" href=\"data:,\">\n\
+         <title>{}</title>\n<style>\n{}</style>\n</head>\n<body>\n<main>\n{body}</main>\n\
+         <script>\n{}</script>\n</body>\n</html>\n",
+        escape(title),
+        include_str!("page.css"),
+        include_str!("page.js"),
+    )
+}
+
+/// A part of the page with a heading.
+pub fn section(title: &str, about: &str, body: &str) -> String {
+    let about = if about.is_empty() { String::new() } else { format!("<p>{}</p>", escape(about)) };
+    format!("<section>\n<header><h2>{}</h2>{about}</header>\n{body}</section>\n", escape(title))
+}
+
+/// One of the figures a person looks for first.
+#[derive(Debug)]
+pub struct Tile {
+    /// What it is.
+    pub label: String,
+    /// The figure.
+    pub value: String,
+    /// Its unit.
+    pub unit: &'static str,
+    /// A line below.
+    pub note: String,
+    /// A class: `bad`, `warn`, `good` or none.
+    pub class: &'static str,
+}
+
+/// The figures a person looks for first, side by side.
+pub fn tiles(tiles: &[Tile]) -> String {
+    let mut out = String::new();
+    for tile in tiles {
+        put!(
+            out,
+            "<div class=\"card tile {}\"><dt>{}</dt><dd><strong>{}</strong> <span>{}</span>\
+             <small>{}</small></dd></div>\n",
+            tile.class,
+            escape(&tile.label),
+            escape(&tile.value),
+            tile.unit,
+            escape(&tile.note),
+        );
+    }
+    format!("<dl class=\"tiles\">\n{out}</dl>\n")
+}
+
+/// The verdict as a coloured badge with a sign.
+pub fn badge(report: &Report) -> String {
+    let (class, sign) = match series::verdict(&report.proof) {
+        Verdict::Kept => ("good", "✓"),
+        Verdict::Broken => ("bad", "✗"),
+        Verdict::Unchecked => ("warn", "?"),
+    };
+    let line = escape(&series::verdict_line(&report.proof));
+    format!("<p class=\"badge {class}\"><b aria-hidden=\"true\">{sign}</b><span>{line}</span></p>")
+}
+
+/// A table with numbers to the right of each row's name. Cells are markup: what is not ours is escaped
+/// before it comes here.
+pub fn grid(columns: &[&str], rows: &[Vec<String>]) -> String {
+    let (mut head, mut body) = (String::new(), String::new());
+    for name in columns {
+        put!(head, "<th scope=\"col\">{name}</th>");
+    }
+    for row in rows {
+        let mut cells = String::new();
+        for (i, cell) in row.iter().enumerate() {
+            if i == 0 {
+                put!(cells, "<th scope=\"row\">{cell}</th>");
+            } else {
+                put!(cells, "<td>{cell}</td>");
+            }
+        }
+        put!(body, "<tr>{cells}</tr>\n");
+    }
+    format!(
+        "<div class=\"card scroll\"><table><thead><tr>{head}</tr></thead><tbody>\n{body}</tbody>\
+         </table></div>\n"
+    )
+}
+
+/// Names and values, one below the other.
+pub fn facts(pairs: &[(String, String)]) -> String {
+    let mut out = String::new();
+    for (name, value) in pairs {
+        let value = if value.is_empty() { NONE } else { value };
+        put!(out, "<div><dt>{}</dt><dd>{}</dd></div>", escape(name), escape(value));
+    }
+    format!("<dl class=\"facts\">{out}</dl>")
+}
+
+fn header(report: &Report) -> String {
+    let scenario = if report.scenario.is_empty() { "unnamed" } else { &report.scenario };
+    let runs = counted(report.runs.len(), "run");
+    let mut meta = String::new();
+    for word in [&report.target, &report.server, &runs, &instant(&report.started_at)] {
+        if !word.is_empty() {
+            put!(meta, "<span>{}</span>", escape(word));
+        }
+    }
+    format!(
+        "<header class=\"top\"><div><p class=\"brand\">{tool}</p><h1>{scenario}</h1>\
+         <p class=\"about\">{about}</p></div>{badge}\n<p class=\"meta\">{meta}</p></header>\n",
+        tool = escape(&report.tool),
+        scenario = escape(scenario),
+        about = escape(&report.about),
+        badge = badge(report),
+    )
+}
+
+/// The median over the runs, and the range if there are several.
+fn over(report: &Report, of: impl Fn(&Run) -> Option<f64>) -> (f64, Option<(f64, f64)>) {
+    let values: Vec<f64> =
+        report.runs.iter().filter_map(of).filter(|value| value.is_finite()).collect();
+    let middle = series::median(values.iter().copied()).unwrap_or(f64::NAN);
+    let least = values.iter().copied().fold(f64::INFINITY, f64::min);
+    let most = values.iter().copied().fold(f64::NEG_INFINITY, f64::max);
+    (middle, (values.len() > 1).then_some((least, most)))
+}
+
+fn headline(report: &Report, operations: &[Operation]) -> Vec<Tile> {
+    let mut tiles = vec![accepted_tile(report, operations)];
+    if let Some(operation) = series::main_operation(operations) {
+        tiles.push(latency_tile(report, operation));
+    }
+    tiles.push(refused_tile(operations));
+    tiles.push(failed_tile(operations));
+    let (sold, _) = over(report, |run| run.timeline.last().map(|tick| tick.sold as f64));
+    if sold > 0.0 {
+        tiles.push(Tile {
+            label: "Seats sold".to_owned(),
+            value: number(sold),
+            unit: "",
+            note: if report.runs.len() > 1 { "in a run, the median" } else { "in the run" }
+                .to_owned(),
+            class: "",
+        });
+    }
+    tiles
+}
+
+fn accepted_tile(report: &Report, operations: &[Operation]) -> Tile {
+    let (middle, range) = over(report, |run| Some(series::accepted_per_second(run)));
+    let note = match range {
+        Some((least, most)) => format!("{} – {} over the runs", number(least), number(most)),
+        None => operations.iter().map(|o| o.name.as_str()).collect::<Vec<_>>().join(" + "),
+    };
+    Tile {
+        label: "Accepted per second".to_owned(),
+        value: number(middle),
+        unit: "",
+        note,
+        class: "",
+    }
+}
+
+fn latency_tile(report: &Report, operation: &Operation) -> Tile {
+    let (middle, _) = over(report, |run| {
+        let mut same = run.operations.iter().filter(|o| o.name == operation.name);
+        same.find(|o| o.accepted.count > 0).map(|o| o.accepted.p99_ms)
+    });
+    let text = duration(middle);
+    let (value, unit) = text.split_once('\u{a0}').unwrap_or((&text, ""));
+    let unit = ["µs", "ms", "s"].into_iter().find(|known| *known == unit).unwrap_or("");
+    let seen = operation.accepted.count > 0;
+    let note = if seen {
+        let (half, tail) = (duration(operation.accepted.p50_ms), operation.accepted.p999_ms);
+        format!("p50 {half} · p99.9 {}", duration(tail))
+    } else {
+        "nothing was accepted".to_owned()
+    };
+    let value = value.to_owned();
+    Tile { label: format!("p99 of {}", operation.name), value, unit, note, class: "" }
+}
+
+fn refused_tile(operations: &[Operation]) -> Tile {
+    let refused = series::answers(operations, Answer::Refused);
+    let all = operations.iter().flat_map(|o| o.answers.values()).sum();
+    let slowest = operations.iter().map(|o| &o.refused).filter(|l| l.count > 0);
+    let p99 = slowest.map(|latency| latency.p99_ms).fold(0.0, f64::max);
+    let note = if refused > 0 {
+        format!("{} of all, in {} at p99", share(refused, all), duration(p99))
+    } else {
+        "none of the answers".to_owned()
+    };
+    Tile { label: "Refused".to_owned(), value: whole(refused), unit: "", note, class: "" }
+}
+
+fn failed_tile(operations: &[Operation]) -> Tile {
+    let failed = series::answers(operations, Answer::Failed);
+    let dropped: u64 = operations.iter().map(|operation| operation.dropped).sum();
+    let all: u64 = operations.iter().flat_map(|o| o.answers.values()).sum();
+    let mut note = if failed > 0 {
+        format!("{} of all answers", share(failed, all))
+    } else {
+        "no errors, no lost answers".to_owned()
+    };
+    if dropped > 0 {
+        put!(note, " · {} not sent", whole(dropped));
+    }
+    let class = if failed > 0 { "warn" } else { "good" };
+    Tile { label: "Failed".to_owned(), value: whole(failed), unit: "", note, class }
+}
+
+/// The plots of each run; one run at a time is seen, and all are printed.
+fn runs(report: &Report) -> String {
+    if report.runs.is_empty() {
+        return section("Runs", "", "<p class=\"card note\">No run was finished.</p>\n");
+    }
+    let typical = series::typical_run(report);
+    let limit = plots::limit(report.runs.len().min(DRAWN + 1));
+    let (mut picks, mut tabs, mut panels, mut rules) =
+        (String::new(), String::new(), String::new(), String::new());
+    for (i, run) in report.runs.iter().enumerate().filter(|(i, _)| *i < DRAWN || *i == typical) {
+        let n = i + 1;
+        let checked = if i == typical { " checked" } else { "" };
+        let rate = number(series::accepted_per_second(run));
+        let word = if i == typical && report.runs.len() > 2 { ", the median" } else { "" };
+        put!(
+            picks,
+            "<input type=\"radio\" name=\"run\" id=\"pick-{n}\"{checked} \
+             aria-label=\"Run {n}, {rate} accepted per second{word}\">"
+        );
+        put!(tabs, "<label for=\"pick-{n}\">Run {n}<small>{rate}/s{word}</small></label>");
+        panels += &panel(n, run, limit);
+        put!(
+            rules,
+            "#pick-{n}:checked~.panels>#run-{n}{{display:block}}\
+             #pick-{n}:checked~.tabs>[for=pick-{n}]{{--on:1;background:var(--card);\
+             color:var(--ink);border-color:var(--line-strong)}}\
+             #pick-{n}:focus-visible~.tabs>[for=pick-{n}]{{outline:2px solid var(--accent)}}"
+        );
+    }
+    let single = if report.runs.len() == 1 { " single" } else { "" };
+    let body = format!(
+        "<style>{rules}</style>\n<div class=\"runs{single}\">{picks}<div class=\"tabs\">{tabs}</div>\n\
+         <div class=\"panels\">{panels}</div></div>\n"
+    );
+    let title = if report.runs.len() == 1 { "The run" } else { "Runs" };
+    let about = if report.runs.len() > DRAWN {
+        format!("Of {} runs the first {DRAWN} and the median are drawn.", report.runs.len())
+    } else {
+        String::new()
+    };
+    section(title, &about, &body)
+}
+
+fn panel(n: usize, run: &Run, limit: usize) -> String {
+    let id = format!("run-{n}");
+    let sold = plots::sold(&id, run, limit);
+    let pair = if sold.is_some() { " pair" } else { "" };
+    let distribution = plots::distribution(&id, &run.operations, limit).html();
+    format!(
+        "<div class=\"run\" id=\"{id}\">\n<h3 class=\"run-name\">Run {n}: {seconds} s measured, \
+         ended: {ended}</h3>\n<div class=\"together aligned\">{throughput}{latency}</div>\n\
+         <div class=\"row{pair}\"><div class=\"together\">{distribution}</div>{sold}</div>\n\
+         {refusals}</div>\n",
+        seconds = seconds(run.seconds),
+        ended = escape(&run.ended),
+        throughput = plots::throughput(&id, run, limit).html(),
+        latency = plots::latency(&id, run, limit).html(),
+        sold = sold
+            .map(|chart| format!("<div class=\"together\">{}</div>", chart.html()))
+            .unwrap_or_default(),
+        refusals = refusals(run),
+    )
+}
+
+/// Every answer other than 2xx, as bars.
+fn refusals(run: &Run) -> String {
+    let mut kinds: Vec<(&str, &str, u64)> = Vec::new();
+    for operation in &run.operations {
+        for (name, count) in &operation.answers {
+            if series::answer(name) != Answer::Accepted {
+                kinds.push((&operation.name, name, *count));
+            }
+        }
+    }
+    kinds.sort_by_key(|(_, _, count)| std::cmp::Reverse(*count));
+    let most = kinds.first().map_or(1, |(_, _, count)| *count).max(1);
+    let all: u64 = run.operations.iter().flat_map(|o| o.answers.values()).sum();
+    let mut bars = String::new();
+    for (operation, name, count) in kinds {
+        let failed = series::answer(name) == Answer::Failed;
+        bars += &bar(&Bar {
+            name: &format!("{operation} · {name}"),
+            class: if failed { "failed" } else { "refused" },
+            part: count as f64 / most as f64,
+            value: &whole(count),
+            note: &format!("{}{}", share(count, all), if failed { " ✗ failed" } else { "" }),
+        });
+    }
+    let body = if bars.is_empty() {
+        "<p class=\"note\">Nothing was refused, and nothing failed.</p>".to_owned()
+    } else {
+        format!("<ul class=\"bars\">{bars}</ul>")
+    };
+    format!(
+        "<figure class=\"card chart\"><figcaption><h3>Refusals</h3><p>Answers other than 2xx by kind, \
+         and their share of all answers.</p></figcaption>{body}</figure>\n"
+    )
+}
+
+/// A bar with its name and value.
+#[derive(Debug)]
+pub struct Bar<'a> {
+    /// What it counts.
+    pub name: &'a str,
+    /// The class of its colour.
+    pub class: &'a str,
+    /// Its length, 0 to 1.
+    pub part: f64,
+    /// The figure.
+    pub value: &'a str,
+    /// What follows the figure.
+    pub note: &'a str,
+}
+
+/// A bar as an entry of a list.
+pub fn bar(bar: &Bar) -> String {
+    format!(
+        "<li><span class=\"name\">{}</span><span class=\"track\"><i class=\"{}\" \
+         style=\"width:{:.2}%\"></i></span><span class=\"value\">{} <small>{}</small></span></li>",
+        escape(bar.name),
+        bar.class,
+        bar.part.clamp(0.0, 1.0) * 100.0,
+        escape(bar.value),
+        escape(bar.note),
+    )
+}
+
+fn merged_note(report: &Report) -> String {
+    match report.runs.len() {
+        0 | 1 => "Latencies count from the instant a request was meant to be sent.".to_owned(),
+        runs => format!(
+            "Over {runs} runs: counts are sums, rates and percentiles are medians, max is the slowest \
+             of all. Latencies count from the instant a request was meant to be sent."
+        ),
+    }
+}
+
+fn requests(operations: &[Operation]) -> String {
+    let mut rows = Vec::new();
+    for operation in operations {
+        let one = std::slice::from_ref(operation);
+        let name = escape(&operation.name);
+        let head = format!("{name} <small>accepted</small>");
+        let rate = format!("<b>{}</b>", number(operation.accepted_per_second));
+        rows.push(latency_cells(head, &operation.accepted, &rate));
+        let refused = series::answers(one, Answer::Refused) + series::answers(one, Answer::Failed);
+        if refused > 0 || operation.refused.count > 0 {
+            let rate = operation.answered_per_second - operation.accepted_per_second;
+            let head = format!("<span class=\"again\">{name}</span> <small>refused</small>");
+            rows.push(latency_cells(head, &operation.refused, &number(rate.max(0.0))));
+        }
+    }
+    if rows.is_empty() {
+        return "<p class=\"card note\">No request was sent.</p>\n".to_owned();
+    }
+    let columns = ["", "per second", "count", "mean", "p50", "p90", "p99", "p99.9", "max"];
+    grid(&columns, &rows)
+}
+
+fn latency_cells(name: String, latency: &Latency, rate: &str) -> Vec<String> {
+    let time = |ms: f64| if latency.count == 0 { NONE.to_owned() } else { duration(ms) };
+    vec![
+        name,
+        rate.to_owned(),
+        whole(latency.count),
+        time(latency.mean_ms),
+        time(latency.p50_ms),
+        time(latency.p90_ms),
+        format!("<b>{}</b>", time(latency.p99_ms)),
+        time(latency.p999_ms),
+        time(latency.max_ms),
+    ]
+}
+
+fn over_runs(report: &Report) -> String {
+    if report.summary.is_empty() || report.runs.len() < 2 {
+        return String::new();
+    }
+    let away = |figure: &super::Summary| {
+        let off = |value: f64| ((value - figure.median) / figure.median).abs();
+        off(figure.min).max(off(figure.max))
+    };
+    let widest = report.summary.iter().map(away).filter(|off| off.is_finite()).fold(0.05, f64::max);
+    let rows: Vec<Vec<String>> = report
+        .summary
+        .iter()
+        .map(|figure| {
+            let at = |value: f64| {
+                let part = 50.0 + (value / figure.median - 1.0) / widest * 48.0;
+                if part.is_finite() { part.clamp(0.0, 100.0) } else { 50.0 }
+            };
+            let (low, high) = (at(figure.min), at(figure.max));
+            vec![
+                format!("{} <small>{}</small>", escape(&figure.name), escape(&figure.unit)),
+                format!("<b>{}</b>", number(figure.median)),
+                number(figure.min),
+                number(figure.max),
+                percent((figure.max - figure.min) / figure.median),
+                format!(
+                    "<svg class=\"range\" aria-hidden=\"true\" width=\"140\" height=\"14\">\
+                     <line class=\"base\" x1=\"0\" x2=\"100%\" y1=\"7\" y2=\"7\"/>\
+                     <line class=\"span\" x1=\"{low:.1}%\" x2=\"{high:.1}%\" y1=\"7\" y2=\"7\"/>\
+                     <circle cx=\"50%\" cy=\"7\" r=\"4\"/></svg>"
+                ),
+            ]
+        })
+        .collect();
+    let scale = format!("within ±{}", percent(widest));
+    let table = grid(&["", "median", "min", "max", "spread", &scale], &rows);
+    section("Over the runs", "How far the runs lie apart: spread is (max − min) / median.", &table)
+}
+
+/// The verdict and each promise.
+pub fn proof(report: &Report) -> String {
+    let mut checks = String::new();
+    for check in &report.proof.checks {
+        let (class, sign, word) =
+            if check.holds { ("good", "✓", "kept: ") } else { ("bad", "✗", "broken: ") };
+        put!(
+            checks,
+            "<li class=\"{class}\"><b aria-hidden=\"true\">{sign}</b><div><p><span class=\"said\">\
+             {word}</span>{}</p><small>{}</small></div></li>",
+            escape(&check.name),
+            escape(&check.detail),
+        );
+    }
+    format!("<div class=\"card proof\">{}<ul>{checks}</ul></div>\n", badge(report))
+}
+
+fn setting(report: &Report) -> String {
+    let load: Vec<(String, String)> =
+        report.settings.iter().map(|(name, value)| (name.clone(), value.clone())).collect();
+    let load = if load.is_empty() { vec![("load".to_owned(), NONE.to_owned())] } else { load };
+    let machine = &report.machine;
+    let session = [
+        ("target".to_owned(), report.target.clone()),
+        ("server".to_owned(), report.server.clone()),
+        ("tool".to_owned(), report.tool.clone()),
+        ("started".to_owned(), instant(&report.started_at)),
+        ("runs".to_owned(), table::runs(report)),
+    ];
+    let client = [
+        ("processor".to_owned(), machine.cpu.clone()),
+        ("cores".to_owned(), machine.cores.to_string()),
+        ("load before".to_owned(), number(machine.load_before)),
+        ("time stolen".to_owned(), percent(machine.steal)),
+        ("noise".to_owned(), series::noise(machine).to_owned()),
+    ];
+    let card = |title: &str, pairs: &[(String, String)]| {
+        format!("<div class=\"card\"><h3>{title}</h3>{}</div>", facts(pairs))
+    };
+    format!(
+        "<div class=\"thirds\">{}{}{}</div>\n",
+        card("Load", &load),
+        card("Session", &session),
+        card("Client machine", &client)
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::{compare, sample};
+    use super::*;
+
+    /// Fails unless every element is closed in order and every attribute is quoted.
+    fn well_formed(page: &str) {
+        const VOID: [&str; 4] = ["meta", "link", "input", "br"];
+        let mut open: Vec<String> = Vec::new();
+        let mut rest = page;
+        while let Some(start) = rest.find('<') {
+            assert!(!rest[..start].contains('>'), "a stray > before {}", &rest[start..][..40]);
+            rest = &rest[start + 1..];
+            let end = rest.find('>').expect("a tag ends");
+            let (tag, after) = (&rest[..end], &rest[end + 1..]);
+            rest = after;
+            let mut quote = None;
+            for c in tag.chars().filter(|c| matches!(c, '"' | '\'')) {
+                match quote {
+                    None => quote = Some(c),
+                    Some(opened) if opened == c => quote = None,
+                    Some(_) => {}
+                }
+            }
+            assert_eq!(quote, None, "{tag}");
+            if tag.starts_with('!') {
+                continue;
+            }
+            if let Some(name) = tag.strip_prefix('/') {
+                assert_eq!(open.pop().as_deref(), Some(name));
+                continue;
+            }
+            let name = tag.split([' ', '/']).next().expect("a tag has a name").to_owned();
+            if name == "style" || name == "script" {
+                let close = format!("</{name}>");
+                rest = &rest[rest.find(&close).expect("closed") + close.len()..];
+            } else if !tag.ends_with('/') && !VOID.contains(&name.as_str()) {
+                open.push(name);
+            }
+        }
+        assert!(open.is_empty(), "{open:?}");
+    }
+
+    fn sound(page: &str) {
+        well_formed(page);
+        assert!(!page.contains("NaN") && !page.contains(">inf") && !page.contains("\"inf"));
+        assert!(page.len() < 1_000_000, "{} bytes", page.len());
+    }
+
+    fn all() -> Vec<Report> {
+        let mut out = vec![sample::empty(), sample::broken(), sample::report("hold", 1)];
+        out.extend([0, 1, 2, 10_000].map(sample::report_of));
+        out.push(sample::report("pairs", 3));
+        out.push(sample::report("pairs", 20));
+        out.push(sample::report("pairs", 80));
+        out
+    }
+
+    #[test]
+    fn every_page_is_sound_and_small() {
+        for report in all() {
+            sound(&page(&report));
+        }
+        for a in all() {
+            for b in all().iter().take(6) {
+                sound(&compare::page(&a, b));
+            }
+        }
+    }
+
+    #[test]
+    fn a_page_names_no_address_but_the_target() {
+        let mut report = sample::report("pairs", 3);
+        let pages = [page(&report), compare::page(&report, &report)];
+        for shown in pages {
+            let bare = shown.replace("http://127.0.0.1:8080", "");
+            assert!(!bare.contains("http://") && !bare.contains("https://"));
+            assert!(!bare.contains("//cdn") && !bare.contains("@import") && !bare.contains("url("));
+        }
+        report.target = "elsewhere".into();
+        assert!(!page(&report).contains("http://"));
+    }
+
+    #[test]
+    fn text_of_the_report_stays_text() {
+        let evil = "<script>alert('\"&\")</script>";
+        let mut report = sample::report("pairs", 2);
+        report.tool = evil.into();
+        report.started_at = evil.into();
+        report.target = evil.into();
+        report.server = evil.into();
+        report.scenario = evil.into();
+        report.about = evil.into();
+        report.machine.cpu = evil.into();
+        report.settings.insert(evil.into(), evil.into());
+        report.summary[0].name = evil.into();
+        report.summary[0].unit = evil.into();
+        report.proof.checks[0].name = evil.into();
+        report.proof.checks[0].detail = evil.into();
+        for run in &mut report.runs {
+            run.ended = evil.into();
+            run.operations[0].name = evil.into();
+            run.operations[0].answers.insert(evil.into(), 9);
+        }
+        for shown in [page(&report), compare::page(&report, &report)] {
+            well_formed(&shown);
+            assert_eq!(shown.matches("<script>").count(), 1, "our own");
+            assert!(!shown.contains("alert('"));
+        }
+    }
+
+    #[test]
+    fn the_run_in_the_middle_is_shown_first() {
+        let report = sample::report("pairs", 3);
+        let shown = format!("id=\"pick-{}\" checked", series::typical_run(&report) + 1);
+        assert!(page(&report).contains(&shown));
+    }
+
+    /// Writes sample reports and their pages for a look at them:
+    /// `cargo test -p loadtest -- --ignored samples`.
+    #[test]
+    #[ignore = "writes files for people"]
+    fn samples() {
+        let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/../../target/report-samples");
+        std::fs::create_dir_all(folder).unwrap();
+        let mut before = sample::report("pairs", 3);
+        before.settings.insert("connections".into(), "32".into());
+        before.started_at = "2026-11-20T08:12:44Z".into();
+        for figure in before.summary.iter_mut().skip(1).take(5) {
+            let by = if figure.unit == "ms" { 1.4 } else { 0.7 };
+            figure.median *= by;
+            figure.min *= by;
+            figure.max *= by;
+        }
+        for tick in before.runs.iter_mut().flat_map(|run| &mut run.timeline) {
+            tick.accepted = tick.accepted * 7 / 10;
+            tick.p50_ms *= 1.4;
+            tick.p99_ms *= 1.3;
+            tick.sold = tick.sold * 7 / 10;
+        }
+        for operation in before.runs.iter_mut().flat_map(|run| &mut run.operations) {
+            operation.accepted_per_second *= 0.7;
+            for (_, ms) in &mut operation.accepted.curve {
+                *ms *= 1.4;
+            }
+        }
+        let after = sample::report("pairs", 3);
+        let mut failed = sample::report("hold", 1);
+        failed.proof.holds = false;
+        failed.proof.checks = sample::checks(false);
+        let json = |name: &str, report: &Report| {
+            std::fs::write(format!("{folder}/{name}.json"), serde_json::to_vec(report).unwrap())
+                .unwrap();
+            std::fs::write(format!("{folder}/{name}.html"), page(report)).unwrap();
+        };
+        json("before", &before);
+        json("after", &after);
+        json("failed", &failed);
+        json("one-tick", &sample::report_of(1));
+        json("long", &sample::report_of(10_000));
+        json("broken", &sample::broken());
+        json("empty", &sample::empty());
+        let both = compare::page(&before, &after);
+        std::fs::write(format!("{folder}/compare.html"), both).unwrap();
+    }
+}

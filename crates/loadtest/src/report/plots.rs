@@ -1,0 +1,309 @@
+//! The charts of a run: what is drawn, over which axis, in which words.
+
+use super::chart::{Axis, Chart, Line, Scale};
+use super::format::{duration, number, tick, tick_of_time, whole};
+use super::series::{answered, measured_from, merged};
+use super::{Operation, Run, Tick};
+
+/// How many points a curve has at most, for a page with `runs` runs: a page stays below
+/// a megabyte.
+pub fn limit(runs: usize) -> usize {
+    (1_600 / runs.max(1)).clamp(12, 240)
+}
+
+/// Accepted, refused and failed answers per second over time.
+pub fn throughput(id: &str, run: &Run, limit: usize) -> Chart {
+    let ticks = merged(&run.timeline, limit);
+    let measured = || run.timeline.iter().filter(|tick| !tick.warm_up);
+    let total = |of: fn(&Tick) -> u64| whole(measured().map(of).sum());
+    let line = |name: &str, class: &str, of: fn(&Tick) -> u64| Line {
+        name: name.to_owned(),
+        class: class.to_owned(),
+        points: rates(&ticks, of),
+        area: name == "accepted",
+        note: total(of),
+        end: String::new(),
+    };
+    let lines = vec![
+        line("accepted", "accepted", |tick| tick.accepted),
+        line("refused", "refused dash", |tick| tick.refused),
+        line("failed", "failed dots", |tick| tick.failed),
+    ];
+    Chart {
+        id: format!("{id}-throughput"),
+        title: "Throughput".to_owned(),
+        about: "Answers per second over time. The totals are without the warm-up.".to_owned(),
+        height: 220.0,
+        x: time_axis(&ticks),
+        y: Axis::new(Scale::counting(highest(&lines)), 5.0, tick),
+        lines,
+        shade: warm_up(&run.timeline),
+        reads: reads(&ticks),
+        value: per_second,
+    }
+}
+
+/// Percentiles of the latency over time.
+pub fn latency(id: &str, run: &Run, limit: usize) -> Chart {
+    let ticks = merged(&run.timeline, limit);
+    let line = |name: &str, class: &str, of: fn(&Tick) -> f64| Line {
+        name: name.to_owned(),
+        class: class.to_owned(),
+        points: latencies(&ticks, of),
+        area: false,
+        note: String::new(),
+        end: name.to_owned(),
+    };
+    let lines = vec![
+        line("p50", "p50", |tick| tick.p50_ms),
+        line("p90", "p90", |tick| tick.p90_ms),
+        line("p99", "p99", |tick| tick.p99_ms),
+        line("max", "max thin", |tick| tick.max_ms),
+    ];
+    let merging = if ticks.len() < run.timeline.len() {
+        " Slices are merged for drawing: p99 and max are the worst of each."
+    } else {
+        ""
+    };
+    Chart {
+        id: format!("{id}-latency"),
+        title: "Latency".to_owned(),
+        about: format!("Percentiles of all answers over time, on a log scale.{merging}"),
+        height: 240.0,
+        x: time_axis(&ticks),
+        y: time_scale(&lines),
+        lines,
+        shade: warm_up(&run.timeline),
+        reads: reads(&ticks),
+        value: duration,
+    }
+}
+
+/// How many seats were sold by when; none for a load that sells nothing.
+pub fn sold(id: &str, run: &Run, limit: usize) -> Option<Chart> {
+    let ticks = merged(&run.timeline, limit);
+    let last = ticks.last().map_or(0, |tick| tick.sold);
+    if last == 0 {
+        return None;
+    }
+    let line = Line {
+        name: "seats sold".to_owned(),
+        class: "accepted".to_owned(),
+        points: sales(&ticks),
+        area: true,
+        note: whole(last),
+        end: String::new(),
+    };
+    Some(Chart {
+        id: format!("{id}-sold"),
+        title: "Seats sold".to_owned(),
+        about: "Seats confirmed so far.".to_owned(),
+        height: 240.0,
+        x: time_axis(&ticks),
+        y: Axis::new(Scale::counting(last as f64), 5.0, tick),
+        lines: vec![line],
+        shade: warm_up(&run.timeline),
+        reads: reads(&ticks),
+        value: number,
+    })
+}
+
+/// The latency of each kind of request over its percentiles.
+pub fn distribution(id: &str, operations: &[Operation], limit: usize) -> Chart {
+    let mut lines = Vec::new();
+    for (i, operation) in operations.iter().enumerate() {
+        let class = format!("s{}", i % 6 + 1);
+        let curves = [
+            (&operation.accepted.curve, "accepted", class.clone()),
+            (&operation.refused.curve, "refused", format!("{class} dash")),
+        ];
+        for (curve, sort, class) in curves {
+            if !curve.is_empty() {
+                let name = format!("{} {sort}", operation.name);
+                lines.push(percentiles(&name, &class, curve, limit));
+            }
+        }
+    }
+    percentile_chart(
+        format!("{id}-distribution"),
+        "Latency distribution".to_owned(),
+        "By percentile, both axes logarithmic: 99.9 is what one answer in a thousand exceeded."
+            .to_owned(),
+        lines,
+        limit,
+    )
+}
+
+/// A chart of percentile curves, whatever they are of.
+pub fn percentile_chart(
+    id: String,
+    title: String,
+    about: String,
+    lines: Vec<Line>,
+    limit: usize,
+) -> Chart {
+    let end = lines.iter().flat_map(|line| &line.points).map(|(x, _)| *x).fold(10.0, f64::max);
+    let scale = Scale::log(1.0, end);
+    let marks = percentile_marks(end);
+    let mut reads: Vec<(f64, String)> = Vec::new();
+    let steps = limit.min(120) as f64;
+    let mut step = 0.0;
+    while step <= steps {
+        let x = end.powf(step / steps);
+        reads.push((x, format!("p{}", percentile(1.0 - 1.0 / x))));
+        step += 1.0;
+    }
+    let y = time_scale(&lines);
+    let x = Axis { scale, marks };
+    Chart { id, title, about, height: 240.0, x, y, lines, shade: None, reads, value: duration }
+}
+
+/// A percentile curve as a line over 1/(1-p). The 100th percentile, which lies at infinity, is put
+/// one step behind the last finite one.
+pub fn percentiles(name: &str, class: &str, curve: &[(f64, f64)], limit: usize) -> Line {
+    let mut points: Vec<(f64, Option<f64>)> = Vec::new();
+    let mut last = 1.0_f64;
+    for (percentile, ms) in thinned(curve, limit) {
+        let rest = 1.0 - percentile / 100.0;
+        let x = if rest > 1e-9 { 1.0 / rest } else { last * 1.2 };
+        if x >= last && x.is_finite() {
+            last = x;
+            points.push((x, positive(ms)));
+        }
+    }
+    Line {
+        name: name.to_owned(),
+        class: class.to_owned(),
+        points,
+        area: false,
+        note: String::new(),
+        end: String::new(),
+    }
+}
+
+/// At most about `limit` points of a curve, its ends among them.
+fn thinned(curve: &[(f64, f64)], limit: usize) -> Vec<(f64, f64)> {
+    let step = curve.len().div_ceil(limit.max(1)).max(1);
+    let last = curve.len().saturating_sub(1);
+    let kept = curve.iter().enumerate().filter(|(i, _)| i % step == 0 || *i == last);
+    kept.map(|(_, point)| *point).collect()
+}
+
+fn percentile_marks(end: f64) -> Vec<(f64, String)> {
+    let mut marks = vec![(2.0, "50".to_owned())];
+    let mut x = 10.0;
+    while x <= end * 1.000_001 && marks.len() < 12 {
+        marks.push((x, percentile(1.0 - 1.0 / x)));
+        x *= 10.0;
+    }
+    marks
+}
+
+/// `99.9`, with as many digits as the tail needs.
+fn percentile(part: f64) -> String {
+    let tail = (1.0 - part).max(1e-9).log10().abs().ceil();
+    let text = if tail > 4.0 {
+        format!("{:.4}", part * 100.0)
+    } else if tail > 2.0 {
+        format!("{:.2}", part * 100.0)
+    } else {
+        format!("{:.1}", part * 100.0)
+    };
+    text.trim_end_matches('0').trim_end_matches('.').to_owned()
+}
+
+/// Answers per second in each slice, at its middle.
+pub fn rates(ticks: &[Tick], of: fn(&Tick) -> u64) -> Vec<(f64, Option<f64>)> {
+    let rate = |tick: &Tick| of(tick) as f64 / tick.seconds;
+    ticks.iter().map(|tick| (middle(tick), Some(rate(tick)).filter(|r| r.is_finite()))).collect()
+}
+
+/// A percentile in each slice, at its middle; none where nothing was answered.
+pub fn latencies(ticks: &[Tick], of: fn(&Tick) -> f64) -> Vec<(f64, Option<f64>)> {
+    let seen = |tick: &Tick| if answered(tick) > 0 { positive(of(tick)) } else { None };
+    ticks.iter().map(|tick| (middle(tick), seen(tick))).collect()
+}
+
+/// Seats sold at the end of each slice.
+pub fn sales(ticks: &[Tick]) -> Vec<(f64, Option<f64>)> {
+    ticks.iter().map(|tick| (middle(tick), Some(tick.sold as f64))).collect()
+}
+
+/// Seconds, from the first to the last slice.
+pub fn time_axis(ticks: &[Tick]) -> Axis {
+    let end = ticks.iter().map(|tick| tick.at).fold(0.0, f64::max);
+    Axis::new(Scale::linear(0.0, end), 6.0, |s| format!("{} s", tick(s)))
+}
+
+/// A log axis of milliseconds around all of `lines`.
+pub fn time_scale(lines: &[Line]) -> Axis {
+    let values = lines.iter().flat_map(|line| &line.points).filter_map(|(_, y)| *y);
+    Axis::new(Scale::spanning(values), 6.0, tick_of_time)
+}
+
+/// The places in time at which values are read out.
+pub fn reads(ticks: &[Tick]) -> Vec<(f64, String)> {
+    ticks.iter().map(|tick| (middle(tick), format!("{:.1} s", middle(tick)))).collect()
+}
+
+/// The greatest value of all lines, zero if there is none.
+pub fn highest(lines: &[Line]) -> f64 {
+    lines.iter().flat_map(|line| &line.points).filter_map(|(_, y)| *y).fold(0.0, f64::max)
+}
+
+/// A rate as the read-out writes it.
+pub fn per_second(value: f64) -> String {
+    format!("{}/s", number(value))
+}
+
+fn warm_up(timeline: &[Tick]) -> Option<(f64, f64, &'static str)> {
+    let until = measured_from(timeline);
+    (until > 0.0).then_some((0.0, until, "warm-up"))
+}
+
+fn middle(tick: &Tick) -> f64 {
+    (tick.at - tick.seconds / 2.0).max(0.0)
+}
+
+fn positive(ms: f64) -> Option<f64> {
+    Some(ms).filter(|ms| ms.is_finite() && *ms > 0.0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::sample;
+    use super::*;
+
+    #[test]
+    fn the_last_percentile_lies_within_the_plot() {
+        let line =
+            percentiles("a", "a", &[(0.0, 1.0), (50.0, 2.0), (99.0, 3.0), (100.0, 9.0)], 240);
+        let places: Vec<String> = line.points.iter().map(|(x, _)| format!("{x:.0}")).collect();
+        assert_eq!(places.join(" "), "1 2 100 120");
+        assert_eq!(line.points[3].1, Some(9.0));
+    }
+
+    #[test]
+    fn percentiles_are_named_with_the_digits_they_need() {
+        let names = [0.5, 0.9, 0.99, 0.999, 0.9999, 0.99999].map(percentile);
+        assert_eq!(names.join(" "), "50 90 99 99.9 99.99 99.999");
+    }
+
+    #[test]
+    fn a_load_that_sells_nothing_has_no_sold_curve() {
+        let mut run = sample::report_of(20).runs.remove(0);
+        assert!(sold("r", &run, 240).is_some());
+        for tick in &mut run.timeline {
+            tick.sold = 0;
+        }
+        assert!(sold("r", &run, 240).is_none());
+    }
+
+    #[test]
+    fn a_slice_without_answers_is_a_gap() {
+        let quiet = Tick { at: 1.0, seconds: 1.0, ..Tick::default() };
+        assert_eq!(latencies(std::slice::from_ref(&quiet), |tick| tick.p50_ms), [(0.5, None)]);
+        assert_eq!(rates(&[quiet], |tick| tick.accepted), [(0.5, Some(0.0))]);
+        assert_eq!(rates(&[Tick::default()], |tick| tick.accepted), [(0.0, None)]);
+    }
+}

@@ -1,0 +1,254 @@
+//! A report's figures made ready to show: medians over the runs, and timelines short enough to draw.
+
+use super::{Latency, Machine, Operation, Proof, Report, Run, Tick};
+use std::collections::BTreeMap;
+
+/// What an answer means, told from its name in [`Operation::answers`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Answer {
+    /// 2xx.
+    Accepted,
+    /// 4xx, and a 503 that says why.
+    Refused,
+    /// Everything else.
+    Failed,
+}
+
+/// How an answer named like `409 sold_out` counts.
+pub fn answer(name: &str) -> Answer {
+    let (status, code) = name.split_once(' ').unwrap_or((name, ""));
+    match status.as_bytes() {
+        [b'2', _, _] => Answer::Accepted,
+        [b'4', _, _] => Answer::Refused,
+        b"503" if !code.is_empty() => Answer::Refused,
+        _ => Answer::Failed,
+    }
+}
+
+/// How many answers of a sort `operations` had.
+pub fn answers(operations: &[Operation], sort: Answer) -> u64 {
+    let all = operations.iter().flat_map(|operation| &operation.answers);
+    all.filter(|(name, _)| answer(name) == sort).map(|(_, count)| count).sum()
+}
+
+/// The verdict in three words: a proof without checks proves nothing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// Every check holds.
+    Kept,
+    /// At least one does not.
+    Broken,
+    /// Nobody looked.
+    Unchecked,
+}
+
+/// What the proof comes to. One broken check outweighs whatever `holds` says.
+pub fn verdict(proof: &Proof) -> Verdict {
+    if proof.checks.iter().any(|check| !check.holds) {
+        Verdict::Broken
+    } else if proof.checks.is_empty() {
+        Verdict::Unchecked
+    } else if proof.holds {
+        Verdict::Kept
+    } else {
+        Verdict::Broken
+    }
+}
+
+/// The verdict as a sentence.
+pub fn verdict_line(proof: &Proof) -> String {
+    let all = proof.checks.len();
+    let broken = proof.checks.iter().filter(|check| !check.holds).count();
+    match verdict(proof) {
+        Verdict::Kept if all == 1 => "Every promise kept: the one check holds".to_owned(),
+        Verdict::Kept => format!("Every promise kept: all {all} checks hold"),
+        Verdict::Broken if broken == 0 => "Not proven: the checks could not be finished".to_owned(),
+        Verdict::Broken if broken == 1 => format!("A promise was broken: 1 of {all} checks fails"),
+        Verdict::Broken => format!("Promises were broken: {broken} of {all} checks fail"),
+        Verdict::Unchecked => "Nothing was proven: no checks were made".to_owned(),
+    }
+}
+
+/// How far the machine's own noise may have touched the figures.
+pub fn noise(machine: &Machine) -> &'static str {
+    let busy = machine.load_before / machine.cores.max(1) as f64;
+    if machine.steal >= 0.05 || busy >= 0.5 {
+        "noisy"
+    } else if machine.steal >= 0.01 || busy >= 0.2 {
+        "some noise"
+    } else {
+        "quiet"
+    }
+}
+
+/// The middle value; with an even count the mean of the two in the middle. Of nothing, nothing.
+pub fn median(values: impl IntoIterator<Item = f64>) -> Option<f64> {
+    let mut sorted: Vec<f64> = values.into_iter().filter(|value| value.is_finite()).collect();
+    sorted.sort_by(f64::total_cmp);
+    let high = *sorted.get(sorted.len() / 2)?;
+    let low = sorted[(sorted.len() - 1) / 2];
+    Some(f64::midpoint(low, high))
+}
+
+/// Accepted answers per second of a run, over all kinds of request.
+pub fn accepted_per_second(run: &Run) -> f64 {
+    run.operations.iter().map(|operation| operation.accepted_per_second).sum()
+}
+
+/// The run in the middle by accepted rate: the one to show first. Zero if there is none.
+pub fn typical_run(report: &Report) -> usize {
+    let mut order: Vec<usize> = (0..report.runs.len()).collect();
+    order.sort_by(|&a, &b| {
+        accepted_per_second(&report.runs[a]).total_cmp(&accepted_per_second(&report.runs[b]))
+    });
+    order.get(order.len().saturating_sub(1) / 2).copied().unwrap_or(0)
+}
+
+/// Each kind of request over all runs: counts are sums, rates and percentiles are medians of the
+/// runs, and the slowest is the slowest of all. The curves are left out.
+pub fn operations(report: &Report) -> Vec<Operation> {
+    let mut names: Vec<&str> = Vec::new();
+    for operation in report.runs.iter().flat_map(|run| &run.operations) {
+        if !names.contains(&operation.name.as_str()) {
+            names.push(&operation.name);
+        }
+    }
+    names.into_iter().map(|name| over_runs(report, name)).collect()
+}
+
+/// The kind of request a report is about: the one most often accepted, else most often sent.
+pub fn main_operation(operations: &[Operation]) -> Option<&Operation> {
+    // `max_by_key` takes the last of equals, and the first kind is the one to prefer.
+    operations.iter().rev().max_by_key(|operation| (operation.accepted.count, operation.sent))
+}
+
+fn over_runs(report: &Report, name: &str) -> Operation {
+    let all = || report.runs.iter().flat_map(|run| &run.operations).filter(|o| o.name == name);
+    let mut answers = BTreeMap::new();
+    for (answer, count) in all().flat_map(|operation| &operation.answers) {
+        *answers.entry(answer.clone()).or_insert(0) += count;
+    }
+    Operation {
+        name: name.to_owned(),
+        sent: all().map(|operation| operation.sent).sum(),
+        dropped: all().map(|operation| operation.dropped).sum(),
+        answers,
+        accepted_per_second: median(all().map(|o| o.accepted_per_second)).unwrap_or(0.0),
+        answered_per_second: median(all().map(|o| o.answered_per_second)).unwrap_or(0.0),
+        accepted: latency(&all().map(|operation| &operation.accepted).collect::<Vec<_>>()),
+        refused: latency(&all().map(|operation| &operation.refused).collect::<Vec<_>>()),
+    }
+}
+
+fn latency(runs: &[&Latency]) -> Latency {
+    let seen = || runs.iter().filter(|latency| latency.count > 0);
+    let middle = |of: fn(&Latency) -> f64| median(seen().map(|l| of(l))).unwrap_or(0.0);
+    Latency {
+        count: seen().map(|latency| latency.count).sum(),
+        mean_ms: middle(|latency| latency.mean_ms),
+        p50_ms: middle(|latency| latency.p50_ms),
+        p90_ms: middle(|latency| latency.p90_ms),
+        p99_ms: middle(|latency| latency.p99_ms),
+        p999_ms: middle(|latency| latency.p999_ms),
+        max_ms: seen().map(|latency| latency.max_ms).fold(0.0, f64::max),
+        curve: Vec::new(),
+    }
+}
+
+/// A timeline of at most `limit` slices, each the sum of its neighbours.
+///
+/// Percentiles cannot be added up, so p50 and p90 of a merged slice are the means weighted by
+/// answers, while p99 and the slowest are the worst of its parts: a spike never disappears.
+pub fn merged(timeline: &[Tick], limit: usize) -> Vec<Tick> {
+    let size = timeline.len().div_ceil(limit.max(1)).max(1);
+    timeline.chunks(size).map(merge).collect()
+}
+
+/// How many answers a slice had.
+pub fn answered(tick: &Tick) -> u64 {
+    tick.accepted + tick.refused + tick.failed
+}
+
+/// When the measuring began: the end of the warm-up, in seconds.
+pub fn measured_from(timeline: &[Tick]) -> f64 {
+    timeline.iter().filter(|tick| tick.warm_up).map(|tick| tick.at).fold(0.0, f64::max)
+}
+
+fn merge(parts: &[Tick]) -> Tick {
+    let count: u64 = parts.iter().map(answered).sum();
+    let mean = |of: fn(&Tick) -> f64| {
+        let sum: f64 = parts.iter().map(|tick| of(tick) * answered(tick) as f64).sum();
+        if count == 0 { 0.0 } else { sum / count as f64 }
+    };
+    let worst = |of: fn(&Tick) -> f64| parts.iter().map(of).fold(0.0, f64::max);
+    Tick {
+        at: worst(|tick| tick.at),
+        seconds: parts.iter().map(|tick| tick.seconds).sum(),
+        warm_up: parts.iter().all(|tick| tick.warm_up),
+        accepted: parts.iter().map(|tick| tick.accepted).sum(),
+        refused: parts.iter().map(|tick| tick.refused).sum(),
+        failed: parts.iter().map(|tick| tick.failed).sum(),
+        sold: parts.iter().map(|tick| tick.sold).max().unwrap_or(0),
+        p50_ms: mean(|tick| tick.p50_ms),
+        p90_ms: mean(|tick| tick.p90_ms),
+        p99_ms: worst(|tick| tick.p99_ms),
+        max_ms: worst(|tick| tick.max_ms),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::sample;
+    use super::*;
+
+    #[test]
+    fn answers_are_sorted_by_what_they_mean() {
+        use Answer::{Accepted, Failed, Refused};
+        let cases = [
+            ("201", Accepted),
+            ("409 sold_out", Refused),
+            ("429", Refused),
+            ("503 overloaded", Refused),
+            ("503", Failed),
+            ("500 internal", Failed),
+            ("no answer: reset", Failed),
+            ("", Failed),
+        ];
+        for (name, sort) in cases {
+            assert_eq!(answer(name), sort, "{name}");
+        }
+    }
+
+    #[test]
+    fn a_merged_timeline_loses_no_answer_and_no_spike() {
+        let ticks = sample::timeline(10_000, 0);
+        let short = merged(&ticks, 240);
+        assert!(short.len() <= 240 && short.len() > 200);
+        let sum = |ticks: &[Tick]| ticks.iter().map(answered).sum::<u64>();
+        assert_eq!(sum(&short), sum(&ticks));
+        let worst = |ticks: &[Tick]| ticks.iter().map(|t| t.max_ms).fold(0.0, f64::max);
+        assert!((worst(&short) - worst(&ticks)).abs() < 1e-9);
+        assert!(short.iter().all(|t| t.p50_ms <= t.p90_ms && t.p90_ms <= t.p99_ms));
+        assert!(merged(&[], 240).is_empty());
+    }
+
+    #[test]
+    fn a_proof_without_checks_proves_nothing() {
+        let mut proof = Proof { holds: true, checks: Vec::new() };
+        assert_eq!(verdict(&proof), Verdict::Unchecked);
+        proof.checks = sample::checks(true);
+        assert_eq!(verdict(&proof), Verdict::Kept);
+        proof.checks = sample::checks(false);
+        assert_eq!(verdict(&proof), Verdict::Broken);
+    }
+
+    #[test]
+    fn the_median_of_the_runs_is_shown() {
+        assert_eq!(median([3.0, 1.0, 2.0]), Some(2.0));
+        assert_eq!(median([1.0, 2.0]), Some(1.5));
+        assert_eq!(median([f64::NAN]), None);
+        let report = sample::report("pairs", 3);
+        let shown = accepted_per_second(&report.runs[typical_run(&report)]);
+        assert_eq!(median(report.runs.iter().map(accepted_per_second)), Some(shown));
+    }
+}
