@@ -205,7 +205,9 @@ fn rows_text(rows: &[Row], paint: Paint) -> String {
     );
     let mut out = format!("{}\n", paint.dim(&head));
     for row in rows {
-        let name = fit(&printable(row.name), 24);
+        // A rate says so in its name (`accepted/s`).
+        let unit = if row.unit == "1/s" { String::new() } else { format!(" {}", row.unit) };
+        let name = fit(&printable(&format!("{}{unit}", row.name)), 24);
         let mark = row.mark();
         let words = match mark {
             Mark::Better => paint.good(mark.words()),
@@ -519,4 +521,131 @@ fn proofs(a: &Report, b: &Report) -> String {
         format!("<div><h3 class=\"run-name\">{letter}</h3>{}</div>", html::proof(report))
     };
     format!("<div class=\"sides\">{}{}</div>\n", side("A", a), side("B", b))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::sample;
+    use super::*;
+
+    fn figure(name: &str, unit: &str, min: f64, median: f64, max: f64) -> Summary {
+        Summary { name: name.into(), unit: unit.into(), median, min, max }
+    }
+
+    fn mark(a: &Summary, b: &Summary) -> Mark {
+        Row { name: &a.name, unit: &a.unit, a: Some(a), b: Some(b) }.mark()
+    }
+
+    fn pair() -> (Report, Report) {
+        let (mut a, mut b) = (sample::report("pairs", 3), sample::report("pairs", 3));
+        a.summary = vec![
+            figure("hold accepted/s", "1/s", 20_160.0, 20_584.0, 20_965.0),
+            figure("hold p99", "ms", 2.83, 2.88, 2.94),
+            figure("hold p99.9", "ms", 7.0, 7.2, 7.4),
+            figure("hold refused/s", "1/s", 10.0, 11.0, 12.0),
+            figure("gone p50", "ms", 1.0, 1.0, 1.0),
+        ];
+        b.summary = vec![
+            figure("hold accepted/s", "1/s", 41_002.0, 41_152.0, 41_900.0),
+            figure("hold p99", "ms", 3.4, 3.5, 3.6),
+            figure("hold p99.9", "ms", 6.5, 6.8, 7.1),
+            figure("hold refused/s", "1/s", 0.0, 0.0, 0.0),
+            figure("new p50", "ms", 2.0, 2.0, 2.0),
+        ];
+        b.settings.insert("connections".into(), "128".into());
+        b.settings.remove("buyers");
+        b.proof.checks = sample::checks(false);
+        (a, b)
+    }
+
+    #[test]
+    fn the_comparison_reads_like_this() {
+        let (a, b) = pair();
+        assert_eq!(text(&a, &b, false), GOLDEN);
+    }
+
+    const GOLDEN: &str = "\
+A and B side by side
+
+A  pairs · Reservix 0.1.0 · 3 runs · 2026-11-22 19:00:00 UTC
+   http://127.0.0.1:8080
+   ✓ Every promise kept: all 5 checks hold
+
+B  pairs · Reservix 0.1.0 · 3 runs · 2026-11-22 19:00:00 UTC
+   http://127.0.0.1:8080
+   ✗ A promise was broken: 1 of 5 checks fails
+
+These were not measured alike:
+  ! setting buyers: 500 → –
+  ! setting connections: 64 → 128
+
+                                A         min–max        B         min–max    B/A
+hold accepted/s            20,584   20,160–20,965   41,152   41,002–41,900  2.00×  ▲ better
+hold p99 ms                  2.88       2.83–2.94     3.50       3.40–3.60  1.22×  ▼ worse
+hold p99.9 ms                7.20       7.00–7.40     6.80       6.50–7.10  0.94×  within the spread
+hold refused/s               11.0       10.0–12.0        0             0–0  0.00×  changed
+gone p50 ms                  1.00       1.00–1.00        –               –      –  in one only
+new p50 ms                      –               –     2.00       2.00–2.00      –  in one only
+
+1 better · 1 worse · 1 within the spread · 3 not judged
+";
+
+    #[test]
+    fn a_difference_counts_only_outside_the_spread() {
+        let rate = |min, max| figure("hold accepted/s", "1/s", min, f64::midpoint(min, max), max);
+        assert_eq!(mark(&rate(1.0, 2.0), &rate(3.0, 4.0)), Mark::Better);
+        assert_eq!(mark(&rate(3.0, 4.0), &rate(1.0, 2.0)), Mark::Worse);
+        assert_eq!(mark(&rate(1.0, 3.0), &rate(2.0, 4.0)), Mark::Within);
+        assert_eq!(mark(&rate(1.0, 2.0), &rate(2.0, 4.0)), Mark::Within);
+        assert_eq!(mark(&rate(f64::NAN, 2.0), &rate(3.0, 4.0)), Mark::Alone);
+    }
+
+    #[test]
+    fn the_good_direction_depends_on_the_figure() {
+        let more = |name, unit| {
+            mark(&figure(name, unit, 1.0, 1.0, 1.0), &figure(name, unit, 2.0, 2.0, 2.0))
+        };
+        assert_eq!(more("hold accepted/s", "1/s"), Mark::Better);
+        assert_eq!(more("hold p99", "ms"), Mark::Worse);
+        assert_eq!(more("hold failed/s", "1/s"), Mark::Worse);
+        assert_eq!(more("hold refused/s", "1/s"), Mark::Changed);
+        assert_eq!(more("hold failed", ""), Mark::Worse);
+        assert_eq!(more("sections", ""), Mark::Changed);
+    }
+
+    #[test]
+    fn one_run_has_no_spread_and_that_is_said() {
+        let (one, three) = (sample::report("hold", 1), sample::report("hold", 3));
+        assert!(text(&one, &three, false).contains("A has at most one run"));
+        assert!(text(&three, &one, false).contains("B has at most one run"));
+        assert!(text(&one, &one, false).contains("Each side has at most one run"));
+        assert!(!text(&three, &three, false).contains("at most one run"));
+    }
+
+    #[test]
+    fn other_scenarios_are_compared_with_a_warning() {
+        let (a, b) = (sample::report("hold", 3), sample::report("pairs", 3));
+        assert!(text(&a, &b, false).contains("! scenario: hold → pairs"));
+        assert!(page(&a, &b).contains("scenario: hold → pairs"));
+        assert!(!text(&a, &a, false).contains("not measured alike"));
+    }
+
+    #[test]
+    fn no_line_is_wider_than_the_terminal() {
+        let mut long = sample::report("pairs", 3);
+        long.scenario = "x".repeat(300);
+        long.target = "y".repeat(300);
+        long.settings.insert("z".repeat(300), "z".repeat(300));
+        long.summary[0].name = "w".repeat(300);
+        long.summary[0].max = 1e15;
+        let all = [sample::empty(), sample::broken(), sample::report("hold", 1), long];
+        for a in &all {
+            for b in &all {
+                for line in text(a, b, false).lines() {
+                    assert!(line.chars().count() <= table::WIDTH, "{line}");
+                    assert!(!line.contains("NaN") && !line.contains("inf"), "{line}");
+                }
+            }
+        }
+    }
 }

@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 pub fn report(scenario: &str, runs: u64) -> Report {
     let runs: Vec<Run> = (0..runs).map(|seed| run(scenario, 90, seed)).collect();
     Report {
+        notes: Vec::new(),
         tool: "reservix-load 0.1.0".into(),
         started_at: "2026-11-22T19:00:00.512Z".into(),
         target: "http://127.0.0.1:8080".into(),
@@ -17,7 +18,6 @@ pub fn report(scenario: &str, runs: u64) -> Report {
         machine: Machine { cores: 2, cpu: "AMD EPYC 9R14".into(), load_before: 0.21, steal: 0.004 },
         summary: summary(&runs),
         proof: Proof { holds: true, checks: checks(true) },
-        notes: Vec::new(),
         runs,
     }
 }
@@ -33,6 +33,7 @@ pub fn report_of(ticks: u32) -> Report {
 /// A report of a session in which nothing happened.
 pub fn empty() -> Report {
     Report {
+        notes: Vec::new(),
         tool: String::new(),
         started_at: String::new(),
         target: String::new(),
@@ -44,7 +45,6 @@ pub fn empty() -> Report {
         runs: Vec::new(),
         summary: Vec::new(),
         proof: Proof::default(),
-        notes: Vec::new(),
     }
 }
 

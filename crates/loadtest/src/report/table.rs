@@ -261,6 +261,63 @@ mod tests {
     use super::*;
 
     #[test]
+    fn the_table_reads_like_this() {
+        let mut report = sample::report("hold", 1);
+        report.proof.checks = sample::checks(false);
+        assert_eq!(text(&report, false), GOLDEN);
+    }
+
+    const GOLDEN: &str = "\
+reservix-load 0.1.0 · hold                                                   2026-11-22 19:00:00 UTC
+Buyers hold seats in one hot section and confirm every hold at once.
+
+  target    http://127.0.0.1:8080
+  server    Reservix 0.1.0
+  load      buyers 500 · capacity 50000 · connections 64 · duration 40s · runs 3 · sections 4 ·
+            warm-up 5s
+  machine   AMD EPYC 9R14 · 2 cores · load 0.21 before · 0.4 % stolen · quiet
+  runs      1 × 40 s (time)
+
+RATES
+                        accepted/s    answered/s          sent     refused      failed     dropped
+  hold                      25,578        27,436     1,097,507      74,342          62          12
+
+ANSWERS
+  hold              201                                              1,023,103    93.2 %
+                    409 sold_out                                        71,204     6.5 %
+                    503 overloaded                                       3,120     0.3 %
+                    no answer: reset                                        62    <0.1 %
+                    429 too_many_requests                                   18    <0.1 %
+
+LATENCY  ms
+                                     count      mean      p50      p90      p99     p99.9        max
+  hold              accepted     1,023,103      0.81     0.63     1.02     2.32      5.75        103
+                    refused         74,342      0.33     0.25     0.37     0.69      1.40       5.85
+
+OVER THE RUNS  one run has no spread
+                                      unit         median          min          max      spread
+  hold accepted/s                     1/s          25,578       25,578       25,578           –
+  hold p50                            ms             0.63         0.63         0.63           –
+  hold p99                            ms             2.32         2.32         2.32           –
+  hold p99.9                          ms             5.75         5.75         5.75           –
+
+PROOF
+  ✗ No section sold more than its capacity
+    section A of event 0198b1c2: capacity 50,000, confirmed 50,003; bookings 0198b1d4-77aa-7c01,
+    0198b1d4-77ab-7c01, 0198b1d4-77ac-7c01
+  ✓ Every acknowledged booking is still there
+    1,204,113 looked up, 0 missing
+  ✓ One booking for each key
+    1,204,113 keys, 0 with two bookings
+  ✓ After the holds lapse, each section sells to exactly its capacity
+    4 of 4 sections
+  ✓ No answer was a server error
+    0 of 1,236,401
+
+✗ A promise was broken: 1 of 5 checks fails
+";
+
+    #[test]
     fn no_line_is_wider_than_the_terminal() {
         let mut long = sample::report("pairs", 3);
         long.target = "http://example.test/".repeat(30);
