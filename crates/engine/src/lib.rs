@@ -15,6 +15,7 @@ pub mod ids;
 pub mod inventory;
 pub mod log;
 pub mod money;
+pub mod seats;
 pub mod time;
 
 pub use booking::{Booking, BookingStatus, Item};

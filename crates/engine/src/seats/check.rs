@@ -1,0 +1,116 @@
+//! The check of a draft: whole, so that its author mends it once.
+
+use super::draft::{Category, Draft, Point, SeatDraft};
+use super::flaw::{Flaws, Place};
+use super::layout::number;
+use super::{
+    CATEGORIES_MAX, COORDINATE_MAX, LABEL_LENGTH_MAX, NUMBER_LENGTH_MAX, ROWS_MAX, SEATS_MAX,
+    SEATS_PER_ROW_MAX,
+};
+use crate::money::Money;
+use std::collections::{HashMap, HashSet};
+
+/// All that is wrong with `draft`, in its order.
+pub(super) fn check(draft: &Draft) -> Result<(), Flaws> {
+    let mut flaws = Flaws::default();
+    check_whole(draft, &mut flaws);
+    let categories: HashSet<&str> = draft.categories.iter().map(|one| one.name.as_str()).collect();
+    let mut labels = HashMap::with_capacity(draft.rows.len());
+    let mut numbers = HashMap::new();
+    for (at, row) in draft.rows.iter().enumerate() {
+        let line = row.seats.first().and_then(|seat| seat.line);
+        let place = || Place { line, row: Some(row.label.clone()), seat: None };
+        if let Some(message) = label_flaw(&row.label) {
+            flaws.add(place(), "row", message);
+        } else if let Some(before) = labels.insert(row.label.as_str(), at) {
+            flaws.add(place(), "row", format!("is also the label of row number {}", before + 1));
+        }
+        if !(1..=SEATS_PER_ROW_MAX).contains(&row.seats.len()) {
+            let many = row.seats.len();
+            let message = format!("has {many} seats; a row has 1 to {SEATS_PER_ROW_MAX}");
+            flaws.add(place(), "seats", message);
+        }
+        numbers.clear();
+        for (at, seat) in row.seats.iter().enumerate() {
+            let before = numbers.insert(seat.number.as_str(), at);
+            for (field, message) in seat_flaws(seat, before, &categories) {
+                let (row, number) = (Some(row.label.clone()), Some(seat.number.clone()));
+                flaws.add(Place { line: seat.line, row, seat: number }, field, message);
+            }
+        }
+    }
+    flaws.or(())
+}
+
+/// What is wrong with the layout as a whole.
+fn check_whole(draft: &Draft, flaws: &mut Flaws) {
+    let mut tell = |field, message: String| flaws.add(Place::default(), field, message);
+    if !(1..=ROWS_MAX).contains(&draft.rows.len()) {
+        tell("rows", format!("there are {}; a section has 1 to {ROWS_MAX}", draft.rows.len()));
+    }
+    let seats: usize = draft.rows.iter().map(|row| row.seats.len()).sum();
+    if seats > SEATS_MAX {
+        tell("seats", format!("there are {seats}; a section has at most {SEATS_MAX}"));
+    }
+    let many = draft.categories.len();
+    if !(1..=CATEGORIES_MAX).contains(&many) {
+        tell("categories", format!("there are {many}; a section has 1 to {CATEGORIES_MAX}"));
+    }
+    if draft.focal.is_some_and(is_far) {
+        tell("focal", far());
+    }
+    let currency = draft.categories.first().map(|first| first.price.currency);
+    for (at, Category { name, price }) in draft.categories.iter().enumerate() {
+        if let Some(message) = label_flaw(name) {
+            tell("category", format!("{name:?}: {message}"));
+        }
+        if draft.categories[..at].iter().take(CATEGORIES_MAX).any(|other| other.name == *name) {
+            tell("category", format!("{name:?}: is there twice"));
+        }
+        if !(0..=Money::UNIT_PRICE_MAX).contains(&price.minor) {
+            tell("price", format!("of {name:?}: must be 0 to {}", Money::UNIT_PRICE_MAX));
+        }
+        if Some(price.currency) != currency {
+            tell("price", format!("of {name:?}: all have one currency"));
+        }
+    }
+}
+
+fn seat_flaws(
+    seat: &SeatDraft,
+    before: Option<usize>,
+    categories: &HashSet<&str>,
+) -> impl Iterator<Item = (&'static str, String)> {
+    let wrong = number(&seat.number).is_none();
+    let number_flaw = wrong
+        .then(|| format!("must be 1 to {NUMBER_LENGTH_MAX} ASCII letters and digits"))
+        .or_else(|| before.map(|at| format!("is also the number of seat {} of the row", at + 1)));
+    let unknown = !categories.contains(seat.category.as_str());
+    let category_flaw = unknown.then(|| format!("there is no {:?}", seat.category));
+    let both = seat.flags.accessible && seat.flags.companion;
+    let both = both.then(|| "a seat is either accessible or for a companion".to_owned());
+    let far = is_far(seat.at).then(far);
+    let flaws =
+        [("number", number_flaw), ("category", category_flaw), ("flags", both), ("at", far)];
+    flaws.into_iter().filter_map(|(field, message)| Some((field, message?)))
+}
+
+/// What is wrong with the label of a row or a category.
+fn label_flaw(label: &str) -> Option<String> {
+    let length = label.chars().count();
+    let plain = !label.contains(char::is_control) && label.trim() == label;
+    (!plain || !(1..=LABEL_LENGTH_MAX).contains(&length)).then(|| {
+        format!(
+            "must be 1 to {LABEL_LENGTH_MAX} characters, no control characters, no outer spaces"
+        )
+    })
+}
+
+fn is_far(point: Point) -> bool {
+    let far = |value: i32| value.unsigned_abs() > COORDINATE_MAX.unsigned_abs();
+    far(point.x) || far(point.y)
+}
+
+fn far() -> String {
+    format!("x and y must be within {COORDINATE_MAX} of 0")
+}

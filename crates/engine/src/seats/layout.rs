@@ -1,0 +1,302 @@
+//! Layouts: the seat map of a section, checked whole and kept compactly.
+//!
+//! A layout never changes; a changed map is a new layout (see [`change`](super::change)). For each
+//! seat it keeps about 40 bytes, so 100,000 seats take 4 MB. A seat is found by its name in two
+//! binary searches, and neighbours by their index.
+
+use super::check::check;
+use super::draft::{Category, Draft, Flags, Point, RowDraft, SeatDraft};
+use super::flaw::Flaws;
+use super::{CATEGORIES_MAX, NUMBER_LENGTH_MAX, SeatIndex};
+use crate::money::Money;
+use std::collections::HashMap;
+use std::fmt;
+use std::ops::Range;
+
+/// For whom a seat is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Kind {
+    /// For everybody.
+    Ordinary,
+    /// For who asks for an accessible one.
+    Accessible,
+    /// For who comes along with them.
+    Companion,
+}
+
+/// The number of a seat: ASCII, filled up with zeros.
+pub(super) type Number = [u8; NUMBER_LENGTH_MAX];
+
+/// A row: its seats are the indices of a range.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Row {
+    label: Box<str>,
+    first: SeatIndex,
+    end: SeatIndex,
+}
+
+/// A part of a row without an aisle: seats whose neighbours are the indices beside theirs.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Stretch {
+    /// Its seats.
+    pub seats: Range<SeatIndex>,
+    /// The categories of its seats, one bit each.
+    pub categories: u64,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Seat {
+    number: Number,
+    at: Point,
+    stretch: u32,
+    category: u8,
+    flags: Flags,
+}
+
+/// The seat map of a section. See the [module](self).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Layout {
+    categories: Vec<Category>,
+    focal: Option<Point>,
+    rows: Vec<Row>,
+    /// The rows in the order of their labels.
+    rows_by_label: Vec<u32>,
+    seats: Vec<Seat>,
+    /// The seats of each row in the order of their numbers, in the row's own range.
+    seats_by_number: Vec<SeatIndex>,
+    stretches: Vec<Stretch>,
+    /// Squared distance of each seat to the focal point.
+    distances: Vec<u64>,
+    /// Category and kind of each seat in one number, see [`class_of`].
+    classes: Vec<u8>,
+}
+
+/// How many classes there can be.
+pub(super) const CLASSES: usize = 3 * CATEGORIES_MAX;
+
+/// Category and kind as one number below [`CLASSES`].
+pub(super) fn class_of(category: usize, kind: Kind) -> usize {
+    3 * category + kind as usize
+}
+
+impl Layout {
+    /// Checks `draft` whole and makes a layout of it.
+    ///
+    /// Flaws, in the order of the draft: no rows or more than [`ROWS_MAX`](super::ROWS_MAX),
+    /// categories that are doubled or out of limits, rows without a label, with one that was there
+    /// before or with too few or too many seats; seats whose number is no 1 to 8 ASCII letters and
+    /// digits or was there before in the row, whose category is unknown, or that are drawn too far
+    /// away; more than [`SEATS_MAX`](super::SEATS_MAX) seats.
+    pub fn new(draft: &Draft) -> Result<Self, Flaws> {
+        check(draft)?;
+        let focal = draft.focal.unwrap_or_else(|| draft.front_middle());
+        let categories: HashMap<&str, usize> =
+            draft.categories.iter().enumerate().map(|(at, one)| (one.name.as_str(), at)).collect();
+        let mut layout = Self {
+            categories: draft.categories.clone(),
+            focal: draft.focal,
+            rows: Vec::with_capacity(draft.rows.len()),
+            rows_by_label: (0..index(draft.rows.len())).collect(),
+            seats: Vec::new(),
+            seats_by_number: Vec::new(),
+            stretches: Vec::new(),
+            distances: Vec::new(),
+            classes: Vec::new(),
+        };
+        for row in &draft.rows {
+            let first = layout.seats();
+            for (at, seat) in row.seats.iter().enumerate() {
+                let begins = at == 0 || seat.aisle_before;
+                layout.push(seat, categories[seat.category.as_str()], focal, begins);
+            }
+            layout.rows.push(Row { label: row.label.as_str().into(), first, end: layout.seats() });
+        }
+        layout.seats_by_number = (0..layout.seats()).collect();
+        for row in &layout.rows {
+            let seats = &layout.seats;
+            layout.seats_by_number[row.first as usize..row.end as usize]
+                .sort_unstable_by_key(|seat| seats[*seat as usize].number);
+        }
+        let rows = &layout.rows;
+        layout.rows_by_label.sort_unstable_by_key(|row| &rows[*row as usize].label);
+        Ok(layout)
+    }
+
+    fn push(&mut self, seat: &SeatDraft, category: usize, focal: Point, begins: bool) {
+        let place = self.seats();
+        if begins {
+            self.stretches.push(Stretch { seats: place..place, categories: 0 });
+        }
+        let stretch = index(self.stretches.len() - 1);
+        let last = self.stretches.last_mut().expect("a row begins with a stretch");
+        last.seats.end = place + 1;
+        last.categories |= 1 << category;
+        let class = class_of(category, kind_of(seat.flags));
+        self.classes.push(u8::try_from(class).expect("CLASSES fits in a byte"));
+        self.distances.push(seat.at.distance_squared(focal));
+        self.seats.push(Seat {
+            number: number(&seat.number).expect("checked before"),
+            at: seat.at,
+            stretch,
+            category: u8::try_from(category).expect("CATEGORIES_MAX fits in a byte"),
+            flags: seat.flags,
+        });
+    }
+
+    /// The draft this layout was made of, without the lines of a CSV.
+    #[must_use]
+    pub fn draft(&self) -> Draft {
+        let seat = |row: &Row, place: SeatIndex| {
+            let seat = &self.seats[place as usize];
+            let begins = self.stretches[seat.stretch as usize].seats.start == place;
+            SeatDraft {
+                number: self.number(place).to_owned(),
+                at: seat.at,
+                category: self.categories[usize::from(seat.category)].name.clone(),
+                flags: seat.flags,
+                aisle_before: begins && place != row.first,
+                line: None,
+            }
+        };
+        let rows = self.rows.iter().map(|row| RowDraft {
+            label: row.label.to_string(),
+            seats: (row.first..row.end).map(|place| seat(row, place)).collect(),
+        });
+        Draft { categories: self.categories.clone(), rows: rows.collect(), focal: self.focal }
+    }
+
+    /// How many seats there are.
+    #[must_use]
+    pub fn seats(&self) -> u32 {
+        index(self.seats.len())
+    }
+
+    /// The categories, in the order of the draft.
+    #[must_use]
+    pub fn categories(&self) -> &[Category] {
+        &self.categories
+    }
+
+    /// The seat that is named `name`, such as `C-12`: the label of its row, a hyphen, its number.
+    #[must_use]
+    pub fn find(&self, name: &str) -> Option<SeatIndex> {
+        let (label, number) = name.rsplit_once('-')?;
+        self.find_in(label, number)
+    }
+
+    /// The seat with this number in the row with this label.
+    #[must_use]
+    pub fn find_in(&self, label: &str, wanted: &str) -> Option<SeatIndex> {
+        let wanted = number(wanted)?;
+        let row_at = |row: &u32| &self.rows[*row as usize];
+        let found = self.rows_by_label.binary_search_by(|row| (*row_at(row).label).cmp(label));
+        let row = row_at(&self.rows_by_label[found.ok()?]);
+        let seats = &self.seats_by_number[row.first as usize..row.end as usize];
+        let found = seats.binary_search_by_key(&wanted, |seat| self.seats[*seat as usize].number);
+        Some(seats[found.ok()?])
+    }
+
+    /// The name of `seat`, made while it is shown.
+    #[must_use]
+    pub fn name(&self, seat: SeatIndex) -> impl fmt::Display {
+        let (label, number) = (self.row(seat), self.number(seat));
+        fmt::from_fn(move |f| write!(f, "{label}-{number}"))
+    }
+
+    /// The label of the row of `seat`.
+    #[must_use]
+    pub fn row(&self, seat: SeatIndex) -> &str {
+        let after = self.rows.partition_point(|row| row.first <= seat);
+        &self.rows[after - 1].label
+    }
+
+    /// The number of `seat` in its row.
+    #[must_use]
+    pub fn number(&self, seat: SeatIndex) -> &str {
+        let number = &self.seats[seat as usize].number;
+        let length = number.iter().position(|byte| *byte == 0).unwrap_or(NUMBER_LENGTH_MAX);
+        std::str::from_utf8(&number[..length]).expect("made of ASCII letters and digits")
+    }
+
+    /// What `seat` costs.
+    #[must_use]
+    pub fn price(&self, seat: SeatIndex) -> Money {
+        self.category(seat).price
+    }
+
+    /// The category of `seat`.
+    #[must_use]
+    pub fn category(&self, seat: SeatIndex) -> &Category {
+        &self.categories[usize::from(self.seats[seat as usize].category)]
+    }
+
+    /// Where `seat` is drawn.
+    #[must_use]
+    pub fn at(&self, seat: SeatIndex) -> Point {
+        self.seats[seat as usize].at
+    }
+
+    /// What is special about `seat`.
+    #[must_use]
+    pub fn flags(&self, seat: SeatIndex) -> Flags {
+        self.seats[seat as usize].flags
+    }
+
+    /// The squared distance of `seat` to the focal point.
+    #[must_use]
+    pub fn distance(&self, seat: SeatIndex) -> u64 {
+        self.distances[seat as usize]
+    }
+
+    /// The stretch of `seat`: all seats of its row with no aisle between.
+    #[must_use]
+    pub fn stretch(&self, seat: SeatIndex) -> Range<SeatIndex> {
+        self.stretches[self.seats[seat as usize].stretch as usize].seats.clone()
+    }
+
+    /// The seats beside `seat`, of which there are at most two.
+    pub fn neighbours(&self, seat: SeatIndex) -> impl Iterator<Item = SeatIndex> {
+        let stretch = self.stretch(seat);
+        let left = seat.checked_sub(1).filter(|left| stretch.contains(left));
+        left.into_iter().chain(Some(seat + 1).filter(|right| stretch.contains(right)))
+    }
+
+    pub(super) fn stretches(&self) -> &[Stretch] {
+        &self.stretches
+    }
+
+    pub(super) fn stretch_index(&self, seat: SeatIndex) -> u32 {
+        self.seats[seat as usize].stretch
+    }
+
+    pub(super) fn class(&self, seat: SeatIndex) -> usize {
+        usize::from(self.classes[seat as usize])
+    }
+
+    pub(super) fn kind(&self, seat: SeatIndex) -> Kind {
+        kind_of(self.flags(seat))
+    }
+}
+
+fn kind_of(flags: Flags) -> Kind {
+    match flags {
+        Flags { accessible: true, .. } => Kind::Accessible,
+        Flags { companion: true, .. } => Kind::Companion,
+        _ => Kind::Ordinary,
+    }
+}
+
+fn index(count: usize) -> u32 {
+    u32::try_from(count).expect("SEATS_MAX fits in 32 bits")
+}
+
+/// The number as it is kept; `None` unless it has 1 to 8 ASCII letters and digits.
+pub(super) fn number(text: &str) -> Option<Number> {
+    let plain = text.bytes().all(|byte| byte.is_ascii_alphanumeric());
+    if !plain || !(1..=NUMBER_LENGTH_MAX).contains(&text.len()) {
+        return None;
+    }
+    let mut number = Number::default();
+    number[..text.len()].copy_from_slice(text.as_bytes());
+    Some(number)
+}

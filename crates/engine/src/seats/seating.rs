@@ -1,0 +1,133 @@
+//! A section's layout with its taken seats, and what a quick choice needs of them.
+//!
+//! For each stretch it knows how many seats are free beside each other at most and how near its
+//! nearest free seat is, and it keeps the stretches that have free seats in the order of that.
+//! Taking or releasing seats looks again at their stretches and at nothing else, so it costs as
+//! much as the rows it touches, whatever the size of the hall.
+
+use super::SeatIndex;
+use super::layout::Layout;
+use super::taken::{Conflicts, Taken};
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+/// What is known of the free seats of a stretch.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Free {
+    /// The most of them beside each other.
+    pub longest: u32,
+    /// The squared distance of the nearest to the focal point.
+    pub nearest: u64,
+}
+
+/// A layout with its taken seats. See the [module](self).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Seating {
+    layout: Arc<Layout>,
+    taken: Taken,
+    free: Vec<Free>,
+    /// Stretches with free seats, the nearest first: (distance of its nearest, place of the
+    /// stretch).
+    order: BTreeSet<(u64, u32)>,
+}
+
+impl Seating {
+    /// Puts a layout and its taken seats together; `None` unless they have equally many seats.
+    #[must_use]
+    pub fn new(layout: Arc<Layout>, taken: Taken) -> Option<Self> {
+        if layout.seats() != taken.seats() {
+            return None;
+        }
+        let stretches = u32::try_from(layout.stretches().len()).expect("no more than seats");
+        let free = vec![Free::default(); stretches as usize];
+        let mut seating = Self { layout, taken, free, order: BTreeSet::new() };
+        for stretch in 0..stretches {
+            seating.look_again(stretch);
+        }
+        Some(seating)
+    }
+
+    /// The layout.
+    #[must_use]
+    pub fn layout(&self) -> &Layout {
+        &self.layout
+    }
+
+    /// The taken seats.
+    #[must_use]
+    pub fn taken(&self) -> &Taken {
+        &self.taken
+    }
+
+    /// Takes `seats` as [`Taken::take`] does.
+    pub fn take(&mut self, seats: &[SeatIndex]) -> Result<(), Conflicts> {
+        self.taken.take(seats)?;
+        self.look_again_at(seats);
+        Ok(())
+    }
+
+    /// Releases `seats` as [`Taken::release`] does.
+    pub fn release(&mut self, seats: &[SeatIndex]) -> Result<(), Conflicts> {
+        self.taken.release(seats)?;
+        self.look_again_at(seats);
+        Ok(())
+    }
+
+    /// Says which version of the inventory the taken seats belong to.
+    pub fn stamp(&mut self, version: i64) {
+        self.taken.stamp(version);
+    }
+
+    /// Replaces the taken seats by `now`, looking again only where they differ. Whether it could:
+    /// else they are of another layout, and nothing changed.
+    #[must_use]
+    pub fn follow(&mut self, now: &Taken) -> bool {
+        let Some(difference) = now.since(&self.taken) else { return false };
+        self.taken.clone_from(now);
+        self.look_again_at(&difference.taken);
+        self.look_again_at(&difference.released);
+        true
+    }
+
+    /// Stretches with free seats, the nearest first, as (distance of the nearest seat, place).
+    pub(super) fn order(&self) -> impl Iterator<Item = (u64, usize)> {
+        self.order.iter().map(|(nearest, stretch)| (*nearest, *stretch as usize))
+    }
+
+    pub(super) fn free(&self, stretch: usize) -> Free {
+        self.free[stretch]
+    }
+
+    fn look_again_at(&mut self, seats: &[SeatIndex]) {
+        let mut last = None;
+        for seat in seats {
+            let stretch = self.layout.stretch_index(*seat);
+            if last.replace(stretch) != Some(stretch) {
+                self.look_again(stretch);
+            }
+        }
+    }
+
+    fn look_again(&mut self, stretch: u32) {
+        let place = stretch as usize;
+        let before = self.free[place];
+        if before.longest > 0 {
+            self.order.remove(&(before.nearest, stretch));
+        }
+        let mut now = Free { longest: 0, nearest: u64::MAX };
+        let mut run = 0;
+        for seat in self.layout.stretches()[place].seats.clone() {
+            if self.taken.has(seat) {
+                run = 0;
+                continue;
+            }
+            run += 1;
+            now.longest = now.longest.max(run);
+            now.nearest = now.nearest.min(self.layout.distance(seat));
+        }
+        self.free[place] = now;
+        if now.longest > 0 {
+            self.order.insert((now.nearest, stretch));
+        }
+    }
+}
