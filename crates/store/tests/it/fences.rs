@@ -69,8 +69,17 @@ fn only_the_store_knows_databases() {
 
 #[test]
 fn only_the_server_knows_how_requests_come_in() {
-    assert_eq!(users_of(&["axum"]), ["server"]);
-    assert_eq!(users_of(&["hyper"]), ["server"]);
+    assert_eq!(users_of(&["axum"]), ["loadtest", "server"]);
+    assert_eq!(users_of(&["hyper"]), ["loadtest", "server"]);
+}
+
+#[test]
+fn the_load_tool_is_a_stranger() {
+    let crates = crates();
+    for ours in crates.keys() {
+        assert!(!crates["loadtest"].contains(ours), "the load tool depends on {ours}");
+        assert!(!crates[ours].contains("loadtest"), "{ours} depends on the load tool");
+    }
 }
 
 #[test]
