@@ -1,7 +1,8 @@
 //! The catalog: event facts and live availability for readers, without a read of the store for each.
 //!
 //! Facts are kept for [`FACTS_FRESH`] and forgotten when any instance announces that it has changed
-//! them; the batch decides them again. Availability comes from the gate, or from one read of the store that all who ask at
+//! them; the batch decides them again. Those of an event that many ask for are read anew beside them
+//! before that time is over, so that nobody waits for it. Availability comes from the gate, or from one read of the store that all who ask at
 //! the same time share.
 
 use engine::event::folded;
@@ -9,7 +10,8 @@ use engine::{EventId, Fault, Section, SectionId, Snapshot};
 use moka::future::Cache;
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::time::Duration;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::{Duration, Instant};
 use store::gate::Settlement;
 use store::{EventWithSections, Gate, LiveInventory, Store};
 use tokio::sync::broadcast::error::RecvError;
@@ -17,6 +19,8 @@ use tokio::sync::broadcast::error::RecvError;
 /// How late another instance notices a change whose announcement was lost, and how long an unknown
 /// id stays unknown.
 const FACTS_FRESH: Duration = Duration::from_secs(1);
+/// From which age on facts are read anew when somebody asks for them.
+const FACTS_AGEING: Duration = Duration::from_millis(500);
 /// How long one read of the counters, or of a gate that is elsewhere, serves all who ask.
 const COUNTERS_FRESH: Duration = Duration::from_millis(50);
 /// Sections of all cached events together, and unknown ids, each counted as one.
@@ -71,11 +75,28 @@ pub struct Available {
 /// The live counters of sections.
 pub type Counters = HashMap<SectionId, LiveInventory>;
 
+/// What was found of an event.
+struct Found {
+    facts: Option<Arc<Facts>>,
+    read_at: Instant,
+    /// Whether somebody reads it anew.
+    renewing: AtomicBool,
+}
+
+impl Found {
+    fn new(of: Option<EventWithSections>, read_at: Instant) -> Arc<Self> {
+        let facts = of.map(|of| Arc::new(Facts::new(of)));
+        Arc::new(Self { facts, read_at, renewing: AtomicBool::new(false) })
+    }
+}
+
 /// Event facts and availability.
 pub struct Catalog {
     store: Arc<dyn Store>,
     gate: Arc<dyn Gate>,
-    facts: Cache<EventId, Option<Arc<Facts>>>,
+    facts: Cache<EventId, Arc<Found>>,
+    /// Counts what was forgotten: a read that began before may have missed the change.
+    forgotten: Arc<AtomicU64>,
     /// Reads of the counters that all who ask at the same time share.
     shared: Cache<EventId, Arc<Counters>>,
     /// The same of a gate that has to be asked.
@@ -85,7 +106,8 @@ pub struct Catalog {
 impl Catalog {
     /// An empty catalog.
     pub fn new(store: Arc<dyn Store>, gate: Arc<dyn Gate>) -> Self {
-        let weight = |_: &EventId, facts: &Option<Arc<Facts>>| {
+        let weight = |_: &EventId, found: &Arc<Found>| {
+            let facts = &found.facts;
             facts
                 .as_ref()
                 .map_or(1, |facts| u32::try_from(facts.of.sections.len() + 1).unwrap_or(u32::MAX))
@@ -94,13 +116,20 @@ impl Catalog {
             Cache::builder().max_capacity(CACHED_MAX).weigher(weight).time_to_live(FACTS_FRESH);
         let shared = Cache::builder().max_capacity(1_000).time_to_live(COUNTERS_FRESH);
         let told = Cache::builder().max_capacity(1_000).time_to_live(COUNTERS_FRESH);
-        Self { store, gate, facts: facts.build(), shared: shared.build(), told: told.build() }
+        let (facts, shared, told) = (facts.build(), shared.build(), told.build());
+        Self { store, gate, facts, forgotten: Arc::default(), shared, told }
     }
 
     /// The event with this id, for whoever asks: visibility is the caller's business.
     pub async fn event(&self, event_id: EventId) -> Result<Option<Arc<Facts>>, Fault> {
         match self.facts.get(&event_id).await {
-            Some(known) => Ok(known),
+            Some(known) => {
+                let is_ageing = known.read_at.elapsed() > FACTS_AGEING;
+                if is_ageing && !known.renewing.swap(true, Ordering::Relaxed) {
+                    self.renew(event_id);
+                }
+                Ok(known.facts.clone())
+            }
             // Boxed, so that the rare road does not make every request carry its luggage.
             None => Box::pin(self.load(event_id)).await,
         }
@@ -108,10 +137,26 @@ impl Catalog {
 
     async fn load(&self, event_id: EventId) -> Result<Option<Arc<Facts>>, Fault> {
         let load = async {
-            let found = self.store.event(event_id).await?;
-            Ok::<_, Fault>(found.map(|of| Arc::new(Facts::new(of))))
+            let read_at = Instant::now();
+            Ok::<_, Fault>(Found::new(self.store.event(event_id).await?, read_at))
         };
-        self.facts.try_get_with(event_id, load).await.map_err(Arc::unwrap_or_clone)
+        let found = self.facts.try_get_with(event_id, load).await;
+        found.map(|found| found.facts.clone()).map_err(Arc::unwrap_or_clone)
+    }
+
+    /// Reads an event anew, beside those who go on with what is known.
+    fn renew(&self, event_id: EventId) {
+        let (store, facts, forgotten) =
+            (self.store.clone(), self.facts.clone(), self.forgotten.clone());
+        let before = forgotten.load(Ordering::SeqCst);
+        let read_at = Instant::now();
+        tokio::spawn(async move {
+            // When it fails, what is known lapses, and the next one who asks is told.
+            let Ok(found) = store.event(event_id).await else { return };
+            if forgotten.load(Ordering::SeqCst) == before {
+                facts.insert(event_id, Found::new(found, read_at)).await;
+            }
+        });
     }
 
     /// Forgets an event that this instance has changed, and tells the others. Call it after the commit.
@@ -121,6 +166,7 @@ impl Catalog {
     }
 
     async fn forget(&self, event_id: EventId) {
+        self.forgotten.fetch_add(1, Ordering::SeqCst);
         self.facts.invalidate(&event_id).await;
         self.shared.invalidate(&event_id).await;
         self.told.invalidate(&event_id).await;
@@ -135,6 +181,7 @@ impl Catalog {
                 Ok(event_id) => self.forget(event_id).await,
                 Err(RecvError::Lagged(missed)) => {
                     tracing::debug!(missed, "announcements were missed: all events are read anew");
+                    self.forgotten.fetch_add(1, Ordering::SeqCst);
                     self.facts.invalidate_all();
                     self.shared.invalidate_all();
                     self.told.invalidate_all();
