@@ -230,6 +230,7 @@ impl Lane {
         {
             jobs.push(job);
         }
+        let room = BATCH_MAX - jobs.len();
         jobs.append(&mut holds);
         while jobs.len() < BATCH_MAX
             && let Ok(job) = self.holds.try_recv()
@@ -238,7 +239,7 @@ impl Lane {
         }
         let left = self.holds.len();
         Metrics::lane_depth(self.index, self.urgent.len() + left);
-        if let Some(turn) = self.admission.taken(left, Instant::now()) {
+        if let Some(turn) = self.admission.taken(room, left, Instant::now()) {
             self.tell(turn, left);
         }
         // Both senders live and die together: nothing taken means that everybody has left.

@@ -3,7 +3,7 @@
 //! A burst may queue: it is served in its order, as long as nobody in it would wait for more than
 //! [`BURST_WAIT_MAX`]. A queue that stands for [`STANDING_MAX`] is no burst: more comes than the lane
 //! carries, and whoever waits longer only makes everybody wait longer. From then on the lane sheds:
-//! as many wait as the next batch takes, everybody else is refused at once. Whoever is accepted then
+//! as many wait as the next batch takes beside its confirms, everybody else is refused at once. Whoever is accepted then
 //! waits for the batch under way and their own, as under any full load, and the batches stay full. It
 //! ends when nobody had to be refused for [`CALM`].
 //!
@@ -11,7 +11,7 @@
 //! their own.
 
 use super::BATCH_MAX;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
 /// How long a hold may be expected to wait while a burst is worked off.
@@ -33,6 +33,8 @@ pub struct Admission {
     shed_at: AtomicU64,
     /// Whether the shedding has been told of.
     told: AtomicBool,
+    /// How many holds the last batch had room for.
+    room: AtomicUsize,
 }
 
 /// What has changed for the one who reads the log.
@@ -53,13 +55,14 @@ impl Admission {
             standing_since: AtomicU64::new(0),
             shed_at: AtomicU64::new(0),
             told: AtomicBool::new(false),
+            room: AtomicUsize::new(BATCH_MAX),
         }
     }
 
     /// Whether a hold may join `waiting` others.
     pub fn admits(&self, waiting: usize, now: Instant) -> bool {
         let welcome = if self.is_shedding() {
-            waiting < BATCH_MAX
+            waiting < self.room.load(Relaxed)
         } else {
             self.expected_wait(waiting) <= BURST_WAIT_MAX
         };
@@ -69,8 +72,9 @@ impl Admission {
         welcome
     }
 
-    /// The lane has taken a batch and left `left` holds waiting.
-    pub fn taken(&self, left: usize, now: Instant) -> Option<Turn> {
+    /// The lane has taken a batch with room for so many holds, and left `left` of them waiting.
+    pub fn taken(&self, room: usize, left: usize, now: Instant) -> Option<Turn> {
+        self.room.store(room, Relaxed);
         let now = self.us(now);
         if left == 0 {
             self.standing_since.store(0, Relaxed);
@@ -133,19 +137,23 @@ mod tests {
         let served = BATCH_MAX * 100;
         assert!(admission.admits(0, now));
         assert!(admission.admits(served, now), "two seconds of batches");
-        assert_eq!(admission.taken(served, now), None);
-        assert_eq!(admission.taken(served, now + STANDING_MAX), None, "it may be a burst yet");
+        assert_eq!(admission.taken(BATCH_MAX, served, now), None);
+        assert_eq!(
+            admission.taken(BATCH_MAX, served, now + STANDING_MAX),
+            None,
+            "it may be a burst yet"
+        );
         assert!(!admission.admits(served + BATCH_MAX, now), "it would wait for longer");
         assert!(!admission.admits(BATCH_MAX, now), "and newcomers do not make it longer");
-        assert_eq!(admission.taken(served, now), Some(Turn::ShedBegan));
+        assert_eq!(admission.taken(BATCH_MAX, served, now), Some(Turn::ShedBegan));
     }
 
     #[test]
     fn a_queue_that_stands_is_cut_to_one_batch() {
         let (admission, begun) = paced();
         let late = begun + STANDING_MAX + Duration::from_millis(2);
-        assert_eq!(admission.taken(9, begun), None);
-        assert_eq!(admission.taken(9, late), Some(Turn::ShedBegan));
+        assert_eq!(admission.taken(BATCH_MAX, 9, begun), None);
+        assert_eq!(admission.taken(BATCH_MAX, 9, late), Some(Turn::ShedBegan));
         assert!(admission.admits(BATCH_MAX - 1, late));
         assert!(!admission.admits(BATCH_MAX, late));
     }
@@ -154,9 +162,9 @@ mod tests {
     fn a_queue_that_drains_between_bursts_never_sheds() {
         let (admission, mut now) = paced();
         for _ in 0..100 {
-            assert_eq!(admission.taken(5_000, now), None);
+            assert_eq!(admission.taken(BATCH_MAX, 5_000, now), None);
             now += STANDING_MAX / 2;
-            assert_eq!(admission.taken(0, now), None);
+            assert_eq!(admission.taken(BATCH_MAX, 0, now), None);
             now += STANDING_MAX / 2;
         }
         assert!(admission.admits(BATCH_MAX, now));
@@ -165,15 +173,29 @@ mod tests {
     #[test]
     fn it_ends_when_nobody_was_refused_for_a_while() {
         let (admission, begun) = paced();
-        admission.taken(1, begun);
+        admission.taken(BATCH_MAX, 1, begun);
         let began = begun + STANDING_MAX * 2;
-        assert_eq!(admission.taken(1, began), Some(Turn::ShedBegan));
+        assert_eq!(admission.taken(BATCH_MAX, 1, began), Some(Turn::ShedBegan));
         let refused = began + CALM / 2;
         assert!(!admission.admits(BATCH_MAX, refused));
-        assert_eq!(admission.taken(0, began + CALM + BATCH), None, "one was refused since");
+        assert_eq!(
+            admission.taken(BATCH_MAX, 0, began + CALM + BATCH),
+            None,
+            "one was refused since"
+        );
         let calm = refused + CALM + BATCH;
-        assert_eq!(admission.taken(0, calm), Some(Turn::ShedEnded));
+        assert_eq!(admission.taken(BATCH_MAX, 0, calm), Some(Turn::ShedEnded));
         assert!(admission.admits(BATCH_MAX, calm));
+    }
+
+    #[test]
+    fn nobody_who_is_admitted_waits_for_a_second_batch_because_of_confirms() {
+        let (admission, begun) = paced();
+        admission.taken(BATCH_MAX, 1, begun);
+        let late = begun + STANDING_MAX * 2;
+        assert_eq!(admission.taken(BATCH_MAX - 100, 1, late), Some(Turn::ShedBegan));
+        assert!(admission.admits(BATCH_MAX - 101, late));
+        assert!(!admission.admits(BATCH_MAX - 100, late));
     }
 
     #[test]
