@@ -77,8 +77,9 @@ pub async fn serve(
     let threads = Threads::start();
     let admit = |stream: std::net::TcpStream, peer: SocketAddr, place: OwnedSemaphorePermit| {
         let (builder, service, stop) = (builder.clone(), service.clone(), stop.clone());
+        // Counted where it is accepted: its thread may have other things to do first.
+        Metrics::connections(1.0);
         threads.serve(open.track_future(async move {
-            Metrics::connections(1.0);
             match TcpStream::from_std(stream) {
                 Ok(stream) => converse(builder, stream, peer, patience, service, stop).await,
                 Err(error) => tracing::warn!(%error, "cannot serve a connection"),
