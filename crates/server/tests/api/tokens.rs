@@ -32,8 +32,9 @@ fn forged(token: &str, user_id: &str) -> Vec<(&'static str, String)> {
     let parts: Vec<_> = token.split('.').collect();
     let none = part(&json!({"alg": "none", "typ": "JWT"}));
     let mut tampered = token.to_owned();
-    let last = if tampered.ends_with('A') { "B" } else { "A" };
-    tampered.replace_range(tampered.len() - 5..tampered.len() - 4, last);
+    let place = tampered.len() - 5..tampered.len() - 4;
+    let other = if &tampered[place.clone()] == "A" { "B" } else { "A" };
+    tampered.replace_range(place, other);
     let other =
         json!({"sub": "00000000-0000-8000-8000-000000000000", "iat": 1, "exp": FAR, "jti": ""});
     let past = json!({"sub": user_id, "iat": 1, "exp": 2, "jti": "x"});
