@@ -98,13 +98,17 @@ fn of_event(
     let event_id = uuid(event_id);
     if status == Some(BookingStatus::Hold) {
         // A great event may have a million bookings, and among them hardly a hold: the index of expiry
-        // has those that live.
+        // has those that live. One by one: the planner cannot know how few they are, and joined with all
+        // bookings when it guessed high.
         let mut query = QueryBuilder::new(
-            "WITH held AS MATERIALIZED (SELECT DISTINCT h.booking_id
+            "WITH held (id) AS MATERIALIZED (SELECT DISTINCT h.booking_id
                 FROM inventory i JOIN holds h USING (section_id) WHERE i.event_id = ",
         );
         query.push_bind(event_id);
-        query.push(") SELECT b.* FROM held JOIN bookings b USING (booking_id) WHERE true");
+        query.push(
+            ") SELECT b.* FROM held CROSS JOIN LATERAL (SELECT * FROM bookings
+                WHERE booking_id = held.id OFFSET 0) b WHERE true",
+        );
         return query;
     }
     // With `event_id = …` it may read all bookings by their ids, newest first, until it has found enough
