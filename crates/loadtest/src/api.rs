@@ -49,6 +49,11 @@ impl Api {
         Self { target: Arc::clone(target), wire: Wire::new(Arc::clone(target), PATIENCE) }
     }
 
+    /// The body of the latest answer, as it came.
+    pub fn body(&self) -> &[u8] {
+        &self.wire.body
+    }
+
     /// A `GET` below the API.
     pub async fn get(
         &mut self,

@@ -1,6 +1,7 @@
 //! The few things that are read from an answer's body while the load runs, without parsing it whole.
 
 use chrono::DateTime;
+use serde::Deserialize;
 use uuid::Uuid;
 
 /// The text of a member that stands once in a JSON object, such as `code` in a problem; nothing if it
@@ -19,6 +20,27 @@ pub fn number(body: &[u8], member: &str) -> Option<u64> {
     let value = value(body, member)?;
     let end = value.iter().position(|byte| !byte.is_ascii_digit()).unwrap_or(value.len());
     str::from_utf8(&value[..end]).ok()?.parse().ok()
+}
+
+/// A member that is true or false.
+pub fn flag(body: &[u8], member: &str) -> Option<bool> {
+    let value = value(body, member)?;
+    let is = |word: &[u8]| value.starts_with(word);
+    if is(b"true") { Some(true) } else { is(b"false").then_some(false) }
+}
+
+/// The names of all seats of a booking; nothing if an item has none, or it is no booking.
+pub fn seats(body: &[u8]) -> Option<Vec<String>> {
+    #[derive(Deserialize)]
+    struct Booking {
+        items: Vec<Item>,
+    }
+    #[derive(Deserialize)]
+    struct Item {
+        seats: Vec<String>,
+    }
+    let booking: Booking = serde_json::from_slice(body).ok()?;
+    Some(booking.items.into_iter().flat_map(|item| item.seats).collect())
 }
 
 /// The id of a booking.
@@ -78,6 +100,14 @@ mod tests {
         assert_eq!(text(b"<html>", "code"), None);
         assert_eq!(text(b"\"code\":\"cut", "code"), None);
         assert_eq!(number(body, "code"), None);
+    }
+
+    #[test]
+    fn the_seats_of_a_booking_are_those_of_all_its_items() {
+        let body = br#"{"next_to_each_other":false,"items":[{"seats":["A-1","A-2"],"x":1},{"seats":["B-1"]}]}"#;
+        assert_eq!(seats(body).unwrap(), ["A-1", "A-2", "B-1"]);
+        assert_eq!(flag(body, "next_to_each_other"), Some(false));
+        assert_eq!((seats(br#"{"items":[{}]}"#), flag(body, "items")), (None, None));
     }
 
     #[test]

@@ -240,11 +240,13 @@ impl Ceiling {
     /// Its event, which exists in requests only.
     pub fn stage(cast: &Arc<Cast>, run: u64) -> Stage {
         let section = Section {
+            event: 0,
             id: Uuid::from_u128(3).to_string(),
             capacity: crate::plan::SEATS_ENDLESS,
             sold_before: None,
             held_before: None,
+            hall: None,
         };
-        Stage::new(cast, run, Uuid::from_u128(1), vec![section])
+        Stage::new(cast, run, vec![Uuid::from_u128(1)], vec![section])
     }
 }

@@ -32,6 +32,10 @@ pub enum Command {
     Reads(ReadsArgs),
     /// Some of everything: reads, holds, confirms, cancels, retries
     Mixed(MixedArgs),
+    /// Hold seats by their names in numbered halls, sometimes those that somebody else wants too
+    Seats(SeatsArgs),
+    /// Hold the best available seats of numbered halls for parties
+    BestAvailable(BestAvailableArgs),
     /// Get one path
     Get(GetArgs),
     /// Measure what HTTP, a token check and JSON cost alone, at a bare endpoint of the tool's own
@@ -106,6 +110,17 @@ pub struct SaleArgs {
 }
 
 #[derive(Debug, Args)]
+pub struct SpreadArgs {
+    /// Events to make, over which the load is spread
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=100_000), conflicts_with = "event")]
+    pub events: u32,
+    /// How unevenly events are picked: the one of rank k with a weight of 1/k^ZIPF, 0 is evenly. Of a
+    /// single event it is said of the sections [default: 1 for several events, 0 for one]
+    #[arg(long, value_parser = slope)]
+    pub zipf: Option<f64>,
+}
+
+#[derive(Debug, Args)]
 pub struct HoldArgs {
     /// Send a new Idempotency-Key with each hold
     #[arg(long)]
@@ -113,6 +128,11 @@ pub struct HoldArgs {
     /// Confirm holds that were made before the run, so many a second, beside the load
     #[arg(long, default_value_t = 0.0, value_parser = share_of_load)]
     pub confirms_beside: f64,
+    /// Sections of each event
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=1_000))]
+    pub sections: u32,
+    #[command(flatten)]
+    pub spread: SpreadArgs,
     #[command(flatten)]
     pub sale: SaleArgs,
 }
@@ -122,6 +142,11 @@ pub struct PairsArgs {
     /// Send a new Idempotency-Key with each hold
     #[arg(long)]
     pub keys: bool,
+    /// Sections of each event
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=1_000))]
+    pub sections: u32,
+    #[command(flatten)]
+    pub spread: SpreadArgs,
     #[command(flatten)]
     pub sale: SaleArgs,
 }
@@ -206,7 +231,7 @@ pub struct ReadsArgs {
 
 #[derive(Debug, Args)]
 pub struct MixedArgs {
-    /// Sections of the event
+    /// Sections of each event
     #[arg(long, default_value_t = 8, value_parser = clap::value_parser!(u32).range(1..=1_000))]
     pub sections: u32,
     /// Seats of each section
@@ -215,7 +240,54 @@ pub struct MixedArgs {
     #[command(flatten)]
     pub mind: MindArgs,
     #[command(flatten)]
+    pub spread: SpreadArgs,
+    #[command(flatten)]
     pub sale: SaleArgs,
+}
+
+#[derive(Debug, Args)]
+pub struct HallsArgs {
+    /// Send a new Idempotency-Key with each hold
+    #[arg(long)]
+    pub keys: bool,
+    /// Seats of each hall
+    #[arg(long, default_value_t = 20_000, value_parser = clap::value_parser!(u64).range(1..=100_000))]
+    pub seats: u64,
+    /// Halls to make, each an event of its own; when all are full, the run ends
+    #[arg(long, default_value_t = 10, value_parser = clap::value_parser!(u32).range(1..=1_000), conflicts_with = "event")]
+    pub halls: u32,
+    /// Share of the seats that is sold before the run, in random places
+    #[arg(long, default_value_t = 0.0, value_parser = share)]
+    pub sold_before: f64,
+    /// Share of holds of one seat in a section without numbers, to compare with
+    #[arg(long, default_value_t = 0.0, value_parser = share, conflicts_with = "event")]
+    pub counted: f64,
+    #[command(flatten)]
+    pub sale: SaleArgs,
+}
+
+#[derive(Debug, Args)]
+pub struct SeatsArgs {
+    /// Most seats of a hold; each asks for one to so many
+    #[arg(long, default_value_t = 4, value_parser = clap::value_parser!(u8).range(1..=50))]
+    pub most: u8,
+    /// Share of holds that ask for seats where somebody else is choosing
+    #[arg(long, default_value_t = 0.05, value_parser = share)]
+    pub collide: f64,
+    #[command(flatten)]
+    pub halls: HallsArgs,
+}
+
+#[derive(Debug, Args)]
+pub struct BestAvailableArgs {
+    /// Most seats of a party; each has one to so many
+    #[arg(long, default_value_t = 6, value_parser = clap::value_parser!(u8).range(1..=50))]
+    pub most: u8,
+    /// Share of parties that must sit together
+    #[arg(long, default_value_t = 1.0, value_parser = share)]
+    pub adjacent: f64,
+    #[command(flatten)]
+    pub halls: HallsArgs,
 }
 
 #[derive(Debug, Args)]
@@ -291,6 +363,10 @@ fn seconds(text: &str) -> Result<f64, String> {
 
 fn share(text: &str) -> Result<f64, String> {
     number(text, 0.0, 1.0)
+}
+
+fn slope(text: &str) -> Result<f64, String> {
+    number(text, 0.0, 10.0)
 }
 
 fn share_of_load(text: &str) -> Result<f64, String> {

@@ -2,7 +2,10 @@
 //!
 //! Each connection writes its own, and they are put together when the run is over. An entry is 32 bytes.
 //! Up to [`ENTRIES_MAX`] entries everything is kept; beyond, a random sample of that size, and the sums.
+//! The seats that were given by name are kept whole: there are no more of them than seats in the halls.
 
+use crate::wish::Wish;
+use std::collections::HashMap;
 use std::ops::AddAssign;
 use std::time::Duration;
 
@@ -46,9 +49,9 @@ pub struct Entry {
     /// The number of its buyer.
     pub buyer: u16,
     /// The number of its section.
-    pub section: u16,
+    pub section: u32,
     /// Seats.
-    pub seats: u16,
+    pub seats: u8,
     /// What became of it.
     pub fate: Fate,
 }
@@ -101,6 +104,19 @@ impl AddAssign for Tally {
     }
 }
 
+/// The seats of a hold in a hall, as it was answered.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Given {
+    /// The booking's id.
+    pub booking: u128,
+    /// The number of its buyer.
+    pub buyer: u16,
+    /// The number of its section.
+    pub section: u32,
+    /// The seats, by their places in the drawing, in ascending order.
+    pub seats: Box<[u32]>,
+}
+
 /// The history of one connection, and then of a run.
 #[derive(Debug, Default)]
 pub struct Ledger {
@@ -108,8 +124,13 @@ pub struct Ledger {
     pub entries: Vec<Entry>,
     /// How many there were.
     pub entries_seen: u64,
-    /// Sums over all entries, by section.
-    pub tallies: Vec<Tally>,
+    /// Sums over all entries, by section. Sections without any are missing: a connection that took a
+    /// few turns has seen few of ten thousand.
+    pub tallies: HashMap<u32, Tally>,
+    /// The seats of every hold in a hall that was acknowledged.
+    pub given: Vec<Given>,
+    /// What was asked for with the keys of [`Fate::Unknown`].
+    pub wishes: HashMap<u64, Wish>,
     /// Answers of any kind.
     pub answers: u64,
     /// Requests without an answer.
@@ -130,25 +151,27 @@ pub struct Ledger {
     pub confirms: u64,
     /// Confirms that were refused though the hold was live, or gave another booking.
     pub broken_holds: Offences,
+    /// Holds in halls whose answer named other seats than were asked for, or none that there are.
+    pub misnamed: Offences,
+    /// Parties that were to sit together, and do not.
+    pub split: Offences,
+    /// Parties that were to sit together, and were given seats.
+    pub together: u64,
     /// Answers 429.
     pub rate_limited: u64,
     entries_max: usize,
 }
 
 impl Ledger {
-    /// For one of `connections`, at an event with `sections`.
-    pub fn new(sections: usize, connections: usize) -> Self {
-        Self {
-            tallies: vec![Tally::default(); sections],
-            entries_max: (ENTRIES_MAX / connections.max(1)).max(1),
-            ..Self::default()
-        }
+    /// For one of `connections`.
+    pub fn new(connections: usize) -> Self {
+        Self { entries_max: (ENTRIES_MAX / connections.max(1)).max(1), ..Self::default() }
     }
 
     /// Notes what became of a hold. A hold is noted once, when its buyer is done with it.
     pub fn note(&mut self, entry: Entry) {
         let seats = u64::from(entry.seats);
-        let tally = &mut self.tallies[usize::from(entry.section)];
+        let tally = self.tallies.entry(entry.section).or_default();
         match entry.fate {
             Fate::Held => tally.held += seats,
             Fate::Confirmed => tally.confirmed += seats,
@@ -168,8 +191,13 @@ impl Ledger {
     }
 
     /// A hold without a key that was never answered.
-    pub fn lose(&mut self, section: u16, seats: u16) {
-        self.tallies[usize::from(section)].lost += u64::from(seats);
+    pub fn lose(&mut self, section: u32, seats: u8) {
+        self.tallies.entry(section).or_default().lost += u64::from(seats);
+    }
+
+    /// The sums of a section.
+    pub fn tally(&self, section: u32) -> Tally {
+        self.tallies.get(&section).copied().unwrap_or_default()
     }
 
     /// Whether every entry was kept.
@@ -181,21 +209,25 @@ impl Ledger {
     pub fn append(&mut self, other: Self) {
         self.entries.extend(other.entries);
         self.entries_seen += other.entries_seen;
-        self.tallies.resize(self.tallies.len().max(other.tallies.len()), Tally::default());
-        for (sum, part) in self.tallies.iter_mut().zip(other.tallies) {
-            *sum += part;
+        for (section, part) in other.tallies {
+            *self.tallies.entry(section).or_default() += part;
         }
+        self.given.extend(other.given);
+        self.wishes.extend(other.wishes);
         self.answers += other.answers;
         self.silences += other.silences;
         self.rate_limited += other.rate_limited;
         self.resold += other.resold;
         self.confirms += other.confirms;
+        self.together += other.together;
         self.failures.append(other.failures);
         self.slow.append(other.slow);
         self.unguided.append(other.unguided);
         self.two_for_a_key.append(other.two_for_a_key);
         self.crowded.append(other.crowded);
         self.broken_holds.append(other.broken_holds);
+        self.misnamed.append(other.misnamed);
+        self.split.append(other.split);
     }
 }
 
@@ -214,12 +246,12 @@ mod tests {
 
     #[test]
     fn beyond_its_limit_a_ledger_keeps_a_sample_and_the_sums() {
-        let mut ledger = Ledger::new(1, ENTRIES_MAX / 10);
+        let mut ledger = Ledger::new(ENTRIES_MAX / 10);
         for booking in 1..=1_000 {
             ledger.note(entry(booking, Fate::Confirmed));
         }
         assert_eq!((ledger.entries.len(), ledger.entries_seen), (10, 1_000));
-        assert_eq!(ledger.tallies[0].confirmed, 2_000);
+        assert_eq!(ledger.tally(0).confirmed, 2_000);
         assert!(!ledger.is_whole());
         assert!(
             ledger.entries.iter().any(|kept| kept.booking > 10),
@@ -231,13 +263,13 @@ mod tests {
     fn ledgers_add_up() {
         let mut sum = Ledger::default();
         for booking in 1..=2 {
-            let mut ledger = Ledger::new(2, 1);
+            let mut ledger = Ledger::new(1);
             ledger.note(entry(booking, Fate::Held));
             ledger.lose(1, 3);
             ledger.failures.add(|| format!("offence {booking}"));
             sum.append(ledger);
         }
-        assert_eq!((sum.tallies[0].held, sum.tallies[1].lost), (4, 6));
+        assert_eq!((sum.tally(0).held, sum.tally(1).lost), (4, 6));
         assert_eq!((sum.failures.count, sum.failures.told.len()), (2, 2));
         assert!(sum.is_whole());
     }

@@ -5,6 +5,7 @@ mod api;
 mod body;
 mod ceiling;
 mod cli;
+mod hall;
 mod ledger;
 mod machine;
 mod pace;
@@ -19,11 +20,13 @@ mod run;
 mod scenarios;
 mod session;
 mod setup;
+mod spread;
 mod stage;
 mod summary;
 mod target;
 mod trouble;
 mod wire;
+mod wish;
 mod worker;
 
 use clap::Parser;
@@ -67,6 +70,8 @@ fn obey(command: &Command) -> Result<u8, Trouble> {
         Command::Expiry(args) => load(&args.into(), &args.sale.load),
         Command::Reads(args) => load(&args.into(), &args.sale.load),
         Command::Mixed(args) => load(&args.into(), &args.sale.load),
+        Command::Seats(args) => load(&args.into(), &args.halls.sale.load),
+        Command::BestAvailable(args) => load(&args.into(), &args.halls.sale.load),
         Command::Get(args) => load(&args.into(), &args.load),
         Command::Ceiling(args) => load(&args.into(), &args.load),
         Command::ServeCeiling(args) => {

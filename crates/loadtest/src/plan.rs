@@ -47,10 +47,10 @@ pub struct Place {
     pub event: Option<uuid::Uuid>,
 }
 
-/// What the event of a run is like.
+/// What the events of a run are like.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Venue {
-    /// How many sections.
+    /// How many sections each.
     pub sections: usize,
     /// Seats of each section.
     pub seats: u64,
@@ -62,6 +62,33 @@ impl Venue {
     /// One section that never sells out, and holds that last.
     pub const ENDLESS: Self =
         Self { sections: 1, seats: SEATS_ENDLESS, hold_ttl_seconds: HOLD_TTL_SECONDS_MAX };
+}
+
+/// Over how many events, and how unevenly.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Spread {
+    /// How many events.
+    pub events: usize,
+    /// The slope of their weights, or of the sections' of a single event; 0 is even.
+    pub zipf: f64,
+    /// How many sections of each are used; none is all.
+    pub sections: Option<usize>,
+}
+
+impl Spread {
+    /// One section of one event.
+    pub const ONE: Self = Self { events: 1, zipf: 0.0, sections: Some(1) };
+    /// All sections of one event.
+    pub const ALL: Self = Self { events: 1, zipf: 0.0, sections: None };
+}
+
+/// Halls: events with one section each, whose seats have numbers.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Halls {
+    /// Share of the seats, in random places, that are sold before the run.
+    pub sold_before: f64,
+    /// Whether a section without numbers is there to be compared with.
+    pub compared: bool,
 }
 
 /// What is played on.
@@ -95,6 +122,10 @@ pub struct Plan {
     pub role: Role,
     /// What they do it on.
     pub ground: Ground,
+    /// How the load is spread.
+    pub spread: Spread,
+    /// Whether seats have numbers.
+    pub halls: Option<Halls>,
     /// What runs beside.
     pub beside: Option<Beside>,
     /// Whether everything is sold before the run.

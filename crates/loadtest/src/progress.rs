@@ -4,6 +4,9 @@ use crate::report::Tick;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use std::time::Duration;
 
+/// Columns of a bar.
+const BAR: usize = 24;
+
 /// The line.
 pub struct Progress {
     bar: ProgressBar,
@@ -29,6 +32,13 @@ impl Progress {
     /// What is being done.
     pub fn say(&self, what: String) {
         self.bar.set_message(what);
+    }
+
+    /// How much of something is done.
+    pub fn of(&self, doing: &str, done: usize, all: usize) {
+        let full = (BAR * done).checked_div(all).unwrap_or(BAR).min(BAR);
+        let bar = "━".repeat(full) + &"─".repeat(BAR - full);
+        self.bar.set_message(format!("{doing} {bar} {done}/{all}"));
     }
 
     /// The latest slice of a run that is to take `seconds`.

@@ -7,6 +7,9 @@
 mod check;
 mod crew;
 mod last_seat;
+mod roll;
+mod seats;
+mod sums;
 
 pub use check::{Case, examine};
 pub use crew::{Crew, FIRST_OF_SETUP};
@@ -33,6 +36,16 @@ pub enum Promise {
     SumsAddUp,
     /// Leaks.
     NoLeak,
+    /// Numbered seats.
+    SeatOnce,
+    /// What a hold asked for.
+    AsAsked,
+    /// Those that were acknowledged.
+    SeatsKept,
+    /// Adjacency.
+    Together,
+    /// What everybody is told of numbered seats.
+    StatusTrue,
     /// 5xx.
     NoFailure,
     /// Five seconds.
@@ -42,7 +55,7 @@ pub enum Promise {
 }
 
 impl Promise {
-    const ALL: [Self; 11] = [
+    const ALL: [Self; 16] = [
         Self::NotOversold,
         Self::NotOverheld,
         Self::StillThere,
@@ -51,6 +64,11 @@ impl Promise {
         Self::OneForAKey,
         Self::SumsAddUp,
         Self::NoLeak,
+        Self::SeatOnce,
+        Self::AsAsked,
+        Self::SeatsKept,
+        Self::Together,
+        Self::StatusTrue,
         Self::NoFailure,
         Self::NotSlow,
         Self::Guided,
@@ -67,6 +85,11 @@ impl Promise {
             Self::OneForAKey => "One booking for each key, one hold for each booking",
             Self::SumsAddUp => "The server's sums are those of the client",
             Self::NoLeak => "No seat leaked: every section sells to its last seat",
+            Self::SeatOnce => "No seat is in two live bookings",
+            Self::AsAsked => "Every hold has the seats that it asked for",
+            Self::SeatsKept => "Every acknowledged seat is still its buyer's",
+            Self::Together => "No party that was to sit together was split",
+            Self::StatusTrue => "The status of the seats is that of the bookings",
             Self::NoFailure => "No answer was a failure (5xx other than 503)",
             Self::NotSlow => "No answer took longer than 5 s",
             Self::Guided => "Every 429 and 503 said when to come back",

@@ -24,6 +24,10 @@ const CURVE: [f64; 31] = [
 pub enum Op {
     /// `POST /bookings/hold`.
     Hold,
+    /// The same, of seats by their names.
+    Seats,
+    /// The same, of the best available seats.
+    BestAvailable,
     /// `POST /bookings/{id}/confirm`.
     Confirm,
     /// `POST /bookings/{id}/cancel`.
@@ -41,8 +45,10 @@ pub enum Op {
 }
 
 impl Op {
-    const ALL: [Self; 8] = [
+    const ALL: [Self; 10] = [
         Self::Hold,
+        Self::Seats,
+        Self::BestAvailable,
         Self::Confirm,
         Self::Cancel,
         Self::Event,
@@ -56,6 +62,8 @@ impl Op {
     pub fn name(self) -> &'static str {
         match self {
             Self::Hold => "hold",
+            Self::Seats => "seats",
+            Self::BestAvailable => "best-available",
             Self::Confirm => "confirm",
             Self::Cancel => "cancel",
             Self::Event => "event",

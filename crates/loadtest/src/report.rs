@@ -11,7 +11,7 @@ mod paint;
 mod plots;
 #[cfg(test)]
 mod sample;
-mod series;
+pub mod series;
 pub mod table;
 
 use serde::{Deserialize, Serialize};
@@ -66,7 +66,7 @@ pub struct Machine {
 pub struct Run {
     /// How long was measured, after the warm-up, in seconds.
     pub seconds: f64,
-    /// Why it ended: `time`, `requests`, `sold out`, `interrupted`, `errors`.
+    /// Why it ended: `time`, `requests`, `sold out`, `no seats left`, `interrupted`, `errors`.
     pub ended: String,
     /// One entry for each kind of request.
     pub operations: Vec<Operation>,

@@ -1,10 +1,13 @@
 //! What the users of a connection do, turn by turn.
 
+mod seated;
+
 use crate::body;
 use crate::ledger::{Entry, Fate, Ledger};
 use crate::pace::{Schedule, Turn};
 use crate::record::Op;
 use crate::stage::SEATS_PER_BUYER_MAX;
+use crate::wish::Wish;
 use crate::worker::{Held, Later, Verb, Worker};
 use hyper::Uri;
 use std::cmp::Reverse;
@@ -37,6 +40,28 @@ pub enum Role {
     },
     /// Holds one seat and forgets it, again and again.
     Waves,
+    /// Holds seats of a hall by their names.
+    Seats {
+        /// With a new key each.
+        keyed: bool,
+        /// One to so many.
+        most: u8,
+        /// The share that asks where somebody else is choosing.
+        collide: f64,
+        /// The share that holds a seat without a number instead.
+        counted: f64,
+    },
+    /// Holds the best seats of a hall.
+    Parties {
+        /// With a new key each.
+        keyed: bool,
+        /// One to so many.
+        most: u8,
+        /// The share that must sit together.
+        adjacent: f64,
+        /// The share that holds a seat without a number instead.
+        counted: f64,
+    },
     /// Confirms a hold that was made before the run.
     Confirms,
     /// Looks at the event, and at its seats.
@@ -54,6 +79,8 @@ impl Role {
             Self::Confirms => Op::Confirm,
             Self::Reads => Op::Event,
             Self::Get(_) => Op::Get,
+            Self::Seats { .. } => Op::Seats,
+            Self::Parties { .. } => Op::BestAvailable,
             Self::Hold { .. }
             | Self::Pairs { .. }
             | Self::Rush(_)
@@ -130,6 +157,20 @@ impl Worker {
             Role::Rush(mind) => self.rush(mind, due).await,
             Role::Retries { repeats } => self.retry(ticket, *repeats, due).await,
             Role::Waves => self.wave(due).await,
+            Role::Seats { keyed, most, collide, counted } => {
+                if rand::random::<f64>() < *counted {
+                    self.hold_beside(*keyed, due).await;
+                } else {
+                    self.choose(*keyed, *most, *collide, due).await;
+                }
+            }
+            Role::Parties { keyed, most, adjacent, counted } => {
+                if rand::random::<f64>() < *counted {
+                    self.hold_beside(*keyed, due).await;
+                } else {
+                    self.seat_party(*keyed, *most, *adjacent, due).await;
+                }
+            }
             Role::Confirms => self.confirm_prepared(ticket, due).await,
             Role::Reads => self.look(ticket.is_multiple_of(2), due).await,
             Role::Get(uri) => {
@@ -141,23 +182,23 @@ impl Worker {
     }
 
     async fn hold_one(&mut self, keyed: bool, due: Option<Instant>) -> Option<Entry> {
+        let section = self.stage.pick();
         let key = if keyed { self.new_key() } else { 0 };
-        match self.hold(self.buyer, 0, 1, key, due).await {
+        match self.hold(self.buyer, section, &Wish::Any(1), key, due).await {
             Held::Booked(entry) if entry.fate == Fate::Held => Some(entry),
             _ => None,
         }
     }
 
     async fn rush(&mut self, mind: &Mind, due: Option<Instant>) {
-        let sections = self.stage.sections.len();
-        let section = rand::random_range(0..sections);
-        let tight = self.stage.tight[section].load(Ordering::Relaxed);
+        let section = self.stage.pick();
+        let place = section as usize;
+        let tight = self.stage.tight[place].load(Ordering::Relaxed);
         let seats = if tight { 1 } else { rand::random_range(1..=SEATS_PER_BUYER_MAX) };
         let key = self.new_key();
-        let place = u16::try_from(section).unwrap_or_default();
-        match self.hold(self.buyer, place, seats, key, due).await {
+        match self.hold(self.buyer, section, &Wish::Any(seats), key, due).await {
             Held::Booked(entry) if entry.fate == Fate::Held => self.think(mind, entry),
-            Held::SoldOut if seats > 1 => self.stage.tight[section].store(true, Ordering::Relaxed),
+            Held::SoldOut if seats > 1 => self.stage.tight[place].store(true, Ordering::Relaxed),
             Held::SoldOut if due.is_none() => {
                 // Nothing to do before somebody decides, or a forgotten hold lapses.
                 sleep(LOOK_AGAIN_AFTER).await;
@@ -200,7 +241,7 @@ impl Worker {
         let key = ticket / repeats + 1;
         let buyers = self.stage.cast.buyers.len() as u64;
         let buyer = u16::try_from(key % buyers).unwrap_or_default();
-        if let Held::Booked(entry) = self.hold(buyer, 0, 1, key, due).await
+        if let Held::Booked(entry) = self.hold(buyer, 0, &Wish::Any(1), key, due).await
             && entry.fate == Fate::Held
         {
             self.ledger.note(entry);
@@ -210,7 +251,7 @@ impl Worker {
     async fn wave(&mut self, due: Option<Instant>) {
         let sent_at = Instant::now();
         let key = self.new_key();
-        match self.hold(self.buyer, 0, 1, key, due).await {
+        match self.hold(self.buyer, 0, &Wish::Any(1), key, due).await {
             Held::Booked(entry) if entry.fate == Fate::Held => {
                 self.ledger.note(entry);
                 self.take_over_a_seat(sent_at);
@@ -253,10 +294,11 @@ impl Worker {
     }
 
     async fn look(&mut self, at_event: bool, due: Option<Instant>) {
+        let event = self.stage.pick_event();
         let (op, request) = if at_event {
-            (Op::Event, self.stage.event())
+            (Op::Event, self.stage.event(event))
         } else {
-            (Op::Availability, self.stage.availability())
+            (Op::Availability, self.stage.availability(event))
         };
         let _ = self.ask(op, due, request).await;
     }
@@ -274,9 +316,10 @@ impl Worker {
             }
             60..63 => {
                 // An impatient click: the same request twice.
-                let key = self.new_key();
+                let (section, key, one) = (self.stage.pick(), self.new_key(), Wish::Any(1));
                 for due in [due, None] {
-                    if let Held::Booked(entry) = self.hold(self.buyer, 0, 1, key, due).await
+                    if let Held::Booked(entry) =
+                        self.hold(self.buyer, section, &one, key, due).await
                         && entry.fate == Fate::Held
                     {
                         self.ledger.note(entry);

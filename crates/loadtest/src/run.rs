@@ -68,7 +68,7 @@ pub async fn run(plan: &Plan, stage: &Arc<Stage>, progress: &Progress) -> Result
         }
     }
 
-    let mut ledger = Ledger::new(stage.sections.len(), 1);
+    let mut ledger = Ledger::new(1);
     let watch = Watch { load, recorder: &recorder, schedules, stop: &stop, started_at, progress };
     let mut run = watch.follow(&mut mains, &mut ledger).await;
     for crowd in [&mut mains, &mut besides] {

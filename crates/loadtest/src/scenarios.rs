@@ -1,10 +1,13 @@
 //! From the command line to plans.
 
 use crate::cli::{
-    CeilingArgs, ExpiryArgs, GetArgs, HoldArgs, LoadArgs, MindArgs, MixedArgs, OnsaleArgs,
-    PairsArgs, ReadsArgs, RetriesArgs, SaleArgs, SoldoutArgs,
+    BestAvailableArgs, CeilingArgs, ExpiryArgs, GetArgs, HallsArgs, HoldArgs, LoadArgs, MindArgs,
+    MixedArgs, OnsaleArgs, PairsArgs, ReadsArgs, RetriesArgs, SaleArgs, SeatsArgs, SoldoutArgs,
+    SpreadArgs,
 };
-use crate::plan::{Beside, Ground, HOLD_TTL_SECONDS_MAX, Load, Place, Plan, SEATS_ENDLESS, Venue};
+use crate::plan::{
+    Beside, Ground, HOLD_TTL_SECONDS_MAX, Halls, Load, Place, Plan, SEATS_ENDLESS, Spread, Venue,
+};
 use crate::roles::{Mind, Role};
 use hyper::Uri;
 use std::collections::BTreeMap;
@@ -34,6 +37,8 @@ fn plan(name: &'static str, about: &'static str, role: Role, load: Load) -> Plan
         about,
         role,
         ground: Ground::Sale(Venue::ENDLESS),
+        spread: Spread::ONE,
+        halls: None,
         beside: None,
         sold_before: false,
         sells_out: false,
@@ -84,10 +89,15 @@ impl Plan {
 
 impl From<&HoldArgs> for Plan {
     fn from(args: &HoldArgs) -> Self {
-        let HoldArgs { keys, confirms_beside, sale } = args;
-        let about = "Single seats of one hot section are held, each hold a new one.";
+        let HoldArgs { keys, confirms_beside, sections, spread, sale } = args;
+        let about = if *sections == 1 && spread.events == 1 {
+            "Single seats of one hot section are held, each hold a new one."
+        } else {
+            "Single seats of many sections are held, each hold a new one."
+        };
         let mut plan =
             plan("hold", about, Role::Hold { keyed: *keys }, load(&sale.load, 10.0, 2.0)).at(sale);
+        plan.over(*sections, spread);
         plan.beside = Some(Beside { role: Role::Confirms, rate: *confirms_beside });
         plan.set("keys", keys);
         plan.set("confirms-beside", confirms_beside);
@@ -97,10 +107,15 @@ impl From<&HoldArgs> for Plan {
 
 impl From<&PairsArgs> for Plan {
     fn from(args: &PairsArgs) -> Self {
-        let PairsArgs { keys, sale } = args;
-        let about = "A seat of one hot section is held and confirmed at once.";
+        let PairsArgs { keys, sections, spread, sale } = args;
+        let about = if *sections == 1 && spread.events == 1 {
+            "A seat of one hot section is held and confirmed at once."
+        } else {
+            "A seat of one of many sections is held and confirmed at once."
+        };
         let role = Role::Pairs { keyed: *keys };
         let mut plan = plan("pairs", about, role, load(&sale.load, 10.0, 2.0)).at(sale);
+        plan.over(*sections, spread);
         plan.set("keys", keys);
         plan
     }
@@ -116,6 +131,33 @@ impl Plan {
         self.set("think-ms", &args.think_ms);
         self.set("abandon", &args.abandon);
         self.set("cancel", &args.cancel);
+    }
+
+    /// Spreads the load over the first `sections` of each event, none of which sells out.
+    fn over(&mut self, sections: u32, spread: &SpreadArgs) {
+        self.ground = Ground::Sale(Venue { sections: sections as usize, ..Venue::ENDLESS });
+        self.set("sections", &sections);
+        self.spread(spread, Some(sections as usize));
+    }
+
+    fn spread(&mut self, args: &SpreadArgs, sections: Option<usize>) {
+        let SpreadArgs { events, zipf } = *args;
+        let zipf = zipf.unwrap_or(if events > 1 { 1.0 } else { 0.0 });
+        self.spread = Spread { events: events as usize, zipf, sections };
+        self.set("events", &events);
+        self.set("zipf", &zipf);
+    }
+
+    fn in_halls(&mut self, args: &HallsArgs) {
+        let HallsArgs { keys, seats, halls, sold_before, counted, .. } = args;
+        self.ground = Ground::Sale(Venue { seats: *seats, ..Venue::ENDLESS });
+        self.spread = Spread { events: *halls as usize, ..Spread::ALL };
+        self.halls = Some(Halls { sold_before: *sold_before, compared: *counted > 0.0 });
+        self.set("keys", keys);
+        self.set("seats", seats);
+        self.set("halls", halls);
+        self.set("sold-before", sold_before);
+        self.set("counted", counted);
     }
 
     fn in_venue(&mut self, venue: Venue) {
@@ -138,6 +180,7 @@ impl From<&OnsaleArgs> for Plan {
             seats: *seats,
             hold_ttl_seconds: *hold_ttl,
         });
+        plan.spread = Spread::ALL;
         plan.minded(minds);
         plan.sells_out = true;
         plan
@@ -212,7 +255,7 @@ impl From<&ReadsArgs> for Plan {
 
 impl From<&MixedArgs> for Plan {
     fn from(args: &MixedArgs) -> Self {
-        let MixedArgs { sections, seats, mind: minds, sale } = args;
+        let MixedArgs { sections, seats, mind: minds, spread, sale } = args;
         let about = "Of a hundred requests twenty read the event, thirty its seats, ten a booking, and \
                      forty hold seats, some twice with one key; buyers confirm, give back, or forget.";
         let role = Role::Mixed(mind(minds));
@@ -222,7 +265,48 @@ impl From<&MixedArgs> for Plan {
             seats: *seats,
             hold_ttl_seconds: HOLD_TTL_SECONDS_MAX,
         });
+        plan.spread(spread, None);
         plan.minded(minds);
+        plan
+    }
+}
+
+impl From<&SeatsArgs> for Plan {
+    fn from(args: &SeatsArgs) -> Self {
+        let SeatsArgs { most, collide, halls } = args;
+        let about = "Seats of numbered halls are held by their names: each connection walks a part of \
+                     its own, and now and then asks for seats where another one is choosing.";
+        let role = Role::Seats {
+            keyed: halls.keys,
+            most: *most,
+            collide: *collide,
+            counted: halls.counted,
+        };
+        let load = load(&halls.sale.load, 10.0, 2.0);
+        let mut plan = plan("seats", about, role, load).at(&halls.sale);
+        plan.in_halls(halls);
+        plan.set("most", most);
+        plan.set("collide", collide);
+        plan
+    }
+}
+
+impl From<&BestAvailableArgs> for Plan {
+    fn from(args: &BestAvailableArgs) -> Self {
+        let BestAvailableArgs { most, adjacent, halls } = args;
+        let about = "The best available seats of a numbered hall are held for parties, and those of the \
+                     next hall once it is full.";
+        let role = Role::Parties {
+            keyed: halls.keys,
+            most: *most,
+            adjacent: *adjacent,
+            counted: halls.counted,
+        };
+        let load = load(&halls.sale.load, 10.0, 2.0);
+        let mut plan = plan("best-available", about, role, load).at(&halls.sale);
+        plan.in_halls(halls);
+        plan.set("most", most);
+        plan.set("adjacent", adjacent);
         plan
     }
 }

@@ -18,6 +18,7 @@ use crate::target::Target;
 use crate::trouble::Trouble;
 use hyper::Method;
 use hyper::header::HeaderValue;
+use rand::seq::SliceRandom;
 use serde_json::Value;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
@@ -48,7 +49,7 @@ pub async fn run(plan: &Plan, progress: &Progress) -> Result<Report, Trouble> {
     let before = machine::ticks();
     for number in 0..plan.load.runs {
         progress.part(format!("{} {}/{}", plan.name, number + 1, plan.load.runs));
-        let (mut stage, role) = place(plan, &cast, ceiling.is_some(), number).await?;
+        let (mut stage, role) = place(plan, &cast, ceiling.is_some(), number, progress).await?;
         let so_far = prepare(plan, &mut stage, progress).await?;
         let stage = Arc::new(stage);
         let plan_of_run = Plan { role, ..plan.clone() };
@@ -66,9 +67,9 @@ pub async fn run(plan: &Plan, progress: &Progress) -> Result<Report, Trouble> {
         {
             case.sells_out_after = Some(Duration::from_secs(venue.hold_ttl_seconds.into()));
         }
-        examine(case, &mut findings, |what| progress.say(what)).await?;
+        examine(case, &mut findings, progress).await?;
         if stage.is_ours && cast.organizer.is_some() {
-            setup::close(&cast, stage.event_id).await;
+            setup::close(&cast, &stage.events, progress).await;
         }
         if interrupted {
             break;
@@ -156,20 +157,29 @@ async fn place(
     cast: &Arc<Cast>,
     is_ceiling: bool,
     run: u64,
+    progress: &Progress,
 ) -> Result<(Stage, Role), Trouble> {
     let stage = match plan.ground {
-        Ground::Sale(venue) => setup::stage(cast, plan, venue, run).await?,
-        Ground::Pages if cast.session != 0 => setup::stage(cast, plan, Venue::ENDLESS, run).await?,
+        Ground::Sale(venue) => setup::stage(cast, plan, venue, run, progress).await?,
+        Ground::Pages if cast.session != 0 => {
+            setup::stage(cast, plan, Venue::ENDLESS, run, progress).await?
+        }
         Ground::Pages | Ground::Ceiling if is_ceiling => Ceiling::stage(cast, run),
         Ground::Pages | Ground::Ceiling => {
-            let none =
-                Section { id: String::new(), capacity: 0, sold_before: None, held_before: None };
-            Stage::new(cast, run, Uuid::nil(), vec![none])
+            let none = Section {
+                event: 0,
+                id: String::new(),
+                capacity: 0,
+                sold_before: None,
+                held_before: None,
+                hall: None,
+            };
+            Stage::new(cast, run, vec![Uuid::nil()], vec![none])
         }
     };
     let role = match &plan.path {
         Some(path) => {
-            let path = path.replace("{event}", &stage.event_id.to_string());
+            let path = path.replace("{event}", &stage.events[0].to_string());
             Role::Get(cast.target.uri(&path)?)
         }
         None => plan.role.clone(),
@@ -177,21 +187,23 @@ async fn place(
     Ok((stage, role))
 }
 
-/// Makes the holds that are confirmed beside the load, and sells the rest if the plan begins with that.
+/// Makes the holds that are confirmed beside the load, and sells what is to be sold before it.
 async fn prepare(plan: &Plan, stage: &mut Stage, progress: &Progress) -> Result<Ledger, Trouble> {
     let confirms = plan.beside.as_ref().filter(|beside| matches!(beside.role, Role::Confirms));
     let seconds = plan.load.seconds + plan.load.warm_up;
     let confirms = confirms.filter(|beside| beside.rate > 0.0);
     #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a small count")]
     let wanted = confirms.map_or(0, |beside| (beside.rate * seconds).ceil() as u64 + 1);
-    if wanted == 0 && !plan.sold_before {
+    let share = plan.halls.map_or(0.0, |halls| halls.sold_before);
+    if wanted == 0 && !plan.sold_before && share == 0.0 {
         return Ok(Ledger::default());
     }
-    progress.say(format!("holding {wanted} seats to be confirmed beside"));
     // The crew keeps the stage as it is now; what it learns goes into the one that is played on.
-    let mut of_crew = Stage::new(&stage.cast, stage.run, stage.event_id, stage.sections.clone());
-    of_crew.holds_last = stage.holds_last;
-    let mut crew = Crew::new(&Arc::new(of_crew), FIRST_OF_SETUP);
+    let mut crew = Crew::new(&Arc::new(stage.again()), FIRST_OF_SETUP);
+    if share > 0.0 {
+        sell_in_halls(&mut crew, stage, share, progress).await?;
+    }
+    progress.say(format!("holding {wanted} seats to be confirmed beside"));
     let held = crew.hold_singles(wanted).await;
     if (held.len() as u64) < wanted {
         let held = held.len();
@@ -201,7 +213,7 @@ async fn prepare(plan: &Plan, stage: &mut Stage, progress: &Progress) -> Result<
     }
     if plan.sold_before {
         progress.say("selling out".to_owned());
-        for (number, section) in (0_u16..).zip(&stage.sections) {
+        for (number, section) in (0_u32..).zip(&stage.sections) {
             crew.sell_out(number, section.capacity).await;
         }
     }
@@ -209,6 +221,31 @@ async fn prepare(plan: &Plan, stage: &mut Stage, progress: &Progress) -> Result<
     let fresh = held.into_iter().filter(is_held);
     stage.prepared = fresh.map(|entry| (entry, AtomicBool::new(false))).collect();
     Ok(crew.ledger())
+}
+
+/// Sells a share of the seats of each hall, chosen at random.
+async fn sell_in_halls(
+    crew: &mut Crew,
+    stage: &Stage,
+    share: f64,
+    progress: &Progress,
+) -> Result<(), Trouble> {
+    for (done, section) in stage.halls.iter().enumerate() {
+        progress.of("selling before the run", done, stage.halls.len());
+        let seats = stage.hall(*section).map_or(0, |hall| hall.drawing.seats());
+        let mut all: Vec<u32> = (0..seats).collect();
+        all.shuffle(&mut rand::rng());
+        #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a share")]
+        all.truncate((f64::from(seats) * share).round() as usize);
+        let sold = crew.sell_named(*section, &all).await;
+        if sold < all.len() as u64 && stage.is_ours {
+            let wanted = all.len();
+            return Err(Trouble::new(format!(
+                "only {sold} of {wanted} seats could be sold before"
+            )));
+        }
+    }
+    Ok(())
 }
 
 fn notes(runs: &[Run], rate_limited: u64) -> Vec<String> {
@@ -239,6 +276,11 @@ fn notes(runs: &[Run], rate_limited: u64) -> Vec<String> {
                 operation.dropped,
                 operation.dropped + operation.sent,
                 operation.name
+            ));
+        }
+        if run.ended == "no seats left" {
+            notes.push(format!(
+                "Run {number} ended early: the halls were full. More --halls last longer."
             ));
         }
         if run.ended == "errors" {

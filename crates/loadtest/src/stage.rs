@@ -1,9 +1,11 @@
-//! Who plays, and where: the buyers of a session and the event of a run, with everything of a request that
-//! can be made beforehand.
+//! Who plays, and where: the buyers of a session and the events of a run, and how their requests look.
 
+use crate::hall::Hall;
 use crate::ledger::Entry;
+use crate::spread::Ranks;
 use crate::target::Target;
 use crate::wire::Body;
+use crate::wish::Wish;
 use hyper::body::Bytes;
 use hyper::header::{
     ACCEPT, AUTHORIZATION, CONTENT_TYPE, HOST, HeaderMap, HeaderName, HeaderValue,
@@ -12,16 +14,17 @@ use hyper::{Method, Request, Uri};
 use parking_lot::Mutex;
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
+use std::fmt::Write;
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use tokio::time::Instant;
 use uuid::Uuid;
 
 /// The most seats that a buyer of a rush asks for.
-pub const SEATS_PER_BUYER_MAX: u16 = 4;
+pub const SEATS_PER_BUYER_MAX: u8 = 4;
 
 /// What a buyer of the proof asks for at most; events that the tool makes allow it.
-pub const SEATS_AT_ONCE_MAX: u16 = 50;
+pub const SEATS_AT_ONCE_MAX: u8 = 50;
 
 const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
 
@@ -53,11 +56,18 @@ impl Buyer {
         with_body.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
         Self { with_body, without_body }
     }
+
+    /// The value of `Authorization`.
+    pub fn bearer(&self) -> Option<&HeaderValue> {
+        self.without_body.get(AUTHORIZATION)
+    }
 }
 
 /// A section as the API names it.
 #[derive(Clone, Debug)]
 pub struct Section {
+    /// The number of its event.
+    pub event: u32,
     /// Its id.
     pub id: String,
     /// Its seats.
@@ -66,19 +76,29 @@ pub struct Section {
     pub sold_before: Option<u64>,
     /// What was held before the run, if that is known.
     pub held_before: Option<u64>,
+    /// Its seats, if they have numbers.
+    pub hall: Option<Arc<Hall>>,
 }
 
-/// The event of a run.
+/// Where holds go.
+#[derive(Clone, Debug)]
+struct Places {
+    events: Ranks,
+    /// Within each event; empty: the ranks are those of sections.
+    sections: Vec<std::ops::Range<u32>>,
+}
+
+/// The events of a run.
 pub struct Stage {
     /// Who plays.
     pub cast: Arc<Cast>,
     /// Counts from 0; part of all keys.
     pub run: u64,
-    /// The event.
-    pub event_id: Uuid,
-    /// Its sections.
+    /// The events; at least one.
+    pub events: Vec<Uuid>,
+    /// Their sections, event after event.
     pub sections: Vec<Section>,
-    /// Whether nobody else uses the event.
+    /// Whether nobody else uses the events.
     pub is_ours: bool,
     /// Whether holds outlive the session.
     pub holds_last: bool,
@@ -88,55 +108,128 @@ pub struct Stage {
     pub prepared: Vec<(Entry, AtomicBool)>,
     /// When the live holds of a short-lived event end, the earliest first; each at least that early.
     pub ends: Mutex<BinaryHeap<Reverse<Instant>>>,
-    hold_bodies: Vec<Vec<Bytes>>,
+    /// The sections that are halls.
+    pub halls: Vec<u32>,
+    /// The section without numbers beside the halls, if there is one.
+    pub beside: Option<u32>,
+    /// The place in `halls` of the one whose best seats are given out now.
+    open_hall: AtomicUsize,
+    capacity: u64,
+    places: Places,
+    /// The bodies of holds, up to where they differ.
+    hold_bodies: Vec<String>,
     hold_uri: Uri,
-    event_uri: Uri,
-    availability_uri: Uri,
     public: HeaderMap,
 }
 
 impl Stage {
-    /// An event with its sections; the rest is to be filled in.
-    pub fn new(cast: &Arc<Cast>, run: u64, event_id: Uuid, sections: Vec<Section>) -> Self {
+    /// Events with their sections, which are told event by event; the rest is to be filled in.
+    pub fn new(cast: &Arc<Cast>, run: u64, events: Vec<Uuid>, sections: Vec<Section>) -> Self {
         let target = &cast.target;
-        let body = |section: &Section, seats| {
-            let Section { id, .. } = section;
-            Bytes::from(format!(
-                r#"{{"event_id":"{event_id}","section_id":"{id}","seats_requested":{seats}}}"#
-            ))
+        let body = |section: &Section| {
+            let Section { event, id, .. } = section;
+            let event_id = events[*event as usize];
+            format!(r#"{{"event_id":"{event_id}","section_id":"{id}","#)
         };
-        let bodies = |section| (1..=SEATS_AT_ONCE_MAX).map(|seats| body(section, seats)).collect();
         let mut public = HeaderMap::new();
         public.insert(HOST, target.host.clone());
         public.insert(ACCEPT, HeaderValue::from_static("application/json"));
-        Self {
+        let numbered = (0..).zip(&sections).filter(|(_, section)| section.hall.is_some());
+        let mut stage = Self {
             run,
-            event_id,
             is_ours: true,
             holds_last: true,
             tight: sections.iter().map(|_| AtomicBool::new(false)).collect(),
             prepared: Vec::new(),
             ends: Mutex::default(),
-            hold_bodies: sections.iter().map(bodies).collect(),
+            halls: numbered.map(|(number, _)| number).collect(),
+            beside: None,
+            open_hall: AtomicUsize::new(0),
+            capacity: sections.iter().map(|section| section.capacity).sum(),
+            places: Places { events: Ranks::new(1, 0.0), sections: Vec::new() },
+            hold_bodies: sections.iter().map(body).collect(),
             hold_uri: target.api(format_args!("/bookings/hold")),
-            event_uri: target.api(format_args!("/events/{event_id}")),
-            availability_uri: target.api(format_args!("/events/{event_id}/availability")),
             public,
+            events,
             sections,
             cast: Arc::clone(cast),
+        };
+        stage.spread(0.0, None);
+        stage
+    }
+
+    /// Spreads the load over all events, with that slope, and over the first `sections` of each. The
+    /// slope of a single event is that of its sections.
+    pub fn spread(&mut self, zipf: f64, sections: Option<usize>) {
+        let most = sections.and_then(|it| u32::try_from(it).ok()).unwrap_or(u32::MAX);
+        let mut ranges: Vec<std::ops::Range<u32>> = Vec::with_capacity(self.events.len());
+        for (number, section) in (0..).zip(&self.sections) {
+            match ranges.get_mut(section.event as usize) {
+                Some(range) if range.end - range.start < most => range.end = number + 1,
+                Some(_) => {}
+                None => ranges.push(number..number + 1),
+            }
         }
+        self.places = match &ranges[..] {
+            [of_one] => Places { events: Ranks::new(of_one.len(), zipf), sections: Vec::new() },
+            _ => Places { events: Ranks::new(ranges.len(), zipf), sections: ranges },
+        };
+    }
+
+    /// The same before anything happened there, for those who prepare it.
+    pub fn again(&self) -> Self {
+        let mut again = Self::new(&self.cast, self.run, self.events.clone(), self.sections.clone());
+        again.holds_last = self.holds_last;
+        again.is_ours = self.is_ours;
+        again.places = self.places.clone();
+        again
     }
 
     /// Seats of all sections.
     pub fn capacity(&self) -> u64 {
-        self.sections.iter().map(|section| section.capacity).sum()
+        self.capacity
+    }
+
+    /// The section for a hold, by the weights of the events.
+    pub fn pick(&self) -> u32 {
+        let rank = self.places.events.pick();
+        match self.places.sections.get(rank) {
+            Some(range) => rand::random_range(range.clone()),
+            None => u32::try_from(rank).unwrap_or(0),
+        }
+    }
+
+    /// An event for a reader, by its weight.
+    pub fn pick_event(&self) -> Uuid {
+        if self.places.sections.is_empty() {
+            return self.events[0];
+        }
+        self.events[self.places.events.pick()]
+    }
+
+    /// The hall of a section that is one.
+    pub fn hall(&self, section: u32) -> Option<&Arc<Hall>> {
+        self.sections[section as usize].hall.as_ref()
+    }
+
+    /// The hall that gives out its best seats now; none when all are full.
+    pub fn open_hall(&self) -> Option<(u32, &Arc<Hall>)> {
+        loop {
+            let place = self.open_hall.load(Ordering::Relaxed);
+            let section = *self.halls.get(place)?;
+            let hall = self.hall(section)?;
+            if hall.room(true) > 0 || hall.room(false) > 0 {
+                return Some((section, hall));
+            }
+            // Somebody else may have opened the next one meanwhile.
+            let (ours, next) = (Ordering::Relaxed, place + 1);
+            let _ = self.open_hall.compare_exchange(place, next, ours, ours);
+        }
     }
 
     /// A hold. `key` 0 is none.
-    pub fn hold(&self, buyer: u16, section: u16, seats: u16, key: u64) -> Request<Body> {
-        let bodies = &self.hold_bodies[usize::from(section)];
-        let body = bodies[usize::from(seats - 1)].clone();
-        let mut request = Request::new(Body::new(body));
+    pub fn hold(&self, buyer: u16, section: u32, wish: &Wish, key: u64) -> Request<Body> {
+        let mut request = Request::new(Body::from(self.hold_body(section, wish)));
         *request.method_mut() = Method::POST;
         *request.uri_mut() = self.hold_uri.clone();
         *request.headers_mut() = self.buyer(buyer).with_body.clone();
@@ -144,6 +237,30 @@ impl Stage {
             request.headers_mut().insert(IDEMPOTENCY_KEY, self.key(key));
         }
         request
+    }
+
+    fn hold_body(&self, section: u32, wish: &Wish) -> String {
+        let place = &self.sections[section as usize];
+        let begin = &self.hold_bodies[section as usize];
+        let mut body = String::with_capacity(begin.len() + 96);
+        let written = match wish {
+            Wish::Any(number) => write!(body, r#"{begin}"seats_requested":{number}}}"#),
+            Wish::Named(seats) => {
+                let name = |seat: &u32| place.hall.as_ref().map(|hall| hall.drawing.name(*seat));
+                let names: Vec<&str> = seats.iter().filter_map(name).collect();
+                // Rows may be called anything.
+                write!(body, r#"{begin}"seats":{}}}"#, serde_json::json!(names))
+            }
+            Wish::Best { number, adjacent } => {
+                let (event_id, id) = (self.events[place.event as usize], &place.id);
+                write!(
+                    body,
+                    r#"{{"event_id":"{event_id}","best_available":{{"number":{number},"sections":["{id}"],"adjacent":{adjacent}}}}}"#
+                )
+            }
+        };
+        written.expect("a string takes everything");
+        body
     }
 
     /// What is sent as the idempotency key with a number.
@@ -169,14 +286,15 @@ impl Stage {
         Self::get(uri, self.buyer(buyer).without_body.clone())
     }
 
-    /// The event, read by anybody.
-    pub fn event(&self) -> Request<Body> {
-        Self::get(self.event_uri.clone(), self.public.clone())
+    /// An event, read by anybody.
+    pub fn event(&self, event: Uuid) -> Request<Body> {
+        Self::get(self.cast.target.api(format_args!("/events/{event}")), self.public.clone())
     }
 
     /// Its seats, read by anybody.
-    pub fn availability(&self) -> Request<Body> {
-        Self::get(self.availability_uri.clone(), self.public.clone())
+    pub fn availability(&self, event: Uuid) -> Request<Body> {
+        let uri = self.cast.target.api(format_args!("/events/{event}/availability"));
+        Self::get(uri, self.public.clone())
     }
 
     /// Any path, read by anybody.

@@ -1,5 +1,6 @@
 //! Figures over all runs: the median, and how far the runs were apart.
 
+use crate::report::series::seats_taken;
 use crate::report::{Latency, Operation, Run, Summary};
 
 /// The figures of a session, in a fixed order with fixed names: scripts read them by name.
@@ -45,6 +46,11 @@ fn of_operation(name: &str, of_all: &[&Operation]) -> Vec<Summary> {
     if is_any(|it| &it.refused) {
         add("refused p50", "ms", &|it| it.refused.p50_ms);
         add("refused p99", "ms", &|it| it.refused.p99_ms);
+    }
+    if of_all.iter().any(|it| seats_taken(it).is_some()) {
+        add("seats taken", "share", &|it| {
+            seats_taken(it).unwrap_or(0) as f64 / it.sent.max(1) as f64
+        });
     }
     figures
 }

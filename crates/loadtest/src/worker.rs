@@ -1,10 +1,11 @@
 //! One connection and whoever uses it: sends, listens, and writes down what it was told.
 
 use crate::body;
-use crate::ledger::{Entry, Fate, Ledger, SLOW};
+use crate::ledger::{Entry, Fate, Given, Ledger, SLOW};
 use crate::record::{Class, Op, Recorder};
 use crate::stage::Stage;
 use crate::wire::{Answer, Body, Silence, Wire};
+use crate::wish::Wish;
 use hyper::Request;
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
@@ -95,8 +96,10 @@ impl Ord for Later {
 pub enum Held {
     /// Acknowledged. Not yet in the ledger, except when it is replayed.
     Booked(Entry),
-    /// There are not enough seats.
+    /// There are not enough seats, or not so many beside each other.
     SoldOut,
+    /// One of the seats is somebody else's.
+    Taken,
     /// Refused otherwise, or not even sent.
     Refused,
     /// Nobody knows; in the ledger.
@@ -111,7 +114,7 @@ pub struct Worker {
     pub buyer: u16,
     /// The connection.
     pub wire: Wire,
-    /// The event.
+    /// The events.
     pub stage: Arc<Stage>,
     /// The figures.
     pub recorder: Arc<Recorder>,
@@ -123,6 +126,8 @@ pub struct Worker {
     pub last: Option<Answer>,
     /// Who is thinking.
     pub later: BinaryHeap<Reverse<Later>>,
+    /// How many parts of halls it has walked through.
+    pub walked: usize,
     keys: u64,
 }
 
@@ -141,12 +146,13 @@ impl Worker {
             id,
             buyer: u16::try_from(id % buyers).unwrap_or_default(),
             wire: Wire::new(Arc::clone(&stage.cast.target), patience),
-            ledger: Ledger::new(stage.sections.len(), connections),
+            ledger: Ledger::new(connections),
             stage: Arc::clone(stage),
             recorder: Arc::clone(recorder),
             stop: Arc::clone(stop),
             last: None,
             later: BinaryHeap::new(),
+            walked: 0,
             keys: (id as u64 + 1) << 32,
         }
     }
@@ -217,38 +223,89 @@ impl Worker {
     pub async fn hold(
         &mut self,
         buyer: u16,
-        section: u16,
-        seats: u16,
+        section: u32,
+        wish: &Wish,
         key: u64,
         due: Option<Instant>,
     ) -> Held {
-        let request = self.stage.hold(buyer, section, seats, key);
-        let heard = self.ask(Op::Hold, due, request).await;
+        let request = self.stage.hold(buyer, section, wish, key);
+        let op = match wish {
+            Wish::Any(_) => Op::Hold,
+            Wish::Named(_) => Op::Seats,
+            Wish::Best { .. } => Op::BestAvailable,
+        };
+        let heard = self.ask(op, due, request).await;
+        let seats = wish.number();
         let mut entry = Entry { booking: 0, key, buyer, section, seats, fate: Fate::Held };
         match heard {
             Ok(answer) if answer.status == 201 => {
                 let Some(booking) = body::booking_id(&self.wire.body) else {
                     self.ledger.failures.add(|| "hold 201 without a booking_id".to_owned());
-                    return self.unknown(entry);
+                    return self.unknown(entry, wish);
                 };
                 entry.booking = booking;
+                self.given(booking, buyer, section, wish);
                 if answer.replayed {
                     entry.fate = Fate::Repeated;
                     self.ledger.note(entry);
                 }
                 Held::Booked(entry)
             }
-            Ok(answer) if self.may_have_worked(answer) => self.unknown(entry),
-            Ok(_) if body::text(&self.wire.body, "code") == Some("sold_out") => Held::SoldOut,
-            Ok(_) | Err(Silence::Refused) => Held::Refused,
-            Err(_) => self.unknown(entry),
+            Ok(answer) if self.may_have_worked(answer) => self.unknown(entry, wish),
+            Ok(_) => match body::text(&self.wire.body, "code") {
+                Some("sold_out" | "not_together") => Held::SoldOut,
+                Some("seats_unavailable") => Held::Taken,
+                _ => Held::Refused,
+            },
+            Err(Silence::Refused) => Held::Refused,
+            Err(_) => self.unknown(entry, wish),
         }
     }
 
-    fn unknown(&mut self, entry: Entry) -> Held {
+    /// Writes down which seats of a hall were given, and whether they are those that were asked for.
+    fn given(&mut self, booking: u128, buyer: u16, section: u32, wish: &Wish) {
+        let Some(hall) = self.stage.hall(section) else { return };
+        let drawing = &hall.drawing;
+        let ledger = &mut self.ledger;
+        let id = uuid::Uuid::from_u128(booking);
+        let Some(names) = body::seats(&self.wire.body) else {
+            return ledger.misnamed.add(|| format!("{id} does not say which seats it has"));
+        };
+        let found: Option<Vec<u32>> = names.iter().map(|name| drawing.find(name)).collect();
+        let Some(mut seats) = found else {
+            let names = names.join(" ");
+            return ledger.misnamed.add(|| format!("{id} has seats that are not drawn: {names}"));
+        };
+        seats.sort_unstable();
+        let is_right = match wish {
+            Wish::Any(number) | Wish::Best { number, .. } => {
+                seats.len() == usize::from(*number) && seats.windows(2).all(|it| it[0] != it[1])
+            }
+            Wish::Named(named) => seats[..] == named[..],
+        };
+        if !is_right {
+            let names = drawing.names(&seats);
+            ledger.misnamed.add(|| format!("{id} was asked for {wish:?} and has {names}"));
+        }
+        if matches!(wish, Wish::Best { .. }) {
+            let together = drawing.are_together(&seats);
+            ledger.together += u64::from(wish.is_adjacent());
+            if wish.is_adjacent() && !together {
+                let names = drawing.names(&seats);
+                ledger.split.add(|| format!("{id} has {names}"));
+            } else if body::flag(&self.wire.body, "next_to_each_other") == Some(!together) {
+                let names = drawing.names(&seats);
+                ledger.split.add(|| format!("{id} says {} of {names}", !together));
+            }
+        }
+        ledger.given.push(Given { booking, buyer, section, seats: seats.into() });
+    }
+
+    fn unknown(&mut self, entry: Entry, wish: &Wish) -> Held {
         if entry.key == 0 {
             self.ledger.lose(entry.section, entry.seats);
         } else {
+            self.ledger.wishes.insert(entry.key, wish.clone());
             self.ledger.note(Entry { fate: Fate::Unknown, ..entry });
         }
         Held::Unknown

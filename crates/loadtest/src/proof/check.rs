@@ -1,18 +1,18 @@
 //! The examination of one run.
 
 use super::crew::{Crew, FIRST_OF_PROOF, insist_on_booking, insist_on_hold};
+use super::seats::other_seats;
 use super::{Findings, Promise};
-use crate::api::Api;
 use crate::body;
 use crate::ledger::{Entry, Fate, Ledger};
-use crate::setup::{Seats, availability};
+use crate::progress::Progress;
 use crate::stage::Stage;
 use crate::trouble::Trouble;
+use crate::wish::Wish;
 use crate::worker::Held;
 use parking_lot::Mutex;
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::time::{Instant, sleep};
 use uuid::Uuid;
 
 /// Unanswered requests whose outcome is asked for.
@@ -34,30 +34,35 @@ pub struct Case<'a> {
     /// Whether there are bookings at all.
     pub is_a_sale: bool,
     is_whole: bool,
+    /// Seats of each section by the client's account: held, confirmed.
+    pub(super) known: Vec<(u64, u64)>,
 }
 
-/// Examines a run. `told` hears how far it is.
+/// Examines a run.
 pub async fn examine(
     mut case: Case<'_>,
     findings: &mut Findings,
-    told: impl Fn(String),
+    progress: &Progress,
 ) -> Result<(), Trouble> {
+    let told = |what: &str| progress.say(what.to_owned());
     if case.is_a_sale {
         let mut crew = Crew::new(case.stage, FIRST_OF_PROOF);
-        told("asking for what had no answer".to_owned());
+        told("asking for what had no answer");
         case.resolve(&mut crew).await;
         case.one_for_a_key(findings);
-        told("reading bookings again".to_owned());
+        case.account(&mut crew);
+        told("reading bookings again");
         case.read_again(&mut crew, findings).await;
-        told("comparing the sums".to_owned());
-        case.sums(findings).await?;
+        case.sums(findings, progress).await?;
+        case.seats(findings, progress).await?;
         if let Some(hold_ttl) = case.sells_out_after {
-            told("selling to the last seat".to_owned());
+            told("selling to the last seat");
             case.sell_out(&mut crew, hold_ttl, findings).await?;
         }
         let mut of_crew = crew.ledger();
         of_crew.entries.clear();
         of_crew.tallies.clear();
+        of_crew.given.clear();
         of_crew.entries_seen = 0;
         case.ledger.append(of_crew);
         findings.count(Promise::HoldsHold, "confirms succeeded", case.ledger.confirms);
@@ -80,7 +85,42 @@ impl<'a> Case<'a> {
     /// A run that is to be examined.
     pub fn new(stage: &'a Arc<Stage>, ledger: Ledger, verify: usize) -> Self {
         let is_whole = ledger.is_whole();
-        Self { stage, ledger, verify, sells_out_after: None, is_a_sale: true, is_whole }
+        Self {
+            stage,
+            ledger,
+            verify,
+            sells_out_after: None,
+            is_a_sale: true,
+            is_whole,
+            known: Vec::new(),
+        }
+    }
+
+    /// Puts together what the buyers know of each section, once it is known what became of each hold.
+    fn account(&mut self, crew: &mut Crew) {
+        let ledger = &mut self.ledger;
+        ledger.given.extend(crew.take_given());
+        ledger.given.sort_unstable_by_key(|given| given.booking);
+        self.known = vec![(0, 0); self.stage.sections.len()];
+        if !self.is_whole {
+            for (section, tally) in &ledger.tallies {
+                self.known[*section as usize] = (tally.held, tally.confirmed);
+            }
+            return;
+        }
+        for entry in &ledger.entries {
+            let (held, confirmed) = &mut self.known[entry.section as usize];
+            match entry.fate {
+                Fate::Held | Fate::Repeated => *held += u64::from(entry.seats),
+                Fate::Confirmed => *confirmed += u64::from(entry.seats),
+                _ => {}
+            }
+        }
+    }
+
+    /// Seats of a section by the client's account: held, confirmed.
+    pub(super) fn known(&self, section: u32) -> (u64, u64) {
+        self.known[section as usize]
     }
 
     /// Asks again, with the same key, for every hold that was left without an answer, and reads every
@@ -102,13 +142,16 @@ impl<'a> Case<'a> {
             !taken
         });
         let resolved = Mutex::new(Vec::with_capacity(open.len()));
+        let wishes = std::mem::take(&mut self.ledger.wishes);
         crew.each(&open, async |worker, mut entry| {
             if entry.fate == Fate::Unknown {
                 let Entry { buyer, section, seats, key, .. } = entry;
-                match insist_on_hold(worker, buyer, section, seats, key).await {
+                let any = Wish::Any(seats);
+                let wish = wishes.get(&key).unwrap_or(&any);
+                match insist_on_hold(worker, buyer, section, wish, key).await {
                     Held::Booked(now) => entry.booking = now.booking,
                     // It had no effect.
-                    Held::SoldOut | Held::Refused => {
+                    Held::SoldOut | Held::Taken | Held::Refused => {
                         return resolved.lock().push((entry, None));
                     }
                     Held::Unknown => return resolved.lock().push((entry, Some(Fate::Unknown))),
@@ -127,7 +170,7 @@ impl<'a> Case<'a> {
         .await;
         for (entry, fate) in resolved.into_inner() {
             let seats = u64::from(entry.seats);
-            let tally = &mut self.ledger.tallies[usize::from(entry.section)];
+            let tally = self.ledger.tallies.entry(entry.section).or_default();
             let is_known =
                 !matches!(fate, Some(Fate::Unknown | Fate::ConfirmUnknown | Fate::CancelUnknown));
             if is_known {
@@ -201,6 +244,7 @@ impl<'a> Case<'a> {
         let mut sample = sample(confirmed, of_confirmed);
         sample.extend(self::sample(others, of_others));
         let holds_last = self.stage.holds_last;
+        let (stage, given) = (self.stage, &self.ledger.given);
         let found = Mutex::new(&mut *findings);
         crew.each(&sample, async |worker, entry| {
             let id = Uuid::from_u128(entry.booking);
@@ -215,6 +259,9 @@ impl<'a> Case<'a> {
             if answer.status != 200 || !is_it {
                 let status = answer.status;
                 return found.offend(Promise::StillThere, || format!("{id} is gone: {status}"));
+            }
+            if let Some(what) = other_seats(stage, given, entry, body) {
+                found.offend(Promise::SeatsKept, || what);
             }
             let status = body::text(body, "status").unwrap_or("without a status");
             let (promise, is_right) = match entry.fate {
@@ -238,105 +285,6 @@ impl<'a> Case<'a> {
             findings.remark(Promise::StillThere, "a random sample");
         }
         findings.count(Promise::StillConfirmed, "confirms read again", of_confirmed as u64);
-    }
-
-    /// Seats of a section by the client's account: held, confirmed.
-    pub(super) fn known(&self, section: usize) -> (u64, u64) {
-        if !self.is_whole {
-            let tally = self.ledger.tallies[section];
-            return (tally.held, tally.confirmed);
-        }
-        let of_section = self.ledger.entries.iter().filter(|it| usize::from(it.section) == section);
-        let (mut held, mut confirmed) = (0, 0);
-        for entry in of_section {
-            match entry.fate {
-                Fate::Held | Fate::Repeated => held += u64::from(entry.seats),
-                Fate::Confirmed => confirmed += u64::from(entry.seats),
-                _ => {}
-            }
-        }
-        (held, confirmed)
-    }
-
-    /// What the organizer is told, against what the buyers were.
-    async fn sums(&mut self, findings: &mut Findings) -> Result<(), Trouble> {
-        let mut api = Api::new(&self.stage.cast.target);
-        let started = Instant::now();
-        let (seats, wrong) = loop {
-            let seats = availability(&mut api, &self.stage.cast, self.stage.event_id).await?;
-            let wrong = self.wrong_sums(&seats);
-            // What lapsed a moment ago may not yet be counted as free.
-            if wrong.is_empty() || started.elapsed() > SETTLE {
-                break (seats, wrong);
-            }
-            sleep(Duration::from_millis(250)).await;
-        };
-        for what in wrong {
-            findings.offend(Promise::SumsAddUp, || what);
-        }
-        for (number, seats) in seats.iter().enumerate() {
-            let (held, confirmed) = self.known(number);
-            let Seats { capacity, sold, .. } = *seats;
-            findings.count(Promise::NotOversold, "seats", capacity);
-            findings.count(Promise::NotOversold, "confirmed", confirmed);
-            let most = sold.unwrap_or(0).max(confirmed);
-            if most > capacity {
-                findings.offend(Promise::NotOversold, || {
-                    format!("section {}: {most} sold of {capacity}", number + 1)
-                });
-            }
-            if self.stage.holds_last && self.stage.is_ours {
-                let live = held + confirmed;
-                findings.count(Promise::NotOverheld, "held or sold", live);
-                if live > capacity {
-                    findings.offend(Promise::NotOverheld, || {
-                        format!("section {}: {live} held or sold of {capacity}", number + 1)
-                    });
-                }
-            }
-            if let Some(sold) = sold {
-                findings.count(Promise::SumsAddUp, "sold by the server's account", sold);
-            } else {
-                let why = "not compared: only the organizer is told what is held and sold";
-                findings.remark(Promise::SumsAddUp, why);
-            }
-        }
-        if self.ledger.resold > 0 {
-            findings.count(
-                Promise::NotOverheld,
-                "holds compared with the live ones",
-                self.ledger.resold,
-            );
-            findings.offences(Promise::NotOverheld, std::mem::take(&mut self.ledger.crowded));
-        }
-        Ok(())
-    }
-
-    fn wrong_sums(&self, all: &[Seats]) -> Vec<String> {
-        let mut wrong = Vec::new();
-        for (number, seats) in all.iter().enumerate() {
-            let Seats { capacity, available, held: Some(held), sold: Some(sold) } = *seats else {
-                continue;
-            };
-            let section = &self.stage.sections[number];
-            let (known_held, known_confirmed) = self.known(number);
-            let tally = self.ledger.tallies[number];
-            let unknown = tally.unknown + tally.lost;
-            let name = format!("section {}", number + 1);
-            if available + held + sold != capacity {
-                wrong.push(format!("{name}: {available} + {held} + {sold} is not {capacity}"));
-            }
-            let least = section.sold_before.unwrap_or(0) + known_confirmed;
-            if !(least..=least + tally.unknown).contains(&sold) && self.stage.is_ours {
-                wrong.push(format!("{name}: {sold} sold, {least} confirmed"));
-            }
-            let least = section.held_before.unwrap_or(0) + known_held;
-            let is_so = (least..=least + unknown).contains(&held);
-            if self.stage.holds_last && self.stage.is_ours && !is_so {
-                wrong.push(format!("{name}: {held} held, {least} known"));
-            }
-        }
-        wrong
     }
 }
 

@@ -2,10 +2,11 @@
 //! are in no figure.
 
 use crate::api::PATIENCE;
-use crate::ledger::{Entry, Fate, Ledger};
+use crate::ledger::{Entry, Fate, Given, Ledger};
 use crate::record::{Op, Recorder};
 use crate::stage::{SEATS_AT_ONCE_MAX, Stage};
 use crate::wire::Answer;
+use crate::wish::Wish;
 use crate::worker::{Held, Stop, Verb, Worker};
 use futures_util::future::join_all;
 use std::sync::Arc;
@@ -50,7 +51,7 @@ impl Crew {
         .await;
     }
 
-    /// Holds `count` single seats of the first section, so many as there are.
+    /// Holds `count` single seats where the load goes, so many as there are.
     pub async fn hold_singles(&mut self, count: u64) -> Vec<Entry> {
         let turns: Vec<u64> = (0..count).collect();
         let held = parking_lot::Mutex::new(Vec::new());
@@ -58,7 +59,9 @@ impl Crew {
         self.each(&turns, async |worker, turn| {
             let buyer = u16::try_from(turn % buyers).unwrap_or_default();
             let key = worker.new_key();
-            if let Held::Booked(entry) = insist_on_hold(worker, buyer, 0, 1, key).await {
+            let section = worker.stage.pick();
+            let held_now = insist_on_hold(worker, buyer, section, &Wish::Any(1), key).await;
+            if let Held::Booked(entry) = held_now {
                 held.lock().push(entry);
             }
         })
@@ -68,13 +71,14 @@ impl Crew {
 
     /// Sells `section` until it refuses a single seat, or until `more_than` seats went: then something is
     /// wrong, and it ends. What was sold is in the ledgers. Returns the seats.
-    pub async fn sell_out(&mut self, section: u16, more_than: u64) -> u64 {
+    pub async fn sell_out(&mut self, section: u32, more_than: u64) -> u64 {
         let sold = AtomicU64::new(0);
         join_all(self.workers.iter_mut().map(async |worker| {
             let mut seats = SEATS_AT_ONCE_MAX;
             while sold.load(Ordering::Relaxed) <= more_than {
                 let key = worker.new_key();
-                match insist_on_hold(worker, worker.buyer, section, seats, key).await {
+                let wish = Wish::Any(seats);
+                match insist_on_hold(worker, worker.buyer, section, &wish, key).await {
                     Held::Booked(entry) => {
                         let entry = insist_on_act(worker, Verb::Confirm, entry).await;
                         worker.ledger.note(entry);
@@ -91,10 +95,36 @@ impl Crew {
         sold.into_inner()
     }
 
+    /// Sells these seats of a hall, as many in one booking as are allowed. What was sold is in the
+    /// ledgers. Returns how many.
+    pub async fn sell_named(&mut self, section: u32, seats: &[u32]) -> u64 {
+        let sold = AtomicU64::new(0);
+        let bookings: Vec<&[u32]> = seats.chunks(SEATS_AT_ONCE_MAX.into()).collect();
+        self.each(&bookings, async |worker, seats| {
+            let mut seats = seats.to_vec();
+            seats.sort_unstable();
+            let (key, wish) = (worker.new_key(), Wish::Named(seats.into()));
+            let held = insist_on_hold(worker, worker.buyer, section, &wish, key).await;
+            if let Held::Booked(entry) = held {
+                let entry = insist_on_act(worker, Verb::Confirm, entry).await;
+                worker.ledger.note(entry);
+                if entry.fate == Fate::Confirmed {
+                    sold.fetch_add(entry.seats.into(), Ordering::Relaxed);
+                }
+            }
+        })
+        .await;
+        sold.into_inner()
+    }
+
+    /// The seats in halls that its connections were given so far.
+    pub fn take_given(&mut self) -> Vec<Given> {
+        self.workers.iter_mut().flat_map(|it| std::mem::take(&mut it.ledger.given)).collect()
+    }
+
     /// What its connections were told.
     pub fn ledger(self) -> Ledger {
-        let sections = self.workers.first().map_or(0, |worker| worker.stage.sections.len());
-        let mut sum = Ledger::new(sections, 1);
+        let mut sum = Ledger::new(1);
         self.workers.into_iter().for_each(|worker| sum.append(worker.ledger));
         sum
     }
@@ -104,13 +134,13 @@ impl Crew {
 pub async fn insist_on_hold(
     worker: &mut Worker,
     buyer: u16,
-    section: u16,
-    seats: u16,
+    section: u32,
+    wish: &Wish,
     key: u64,
 ) -> Held {
     let mut held = Held::Refused;
     for _ in 0..REPEATS_MAX {
-        held = worker.hold(buyer, section, seats, key, None).await;
+        held = worker.hold(buyer, section, wish, key, None).await;
         match held {
             Held::Refused if is_told_to_come_back(worker.last) => come_back(worker.last).await,
             // With the same key it is the same hold.

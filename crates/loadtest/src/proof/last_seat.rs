@@ -5,7 +5,7 @@ use super::crew::{Crew, insist_on_act};
 use super::{Findings, Promise};
 use crate::api::Api;
 use crate::ledger::{Entry, Fate};
-use crate::setup::{Seats, availability};
+use crate::setup::Seats;
 use crate::trouble::Trouble;
 use crate::worker::Verb;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -35,26 +35,28 @@ impl Case<'_> {
             findings.count(promise, "holds given back", gone.into_inner());
         }
         let mut api = Api::new(&self.stage.cast.target);
+        // Only scenarios with one event sell it out.
+        let all: Vec<u32> = (0..).take(self.stage.sections.len()).collect();
         let patience = if self.stage.holds_last { Duration::ZERO } else { hold_ttl } + SETTLE;
         let started = Instant::now();
-        let mut seats = availability(&mut api, &self.stage.cast, self.stage.event_id).await?;
-        while started.elapsed() < patience && seats.iter().any(|it| it.held.unwrap_or(0) > 0) {
+        let mut seats = self.seats_of(&mut api, 0, &all).await?;
+        while started.elapsed() < patience && seats.iter().any(|(_, it)| it.held.unwrap_or(0) > 0) {
             sleep(Duration::from_millis(100)).await;
-            seats = availability(&mut api, &self.stage.cast, self.stage.event_id).await?;
+            seats = self.seats_of(&mut api, 0, &all).await?;
         }
         let mut confirmed_now = Vec::new();
-        for (number, section) in (0_u16..).zip(&self.stage.sections) {
+        for (number, section) in (0_u32..).zip(&self.stage.sections) {
             confirmed_now.push(crew.sell_out(number, section.capacity).await);
         }
-        let seats = availability(&mut api, &self.stage.cast, self.stage.event_id).await?;
-        for (number, seats) in seats.iter().enumerate() {
-            let tally = self.ledger.tallies[number];
-            let sold_to_us = self.known(number).1 + confirmed_now[number];
-            let sold = sold_to_us + self.stage.sections[number].sold_before.unwrap_or(0);
-            let name = format!("section {}", number + 1);
+        for (number, seats) in &self.seats_of(&mut api, 0, &all).await? {
+            let (number, place) = (*number, *number as usize);
+            let tally = self.ledger.tally(number);
+            let sold_to_us = self.known(number).1 + confirmed_now[place];
+            let sold = sold_to_us + self.stage.sections[place].sold_before.unwrap_or(0);
+            let name = self.name(number);
             findings.count(promise, "seats", seats.capacity);
             findings.count(promise, "sold in the run", self.known(number).1);
-            findings.count(promise, "sold to the last", confirmed_now[number]);
+            findings.count(promise, "sold to the last", confirmed_now[place]);
             if sold > seats.capacity {
                 let capacity = seats.capacity;
                 findings

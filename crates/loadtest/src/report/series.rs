@@ -31,6 +31,15 @@ pub fn answers(operations: &[Operation], sort: Answer) -> u64 {
     all.filter(|(name, _)| answer(name) == sort).map(|(_, count)| count).sum()
 }
 
+/// The answer to a hold of seats of which somebody else has one.
+const SEATS_TAKEN: &str = "409 seats_unavailable";
+
+/// How many holds of named seats came too late; none if no hold asked for seats by their names.
+pub fn seats_taken(operation: &Operation) -> Option<u64> {
+    let taken = operation.answers.get(SEATS_TAKEN).copied();
+    taken.or_else(|| (operation.name == "seats").then_some(0))
+}
+
 /// The verdict in three words: a proof without checks proves nothing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Verdict {

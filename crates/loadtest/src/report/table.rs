@@ -124,22 +124,28 @@ fn merged(report: &Report) -> String {
 }
 
 fn rates(report: &Report, operations: &[Operation], paint: Paint) -> String {
+    // A column that is about seats with numbers is there where there are some.
+    let numbered = operations.iter().any(|it| series::seats_taken(it).is_some());
+    let (rate, count) = if numbered { (12, 11) } else { (14, 12) };
+    let taken = if numbered { format!("{:>13}", "seats taken") } else { String::new() };
     let columns = format!(
-        "  {:<18}{:>14}{:>14}{:>14}{:>12}{:>12}{:>12}",
+        "  {:<18}{:>rate$}{:>rate$}{:>rate$}{:>count$}{taken}{:>count$}{:>count$}",
         "", "accepted/s", "answered/s", "sent", "refused", "failed", "dropped"
     );
     let mut out = section("RATES", &merged(report), &columns, paint);
     for operation in operations {
         let one = std::slice::from_ref(operation);
-        let alarm = |count: u64| {
-            let cell = format!("{:>12}", whole(count));
-            if count > 0 { paint.warn(&cell) } else { cell }
+        let alarm = |number: u64| {
+            let cell = format!("{:>count$}", whole(number));
+            if number > 0 { paint.warn(&cell) } else { cell }
         };
+        let taken = series::seats_taken(operation).map_or(NONE.to_owned(), whole);
+        let taken = if numbered { format!("{taken:>13}") } else { String::new() };
         put!(
             out,
-            "  {:<18}{}{:>14}{:>14}{:>12}{}{}\n",
+            "  {:<18}{}{:>rate$}{:>rate$}{:>count$}{taken}{}{}\n",
             fit(&printable(&operation.name), 17),
-            paint.bold(&format!("{:>14}", number(operation.accepted_per_second))),
+            paint.bold(&format!("{:>rate$}", number(operation.accepted_per_second))),
             number(operation.answered_per_second),
             whole(operation.sent),
             whole(series::answers(one, Answer::Refused)),
@@ -316,6 +322,18 @@ PROOF
 
 ✗ A promise was broken: 1 of 5 checks fails
 ";
+
+    #[test]
+    fn seats_that_were_taken_have_a_column_where_seats_have_numbers() {
+        let mut report = sample::report("hold", 1);
+        let operation = &mut report.runs[0].operations[0];
+        operation.name = "seats".into();
+        operation.answers.insert("409 seats_unavailable".into(), 1_234);
+        let shown = text(&report, false);
+        let rates: Vec<&str> = shown.lines().skip_while(|it| *it != "RATES").skip(1).collect();
+        assert!(rates[0].ends_with("refused  seats taken     failed    dropped"), "{}", rates[0]);
+        assert!(rates[1].contains("75,576        1,234"), "{}", rates[1]);
+    }
 
     #[test]
     fn no_line_is_wider_than_the_terminal() {

@@ -1,0 +1,32 @@
+//! What a buyer asks for in one hold.
+
+/// Seats of one section.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Wish {
+    /// So many.
+    Any(u8),
+    /// These, by their places in the drawing of a hall, in ascending order.
+    Named(Box<[u32]>),
+    /// The best there are for a party.
+    Best {
+        /// How many.
+        number: u8,
+        /// Whether they must be beside each other.
+        adjacent: bool,
+    },
+}
+
+impl Wish {
+    /// How many seats it is about.
+    pub fn number(&self) -> u8 {
+        match self {
+            Self::Any(number) | Self::Best { number, .. } => *number,
+            Self::Named(seats) => u8::try_from(seats.len()).unwrap_or(u8::MAX),
+        }
+    }
+
+    /// Whether they must be beside each other.
+    pub fn is_adjacent(&self) -> bool {
+        matches!(self, Self::Best { adjacent: true, .. })
+    }
+}
