@@ -9,6 +9,7 @@ use crate::booking::{Booking, BookingStatus};
 use crate::ids::{BookingId, EventId, SectionId};
 use crate::inventory::Inventory;
 use crate::log::{LogEntry, LogKind};
+use crate::seats::{Layout, Marks, SeatState};
 use crate::time::Timestamp;
 use std::collections::HashMap;
 use std::fmt;
@@ -90,7 +91,19 @@ pub struct Audit {
     folded: HashMap<SectionId, Inventory>,
     traces: HashMap<BookingId, Trace>,
     live: HashMap<SectionId, (i64, i64)>,
-    seats: HashMap<(SectionId, Arc<str>), BookingId>,
+    seats: HashMap<(SectionId, Arc<str>), (BookingId, BookingStatus)>,
+    numbered: HashMap<SectionId, Numbered>,
+}
+
+/// What is known of a section with numbered seats.
+#[derive(Default)]
+struct Numbered {
+    /// Seats in live bookings.
+    live: u32,
+    /// Seats that its marks say are blocked.
+    blocked: u32,
+    /// Rows of seats that somebody has, blocked ones included.
+    rows: u32,
 }
 
 impl Audit {
@@ -136,11 +149,11 @@ impl Audit {
     fn step(&mut self, booking_id: BookingId, entry: &LogEntry) {
         let this_step = (entry.kind, entry.at);
         let next = match entry.kind {
-            LogKind::Held | LogKind::Extended => BookingStatus::Hold,
+            LogKind::Held | LogKind::Extended | LogKind::Changed => BookingStatus::Hold,
             LogKind::Confirmed => BookingStatus::Confirmed,
             LogKind::Expired => BookingStatus::Expired,
             LogKind::Released | LogKind::Cancelled => BookingStatus::Cancelled,
-            LogKind::Opened | LogKind::Resized | LogKind::Blocked => {
+            LogKind::Opened | LogKind::Resized | LogKind::Blocked | LogKind::Laid => {
                 self.tell(
                     "I2",
                     format!("booking {booking_id} has a row of kind {}", entry.kind.as_str()),
@@ -168,7 +181,7 @@ impl Audit {
             trace.rows += 1;
             return;
         }
-        if entry.kind == LogKind::Held || entry.kind == LogKind::Extended {
+        if next == BookingStatus::Hold {
             let alive = trace.status == BookingStatus::Hold && entry.at < trace.expires_at;
             // Two extensions of one millisecond differ in where they end.
             let further = (trace.last_kind, trace.last_at) == this_step
@@ -254,9 +267,11 @@ impl Audit {
                         format!("booking {booking_id} ends at {stored}, its log says {logged}"),
                     );
                 }
-                if trace.rows as usize != booking.items.len() {
-                    let (rows, items) = (trace.rows, booking.items.len());
-                    self.tell("I4", format!("booking {booking_id} has {items} items and {rows} rows in its last step"));
+                // A change also has rows for the sections it left.
+                let (rows, sections) = (trace.rows as usize, booking.sections().count());
+                let changed = trace.last_kind == LogKind::Changed && rows > sections;
+                if rows != sections && !changed {
+                    self.tell("I4", format!("booking {booking_id} is in {sections} sections and has {rows} rows in its last step"));
                 }
             }
         }
@@ -267,7 +282,9 @@ impl Audit {
             *counter -= i64::from(item.seats);
             for number in &item.numbers {
                 let seat = (item.section_id, number.clone());
-                if let Some(other) = self.seats.insert(seat, booking_id) {
+                self.numbered.entry(item.section_id).or_default().live += 1;
+                let has_it = (booking_id, booking.status);
+                if let Some((other, _)) = self.seats.insert(seat, has_it) {
                     self.tell(
                         "I3",
                         format!(
@@ -280,11 +297,79 @@ impl Audit {
         }
     }
 
+    /// Takes the layout and the marks of a section with numbered seats (I3), after the bookings.
+    pub fn marks(&mut self, inventory: &Inventory, layout: &Layout, marks: &Marks) {
+        let section_id = inventory.section_id;
+        if i64::from(layout.seats()) != inventory.capacity || marks.seats() != layout.seats() {
+            let (seats, marked) = (layout.seats(), marks.seats());
+            let capacity = inventory.capacity;
+            self.tell("I3", format!("section {section_id} has {seats} seats in its layout, marks for {marked} and a capacity of {capacity}"));
+            return;
+        }
+        let (mut live, mut blocked) = (0, 0);
+        for (seat, state) in marks.iter() {
+            let name: Arc<str> = layout.name(seat).to_string().into();
+            let has_it = self.seats.get(&(section_id, name.clone()));
+            let expected = match has_it {
+                Some((_, BookingStatus::Hold)) => Some(SeatState::Held),
+                Some(_) => Some(SeatState::Sold),
+                None => None,
+            };
+            let fits = match state {
+                SeatState::Blocked => expected.is_none(),
+                state => expected == Some(state),
+            };
+            *(if state == SeatState::Blocked { &mut blocked } else { &mut live }) += 1;
+            if !fits {
+                let state = state.as_str();
+                self.tell("I3", format!("seat {name} of section {section_id} is marked {state}, which its bookings do not say"));
+            }
+        }
+        let numbered = self.numbered.entry(section_id).or_default();
+        numbered.blocked = blocked;
+        let in_bookings = numbered.live;
+        if live != in_bookings {
+            self.tell("I3", format!("section {section_id} marks {live} seats as held or sold, its live bookings have {in_bookings}"));
+        }
+        if i64::from(blocked) != inventory.blocked {
+            let counted = inventory.blocked;
+            self.tell(
+                "I4",
+                format!(
+                    "section {section_id} marks {blocked} seats as blocked and counts {counted}"
+                ),
+            );
+        }
+    }
+
+    /// Takes note that the layout or the marks of a section with numbered seats are missing (I3).
+    pub fn no_marks(&mut self, section_id: SectionId) {
+        self.tell(
+            "I3",
+            format!("section {section_id} has numbered seats, and not both a layout and marks"),
+        );
+    }
+
+    /// Takes a row that says who has a seat (I3), after the marks; no booking: it is blocked.
+    pub fn seat_taken(&mut self, section_id: SectionId, seat: &Arc<str>, by: Option<BookingId>) {
+        self.numbered.entry(section_id).or_default().rows += 1;
+        let live = self.seats.get(&(section_id, seat.clone())).map(|(booking_id, _)| *booking_id);
+        if live != by {
+            self.tell("I3", format!("seat {seat} of section {section_id} is noted for {by:?}, the live booking with it is {live:?}"));
+        }
+    }
+
     /// Ends the audit.
     #[must_use]
     pub fn finish(mut self) -> Report {
         for booking_id in std::mem::take(&mut self.traces).into_keys() {
             self.tell("I7", format!("booking {booking_id} is in the log and is not stored"));
+        }
+        for (section_id, numbered) in std::mem::take(&mut self.numbered) {
+            let Numbered { live, blocked, rows } = numbered;
+            if rows != live + blocked {
+                self.tell("I3", format!("section {section_id} has {rows} rows of taken seats, for {live} in live bookings and {blocked} blocked"));
+            }
         }
         for (section_id, (held, sold)) in std::mem::take(&mut self.live) {
             if (held, sold) != (0, 0) {

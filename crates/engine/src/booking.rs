@@ -78,7 +78,8 @@ pub struct Booking {
     pub user_id: UserId,
     /// The event.
     pub event_id: EventId,
-    /// At least one item; at most one for each section.
+    /// At least one item; at most one for each section, or for each price of a section with numbered
+    /// seats. Those of a section stand together.
     pub items: Vec<Item>,
     /// As stored; readers ask [`Self::status_at`].
     pub status: BookingStatus,
@@ -109,6 +110,19 @@ impl Booking {
     #[must_use]
     pub fn is_due(&self, now: Timestamp) -> bool {
         self.status == BookingStatus::Hold && now >= self.expires_at
+    }
+
+    /// Its sections, each once, with how many seats it has there.
+    pub fn sections(&self) -> impl Iterator<Item = (SectionId, u32)> {
+        let sections = self.items.chunk_by(|a, b| a.section_id == b.section_id);
+        sections.map(|items| (items[0].section_id, items.iter().map(|item| item.seats).sum()))
+    }
+
+    /// Its numbered seats, with their section.
+    pub fn numbers(&self) -> impl Iterator<Item = (SectionId, &Arc<str>)> {
+        self.items
+            .iter()
+            .flat_map(|item| item.numbers.iter().map(|number| (item.section_id, number)))
     }
 
     /// All its seats.

@@ -6,13 +6,14 @@
 //!
 //! ```text
 //! [Command] ──Needs::of──▶ store loads ──Rows──▶ Ledger ──decide × n──▶ [Outcome | Refusal]
-//!                                                   └──into_changes──▶ store writes, commits
+//!                                                   └──end_batch──▶ store writes, commits
 //! ```
 //! Pure: no clock, no storage, no randomness. A refusal changes nothing, except that due holds of
 //! the loaded sections are retired first, whoever asks.
 
 mod ledger;
 mod rules;
+mod seats;
 
 use crate::booking::Booking;
 use crate::error::Refusal;
@@ -20,10 +21,12 @@ use crate::event::{Section, Terms};
 use crate::ids::{BookingId, EventId, IdempotencyKey, SectionId, UserId};
 use crate::inventory::Inventory;
 use crate::log::LogEntry;
+use crate::seats::{Layout, Marks, Party, SeatMap};
 use crate::time::Timestamp;
 use std::collections::{BTreeSet, HashMap};
+use std::sync::Arc;
 
-pub use ledger::Ledger;
+pub use ledger::{Ended, Ledger};
 
 /// Due holds retired of one section by one batch, at most: it bounds the work of a batch.
 pub const RETIRED_PER_SECTION_MAX: usize = 1_000;
@@ -50,13 +53,65 @@ pub enum Actor {
     System,
 }
 
-/// Seats asked for in one section.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Ask {
-    /// Where.
-    pub section_id: SectionId,
-    /// How many, at least one.
-    pub seats: u32,
+/// Seats that are asked for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Ask {
+    /// So many of one section. Where seats have numbers, the best available ones, together if it can be.
+    Count {
+        /// Where.
+        section_id: SectionId,
+        /// How many, at least one.
+        seats: u32,
+    },
+    /// Exactly these.
+    Seats {
+        /// Where.
+        section_id: SectionId,
+        /// Their names, at least one, each once.
+        seats: Vec<Arc<str>>,
+    },
+    /// The best available ones for a party.
+    Best {
+        /// Where to look: at least one section, all with numbered seats, each once.
+        sections: Vec<SectionId>,
+        /// Who is looking.
+        party: Party,
+    },
+}
+
+impl Ask {
+    /// The sections it may take seats of.
+    #[must_use]
+    pub fn sections(&self) -> &[SectionId] {
+        match self {
+            Self::Count { section_id, .. } | Self::Seats { section_id, .. } => {
+                std::slice::from_ref(section_id)
+            }
+            Self::Best { sections, .. } => sections,
+        }
+    }
+
+    /// How many seats it takes.
+    ///
+    /// # Panics
+    /// When more are named than fit in 32 bits: a request is checked before.
+    #[must_use]
+    pub fn seats(&self) -> u32 {
+        match self {
+            Self::Count { seats, .. } => *seats,
+            Self::Seats { seats, .. } => u32::try_from(seats.len()).expect("checked before"),
+            Self::Best { party, .. } => party.number,
+        }
+    }
+}
+
+/// What is to be kept off sale in a section.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Blocked {
+    /// So many seats in all, of a section that counts them.
+    Count(i64),
+    /// Exactly these, of a section with numbered seats.
+    Seats(Vec<Arc<str>>),
 }
 
 /// A request to hold seats.
@@ -68,7 +123,7 @@ pub struct Hold {
     pub user_id: UserId,
     /// The event.
     pub event_id: EventId,
-    /// At least one ask; asks of the same section are added up.
+    /// At least one ask; those of the same section have to be met together.
     pub asks: Vec<Ask>,
     /// The client's name for this attempt, with a digest of the request it belongs to.
     pub key: Option<(IdempotencyKey, i64)>,
@@ -100,6 +155,19 @@ pub enum Command {
         /// Its buyer.
         user_id: UserId,
     },
+    /// Gives a live hold other seats.
+    Change {
+        /// The hold.
+        booking_id: BookingId,
+        /// Its buyer.
+        user_id: UserId,
+        /// Its event, which never changes.
+        event_id: EventId,
+        /// The version its buyer believes it to have.
+        expected: Option<i64>,
+        /// What it is to have from now on, as for a [`Hold`].
+        asks: Vec<Ask>,
+    },
     /// Gives a live hold back, or undoes a sale.
     Cancel {
         /// The booking.
@@ -122,8 +190,19 @@ pub enum Command {
         section_id: SectionId,
         /// Who wants it.
         by: UserId,
-        /// How many will be blocked.
-        blocked: i64,
+        /// What will be blocked in all.
+        blocked: Blocked,
+        /// Why.
+        reason: Option<Arc<str>>,
+    },
+    /// Gives a section numbered seats, or others than it had.
+    Lay {
+        /// The section.
+        section_id: SectionId,
+        /// Who wants it.
+        by: UserId,
+        /// The seats it will have.
+        layout: Arc<Layout>,
     },
     /// Does nothing but retire the due holds of a section.
     Retire {
@@ -141,6 +220,8 @@ pub enum Outcome {
         booking: Booking,
         /// Whether an earlier request with the same key made it (I6).
         replayed: bool,
+        /// Where its numbered seats were chosen for the buyer, whether all are beside each other.
+        next_to_each_other: Option<bool>,
     },
     /// The inventory as it is now.
     Inventory(Inventory),
@@ -178,7 +259,7 @@ pub struct Needs {
     pub sections: BTreeSet<SectionId>,
     /// Bookings.
     pub bookings: BTreeSet<BookingId>,
-    /// Buyers who want to hold seats of an event.
+    /// Buyers who want to hold seats of an event, or others than they hold.
     pub buyers: BTreeSet<(EventId, UserId)>,
 }
 
@@ -192,8 +273,14 @@ impl Needs {
                 Command::Hold(hold) => {
                     needs.keys.extend(hold.key.iter().map(|(key, _)| (hold.user_id, key.clone())));
                     needs.events.insert(hold.event_id);
-                    needs.sections.extend(hold.asks.iter().map(|ask| ask.section_id));
+                    needs.sections.extend(hold.asks.iter().flat_map(Ask::sections));
                     needs.buyers.insert((hold.event_id, hold.user_id));
+                }
+                Command::Change { booking_id, user_id, event_id, asks, .. } => {
+                    needs.bookings.insert(*booking_id);
+                    needs.events.insert(*event_id);
+                    needs.sections.extend(asks.iter().flat_map(Ask::sections));
+                    needs.buyers.insert((*event_id, *user_id));
                 }
                 Command::Confirm { booking_id, .. }
                 | Command::Release { booking_id, .. }
@@ -203,6 +290,7 @@ impl Needs {
                 }
                 Command::Resize { section_id, .. }
                 | Command::Block { section_id, .. }
+                | Command::Lay { section_id, .. }
                 | Command::Retire { section_id } => {
                     needs.sections.insert(*section_id);
                 }
@@ -225,6 +313,9 @@ impl Needs {
     }
 }
 
+/// Seat maps by their sections.
+pub type SeatMaps = HashMap<SectionId, SeatMap>;
+
 /// The rows a store has locked and loaded for a batch. What is missing does not exist.
 #[derive(Debug, Default)]
 pub struct Rows {
@@ -232,6 +323,8 @@ pub struct Rows {
     pub terms: HashMap<EventId, Terms>,
     /// Sections with their inventory.
     pub sections: HashMap<SectionId, (Section, Inventory)>,
+    /// The seat maps of all loaded sections with numbered seats.
+    pub maps: SeatMaps,
     /// Bookings: those that commands and keys name, and the due holds of the sections.
     pub bookings: HashMap<BookingId, Booking>,
     /// Committed uses of the keys.
@@ -253,6 +346,17 @@ pub struct Held {
     pub seats: u32,
 }
 
+/// A numbered seat that a batch gave to somebody.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SeatTaken {
+    /// Where.
+    pub section_id: SectionId,
+    /// Its name.
+    pub seat: Arc<str>,
+    /// Who has it; `None`: it is blocked.
+    pub booking_id: Option<BookingId>,
+}
+
 /// What a store has to write. Rows of the log are in the order in which they came to be, the others
 /// in the order of their ids.
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -261,12 +365,23 @@ pub struct Changes {
     pub created: Vec<Booking>,
     /// Bookings with a new status or expiry.
     pub updated: Vec<Booking>,
+    /// Those among them that have other seats.
+    pub reseated: Vec<Booking>,
     /// Entries to remove from the index of expiry, before `held` is added.
     pub unheld: Vec<Held>,
     /// Entries to add to the index of expiry.
     pub held: Vec<Held>,
     /// Inventories with new counters or a new version, each with the version it was loaded with.
     pub inventories: Vec<(Inventory, i64)>,
+    /// Numbered seats that nobody has any more, or somebody else: to be removed before `taken`.
+    pub freed: Vec<(SectionId, Arc<str>)>,
+    /// Numbered seats that somebody has now. That nobody else has one is I3, and the store's
+    /// unique index judges it again.
+    pub taken: Vec<SeatTaken>,
+    /// The marks of sections with numbered seats of which some changed.
+    pub marks: Vec<(SectionId, Marks)>,
+    /// Sections with a new layout.
+    pub laid: Vec<(SectionId, Arc<Layout>)>,
     /// New uses of keys.
     pub keys: Vec<(UserId, IdempotencyKey, KeyUse)>,
     /// New rows of the log.

@@ -4,7 +4,10 @@
 //! unknown or broken: the client may retry, and an outcome that is unknown is never reported as
 //! failed (I12). One table in the server maps both to HTTP.
 
+use crate::ids::SectionId;
 use crate::money::Currency;
+use crate::seats::SeatState;
+use crate::seats::change::Harm;
 use crate::time::Timestamp;
 use std::fmt;
 use std::sync::Arc;
@@ -55,6 +58,41 @@ pub enum Refusal {
         /// How many were asked for.
         requested: i64,
     },
+    /// Some of the seats that were named cannot be had.
+    SeatsUnavailable {
+        /// Which of them, and why.
+        conflicts: Vec<SeatConflict>,
+    },
+    /// The seats that were named would leave single seats, and as many others would not.
+    OrphanSeat {
+        /// The seats that would be left alone.
+        seats: Vec<Arc<str>>,
+    },
+    /// Fewer seats that the party would take are free than it asked for.
+    TooFewFit {
+        /// How many are free.
+        available: u32,
+        /// How many were asked for.
+        requested: u32,
+        /// The most of them beside each other.
+        largest_contiguous_block: u32,
+    },
+    /// Enough seats are free, but not so that the party can sit as it asked to.
+    NotTogether {
+        /// How many were asked for.
+        requested: u32,
+        /// The most of them beside each other.
+        largest_contiguous_block: u32,
+    },
+    /// The new layout would move or remove seats that are held, sold or blocked.
+    SeatsInUse {
+        /// Which, and whether they would be moved or removed.
+        seats: Vec<(Arc<str>, Harm)>,
+    },
+    /// The section has numbered seats: its capacity is that of its layout, and seats are named.
+    SeatsAreNumbered,
+    /// It is a sale, and only holds can be given other seats.
+    NotChangeable,
     /// The booking was cancelled before.
     BookingCancelled,
     /// The hold ended before it was confirmed.
@@ -91,6 +129,17 @@ pub enum Refusal {
     IdempotencyKeyReused,
     /// An equal request came first and is still being decided.
     IdempotencyInFlight,
+}
+
+/// A seat that was asked for by its name and cannot be had.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SeatConflict {
+    /// Where.
+    pub section_id: SectionId,
+    /// Its name, as it was asked for.
+    pub seat: Arc<str>,
+    /// What it is; `None`: there is no such seat.
+    pub state: Option<SeatState>,
 }
 
 /// A failure of ours, or of what we stand on.

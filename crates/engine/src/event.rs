@@ -3,6 +3,7 @@
 use crate::error::Refusal;
 use crate::ids::{EventId, SectionId, UserId};
 use crate::money::Money;
+use crate::seats::Layout;
 use crate::time::{EventDate, Timestamp};
 use chrono_tz::Tz;
 use std::collections::HashSet;
@@ -73,6 +74,9 @@ pub struct Terms {
     pub hold_ttl_ms: Option<i64>,
     /// Until when a buyer may cancel a confirmed booking; unset: never.
     pub cancellable_until: Option<Timestamp>,
+    /// Whether a hold by seats is refused that would leave a single free seat beside its own, while
+    /// as many others can be had that do not.
+    pub prevent_orphans: bool,
 }
 
 impl Terms {
@@ -152,6 +156,8 @@ pub struct EventChange {
     pub hold_ttl_ms: Option<Option<i64>>,
     /// Until when a buyer may cancel a sale.
     pub cancellable_until: Option<Option<Timestamp>>,
+    /// Whether holds by seats that leave a single free seat are refused.
+    pub prevent_orphans: Option<bool>,
 }
 
 impl Event {
@@ -201,6 +207,7 @@ impl Event {
         set(&mut terms.max_seats_per_user, change.max_seats_per_user);
         set(&mut terms.hold_ttl_ms, change.hold_ttl_ms);
         set(&mut terms.cancellable_until, change.cancellable_until);
+        set(&mut terms.prevent_orphans, change.prevent_orphans);
         self.has_sale_window()?;
         self.touch(now);
         Ok(())
@@ -266,7 +273,7 @@ pub fn may_join(section: &Section, others: &[Section]) -> Result<(), Refusal> {
     may_stand_together(others.chain([section])).map_err(|(_, refusal)| refusal)
 }
 
-/// A part of an event with one price; its counters are its [`Inventory`](crate::Inventory).
+/// A part of an event, with one price or with numbered seats; its counters are its [`Inventory`](crate::Inventory).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Section {
     /// The section.
@@ -275,8 +282,35 @@ pub struct Section {
     pub event_id: EventId,
     /// Its name, unique in the event without case.
     pub name: Arc<str>,
-    /// What one seat costs; frozen into a booking when it is held.
+    /// What one seat costs, of numbered ones the cheapest; frozen into a booking when it is held.
     pub price: Money,
+    /// In a section with numbered seats, the version of the inventory at which its layout was laid.
+    pub layout_version: Option<i64>,
+}
+
+impl Section {
+    /// Whether its seats have numbers.
+    #[must_use]
+    pub fn is_numbered(&self) -> bool {
+        self.layout_version.is_some()
+    }
+
+    /// Gives it another name or price, or the price of a layout it is about to get.
+    ///
+    /// Refuses a price where the seats have their own ([`Refusal::SeatsAreNumbered`]).
+    pub fn revise(
+        &mut self,
+        name: Option<Arc<str>>,
+        price: Option<Money>,
+        layout: Option<&Layout>,
+    ) -> Result<(), Refusal> {
+        if price.is_some() && (self.is_numbered() || layout.is_some()) {
+            return Err(Refusal::SeatsAreNumbered);
+        }
+        set(&mut self.name, name);
+        set(&mut self.price, price.or(layout.map(Layout::lowest_price)));
+        Ok(())
+    }
 }
 
 /// The form in which names and addresses are compared: without case.

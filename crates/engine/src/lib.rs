@@ -19,8 +19,10 @@ pub mod seats;
 pub mod time;
 
 pub use booking::{Booking, BookingStatus, Item};
-pub use decide::{Actor, Ask, Changes, Command, Hold, KeyUse, Ledger, Outcome, Policy, Rows};
-pub use error::{Error, Fault, Refusal};
+pub use decide::{
+    Actor, Ask, Blocked, Changes, Command, Hold, KeyUse, Ledger, Outcome, Policy, Rows,
+};
+pub use error::{Error, Fault, Refusal, SeatConflict};
 pub use event::{Event, EventStatus, Section, Terms};
 pub use ids::{BookingId, EventId, IdempotencyKey, SectionId, Shard, UserId};
 pub use inventory::{Answer, Inventory, Kept, Snapshot};

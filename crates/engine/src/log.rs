@@ -5,6 +5,7 @@
 
 use crate::ids::{BookingId, SectionId};
 use crate::time::Timestamp;
+use std::sync::Arc;
 
 /// What happened.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -27,11 +28,15 @@ pub enum LogKind {
     Resized,
     /// Seats were taken off sale, or given back to it.
     Blocked,
+    /// A hold was given other seats.
+    Changed,
+    /// A section got a layout, and with it its capacity.
+    Laid,
 }
 
 impl LogKind {
     /// All of them.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 11] = [
         Self::Opened,
         Self::Held,
         Self::Confirmed,
@@ -41,6 +46,8 @@ impl LogKind {
         Self::Extended,
         Self::Resized,
         Self::Blocked,
+        Self::Changed,
+        Self::Laid,
     ];
 
     /// The word in the store and in reports.
@@ -56,6 +63,8 @@ impl LogKind {
             Self::Extended => "extended",
             Self::Resized => "resized",
             Self::Blocked => "blocked",
+            Self::Changed => "changed",
+            Self::Laid => "laid",
         }
     }
 
@@ -94,6 +103,8 @@ pub struct LogEntry {
     pub deltas: Deltas,
     /// The section's version after it.
     pub version: i64,
-    /// When the hold ends, for `Held` and `Extended`.
+    /// When the hold ends, for `Held`, `Extended` and `Changed`.
     pub expires_at: Option<Timestamp>,
+    /// Why, as the organizer put it, for `Blocked`.
+    pub reason: Option<Arc<str>>,
 }

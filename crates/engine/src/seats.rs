@@ -23,6 +23,8 @@ pub mod draft;
 pub mod flaw;
 mod groups;
 pub mod layout;
+pub mod map;
+pub mod marks;
 pub mod orphan;
 pub mod seating;
 pub mod short;
@@ -36,9 +38,11 @@ pub use best::{Choice, NoFit, Party, Why, pick};
 pub use draft::{Category, Draft, Flags, Point, RowDraft, SeatDraft};
 pub use flaw::{Flaw, Flaws};
 pub use layout::Layout;
+pub use map::SeatMap;
+pub use marks::{Marks, SeatState};
 pub use seating::Seating;
 pub use short::{Shape, Short};
-pub use taken::Taken;
+pub use taken::{Conflicts, Taken};
 
 /// The place of a seat in its section: rows as they were given, seats of a row in physical order.
 pub type SeatIndex = u32;

@@ -24,8 +24,8 @@ use admission::{Admission, Turn};
 use desk::answer_all;
 use door::{Door, ask, has_seats_for_all};
 use engine::{
-    Actor, Answer, BookingId, Command, Error, Fault, Hold, IdempotencyKey, Outcome, Refusal, Shard,
-    Timestamp, UserId,
+    Actor, Answer, Ask, BookingId, Command, Error, Fault, Hold, IdempotencyKey, Outcome, Refusal,
+    Shard, Timestamp, UserId,
 };
 use std::collections::HashMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -261,7 +261,7 @@ impl Lane {
     async fn ask_gate(&self, jobs: Vec<Job>) -> Vec<Job> {
         let holds = jobs.iter().filter_map(|job| hold_of(&job.command));
         let mut sections: Vec<_> =
-            holds.flat_map(|hold| hold.asks.iter().map(|ask| ask.section_id)).collect();
+            holds.flat_map(|hold| hold.asks.iter().flat_map(Ask::sections)).copied().collect();
         sections.sort_unstable();
         sections.dedup();
         if sections.is_empty() {

@@ -8,6 +8,7 @@
 pub mod clock;
 mod fill;
 pub mod gate;
+mod maps;
 mod postgres;
 mod rows;
 mod slices;
@@ -17,6 +18,7 @@ use async_trait::async_trait;
 use engine::account::{RefreshToken, User};
 use engine::audit::Report;
 use engine::event::EventChange;
+use engine::seats::{Layout, Marks};
 use engine::{
     Booking, BookingId, BookingStatus, Command, Error, Event, EventId, EventStatus, Fault,
     IdempotencyKey, Inventory, KeyUse, Money, Outcome, Policy, Refusal, Section, SectionId,
@@ -29,11 +31,12 @@ use std::sync::Arc;
 pub use clock::Clock;
 pub use fill::{FILL_BOOKINGS_MAX, FILL_EVENTS_MAX, Fill, Filled, fill_store};
 pub use gate::{Gate, open_gate};
+pub use maps::Laid;
 pub use sqlite::LOCK_FILE;
 
 /// The whole of a store, as one object.
-pub trait Store: Accounts + Events + Bookings + Upkeep {}
-impl<T: Accounts + Events + Bookings + Upkeep> Store for T {}
+pub trait Store: Accounts + Events + Bookings + Seats + Upkeep {}
+impl<T: Accounts + Events + Bookings + Seats + Upkeep> Store for T {}
 
 /// Users and their refresh tokens.
 #[async_trait]
@@ -100,6 +103,39 @@ pub struct EventWithSections {
     pub sections: Vec<Section>,
 }
 
+/// What a section begins with.
+#[derive(Clone, Debug)]
+pub enum Opening {
+    /// So many seats.
+    Capacity(i64),
+    /// Numbered seats.
+    Layout(Arc<Layout>),
+}
+
+impl From<i64> for Opening {
+    fn from(capacity: i64) -> Self {
+        Self::Capacity(capacity)
+    }
+}
+
+impl Opening {
+    /// How many seats it has.
+    #[must_use]
+    pub fn capacity(&self) -> i64 {
+        match self {
+            Self::Capacity(capacity) => *capacity,
+            Self::Layout(layout) => i64::from(layout.seats()),
+        }
+    }
+
+    fn layout(&self) -> Option<&Arc<Layout>> {
+        match self {
+            Self::Capacity(_) => None,
+            Self::Layout(layout) => Some(layout),
+        }
+    }
+}
+
 /// Which events a list shows.
 #[derive(Clone, Debug, Default)]
 pub struct EventFilter {
@@ -146,17 +182,31 @@ pub struct SectionChange {
     pub price: Option<Money>,
     /// How many seats there are.
     pub capacity: Option<i64>,
+    /// Which seats there are; with it, the capacity and the price are those of the layout.
+    pub layout: Option<Arc<Layout>>,
+}
+
+impl SectionChange {
+    /// The decision it needs: the same as in a lane's batch, so that due holds are retired and the log
+    /// is written.
+    fn command(&self, section_id: SectionId, by: UserId) -> Command {
+        match (&self.layout, self.capacity) {
+            (Some(layout), _) => Command::Lay { section_id, by, layout: layout.clone() },
+            (None, Some(capacity)) => Command::Resize { section_id, by, capacity },
+            (None, None) => Command::Retire { section_id },
+        }
+    }
 }
 
 /// Events and their sections.
 #[async_trait]
 pub trait Events: Send + Sync {
-    /// Records an event with its sections, each with its capacity. The caller has checked the
+    /// Records an event with its sections, each with what it begins with. The caller has checked the
     /// sections against each other.
     async fn create_event(
         &self,
         event: &EventWithSections,
-        capacities: &[i64],
+        openings: &[Opening],
         key: Option<&CreationKey>,
     ) -> Result<Created<EventId>, Error>;
     /// The event with this id, for whoever asks: visibility is the caller's business.
@@ -182,12 +232,13 @@ pub trait Events: Send + Sync {
     async fn add_section(
         &self,
         section: &Section,
-        capacity: i64,
+        opening: Opening,
         by: UserId,
         key: Option<&CreationKey>,
     ) -> Result<Created<SectionId>, Error>;
     /// Changes a section whole or not at all, by the rules of [`Event::may_edit`],
-    /// `engine::event::may_join` and [`Command::Resize`]. Gives the inventory as it is then.
+    /// `engine::event::may_join`, and [`Command::Resize`] or
+    /// [`Command::Lay`]. Gives the inventory as it is then.
     async fn revise_section(
         &self,
         event_id: EventId,
@@ -209,6 +260,8 @@ pub struct Committed {
     pub inventories: Vec<Inventory>,
     /// Every booking that was made or changed, as it is now.
     pub bookings: Vec<Booking>,
+    /// The marks of every section with numbered seats of which some were taken or released.
+    pub marks: Vec<(SectionId, Marks)>,
     /// Holds whose time was over and that were retired on the way.
     pub expired: usize,
 }
@@ -244,6 +297,15 @@ pub trait Bookings: Send + Sync {
     ) -> Result<Vec<Booking>, Fault>;
     /// The live counters of all sections of these events.
     async fn inventories(&self, events: &[EventId]) -> Result<Vec<LiveInventory>, Fault>;
+}
+
+/// Numbered seats, for readers.
+#[async_trait]
+pub trait Seats: Send + Sync {
+    /// The layout of a section; `None` when it has none.
+    async fn layout(&self, section_id: SectionId) -> Result<Option<Laid>, Fault>;
+    /// Which seats of a section are not free; `None` when it has no layout.
+    async fn marks(&self, section_id: SectionId) -> Result<Option<Marks>, Fault>;
 }
 
 /// A position in the log; the default is its beginning.

@@ -19,6 +19,8 @@ pub(crate) trait Columns {
     fn int(&self, column: &'static str) -> Result<i64, Fault>;
     /// An integer or null.
     fn maybe_int(&self, column: &'static str) -> Result<Option<i64>, Fault>;
+    /// A truth value.
+    fn flag(&self, column: &'static str) -> Result<bool, Fault>;
     /// A text.
     fn text(&self, column: &'static str) -> Result<&str, Fault>;
     /// A text or null.
@@ -27,6 +29,8 @@ pub(crate) trait Columns {
     fn id(&self, column: &'static str) -> Result<[u8; 16], Fault>;
     /// The bytes of an id, or null.
     fn maybe_id(&self, column: &'static str) -> Result<Option<[u8; 16]>, Fault>;
+    /// Bytes or null.
+    fn maybe_bytes(&self, column: &'static str) -> Result<Option<&[u8]>, Fault>;
     /// Bytes.
     fn bytes(&self, column: &'static str) -> Result<&[u8], Fault>;
 }
@@ -36,7 +40,7 @@ pub(crate) fn unreadable(column: &'static str) -> impl FnOnce(sqlx::Error) -> Fa
     move |error| Fault::Corrupt { what: format!("column {column}: {error}") }
 }
 
-fn corrupt(column: &'static str) -> impl FnOnce() -> Fault {
+pub(crate) fn corrupt(column: &'static str) -> impl FnOnce() -> Fault {
     move || Fault::Corrupt { what: format!("column {column} holds what was never written") }
 }
 
@@ -85,6 +89,7 @@ pub(crate) fn terms(row: &impl Columns) -> Result<Terms, Fault> {
         max_seats_per_user: maybe_count(row, "max_seats_per_user")?,
         hold_ttl_ms: row.maybe_int("hold_ttl_ms")?,
         cancellable_until: maybe_instant(row, "cancellable_until")?,
+        prevent_orphans: row.flag("prevent_orphans")?,
     })
 }
 
@@ -110,10 +115,11 @@ pub(crate) fn section(row: &impl Columns) -> Result<Section, Fault> {
         event_id: event_id(row, "event_id")?,
         name: row.text("name")?.into(),
         price: Money { minor: row.int("price_minor")?, currency: currency(row.text("currency")?)? },
+        layout_version: row.maybe_int("layout_version")?,
     })
 }
 
-fn currency(code: &str) -> Result<Currency, Fault> {
+pub(crate) fn currency(code: &str) -> Result<Currency, Fault> {
     Currency::parse(code).ok_or_else(corrupt("currency"))
 }
 
@@ -166,7 +172,17 @@ pub(crate) fn log_entry(row: &impl Columns) -> Result<LogEntry, Fault> {
         },
         version: row.int("version")?,
         expires_at: maybe_instant(row, "expires_at")?,
+        reason: row.maybe_text("reason")?.map(Arc::from),
     })
+}
+
+/// Who has a numbered seat; no booking: it is blocked.
+pub(crate) fn seat_taken(
+    row: &impl Columns,
+) -> Result<(SectionId, Arc<str>, Option<BookingId>), Fault> {
+    let booking_id = row.maybe_id("booking_id")?.map(|id| BookingId::from_slice(&id));
+    let booking_id = booking_id.map(|id| id.ok_or_else(corrupt("booking_id"))).transpose()?;
+    Ok((section_id(row, "section_id")?, row.text("seat")?.into(), booking_id))
 }
 
 pub(crate) fn user(row: &impl Columns) -> Result<User, Fault> {

@@ -3,23 +3,39 @@
 //! Every change goes through [`Ledger::record`] and [`Ledger::end`], so that no counter moves without
 //! its row of the log (I4, I7) and no booking takes a step that I2 forbids.
 
-use super::{Changes, Command, Held, KeyUse, Outcome, Policy, Rows};
+use super::seats::{SeatFates, seat_rows};
+use super::{Changes, Command, Held, KeyUse, Outcome, Policy, Rows, SeatMaps};
 use crate::booking::{Booking, BookingStatus};
 use crate::error::Refusal;
 use crate::ids::{BookingId, IdempotencyKey, SectionId, UserId};
 use crate::inventory::Inventory;
 use crate::log::{Deltas, LogEntry, LogKind};
+use crate::seats::Layout;
 use crate::time::Timestamp;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 /// How a booking came to be changed in this batch.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Debug)]
 enum Mark {
     Created,
-    /// It was loaded; a live hold with the `expires_at` it had then.
     Updated {
-        held_until: Option<Timestamp>,
+        /// What the index of expiry has of it, when it was loaded as a live hold.
+        unheld: Vec<Held>,
+        /// Whether it has other seats now.
+        reseated: bool,
     },
+}
+
+/// How a batch ended.
+#[derive(Debug)]
+pub struct Ended {
+    /// What to write.
+    pub changes: Changes,
+    /// The inventory of every loaded section as it is then.
+    pub inventories: Vec<Inventory>,
+    /// The seat maps of the numbered ones among them.
+    pub maps: SeatMaps,
 }
 
 /// The rows of a batch and what has been decided on them so far.
@@ -31,6 +47,9 @@ pub struct Ledger {
     bookings_changed: BTreeMap<BookingId, Mark>,
     /// With the version each was loaded with.
     sections_changed: BTreeMap<SectionId, i64>,
+    pub(super) maps_changed: BTreeSet<SectionId>,
+    pub(super) seat_fates: SeatFates,
+    pub(super) laid: BTreeMap<SectionId, Arc<Layout>>,
     keys_used: Vec<(UserId, IdempotencyKey, KeyUse)>,
     log: Vec<LogEntry>,
 }
@@ -46,6 +65,9 @@ impl Ledger {
             rows,
             bookings_changed: BTreeMap::new(),
             sections_changed: BTreeMap::new(),
+            maps_changed: BTreeSet::new(),
+            seat_fates: SeatFates::new(),
+            laid: BTreeMap::new(),
             keys_used: Vec::new(),
             log: Vec::new(),
         };
@@ -70,7 +92,13 @@ impl Ledger {
             Command::Resize { section_id, by, capacity } => {
                 self.resize(*section_id, *by, *capacity)
             }
-            Command::Block { section_id, by, blocked } => self.block(*section_id, *by, *blocked),
+            Command::Change { booking_id, user_id, event_id, expected, asks } => {
+                self.change(*booking_id, (*user_id, *event_id), *expected, asks)
+            }
+            Command::Block { section_id, by, blocked, reason } => {
+                self.block(*section_id, *by, blocked, reason.clone())
+            }
+            Command::Lay { section_id, by, layout } => self.lay(*section_id, *by, layout.clone()),
             Command::Retire { .. } => Ok(Outcome::Done),
         }
     }
@@ -78,49 +106,63 @@ impl Ledger {
     /// Decides one command of a batch that was tried before and whose end is unknown (I12).
     ///
     /// Every command may be decided twice: what was committed is found and not done again. Only an
-    /// extension would then be refused for gaining nothing, though its gain was had: it gets the
-    /// booking, as it did in the attempt that answered `earlier`.
+    /// extension would then be refused for gaining nothing, and a change for the version it made, though
+    /// they were had: they get the booking, as they did in the attempt that answered `earlier`.
     pub fn decide_again(
         &mut self,
         command: &Command,
         earlier: &Result<Outcome, Refusal>,
     ) -> Result<Outcome, Refusal> {
-        let again = self.decide(command);
-        if let (Err(Refusal::ExtensionLimit), Ok(Outcome::Booking { booking: gained, .. })) =
-            (&again, earlier)
-            && let Some(booking) = self.rows.bookings.get(&gained.booking_id)
-            && booking.expires_at >= gained.expires_at
-        {
-            return Ok(Outcome::Booking { booking: booking.clone(), replayed: false });
+        let Ok(Outcome::Booking { booking: before, next_to_each_other, .. }) = earlier else {
+            return self.decide(command);
+        };
+        let found = self.rows.bookings.get(&before.booking_id).cloned();
+        let shown = |booking| {
+            let next_to_each_other = *next_to_each_other;
+            Ok(Outcome::Booking { booking, replayed: false, next_to_each_other })
+        };
+        match (self.decide(command), found) {
+            (Err(Refusal::ExtensionLimit), Some(found))
+                if found.expires_at >= before.expires_at =>
+            {
+                shown(found)
+            }
+            (Err(Refusal::VersionMismatch { .. }), Some(found)) if found.items == before.items => {
+                shown(found)
+            }
+            (again, _) => again,
         }
-        again
     }
 
-    /// Ends the batch: what to write, and the inventory of every loaded section as it is then.
+    /// Ends the batch.
     #[must_use]
-    pub fn into_changes(mut self) -> (Changes, Vec<Inventory>) {
-        let mut changes = Changes { keys: self.keys_used, log: self.log, ..Changes::default() };
+    pub fn end_batch(mut self) -> Ended {
+        let (freed, taken) = seat_rows(self.seat_fates);
+        let mut changes =
+            Changes { keys: self.keys_used, log: self.log, freed, taken, ..Changes::default() };
         for (booking_id, mark) in self.bookings_changed {
             let booking = self.rows.bookings.remove(&booking_id).expect("only loaded rows change");
-            let entries = |expires_at| {
-                booking.items.iter().map(move |item| Held {
-                    section_id: item.section_id,
-                    expires_at,
-                    booking_id,
-                    seats: item.seats,
-                })
-            };
-            if let Mark::Updated { held_until: Some(expires_at) } = mark {
-                changes.unheld.extend(entries(expires_at));
-            }
             if booking.status == BookingStatus::Hold {
-                changes.held.extend(entries(booking.expires_at));
+                changes.held.extend(entries(&booking));
             }
             match mark {
                 Mark::Created => changes.created.push(booking),
-                Mark::Updated { .. } => changes.updated.push(booking),
+                Mark::Updated { unheld, reseated } => {
+                    changes.unheld.extend(unheld);
+                    if reseated {
+                        changes.reseated.push(booking.clone());
+                    }
+                    changes.updated.push(booking);
+                }
             }
         }
+        for section_id in self.maps_changed {
+            let (_, inventory) = &self.rows.sections[&section_id];
+            let map = self.rows.maps.get_mut(&section_id).expect("only loaded rows change");
+            map.stamp(inventory.version);
+            changes.marks.push((section_id, map.marks()));
+        }
+        changes.laid.extend(self.laid);
         let inventories: Vec<_> =
             self.rows.sections.into_values().map(|(_, inventory)| inventory).collect();
         for inventory in &inventories {
@@ -129,7 +171,7 @@ impl Ledger {
             }
         }
         changes.inventories.sort_by_key(|(inventory, _)| inventory.section_id);
-        (changes, inventories)
+        Ended { changes, inventories, maps: self.rows.maps }
     }
 
     /// Retires the loaded holds that are due, oldest first. Expiry needs no worker: whoever locks a
@@ -164,6 +206,7 @@ impl Ledger {
         }
         booking.become_at(next, self.now);
         self.record(&booking, kind, None, deltas);
+        self.pass_on(&booking, next);
         self.put(booking);
     }
 
@@ -175,25 +218,20 @@ impl Ledger {
         expires_at: Option<Timestamp>,
         deltas: impl Fn(i64) -> Deltas,
     ) {
-        for item in &booking.items {
-            let (_, inventory) = self
-                .rows
-                .sections
-                .get_mut(&item.section_id)
-                .expect("a booking is loaded with its sections");
-            let deltas = deltas(i64::from(item.seats));
-            self.sections_changed.entry(item.section_id).or_insert(inventory.version);
-            inventory.apply(deltas);
-            self.log.push(LogEntry {
-                at: self.now,
-                kind,
-                section_id: item.section_id,
-                booking_id: Some(booking.booking_id),
-                deltas,
-                version: inventory.version,
-                expires_at,
-            });
+        for (section_id, seats) in booking.sections() {
+            let deltas = deltas(i64::from(seats));
+            let booking_id = Some(booking.booking_id);
+            self.note(LogEntry { booking_id, expires_at, ..entry(section_id, kind, deltas) });
         }
+    }
+
+    /// Applies `entry` to its section and appends it to the log, with its time and version (I4, I7).
+    pub(super) fn note(&mut self, entry: LogEntry) {
+        let loaded = self.rows.sections.get_mut(&entry.section_id);
+        let (_, inventory) = loaded.expect("a booking is loaded with its sections");
+        self.sections_changed.entry(entry.section_id).or_insert(inventory.version);
+        inventory.apply(entry.deltas);
+        self.log.push(LogEntry { at: self.now, version: inventory.version, ..entry });
     }
 
     /// Adds a booking, and the key that names it (I6).
@@ -213,31 +251,58 @@ impl Ledger {
         section_id: SectionId,
         kind: LogKind,
         deltas: Deltas,
+        reason: Option<Arc<str>>,
     ) -> Outcome {
-        let (_, inventory) = self.rows.sections.get_mut(&section_id).expect("decided on it");
         if deltas != Deltas::default() {
-            self.sections_changed.entry(section_id).or_insert(inventory.version);
-            inventory.apply(deltas);
-            self.log.push(LogEntry {
-                at: self.now,
-                kind,
-                section_id,
-                booking_id: None,
-                deltas,
-                version: inventory.version,
-                expires_at: None,
-            });
+            self.note(LogEntry { reason, ..entry(section_id, kind, deltas) });
         }
-        Outcome::Inventory(inventory.clone())
+        self.counted(section_id)
+    }
+
+    /// The inventory of a section as it is now.
+    pub(super) fn counted(&self, section_id: SectionId) -> Outcome {
+        Outcome::Inventory(self.rows.sections[&section_id].1.clone())
+    }
+
+    /// Replaces a booking that has other seats than before.
+    pub(super) fn reseat(&mut self, booking: Booking) {
+        let booking_id = booking.booking_id;
+        self.put(booking);
+        if let Some(Mark::Updated { reseated, .. }) = self.bookings_changed.get_mut(&booking_id) {
+            *reseated = true;
+        }
     }
 
     pub(super) fn put(&mut self, booking: Booking) {
         let booking_id = booking.booking_id;
         let before =
             self.rows.bookings.insert(booking_id, booking).expect("only loaded rows change");
-        let live = before.status == BookingStatus::Hold;
-        let held_until = live.then_some(before.expires_at);
-        self.bookings_changed.entry(booking_id).or_insert(Mark::Updated { held_until });
+        self.bookings_changed.entry(booking_id).or_insert_with(|| {
+            let live = before.status == BookingStatus::Hold;
+            let unheld = if live { entries(&before).collect() } else { Vec::new() };
+            Mark::Updated { unheld, reseated: false }
+        });
+    }
+}
+
+/// What the index of expiry has of a live hold.
+fn entries(booking: &Booking) -> impl Iterator<Item = Held> {
+    let (booking_id, expires_at) = (booking.booking_id, booking.expires_at);
+    let sections = booking.sections();
+    sections.map(move |(section_id, seats)| Held { section_id, expires_at, booking_id, seats })
+}
+
+/// A row of the log for [`Ledger::note`], which says when, and at which version.
+pub(super) fn entry(section_id: SectionId, kind: LogKind, deltas: Deltas) -> LogEntry {
+    LogEntry {
+        at: Timestamp::from_unix_ms(0),
+        kind,
+        section_id,
+        booking_id: None,
+        deltas,
+        version: 0,
+        expires_at: None,
+        reason: None,
     }
 }
 

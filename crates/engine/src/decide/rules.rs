@@ -1,22 +1,24 @@
 //! The rules: what each command may do, and why it may not.
 
-use super::ledger::{Ledger, held_back};
-use super::{Actor, Ask, Hold, Outcome};
-use crate::booking::{Booking, BookingStatus, Item};
+use super::ledger::{Ledger, entry, held_back};
+use super::seats::{Own, Seats, name};
+use super::{Actor, Ask, Blocked, Hold, Outcome};
+use crate::booking::{Booking, BookingStatus};
 use crate::error::Refusal;
-use crate::event::EventStatus;
-use crate::ids::{BookingId, SectionId, UserId};
+use crate::event::{EventStatus, Terms};
+use crate::ids::{BookingId, EventId, SectionId, UserId};
 use crate::inventory::Inventory;
-use crate::log::{Deltas, LogKind};
-use std::collections::BTreeMap;
+use crate::log::{Deltas, LogEntry, LogKind};
+use crate::seats::{Layout, SeatMap};
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 impl Ledger {
     /// Holds seats for a buyer until the hold's time is over.
     ///
     /// A booking that is there already was committed by an earlier attempt at the same batch (I12), and
     /// a key that is committed is replayed before anything else is asked (I6). Then the first refusal
-    /// wins: not found, those of [`Terms::may_sell`], [`Refusal::TooManySeats`],
-    /// [`Refusal::BuyerLimit`], [`Refusal::SoldOut`].
+    /// wins: those of [`Self::may_hold`], then those of [`Self::place`].
     pub(super) fn hold(&mut self, hold: &Hold) -> Result<Outcome, Refusal> {
         if self.rows.bookings.contains_key(&hold.booking_id) {
             return Ok(self.shown(hold.booking_id));
@@ -24,50 +26,18 @@ impl Ledger {
         if let Some(replay) = self.replay(hold)? {
             return Ok(replay);
         }
-        let demand = summed(&hold.asks);
-        let terms = self
-            .rows
-            .terms
-            .get(&hold.event_id)
-            .filter(|terms| terms.visible_to(Some(hold.user_id)));
-        let terms = terms.ok_or(Refusal::NotFound { what: "event" })?;
-        for section_id in demand.keys() {
-            let found = self.rows.sections.get(section_id);
-            let found = found.filter(|(section, _)| section.event_id == hold.event_id);
-            found.ok_or(Refusal::NotFound { what: "section" })?;
-        }
-        terms.may_sell(self.now)?;
-        let seats: i64 = demand.values().sum();
-        let limit = terms.max_seats_per_booking.unwrap_or(self.policy.max_seats_per_booking);
-        if seats > i64::from(limit) {
-            return Err(Refusal::TooManySeats { limit });
-        }
-        let cap = terms.max_seats_per_user.or(self.policy.max_seats_per_user);
-        let buyer = (hold.event_id, hold.user_id);
-        if let Some(limit) = cap {
-            let remaining = i64::from(limit) - self.rows.buyers.get(&buyer).copied().unwrap_or(0);
-            if seats > remaining {
-                return Err(Refusal::BuyerLimit { limit, remaining: remaining.max(0) });
-            }
-        }
-        for (section_id, requested) in &demand {
-            let available = self.rows.sections[section_id].1.available();
-            if available < *requested {
-                return Err(Refusal::SoldOut { available, requested: *requested });
-            }
-        }
+        let (terms, cap) = self.may_hold(hold.user_id, hold.event_id, &hold.asks, 0)?;
+        let (hold_ttl_ms, prevent_orphans) = (terms.hold_ttl_ms, terms.prevent_orphans);
+        let placed = self.place(&hold.asks, &Own::default(), prevent_orphans)?;
 
         // After this point it must succeed.
-        let ttl_ms = terms.hold_ttl_ms.unwrap_or(self.policy.hold_ttl_ms);
+        let ttl_ms = hold_ttl_ms.unwrap_or(self.policy.hold_ttl_ms);
         let expires_at = self.now.plus_ms(ttl_ms);
         let booking = Booking {
             booking_id: hold.booking_id,
             user_id: hold.user_id,
             event_id: hold.event_id,
-            items: demand
-                .iter()
-                .map(|(section_id, seats)| self.item(*section_id, *seats))
-                .collect(),
+            items: self.items(&placed, &Own::default()),
             status: BookingStatus::Hold,
             expires_at,
             max_expires_at: self.now.plus_ms(self.policy.hold_max_life_ms.max(ttl_ms)),
@@ -81,11 +51,134 @@ impl Ledger {
             held: seats,
             ..Deltas::default()
         });
+        self.pass_on(&booking, BookingStatus::Hold);
         if cap.is_some() {
-            *self.rows.buyers.entry(buyer).or_default() += seats;
+            let buyer = (hold.event_id, hold.user_id);
+            *self.rows.buyers.entry(buyer).or_default() += i64::from(booking.seats());
         }
         self.create(booking.clone(), hold.key.clone());
-        Ok(Outcome::Booking { booking, replayed: false })
+        let next_to_each_other = self.next_to_each_other(&hold.asks, &booking);
+        Ok(Outcome::Booking { booking, replayed: false, next_to_each_other })
+    }
+
+    /// Whether a buyer may hold so many seats in these sections, who has `own` of them already; gives
+    /// the event's terms and the cap of the buyer.
+    ///
+    /// The first refusal wins: not found, those of [`Terms::may_sell`], [`Refusal::TooManySeats`],
+    /// [`Refusal::BuyerLimit`].
+    fn may_hold(
+        &self,
+        user_id: UserId,
+        event_id: EventId,
+        asks: &[Ask],
+        own: u32,
+    ) -> Result<(&Terms, Option<u32>), Refusal> {
+        assert!(!asks.is_empty(), "a request without items is refused before it is a command");
+        let terms = self.rows.terms.get(&event_id);
+        let terms = terms.filter(|terms| terms.visible_to(Some(user_id)));
+        let terms = terms.ok_or(Refusal::NotFound { what: "event" })?;
+        for section_id in asks.iter().flat_map(Ask::sections) {
+            let found = self.rows.sections.get(section_id);
+            let found = found.filter(|(section, _)| section.event_id == event_id);
+            found.ok_or(Refusal::NotFound { what: "section" })?;
+        }
+        terms.may_sell(self.now)?;
+        let seats: i64 = asks.iter().map(|ask| i64::from(ask.seats())).sum();
+        let limit = terms.max_seats_per_booking.unwrap_or(self.policy.max_seats_per_booking);
+        if seats > i64::from(limit) {
+            return Err(Refusal::TooManySeats { limit });
+        }
+        let cap = terms.max_seats_per_user.or(self.policy.max_seats_per_user);
+        if let Some(limit) = cap {
+            let live = self.rows.buyers.get(&(event_id, user_id)).copied().unwrap_or(0);
+            let remaining = i64::from(limit) - live + i64::from(own);
+            if seats > remaining {
+                return Err(Refusal::BuyerLimit { limit, remaining: remaining.max(0) });
+            }
+        }
+        Ok((terms, cap))
+    }
+
+    /// Gives a live hold other seats; on any refusal it keeps those it has.
+    ///
+    /// The first refusal wins: not found, [`Refusal::NotChangeable`], [`Refusal::EventCancelled`],
+    /// [`Refusal::BookingCancelled`], [`Refusal::HoldExpired`], [`Refusal::VersionMismatch`], then
+    /// those of a hold.
+    pub(super) fn change(
+        &mut self,
+        booking_id: BookingId,
+        (user_id, event_id): (UserId, EventId),
+        expected: Option<i64>,
+        asks: &[Ask],
+    ) -> Result<Outcome, Refusal> {
+        let before = self.owned(booking_id, user_id)?.clone();
+        if before.event_id != event_id {
+            return Err(Refusal::NotFound { what: "booking" });
+        }
+        if before.status == BookingStatus::Confirmed {
+            return Err(Refusal::NotChangeable);
+        }
+        self.still_held(&before)?;
+        if expected.is_some_and(|version| version != before.version) {
+            return Err(Refusal::VersionMismatch { version: before.version });
+        }
+        let (terms, cap) = self.may_hold(user_id, event_id, asks, before.seats())?;
+        let prevent_orphans = terms.prevent_orphans;
+        let own = Own::of(&before);
+        let kept = self.numbered(&before);
+        self.unplace(&kept);
+        let placed = self.place(asks, &own, prevent_orphans);
+        let placed = placed.inspect_err(|_| {
+            for (section_id, seats) in &kept {
+                self.map_mut(*section_id).hold(seats).expect("they were freed just now");
+            }
+        })?;
+
+        // After this point it must succeed.
+        let mut after = before.clone();
+        after.items = self.items(&placed, &own);
+        after.touch(self.now);
+        let had: BTreeMap<_, _> = before.sections().collect();
+        let has: BTreeMap<_, _> = after.sections().collect();
+        let sections: BTreeSet<_> = had.keys().chain(has.keys()).copied().collect();
+        for section_id in sections {
+            let seats =
+                |of: &BTreeMap<_, u32>| i64::from(of.get(&section_id).copied().unwrap_or(0));
+            let deltas = Deltas { held: seats(&has) - seats(&had), ..Deltas::default() };
+            self.note(LogEntry {
+                booking_id: Some(booking_id),
+                expires_at: Some(after.expires_at),
+                ..entry(section_id, LogKind::Changed, deltas)
+            });
+        }
+        let numbers = |of: &Booking| -> BTreeSet<(SectionId, Arc<str>)> {
+            of.numbers().map(|(section_id, number)| (section_id, number.clone())).collect()
+        };
+        let (had, has) = (numbers(&before), numbers(&after));
+        for (section_id, number) in had.difference(&has) {
+            self.note_seat(*section_id, number.clone(), None);
+        }
+        for (section_id, number) in has.difference(&had) {
+            self.note_seat(*section_id, number.clone(), Some(Some(booking_id)));
+        }
+        if cap.is_some() {
+            let live = self.rows.buyers.entry((event_id, user_id)).or_default();
+            *live += i64::from(after.seats()) - i64::from(before.seats());
+        }
+        self.reseat(after.clone());
+        let next_to_each_other = self.next_to_each_other(asks, &after);
+        Ok(Outcome::Booking { booking: after, replayed: false, next_to_each_other })
+    }
+
+    /// The numbered seats of a live booking.
+    fn numbered(&self, booking: &Booking) -> Seats {
+        let mut seats = Seats::new();
+        for (section_id, number) in booking.numbers() {
+            let found = self.rows.maps[&section_id].layout().find(number);
+            let found = found.expect("a live seat is in the layout");
+            seats.entry(section_id).or_default().push(found);
+        }
+        seats
     }
 
     /// The hold that an earlier request with the same key made, with its present status (I6).
@@ -95,18 +188,8 @@ impl Ledger {
         used.matches(*fingerprint)?;
         let booking =
             self.rows.bookings.get(&used.booking_id).expect("a key is loaded with its booking");
-        Ok(Some(Outcome::Booking { booking: booking.clone(), replayed: true }))
-    }
-
-    fn item(&self, section_id: SectionId, seats: i64) -> Item {
-        let (section, _) = &self.rows.sections[&section_id];
-        Item {
-            section_id,
-            section_name: section.name.clone(),
-            seats: u32::try_from(seats).expect("within the limit of a booking"),
-            numbers: Vec::new(),
-            unit_price: section.price,
-        }
+        let next_to_each_other = self.next_to_each_other(&hold.asks, booking);
+        Ok(Some(Outcome::Booking { booking: booking.clone(), replayed: true, next_to_each_other }))
     }
 
     /// Sells what is held (I5): never at or after `expires_at`, never refused for lack of seats before.
@@ -210,7 +293,8 @@ impl Ledger {
 
     /// Sets the capacity of a section.
     ///
-    /// The first refusal wins: those of [`Self::organized`], [`Refusal::CapacityInUse`].
+    /// The first refusal wins: those of [`Self::organized`], [`Refusal::SeatsAreNumbered`],
+    /// [`Refusal::CapacityInUse`].
     pub(super) fn resize(
         &mut self,
         section_id: SectionId,
@@ -218,32 +302,109 @@ impl Ledger {
         capacity: i64,
     ) -> Result<Outcome, Refusal> {
         let inventory = self.organized(section_id, by)?;
+        if self.rows.maps.contains_key(&section_id) {
+            return Err(Refusal::SeatsAreNumbered);
+        }
         if capacity < inventory.in_use() {
             return Err(Refusal::CapacityInUse { minimum: inventory.in_use() });
         }
         let deltas = Deltas { capacity: capacity - inventory.capacity, ..Deltas::default() };
-        Ok(self.adjust(section_id, LogKind::Resized, deltas))
+        Ok(self.adjust(section_id, LogKind::Resized, deltas, None))
     }
 
-    /// Sets how many seats of a section are kept off sale.
+    /// Sets which seats of a section are kept off sale.
     ///
-    /// The first refusal wins: those of [`Self::organized`], [`Refusal::SoldOut`].
+    /// The first refusal wins: those of [`Self::organized`], [`Refusal::SeatsAreNumbered`] for a
+    /// count of them, [`Refusal::SoldOut`], [`Refusal::SeatsUnavailable`].
     pub(super) fn block(
         &mut self,
         section_id: SectionId,
         by: UserId,
-        blocked: i64,
+        blocked: &Blocked,
+        reason: Option<Arc<str>>,
     ) -> Result<Outcome, Refusal> {
         let inventory = self.organized(section_id, by)?;
-        let requested = blocked - inventory.blocked;
-        if requested > inventory.available() {
-            return Err(Refusal::SoldOut { available: inventory.available(), requested });
+        let names = match blocked {
+            Blocked::Count(_) if self.rows.maps.contains_key(&section_id) => {
+                return Err(Refusal::SeatsAreNumbered);
+            }
+            Blocked::Count(blocked) => {
+                let (available, requested) = (inventory.available(), blocked - inventory.blocked);
+                if requested > available {
+                    return Err(Refusal::SoldOut { available, requested });
+                }
+                let deltas = Deltas { blocked: requested, ..Deltas::default() };
+                return Ok(self.adjust(section_id, LogKind::Blocked, deltas, reason));
+            }
+            Blocked::Seats(names) => names,
+        };
+        let before: Vec<_> = match self.rows.maps.get(&section_id) {
+            Some(map) => map.blocked().map(|seat| name(map.layout(), seat)).collect(),
+            None => Vec::new(),
+        };
+        let had: BTreeSet<&Arc<str>> = before.iter().collect();
+        let wanted: BTreeSet<&Arc<str>> = names.iter().collect();
+        let further = wanted.difference(&had).copied().collect();
+        let further = self.find(&BTreeMap::from([(section_id, further)]))?;
+        let given_back: Vec<Arc<str>> =
+            had.difference(&wanted).map(|seat| (*seat).clone()).collect();
+        let further = &further[&section_id];
+        if further.is_empty() && given_back.is_empty() {
+            return Ok(self.counted(section_id));
         }
-        Ok(self.adjust(
-            section_id,
-            LogKind::Blocked,
-            Deltas { blocked: requested, ..Deltas::default() },
-        ))
+
+        // After this point it must succeed.
+        let blocked = count(further.len()) - count(given_back.len());
+        let deltas = Deltas { blocked, ..Deltas::default() };
+        let map = self.map_mut(section_id);
+        let free = map.find_all(&given_back);
+        map.unblock(&free);
+        map.block(further).expect("they were looked at");
+        let layout = map.layout().clone();
+        for seat in given_back {
+            self.note_seat(section_id, seat, None);
+        }
+        for seat in further {
+            self.note_seat(section_id, name(&layout, *seat), Some(None));
+        }
+        self.note(LogEntry { reason, ..entry(section_id, LogKind::Blocked, deltas) });
+        Ok(self.counted(section_id))
+    }
+
+    /// Gives a section numbered seats, or others than it had; its capacity is that of the layout then.
+    ///
+    /// The first refusal wins: those of [`Self::organized`], [`Refusal::CapacityInUse`] where seats
+    /// were counted and some are in use, [`Refusal::SeatsInUse`].
+    pub(super) fn lay(
+        &mut self,
+        section_id: SectionId,
+        by: UserId,
+        layout: Arc<Layout>,
+    ) -> Result<Outcome, Refusal> {
+        let inventory = self.organized(section_id, by)?;
+        let version = inventory.version + 1;
+        let map = match self.rows.maps.get(&section_id) {
+            Some(map) => map.laid(layout.clone(), version).map_err(|harmed| {
+                let named = |(seat, harm)| (name(map.layout(), seat), harm);
+                Refusal::SeatsInUse { seats: harmed.into_iter().map(named).collect() }
+            })?,
+            None if inventory.in_use() > 0 => {
+                return Err(Refusal::CapacityInUse { minimum: inventory.in_use() });
+            }
+            None => SeatMap::empty(layout.clone(), version),
+        };
+
+        // After this point it must succeed.
+        let capacity = i64::from(layout.seats()) - inventory.capacity;
+        let deltas = Deltas { capacity, ..Deltas::default() };
+        self.note(entry(section_id, LogKind::Laid, deltas));
+        let (section, _) = self.rows.sections.get_mut(&section_id).expect("it was found");
+        section.layout_version = Some(version);
+        section.price = layout.lowest_price();
+        self.rows.maps.insert(section_id, map);
+        self.maps_changed.insert(section_id);
+        self.laid.insert(section_id, layout);
+        Ok(self.counted(section_id))
     }
 
     /// The inventory of a section, for its organizer: not found, then [`Refusal::NotOrganizer`].
@@ -268,7 +429,11 @@ impl Ledger {
     }
 
     fn shown(&self, booking_id: BookingId) -> Outcome {
-        Outcome::Booking { booking: self.rows.bookings[&booking_id].clone(), replayed: false }
+        Outcome::Booking {
+            booking: self.rows.bookings[&booking_id].clone(),
+            replayed: false,
+            next_to_each_other: None,
+        }
     }
 
     /// Whether a booking that is no sale is a live hold: [`Refusal::EventCancelled`],
@@ -285,13 +450,6 @@ impl Ledger {
     }
 }
 
-/// The seats asked for in each section: two asks for one section must pass together, not each alone.
-fn summed(asks: &[Ask]) -> BTreeMap<SectionId, i64> {
-    let mut demand = BTreeMap::new();
-    for ask in asks {
-        assert!(ask.seats > 0, "a request without seats is refused before it becomes a command");
-        *demand.entry(ask.section_id).or_insert(0) += i64::from(ask.seats);
-    }
-    assert!(!demand.is_empty(), "a request without items is refused before it becomes a command");
-    demand
+fn count(seats: usize) -> i64 {
+    i64::try_from(seats).expect("no more than a section has")
 }

@@ -17,6 +17,17 @@ pub enum Harm {
     Moved,
 }
 
+impl Harm {
+    /// The word in the API.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Removed => "removed",
+            Self::Moved => "moved",
+        }
+    }
+}
+
 /// The taken seats that `new` moves or removes, as seats of `old`, in order.
 #[must_use]
 pub fn harmed(old: &Layout, new: &Layout, taken: &Taken) -> Vec<(SeatIndex, Harm)> {
@@ -25,17 +36,4 @@ pub fn harmed(old: &Layout, new: &Layout, taken: &Taken) -> Vec<(SeatIndex, Harm
         Some(there) => (new.at(there) != old.at(seat)).then_some((seat, Harm::Moved)),
     };
     taken.iter().filter_map(harm).collect()
-}
-
-/// The seats of `taken` as seats of `new`, at the same version; else those that `new` [`harmed`].
-pub fn carried(old: &Layout, new: &Layout, taken: &Taken) -> Result<Taken, Vec<(SeatIndex, Harm)>> {
-    let harmed = harmed(old, new, taken);
-    if !harmed.is_empty() {
-        return Err(harmed);
-    }
-    let there = |seat| new.find_in(old.row(seat), old.number(seat)).expect("no seat was removed");
-    let seats: Vec<SeatIndex> = taken.iter().map(there).collect();
-    let mut carried = Taken::none(new.seats(), taken.version());
-    carried.take(&seats).expect("a name stands for one seat");
-    Ok(carried)
 }

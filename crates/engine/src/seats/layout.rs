@@ -224,6 +224,13 @@ impl Layout {
         self.category(seat).price
     }
 
+    /// What the cheapest of its categories costs.
+    #[must_use]
+    pub fn lowest_price(&self) -> Money {
+        let prices = self.categories.iter().map(|category| category.price);
+        prices.min_by_key(|price| price.minor).expect("a layout has a category")
+    }
+
     /// The category of `seat`.
     #[must_use]
     pub fn category(&self, seat: SeatIndex) -> &Category {
@@ -259,6 +266,15 @@ impl Layout {
         let stretch = self.stretch(seat);
         let left = seat.checked_sub(1).filter(|left| stretch.contains(left));
         left.into_iter().chain(Some(seat + 1).filter(|right| stretch.contains(right)))
+    }
+
+    /// Whether `seats`, each named once and in any order, stand beside each other in one stretch.
+    #[must_use]
+    pub fn are_beside_each_other(&self, seats: &[SeatIndex]) -> bool {
+        let (Some(first), Some(last)) = (seats.iter().min(), seats.iter().max()) else {
+            return false;
+        };
+        self.stretch(*first).contains(last) && (last - first) as usize + 1 == seats.len()
     }
 
     pub(super) fn stretches(&self) -> &[Stretch] {

@@ -53,6 +53,10 @@ impl Seating {
         &self.layout
     }
 
+    pub(super) fn layout_arc(&self) -> &Arc<Layout> {
+        &self.layout
+    }
+
     /// The taken seats.
     #[must_use]
     pub fn taken(&self) -> &Taken {

@@ -133,21 +133,34 @@ impl Taken {
         let mut bytes = Vec::with_capacity(HEADER_BYTES + bitmap_bytes(self.seats));
         bytes.extend(self.version.to_be_bytes());
         bytes.extend(self.seats.to_be_bytes());
-        let bits = self.words.iter().flat_map(|word| word.to_be_bytes());
-        bytes.extend(bits.take(bitmap_bytes(self.seats)));
+        bytes.extend(self.bits());
         bytes
+    }
+
+    /// The bits alone.
+    pub(super) fn bits(&self) -> impl Iterator<Item = u8> {
+        let bits = self.words.iter().flat_map(|word| word.to_be_bytes());
+        bits.take(bitmap_bytes(self.seats))
     }
 
     /// Reads what [`Self::to_bytes`] wrote; `None` for anything else.
     #[must_use]
     pub fn from_bytes(bytes: &[u8]) -> Option<Self> {
+        let (taken, rest) = Self::split_from_bytes(bytes)?;
+        rest.is_empty().then_some(taken)
+    }
+
+    /// Reads what [`Self::to_bytes`] wrote, and gives what stands behind it.
+    pub(super) fn split_from_bytes(bytes: &[u8]) -> Option<(Self, &[u8])> {
         let (version, rest) = bytes.split_first_chunk()?;
-        let (seats, bits) = rest.split_first_chunk()?;
-        let seats = u32::from_be_bytes(*seats);
-        if bits.len() != bitmap_bytes(seats) {
-            return None;
-        }
-        let mut taken = Self::none(seats, i64::from_be_bytes(*version));
+        let (seats, rest) = rest.split_first_chunk()?;
+        Self::split_from_bits(u32::from_be_bytes(*seats), i64::from_be_bytes(*version), rest)
+    }
+
+    /// Reads the bits of `seats` seats, and gives what stands behind them.
+    pub(super) fn split_from_bits(seats: u32, version: i64, bits: &[u8]) -> Option<(Self, &[u8])> {
+        let (bits, rest) = bits.split_at_checked(bitmap_bytes(seats))?;
+        let mut taken = Self::none(seats, version);
         for (word, bytes) in taken.words.iter_mut().zip(bits.chunks(8)) {
             let mut whole = [0; 8];
             whole[..bytes.len()].copy_from_slice(bytes);
@@ -155,7 +168,7 @@ impl Taken {
         }
         taken.count = taken.words.iter().map(|word| word.count_ones()).sum();
         let beyond = taken.iter().last().is_some_and(|last| last >= seats);
-        (!beyond).then_some(taken)
+        (!beyond).then_some((taken, rest))
     }
 }
 

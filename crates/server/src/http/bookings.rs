@@ -250,12 +250,12 @@ async fn hold(
     });
     let booking_id =
         BookingId::new(app.store.now(), event_id.shard(), u64::from_le_bytes(random()));
-    let asks = vec![Ask { section_id, seats }];
+    let asks = vec![Ask::Count { section_id, seats }];
     let hold = Hold { booking_id, user_id, event_id, asks, key };
     let name = hold.key.as_ref().map(|(key, _)| key.clone());
     let decided = app.lanes.submit(event_id.shard(), Command::Hold(hold));
     let (outcome, now) = app.in_flight.run("hold", user_id, name.as_ref(), decided).await??;
-    let Outcome::Booking { booking, replayed } = outcome else { return Err(no_booking()) };
+    let Outcome::Booking { booking, replayed, .. } = outcome else { return Err(no_booking()) };
     let location = format!("/api/v1/bookings/{}", booking.booking_id);
     let mut response = json(StatusCode::CREATED, &BookingView::new(booking, now));
     let location = HeaderValue::from_str(&location).expect("an id is valid in a header");

@@ -111,9 +111,9 @@ async fn create(
     Json(new): Json<NewEvent>,
 ) -> Result<Response, Problem> {
     let key = key.map(|key| CreationKey { user_id, key, fingerprint: fingerprint(&new) });
-    let (event, capacities) = new.build(&app, user_id)?;
+    let (event, openings) = new.build(&app, user_id)?;
     let (name, store) = (key.as_ref().map(|key| key.key.clone()), app.store.clone());
-    let work = async move { store.create_event(&event, &capacities, key.as_ref()).await };
+    let work = async move { store.create_event(&event, &openings, key.as_ref()).await };
     let done = once(&app, "create_event", user_id, name, work).await?;
     let view = changed(&app, done.id, user_id).await?;
     let location = format!("/api/v1/events/{}", done.id);
@@ -246,6 +246,7 @@ async fn revise(
         max_seats_per_user: change.max_seats_per_user,
         hold_ttl_ms: change.hold_ttl_seconds.map(|seconds| seconds.map(|seconds| seconds * 1_000)),
         cancellable_until: at(change.cancellable_until),
+        prevent_orphans: None,
     };
     app.store.revise_event(event_id, user_id, expected, change).await?;
     Ok(with_etag(changed(&app, event_id, user_id).await?))
@@ -289,9 +290,9 @@ async fn add_section(
     let event_id: EventId = id(&event_id, "event")?;
     let request = (event_id.to_string(), new.clone());
     let key = key.map(|key| CreationKey { user_id, key, fingerprint: fingerprint(&request) });
-    let (section, capacity) = new.build(&app, event_id);
+    let (section, opening) = new.build(&app, event_id);
     let (name, store) = (key.as_ref().map(|key| key.key.clone()), app.store.clone());
-    let work = async move { store.add_section(&section, capacity, user_id, key.as_ref()).await };
+    let work = async move { store.add_section(&section, opening, user_id, key.as_ref()).await };
     let done = once(&app, "add_section", user_id, name, work).await?;
     let view = changed(&app, event_id, user_id).await?;
     let location = format!("/api/v1/events/{event_id}/sections/{}", done.id);
@@ -333,8 +334,12 @@ async fn revise_section(
             .unwrap_or(section.price.currency),
     });
     let section_id = section.section_id;
-    let change =
-        SectionChange { name: change.name.map(Arc::from), price, capacity: change.capacity };
+    let change = SectionChange {
+        name: change.name.map(Arc::from),
+        price,
+        capacity: change.capacity,
+        layout: None,
+    };
     let inventory =
         app.store.revise_section(event_id, section_id, user_id, expected, change).await?;
     app.settle(&inventory);

@@ -14,6 +14,7 @@ use crate::metrics::Metrics;
 use crate::quiet::SaidLately;
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
+use engine::seats::SeatState;
 use engine::{Error, Fault, Refusal};
 use serde_json::{Map, Value, json};
 
@@ -212,6 +213,9 @@ impl From<Fault> for Problem {
     }
 }
 
+/// How many seats that are in the way of a layout are told.
+const SEATS_TOLD_MAX: usize = 100;
+
 /// The stable code of a refusal, part of the API.
 pub fn code(refusal: &Refusal) -> &'static str {
     entry(refusal).1
@@ -239,6 +243,25 @@ fn entry(refusal: &Refusal) -> (StatusCode, &'static str, &'static str) {
         }
         Refusal::BuyerLimit { .. } => (S::CONFLICT, "buyer_limit", "Too many seats for one buyer"),
         Refusal::SoldOut { .. } => (S::CONFLICT, "sold_out", "Not enough seats are available"),
+        Refusal::SeatsUnavailable { .. } => {
+            (S::CONFLICT, "seats_unavailable", "Some of the seats are not available")
+        }
+        Refusal::OrphanSeat { .. } => {
+            (S::CONFLICT, "orphan_seat", "A single seat would be left alone")
+        }
+        Refusal::TooFewFit { .. } => (S::CONFLICT, "sold_out", "Not enough seats are available"),
+        Refusal::NotTogether { .. } => {
+            (S::CONFLICT, "not_together", "So many seats together are not available")
+        }
+        Refusal::SeatsInUse { .. } => {
+            (S::CONFLICT, "seats_in_use", "Seats that are taken would move or vanish")
+        }
+        Refusal::SeatsAreNumbered => {
+            (S::CONFLICT, "seats_are_numbered", "The section has numbered seats")
+        }
+        Refusal::NotChangeable => {
+            (S::CONFLICT, "not_changeable", "The booking can no longer be changed")
+        }
         Refusal::BookingCancelled => {
             (S::CONFLICT, "booking_cancelled", "The booking was cancelled")
         }
@@ -312,6 +335,51 @@ impl From<Refusal> for Problem {
                     .with("available", available)
                     .with("requested", requested)
             }
+            Refusal::SeatsUnavailable { conflicts } => {
+                let state = |state: Option<SeatState>| state.map_or("unknown", SeatState::as_str);
+                let first = conflicts.first().map_or_else(String::new, |first| {
+                    format!("Seat {} is {}.", first.seat, state(first.state))
+                });
+                let conflicts: Vec<_> = conflicts
+                    .iter()
+                    .map(|of| {
+                        json!({
+                            "section_id": of.section_id.to_string(),
+                            "seat": &*of.seat,
+                            "reason": state(of.state),
+                        })
+                    })
+                    .collect();
+                plain(&first).with("conflicts", conflicts)
+            }
+            Refusal::OrphanSeat { seats } => {
+                let seats: Vec<_> = seats.iter().map(|seat| seat.to_string()).collect();
+                plain(&format!("Take {} too, or other seats.", seats.join(", ")))
+                    .with("seats", seats)
+            }
+            Refusal::TooFewFit { available, requested, largest_contiguous_block } => {
+                plain(&format!("{requested} seats were asked for, {available} are available."))
+                    .with("available", available)
+                    .with("requested", requested)
+                    .with("largest_contiguous_block", largest_contiguous_block)
+            }
+            Refusal::NotTogether { requested, largest_contiguous_block } => plain(&format!(
+                "{requested} seats were asked for; at most {largest_contiguous_block} are beside each other."
+            ))
+            .with("requested", requested)
+            .with("largest_contiguous_block", largest_contiguous_block),
+            Refusal::SeatsInUse { seats } => {
+                let seats: Vec<_> = seats
+                    .iter()
+                    .take(SEATS_TOLD_MAX)
+                    .map(|(seat, harm)| json!({"seat": &**seat, "reason": harm.as_str()}))
+                    .collect();
+                plain("A seat that is held, sold or blocked stays where it is.").with("seats", seats)
+            }
+            Refusal::SeatsAreNumbered => {
+                plain("Its capacity and prices are those of its layout, and its seats are named.")
+            }
+            Refusal::NotChangeable => plain("Only a hold can be given other seats."),
             Refusal::BookingCancelled => plain("Hold seats again."),
             Refusal::HoldExpired { expired_at } => {
                 plain(&format!("It ended at {expired_at}; hold seats again."))

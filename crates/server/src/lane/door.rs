@@ -2,7 +2,7 @@
 
 use super::{Job, hold_of};
 use crate::metrics::Metrics;
-use engine::{Answer, Command, Hold, Refusal, SectionId, Snapshot, Timestamp};
+use engine::{Answer, Ask, Command, Hold, Refusal, SectionId, Snapshot, Timestamp};
 use std::collections::HashMap;
 use std::sync::Arc;
 use store::{Gate, Store};
@@ -21,7 +21,7 @@ impl Door {
     /// retry of a committed hold, so the lane looks for that first (I8).
     pub fn refusal_of(&self, command: &Command) -> Option<Refusal> {
         let hold = hold_of(command).filter(|hold| hold.key.is_none())?;
-        let sections: Vec<_> = hold.asks.iter().map(|ask| ask.section_id).collect();
+        let sections: Vec<_> = hold.asks.iter().flat_map(Ask::sections).copied().collect();
         let recalled = self.gate.recall(&sections);
         let known = sections.into_iter().zip(recalled).collect();
         let (Answer::SoldOut { available }, requested) = ask(hold, &known, self.store.now()) else {
@@ -43,7 +43,9 @@ pub(super) fn has_seats_for_all(
     let mut wanted: HashMap<SectionId, i64> = HashMap::new();
     for hold in jobs.iter().filter_map(|job| hold_of(&job.command)) {
         for ask in &hold.asks {
-            *wanted.entry(ask.section_id).or_default() += i64::from(ask.seats);
+            for section_id in ask.sections() {
+                *wanted.entry(*section_id).or_default() += i64::from(ask.seats());
+            }
         }
     }
     let admits = |(section_id, seats): (SectionId, i64)| {
@@ -60,14 +62,28 @@ pub(super) fn ask(
 ) -> (Answer, i64) {
     let mut answer = Answer::Admit;
     for wanted in &hold.asks {
-        let seats = i64::from(wanted.seats);
-        let said =
-            known[&wanted.section_id].map_or(Answer::Unknown, |held| held.answer(seats, store_now));
-        match said {
-            Answer::SoldOut { .. } => return (said, seats),
+        let seats = i64::from(wanted.seats());
+        let said = wanted.sections().iter().map(|section_id| {
+            known[section_id].map_or(Answer::Unknown, |held| held.answer(seats, store_now))
+        });
+        match said.reduce(either).unwrap_or(Answer::Unknown) {
+            Answer::SoldOut { available } if available < seats => {
+                return (Answer::SoldOut { available }, seats);
+            }
+            Answer::SoldOut { .. } | Answer::Admit => {}
             Answer::Unknown => answer = Answer::Unknown,
-            Answer::Admit => {}
         }
     }
     (answer, 0)
+}
+
+/// What is said to a party that takes seats of two sections.
+fn either(one: Answer, other: Answer) -> Answer {
+    match (one, other) {
+        (Answer::Admit, _) | (_, Answer::Admit) => Answer::Admit,
+        (Answer::Unknown, _) | (_, Answer::Unknown) => Answer::Unknown,
+        (Answer::SoldOut { available: here }, Answer::SoldOut { available: there }) => {
+            Answer::SoldOut { available: here + there }
+        }
+    }
 }

@@ -34,7 +34,7 @@ fn confirm(number: u64) -> Command {
 
 fn hold_with(number: u64, key: Option<&str>) -> Command {
     let key = key.map(|key| (IdempotencyKey::new(key).expect("a key"), 0));
-    let asks = vec![Ask { section_id: section(), seats: 1 }];
+    let asks = vec![Ask::Count { section_id: section(), seats: 1 }];
     let booking_id = booking_id(0, number);
     Command::Hold(Hold { booking_id, user_id: user(), event_id: event(), asks, key })
 }

@@ -181,6 +181,7 @@ impl Plan {
                     deltas,
                     version: inventory.version,
                     expires_at: (kind == LogKind::Held).then_some(booking.expires_at),
+                    reason: None,
                 });
             }
         }
@@ -212,6 +213,7 @@ impl Plan {
                 deltas,
                 version: inventory.version,
                 expires_at: None,
+                reason: None,
             });
             match counted.get(&inventory.section_id) {
                 Some(at) => changes.inventories[*at].0 = inventory.clone(),

@@ -150,6 +150,7 @@ impl Plan {
                 event_id,
                 name: format!("Section {}", place + 1).into(),
                 price: Money { minor: price, currency: self.currency },
+                layout_version: None,
             });
             let mut inventory = Inventory::empty(section_id, event_id);
             inventory.apply(Deltas { capacity, ..Deltas::default() });
@@ -198,6 +199,7 @@ impl Plan {
                 max_seats_per_user: None,
                 hold_ttl_ms: None,
                 cancellable_until: None,
+                prevent_orphans: false,
             },
             title: format!("Demo event {}", number + 1),
             description: Some("Made by reservix demo --bookings, to be measured.".to_owned()),

@@ -220,9 +220,9 @@ async fn load_sections(
     rows: &mut Rows,
 ) -> Result<Timestamp, Interrupt> {
     const SQL: &str = "WITH clock AS MATERIALIZED (SELECT now_ms() AS now)
-        SELECT clock.now, i.*, s.name, s.price_minor, s.currency, e.organizer_id, e.status,
+        SELECT clock.now, i.*, s.name, s.price_minor, s.currency, s.layout_version, e.organizer_id, e.status,
             e.sales_start, e.sales_end, e.over_at, e.max_seats_per_booking, e.max_seats_per_user,
-            e.hold_ttl_ms, e.cancellable_until
+            e.hold_ttl_ms, e.cancellable_until, e.prevent_orphans
         FROM clock LEFT JOIN (inventory i JOIN sections s USING (section_id)
             JOIN events e ON e.event_id = i.event_id) ON i.section_id = ANY($1)";
     let found = sqlx::query(SQL).bind(uuids(sections)).fetch_all(session).await?;

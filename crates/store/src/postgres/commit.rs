@@ -4,7 +4,7 @@ use super::batch::{Key, claim, claims_of, lock_and_load};
 use super::interrupt::Interrupt;
 use super::{Postgres, WRITE_PATIENCE, on, write};
 use crate::Committed;
-use engine::decide::Needs;
+use engine::decide::{Ended, Needs, SeatMaps};
 use engine::{
     BookingStatus, Command, Error, EventId, Fault, Ledger, Outcome, Refusal, Rows, Terms,
 };
@@ -94,16 +94,20 @@ impl Postgres {
         until: Instant,
     ) -> Result<Committed, Error> {
         let decide = on!(session => self.decide_in(&mut session, commands, earlier));
-        self.write_until(until, &self.batches, "committing a batch", decide).await
+        let decided = self.write_until(until, &self.batches, "committing a batch", decide).await;
+        let (committed, maps) = decided?;
+        self.maps.keep(maps);
+        Ok(committed)
     }
 
-    /// Decides a batch and writes what it changes, inside a transaction.
+    /// Decides a batch and writes what it changes, inside a transaction. The seat maps are to be kept
+    /// once it is committed.
     pub(super) async fn decide_in(
         &self,
         session: &mut PgConnection,
         commands: &[Command],
         earlier: &Earlier,
-    ) -> Result<Committed, Interrupt> {
+    ) -> Result<(Committed, SeatMaps), Interrupt> {
         // Kept until there are answers of this attempt: it may end before, and there is a next one.
         let before = earlier.answers.lock().clone();
         let needs = match before {
@@ -117,7 +121,8 @@ impl Postgres {
         // Should this attempt end before it has decided, the next one looks further.
         earlier.survey.store(true, Ordering::Relaxed);
         let loaded = lock_and_load(session, needs, &taken, &self.policy, survey).await;
-        let (rows, now) = loaded?;
+        let (mut rows, now) = loaded?;
+        self.load_maps(session, &mut rows).await?;
         self.note_caps(&rows);
         self.clock.set(now);
         let mut ledger = Ledger::open(rows, now, self.policy);
@@ -129,7 +134,7 @@ impl Postgres {
             }
         };
         *earlier.answers.lock() = Some(answers.clone());
-        let (changes, mut inventories) = ledger.into_changes();
+        let Ended { changes, mut inventories, maps } = ledger.end_batch();
         if !changes.is_empty() {
             let next_expiries = write::write(session, &changes, claims).await?;
             for inventory in &mut inventories {
@@ -144,7 +149,8 @@ impl Postgres {
         let expired = |booking: &&engine::Booking| booking.status == BookingStatus::Expired;
         let expired = changes.updated.iter().filter(expired).count();
         let bookings = changes.created.into_iter().chain(changes.updated).collect();
-        Ok(Committed { now, answers, inventories, bookings, expired })
+        let marks = changes.marks;
+        Ok((Committed { now, answers, inventories, bookings, marks, expired }, maps))
     }
 
     /// Remembers which events have a cap, so that their batches lock the buyers at once.

@@ -8,15 +8,18 @@ use super::batch::lock_inventory;
 use super::commit::Earlier;
 use super::interrupt::Interrupt;
 use super::rows::{uuid, uuids};
+use super::seats::put_layout;
 use super::write::{Binding, append_log};
 use super::{Postgres, on};
 use crate::rows::{self, Columns, event, ms};
 use crate::{
-    CREATION_KEY_KEPT_MS, Created, CreationKey, EventFilter, EventWithSections, Events, Page,
-    SectionChange,
+    CREATION_KEY_KEPT_MS, Created, CreationKey, EventFilter, EventWithSections, Events, Opening,
+    Page, SectionChange,
 };
 use async_trait::async_trait;
+use engine::decide::SeatMaps;
 use engine::event::{EventChange, folded, may_join};
+use engine::seats::Marks;
 use engine::{
     Command, Deltas, Error, Event, EventId, EventStatus, Fault, Inventory, LogEntry, LogKind,
     Outcome, Refusal, Section, SectionId, Timestamp, UserId,
@@ -36,10 +39,10 @@ impl Events for Postgres {
     async fn create_event(
         &self,
         new: &EventWithSections,
-        capacities: &[i64],
+        openings: &[Opening],
         key: Option<&CreationKey>,
     ) -> Result<Created<EventId>, Error> {
-        let create = on!(session => create_event(&mut session, new, capacities, key));
+        let create = on!(session => create_event(&mut session, new, openings, key));
         self.write(&self.sessions, "creating an event", create).await
     }
 
@@ -100,11 +103,12 @@ impl Events for Postgres {
     async fn add_section(
         &self,
         section: &Section,
-        capacity: i64,
+        opening: Opening,
         by: UserId,
         key: Option<&CreationKey>,
     ) -> Result<Created<SectionId>, Error> {
-        let add = on!(session => add_section(&mut session, section, capacity, by, key));
+        let opening = &opening;
+        let add = on!(session => add_section(&mut session, section, opening, by, key));
         self.write(&self.sessions, "adding a section", add).await
     }
 
@@ -124,34 +128,32 @@ impl Events for Postgres {
             let mut section = section.ok_or(Refusal::NotFound { what: "section" })?.clone();
             if !is_written(&of.event, written) {
                 of.event.may_edit(by, expected)?;
-                section.name = change.name.clone().unwrap_or(section.name);
-                section.price = change.price.unwrap_or(section.price);
+                section.revise(change.name.clone(), change.price, change.layout.as_deref())?;
                 may_join(&section, &of.sections)?;
                 of.event.touch(now);
                 *written.lock() = Some((of.event.version, of.event.updated_at));
                 put_event(&mut session, &of.event).await?;
                 update_section(&mut session, &section).await?;
             }
-            self.resize(&mut session, section_id, by, change.capacity).await
+            self.decide_section(&mut session, section_id, change.command(section_id, by)).await
         });
-        self.write(&self.sessions, "changing a section", revise).await
+        let revised = self.write(&self.sessions, "changing a section", revise).await;
+        let (inventory, maps) = revised?;
+        self.maps.keep(maps);
+        Ok(inventory)
     }
 }
 
 impl Postgres {
-    /// The same decision as in a lane's batch, so that due holds are retired and the log is written.
-    async fn resize(
+    /// Decides the change of a section as a lane's batch would.
+    async fn decide_section(
         &self,
         session: &mut PgConnection,
         section_id: SectionId,
-        by: UserId,
-        capacity: Option<i64>,
-    ) -> Result<Inventory, Interrupt> {
-        let command = match capacity {
-            Some(capacity) => Command::Resize { section_id, by, capacity },
-            None => Command::Retire { section_id },
-        };
-        let mut committed = self.decide_in(session, &[command], &Earlier::surveyed()).await?;
+        command: Command,
+    ) -> Result<(Inventory, SeatMaps), Interrupt> {
+        let decided = self.decide_in(session, &[command], &Earlier::surveyed()).await;
+        let (mut committed, maps) = decided?;
         if let Outcome::Booking { .. } =
             committed.answers.pop().expect("one command, one answer")?
         {
@@ -159,7 +161,7 @@ impl Postgres {
         }
         let inventory = committed.inventories.into_iter().find(|of| of.section_id == section_id);
         let missing = || Fault::Corrupt { what: "a section without inventory".to_owned() };
-        Ok(inventory.ok_or_else(missing)?)
+        Ok((inventory.ok_or_else(missing)?, maps))
     }
 }
 
@@ -265,10 +267,10 @@ macro_rules! insert_event {
         concat!(
             "INSERT INTO events (event_id, organizer_id, title, title_folded, description,
                 venue, event_date, timezone, starts_at, over_at, status, sales_start, sales_end,
-                max_seats_per_booking, max_seats_per_user, hold_ttl_ms, cancellable_until, version,
-                created_at, updated_at)
+                max_seats_per_booking, max_seats_per_user, hold_ttl_ms, cancellable_until,
+                prevent_orphans, version, created_at, updated_at)
             VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17,
-                $18, $19, $20) ON CONFLICT (event_id) ",
+                $18, $19, $20, $21) ON CONFLICT (event_id) ",
             $on_conflict
         )
     };
@@ -293,7 +295,8 @@ async fn put_event(session: &mut PgConnection, event: &Event) -> Result<(), Inte
             sales_start = excluded.sales_start, sales_end = excluded.sales_end,
             max_seats_per_booking = excluded.max_seats_per_booking,
             max_seats_per_user = excluded.max_seats_per_user, hold_ttl_ms = excluded.hold_ttl_ms,
-            cancellable_until = excluded.cancellable_until, version = excluded.version,
+            cancellable_until = excluded.cancellable_until,
+            prevent_orphans = excluded.prevent_orphans, version = excluded.version,
             updated_at = excluded.updated_at"
     );
     bind_event(sqlx::query(SQL), event).execute(session).await?;
@@ -320,6 +323,7 @@ fn bind_event(query: Binding, event: &Event) -> Binding {
         .bind(terms.max_seats_per_user.map(i64::from))
         .bind(terms.hold_ttl_ms)
         .bind(ms(terms.cancellable_until))
+        .bind(terms.prevent_orphans)
         .bind(event.version)
         .bind(event.created_at.unix_ms())
         .bind(event.updated_at.unix_ms())
@@ -328,7 +332,7 @@ fn bind_event(query: Binding, event: &Event) -> Binding {
 async fn create_event(
     session: &mut PgConnection,
     new: &EventWithSections,
-    capacities: &[i64],
+    openings: &[Opening],
     key: Option<&CreationKey>,
 ) -> Result<Created<EventId>, Interrupt> {
     const OPERATION: &str = "create_event";
@@ -341,8 +345,8 @@ async fn create_event(
     // An attempt whose COMMIT is still under way is waited for here, and its event is left alone.
     if add_event(session, &new.event).await? {
         let now = clock(session).await?;
-        for (position, (section, capacity)) in new.sections.iter().zip(capacities).enumerate() {
-            insert_section(session, section, *capacity, position, now).await?;
+        for (position, (section, opening)) in new.sections.iter().zip(openings).enumerate() {
+            insert_section(session, section, opening, position, now).await?;
         }
     }
     Ok(Created { id: event_id, replayed: false })
@@ -351,7 +355,7 @@ async fn create_event(
 async fn add_section(
     session: &mut PgConnection,
     section: &Section,
-    capacity: i64,
+    opening: &Opening,
     by: UserId,
     key: Option<&CreationKey>,
 ) -> Result<Created<SectionId>, Interrupt> {
@@ -367,7 +371,7 @@ async fn add_section(
         may_join(section, &sections)?;
         event.touch(now);
         put_event(session, &event).await?;
-        insert_section(session, section, capacity, sections.len(), now).await?;
+        insert_section(session, section, opening, sections.len(), now).await?;
     }
     Ok(Created { id: section_id, replayed: false })
 }
@@ -380,16 +384,17 @@ fn no_id() -> Fault {
 pub(super) async fn insert_section(
     session: &mut PgConnection,
     section: &Section,
-    capacity: i64,
+    opening: &Opening,
     position: usize,
     now: Timestamp,
 ) -> Result<(), Interrupt> {
     const SECTION: &str = "INSERT INTO sections
-        (section_id, event_id, position, name, name_folded, price_minor, currency)
-        VALUES ($1, $2, $3, $4, $5, $6, $7)";
+        (section_id, event_id, position, name, name_folded, price_minor, currency, layout_version)
+        VALUES ($1, $2, $3, $4, $5, $6, $7, $8)";
     const INVENTORY: &str = "INSERT INTO inventory
         (section_id, event_id, capacity, held, sold, blocked, version)
         VALUES ($1, $2, $3, 0, 0, 0, $4)";
+    let capacity = opening.capacity();
     let deltas = Deltas { capacity, ..Deltas::default() };
     let mut inventory = Inventory::empty(section.section_id, section.event_id);
     inventory.apply(deltas);
@@ -400,7 +405,8 @@ pub(super) async fn insert_section(
         .bind(section.name.to_string())
         .bind(folded(&section.name))
         .bind(section.price.minor)
-        .bind(section.price.currency.as_str().to_owned());
+        .bind(section.price.currency.as_str().to_owned())
+        .bind(opening.layout().map(|_| inventory.version));
     query.execute(&mut *session).await?;
     let query = sqlx::query(INVENTORY)
         .bind(uuid(section.section_id))
@@ -416,8 +422,16 @@ pub(super) async fn insert_section(
         deltas,
         version: inventory.version,
         expires_at: None,
+        reason: None,
     };
-    append_log(session, &[opened]).await
+    append_log(session, &[opened]).await?;
+    match opening.layout() {
+        Some(layout) => {
+            let marks = Marks::none(layout.seats(), inventory.version);
+            put_layout(session, section.section_id, layout, &marks).await
+        }
+        None => Ok(()),
+    }
 }
 
 async fn update_section(session: &mut PgConnection, section: &Section) -> Result<(), Interrupt> {

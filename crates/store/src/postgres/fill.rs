@@ -52,7 +52,8 @@ impl Bulk for Filling {
                         for (at, (section, capacity)) in
                             new.sections.iter().zip(capacities).enumerate()
                         {
-                            insert_section(session, section, *capacity, at, opened_at).await?;
+                            insert_section(session, section, &(*capacity).into(), at, opened_at)
+                                .await?;
                         }
                     }
                 }
@@ -111,7 +112,8 @@ async fn write(session: &mut PgConnection, changes: &Changes) -> Result<(), Inte
 }
 
 fn push_booking(lines: &mut Lines, booking: &Booking) {
-    let sections: Vec<_> = booking.items.iter().map(|item| item.section_id.to_string()).collect();
+    let sections: Vec<_> =
+        booking.sections().map(|(section_id, _)| section_id.to_string()).collect();
     lines.field(booking.booking_id).field(booking.user_id).field(booking.event_id);
     lines.text(&items_text(&booking.items)).field(format_args!("{{{}}}", sections.join(",")));
     lines.field(booking.seats()).field(booking.status.as_str());

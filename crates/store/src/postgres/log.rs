@@ -1,7 +1,8 @@
 //! Reading the log: the reckoning, and the audit.
 
 use super::interrupt::Interrupt;
-use crate::rows::{self, Columns, log_entry};
+use super::seats::{read_layout, read_marks};
+use crate::rows::{self, Columns, log_entry, seat_taken};
 use crate::slices::Slice;
 use crate::{LogCursor, Reckoning};
 use engine::audit::{Audit, Report};
@@ -9,7 +10,7 @@ use engine::{EventId, Fault, Inventory, SectionId};
 use futures_util::TryStreamExt as _;
 use sqlx::Executor as _;
 use sqlx::postgres::{PgConnection, PgRow};
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 /// Everything that is read after this is of one moment, and nobody waits for it.
 pub(super) const SNAPSHOT: &str = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY";
@@ -81,9 +82,13 @@ pub(super) async fn audit(
     let count = sqlx::query("SELECT count(*) AS bookings FROM bookings");
     let count = count.fetch_one(&mut *session).await?.int("bookings")?.unsigned_abs();
     let inventories = all_inventories(session).await?;
+    let numbered = sqlx::query("SELECT section_id FROM sections WHERE layout_version IS NOT NULL");
+    let numbered = numbered.fetch_all(&mut *session).await?;
+    let numbered = numbered.iter().map(|row| rows::section_id(row, "section_id"));
+    let numbered = numbered.collect::<Result<HashSet<_>, _>>()?;
     let mut report = Report::default();
     for slice in cut(count) {
-        report.add(audit_slice(session, &slice, &inventories).await?);
+        report.add(audit_slice(session, &slice, &inventories, &numbered).await?);
     }
     Ok(report)
 }
@@ -93,6 +98,7 @@ async fn audit_slice(
     session: &mut PgConnection,
     slice: &Slice,
     inventories: &[Inventory],
+    numbered: &HashSet<SectionId>,
 ) -> Result<Report, Interrupt> {
     // Within a section, numbers are given under its lock: they are in the order of its versions.
     const LOG: &str = "SELECT * FROM booking_log
@@ -101,6 +107,9 @@ async fn audit_slice(
     const BOOKINGS: &str = "SELECT * FROM bookings
         WHERE substring(uuid_send(booking_id) FROM 7 FOR 2) >= $1
             AND substring(uuid_send(booking_id) FROM 7 FOR 2) < $2";
+    const TAKEN: &str = "SELECT * FROM seats_taken
+        WHERE substring(uuid_send(section_id) FROM 7 FOR 2) >= $1
+            AND substring(uuid_send(section_id) FROM 7 FOR 2) < $2";
     let events: HashMap<_, _> = inventories.iter().map(|of| (of.section_id, of.event_id)).collect();
     let mut audit = Audit::default();
     {
@@ -115,9 +124,27 @@ async fn audit_slice(
         audit.inventory(inventory);
     }
     let query = sqlx::query(BOOKINGS).bind(slice.from.clone()).bind(slice.to.clone());
-    let mut bookings = query.fetch(session);
-    while let Some(row) = bookings.try_next().await? {
-        audit.booking(&rows::booking(&row)?);
+    {
+        let mut bookings = query.fetch(&mut *session);
+        while let Some(row) = bookings.try_next().await? {
+            audit.booking(&rows::booking(&row)?);
+        }
+    }
+    for inventory in inventories.iter().filter(|of| slice.contains(of.section_id)) {
+        let section_id = inventory.section_id;
+        if !numbered.contains(&section_id) {
+            continue;
+        }
+        match (read_layout(session, section_id).await?, read_marks(session, section_id).await?) {
+            (Some((_, layout)), Some(marks)) => audit.marks(inventory, &layout, &marks),
+            _ => audit.no_marks(section_id),
+        }
+    }
+    let query = sqlx::query(TAKEN).bind(slice.from.clone()).bind(slice.to.clone());
+    let mut taken = query.fetch(session);
+    while let Some(row) = taken.try_next().await? {
+        let (section_id, seat, booking_id) = seat_taken(&row)?;
+        audit.seat_taken(section_id, &seat, booking_id);
     }
     Ok(audit.finish())
 }

@@ -18,10 +18,12 @@ mod interrupt;
 mod log;
 mod rows;
 mod schema;
+mod seats;
 mod sessions;
 mod upkeep;
 mod write;
 
+use crate::maps::Maps;
 use crate::{StoreOptions, unavailable};
 use clock::Estimate;
 use engine::{Error, EventId, Fault, Policy};
@@ -70,6 +72,7 @@ pub(crate) struct Postgres {
     patient: PgConnectOptions,
     clock: Estimate,
     policy: Policy,
+    maps: Maps,
     /// Events that were seen with a cap on the seats of a buyer.
     capped: Mutex<HashSet<EventId>>,
 }
@@ -116,6 +119,7 @@ impl Postgres {
             patient: connect,
             clock: Estimate::new(options.clock),
             policy: options.policy,
+            maps: Maps::default(),
             capped: Mutex::default(),
         };
         let mut session = store.sessions.take(DOING).await?;

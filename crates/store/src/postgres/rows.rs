@@ -16,6 +16,10 @@ impl Columns for PgRow {
         self.try_get(column).map_err(unreadable(column))
     }
 
+    fn flag(&self, column: &'static str) -> Result<bool, Fault> {
+        self.try_get(column).map_err(unreadable(column))
+    }
+
     fn text(&self, column: &'static str) -> Result<&str, Fault> {
         self.try_get(column).map_err(unreadable(column))
     }
@@ -32,6 +36,10 @@ impl Columns for PgRow {
     fn maybe_id(&self, column: &'static str) -> Result<Option<[u8; 16]>, Fault> {
         let id: Option<Uuid> = self.try_get(column).map_err(unreadable(column))?;
         Ok(id.map(Uuid::into_bytes))
+    }
+
+    fn maybe_bytes(&self, column: &'static str) -> Result<Option<&[u8]>, Fault> {
+        self.try_get(column).map_err(unreadable(column))
     }
 
     fn bytes(&self, column: &'static str) -> Result<&[u8], Fault> {

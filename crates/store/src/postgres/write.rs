@@ -3,6 +3,7 @@
 use super::batch::Key;
 use super::interrupt::Interrupt;
 use super::rows::{uuid, uuids};
+use super::seats::write_seats;
 use crate::rows::{self, Columns, items_text, ms};
 use engine::decide::Held;
 use engine::{Booking, Changes, Fault, Inventory, KeyUse, LogEntry, SectionId, Timestamp};
@@ -32,6 +33,7 @@ pub(super) async fn write(
             next_expiry: next_expiry(inventory, changes),
         })
         .collect();
+    write_seats(session, changes).await?;
     let (known, recounted): (Vec<_>, Vec<_>) =
         inventories.into_iter().partition(|counted| counted.next_expiry.is_some());
     write_rows(session, changes, &known).await?;
@@ -64,7 +66,8 @@ async fn write_rows(
     inventories: &[Counted<'_>],
 ) -> Result<(), Interrupt> {
     // One statement and one round trip for all of it; parts without rows cost nothing. The predicate on
-    // the inventory's `version` proves that the row is the one that was decided on.
+    // the inventory's `version` proves that the row is the one that was decided on; the primary key of
+    // seats_taken judges I3 again: a seat that somebody has cannot be written.
     const SQL: &str = "WITH created AS (
             INSERT INTO bookings (booking_id, user_id, event_id, items, sections, seats, status,
                 expires_at, max_expires_at, confirmed_at, cancelled_at, created_at, updated_at, version)
@@ -94,16 +97,24 @@ async fn write_rows(
             SELECT * FROM UNNEST($25::uuid[], $26::bigint[], $27::uuid[], $28::bigint[])
         ), logged AS (
             INSERT INTO booking_log (at, kind, section_id, booking_id, capacity, held, sold, blocked,
-                version, expires_at)
+                version, expires_at, reason)
             SELECT * FROM UNNEST($29::bigint[], $30::text[], $31::uuid[], $32::uuid[],
-                $33::bigint[], $34::bigint[], $35::bigint[], $36::bigint[], $37::bigint[], $38::bigint[])
+                $33::bigint[], $34::bigint[], $35::bigint[], $36::bigint[], $37::bigint[], $38::bigint[],
+                $39::text[])
         ), counted AS (
             UPDATE inventory i SET capacity = n.capacity, held = n.held, sold = n.sold,
                 blocked = n.blocked, version = n.version, next_expiry = n.next_expiry
-            FROM UNNEST($39::uuid[], $40::bigint[], $41::bigint[], $42::bigint[], $43::bigint[],
-                $44::bigint[], $45::bigint[], $46::bigint[])
+            FROM UNNEST($40::uuid[], $41::bigint[], $42::bigint[], $43::bigint[], $44::bigint[],
+                $45::bigint[], $46::bigint[], $47::bigint[])
             AS n (section_id, capacity, held, sold, blocked, version, loaded, next_expiry)
             WHERE i.section_id = n.section_id AND i.version = n.loaded RETURNING 1
+        ), taken AS (
+            INSERT INTO seats_taken (section_id, seat, booking_id)
+            SELECT * FROM UNNEST($48::uuid[], $49::text[], $50::uuid[])
+        ), marked AS (
+            UPDATE seat_marks m SET version = n.version, marks = n.marks
+            FROM UNNEST($51::uuid[], $52::bigint[], $53::bytea[]) AS n (section_id, version, marks)
+            WHERE m.section_id = n.section_id
         )
         SELECT (SELECT count(*) FROM updated) AS updated, (SELECT count(*) FROM counted) AS counted";
     let query = bind_created(sqlx::query(SQL), &changes.created);
@@ -124,6 +135,20 @@ async fn write_rows(
     let query = bind_log(query, &changes.log);
     let query = bind_inventories(query, inventories);
     let query = bind_columns!(query, inventories, |counted| counted.next_expiry.and_then(ms));
+    let query = bind_columns!(
+        query,
+        changes.taken,
+        |taken| uuid(taken.section_id),
+        |taken| taken.seat.to_string(),
+        |taken| taken.booking_id.map(uuid),
+    );
+    let query = bind_columns!(
+        query,
+        changes.marks,
+        |(section_id, _)| uuid(section_id),
+        |(_, marks)| marks.version(),
+        |(_, marks)| marks.to_bytes(),
+    );
     let row = query.fetch_one(session).await?;
     let updated = usize::try_from(row.int("updated")?);
     assert_eq!(updated, Ok(changes.updated.len()), "a loaded booking is there to be updated");
@@ -174,8 +199,9 @@ fn bind_created(query: Binding, created: &[Booking]) -> Binding {
 }
 
 /// The sections of a booking as the text of an array: an array of arrays cannot be bound.
-fn sections_text(booking: &Booking) -> String {
-    let sections: Vec<_> = booking.items.iter().map(|item| item.section_id.to_string()).collect();
+pub(super) fn sections_text(booking: &Booking) -> String {
+    let sections: Vec<_> =
+        booking.sections().map(|(section_id, _)| section_id.to_string()).collect();
     format!("{{{}}}", sections.join(","))
 }
 
@@ -203,6 +229,7 @@ fn bind_log(query: Binding, entries: &[LogEntry]) -> Binding {
         |entry| entry.deltas.blocked,
         |entry| entry.version,
         |entry| ms(entry.expires_at),
+        |entry| entry.reason.as_deref().map(str::to_owned),
     )
 }
 
@@ -212,9 +239,9 @@ pub(super) async fn append_log(
     entries: &[LogEntry],
 ) -> Result<(), Interrupt> {
     const SQL: &str = "INSERT INTO booking_log (at, kind, section_id, booking_id, capacity, held,
-            sold, blocked, version, expires_at)
+            sold, blocked, version, expires_at, reason)
         SELECT * FROM UNNEST($1::bigint[], $2::text[], $3::uuid[], $4::uuid[], $5::bigint[],
-            $6::bigint[], $7::bigint[], $8::bigint[], $9::bigint[], $10::bigint[])";
+            $6::bigint[], $7::bigint[], $8::bigint[], $9::bigint[], $10::bigint[], $11::text[])";
     bind_log(sqlx::query(SQL), entries).execute(session).await?;
     Ok(())
 }

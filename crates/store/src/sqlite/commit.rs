@@ -4,10 +4,11 @@ use super::rows::{
     BOOKING_COLUMNS, Binding, KIND_WORDS, STATUS_WORDS, bind_booking, bind_id, bookings_by_id,
     read_rows, write_rows,
 };
+use super::seats::write_seats;
 use super::{Sqlite, failed};
 use crate::rows::{self, Columns, ms};
 use crate::{Committed, KeyedHolds};
-use engine::decide::{Held, Needs, RETIRED_PER_SECTION_MAX};
+use engine::decide::{Ended, Held, Needs, RETIRED_PER_SECTION_MAX, SeatMaps};
 use engine::{
     Booking, BookingId, BookingStatus, Changes, Command, EventId, Fault, IdempotencyKey, Inventory,
     KeyUse, Ledger, LogEntry, Rows, SectionId, Timestamp, UserId,
@@ -19,22 +20,25 @@ impl Sqlite {
     /// Decides and commits a batch; see [`crate::Bookings::commit`].
     pub(super) async fn commit_batch(&self, commands: &[Command]) -> Result<Committed, Fault> {
         let (mut transaction, now) = self.begin("beginning a batch").await?;
-        let committed = self.decide_in(&mut transaction, commands, now).await?;
+        let (committed, maps) = self.decide_in(&mut transaction, commands, now).await?;
         transaction.commit().await.map_err(failed("committing a batch"))?;
+        self.maps.keep(maps);
         Ok(committed)
     }
 
-    /// Decides a batch and writes what it changes, inside a transaction that holds the lock.
+    /// Decides a batch and writes what it changes, inside a transaction that holds the lock. The seat
+    /// maps are to be kept once it is committed.
     pub(super) async fn decide_in(
         &self,
         connection: &mut SqliteConnection,
         commands: &[Command],
         now: Timestamp,
-    ) -> Result<Committed, Fault> {
-        let rows = load(connection, Needs::of(commands), now, &self.policy).await?;
+    ) -> Result<(Committed, SeatMaps), Fault> {
+        let mut rows = load(connection, Needs::of(commands), now, &self.policy).await?;
+        self.load_maps(connection, &mut rows).await?;
         let mut ledger = Ledger::open(rows, now, self.policy);
         let answers = commands.iter().map(|command| ledger.decide(command)).collect();
-        let (changes, mut inventories) = ledger.into_changes();
+        let Ended { changes, mut inventories, maps } = ledger.end_batch();
         if !changes.is_empty() {
             let next_expiries = write(connection, &changes).await?;
             for inventory in &mut inventories {
@@ -46,7 +50,8 @@ impl Sqlite {
         let expired = |booking: &&Booking| booking.status == BookingStatus::Expired;
         let expired = changes.updated.iter().filter(expired).count();
         let bookings = changes.created.into_iter().chain(changes.updated).collect();
-        Ok(Committed { now, answers, inventories, bookings, expired })
+        let marks = changes.marks;
+        Ok((Committed { now, answers, inventories, bookings, marks, expired }, maps))
     }
 }
 
@@ -65,7 +70,7 @@ async fn load(
     let named: Vec<_> = needs.bookings.into_iter().collect();
     let mut sections = needs.sections;
     for booking in bookings_by_id(connection, &named).await? {
-        sections.extend(booking.items.iter().map(|item| item.section_id));
+        sections.extend(booking.sections().map(|(section_id, _)| section_id));
         rows.bookings.insert(booking.booking_id, booking);
     }
     load_sections(connection, &sections, &mut rows).await?;
@@ -114,7 +119,7 @@ async fn load_sections(
     rows: &mut Rows,
 ) -> Result<(), Fault> {
     const SQL: &str = "WITH wanted (section_id) AS ({})
-        SELECT i.*, s.name, s.price_minor, s.currency
+        SELECT i.*, s.name, s.price_minor, s.currency, s.layout_version
         FROM wanted CROSS JOIN inventory i USING (section_id) CROSS JOIN sections s USING (section_id)";
     let missing = ids.iter().filter(|id| !rows.sections.contains_key(id)).copied();
     let missing: Vec<_> = missing.collect();
@@ -160,7 +165,7 @@ async fn load_due_of(
             sqlx::query(SQL).bind(section_id.as_bytes().to_vec()).bind(now.unix_ms()).bind(limit);
         let found = query.fetch_all(&mut *connection).await.map_err(failed("loading due holds"))?;
         for booking in rows::bookings(&found)? {
-            reached.extend(booking.items.iter().map(|item| item.section_id));
+            reached.extend(booking.sections().map(|(section_id, _)| section_id));
             rows.bookings.insert(booking.booking_id, booking);
         }
     }
@@ -209,6 +214,7 @@ async fn write(
     changes: &Changes,
 ) -> Result<HashMap<SectionId, Option<Timestamp>>, Fault> {
     write_bookings(connection, changes).await.map_err(failed("writing bookings"))?;
+    write_seats(connection, changes).await?;
     append_log(connection, &changes.log).await.map_err(failed("writing the log"))?;
     write_inventories(connection, &changes.inventories).await
 }
@@ -272,8 +278,8 @@ pub(super) async fn append_log(
 ) -> Result<u64, sqlx::Error> {
     const SQL: &str =
         "INSERT INTO booking_log (at, kind, section_id, booking_id, capacity, held, sold,
-        blocked, version, expires_at) {}";
-    write_rows(connection, SQL, 10, entries, |query, entry| {
+        blocked, version, expires_at, reason) {}";
+    write_rows(connection, SQL, 11, entries, |query, entry| {
         query
             .bind(entry.at.unix_ms())
             .bind(KIND_WORDS.of(entry.kind))
@@ -285,6 +291,7 @@ pub(super) async fn append_log(
             .bind(entry.deltas.blocked)
             .bind(entry.version)
             .bind(ms(entry.expires_at))
+            .bind(entry.reason.clone())
     })
     .await
 }

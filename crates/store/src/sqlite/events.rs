@@ -2,17 +2,19 @@
 
 use super::commit::append_log;
 use super::rows::{Binding, read_rows};
+use super::seats::put_layout;
 use super::{Sqlite, failed};
 use crate::rows::{self, Columns, event, ms};
 use crate::{
-    CREATION_KEY_KEPT_MS, Created, CreationKey, EventFilter, EventWithSections, Events, Page,
-    SectionChange,
+    CREATION_KEY_KEPT_MS, Created, CreationKey, EventFilter, EventWithSections, Events, Opening,
+    Page, SectionChange,
 };
 use async_trait::async_trait;
 use engine::event::{EventChange, folded, may_join};
+use engine::seats::Marks;
 use engine::{
-    Command, Deltas, Error, Event, EventId, EventStatus, Fault, Inventory, LogEntry, LogKind,
-    Outcome, Refusal, Section, SectionId, Timestamp, UserId,
+    Deltas, Error, Event, EventId, EventStatus, Fault, Inventory, LogEntry, LogKind, Outcome,
+    Refusal, Section, SectionId, Timestamp, UserId,
 };
 use sqlx::{QueryBuilder, Row, Sqlite as Driver, SqliteConnection};
 
@@ -26,9 +28,9 @@ pub(super) async fn put_event(
     const SQL: &str =
         "INSERT INTO events (event_id, organizer_id, title, title_folded, description,
             venue, event_date, timezone, starts_at, over_at, status, sales_start, sales_end,
-            max_seats_per_booking, max_seats_per_user, hold_ttl_ms, cancellable_until, version,
-            created_at, updated_at)
-        VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+            max_seats_per_booking, max_seats_per_user, hold_ttl_ms, cancellable_until,
+            prevent_orphans, version, created_at, updated_at)
+        VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
         ON CONFLICT (event_id) DO UPDATE SET title = excluded.title,
             title_folded = excluded.title_folded, description = excluded.description,
             venue = excluded.venue, event_date = excluded.event_date, timezone = excluded.timezone,
@@ -36,7 +38,8 @@ pub(super) async fn put_event(
             sales_start = excluded.sales_start, sales_end = excluded.sales_end,
             max_seats_per_booking = excluded.max_seats_per_booking,
             max_seats_per_user = excluded.max_seats_per_user, hold_ttl_ms = excluded.hold_ttl_ms,
-            cancellable_until = excluded.cancellable_until, version = excluded.version,
+            cancellable_until = excluded.cancellable_until,
+            prevent_orphans = excluded.prevent_orphans, version = excluded.version,
             updated_at = excluded.updated_at";
     let terms = &event.terms;
     let query = sqlx::query(SQL)
@@ -57,6 +60,7 @@ pub(super) async fn put_event(
         .bind(terms.max_seats_per_user)
         .bind(terms.hold_ttl_ms)
         .bind(ms(terms.cancellable_until))
+        .bind(terms.prevent_orphans)
         .bind(event.version)
         .bind(event.created_at.unix_ms())
         .bind(event.updated_at.unix_ms());
@@ -101,17 +105,18 @@ async fn load_sections(
 pub(super) async fn insert_section(
     connection: &mut SqliteConnection,
     section: &Section,
-    capacity: i64,
+    opening: &Opening,
     position: usize,
     now: Timestamp,
 ) -> Result<(), Fault> {
     const DOING: &str = "writing a section";
+    let capacity = opening.capacity();
     let deltas = Deltas { capacity, ..Deltas::default() };
     let mut inventory = Inventory::empty(section.section_id, section.event_id);
     inventory.apply(deltas);
     let query = sqlx::query(
-        "INSERT INTO sections (section_id, event_id, position, name, name_folded, price_minor, currency)
-         VALUES (?, ?, ?, ?, ?, ?, ?)",
+        "INSERT INTO sections (section_id, event_id, position, name, name_folded, price_minor, currency,
+            layout_version) VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
     )
     .bind(section.section_id.as_bytes().to_vec())
     .bind(section.event_id.as_bytes().to_vec())
@@ -119,7 +124,8 @@ pub(super) async fn insert_section(
     .bind(section.name.to_string())
     .bind(folded(&section.name))
     .bind(section.price.minor)
-    .bind(section.price.currency.as_str().to_owned());
+    .bind(section.price.currency.as_str().to_owned())
+    .bind(opening.layout().map(|_| inventory.version));
     query.execute(&mut *connection).await.map_err(failed(DOING))?;
     let query = sqlx::query(
         "INSERT INTO inventory (section_id, event_id, capacity, held, sold, blocked, version)
@@ -138,9 +144,16 @@ pub(super) async fn insert_section(
         deltas,
         version: inventory.version,
         expires_at: None,
+        reason: None,
     };
     append_log(connection, &[opened]).await.map_err(failed(DOING))?;
-    Ok(())
+    match opening.layout() {
+        Some(layout) => {
+            let marks = Marks::none(layout.seats(), inventory.version);
+            put_layout(connection, section.section_id, layout, &marks).await
+        }
+        None => Ok(()),
+    }
 }
 
 /// What an earlier creation with this key made; refuses the key of another request.
@@ -197,7 +210,7 @@ impl Events for Sqlite {
     async fn create_event(
         &self,
         new: &EventWithSections,
-        capacities: &[i64],
+        openings: &[Opening],
         key: Option<&CreationKey>,
     ) -> Result<Created<EventId>, Error> {
         const OPERATION: &str = "create_event";
@@ -207,8 +220,8 @@ impl Events for Sqlite {
         }
         let event_id = new.event.terms.event_id;
         put_event(&mut transaction, &new.event).await?;
-        for (position, (section, capacity)) in new.sections.iter().zip(capacities).enumerate() {
-            insert_section(&mut transaction, section, *capacity, position, now).await?;
+        for (position, (section, opening)) in new.sections.iter().zip(openings).enumerate() {
+            insert_section(&mut transaction, section, opening, position, now).await?;
         }
         keep_key(&mut transaction, OPERATION, key, event_id.as_bytes(), now).await?;
         transaction.commit().await.map_err(failed("creating an event"))?;
@@ -292,7 +305,7 @@ impl Events for Sqlite {
     async fn add_section(
         &self,
         section: &Section,
-        capacity: i64,
+        opening: Opening,
         by: UserId,
         key: Option<&CreationKey>,
     ) -> Result<Created<SectionId>, Error> {
@@ -307,7 +320,7 @@ impl Events for Sqlite {
         may_join(section, &sections)?;
         event.touch(now);
         put_event(&mut transaction, &event).await?;
-        insert_section(&mut transaction, section, capacity, sections.len(), now).await?;
+        insert_section(&mut transaction, section, &opening, sections.len(), now).await?;
         keep_key(&mut transaction, OPERATION, key, section.section_id.as_bytes(), now).await?;
         transaction.commit().await.map_err(failed("adding a section"))?;
         Ok(Created { id: section.section_id, replayed: false })
@@ -329,8 +342,7 @@ impl Events for Sqlite {
         let section = sections.iter().find(|section| section.section_id == section_id);
         let mut section = section.ok_or(Refusal::NotFound { what: "section" })?.clone();
         event.may_edit(by, expected)?;
-        section.name = change.name.unwrap_or(section.name);
-        section.price = change.price.unwrap_or(section.price);
+        section.revise(change.name.clone(), change.price, change.layout.as_deref())?;
         may_join(&section, &sections)?;
         event.touch(now);
         put_event(&mut transaction, &event).await?;
@@ -344,11 +356,8 @@ impl Events for Sqlite {
         .bind(section_id.as_bytes().to_vec());
         query.execute(&mut *transaction).await.map_err(failed(DOING))?;
         // The same decision as in a lane's batch, so that due holds are retired and the log is written.
-        let command = match change.capacity {
-            Some(capacity) => Command::Resize { section_id, by, capacity },
-            None => Command::Retire { section_id },
-        };
-        let mut committed = self.decide_in(&mut transaction, &[command], now).await?;
+        let command = change.command(section_id, by);
+        let (mut committed, maps) = self.decide_in(&mut transaction, &[command], now).await?;
         if let Outcome::Booking { .. } =
             committed.answers.pop().expect("one command, one answer")?
         {
@@ -358,6 +367,7 @@ impl Events for Sqlite {
         let inventory = inventory
             .ok_or_else(|| Fault::Corrupt { what: "a section without inventory".to_owned() })?;
         transaction.commit().await.map_err(failed(DOING))?;
+        self.maps.keep(maps);
         Ok(inventory)
     }
 }

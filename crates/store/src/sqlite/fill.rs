@@ -51,7 +51,14 @@ impl Bulk for Filling {
                     let opened_at = new.event.created_at;
                     for (at, (section, capacity)) in new.sections.iter().zip(capacities).enumerate()
                     {
-                        insert_section(&mut transaction, section, *capacity, at, opened_at).await?;
+                        insert_section(
+                            &mut transaction,
+                            section,
+                            &(*capacity).into(),
+                            at,
+                            opened_at,
+                        )
+                        .await?;
                     }
                 }
             }

@@ -10,8 +10,10 @@ mod commit;
 mod events;
 mod fill;
 mod rows;
+mod seats;
 mod upkeep;
 
+use crate::maps::Maps;
 use crate::{Clock, StoreOptions, unavailable};
 use engine::{Fault, Policy, Timestamp};
 use parking_lot::Mutex;
@@ -47,6 +49,7 @@ pub struct Sqlite {
     readers: SqlitePool,
     clock: Clock,
     policy: Policy,
+    maps: Maps,
     /// Held until the store is closed, and let go by the system when the process dies.
     lock: Mutex<Option<File>>,
 }
@@ -89,6 +92,7 @@ impl Sqlite {
             readers,
             clock: options.clock,
             policy: options.policy,
+            maps: Maps::default(),
             lock: Mutex::new(lock),
         })
     }

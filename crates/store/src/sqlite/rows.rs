@@ -106,6 +106,10 @@ impl Columns for SqliteRow {
         self.try_get(column).map_err(unreadable(column))
     }
 
+    fn flag(&self, column: &'static str) -> Result<bool, Fault> {
+        self.try_get(column).map_err(unreadable(column))
+    }
+
     fn text(&self, column: &'static str) -> Result<&str, Fault> {
         self.try_get(column).map_err(unreadable(column))
     }
@@ -121,6 +125,10 @@ impl Columns for SqliteRow {
     fn maybe_id(&self, column: &'static str) -> Result<Option<[u8; 16]>, Fault> {
         let bytes: Option<&[u8]> = self.try_get(column).map_err(unreadable(column))?;
         bytes.map(TryInto::try_into).transpose().map_err(|_| no_id(column))
+    }
+
+    fn maybe_bytes(&self, column: &'static str) -> Result<Option<&[u8]>, Fault> {
+        self.try_get(column).map_err(unreadable(column))
     }
 
     fn bytes(&self, column: &'static str) -> Result<&[u8], Fault> {

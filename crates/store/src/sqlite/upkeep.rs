@@ -1,7 +1,8 @@
 //! What workers and the person on call need: due sections, the reckoning, the audit, migrations.
 
+use super::seats::{read_layout, read_marks};
 use super::{MIGRATOR, Sqlite, failed};
-use crate::rows::{self, Columns, instant, log_entry};
+use crate::rows::{self, Columns, instant, log_entry, seat_taken};
 use crate::slices::Slice;
 use crate::{LogCursor, Migration, Reckoning, Upkeep, unavailable};
 use async_trait::async_trait;
@@ -150,12 +151,15 @@ async fn audit_slice(
     snapshot: &mut SqliteConnection,
     slice: &Slice,
     inventories: &[Inventory],
+    numbered: &HashSet<SectionId>,
 ) -> Result<Report, Fault> {
     const DOING: &str = "auditing the store";
     const LOG: &str = "SELECT * FROM booking_log
         WHERE substr(section_id, 7, 2) >= ?1 AND substr(section_id, 7, 2) < ?2 ORDER BY seq";
     const BOOKINGS: &str = "SELECT * FROM bookings
         WHERE substr(booking_id, 7, 2) >= ?1 AND substr(booking_id, 7, 2) < ?2";
+    const TAKEN: &str = "SELECT * FROM seats_taken
+        WHERE substr(section_id, 7, 2) >= ?1 AND substr(section_id, 7, 2) < ?2";
     let events: HashMap<SectionId, EventId> =
         inventories.iter().map(|of| (of.section_id, of.event_id)).collect();
     let mut audit = Audit::default();
@@ -171,9 +175,27 @@ async fn audit_slice(
         audit.inventory(inventory);
     }
     let query = sqlx::query(BOOKINGS).bind(slice.from.clone()).bind(slice.to.clone());
-    let mut bookings = query.fetch(snapshot);
-    while let Some(row) = bookings.try_next().await.map_err(failed(DOING))? {
-        audit.booking(&rows::booking(&row)?);
+    {
+        let mut bookings = query.fetch(&mut *snapshot);
+        while let Some(row) = bookings.try_next().await.map_err(failed(DOING))? {
+            audit.booking(&rows::booking(&row)?);
+        }
+    }
+    for inventory in inventories.iter().filter(|of| slice.contains(of.section_id)) {
+        let section_id = inventory.section_id;
+        if !numbered.contains(&section_id) {
+            continue;
+        }
+        match (read_layout(snapshot, section_id).await?, read_marks(snapshot, section_id).await?) {
+            (Some((_, layout)), Some(marks)) => audit.marks(inventory, &layout, &marks),
+            _ => audit.no_marks(section_id),
+        }
+    }
+    let query = sqlx::query(TAKEN).bind(slice.from.clone()).bind(slice.to.clone());
+    let mut taken = query.fetch(snapshot);
+    while let Some(row) = taken.try_next().await.map_err(failed(DOING))? {
+        let (section_id, seat, booking_id) = seat_taken(&row)?;
+        audit.seat_taken(section_id, &seat, booking_id);
     }
     Ok(audit.finish())
 }
@@ -194,9 +216,14 @@ impl Sqlite {
         let count = sqlx::query("SELECT count(*) AS bookings FROM bookings");
         let count = count.fetch_one(&mut *snapshot).await.map_err(failed(DOING))?;
         let inventories = all_inventories(&mut snapshot).await?;
+        let numbered =
+            sqlx::query("SELECT section_id FROM sections WHERE layout_version IS NOT NULL");
+        let numbered = numbered.fetch_all(&mut *snapshot).await.map_err(failed(DOING))?;
+        let numbered = numbered.iter().map(|row| rows::section_id(row, "section_id"));
+        let numbered = numbered.collect::<Result<HashSet<_>, _>>()?;
         let mut report = Report::default();
         for slice in cut(count.int("bookings")?.unsigned_abs()) {
-            report.add(audit_slice(&mut snapshot, &slice, &inventories).await?);
+            report.add(audit_slice(&mut snapshot, &slice, &inventories, &numbered).await?);
         }
         snapshot.rollback().await.map_err(failed(DOING))?;
         Ok(report)

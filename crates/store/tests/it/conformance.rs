@@ -69,7 +69,7 @@ impl World {
 
     /// A request of a new user for seats; sections are told by their place.
     fn hold(&self, sale: &Sale, asks: &[(usize, u32)]) -> Hold {
-        let ask = |(place, seats): &(usize, u32)| Ask {
+        let ask = |(place, seats): &(usize, u32)| Ask::Count {
             section_id: sale.sections[*place],
             seats: *seats,
         };

@@ -184,7 +184,7 @@ async fn it_sells_and_gives_back_what_lapses(kind: Kind) {
         booking_id: filled.mint.booking(event_id),
         user_id: filled.mint.user(),
         event_id,
-        asks: vec![Ask { section_id, seats: 2 }],
+        asks: vec![Ask::Count { section_id, seats: 2 }],
         key: None,
     };
     let sold = filled.commit(Command::Hold(hold())).await;

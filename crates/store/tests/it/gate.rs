@@ -193,7 +193,7 @@ async fn i8_a_sold_out_section_is_refused_until_the_next_hold_ends(door: Doorway
     let section_id = new.sections[0].section_id;
     fresh.store.create_event(&new, &[3], None).await.expect("recorded");
     let commit = async |seats| {
-        let asks = vec![Ask { section_id, seats }];
+        let asks = vec![Ask::Count { section_id, seats }];
         let (booking_id, user_id) = (door.mint.booking(event_id), door.mint.user());
         let hold = Hold { booking_id, user_id, event_id, asks, key: None };
         let mut committed = fresh.store.commit(&[Command::Hold(hold)]).await.expect("it answers");

@@ -280,7 +280,7 @@ async fn due_holds_are_retired_oldest_first() {
     pure.create_event(&new, &[100]).await;
     for _ in 0..50 {
         clock.advance_ms(1);
-        let asks = vec![engine::Ask { section_id, seats: 1 }];
+        let asks = vec![engine::Ask::Count { section_id, seats: 1 }];
         let (booking_id, user_id) = (mint.booking(event_id), mint.user());
         let hold = engine::Hold { booking_id, user_id, event_id, asks, key: None };
         pure.commit(&[Command::Hold(hold)]).await;

@@ -70,7 +70,7 @@ fn keyed(mint: &Mint, event_id: EventId, section_id: SectionId, seats: u32) -> H
         booking_id: mint.booking(event_id),
         user_id: mint.user(),
         event_id,
-        asks: vec![Ask { section_id, seats }],
+        asks: vec![Ask::Count { section_id, seats }],
         key: Some((key, 1)),
     }
 }

@@ -13,7 +13,7 @@ use engine::{
 };
 use garde::Validate;
 use serde::{Deserialize, Serialize};
-use store::EventWithSections;
+use store::{EventWithSections, Opening};
 use utoipa::ToSchema;
 
 /// A new section of an event.
@@ -197,7 +197,7 @@ pub(super) fn event_date(text: &str, timezone: Tz) -> Result<EventDate, Problem>
 
 impl NewSection {
     /// The section with its capacity.
-    pub(super) fn build(self, app: &App, event_id: EventId) -> (Section, i64) {
+    pub(super) fn build(self, app: &App, event_id: EventId) -> (Section, Opening) {
         let currency = self.currency.as_deref().and_then(Currency::parse);
         let currency = currency.unwrap_or(app.config.default_currency);
         let section = Section {
@@ -209,8 +209,9 @@ impl NewSection {
             event_id,
             name: self.name.into(),
             price: Money { minor: self.price.unwrap_or(0), currency },
+            layout_version: None,
         };
-        (section, self.capacity)
+        (section, Opening::Capacity(self.capacity))
     }
 }
 
@@ -219,7 +220,7 @@ impl NewEvent {
         self,
         app: &App,
         organizer_id: UserId,
-    ) -> Result<(EventWithSections, Vec<i64>), Problem> {
+    ) -> Result<(EventWithSections, Vec<Opening>), Problem> {
         let now = app.store.now();
         let shard = Shard::pick(u64::from_le_bytes(random()));
         let event_id = EventId::new(now, shard, u64::from_le_bytes(random()));
@@ -238,6 +239,7 @@ impl NewEvent {
             max_seats_per_user: self.max_seats_per_user,
             hold_ttl_ms: self.hold_ttl_seconds.map(|seconds| seconds * 1_000),
             cancellable_until: self.cancellable_until.map(|At(at)| at),
+            prevent_orphans: false,
         };
         let event = Event {
             terms,
@@ -252,7 +254,7 @@ impl NewEvent {
         };
         event.has_sale_window()?;
         let built = self.sections.into_iter().map(|section| section.build(app, event_id));
-        let (sections, capacities): (Vec<_>, Vec<_>) = built.unzip();
+        let (sections, openings): (Vec<_>, Vec<_>) = built.unzip();
         may_stand_together(sections.iter()).map_err(|(at, refusal)| match refusal {
             Refusal::CurrencyMismatch { currency } => Problem::invalid_field(
                 format!("sections[{at}].currency"),
@@ -263,6 +265,6 @@ impl NewEvent {
                 "must be unique in the event, compared without case",
             ),
         })?;
-        Ok((EventWithSections { event, sections }, capacities))
+        Ok((EventWithSections { event, sections }, openings))
     }
 }

@@ -196,7 +196,7 @@ impl<'a> Drive<'a> {
         };
         let asks: Vec<_> = asks
             .iter()
-            .map(|(section, seats)| Ask { section_id: place(*section), seats: *seats })
+            .map(|(section, seats)| Ask::Count { section_id: place(*section), seats: *seats })
             .collect();
         let key = key.map(|key| {
             let key = IdempotencyKey::new(key).expect("visible characters");

@@ -76,7 +76,7 @@ impl Stage {
         let ask = |words: &[&str]| match words {
             [section, seats] => {
                 let seats = seats.parse().map_err(|_| format!("{seats} is no number of seats"))?;
-                Ok(Ask { section_id: self.place(section).0, seats })
+                Ok(Ask::Count { section_id: self.place(section).0, seats })
             }
             _ => Err(format!("{words:?} is no section with a number of seats")),
         };

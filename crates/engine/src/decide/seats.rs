@@ -1,0 +1,346 @@
+//! Which seats a hold gets, and who has a numbered seat.
+//!
+//! Counted sections need the counters alone. In numbered ones seats are found in the section's
+//! [`SeatMap`], and each command sees what the ones before it took, so two parties of a batch never
+//! fight for the same seats (I3).
+
+use super::ledger::Ledger;
+use super::{Ask, SeatTaken};
+use crate::booking::{Booking, BookingStatus, Item};
+use crate::error::{Refusal, SeatConflict};
+use crate::ids::{BookingId, SectionId};
+use crate::money::Money;
+use crate::seats::orphan::{Verdict, judge};
+use crate::seats::{Layout, NoFit, PARTY_MAX, Party, SeatIndex, SeatMap, SeatState, Why, pick};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::sync::Arc;
+
+/// Seats by their sections.
+pub(super) type Seats = BTreeMap<SectionId, Vec<SeatIndex>>;
+
+/// What became of a numbered seat in this batch.
+#[derive(Debug)]
+pub(super) struct SeatFate {
+    /// Whether somebody had it before.
+    was_taken: bool,
+    /// Who has it now; an inner `None`: it is blocked.
+    has_it: Option<Option<BookingId>>,
+}
+
+/// The fates of the seats that a batch has touched.
+pub(super) type SeatFates = BTreeMap<(SectionId, Arc<str>), SeatFate>;
+
+/// The seats that a hold gets, already marked in the maps.
+pub(super) struct Placed {
+    /// So many of each counted section.
+    counts: BTreeMap<SectionId, u32>,
+    /// These of each numbered one.
+    pub seats: Seats,
+}
+
+/// What a hold has already, when it is to be changed: its seats count as free, and keep their price.
+#[derive(Default)]
+pub(super) struct Own<'a> {
+    items: &'a [Item],
+}
+
+impl<'a> Own<'a> {
+    pub fn of(booking: &'a Booking) -> Self {
+        Self { items: &booking.items }
+    }
+
+    fn counted(&self, section_id: SectionId) -> impl Iterator<Item = &'a Item> {
+        let here = move |item: &&Item| item.section_id == section_id && item.numbers.is_empty();
+        self.items.iter().filter(here)
+    }
+
+    fn count(&self, section_id: SectionId) -> i64 {
+        self.counted(section_id).map(|item| i64::from(item.seats)).sum()
+    }
+
+    fn price(&self, section_id: SectionId, number: &str) -> Option<Money> {
+        let mut here = self.items.iter().filter(|item| item.section_id == section_id);
+        let has = |item: &&Item| item.numbers.iter().any(|own| **own == *number);
+        here.find(has).map(|item| item.unit_price)
+    }
+}
+
+impl Ledger {
+    /// Finds seats for `asks` and marks them as held. A refusal changes nothing.
+    ///
+    /// The first refusal wins: [`Refusal::SoldOut`] (counted sections), [`Refusal::SeatsUnavailable`]
+    /// with all conflicts of all asks, [`Refusal::OrphanSeat`] when the event does not want any, then
+    /// those of the parties in their order: [`Refusal::TooFewFit`], [`Refusal::NotTogether`].
+    pub(super) fn place(
+        &mut self,
+        asks: &[Ask],
+        own: &Own<'_>,
+        prevent_orphans: bool,
+    ) -> Result<Placed, Refusal> {
+        let mut counts = BTreeMap::new();
+        let mut named: BTreeMap<SectionId, Vec<&Arc<str>>> = BTreeMap::new();
+        let mut parties = Vec::new();
+        for ask in asks {
+            assert!(ask.seats() > 0, "a request without seats is refused before it is a command");
+            match ask {
+                Ask::Count { section_id, seats } if self.rows.maps.contains_key(section_id) => {
+                    if *seats > PARTY_MAX {
+                        return Err(Refusal::TooManySeats { limit: PARTY_MAX });
+                    }
+                    parties.push((std::slice::from_ref(section_id), Party::of(*seats)));
+                }
+                Ask::Count { section_id, seats } => {
+                    *counts.entry(*section_id).or_insert(0) += seats;
+                }
+                Ask::Seats { section_id, seats } => {
+                    named.entry(*section_id).or_default().extend(seats);
+                }
+                Ask::Best { sections, party } => parties.push((sections, party.clone())),
+            }
+        }
+        for (section_id, seats) in &counts {
+            let (available, requested) = (self.free_seats(*section_id, own), i64::from(*seats));
+            if available < requested {
+                return Err(Refusal::SoldOut { available, requested });
+            }
+        }
+        let mut placed = Placed { counts, seats: self.find(&named)? };
+        if prevent_orphans {
+            self.leaves_no_orphan(&placed.seats)?;
+        }
+        for (section_id, seats) in &placed.seats {
+            self.map_mut(*section_id).hold(seats).expect("they were looked at");
+        }
+        for (sections, party) in parties {
+            match self.give_best(sections, &party) {
+                Ok(seats) => {
+                    for (section_id, seats) in seats {
+                        placed.seats.entry(section_id).or_default().extend(seats);
+                    }
+                }
+                Err(refusal) => {
+                    self.unplace(&placed.seats);
+                    return Err(refusal);
+                }
+            }
+        }
+        for seats in placed.seats.values_mut() {
+            seats.sort_unstable();
+        }
+        Ok(placed)
+    }
+
+    fn free_seats(&self, section_id: SectionId, own: &Own<'_>) -> i64 {
+        self.rows.sections[&section_id].1.available() + own.count(section_id)
+    }
+
+    /// Gives seats back that were placed and came to nothing.
+    pub(super) fn unplace(&mut self, seats: &Seats) {
+        for (section_id, seats) in seats {
+            self.map_mut(*section_id).free(seats);
+        }
+    }
+
+    pub(super) fn map_mut(&mut self, section_id: SectionId) -> &mut SeatMap {
+        let map = self.rows.maps.get_mut(&section_id);
+        map.expect("a numbered section is loaded with its map")
+    }
+
+    /// The seats with these names, all of them free; else all that cannot be had.
+    pub(super) fn find(
+        &self,
+        named: &BTreeMap<SectionId, Vec<&Arc<str>>>,
+    ) -> Result<Seats, Refusal> {
+        let mut found = Seats::new();
+        let mut conflicts = Vec::new();
+        for (section_id, names) in named {
+            let seats = found.entry(*section_id).or_default();
+            let mut before = HashSet::with_capacity(names.len());
+            for name in names {
+                let map = self.rows.maps.get(section_id);
+                let seat = map.and_then(|map| Some((map.layout().find(name)?, map)));
+                let state = match seat {
+                    Some((seat, map)) => match map.state(seat) {
+                        None if before.insert(seat) => {
+                            seats.push(seat);
+                            continue;
+                        }
+                        None => Some(SeatState::Held),
+                        state => state,
+                    },
+                    None => None,
+                };
+                let seat = Arc::clone(name);
+                conflicts.push(SeatConflict { section_id: *section_id, seat, state });
+            }
+        }
+        if conflicts.is_empty() { Ok(found) } else { Err(Refusal::SeatsUnavailable { conflicts }) }
+    }
+
+    fn leaves_no_orphan(&self, chosen: &Seats) -> Result<(), Refusal> {
+        for (section_id, seats) in chosen {
+            let map = &self.rows.maps[section_id];
+            if let Verdict::Leaves(orphans) = judge(map.seating(), seats) {
+                let seats = orphans.iter().map(|seat| name(map.layout(), *seat)).collect();
+                return Err(Refusal::OrphanSeat { seats });
+            }
+        }
+        Ok(())
+    }
+
+    /// Picks the best seats of these sections for a party, and marks them as held.
+    fn give_best(&mut self, sections: &[SectionId], party: &Party) -> Result<Seats, Refusal> {
+        let seating = |section_id| {
+            let map = self.rows.maps.get(section_id);
+            Ok(map.ok_or(Refusal::NotFound { what: "section" })?.seating())
+        };
+        let seatings = sections.iter().map(seating).collect::<Result<Vec<_>, Refusal>>()?;
+        let choice = pick(&seatings, party).map_err(|no_fit| refusal(no_fit, party))?;
+        let mut seats = Seats::new();
+        for (place, seat) in choice.seats {
+            seats.entry(sections[place]).or_default().push(seat);
+        }
+        for (section_id, seats) in &seats {
+            self.map_mut(*section_id).hold(seats).expect("free seats were picked");
+        }
+        Ok(seats)
+    }
+
+    /// The items of a booking with these seats: one for each section and price. What it had before keeps
+    /// its price.
+    pub(super) fn items(&self, placed: &Placed, own: &Own<'_>) -> Vec<Item> {
+        let mut items = Vec::new();
+        let sections = placed.counts.keys().chain(placed.seats.keys());
+        let sections: BTreeSet<_> = sections.copied().collect();
+        for section_id in sections {
+            let (section, _) = &self.rows.sections[&section_id];
+            // Money in order of its amount: the sections of an event have one currency.
+            let mut by_price: BTreeMap<i64, (Money, u32, Vec<Arc<str>>)> = BTreeMap::new();
+            let mut add = |price: Money, seats: u32, number: Option<Arc<str>>| {
+                let entry = by_price.entry(price.minor).or_insert((price, 0, Vec::new()));
+                entry.1 += seats;
+                entry.2.extend(number);
+            };
+            if let Some(seats) = placed.counts.get(&section_id) {
+                let mut left = *seats;
+                for kept in own.counted(section_id) {
+                    let seats = left.min(kept.seats);
+                    left -= seats;
+                    add(kept.unit_price, seats, None);
+                }
+                add(section.price, left, None);
+            }
+            if let Some(seats) = placed.seats.get(&section_id) {
+                let layout = self.rows.maps[&section_id].layout();
+                for seat in seats {
+                    let number = name(layout, *seat);
+                    let price = own.price(section_id, &number).unwrap_or(layout.price(*seat));
+                    add(price, 1, Some(number));
+                }
+            }
+            let item = |(unit_price, seats, numbers)| Item {
+                section_id,
+                section_name: section.name.clone(),
+                seats,
+                numbers,
+                unit_price,
+            };
+            let with_seats = by_price.into_values().filter(|(_, seats, _)| *seats > 0);
+            items.extend(with_seats.map(item));
+        }
+        items
+    }
+
+    /// Whether all numbered seats of a booking are beside each other, when some of them were chosen for
+    /// its buyer.
+    pub(super) fn next_to_each_other(&self, asks: &[Ask], booking: &Booking) -> Option<bool> {
+        let chosen = asks.iter().any(|ask| match ask {
+            Ask::Count { section_id, .. } => self.rows.maps.contains_key(section_id),
+            Ask::Best { .. } => true,
+            Ask::Seats { .. } => false,
+        });
+        chosen.then(|| {
+            let mut sections = booking.numbers().map(|(section_id, _)| section_id);
+            let Some(section_id) = sections.next() else { return false };
+            let Some(map) = self.rows.maps.get(&section_id) else { return false };
+            let seats = booking.numbers().map(|(_, number)| map.layout().find(number));
+            let seats: Option<Vec<SeatIndex>> = seats.collect();
+            sections.all(|other| other == section_id)
+                && seats.is_some_and(|seats| map.layout().are_beside_each_other(&seats))
+        })
+    }
+
+    /// Notes whose the numbered seats of `booking` are after a step of its life, and marks them so in
+    /// the maps. A new hold's seats are marked already.
+    pub(super) fn pass_on(&mut self, booking: &Booking, next: BookingStatus) {
+        let mut seats: HashMap<SectionId, Vec<SeatIndex>> = HashMap::new();
+        for (section_id, number) in booking.numbers() {
+            let layout = self.rows.maps[&section_id].layout();
+            let seat = layout.find(number).expect("a live seat is in the layout");
+            seats.entry(section_id).or_default().push(seat);
+        }
+        for (section_id, seats) in seats {
+            match next {
+                BookingStatus::Hold => {}
+                BookingStatus::Confirmed => self.map_mut(section_id).sell(&seats),
+                BookingStatus::Expired | BookingStatus::Cancelled => {
+                    self.map_mut(section_id).free(&seats);
+                }
+            }
+            self.maps_changed.insert(section_id);
+        }
+        let has_it = matches!(next, BookingStatus::Hold).then_some(booking.booking_id);
+        if next != BookingStatus::Confirmed {
+            for (section_id, number) in booking.numbers() {
+                self.note_seat(section_id, number.clone(), has_it.map(Some));
+            }
+        }
+    }
+
+    /// Notes that `seat` was given to somebody, or that nobody has it any more.
+    pub(super) fn note_seat(
+        &mut self,
+        section_id: SectionId,
+        seat: Arc<str>,
+        has_it: Option<Option<BookingId>>,
+    ) {
+        self.maps_changed.insert(section_id);
+        let was_taken = has_it.is_none();
+        let fate = self.seat_fates.entry((section_id, seat));
+        fate.or_insert(SeatFate { was_taken, has_it: None }).has_it = has_it;
+    }
+}
+
+/// What the store has to remove and to add, of seats with these fates.
+pub(super) fn seat_rows(fates: SeatFates) -> (Vec<(SectionId, Arc<str>)>, Vec<SeatTaken>) {
+    let (mut freed, mut taken) = (Vec::new(), Vec::new());
+    for ((section_id, seat), fate) in fates {
+        if fate.was_taken {
+            freed.push((section_id, seat.clone()));
+        }
+        if let Some(booking_id) = fate.has_it {
+            taken.push(SeatTaken { section_id, seat, booking_id });
+        }
+    }
+    (freed, taken)
+}
+
+/// The name of a seat.
+pub(super) fn name(layout: &Layout, seat: SeatIndex) -> Arc<str> {
+    layout.name(seat).to_string().into()
+}
+
+fn refusal(no_fit: NoFit, party: &Party) -> Refusal {
+    let (requested, largest_contiguous_block) = (party.number, no_fit.largest_contiguous_block);
+    match no_fit.why {
+        Why::TooFewAccessible { available } => {
+            Refusal::TooFewFit { available, requested: party.accessible, largest_contiguous_block }
+        }
+        Why::TooFew { available } => {
+            Refusal::TooFewFit { available, requested, largest_contiguous_block }
+        }
+        Why::Apart | Why::SomebodyAlone => {
+            Refusal::NotTogether { requested, largest_contiguous_block }
+        }
+    }
+}

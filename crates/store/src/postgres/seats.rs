@@ -1,0 +1,193 @@
+//! Numbered seats: layouts, marks, and who has which seat.
+
+use super::interrupt::Interrupt;
+use super::rows::{uuid, uuids};
+use super::{Postgres, on};
+use crate::maps::{self, StoredLayout, brought_up_to_date};
+use crate::rows::{self, Columns, items_text};
+use crate::{Laid, Seats};
+use async_trait::async_trait;
+use engine::seats::{Layout, Marks, SeatMap};
+use engine::{Changes, Fault, Rows, SectionId};
+use sqlx::postgres::PgConnection;
+use std::collections::HashMap;
+use std::sync::Arc;
+
+impl Postgres {
+    /// Loads the seat maps of the loaded sections, which are locked.
+    pub(super) async fn load_maps(
+        &self,
+        session: &mut PgConnection,
+        rows: &mut Rows,
+    ) -> Result<(), Interrupt> {
+        // The bits are read only where they are not those that are kept already.
+        const SQL: &str = "SELECT m.section_id,
+                CASE WHEN m.version = wanted.known THEN NULL ELSE m.marks END AS marks
+            FROM UNNEST($1::uuid[], $2::bigint[]) AS wanted (section_id, known)
+            JOIN seat_marks m USING (section_id)";
+        let sections = rows.sections.values();
+        let mut kept: HashMap<SectionId, Option<SeatMap>> = sections
+            .filter_map(|(section, _)| Some((section.section_id, section.layout_version?)))
+            .map(|(section_id, layout_version)| {
+                let kept = self.maps.take(section_id);
+                (section_id, kept.filter(|map| map.layout_version() == layout_version))
+            })
+            .collect();
+        if kept.is_empty() {
+            return Ok(());
+        }
+        let known = kept.values().map(|map| map.as_ref().map_or(-1, SeatMap::version));
+        let query = sqlx::query(SQL).bind(uuids(kept.keys())).bind(known.collect::<Vec<_>>());
+        for row in query.fetch_all(&mut *session).await? {
+            let section_id = rows::section_id(&row, "section_id")?;
+            let marks = row.maybe_bytes("marks")?.map(maps::marks).transpose()?;
+            let kept = kept.remove(&section_id).flatten();
+            let layout = match &marks {
+                Some(marks) if kept.is_none() => {
+                    self.layout_at(session, section_id, marks.layout_version).await?
+                }
+                _ => None,
+            };
+            let map = brought_up_to_date(kept, marks, layout);
+            let broken =
+                || Fault::Corrupt { what: format!("section {section_id} has no seat map") };
+            rows.maps.insert(section_id, map.ok_or_else(broken)?);
+        }
+        Ok(())
+    }
+
+    async fn layout_at(
+        &self,
+        session: &mut PgConnection,
+        section_id: SectionId,
+        version: i64,
+    ) -> Result<Option<Arc<Layout>>, Interrupt> {
+        if let Some(layout) = self.maps.layout(section_id, version) {
+            return Ok(Some(layout));
+        }
+        let laid = read_layout(session, section_id).await?;
+        Ok(laid.filter(|(found, _)| *found == version).map(|(_, layout)| layout))
+    }
+}
+
+/// Reads the layout of a section.
+pub(super) async fn read_layout(
+    session: &mut PgConnection,
+    section_id: SectionId,
+) -> Result<Option<Laid>, Interrupt> {
+    let query = sqlx::query("SELECT * FROM layouts WHERE section_id = $1").bind(uuid(section_id));
+    let row = query.fetch_optional(session).await?;
+    Ok(row.as_ref().map(maps::laid).transpose()?)
+}
+
+/// Reads the marks of a section.
+pub(super) async fn read_marks(
+    session: &mut PgConnection,
+    section_id: SectionId,
+) -> Result<Option<Marks>, Interrupt> {
+    let query = sqlx::query("SELECT marks FROM seat_marks WHERE section_id = $1");
+    let row = query.bind(uuid(section_id)).fetch_optional(session).await?;
+    Ok(row.map(|row| maps::marks(row.bytes("marks")?)).transpose()?)
+}
+
+#[async_trait]
+impl Seats for Postgres {
+    async fn layout(&self, section_id: SectionId) -> Result<Option<Laid>, Fault> {
+        const SQL: &str = "SELECT layout_version FROM sections WHERE section_id = $1";
+        let read = on!(session => async {
+            let query = sqlx::query(SQL).bind(uuid(section_id));
+            let row = query.fetch_optional(&mut *session).await?;
+            let version = row.map(|row| row.maybe_int("layout_version")).transpose()?.flatten();
+            let Some(version) = version else { return Ok(None) };
+            if let Some(layout) = self.maps.layout(section_id, version) {
+                return Ok(Some((version, layout)));
+            }
+            read_layout(&mut session, section_id).await
+        });
+        let laid = self.read("reading a layout", read).await?;
+        if let Some(laid) = &laid {
+            self.maps.keep_layout(section_id, laid.clone());
+        }
+        Ok(laid)
+    }
+
+    async fn marks(&self, section_id: SectionId) -> Result<Option<Marks>, Fault> {
+        self.read("reading seats", on!(session => read_marks(&mut session, section_id))).await
+    }
+}
+
+/// Writes a layout and its marks, new or in place of others.
+pub(super) async fn put_layout(
+    session: &mut PgConnection,
+    section_id: SectionId,
+    layout: &Layout,
+    marks: &Marks,
+) -> Result<(), Interrupt> {
+    const LAYOUT: &str =
+        "INSERT INTO layouts (section_id, version, seats, currency, focal_x, focal_y)
+        VALUES ($1, $2, $3, $4, $5, $6) ON CONFLICT (section_id) DO UPDATE SET
+            version = excluded.version, seats = excluded.seats, currency = excluded.currency,
+            focal_x = excluded.focal_x, focal_y = excluded.focal_y";
+    const MARKS: &str = "INSERT INTO seat_marks (section_id, version, marks) VALUES ($1, $2, $3)
+        ON CONFLICT (section_id) DO UPDATE SET version = excluded.version, marks = excluded.marks";
+    const SECTION: &str = "UPDATE sections SET layout_version = $2, price_minor = $3, currency = $4
+        WHERE section_id = $1";
+    let stored = StoredLayout::of(layout);
+    let queries = [
+        sqlx::query(SECTION)
+            .bind(uuid(section_id))
+            .bind(marks.layout_version)
+            .bind(layout.lowest_price().minor)
+            .bind(stored.currency.clone()),
+        sqlx::query(LAYOUT)
+            .bind(uuid(section_id))
+            .bind(marks.layout_version)
+            .bind(stored.seats)
+            .bind(stored.currency)
+            .bind(stored.focal.map(|at| i64::from(at.x)))
+            .bind(stored.focal.map(|at| i64::from(at.y))),
+        sqlx::query(MARKS).bind(uuid(section_id)).bind(marks.version()).bind(marks.to_bytes()),
+    ];
+    for query in queries {
+        query.execute(&mut *session).await?;
+    }
+    Ok(())
+}
+
+/// Writes what has to be written before the rows of a batch: layouts, seats that are free again, and
+/// the seats of holds that have others now.
+pub(super) async fn write_seats(
+    session: &mut PgConnection,
+    changes: &Changes,
+) -> Result<(), Interrupt> {
+    // A statement of its own: the seats it frees may be taken again by the next one.
+    const FREED: &str = "DELETE FROM seats_taken t USING UNNEST($1::uuid[], $2::text[])
+        AS n (section_id, seat) WHERE t.section_id = n.section_id AND t.seat = n.seat";
+    const RESEATED: &str = "UPDATE bookings b
+        SET items = n.items, seats = n.seats, sections = n.sections::uuid[]
+        FROM UNNEST($1::uuid[], $2::text[], $3::bigint[], $4::text[])
+        AS n (booking_id, items, seats, sections) WHERE b.booking_id = n.booking_id";
+    for (section_id, layout) in &changes.laid {
+        let (_, marks) =
+            changes.marks.iter().find(|(of, _)| of == section_id).expect("a layout has marks");
+        put_layout(session, *section_id, layout, marks).await?;
+    }
+    if !changes.freed.is_empty() {
+        let query = sqlx::query(FREED)
+            .bind(uuids(changes.freed.iter().map(|(section_id, _)| section_id)))
+            .bind(changes.freed.iter().map(|(_, seat)| seat.to_string()).collect::<Vec<_>>());
+        if query.execute(&mut *session).await?.rows_affected() != changes.freed.len() as u64 {
+            return Err(Fault::Corrupt { what: "I3: a freed seat was nobody's".to_owned() }.into());
+        }
+    }
+    if !changes.reseated.is_empty() {
+        let reseated = || changes.reseated.iter();
+        let query = sqlx::query(RESEATED)
+            .bind(uuids(reseated().map(|booking| booking.booking_id)))
+            .bind(reseated().map(|booking| items_text(&booking.items)).collect::<Vec<_>>())
+            .bind(reseated().map(|booking| i64::from(booking.seats())).collect::<Vec<_>>())
+            .bind(reseated().map(super::write::sections_text).collect::<Vec<_>>());
+        query.execute(session).await?;
+    }
+    Ok(())
+}

@@ -1,0 +1,27 @@
+-- The counters stay as they are; which seats they were is lost.
+CREATE TABLE old_booking_log (
+    seq        INTEGER PRIMARY KEY AUTOINCREMENT,
+    at         INTEGER NOT NULL,
+    kind       TEXT NOT NULL CONSTRAINT booking_log_kind_known
+               CHECK (kind IN ('opened', 'held', 'confirmed', 'expired', 'released', 'cancelled',
+                               'extended', 'resized', 'blocked')),
+    section_id BLOB NOT NULL,
+    booking_id BLOB,
+    capacity   INTEGER NOT NULL,
+    held       INTEGER NOT NULL,
+    sold       INTEGER NOT NULL,
+    blocked    INTEGER NOT NULL,
+    version    INTEGER NOT NULL,
+    expires_at INTEGER
+) STRICT;
+INSERT INTO old_booking_log
+    SELECT seq, at, CASE kind WHEN 'laid' THEN 'resized' WHEN 'changed' THEN 'extended' ELSE kind END,
+        section_id, booking_id, capacity, held, sold, blocked, version, expires_at
+    FROM booking_log;
+DROP TABLE booking_log;
+ALTER TABLE old_booking_log RENAME TO booking_log;
+DROP TABLE seats_taken;
+DROP TABLE seat_marks;
+DROP TABLE layouts;
+ALTER TABLE events DROP COLUMN prevent_orphans;
+ALTER TABLE sections DROP COLUMN layout_version;
