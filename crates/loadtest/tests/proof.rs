@@ -21,6 +21,12 @@ impl Outcome {
         broken.filter_map(|check| check["name"].as_str()).collect()
     }
 
+    fn detail(&self, begin: &str) -> &str {
+        let mut checks = self.report["proof"]["checks"].as_array().into_iter().flatten();
+        let check = checks.find(|it| it["name"].as_str().is_some_and(|it| it.starts_with(begin)));
+        check.and_then(|check| check["detail"].as_str()).unwrap_or_default()
+    }
+
     fn operation(&self, name: &str) -> &Value {
         let operations = self.report["runs"][0]["operations"].as_array().expect("operations");
         operations.iter().find(|it| it["name"] == name).unwrap_or(&Value::Null)
@@ -151,6 +157,62 @@ fn a_path_and_the_ceiling_are_measured_alike() {
     }
 }
 
+#[test]
+fn an_honest_server_passes_a_spread_over_events_and_sections() {
+    let args = ["--events", "40", "--sections", "3", "--zipf", "0.8"];
+    for scenario in ["hold", "pairs"] {
+        let outcome = passes(scenario, &[&SHORT[..], &args].concat());
+        assert!(outcome.detail("The server's sums").contains("40 events compared"));
+    }
+    passes("mixed", &[&SHORT[..], &args, &["--think-ms", "20"]].concat());
+    passes("hold", &[&SHORT[..], &["--sections", "100"]].concat());
+}
+
+#[test]
+fn an_honest_server_passes_seats_that_some_compete_for() {
+    let args = ["--seats", "800", "--halls", "2", "--collide", "0.2", "--counted", "0.3"];
+    let outcome = passes("seats", &[&SHORT[..], &args].concat());
+    let seats = outcome.operation("seats");
+    let answers = &seats["answers"];
+    let (held, taken) = (&answers["201"], &answers["409 seats_unavailable"]);
+    assert!(held.as_u64() > Some(200) && taken.as_u64() > Some(5), "{answers}");
+    assert!(outcome.operation("hold")["answers"]["201"].as_u64() > Some(100));
+    assert!(outcome.stdout.contains("seats taken"), "{}", outcome.stdout);
+}
+
+#[test]
+fn a_run_ends_when_its_halls_are_full_and_says_so() {
+    let args = ["--warm-up", "0", "--seconds", "20", "--seats", "200", "--halls", "2"];
+    for (scenario, more) in [("seats", ["--collide", "0"]), ("best-available", ["--adjacent", "1"])]
+    {
+        let outcome = passes(scenario, &[&args[..], &more].concat());
+        assert_eq!(outcome.report["runs"][0]["ended"], "no seats left");
+        assert!(outcome.stdout.contains("the halls were full"), "{}", outcome.stdout);
+        let detail = outcome.detail("No seat is in two live bookings");
+        assert!(detail.contains("400 seats acknowledged"), "{detail}");
+    }
+}
+
+#[test]
+fn an_honest_server_passes_best_available_in_a_half_sold_hall() {
+    let args = ["--seats", "1000", "--halls", "3", "--sold-before", "0.5", "--adjacent", "0.7"];
+    let outcome = passes("best-available", &[&SHORT[..], &args, &["--keys"]].concat());
+    assert!(outcome.operation("best-available")["answers"]["201"].as_u64() > Some(100));
+    let detail = outcome.detail("No section sold more seats than it has");
+    assert!(detail.contains("1,500 confirmed"), "{detail}");
+}
+
+#[test]
+fn seats_of_lost_answers_are_asked_for_again() {
+    let args = ["--warm-up", "0", "--requests", "100", "--timeout-ms", "300", "--halls", "2"];
+    for scenario in ["seats", "best-available"] {
+        for keys in [&["--keys"][..], &[]] {
+            let outcome = load(Plant::LosesAnswers, scenario, &[&args[..], keys].concat());
+            assert_eq!(outcome.code, 0, "{}\n{}", outcome.report["proof"], outcome.stderr);
+        }
+    }
+}
+
 /// What was left without an answer is found out, and nothing is blamed on the server.
 #[test]
 fn lost_answers_are_asked_for_again() {
@@ -207,6 +269,40 @@ fn a_refusal_that_does_not_say_when_to_come_back_is_caught() {
 #[test]
 fn a_slow_answer_is_caught() {
     caught(Plant::Slow, "hold", &SHORT, "No answer took longer than 5 s");
+}
+
+#[test]
+fn a_seat_that_was_sold_twice_is_caught() {
+    let args = [&SHORT[..], &["--seats", "4000", "--halls", "1", "--collide", "0.5"]].concat();
+    caught(Plant::SellsTwice, "seats", &args, "No seat is in two live bookings");
+}
+
+#[test]
+fn a_party_that_was_split_is_caught() {
+    let args = [&SHORT[..], &["--seats", "4000", "--halls", "1"]].concat();
+    let promise = "No party that was to sit together was split";
+    caught(Plant::Splits, "best-available", &args, promise);
+}
+
+#[test]
+fn a_seat_that_was_lost_is_caught() {
+    let args = [&SHORT[..], &["--seats", "4000", "--halls", "1"]].concat();
+    let promise = "Every acknowledged seat is still its buyer's";
+    caught(Plant::LosesSeat, "seats", &args, promise);
+    caught(Plant::LosesSeat, "best-available", &args, promise);
+}
+
+#[test]
+fn a_status_that_lies_is_caught() {
+    let args = [&SHORT[..], &["--seats", "4000", "--halls", "1"]].concat();
+    let promise = "The status of the seats is that of the bookings";
+    caught(Plant::StatusLies, "seats", &args, promise);
+}
+
+#[test]
+fn other_seats_than_were_asked_for_are_caught() {
+    let args = [&SHORT[..], &["--seats", "4000", "--halls", "1"]].concat();
+    caught(Plant::OtherSeats, "seats", &args, "Every hold has the seats that it asked for");
 }
 
 #[test]

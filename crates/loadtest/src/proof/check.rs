@@ -33,7 +33,8 @@ pub struct Case<'a> {
     pub sells_out_after: Option<Duration>,
     /// Whether there are bookings at all.
     pub is_a_sale: bool,
-    is_whole: bool,
+    /// Whether every hold is in the ledger, and not a sample of them.
+    pub(super) is_whole: bool,
     /// Seats of each section by the client's account: held, confirmed.
     pub(super) known: Vec<(u64, u64)>,
 }
@@ -256,12 +257,14 @@ impl<'a> Case<'a> {
             let is_it = body::booking_id(body) == Some(entry.booking)
                 && body::number(body, "seats_requested") == Some(entry.seats.into());
             let mut found = found.lock();
+            if answer.status == 200
+                && let Some(what) = other_seats(stage, given, entry, body)
+            {
+                found.offend(Promise::SeatsKept, || what);
+            }
             if answer.status != 200 || !is_it {
                 let status = answer.status;
                 return found.offend(Promise::StillThere, || format!("{id} is gone: {status}"));
-            }
-            if let Some(what) = other_seats(stage, given, entry, body) {
-                found.offend(Promise::SeatsKept, || what);
             }
             let status = body::text(body, "status").unwrap_or("without a status");
             let (promise, is_right) = match entry.fate {

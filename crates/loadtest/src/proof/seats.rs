@@ -188,7 +188,10 @@ impl Case<'_> {
                 findings.offend(promise, || what);
             }
             if listed.is_none() {
-                let why = "bookings of some halls not listed to the end";
+                let why = match self.stage.cast.organizer {
+                    Some(_) => "bookings of some halls not listed to the end",
+                    None => "not listed: only the organizer sees all bookings",
+                };
                 findings.remark(Promise::SeatOnce, why);
             }
         }
@@ -264,6 +267,7 @@ impl Case<'_> {
             let wanted: &[&str] = match fates.get(&given.booking) {
                 Some(Fate::Confirmed) => &["sold"],
                 Some(Fate::ConfirmUnknown) => &["held", "sold"],
+                None if !self.is_whole => &["held", "sold"],
                 _ if !self.stage.holds_last => continue,
                 _ => &["held"],
             };

@@ -2,17 +2,19 @@
 //!
 //! It follows the contract as far as the tool uses it. Nothing is shared with Reservix.
 
+mod hall;
 mod world;
 
 pub use world::Plant;
 
-use axum::extract::{Path, State};
+use axum::extract::{Path, Query, State};
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use axum::{Json, Router};
 use parking_lot::Mutex;
 use serde_json::{Value, json};
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::net::TcpListener;
@@ -46,6 +48,9 @@ impl Fake {
             .route("/api/v1/events", post(create))
             .route("/api/v1/events/{id}", get(event).patch(async || StatusCode::OK))
             .route("/api/v1/events/{id}/availability", get(availability))
+            .route("/api/v1/events/{id}/bookings", get(bookings))
+            .route("/api/v1/events/{id}/sections/{section}/seats", get(drawing))
+            .route("/api/v1/events/{id}/sections/{section}/seats/status", get(status))
             .route("/api/v1/bookings/hold", post(hold))
             .route("/api/v1/bookings/{id}", get(booking))
             .route("/api/v1/bookings/{id}/{verb}", post(act))
@@ -76,6 +81,31 @@ async fn event(State(world): Shared, Path(id): Path<Uuid>) -> Json<Value> {
 
 async fn availability(State(world): Shared, Path(id): Path<Uuid>) -> Json<Value> {
     Json(world.lock().availability(id))
+}
+
+async fn drawing(
+    State(world): Shared,
+    Path((id, section)): Path<(Uuid, String)>,
+) -> Result<Json<Value>, StatusCode> {
+    world.lock().drawing(id, &section).map(Json).ok_or(StatusCode::NOT_FOUND)
+}
+
+async fn status(
+    State(world): Shared,
+    headers: HeaderMap,
+    Path((id, section)): Path<(Uuid, String)>,
+) -> Result<Json<Value>, StatusCode> {
+    world.lock().status(&user(&headers), id, &section).map(Json).ok_or(StatusCode::NOT_FOUND)
+}
+
+async fn bookings(
+    State(world): Shared,
+    Path(id): Path<Uuid>,
+    Query(page): Query<HashMap<String, String>>,
+) -> Json<Value> {
+    let limit = page.get("limit").and_then(|it| it.parse().ok()).unwrap_or(20);
+    let after = page.get("after").and_then(|it| it.parse().ok());
+    Json(world.lock().list(id, limit, after))
 }
 
 async fn hold(State(world): Shared, headers: HeaderMap, Json(wish): Json<Value>) -> Response {

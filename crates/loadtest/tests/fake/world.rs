@@ -1,5 +1,6 @@
 //! What the server of the suite knows, and what it does wrong when it is told to.
 
+use super::hall::{Hall, choose};
 use chrono::DateTime;
 use serde_json::{Value, json};
 use std::cmp::Reverse;
@@ -30,6 +31,16 @@ pub enum Plant {
     NoRetryAfter,
     /// Takes longer than five seconds, once.
     Slow,
+    /// Gives a seat that somebody has, now and then.
+    SellsTwice,
+    /// Gives a party that is to sit together seats that are apart, now and then.
+    Splits,
+    /// Acknowledges seats and keeps all but one of them, now and then.
+    LosesSeat,
+    /// Tells everybody that a seat is free which is held.
+    StatusLies,
+    /// Gives another seat than the one that was asked for, now and then.
+    OtherSeats,
 }
 
 /// What a request comes to.
@@ -51,6 +62,7 @@ struct Section {
     capacity: u64,
     held: u64,
     sold: u64,
+    hall: Option<Hall>,
 }
 
 struct Event {
@@ -65,6 +77,8 @@ struct Booking {
     event: Uuid,
     section: usize,
     seats: u64,
+    /// Their places in the hall, if it is one.
+    places: Vec<usize>,
     status: &'static str,
     expires_ms: i64,
 }
@@ -95,11 +109,13 @@ impl World {
     pub fn create(&mut self, wish: &Value) -> Value {
         let id = self.new_id();
         let wished = wish["sections"].as_array().expect("an event has sections");
-        let sections = wished.iter().map(|section| Section {
-            id: section["name"].as_str().expect("a section has a name").to_owned(),
-            capacity: section["capacity"].as_u64().expect("a section has seats"),
-            held: 0,
-            sold: 0,
+        let sections = wished.iter().map(|section| {
+            let hall = section.get("layout").map(Hall::new);
+            let name = section["name"].as_str().expect("a section has a name");
+            let seats = hall.as_ref().map(|hall| hall.of.len() as u64);
+            let capacity = seats.or_else(|| section["capacity"].as_u64());
+            let capacity = capacity.expect("a section has seats");
+            Section { id: name.replace(' ', "-"), capacity, held: 0, sold: 0, hall }
         });
         let hold_ttl_ms = wish["hold_ttl_seconds"].as_i64().unwrap_or(600) * 1_000;
         let event = Event { hold_ttl_ms, sections: sections.collect(), ends: BinaryHeap::new() };
@@ -117,9 +133,9 @@ impl World {
     pub fn availability(&mut self, id: Uuid) -> Value {
         self.sweep(id);
         let sections = self.events[&id].sections.iter().map(|section| {
-            let Section { id, capacity, held, sold } = section;
+            let Section { id, capacity, held, sold, hall } = section;
             let available = capacity.saturating_sub(held + sold);
-            json!({ "section_id": id, "capacity": capacity, "available_seats": available,
+            json!({ "section_id": id, "capacity": capacity, "numbered": hall.is_some(), "available_seats": available,
                     "held_seats": held, "sold_seats": sold })
         });
         json!({ "event_id": id, "sections": sections.collect::<Vec<_>>() })
@@ -140,26 +156,44 @@ impl World {
         if self.plant == Plant::NoRetryAfter && self.now_and_then() {
             return Outcome::Refused { status: 503, code: "overloaded", retry_after: false };
         }
-        let seats = wish["seats_requested"].as_u64().expect("seats");
-        let name = wish["section_id"].as_str().expect("a section");
         let beyond = if self.plant == Plant::Oversells { 3 } else { 0 };
         let expires_ms = self.now_ms() + self.events[&event_id].hold_ttl_ms;
         let booking_id = self.new_id();
+        let strikes = self.plant.is_about_seats() && self.now_and_then();
+        let plant = self.plant;
         let event = self.events.get_mut(&event_id).expect("it is known");
+        let name = wish["section_id"].as_str().or(wish["best_available"]["sections"][0].as_str());
+        let name = name.expect("a section");
         let place = event.sections.iter().position(|it| it.id == name).expect("it is known");
         let section = &mut event.sections[place];
-        if section.held + section.sold + seats > section.capacity + beyond {
+        let mut places = match &section.hall {
+            Some(hall) => match choose(hall, wish, plant, strikes) {
+                Ok(places) => places,
+                Err(code) => return Outcome::Refused { status: 409, code, retry_after: false },
+            },
+            None => Vec::new(),
+        };
+        let seats = wish["seats_requested"].as_u64().unwrap_or(places.len() as u64);
+        let is_full = section.held + section.sold + seats > section.capacity + beyond;
+        if is_full && section.hall.is_none() {
             return Outcome::Refused { status: 409, code: "sold_out", retry_after: false };
         }
         section.held += seats;
+        if let Some(hall) = &mut section.hall {
+            for seat in &places {
+                hall.of[*seat] = Some(booking_id);
+            }
+        }
         event.ends.push(Reverse((expires_ms, booking_id)));
         let user = user.to_owned();
         let status = "HOLD";
+        places.sort_unstable();
         let booking = Booking {
             user: user.clone(),
             event: event_id,
             section: place,
             seats,
+            places,
             status,
             expires_ms,
         };
@@ -168,8 +202,8 @@ impl World {
             self.keys.insert((user, key), booking_id);
         }
         let body = self.told(booking_id);
-        let plant = self.plant;
         match plant {
+            Plant::LosesSeat if strikes => self.lose_a_seat(booking_id),
             Plant::Forgets if self.now_and_then() => {
                 self.bookings.remove(&booking_id);
                 self.keys.retain(|_, kept| *kept != booking_id);
@@ -241,7 +275,65 @@ impl World {
         if self.plant == Plant::Leaks && self.now_and_then() {
             return;
         }
-        self.section(booking).held -= booking.seats;
+        let section = self.section(booking);
+        section.held -= booking.seats;
+        if let Some(hall) = &mut section.hall {
+            booking.places.iter().for_each(|seat| hall.of[*seat] = None);
+        }
+    }
+
+    /// The booking keeps all seats but one, which is free again.
+    fn lose_a_seat(&mut self, id: Uuid) {
+        let mut booking = self.bookings[&id].clone();
+        let Some(lost) = booking.places.pop() else { return };
+        booking.seats -= 1;
+        let section = self.section(&booking);
+        section.held -= 1;
+        if let Some(hall) = &mut section.hall {
+            hall.of[lost] = None;
+        }
+        self.bookings.insert(id, booking);
+    }
+
+    pub fn drawing(&self, event: Uuid, section: &str) -> Option<Value> {
+        Some(self.hall(event, section)?.drawing())
+    }
+
+    pub fn status(&self, user: &str, event: Uuid, section: &str) -> Option<Value> {
+        let hall = self.hall(event, section)?;
+        let (mut held, mut sold, mut yours) = (Vec::new(), Vec::new(), Vec::new());
+        for (seat, id) in hall.of.iter().enumerate() {
+            let Some(booking) = id.and_then(|id| self.bookings.get(&id)) else { continue };
+            if booking.user == user {
+                yours.push(hall.name(seat));
+            }
+            let list = if booking.status == "HOLD" { &mut held } else { &mut sold };
+            list.push(hall.name(seat));
+        }
+        if self.plant == Plant::StatusLies {
+            held.pop();
+        }
+        let capacity = hall.of.len();
+        let available = capacity - held.len() - sold.len();
+        Some(json!({ "capacity": capacity, "available": available, "held": held, "sold": sold,
+                     "blocked": [], "yours": yours }))
+    }
+
+    fn hall(&self, event: Uuid, section: &str) -> Option<&Hall> {
+        let sections = &self.events.get(&event)?.sections;
+        sections.iter().find(|it| it.id == section)?.hall.as_ref()
+    }
+
+    /// A page of the bookings of an event: those after an id, by their ids.
+    pub fn list(&self, event: Uuid, limit: usize, after: Option<Uuid>) -> Value {
+        let of_event = self.bookings.iter().filter(|(_, booking)| booking.event == event);
+        let mut ids: Vec<Uuid> = of_event.map(|(id, _)| *id).collect();
+        ids.sort_unstable();
+        ids.retain(|id| after.is_none_or(|after| *id > after));
+        let next = (ids.len() > limit).then(|| ids[limit - 1]);
+        ids.truncate(limit);
+        let items: Vec<Value> = ids.into_iter().map(|id| self.told(id)).collect();
+        json!({ "items": items, "next": next })
     }
 
     /// Ends what is due.
@@ -263,10 +355,15 @@ impl World {
     }
 
     fn told(&self, id: Uuid) -> Value {
-        let Booking { event, seats, status, expires_ms, .. } = &self.bookings[&id];
+        let Booking { event, section, seats, places, status, expires_ms, .. } = &self.bookings[&id];
         let at = |ms| DateTime::from_timestamp_millis(ms).expect("in range").to_rfc3339();
-        json!({ "booking_id": id, "event_id": event, "seats_requested": seats, "status": status,
-                "expires_at": at(*expires_ms), "server_time": at(self.now_ms()) })
+        let Section { id: section_id, hall, .. } = &self.events[event].sections[*section];
+        let mut item = json!({ "section_id": section_id, "seats_requested": seats });
+        if let Some(hall) = hall {
+            item["seats"] = places.iter().map(|seat| hall.name(*seat)).collect();
+        }
+        json!({ "booking_id": id, "event_id": event, "seats_requested": seats, "items": [item],
+                "status": status, "expires_at": at(*expires_ms), "server_time": at(self.now_ms()) })
     }
 
     fn now_and_then(&mut self) -> bool {
@@ -281,6 +378,14 @@ impl World {
 
     fn now_ms(&self) -> i64 {
         BEGINNING_MS + i64::try_from(self.began.elapsed().as_millis()).expect("a short test")
+    }
+}
+
+impl Plant {
+    /// Whether it strikes at the choice of seats.
+    fn is_about_seats(self) -> bool {
+        use Plant::{LosesSeat, OtherSeats, SellsTwice, Splits};
+        matches!(self, SellsTwice | Splits | LosesSeat | OtherSeats)
     }
 }
 
