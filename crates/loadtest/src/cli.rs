@@ -254,7 +254,7 @@ pub struct HallsArgs {
     #[arg(long, default_value_t = 20_000, value_parser = clap::value_parser!(u64).range(1..=100_000))]
     pub seats: u64,
     /// Halls to make, each an event of its own; when all are full, the run ends
-    #[arg(long, default_value_t = 10, value_parser = clap::value_parser!(u32).range(1..=1_000), conflicts_with = "event")]
+    #[arg(long, default_value_t = 20, value_parser = clap::value_parser!(u32).range(1..=1_000), conflicts_with = "event")]
     pub halls: u32,
     /// Share of the seats that is sold before the run, in random places
     #[arg(long, default_value_t = 0.0, value_parser = share)]
@@ -286,6 +286,9 @@ pub struct BestAvailableArgs {
     /// Share of parties that must sit together
     #[arg(long, default_value_t = 1.0, value_parser = share)]
     pub adjacent: f64,
+    /// Go on to the next hall once a party of so many found no room; 1 is when a hall is full
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u8).range(1..=50))]
+    pub leave_at: u8,
     #[command(flatten)]
     pub halls: HallsArgs,
 }

@@ -152,7 +152,8 @@ impl Plan {
         let HallsArgs { keys, seats, halls, sold_before, counted, .. } = args;
         self.ground = Ground::Sale(Venue { seats: *seats, ..Venue::ENDLESS });
         self.spread = Spread { events: *halls as usize, ..Spread::ALL };
-        self.halls = Some(Halls { sold_before: *sold_before, compared: *counted > 0.0 });
+        let compared = *counted > 0.0;
+        self.halls = Some(Halls { sold_before: *sold_before, leave_at: 1, compared });
         self.set("keys", keys);
         self.set("seats", seats);
         self.set("halls", halls);
@@ -293,7 +294,7 @@ impl From<&SeatsArgs> for Plan {
 
 impl From<&BestAvailableArgs> for Plan {
     fn from(args: &BestAvailableArgs) -> Self {
-        let BestAvailableArgs { most, adjacent, halls } = args;
+        let BestAvailableArgs { most, adjacent, leave_at, halls } = args;
         let about = "The best available seats of a numbered hall are held for parties, and those of the \
                      next hall once it is full.";
         let role = Role::Parties {
@@ -306,7 +307,9 @@ impl From<&BestAvailableArgs> for Plan {
         let mut plan = plan("best-available", about, role, load).at(&halls.sale);
         plan.in_halls(halls);
         plan.set("most", most);
+        plan.halls = plan.halls.map(|halls| Halls { leave_at: *leave_at.min(most), ..halls });
         plan.set("adjacent", adjacent);
+        plan.set("leave-at", leave_at);
         plan
     }
 }

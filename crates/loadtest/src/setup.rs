@@ -61,6 +61,7 @@ pub async fn stage(
     if plan.halls.is_some() {
         draw(&mut stage, plan.load.connections, progress).await?;
     }
+    stage.leave_at = plan.halls.map_or(1, |halls| halls.leave_at);
     stage.spread(plan.spread.zipf, plan.spread.sections);
     Ok(stage)
 }

@@ -110,6 +110,8 @@ pub struct Stage {
     pub ends: Mutex<BinaryHeap<Reverse<Instant>>>,
     /// The sections that are halls.
     pub halls: Vec<u32>,
+    /// A hall is open while parties of so many may find room.
+    pub leave_at: u8,
     /// The section without numbers beside the halls, if there is one.
     pub beside: Option<u32>,
     /// The place in `halls` of the one whose best seats are given out now.
@@ -143,6 +145,7 @@ impl Stage {
             prepared: Vec::new(),
             ends: Mutex::default(),
             halls: numbered.map(|(number, _)| number).collect(),
+            leave_at: 1,
             beside: None,
             open_hall: AtomicUsize::new(0),
             capacity: sections.iter().map(|section| section.capacity).sum(),
@@ -218,7 +221,7 @@ impl Stage {
             let place = self.open_hall.load(Ordering::Relaxed);
             let section = *self.halls.get(place)?;
             let hall = self.hall(section)?;
-            if hall.room(true) > 0 || hall.room(false) > 0 {
+            if hall.room(true).min(hall.room(false)) >= self.leave_at {
                 return Some((section, hall));
             }
             // Somebody else may have opened the next one meanwhile.

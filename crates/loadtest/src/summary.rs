@@ -48,9 +48,7 @@ fn of_operation(name: &str, of_all: &[&Operation]) -> Vec<Summary> {
         add("refused p99", "ms", &|it| it.refused.p99_ms);
     }
     if of_all.iter().any(|it| seats_taken(it).is_some()) {
-        add("seats taken", "share", &|it| {
-            seats_taken(it).unwrap_or(0) as f64 / it.sent.max(1) as f64
-        });
+        add("taken", "share", &|it| seats_taken(it).unwrap_or(0) as f64 / it.sent.max(1) as f64);
     }
     figures
 }

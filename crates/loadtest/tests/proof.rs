@@ -200,6 +200,11 @@ fn an_honest_server_passes_best_available_in_a_half_sold_hall() {
     assert!(outcome.operation("best-available")["answers"]["201"].as_u64() > Some(100));
     let detail = outcome.detail("No section sold more seats than it has");
     assert!(detail.contains("1,500 confirmed"), "{detail}");
+    let args = ["--warm-up", "0", "--seats", "400", "--halls", "2", "--leave-at", "6"];
+    let outcome = passes("best-available", &args);
+    let parties = &outcome.operation("best-available")["answers"];
+    assert_eq!(outcome.report["runs"][0]["ended"], "no seats left");
+    assert!(parties["201"].as_u64().is_some_and(|it| it < 400), "{parties}");
 }
 
 #[test]

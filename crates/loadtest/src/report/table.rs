@@ -126,7 +126,7 @@ fn merged(report: &Report) -> String {
 fn rates(report: &Report, operations: &[Operation], paint: Paint) -> String {
     // A column that is about seats with numbers is there where there are some.
     let numbered = operations.iter().any(|it| series::seats_taken(it).is_some());
-    let (rate, count) = if numbered { (12, 11) } else { (14, 12) };
+    let (rate, count) = if numbered { (12, 10) } else { (14, 12) };
     let taken = if numbered { format!("{:>13}", "seats taken") } else { String::new() };
     let columns = format!(
         "  {:<18}{:>rate$}{:>rate$}{:>rate$}{:>count$}{taken}{:>count$}{:>count$}",
@@ -331,8 +331,9 @@ PROOF
         operation.answers.insert("409 seats_unavailable".into(), 1_234);
         let shown = text(&report, false);
         let rates: Vec<&str> = shown.lines().skip_while(|it| *it != "RATES").skip(1).collect();
-        assert!(rates[0].ends_with("refused  seats taken     failed    dropped"), "{}", rates[0]);
+        assert!(rates[0].ends_with("refused  seats taken    failed   dropped"), "{}", rates[0]);
         assert!(rates[1].contains("75,576        1,234"), "{}", rates[1]);
+        assert!(shown.lines().all(|line| line.chars().count() <= WIDTH));
     }
 
     #[test]
