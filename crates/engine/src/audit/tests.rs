@@ -136,6 +136,7 @@ impl Story {
             deltas,
             version: inventory.version,
             expires_at,
+            reason: None,
         });
     }
 

@@ -64,7 +64,7 @@ fn sound<T, E: Debug>(result: Result<T, E>) -> T {
 #[async_trait]
 impl Backend for Fresh {
     async fn create_event(&self, new: &EventWithSections, capacities: &[i64]) {
-        sound(self.store.create_event(new, capacities, None).await);
+        sound(self.store.create_event(new, &world::opened(capacities), None).await);
     }
 
     async fn revise_event(

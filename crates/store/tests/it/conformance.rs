@@ -58,7 +58,10 @@ impl World {
         new.sections = made.collect();
         set(&mut new);
         let capacities: Vec<_> = sections.iter().map(|(_, capacity)| *capacity).collect();
-        self.store.create_event(&new, &capacities, None).await.expect("the event is recorded");
+        self.store
+            .create_event(&new, &crate::world::opened(&capacities), None)
+            .await
+            .expect("the event is recorded");
         let sections = new.sections.iter().map(|section| section.section_id).collect();
         Sale { event_id, organizer_id, sections }
     }

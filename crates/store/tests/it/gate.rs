@@ -191,7 +191,7 @@ async fn i8_a_sold_out_section_is_refused_until_the_next_hold_ends(door: Doorway
     let event_id = new.event.terms.event_id;
     new.sections.push(door.mint.section_of(event_id, "A"));
     let section_id = new.sections[0].section_id;
-    fresh.store.create_event(&new, &[3], None).await.expect("recorded");
+    fresh.store.create_event(&new, &[3.into()], None).await.expect("recorded");
     let commit = async |seats| {
         let asks = vec![Ask::Count { section_id, seats }];
         let (booking_id, user_id) = (door.mint.booking(event_id), door.mint.user());

@@ -150,6 +150,7 @@ impl Model {
             max_seats_per_user: change.max_seats_per_user.expect(ALL),
             hold_ttl_ms: change.hold_ttl_ms.expect(ALL),
             cancellable_until: change.cancellable_until.expect(ALL),
+            prevent_orphans: false,
         };
         Ok(())
     }
@@ -188,7 +189,7 @@ impl Model {
                 self.place(*section_id).capacity = *capacity;
                 Ok(Told::Section(*section_id))
             }
-            Command::Block { section_id, by, blocked } => {
+            Command::Block { section_id, by, blocked: engine::Blocked::Count(blocked), .. } => {
                 self.organizer_only(*section_id, *by)?;
                 let available = self.free(*section_id, now);
                 let requested = blocked - self.places[section_id].blocked;
@@ -199,6 +200,9 @@ impl Model {
                 Ok(Told::Section(*section_id))
             }
             Command::Retire { .. } => Ok(Told::Nothing),
+            Command::Block { .. } | Command::Lay { .. } | Command::Change { .. } => {
+                unimplemented!("numbered seats and changes have a model of their own")
+            }
         }
     }
 
@@ -223,7 +227,7 @@ impl Model {
         };
         let mut seats = BTreeMap::new();
         for ask in &hold.asks {
-            *seats.entry(ask.section_id).or_insert(0) += i64::from(ask.seats);
+            *seats.entry(ask.sections()[0]).or_insert(0) += i64::from(ask.seats());
         }
         let of_event = |id| self.places.get(id).is_some_and(|it| it.event_id == hold.event_id);
         if !seats.keys().all(of_event) {

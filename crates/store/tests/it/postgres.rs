@@ -111,7 +111,10 @@ impl Stand {
         let section = |number: usize| self.mint.section_of(event_id, &format!("S{number}"));
         new.sections = (0..capacities.len()).map(section).collect();
         set(&mut new);
-        self.store.create_event(&new, capacities, None).await.expect("the event is recorded");
+        self.store
+            .create_event(&new, &world::opened(capacities), None)
+            .await
+            .expect("the event is recorded");
         let sections = new.sections.iter().map(|section| section.section_id).collect();
         Sale { event_id, organizer_id, sections }
     }

@@ -168,7 +168,7 @@ impl Kept {
         &mut self,
         now: Timestamp,
         answers: Vec<Result<engine::Outcome, Refusal>>,
-        (changes, inventories): (Changes, Vec<Inventory>),
+        engine::decide::Ended { changes, inventories, .. }: engine::decide::Ended,
     ) -> Committed {
         let bookings: Vec<_> = changes.created.iter().chain(&changes.updated).cloned().collect();
         let expired = changes.updated.iter();
@@ -176,7 +176,7 @@ impl Kept {
         self.write(changes);
         let inventories =
             inventories.iter().map(|of| self.sections[&of.section_id].1.clone()).collect();
-        Committed { now, answers, inventories, bookings, expired }
+        Committed { now, answers, inventories, bookings, marks: Vec::new(), expired }
     }
 }
 
@@ -197,6 +197,7 @@ impl Backend for Pure {
                 deltas,
                 version: inventory.version,
                 expires_at: None,
+                reason: None,
             });
             kept.sections.insert(section.section_id, (section.clone(), inventory));
         }
@@ -231,7 +232,7 @@ impl Backend for Pure {
         let rows = kept.load(commands, now, &self.policy);
         let mut ledger = Ledger::open(rows, now, self.policy);
         let answers = commands.iter().map(|command| ledger.decide(command)).collect();
-        kept.committed(now, answers, ledger.into_changes())
+        kept.committed(now, answers, ledger.end_batch())
     }
 
     async fn bookings(&self, event_id: EventId) -> Vec<Booking> {

@@ -39,7 +39,7 @@ impl Kept {
         let event_id = new.event.terms.event_id;
         new.sections.push(mint.section_of(event_id, "A"));
         let section_id = new.sections[0].section_id;
-        store.create_event(&new, &[10], None).await.expect("recorded");
+        store.create_event(&new, &world::opened(&[10]), None).await.expect("recorded");
         let sold = hold(&*store, keyed(&mint, event_id, section_id, 2)).await;
         let held = hold(&*store, keyed(&mint, event_id, section_id, 1)).await;
         clock.advance_ms(1);

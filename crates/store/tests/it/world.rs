@@ -124,6 +124,7 @@ impl Mint {
             max_seats_per_user: None,
             hold_ttl_ms: None,
             cancellable_until: None,
+            prevent_orphans: false,
         };
         let event = Event {
             terms,
@@ -146,8 +147,14 @@ impl Mint {
             event_id,
             name: name.into(),
             price: usd(1250),
+            layout_version: None,
         }
     }
+}
+
+/// What sections with these capacities begin with.
+pub fn opened(capacities: &[i64]) -> Vec<store::Opening> {
+    capacities.iter().map(|capacity| (*capacity).into()).collect()
 }
 
 pub fn usd(minor: i64) -> Money {
@@ -156,9 +163,9 @@ pub fn usd(minor: i64) -> Money {
 
 /// A digest of what a hold asks for, as a server makes it of the request's body.
 pub fn fingerprint(event_id: EventId, asks: &[Ask]) -> i64 {
-    let bytes = asks
-        .iter()
-        .flat_map(|ask| ask.section_id.as_bytes().iter().copied().chain(ask.seats.to_be_bytes()));
+    let bytes = asks.iter().flat_map(|ask| {
+        ask.sections()[0].as_bytes().iter().copied().chain(ask.seats().to_be_bytes())
+    });
     let bytes = event_id.as_bytes().iter().copied().chain(bytes);
     bytes.fold(17, |sum: i64, byte| sum.wrapping_mul(31).wrapping_add(i64::from(byte)))
 }

@@ -102,7 +102,7 @@ pub async fn an_event_write_nobody_waits_for_leaves_the_store_usable(world: Worl
         let (event_id, organizer) = (sale.event_id, sale.organizer_id);
         abandon(world.store.revise_event(event_id, organizer, None, change.clone()), awaits).await;
         let section = world.mint.section_of(event_id, &format!("Section {number}"));
-        abandon(world.store.add_section(&section, 5, organizer, None), awaits).await;
+        abandon(world.store.add_section(&section, 5.into(), organizer, None), awaits).await;
         abandon(world.store.purge(10), awaits).await;
         world.settled().await;
         let before = answered(world.store.event(event_id).await).expect("it was recorded");

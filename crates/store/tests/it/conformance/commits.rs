@@ -58,7 +58,12 @@ pub async fn i4_the_log_folds_to_the_counters_after_every_commit(world: World) {
     let (booking_id, user_id) = (cart.booking_id, cart.user_id);
     let commands = [
         Command::Hold(cart),
-        Command::Block { section_id: a, by: organizer, blocked: 3 },
+        Command::Block {
+            section_id: a,
+            by: organizer,
+            blocked: engine::Blocked::Count(3),
+            reason: None,
+        },
         Command::Resize { section_id: a, by: organizer, capacity: 20 },
         Command::Extend { booking_id, user_id },
         Command::Confirm { booking_id, user_id },
@@ -114,7 +119,8 @@ pub async fn i6_a_key_names_one_hold_as_long_as_its_booking_is_kept(world: World
     let first = keyed(world.hold(&sale, &[(0, 1)]), "k1", 1);
     let retry = || Hold { booking_id: world.mint.booking(sale.event_id), ..first.clone() };
     let held = booking(world.commit_one(Command::Hold(first.clone())).await);
-    let replayed = |booking| Ok(Outcome::Booking { booking, replayed: true });
+    let replayed =
+        |booking| Ok(Outcome::Booking { booking, replayed: true, next_to_each_other: None });
     assert_eq!(world.commit_one(Command::Hold(retry())).await, replayed(held.clone()));
     let sold = booking(world.commit_one(confirm(&held)).await);
     world.clock.advance_ms(30 * 24 * 3_600_000);
@@ -140,8 +146,8 @@ pub async fn i6_the_same_key_twice_in_a_batch_is_decided_once(world: World) {
         panic!("{:?}", committed.answers);
     };
     let (
-        Outcome::Booking { booking: held, replayed: false },
-        Outcome::Booking { booking: again, replayed: true },
+        Outcome::Booking { booking: held, replayed: false, .. },
+        Outcome::Booking { booking: again, replayed: true, .. },
     ) = (held, again)
     else {
         panic!("{held:?}, {again:?}");
@@ -209,7 +215,12 @@ pub async fn a_bad_command_does_not_fail_its_neighbours(world: World) {
         Command::Confirm { booking_id: unknown, user_id: nobody },
         Command::Resize { section_id: nowhere, by: nobody, capacity: 1 },
         Command::Retire { section_id: nowhere },
-        Command::Block { section_id: sale.sections[0], by: nobody, blocked: 1 },
+        Command::Block {
+            section_id: sale.sections[0],
+            by: nobody,
+            blocked: engine::Blocked::Count(1),
+            reason: None,
+        },
         Command::Hold(world.hold(&sale, &[(0, 3)])),
     ];
     let answers = world.commit(&batch).await.answers;

@@ -63,7 +63,8 @@ pub async fn an_event_is_given_back_as_it_was_recorded(world: World) {
     }
     new.sections.reverse();
     new.sections[1].price = usd(100_000_000_000);
-    let created = world.store.create_event(&new, &[1, 1_000_000_000, 3], None).await;
+    let created =
+        world.store.create_event(&new, &crate::world::opened(&[1, 1_000_000_000, 3]), None).await;
     assert!(!created.expect("recorded").replayed);
     assert_eq!(world.event(event_id).await, new);
     assert_eq!(answered(world.store.events(&EventFilter::default(), ALL).await), [new.clone()]);

@@ -16,7 +16,7 @@ fn sized(capacity: i64) -> SectionChange {
 pub async fn a_section_is_added_at_the_end_of_its_event(world: World) {
     let sale = world.sale(&[("A", 3)]).await;
     let section = world.mint.section_of(sale.event_id, "B");
-    let added = world.store.add_section(&section, 5, sale.organizer_id, None).await;
+    let added = world.store.add_section(&section, 5.into(), sale.organizer_id, None).await;
     assert!(!added.expect("a free name").replayed);
     let event = answered(world.store.event(sale.event_id).await).expect("it was recorded");
     assert_eq!(event.event.version, 2);
@@ -31,8 +31,9 @@ pub async fn a_section_is_added_at_the_end_of_its_event(world: World) {
 pub async fn a_section_with_the_name_or_the_currency_of_no_neighbour_is_refused(world: World) {
     let sale = world.sale(&[("Balkon Äußen", 3)]).await;
     let (event_id, organizer) = (sale.event_id, sale.organizer_id);
-    let add =
-        async |section: &Section, by| refusal(world.store.add_section(section, 1, by, None).await);
+    let add = async |section: &Section, by| {
+        refusal(world.store.add_section(section, 1.into(), by, None).await)
+    };
     let section = world.mint.section_of(event_id, "BALKON ÄUẞEN");
     assert_eq!(add(&section, organizer).await, Refusal::DuplicateSection);
     let eur = Currency::parse("EUR").expect("a currency");
@@ -56,7 +57,7 @@ pub async fn a_section_added_with_the_same_key_is_added_once(world: World) {
     let add = async |name: &str, fingerprint| {
         let section = world.mint.section_of(sale.event_id, name);
         let key = creation_key(organizer, "k1", fingerprint);
-        world.store.add_section(&section, 5, organizer, Some(&key)).await
+        world.store.add_section(&section, 5.into(), organizer, Some(&key)).await
     };
     let first = add("A", 1).await.expect("the first request");
     let again = add("A", 1).await.expect("its retry");
@@ -69,10 +70,10 @@ pub async fn a_section_added_with_the_same_key_is_added_once(world: World) {
     assert!(!event.expect("another operation").replayed);
     let key = creation_key(organizer, "k2", 1);
     let twin = world.mint.section_of(sale.event_id, "a");
-    let refused = world.store.add_section(&twin, 5, organizer, Some(&key)).await;
+    let refused = world.store.add_section(&twin, 5.into(), organizer, Some(&key)).await;
     assert_eq!(refusal(refused), Refusal::DuplicateSection);
     let other = world.mint.section_of(sale.event_id, "B");
-    let added = world.store.add_section(&other, 5, organizer, Some(&key)).await;
+    let added = world.store.add_section(&other, 5.into(), organizer, Some(&key)).await;
     assert!(!added.expect("nothing was kept").replayed);
 }
 
@@ -111,7 +112,12 @@ pub async fn a_capacity_below_the_seats_in_use_is_refused_with_the_smallest_one(
     world.sold(&sale, &[(0, 2)]).await;
     world.clock.advance_ms(300_000);
     let held = world.held(&sale, &[(0, 3)]).await;
-    let blocked = Command::Block { section_id: a, by: sale.organizer_id, blocked: 1 };
+    let blocked = Command::Block {
+        section_id: a,
+        by: sale.organizer_id,
+        blocked: engine::Blocked::Count(1),
+        reason: None,
+    };
     world.commit_one(blocked).await.expect("there are enough");
     let resize = |capacity| {
         let change = sized(capacity);
@@ -134,7 +140,12 @@ pub async fn a_change_of_a_section_is_made_whole_or_not_at_all(world: World) {
     let sale = world.sale(&[("A", 9)]).await;
     world.sold(&sale, &[(0, 4)]).await;
     let before = answered(world.store.event(sale.event_id).await);
-    let change = SectionChange { name: Some("X".into()), price: Some(usd(1)), capacity: Some(3) };
+    let change = SectionChange {
+        name: Some("X".into()),
+        price: Some(usd(1)),
+        capacity: Some(3),
+        layout: None,
+    };
     let (a, organizer) = (sale.sections[0], sale.organizer_id);
     let refused = world.store.revise_section(sale.event_id, a, organizer, None, change).await;
     assert_eq!(refusal(refused), Refusal::CapacityInUse { minimum: 4 });
@@ -147,7 +158,11 @@ pub async fn a_new_price_leaves_bookings_as_they_are(world: World) {
     let sale = world.sale(&[("A", 9)]).await;
     let held = world.held(&sale, &[(0, 2)]).await;
     assert_eq!(held.total_price(), usd(2_500));
-    let change = SectionChange { name: Some("Rang".into()), price: Some(usd(0)), capacity: None };
+    let change = SectionChange {
+        name: Some("Rang".into()),
+        price: Some(usd(0)),
+        ..SectionChange::default()
+    };
     let (a, organizer) = (sale.sections[0], sale.organizer_id);
     let changed = world.store.revise_section(sale.event_id, a, organizer, None, change).await;
     changed.expect("nothing to refuse");

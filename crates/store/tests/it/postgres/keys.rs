@@ -60,7 +60,7 @@ async fn i6_a_key_whose_claim_is_committed_while_it_is_waited_for_is_replayed() 
     });
     stand.raw().await.until_waiting(1).await;
     raw.run("COMMIT").await;
-    let replay = Ok(Outcome::Booking { booking: made, replayed: true });
+    let replay = Ok(Outcome::Booking { booking: made, replayed: true, next_to_each_other: None });
     let (answer, took) = waiting.await.expect("no panic");
     assert_eq!(answer, replay);
     assert_between(took, 0, 1_500);

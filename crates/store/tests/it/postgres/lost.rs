@@ -209,7 +209,7 @@ async fn i12_an_event_whose_commit_is_lost_is_made_and_changed_once() {
                 let event_id = new.event.terms.event_id;
                 new.sections.push(stand.mint.section_of(event_id, "A"));
                 let name = named(&format!("event-{turn}"));
-                let created = store.create_event(&new, &[9], name.as_ref()).await;
+                let created = store.create_event(&new, &[9.into()], name.as_ref()).await;
                 (new, created.expect("recorded"))
             };
             let (new, created) = it.lose_commit(end, create).await;
@@ -219,7 +219,8 @@ async fn i12_an_event_whose_commit_is_lost_is_made_and_changed_once() {
             let add = async |turn: u8| {
                 let section = stand.mint.section_of(event_id, &format!("S{turn}"));
                 let name = named(&format!("section-{turn}"));
-                let added = store.add_section(&section, 5, organizer_id, name.as_ref()).await;
+                let added =
+                    store.add_section(&section, 5.into(), organizer_id, name.as_ref()).await;
                 (section.section_id, added.expect("a free name"))
             };
             let (section_id, added) = it.lose_commit(end, add).await;
@@ -236,7 +237,7 @@ async fn i12_an_event_whose_commit_is_lost_is_made_and_changed_once() {
             let change = async |turn: u8| {
                 let (price, capacity) =
                     (Some(usd(100 + i64::from(turn))), Some(50 + i64::from(turn)));
-                let change = SectionChange { name: None, price, capacity };
+                let change = SectionChange { price, capacity, ..SectionChange::default() };
                 let expected = Some(7 + i64::from(turn));
                 store.revise_section(event_id, section_id, organizer_id, expected, change).await
             };

@@ -158,7 +158,12 @@ impl<'a> Drive<'a> {
             }
             Op::Block { section, by, blocked } => {
                 let (section_id, by) = self.section(*section, *by);
-                return Some(Command::Block { section_id, by, blocked: *blocked });
+                return Some(Command::Block {
+                    section_id,
+                    by,
+                    blocked: engine::Blocked::Count(*blocked),
+                    reason: None,
+                });
             }
             Op::Retire { section } => {
                 let (section_id, _) = self.section(*section, By::System);
@@ -226,7 +231,7 @@ impl<'a> Drive<'a> {
             match (answer, &expected) {
                 (Err(refusal), Err(expected)) => equal(&at(), refusal, expected)?,
                 (
-                    Ok(Outcome::Booking { booking, replayed }),
+                    Ok(Outcome::Booking { booking, replayed, .. }),
                     Ok(Told::Booking { booking_id, replayed: again }),
                 ) => {
                     equal(&at(), &(booking.booking_id, replayed), &(*booking_id, again))?;

@@ -104,7 +104,11 @@ impl Planted {
                     Bug::ReplaysWhatWasTrueOnce,
                     Ok(Outcome::Booking { replayed: true, .. }),
                     Ok(Outcome::Booking { booking, .. }),
-                ) => *answer = Ok(Outcome::Booking { booking: booking.clone(), replayed: true }),
+                ) => {
+                    let booking = booking.clone();
+                    *answer =
+                        Ok(Outcome::Booking { booking, replayed: true, next_to_each_other: None });
+                }
                 _ => {}
             }
         }
@@ -162,7 +166,8 @@ impl Tampered {
     fn make_room(&mut self, rows: &mut Rows, hold: &Hold) {
         let mut demand = BTreeMap::new();
         for ask in &hold.asks {
-            demand.entry(ask.section_id).or_insert_with(Vec::new).push(i64::from(ask.seats));
+            let seats = i64::from(ask.seats());
+            demand.entry(ask.sections()[0]).or_insert_with(Vec::new).push(seats);
         }
         for (section_id, seats) in demand {
             let Some((_, inventory)) = rows.sections.get_mut(&section_id) else { continue };
@@ -225,9 +230,9 @@ impl Backend for Planted {
         let mut ledger = Ledger::open(rows, decided_at, self.pure.policy);
         let mut answers: Vec<_> = disguised.iter().map(|command| ledger.decide(command)).collect();
         self.replaced(commands, &mut answers);
-        let (mut changes, inventories) = ledger.into_changes();
-        tampered.put_right(self.bug, &mut changes);
-        kept.committed(now, answers, (changes, inventories))
+        let mut ended = ledger.end_batch();
+        tampered.put_right(self.bug, &mut ended.changes);
+        kept.committed(now, answers, ended)
     }
 
     async fn bookings(&self, event_id: EventId) -> Vec<Booking> {

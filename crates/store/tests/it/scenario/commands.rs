@@ -40,7 +40,12 @@ impl Stage {
                 Ok(if words[0] == "resize" {
                     Command::Resize { section_id, by, capacity: number }
                 } else {
-                    Command::Block { section_id, by, blocked: number }
+                    Command::Block {
+                        section_id,
+                        by,
+                        blocked: engine::Blocked::Count(number),
+                        reason: None,
+                    }
                 })
             }
             ["retire", section] => Ok(Command::Retire { section_id: self.place(section).0 }),
@@ -55,7 +60,7 @@ impl Stage {
         asks: Vec<Ask>,
         given: &mut BTreeMap<String, String>,
     ) -> Result<Hold, String> {
-        let first = asks.first().ok_or("a hold asks for seats")?.section_id;
+        let first = asks.first().ok_or("a hold asks for seats")?.sections()[0];
         let section = self.sections.values().find(|(section_id, _)| *section_id == first);
         let own = section.map_or(self.events[&self.latest_event].0, |(_, event_id)| *event_id);
         let event_id = given.remove("in").map_or(own, |name| self.event(&name));

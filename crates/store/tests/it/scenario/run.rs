@@ -135,7 +135,7 @@ impl Stage {
         let now = committed.now;
         let seen = match answer {
             Err(refusal) => Seen::refused(refusal, now),
-            Ok(Outcome::Booking { booking, replayed }) => {
+            Ok(Outcome::Booking { booking, replayed, .. }) => {
                 let named = self.bookings.iter().find(|(_, (id, _))| *id == booking.booking_id);
                 let verdict = match named {
                     Some((name, _)) if *replayed => format!("replayed {name}"),
