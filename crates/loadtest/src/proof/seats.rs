@@ -101,6 +101,14 @@ impl Case<'_> {
         let ledger = &mut self.ledger;
         findings.count(Promise::AsAsked, "holds", ledger.given.len() as u64);
         findings.offences(Promise::AsAsked, std::mem::take(&mut ledger.misnamed));
+        // Sorted by booking: the same hold that was told again stands beside the first answer.
+        for pair in ledger.given.windows(2) {
+            let [a, b] = pair else { continue };
+            if a.booking == b.booking && a.seats != b.seats {
+                let id = Uuid::from_u128(a.booking);
+                findings.offend(Promise::SeatsKept, || format!("{id} was told with other seats"));
+            }
+        }
         if ledger.together > 0 || ledger.split.count > 0 {
             findings.count(Promise::Together, "parties", ledger.together);
             findings.offences(Promise::Together, std::mem::take(&mut ledger.split));
