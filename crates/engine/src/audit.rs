@@ -275,7 +275,7 @@ impl Audit {
                 }
             }
         }
-        let live = matches!(booking.status, BookingStatus::Hold | BookingStatus::Confirmed);
+        let live = booking.status.is_live();
         for item in booking.items.iter().filter(|_| live) {
             let (held, sold) = self.live.entry(item.section_id).or_default();
             let counter = if booking.status == BookingStatus::Hold { held } else { sold };

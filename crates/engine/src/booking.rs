@@ -43,6 +43,12 @@ impl BookingStatus {
         Self::ALL.into_iter().find(|status| status.as_str() == word)
     }
 
+    /// Whether seats are set aside or sold.
+    #[must_use]
+    pub fn is_live(self) -> bool {
+        matches!(self, Self::Hold | Self::Confirmed)
+    }
+
     /// Whether I2 allows the step from this status to `next`.
     #[must_use]
     pub fn may_become(self, next: Self) -> bool {

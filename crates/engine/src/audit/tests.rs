@@ -156,6 +156,11 @@ impl Story {
         }
         self.inventories.iter().for_each(|inventory| audit.inventory(inventory));
         self.bookings.iter().for_each(|booking| audit.booking(booking));
+        for booking in self.bookings.iter().filter(|booking| booking.status.is_live()) {
+            for (section_id, number) in booking.numbers() {
+                audit.seat_taken(section_id, number, Some(booking.booking_id));
+            }
+        }
         audit.finish()
     }
 }

@@ -295,7 +295,7 @@ async fn every_constraint_of_the_schema_is_in_force() {
     let insert_section = |name: &str, position: i64, price: i64| {
         format!(
             "INSERT INTO sections
-             VALUES ({}, {event}, {position}, '{name}', '{name}', {price}, 'USD')",
+             VALUES ({}, {event}, {position}, '{name}', '{name}', {price}, 'USD', NULL)",
             id(nobody)
         )
     };
@@ -328,6 +328,11 @@ async fn every_constraint_of_the_schema_is_in_force() {
         (
             "INSERT INTO hold_keys SELECT user_id, key, x'00', 2 FROM hold_keys".to_owned(),
             "UNIQUE constraint failed: hold_keys.user_id, hold_keys.key",
+        ),
+        // I3
+        (
+            "INSERT INTO seats_taken VALUES (x'00', 'A-1', x'01'), (x'00', 'A-1', x'02')".to_owned(),
+            "UNIQUE constraint failed: seats_taken.section_id, seats_taken.seat",
         ),
         ("UPDATE bookings SET status = 'SOLD'".to_owned(), "bookings_status_known"),
         ("UPDATE bookings SET seats = 0".to_owned(), "bookings_seats_positive"),
