@@ -6,6 +6,7 @@
 //! the same time share.
 
 use engine::event::folded;
+use engine::seats::Marks;
 use engine::{EventId, Fault, Section, SectionId, Snapshot};
 use moka::future::Cache;
 use std::collections::HashMap;
@@ -101,6 +102,8 @@ pub struct Catalog {
     shared: Cache<EventId, Arc<Counters>>,
     /// The same of a gate that has to be asked.
     told: Cache<EventId, Arc<HashMap<SectionId, Snapshot>>>,
+    /// Reads of marks that all who ask at the same time share.
+    marks: Cache<SectionId, Option<Arc<Marks>>>,
 }
 
 impl Catalog {
@@ -116,8 +119,10 @@ impl Catalog {
             Cache::builder().max_capacity(CACHED_MAX).weigher(weight).time_to_live(FACTS_FRESH);
         let shared = Cache::builder().max_capacity(1_000).time_to_live(COUNTERS_FRESH);
         let told = Cache::builder().max_capacity(1_000).time_to_live(COUNTERS_FRESH);
+        let marks = Cache::builder().max_capacity(1_000).time_to_live(COUNTERS_FRESH);
         let (facts, shared, told) = (facts.build(), shared.build(), told.build());
-        Self { store, gate, facts, forgotten: Arc::default(), shared, told }
+        let marks = marks.build();
+        Self { store, gate, facts, forgotten: Arc::default(), shared, told, marks }
     }
 
     /// The event with this id, for whoever asks: visibility is the caller's business.
@@ -226,6 +231,15 @@ impl Catalog {
         let read = self.shared.try_get_with(event_id, read).await.map_err(Arc::unwrap_or_clone)?;
         let section = |(section, known): (&Section, _)| seats(known, read.get(&section.section_id));
         Ok(of.sections.iter().zip(known).map(section).collect())
+    }
+
+    /// Which seats of a section are not free, as it was committed last; `None` when its seats have no
+    /// numbers. A hold whose time is over has its seats until it is retired.
+    ///
+    /// All who ask for one section at the same time share one read.
+    pub async fn marks(&self, section_id: SectionId) -> Result<Option<Arc<Marks>>, Fault> {
+        let read = async { Ok::<_, Fault>(self.store.marks(section_id).await?.map(Arc::new)) };
+        self.marks.try_get_with(section_id, read).await.map_err(Arc::unwrap_or_clone)
     }
 
     /// The seats of several events, with at most one read of the store for all of them.

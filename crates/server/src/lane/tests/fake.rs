@@ -4,6 +4,7 @@ use async_trait::async_trait;
 use engine::account::{RefreshToken, User};
 use engine::audit::Report;
 use engine::event::EventChange;
+use engine::seats::{Layout, Marks};
 use engine::{
     Booking, BookingId, BookingStatus, Command, Currency, Error, EventId, Fault, Hold,
     IdempotencyKey, Inventory, Item, KeyUse, Money, Outcome, SectionId, Shard, Timestamp, UserId,
@@ -14,8 +15,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use store::{
     Accounts, BookingFilter, Bookings, Committed, Created, CreationKey, EventFilter,
-    EventWithSections, Events, KeyedHolds, LiveInventory, LogCursor, Migration, Page, Reckoning,
-    SectionChange, Upkeep,
+    EventWithSections, Events, KeyedHolds, Laid, LiveInventory, LogCursor, Migration, Opening,
+    Page, Reckoning, Seats, SectionChange, Upkeep,
 };
 use tokio::sync::Semaphore;
 
@@ -46,11 +47,16 @@ pub struct Fake {
     pub committed_keys: Vec<&'static str>,
     /// What a commit leaves behind, for the gate.
     pub inventories: Vec<Inventory>,
+    /// What the first commit leaves behind of a section with numbered seats.
+    pub marks: Mutex<Option<(SectionId, Marks)>>,
+    /// The seats of every section that is asked about, and their marks.
+    pub hall: Option<(Arc<Layout>, Marks)>,
     /// Nothing can be reached.
     pub is_away: AtomicBool,
     begun: Mutex<Vec<Vec<Command>>>,
     done: AtomicUsize,
     keys_read: AtomicUsize,
+    marks_read: AtomicUsize,
     under_way: AtomicUsize,
     under_way_max: AtomicUsize,
     ice: Option<Semaphore>,
@@ -91,6 +97,11 @@ impl Fake {
     /// How many times it was asked for keys.
     pub fn keys_read(&self) -> usize {
         self.keys_read.load(Ordering::SeqCst)
+    }
+
+    /// How many times it was asked for marks.
+    pub fn marks_read(&self) -> usize {
+        self.marks_read.load(Ordering::SeqCst)
     }
 
     /// The most commits it has seen at once.
@@ -178,13 +189,17 @@ impl Bookings for Fake {
             }
         }
         self.done.fetch_add(commands.len(), Ordering::SeqCst);
-        let made =
-            |command| Outcome::Booking { booking: booking(booking_of(command)), replayed: false };
+        let made = |command| Outcome::Booking {
+            booking: booking(booking_of(command)),
+            replayed: false,
+            next_to_each_other: None,
+        };
         Ok(Committed {
             now: now(),
             answers: commands.iter().map(|command| Ok(made(command))).collect(),
             inventories: self.inventories.clone(),
             bookings: Vec::new(),
+            marks: self.marks.lock().take().into_iter().collect(),
             expired: 0,
         })
     }
@@ -208,6 +223,20 @@ impl Bookings for Fake {
 
     async fn inventories(&self, _: &[EventId]) -> Result<Vec<LiveInventory>, Fault> {
         unimplemented!("{NOT_ASKED}")
+    }
+}
+
+#[async_trait]
+impl Seats for Fake {
+    async fn layout(&self, _: SectionId) -> Result<Option<Laid>, Fault> {
+        self.reach()?;
+        Ok(self.hall.as_ref().map(|(layout, marks)| (marks.layout_version, layout.clone())))
+    }
+
+    async fn marks(&self, _: SectionId) -> Result<Option<Marks>, Fault> {
+        self.marks_read.fetch_add(1, Ordering::SeqCst);
+        self.reach()?;
+        Ok(self.hall.as_ref().map(|(_, marks)| marks.clone()))
     }
 }
 
@@ -307,7 +336,7 @@ impl Events for Fake {
     async fn create_event(
         &self,
         _: &EventWithSections,
-        _: &[i64],
+        _: &[Opening],
         _: Option<&CreationKey>,
     ) -> Result<Created<EventId>, Error> {
         unimplemented!("{NOT_ASKED}")
@@ -342,7 +371,7 @@ impl Events for Fake {
     async fn add_section(
         &self,
         _: &engine::Section,
-        _: i64,
+        _: Opening,
         _: UserId,
         _: Option<&CreationKey>,
     ) -> Result<Created<SectionId>, Error> {
