@@ -130,6 +130,15 @@ where
     Ok(read.into_iter().map(|Object(item)| item).collect())
 }
 
+/// For serde: reads a struct that may be missing, written as an object.
+pub fn object<'de, T, D>(deserializer: D) -> Result<Option<T>, D::Error>
+where
+    T: Deserialize<'de>,
+    D: Deserializer<'de>,
+{
+    Object::<T>::deserialize(deserializer).map(|Object(value)| Some(value))
+}
+
 fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Problem> {
     // Keeping track of where one is costs more than reading: only who went wrong wants to know.
     if let Ok(value) = serde_json::from_slice(bytes) {

@@ -1,27 +1,31 @@
 //! Bookings: hold, confirm, extend, cancel, list, read.
 
+mod forms;
+mod schema;
+mod views;
+
 use super::body::{Json, NoBody};
-use super::extract::{CurrentUser, Key, Path, id};
+use super::extract::{CurrentUser, Key, Path, expected_version, id};
 use super::lists::{Listed, Params};
 use super::problem::Problem;
 use super::token::random;
-use super::wire::{fingerprint, json, shown, shown_or_null};
+use super::wire::{fingerprint, json};
 use super::{App, PROBLEM};
 use axum::extract::{FromRequest as _, FromRequestParts as _, Request, State};
-use axum::http::{HeaderName, HeaderValue, StatusCode, header};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use axum::response::Response;
-use engine::event::folded;
 use engine::{
     Actor, Ask, Booking, BookingId, BookingStatus, Command, EventId, Fault, Hold, IdempotencyKey,
-    Item, Outcome, Refusal, SectionId, Timestamp, UserId,
+    Outcome, Refusal, UserId,
 };
-use garde::Validate;
-use serde::{Deserialize, Serialize};
+use forms::{NewHold, ReviseHold, Wanted};
+use schema::HoldForm;
 use std::sync::Arc;
 use store::BookingFilter;
-use utoipa::ToSchema;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
+
+pub(super) use views::{BookingView, StatusWord};
 
 const TAG: &str = "Bookings";
 
@@ -35,7 +39,7 @@ pub(super) fn routes() -> OpenApiRouter<Arc<App>> {
         .routes(routes!(confirm_by_patch))
         .routes(routes!(extend))
         .routes(routes!(cancel))
-        .routes(routes!(read))
+        .routes(routes!(read, revise))
 }
 
 /// [`hold`] without the router.
@@ -64,161 +68,17 @@ pub(super) fn lists() -> OpenApiRouter<Arc<App>> {
     OpenApiRouter::new().routes(routes!(list))
 }
 
-/// A request to hold seats.
-#[derive(Deserialize, Validate, ToSchema)]
-#[serde(deny_unknown_fields)]
-struct NewHold {
-    #[garde(skip)]
-    #[schema(format = "uuid")]
-    event_id: String,
-    /// The section's id, or its name.
-    #[garde(skip)]
-    #[schema(min_length = 1, max_length = 100)]
-    section_id: String,
-    #[garde(range(min = 1, max = 1_000_000_000))]
-    #[schema(minimum = 1, maximum = 1_000_000_000)]
-    seats_requested: u32,
-}
-
-/// Seats of one section in a booking, as they were when they were held.
-#[derive(Serialize, ToSchema)]
-struct ItemView {
-    #[serde(serialize_with = "shown")]
-    #[schema(value_type = String, format = "uuid")]
-    section_id: SectionId,
-    #[schema(value_type = String)]
-    section_name: Arc<str>,
-    seats_requested: u32,
-    /// Minor units.
-    unit_price: i64,
-    currency: String,
-}
-
-impl From<Item> for ItemView {
-    fn from(item: Item) -> Self {
-        Self {
-            section_id: item.section_id,
-            section_name: item.section_name,
-            seats_requested: item.seats,
-            unit_price: item.unit_price.minor,
-            currency: item.unit_price.currency.to_string(),
-        }
-    }
-}
-
-/// Where a booking stands.
-#[derive(ToSchema)]
-#[schema(as = BookingStatus, rename_all = "UPPERCASE")]
-#[expect(dead_code, reason = "the words of the schema; the engine has the rule")]
-pub(super) enum StatusWord {
-    Hold,
-    Confirmed,
-    Expired,
-    Cancelled,
-}
-
-/// A booking.
-#[derive(Serialize, ToSchema)]
-pub(super) struct BookingView {
-    #[serde(serialize_with = "shown")]
-    #[schema(value_type = String, format = "uuid")]
-    booking_id: BookingId,
-    /// Short, for people.
-    reference: String,
-    #[serde(serialize_with = "shown")]
-    #[schema(value_type = String, format = "uuid")]
-    user_id: UserId,
-    #[serde(serialize_with = "shown")]
-    #[schema(value_type = String, format = "uuid")]
-    event_id: EventId,
-    /// Of the only item.
-    #[serde(serialize_with = "shown_or_null", skip_serializing_if = "Option::is_none")]
-    #[schema(value_type = Option<String>, format = "uuid")]
-    section_id: Option<SectionId>,
-    /// Of the only item.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    seats_requested: Option<u32>,
-    items: Vec<ItemView>,
-    /// Minor units.
-    total_price: i64,
-    currency: String,
-    #[schema(value_type = StatusWord)]
-    status: &'static str,
-    #[serde(serialize_with = "shown")]
-    #[schema(value_type = String, format = "date-time")]
-    expires_at: Timestamp,
-    /// Seconds until the hold ends; 0 when it is none.
-    expires_in: i64,
-    #[serde(serialize_with = "shown")]
-    #[schema(value_type = String, format = "date-time")]
-    max_expires_at: Timestamp,
-    #[serde(serialize_with = "shown_or_null", skip_serializing_if = "Option::is_none")]
-    #[schema(value_type = Option<String>, format = "date-time")]
-    confirmed_at: Option<Timestamp>,
-    #[serde(serialize_with = "shown_or_null", skip_serializing_if = "Option::is_none")]
-    #[schema(value_type = Option<String>, format = "date-time")]
-    cancelled_at: Option<Timestamp>,
-    #[serde(serialize_with = "shown")]
-    #[schema(value_type = String, format = "date-time")]
-    created_at: Timestamp,
-    #[serde(serialize_with = "shown")]
-    #[schema(value_type = String, format = "date-time")]
-    updated_at: Timestamp,
-    #[serde(serialize_with = "shown")]
-    #[schema(value_type = String, format = "date-time")]
-    server_time: Timestamp,
-    version: i64,
-}
-
-impl BookingView {
-    /// The booking as it reads at `now`: a due hold is expired, swept or not.
-    pub(super) fn new(booking: Booking, now: Timestamp) -> Self {
-        let status = booking.status_at(now);
-        let total = booking.total_price();
-        let expires_in = match status {
-            BookingStatus::Hold => booking.expires_at.since_ms(now).div_euclid(1_000),
-            _ => 0,
-        };
-        let only = (booking.items.len() == 1).then(|| &booking.items[0]);
-        Self {
-            booking_id: booking.booking_id,
-            reference: booking.booking_id.reference(),
-            user_id: booking.user_id,
-            event_id: booking.event_id,
-            section_id: only.map(|item| item.section_id),
-            seats_requested: only.map(|item| item.seats),
-            total_price: total.minor,
-            currency: total.currency.to_string(),
-            status: status.as_str(),
-            expires_at: booking.expires_at,
-            expires_in,
-            max_expires_at: booking.max_expires_at,
-            confirmed_at: booking.confirmed_at,
-            cancelled_at: booking.cancelled_at,
-            created_at: booking.created_at,
-            updated_at: booking.updated_at,
-            server_time: now,
-            version: booking.version,
-            items: booking.items.into_iter().map(ItemView::from).collect(),
-        }
-    }
-
-    pub(super) fn id(&self) -> BookingId {
-        self.booking_id
-    }
-}
-
 /// Holds seats for ten minutes, or as long as the event says.
 ///
 /// With an `Idempotency-Key`, retries have one effect.
-#[utoipa::path(post, path = "/api/v1/bookings/hold", tag = TAG, request_body = NewHold, security(("bearer" = [])),
+#[utoipa::path(post, path = "/api/v1/bookings/hold", tag = TAG, request_body = HoldForm, security(("bearer" = [])),
     params(super::docs::IdempotencyKey), responses(
     (status = 201, description = "The hold", body = BookingView, headers(
         ("Location" = String, description = "Where the booking is"),
         ("Idempotent-Replayed" = Option<String>, description = "`true` when an earlier request made the hold"),
     )),
     (status = 404, description = "`not_found`: the event or the section", body = super::docs::Problem, content_type = PROBLEM),
-    (status = 409, description = "`event_cancelled`, `sale_not_open`, `sale_closed`, `event_over`, `too_many_seats`, `buyer_limit`, `sold_out`, `idempotency_in_flight`",
+    (status = 409, description = "`event_cancelled`, `sale_not_open`, `sale_closed`, `event_over`, `too_many_seats`, `buyer_limit`, `sold_out`, `seats_unavailable`, `orphan_seat`, `not_together`, `idempotency_in_flight`",
         body = super::docs::Problem, content_type = PROBLEM),
 ))]
 async fn hold(
@@ -228,42 +88,57 @@ async fn hold(
     Json(new): Json<NewHold>,
 ) -> Result<Response, Problem> {
     let event_id: EventId = id(&new.event_id, "event")?;
+    let wanted = new.wanted()?;
     let facts = app.catalog.event(event_id).await?.ok_or(Refusal::NotFound { what: "event" })?;
     // What a draft has in it is not told to those who cannot see it, not even by the gate.
     let visible = facts.of.event.terms.visible_to(Some(user_id));
-    let section_id = facts.resolve(&new.section_id).map(|section| section.section_id);
-    let section_id = match section_id {
-        Some(section_id) if visible => section_id,
-        // Since a key made its hold, the event may be hidden and the section renamed (I6).
-        now => {
-            let made = Box::pin(committed(&app, user_id, key.as_ref())).await?;
-            let then = || made.as_ref().and_then(|made| section_named(made, &new.section_id));
-            let what = if visible { "section" } else { "event" };
-            let known = if made.is_some() { now.or_else(then) } else { None };
-            known.ok_or(Refusal::NotFound { what })?
-        }
+    // Since a key made its hold, the event may be hidden and the section renamed (I6).
+    let made = match visible && wanted.is_known(&facts) {
+        true => None,
+        false => Box::pin(committed(&app, user_id, key.as_ref())).await?,
     };
-    let seats = new.seats_requested;
+    let asks = wanted.asks(&facts, visible, made.as_ref())?;
     let key = key.map(|key| {
-        let request = (event_id.to_string(), section_id.to_string(), seats);
-        (key, fingerprint(&request))
+        let digest = digest(event_id, &wanted, &asks);
+        (key, digest)
     });
     let booking_id =
         BookingId::new(app.store.now(), event_id.shard(), u64::from_le_bytes(random()));
-    let asks = vec![Ask::Count { section_id, seats }];
     let hold = Hold { booking_id, user_id, event_id, asks, key };
     let name = hold.key.as_ref().map(|(key, _)| key.clone());
     let decided = app.lanes.submit(event_id.shard(), Command::Hold(hold));
     let (outcome, now) = app.in_flight.run("hold", user_id, name.as_ref(), decided).await??;
-    let Outcome::Booking { booking, replayed, .. } = outcome else { return Err(no_booking()) };
+    let Outcome::Booking { booking, replayed, next_to_each_other } = outcome else {
+        return Err(no_booking());
+    };
     let location = format!("/api/v1/bookings/{}", booking.booking_id);
-    let mut response = json(StatusCode::CREATED, &BookingView::new(booking, now));
+    let view = BookingView::new(booking, now).seated(next_to_each_other);
+    let mut response = json(StatusCode::CREATED, &view);
     let location = HeaderValue::from_str(&location).expect("an id is valid in a header");
     response.headers_mut().insert(header::LOCATION, location);
     if replayed {
         response.headers_mut().insert(REPLAYED, HeaderValue::from_static("true"));
     }
     Ok(response)
+}
+
+/// A digest of what a hold asks for, by which a retry with the same key is known.
+fn digest(event_id: EventId, wanted: &Wanted, asks: &[Ask]) -> i64 {
+    let event_id = event_id.to_string();
+    if let [Ask::Count { section_id, seats }] = asks {
+        return fingerprint(&(event_id, section_id.to_string(), seats));
+    }
+    // By id, however a section was named; a party is known by what it asked for.
+    let of = |ask: &Ask| match ask {
+        Ask::Count { section_id, seats } => (section_id.to_string(), *seats, Vec::new()),
+        Ask::Seats { section_id, seats } => (section_id.to_string(), 0, seats.clone()),
+        Ask::Best { .. } => (String::new(), 0, Vec::new()),
+    };
+    let asked: Vec<_> = asks.iter().map(of).collect();
+    match wanted {
+        Wanted::Items(_) => fingerprint(&(event_id, asked)),
+        Wanted::Best(best) => fingerprint(&(event_id, best)),
+    }
 }
 
 /// The booking that a hold of the user with this key has made.
@@ -275,12 +150,6 @@ async fn committed(
     let Some(key) = key else { return Ok(None) };
     let found = app.store.keyed_holds(&[(user_id, key.clone())]).await?;
     Ok(found.into_values().next().map(|(_, booking)| booking))
-}
-
-/// The section that had this name when the booking was made.
-fn section_named(booking: &Booking, name: &str) -> Option<SectionId> {
-    let named = |item: &&Item| folded(&item.section_name) == folded(name);
-    booking.items.iter().find(named).map(|item| item.section_id)
 }
 
 /// Confirms a hold. Again: the same answer.
@@ -358,6 +227,39 @@ async fn cancel(
 ) -> Result<Response, Problem> {
     let by = Actor::User(user_id);
     change(&app, &booking_id, |booking_id| Command::Cancel { booking_id, by }).await
+}
+
+/// Gives a hold other seats, fewer or more: all of it, or the hold stays as it is.
+#[utoipa::path(patch, path = "/api/v1/bookings/{booking_id}", tag = TAG, operation_id = "revise_hold", request_body = ReviseHold,
+    params(("booking_id" = String, Path, format = "uuid"), super::docs::IfMatch), security(("bearer" = [])), responses(
+    (status = 200, description = "The booking", body = BookingView),
+    (status = 409, description = "`not_changeable`, `booking_cancelled`, and those of a hold", body = super::docs::Problem, content_type = PROBLEM),
+    (status = 410, description = "`hold_expired`", body = super::docs::Problem, content_type = PROBLEM),
+    (status = 412, description = "`version_mismatch`", body = super::docs::Problem, content_type = PROBLEM),
+))]
+async fn revise(
+    State(app): State<Arc<App>>,
+    CurrentUser(user_id): CurrentUser,
+    Path(booking_id): Path<String>,
+    headers: HeaderMap,
+    Json(revised): Json<ReviseHold>,
+) -> Result<Response, Problem> {
+    const MISSING: Refusal = Refusal::NotFound { what: "booking" };
+    let expected = expected_version(&headers)?;
+    let wanted = revised.wanted()?;
+    let booking_id: BookingId = id(&booking_id, "booking")?;
+    let booking = app.store.booking(booking_id).await?;
+    let booking = booking.filter(|booking| booking.user_id == user_id).ok_or(MISSING)?;
+    let event_id = booking.event_id;
+    let facts = app.catalog.event(event_id).await?.ok_or(MISSING)?;
+    let asks = wanted.asks(&facts, true, Some(&booking))?;
+    let command = Command::Change { booking_id, user_id, event_id, expected, asks };
+    let (outcome, now) = app.lanes.submit(booking_id.shard(), command).await?;
+    let Outcome::Booking { booking, next_to_each_other, .. } = outcome else {
+        return Err(no_booking());
+    };
+    let view = BookingView::new(booking, now).seated(next_to_each_other);
+    Ok(json(StatusCode::OK, &view))
 }
 
 async fn change(

@@ -1,0 +1,323 @@
+//! What a hold may ask for, in each of its forms.
+
+use super::super::body::{object, objects};
+use super::super::problem::{FieldError, Problem};
+use super::super::wire::given;
+use crate::catalog::Facts;
+use engine::event::{SEATS_PER_BOOKING_MAX, folded};
+use engine::seats::{
+    CATEGORIES_MAX, LABEL_LENGTH_MAX, NUMBER_LENGTH_MAX, PARTY_ACCESSIBLE_MAX, PARTY_MAX, Party,
+};
+use engine::{Ask, Booking, Refusal, SectionId};
+use garde::Validate;
+use serde::{Deserialize, Serialize};
+use std::collections::HashSet;
+use std::sync::Arc;
+use utoipa::ToSchema;
+
+/// The most items of a cart.
+const ITEMS_MAX: usize = 50;
+/// The most sections that are searched for the best seats.
+const BEST_SECTIONS_MAX: usize = 50;
+/// The longest name of a seat, in characters: the label of its row, a hyphen, its number.
+const SEAT_NAME_MAX: usize = LABEL_LENGTH_MAX + 1 + NUMBER_LENGTH_MAX;
+
+/// A request to hold seats: exactly one of `section_id`, `items` and `best_available` says which; a
+/// section comes with exactly one of `seats_requested` and `seats`.
+#[derive(Deserialize, Validate)]
+#[serde(deny_unknown_fields)]
+pub(super) struct NewHold {
+    #[garde(skip)]
+    pub event_id: String,
+    #[serde(default, deserialize_with = "given")]
+    #[garde(skip)]
+    section_id: Option<String>,
+    #[serde(default, deserialize_with = "given")]
+    #[garde(range(min = 1, max = 1_000_000_000))]
+    seats_requested: Option<u32>,
+    #[serde(default, deserialize_with = "given")]
+    #[garde(skip)]
+    seats: Option<Vec<Arc<str>>>,
+    #[serde(default, deserialize_with = "listed")]
+    #[garde(skip)]
+    items: Option<Vec<NewItem>>,
+    #[serde(default, deserialize_with = "object")]
+    #[garde(skip)]
+    best_available: Option<Best>,
+}
+
+/// What a hold is to have from now on.
+#[derive(Deserialize, Validate, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct ReviseHold {
+    /// At most 50; those of one section have to be met together.
+    #[serde(deserialize_with = "objects")]
+    #[garde(skip)]
+    #[schema(value_type = Vec<super::schema::ItemForm>, min_items = 1, max_items = 50)]
+    pub items: Vec<NewItem>,
+}
+
+/// Seats of one section.
+#[derive(Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct NewItem {
+    section_id: String,
+    #[serde(default, deserialize_with = "given")]
+    seats_requested: Option<u32>,
+    #[serde(default, deserialize_with = "given")]
+    seats: Option<Vec<Arc<str>>>,
+}
+
+/// The best seats that are free for a party.
+#[derive(Deserialize, Serialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+#[schema(as = BestAvailable)]
+pub(super) struct Best {
+    /// How many seats.
+    #[schema(minimum = 1, maximum = 50)]
+    number: u32,
+    /// Where to look: ids or names of sections with numbered seats; all of them unless given.
+    #[serde(default, deserialize_with = "given")]
+    #[schema(min_items = 1, max_items = 50)]
+    sections: Option<Vec<String>>,
+    /// Only seats of these categories.
+    #[serde(default, deserialize_with = "given")]
+    #[schema(value_type = Option<Vec<String>>, min_items = 1, max_items = 64)]
+    categories: Option<Vec<Arc<str>>>,
+    /// The highest price of one seat, in minor units.
+    #[serde(default, deserialize_with = "given")]
+    #[schema(minimum = 0)]
+    max_price: Option<i64>,
+    /// How many of the seats have to be accessible; others are never given such seats.
+    #[serde(default)]
+    #[schema(minimum = 0, maximum = 10)]
+    accessible: u32,
+    /// Whether seats that leave a single free seat are given only when there are no others together.
+    #[serde(default = "yes")]
+    prevent_orphans: bool,
+    /// Whether only seats beside each other will do.
+    #[serde(default)]
+    adjacent: bool,
+}
+
+fn yes() -> bool {
+    true
+}
+
+fn listed<'de, D: serde::Deserializer<'de>>(
+    deserializer: D,
+) -> Result<Option<Vec<NewItem>>, D::Error> {
+    objects(deserializer).map(Some)
+}
+
+/// What is asked for, with sections as the client named them.
+#[derive(Serialize)]
+pub(super) enum Wanted {
+    Items(Vec<NewItem>),
+    Best(Best),
+}
+
+impl NewHold {
+    /// What it asks for; else what is wrong with its form.
+    pub fn wanted(self) -> Result<Wanted, Problem> {
+        let section = self.section_id.is_some();
+        let forms = [section, self.items.is_some(), self.best_available.is_some()];
+        let loose = (self.seats_requested.is_some() || self.seats.is_some()) && !section;
+        if forms.iter().filter(|form| **form).count() != 1 || loose {
+            let field = if section || loose { "section_id" } else { "items" };
+            let message = "give exactly one of section_id (with seats_requested or seats), items and best_available";
+            return Err(Problem::invalid_field(field, message));
+        }
+        let wanted = match (self.section_id, self.items, self.best_available) {
+            (Some(section_id), ..) => {
+                let Self { seats_requested, seats, .. } = self;
+                Wanted::Items(vec![NewItem { section_id, seats_requested, seats }])
+            }
+            (_, Some(items), _) => Wanted::Items(items),
+            (.., Some(best)) => Wanted::Best(best),
+            _ => unreachable!("one of them was given"),
+        };
+        match &wanted {
+            Wanted::Items(items) if !section => check_items(items, |at| format!("items[{at}].")),
+            Wanted::Items(items) => check_items(items, |_| String::new()),
+            Wanted::Best(best) => best.check(),
+        }?;
+        Ok(wanted)
+    }
+}
+
+impl ReviseHold {
+    /// What it asks for; else what is wrong with its form.
+    pub fn wanted(self) -> Result<Wanted, Problem> {
+        check_items(&self.items, |at| format!("items[{at}]."))?;
+        Ok(Wanted::Items(self.items))
+    }
+}
+
+fn check_items(items: &[NewItem], place: impl Fn(usize) -> String) -> Result<(), Problem> {
+    let mut errors = Vec::new();
+    if !(1..=ITEMS_MAX).contains(&items.len()) {
+        return Err(Problem::invalid_field("items", format!("must have 1 to {ITEMS_MAX} items")));
+    }
+    let mut total = 0;
+    let mut named = HashSet::new();
+    for (at, item) in items.iter().enumerate() {
+        let mut tell = |field: &str, message: String| {
+            errors.push(FieldError { field: format!("{}{field}", place(at)), message });
+        };
+        match (&item.seats_requested, &item.seats) {
+            (Some(seats), None) if !(1..=1_000_000_000).contains(seats) => {
+                tell("seats_requested", "must be 1 to 1000000000".to_owned());
+            }
+            (Some(_), None) => {}
+            (None, Some(seats)) => {
+                total += seats.len();
+                if !(1..=SEATS_PER_BOOKING_MAX as usize).contains(&seats.len()) {
+                    tell("seats", format!("must name 1 to {SEATS_PER_BOOKING_MAX} seats"));
+                }
+                for seat in seats {
+                    if !is_name(seat) {
+                        let message =
+                            format!("a seat has 1 to {SEAT_NAME_MAX} characters, such as C-12");
+                        tell("seats", message);
+                        break;
+                    }
+                    if !named.insert((folded(&item.section_id), seat)) {
+                        tell("seats", format!("{seat} is named twice"));
+                        break;
+                    }
+                }
+            }
+            _ => {
+                tell("seats_requested", "give exactly one of seats_requested and seats".to_owned())
+            }
+        }
+    }
+    if total > SEATS_PER_BOOKING_MAX as usize {
+        let message = format!("may name {SEATS_PER_BOOKING_MAX} seats in all");
+        errors.push(FieldError { field: "items".to_owned(), message });
+    }
+    if errors.is_empty() { Ok(()) } else { Err(Problem::invalid(&errors)) }
+}
+
+fn is_name(seat: &str) -> bool {
+    let length = seat.chars().count();
+    (1..=SEAT_NAME_MAX).contains(&length) && !seat.contains(char::is_control)
+}
+
+impl Best {
+    fn check(&self) -> Result<(), Problem> {
+        let mut errors = Vec::new();
+        let mut must = |holds: bool, field: &str, message: String| {
+            if !holds {
+                errors.push(FieldError { field: format!("best_available.{field}"), message });
+            }
+        };
+        must((1..=PARTY_MAX).contains(&self.number), "number", format!("must be 1 to {PARTY_MAX}"));
+        let accessible_max = PARTY_ACCESSIBLE_MAX.min(self.number);
+        let within = self.accessible <= accessible_max;
+        must(within, "accessible", format!("must be 0 to {accessible_max}"));
+        must(
+            self.max_price.is_none_or(|price| price >= 0),
+            "max_price",
+            "must be 0 or more".into(),
+        );
+        let within = |list: usize, max| (1..=max).contains(&list);
+        let categories = self.categories.as_ref();
+        let message = format!("must name 1 to {CATEGORIES_MAX} categories");
+        must(categories.is_none_or(|of| within(of.len(), CATEGORIES_MAX)), "categories", message);
+        let sections = self.sections.as_ref();
+        let message = format!("must name 1 to {BEST_SECTIONS_MAX} sections");
+        must(sections.is_none_or(|of| within(of.len(), BEST_SECTIONS_MAX)), "sections", message);
+        if errors.is_empty() { Ok(()) } else { Err(Problem::invalid(&errors)) }
+    }
+
+    fn party(&self) -> Party {
+        Party {
+            number: self.number,
+            categories: self.categories.clone(),
+            max_price: self.max_price,
+            accessible: self.accessible,
+            prevent_orphans: self.prevent_orphans,
+            adjacent: self.adjacent,
+        }
+    }
+}
+
+impl Wanted {
+    /// What to ask the engine for. Sections are those of `facts`, if the buyer may see them; else
+    /// those that had these names when `made` was made, so that a key can still be replayed.
+    pub fn asks(
+        &self,
+        facts: &Facts,
+        visible: bool,
+        made: Option<&Booking>,
+    ) -> Result<Vec<Ask>, Problem> {
+        let resolve = |name: &str| -> Result<SectionId, Problem> {
+            let now = facts.resolve(name).map(|section| section.section_id);
+            let now = now.filter(|_| visible || made.is_some());
+            let then = || made.and_then(|made| section_named(made, name));
+            let what = if visible { "section" } else { "event" };
+            Ok(now.or_else(then).ok_or(Refusal::NotFound { what })?)
+        };
+        match self {
+            Self::Items(items) => {
+                items.iter().map(|item| item.ask(resolve(&item.section_id)?)).collect()
+            }
+            Self::Best(best) => {
+                let mut sections = match &best.sections {
+                    Some(names) => {
+                        names.iter().map(|name| resolve(name)).collect::<Result<_, _>>()?
+                    }
+                    None if visible || made.is_some() => numbered(facts),
+                    None => return Err(Refusal::NotFound { what: "event" }.into()),
+                };
+                let mut before = HashSet::new();
+                sections.retain(|section_id| before.insert(*section_id));
+                let counted =
+                    |id: &SectionId| facts.section(*id).is_some_and(|of| !of.is_numbered());
+                if sections.is_empty() || sections.iter().any(counted) {
+                    let message = "must be sections with numbered seats";
+                    return Err(Problem::invalid_field("best_available.sections", message));
+                }
+                if sections.len() > BEST_SECTIONS_MAX {
+                    let message = format!("must name 1 to {BEST_SECTIONS_MAX} sections");
+                    return Err(Problem::invalid_field("best_available.sections", message));
+                }
+                Ok(vec![Ask::Best { sections, party: best.party() }])
+            }
+        }
+    }
+
+    /// Whether all sections that it names are known, so that nothing else has to be looked up.
+    pub fn is_known(&self, facts: &Facts) -> bool {
+        match self {
+            Self::Items(items) => {
+                items.iter().all(|item| facts.resolve(&item.section_id).is_some())
+            }
+            Self::Best(best) => {
+                best.sections.iter().flatten().all(|name| facts.resolve(name).is_some())
+            }
+        }
+    }
+}
+
+impl NewItem {
+    fn ask(&self, section_id: SectionId) -> Result<Ask, Problem> {
+        Ok(match (self.seats_requested, &self.seats) {
+            (Some(seats), _) => Ask::Count { section_id, seats },
+            (None, seats) => Ask::Seats { section_id, seats: seats.clone().unwrap_or_default() },
+        })
+    }
+}
+
+fn numbered(facts: &Facts) -> Vec<SectionId> {
+    let sections = facts.of.sections.iter().filter(|section| section.is_numbered());
+    sections.map(|section| section.section_id).collect()
+}
+
+/// The section that had this name when the booking was made.
+fn section_named(booking: &Booking, name: &str) -> Option<SectionId> {
+    let named = |item: &&engine::Item| folded(&item.section_name) == folded(name);
+    booking.items.iter().find(named).map(|item| item.section_id)
+}

@@ -1,0 +1,101 @@
+//! The forms of a hold as the OpenAPI document shows them; what reads them is [`super::forms`].
+
+use super::forms::Best;
+use utoipa::ToSchema;
+
+/// The forms of a hold.
+#[derive(ToSchema)]
+#[schema(as = NewHold)]
+#[serde(untagged)]
+#[expect(dead_code, reason = "the forms of the schema; NewHold reads them")]
+pub(super) enum HoldForm {
+    Count(CountForm),
+    Seats(SeatsForm),
+    Items(ItemsForm),
+    Best(BestForm),
+}
+
+/// So many seats of a section; where seats have numbers, the best available ones.
+#[derive(ToSchema)]
+#[serde(deny_unknown_fields)]
+#[expect(dead_code, reason = "a form of the schema")]
+pub(super) struct CountForm {
+    #[schema(format = "uuid")]
+    event_id: String,
+    /// The section's id, or its name.
+    #[schema(min_length = 1, max_length = 100)]
+    section_id: String,
+    #[schema(minimum = 1, maximum = 1_000_000_000)]
+    seats_requested: u32,
+}
+
+/// Exactly these seats of a section.
+#[derive(ToSchema)]
+#[serde(deny_unknown_fields)]
+#[expect(dead_code, reason = "a form of the schema")]
+pub(super) struct SeatsForm {
+    #[schema(format = "uuid")]
+    event_id: String,
+    /// The section's id, or its name.
+    #[schema(min_length = 1, max_length = 100)]
+    section_id: String,
+    /// Names of seats, such as `C-12`.
+    #[schema(min_items = 1, max_items = 10_000)]
+    seats: Vec<String>,
+}
+
+/// Seats of several sections, all or nothing.
+#[derive(ToSchema)]
+#[serde(deny_unknown_fields)]
+#[expect(dead_code, reason = "a form of the schema")]
+pub(super) struct ItemsForm {
+    #[schema(format = "uuid")]
+    event_id: String,
+    #[schema(min_items = 1, max_items = 50)]
+    items: Vec<ItemForm>,
+}
+
+/// The best seats that are free.
+#[derive(ToSchema)]
+#[serde(deny_unknown_fields)]
+#[expect(dead_code, reason = "a form of the schema")]
+pub(super) struct BestForm {
+    #[schema(format = "uuid")]
+    event_id: String,
+    best_available: Best,
+}
+
+/// An item: a section with how many or which of its seats.
+#[derive(ToSchema)]
+#[schema(as = NewItem)]
+#[serde(untagged)]
+#[expect(dead_code, reason = "the forms of the schema; NewItem reads them")]
+pub(super) enum ItemForm {
+    Count(ItemOfCount),
+    Seats(ItemOfSeats),
+}
+
+/// So many seats of a section.
+#[derive(ToSchema)]
+#[serde(deny_unknown_fields)]
+#[expect(dead_code, reason = "a form of the schema")]
+pub(super) struct ItemOfCount {
+    /// The section's id, or its name.
+    #[schema(min_length = 1, max_length = 100)]
+    section_id: String,
+    #[schema(minimum = 1, maximum = 1_000_000_000)]
+    seats_requested: u32,
+}
+
+/// Exactly these seats of a section.
+#[derive(ToSchema)]
+#[serde(deny_unknown_fields)]
+#[expect(dead_code, reason = "a form of the schema")]
+pub(super) struct ItemOfSeats {
+    /// The section's id, or its name.
+    #[schema(min_length = 1, max_length = 100)]
+    section_id: String,
+    /// Names of seats, such as `C-12`.
+    #[schema(min_items = 1, max_items = 10_000)]
+    seats: Vec<String>,
+}

@@ -1,0 +1,155 @@
+//! How bookings are shown.
+
+use super::super::wire::{shown, shown_or_null};
+use engine::{Booking, BookingId, BookingStatus, EventId, Item, SectionId, Timestamp, UserId};
+use serde::Serialize;
+use std::sync::Arc;
+use utoipa::ToSchema;
+
+/// Seats of one section in a booking, as they were when they were held.
+#[derive(Serialize, ToSchema)]
+struct ItemView {
+    #[serde(serialize_with = "shown")]
+    #[schema(value_type = String, format = "uuid")]
+    section_id: SectionId,
+    #[schema(value_type = String)]
+    section_name: Arc<str>,
+    seats_requested: u32,
+    /// Where seats have numbers, which.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[schema(value_type = Option<Vec<String>>)]
+    seats: Vec<Arc<str>>,
+    /// Minor units.
+    unit_price: i64,
+    currency: String,
+}
+
+impl From<Item> for ItemView {
+    fn from(item: Item) -> Self {
+        Self {
+            section_id: item.section_id,
+            section_name: item.section_name,
+            seats_requested: item.seats,
+            seats: item.numbers,
+            unit_price: item.unit_price.minor,
+            currency: item.unit_price.currency.to_string(),
+        }
+    }
+}
+
+/// Where a booking stands.
+#[derive(ToSchema)]
+#[schema(as = BookingStatus, rename_all = "UPPERCASE")]
+#[expect(dead_code, reason = "the words of the schema; the engine has the rule")]
+pub(in super::super) enum StatusWord {
+    Hold,
+    Confirmed,
+    Expired,
+    Cancelled,
+}
+
+/// A booking.
+#[derive(Serialize, ToSchema)]
+pub(in super::super) struct BookingView {
+    #[serde(serialize_with = "shown")]
+    #[schema(value_type = String, format = "uuid")]
+    booking_id: BookingId,
+    /// Short, for people.
+    reference: String,
+    #[serde(serialize_with = "shown")]
+    #[schema(value_type = String, format = "uuid")]
+    user_id: UserId,
+    #[serde(serialize_with = "shown")]
+    #[schema(value_type = String, format = "uuid")]
+    event_id: EventId,
+    /// Of the only item.
+    #[serde(serialize_with = "shown_or_null", skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>, format = "uuid")]
+    section_id: Option<SectionId>,
+    /// Of the only item.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    seats_requested: Option<u32>,
+    /// Of the only item, where seats have numbers.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[schema(value_type = Option<Vec<String>>)]
+    seats: Vec<Arc<str>>,
+    /// For a hold whose seats were chosen for its buyer, in the answer that gives them: whether all of
+    /// them are beside each other.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    next_to_each_other: Option<bool>,
+    items: Vec<ItemView>,
+    /// Minor units.
+    total_price: i64,
+    currency: String,
+    #[schema(value_type = StatusWord)]
+    status: &'static str,
+    #[serde(serialize_with = "shown")]
+    #[schema(value_type = String, format = "date-time")]
+    expires_at: Timestamp,
+    /// Seconds until the hold ends; 0 when it is none.
+    expires_in: i64,
+    #[serde(serialize_with = "shown")]
+    #[schema(value_type = String, format = "date-time")]
+    max_expires_at: Timestamp,
+    #[serde(serialize_with = "shown_or_null", skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>, format = "date-time")]
+    confirmed_at: Option<Timestamp>,
+    #[serde(serialize_with = "shown_or_null", skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>, format = "date-time")]
+    cancelled_at: Option<Timestamp>,
+    #[serde(serialize_with = "shown")]
+    #[schema(value_type = String, format = "date-time")]
+    created_at: Timestamp,
+    #[serde(serialize_with = "shown")]
+    #[schema(value_type = String, format = "date-time")]
+    updated_at: Timestamp,
+    #[serde(serialize_with = "shown")]
+    #[schema(value_type = String, format = "date-time")]
+    server_time: Timestamp,
+    version: i64,
+}
+
+impl BookingView {
+    /// The booking as it reads at `now`: a due hold is expired, swept or not.
+    pub(in super::super) fn new(booking: Booking, now: Timestamp) -> Self {
+        let status = booking.status_at(now);
+        let total = booking.total_price();
+        let expires_in = match status {
+            BookingStatus::Hold => booking.expires_at.since_ms(now).div_euclid(1_000),
+            _ => 0,
+        };
+        let only = (booking.items.len() == 1).then(|| &booking.items[0]);
+        Self {
+            booking_id: booking.booking_id,
+            reference: booking.booking_id.reference(),
+            user_id: booking.user_id,
+            event_id: booking.event_id,
+            section_id: only.map(|item| item.section_id),
+            seats_requested: only.map(|item| item.seats),
+            seats: only.map(|item| item.numbers.clone()).unwrap_or_default(),
+            next_to_each_other: None,
+            total_price: total.minor,
+            currency: total.currency.to_string(),
+            status: status.as_str(),
+            expires_at: booking.expires_at,
+            expires_in,
+            max_expires_at: booking.max_expires_at,
+            confirmed_at: booking.confirmed_at,
+            cancelled_at: booking.cancelled_at,
+            created_at: booking.created_at,
+            updated_at: booking.updated_at,
+            server_time: now,
+            version: booking.version,
+            items: booking.items.into_iter().map(ItemView::from).collect(),
+        }
+    }
+
+    /// In the answer that gives seats which were chosen.
+    pub(super) fn seated(self, next_to_each_other: Option<bool>) -> Self {
+        Self { next_to_each_other, ..self }
+    }
+
+    pub(in super::super) fn id(&self) -> BookingId {
+        self.booking_id
+    }
+}
