@@ -168,6 +168,7 @@ const ROUTES: [(&str, &str); 30] = [
     ("post", "/api/v1/bookings/{booking_id}/cancel"),
     ("get", "/api/v1/bookings"),
     ("get", "/api/v1/bookings/{booking_id}"),
+    ("patch", "/api/v1/bookings/{booking_id}"),
     ("get", "/"),
     ("get", "/health"),
     ("get", "/health/live"),
@@ -197,7 +198,7 @@ async fn the_document_describes_every_call() {
         }
     }
     // The pages of the documentation do not describe themselves.
-    let mut expected: Vec<_> = ROUTES[..28].to_vec();
+    let mut expected: Vec<_> = ROUTES[..ROUTES.len() - 2].to_vec();
     described.sort_unstable();
     expected.sort_unstable();
     assert_eq!(described, expected);

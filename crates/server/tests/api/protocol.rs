@@ -61,7 +61,7 @@ async fn a_method_that_a_path_does_not_know_is_refused_with_those_it_knows() {
         ("/api/v1/events/x/bookings", "GET,HEAD"),
         ("/api/v1/bookings", "GET,HEAD"),
         ("/api/v1/bookings/hold", "POST"),
-        ("/api/v1/bookings/x", "GET,HEAD"),
+        ("/api/v1/bookings/x", "GET,HEAD,PATCH"),
         ("/api/v1/bookings/x/confirm", "PATCH,POST"),
         ("/api/v1/bookings/x/cancel", "POST"),
     ] {
