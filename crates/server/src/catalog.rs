@@ -5,9 +5,12 @@
 //! before that time is over, so that nobody waits for it. Availability comes from the gate, or from one read of the store that all who ask at
 //! the same time share.
 
+mod marks;
+
 use engine::event::folded;
 use engine::seats::Marks;
 use engine::{EventId, Fault, Section, SectionId, Snapshot};
+use marks::NewestMarks;
 use moka::future::Cache;
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -102,8 +105,7 @@ pub struct Catalog {
     shared: Cache<EventId, Arc<Counters>>,
     /// The same of a gate that has to be asked.
     told: Cache<EventId, Arc<HashMap<SectionId, Snapshot>>>,
-    /// Reads of marks that all who ask at the same time share.
-    marks: Cache<SectionId, Option<Arc<Marks>>>,
+    marks: NewestMarks,
 }
 
 impl Catalog {
@@ -119,9 +121,8 @@ impl Catalog {
             Cache::builder().max_capacity(CACHED_MAX).weigher(weight).time_to_live(FACTS_FRESH);
         let shared = Cache::builder().max_capacity(1_000).time_to_live(COUNTERS_FRESH);
         let told = Cache::builder().max_capacity(1_000).time_to_live(COUNTERS_FRESH);
-        let marks = Cache::builder().max_capacity(1_000).time_to_live(COUNTERS_FRESH);
         let (facts, shared, told) = (facts.build(), shared.build(), told.build());
-        let marks = marks.build();
+        let marks = NewestMarks::new(store.clone(), gate.clone());
         Self { store, gate, facts, forgotten: Arc::default(), shared, told, marks }
     }
 
@@ -208,7 +209,7 @@ impl Catalog {
         let whole = read.iter().filter(|live| live.due == 0);
         let snapshots = whole.map(|live| live.inventory.snapshot()).collect();
         let now = self.store.now();
-        self.gate.settle(Settlement { snapshots, bookings: Vec::new(), now });
+        self.gate.settle(Settlement { snapshots, marks: Vec::new(), bookings: Vec::new(), now });
         Ok(read.into_iter().map(|live| (live.inventory.section_id, live)).collect())
     }
 
@@ -236,10 +237,10 @@ impl Catalog {
     /// Which seats of a section are not free, as it was committed last; `None` when its seats have no
     /// numbers. A hold whose time is over has its seats until it is retired.
     ///
-    /// All who ask for one section at the same time share one read.
+    /// From the gate beside a fresh snapshot, else from the store; all who ask for one section at the
+    /// same time share one read. After [`Self::availability`] the snapshot is fresh.
     pub async fn marks(&self, section_id: SectionId) -> Result<Option<Arc<Marks>>, Fault> {
-        let read = async { Ok::<_, Fault>(self.store.marks(section_id).await?.map(Arc::new)) };
-        self.marks.try_get_with(section_id, read).await.map_err(Arc::unwrap_or_clone)
+        self.marks.newest(section_id).await
     }
 
     /// The seats of several events, with at most one read of the store for all of them.

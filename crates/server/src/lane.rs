@@ -15,25 +15,24 @@
 //! a batch fail is found by halving and fails alone.
 
 mod admission;
+mod ask;
 mod desk;
 mod door;
+mod halls;
 
 use crate::metrics::Metrics;
 use crate::quiet::SaidLately;
 use admission::{Admission, Turn};
 use desk::answer_all;
-use door::{Door, ask, has_seats_for_all};
-use engine::{
-    Actor, Answer, Ask, BookingId, Command, Error, Fault, Hold, IdempotencyKey, Outcome, Refusal,
-    Shard, Timestamp, UserId,
-};
-use std::collections::HashMap;
+use door::Door;
+use engine::{Actor, BookingId, Command, Error, Fault, Hold, Outcome, Refusal, Shard, Timestamp};
+use halls::Halls;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 use store::gate::Settlement;
-use store::{Gate, KeyedHolds, Store};
+use store::{Gate, Store};
 use tokio::sync::{mpsc, oneshot};
 
 /// Commands waiting in each of the two queues of a lane; more are refused.
@@ -115,6 +114,7 @@ impl Lanes {
         gate: &Arc<dyn Gate>,
         metrics: &Arc<Metrics>,
     ) -> Self {
+        let halls = Halls::new(store.clone(), gate.clone());
         let mut lanes = Vec::with_capacity(count);
         let mut start = |index: usize| {
             let (urgent, urgent_queue) = mpsc::channel(QUEUE_MAX);
@@ -129,6 +129,7 @@ impl Lanes {
                 holds: hold_queue,
                 store: store.clone(),
                 gate: gate.clone(),
+                halls: halls.clone(),
                 metrics: metrics.clone(),
             };
             lanes.push(lane.run());
@@ -149,7 +150,7 @@ impl Lanes {
         let thread = std::thread::Builder::new().name("lanes".to_owned()).spawn(run);
         thread.expect("the system gives a process its first few threads");
         let (store, gate, metrics) = (store.clone(), gate.clone(), metrics.clone());
-        Self { queues, door: Door { store, gate, metrics } }
+        Self { queues, door: Door { store, gate, halls, metrics } }
     }
 
     /// Queues a command for the lane of `shard` and waits until it is decided.
@@ -199,6 +200,7 @@ struct Lane {
     holds: mpsc::Receiver<Job>,
     store: Arc<dyn Store>,
     gate: Arc<dyn Gate>,
+    halls: Arc<Halls>,
     metrics: Arc<Metrics>,
 }
 
@@ -257,76 +259,6 @@ impl Lane {
         }
     }
 
-    /// Asks the gate once for all sections of the batch, answers what it refuses, gives back the rest.
-    async fn ask_gate(&self, jobs: Vec<Job>) -> Vec<Job> {
-        let holds = jobs.iter().filter_map(|job| hold_of(&job.command));
-        let mut sections: Vec<_> =
-            holds.flat_map(|hold| hold.asks.iter().flat_map(Ask::sections)).copied().collect();
-        sections.sort_unstable();
-        sections.dedup();
-        if sections.is_empty() {
-            return jobs;
-        }
-        let store_now = self.store.now();
-        let recalled: HashMap<_, _> =
-            sections.iter().copied().zip(self.gate.recall(&sections)).collect();
-        // The gate can only refuse: where there were seats for all a moment ago, it is not asked.
-        let known = if has_seats_for_all(&jobs, &recalled, store_now) {
-            recalled
-        } else {
-            let known = self.gate.read(&sections).await;
-            sections.into_iter().zip(known).collect()
-        };
-        let (mut admitted, mut refused) = (Vec::with_capacity(jobs.len()), Vec::new());
-        for job in jobs {
-            let said = hold_of(&job.command).map(|hold| ask(hold, &known, store_now));
-            match said {
-                Some((Answer::SoldOut { available }, requested)) => {
-                    self.metrics.gate_sold_out.increment(1);
-                    refused.push((job, Refusal::SoldOut { available, requested }));
-                }
-                Some((Answer::Admit, _)) => {
-                    self.metrics.gate_admit.increment(1);
-                    admitted.push(job);
-                }
-                Some((Answer::Unknown, _)) => {
-                    self.metrics.gate_unknown.increment(1);
-                    admitted.push(job);
-                }
-                None => admitted.push(job),
-            }
-        }
-        self.is_refusing.store(!refused.is_empty(), Ordering::Relaxed);
-        self.refuse(refused, &mut admitted).await;
-        admitted
-    }
-
-    /// Answers what the gate refused. A retry whose key is committed is never refused (I8): it goes
-    /// on to the store, which replays it.
-    async fn refuse(&self, refused: Vec<(Job, Refusal)>, admitted: &mut Vec<Job>) {
-        let keys: Vec<_> = refused.iter().filter_map(|(job, _)| key_of(&job.command)).collect();
-        let committed = if keys.is_empty() {
-            Ok(KeyedHolds::new())
-        } else {
-            self.store.keyed_holds(&keys).await
-        };
-        let mut told = Vec::with_capacity(refused.len());
-        for (job, refusal) in refused {
-            let may_be_committed = match (&committed, key_of(&job.command)) {
-                (_, None) => false,
-                (Ok(holds), Some(key)) => holds.contains_key(&key),
-                (Err(_), Some(_)) => true,
-            };
-            if may_be_committed {
-                admitted.push(job);
-            } else {
-                Metrics::refused(&refusal);
-                told.push((job.reply, Err(refusal.into())));
-            }
-        }
-        answer_all(told.into_iter());
-    }
-
     /// Commits a batch and answers it. When it fails for a reason of its own, it is halved until the
     /// command that is to blame stands alone.
     async fn commit(&self, jobs: Vec<Job>) {
@@ -369,7 +301,7 @@ impl Lane {
         commands: Arc<[Command]>,
     ) -> Result<Vec<Result<Decided, Error>>, Fault> {
         let started = Instant::now();
-        let size = commands.len();
+        let (size, named) = (commands.len(), halls::named(commands.iter()));
         let store = self.store.clone();
         // In a task of its own: nothing that happens to this one can cut a transaction in two, and a
         // panic in a decision is a failed batch, not a dead lane.
@@ -381,7 +313,13 @@ impl Lane {
         self.metrics.batch(size, took);
         self.metrics.decided(&committed);
         let now = committed.now;
-        self.gate.settle(Settlement::of(&committed.inventories, committed.bookings, now));
+        let settled = Settlement::of(&committed.inventories, committed.bookings, now);
+        let settled = settled.with_marks(committed.marks);
+        let snapshots = if named.is_empty() { Vec::new() } else { settled.snapshots.clone() };
+        self.gate.settle(settled);
+        if !named.is_empty() {
+            self.halls.follow(&named, &snapshots);
+        }
         let decided = |answer: Result<Outcome, Refusal>| match answer {
             Ok(outcome) => Ok((outcome, now)),
             Err(refusal) => Err(refusal.into()),
@@ -392,11 +330,6 @@ impl Lane {
 
 fn hold_of(command: &Command) -> Option<&Hold> {
     if let Command::Hold(hold) = command { Some(hold) } else { None }
-}
-
-fn key_of(command: &Command) -> Option<(UserId, IdempotencyKey)> {
-    let hold = hold_of(command)?;
-    hold.key.as_ref().map(|(key, _)| (hold.user_id, key.clone()))
 }
 
 #[cfg(test)]

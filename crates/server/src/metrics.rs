@@ -23,6 +23,8 @@ pub struct Metrics {
     pub gate_admit: Counter,
     /// Requests for seats that the gate refused.
     pub gate_sold_out: Counter,
+    /// Requests for named seats of which the gate knew one to be taken.
+    pub gate_seats_taken: Counter,
     /// Requests for seats of which the gate knew nothing fresh.
     pub gate_unknown: Counter,
     batch_size: Histogram,
@@ -63,6 +65,7 @@ impl Metrics {
             prometheus,
             gate_admit: gate("admit"),
             gate_sold_out: gate("sold_out"),
+            gate_seats_taken: gate("seats_taken"),
             gate_unknown: gate("unknown"),
             batch_size: histogram!("reservix_batch_size"),
             commit_seconds: histogram!("reservix_commit_seconds"),

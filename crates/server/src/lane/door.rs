@@ -1,8 +1,9 @@
 //! What the gate says to holds: at the door, before they stand in line, and to a whole batch.
 
+use super::halls::{Halls, Known, named};
 use super::{Job, hold_of};
 use crate::metrics::Metrics;
-use engine::{Answer, Ask, Command, Hold, Refusal, SectionId, Snapshot, Timestamp};
+use engine::{Answer, Ask, Command, Hold, Refusal, SectionId, Timestamp};
 use std::collections::HashMap;
 use std::sync::Arc;
 use store::{Gate, Store};
@@ -13,6 +14,7 @@ use store::{Gate, Store};
 pub(super) struct Door {
     pub store: Arc<dyn Store>,
     pub gate: Arc<dyn Gate>,
+    pub halls: Arc<Halls>,
     pub metrics: Arc<Metrics>,
 }
 
@@ -23,23 +25,27 @@ impl Door {
         let hold = hold_of(command).filter(|hold| hold.key.is_none())?;
         let sections: Vec<_> = hold.asks.iter().flat_map(Ask::sections).copied().collect();
         let recalled = self.gate.recall(&sections);
-        let known = sections.into_iter().zip(recalled).collect();
-        let (Answer::SoldOut { available }, requested) = ask(hold, &known, self.store.now()) else {
-            return None;
+        let known: Known = sections.into_iter().zip(recalled).collect();
+        let store_now = self.store.now();
+        let marked = self.halls.recall(&named(std::iter::once(command)));
+        let conflicts = self.halls.conflicts(hold, &known, &marked, store_now);
+        let refusal = if conflicts.is_empty() {
+            let (Answer::SoldOut { available }, requested) = ask(hold, &known, store_now) else {
+                return None;
+            };
+            self.metrics.gate_sold_out.increment(1);
+            Refusal::SoldOut { available, requested }
+        } else {
+            self.metrics.gate_seats_taken.increment(1);
+            Refusal::SeatsUnavailable { conflicts }
         };
-        self.metrics.gate_sold_out.increment(1);
-        let refusal = Refusal::SoldOut { available, requested };
         Metrics::refused(&refusal);
         Some(refusal)
     }
 }
 
 /// Whether every section had seats for all holds of the batch together.
-pub(super) fn has_seats_for_all(
-    jobs: &[Job],
-    known: &HashMap<SectionId, Option<Snapshot>>,
-    store_now: Timestamp,
-) -> bool {
+pub(super) fn has_seats_for_all(jobs: &[Job], known: &Known, store_now: Timestamp) -> bool {
     let mut wanted: HashMap<SectionId, i64> = HashMap::new();
     for hold in jobs.iter().filter_map(|job| hold_of(&job.command)) {
         for ask in &hold.asks {
@@ -55,11 +61,7 @@ pub(super) fn has_seats_for_all(
 }
 
 /// What the gate says to a hold: admitted whole or not at all. Also the seats it was asked for.
-pub(super) fn ask(
-    hold: &Hold,
-    known: &HashMap<SectionId, Option<Snapshot>>,
-    store_now: Timestamp,
-) -> (Answer, i64) {
+pub(super) fn ask(hold: &Hold, known: &Known, store_now: Timestamp) -> (Answer, i64) {
     let mut answer = Answer::Admit;
     for wanted in &hold.asks {
         let seats = i64::from(wanted.seats());

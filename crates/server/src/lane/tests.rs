@@ -3,11 +3,13 @@
 
 mod fake;
 
+use super::door::has_seats_for_all;
 use super::*;
 use crate::metrics::FOR_TESTS;
-use engine::{Ask, EventId, Inventory, SectionId};
+use engine::{Answer, Ask, EventId, IdempotencyKey, Inventory, SectionId, UserId};
 use fake::{Fake, Oddity, booking_id, now, number_of};
 use futures_util::FutureExt;
+use std::collections::HashMap;
 use store::gate::{GateOptions, Local};
 use tokio::task::JoinHandle;
 

@@ -1,6 +1,7 @@
 //! The in-process gate: for one instance, or for none to share with.
 
-use super::{Gate, GateOptions, Settlement};
+use super::marks;
+use super::{Gate, GateOptions, Seen, Settlement};
 use async_trait::async_trait;
 use engine::{Booking, BookingId, EventId, Fault, Kept, SectionId, Snapshot, Timestamp};
 use parking_lot::Mutex;
@@ -16,11 +17,12 @@ pub const SNAPSHOTS_MAX: usize = 100_000;
 /// Announcements kept for a slow listener.
 const ANNOUNCED_MAX: usize = 1_024;
 
-/// Snapshots and leases in memory.
+/// Snapshots, marks and leases in memory.
 pub struct Local {
     options: GateOptions,
     started_at: Instant,
     snapshots: Mutex<HashMap<SectionId, Kept>>,
+    marks: Mutex<marks::Kept>,
     leases: Mutex<Leases>,
     announced: broadcast::Sender<EventId>,
 }
@@ -39,6 +41,7 @@ impl Local {
             options,
             started_at: Instant::now(),
             snapshots: Mutex::default(),
+            marks: Mutex::default(),
             leases: Mutex::default(),
             announced: broadcast::channel(ANNOUNCED_MAX).0,
         }
@@ -66,8 +69,20 @@ impl Gate for Local {
         sections.iter().map(known).collect()
     }
 
+    fn recall_marks(&self, sections: &[SectionId]) -> Vec<Option<Seen>> {
+        let marks = self.marks.lock();
+        sections.iter().map(|id| marks.get(*id).map(|kept| kept.seen.clone())).collect()
+    }
+
     fn settle(&self, settlement: Settlement) {
         let (now_ms, fresh_ms) = (self.now_ms(), self.options.fresh_ms());
+        // Marks first: whoever finds a snapshot finds the marks that belong to it.
+        if !settlement.marks.is_empty() {
+            let mut marks = self.marks.lock();
+            for seen in settlement.marks {
+                marks.settle(seen, now_ms, fresh_ms);
+            }
+        }
         {
             let mut snapshots = self.snapshots.lock();
             if snapshots.len() + settlement.snapshots.len() > SNAPSHOTS_MAX {
@@ -87,9 +102,10 @@ impl Gate for Local {
     }
 
     async fn forget(&self, sections: &[SectionId]) {
-        let mut snapshots = self.snapshots.lock();
+        let (mut snapshots, mut marks) = (self.snapshots.lock(), self.marks.lock());
         for section_id in sections {
             snapshots.remove(section_id);
+            marks.forget(*section_id);
         }
     }
 

@@ -10,12 +10,16 @@
 //! ```
 //! It may refuse wrongly only until the next settle or for [`fresh_ms`](GateOptions::fresh_ms),
 //! whichever is first, and it never causes a sale (I8). Deleting it at any moment changes nothing but
-//! speed. Beside the snapshots it keeps *leases*: mirrors of live holds, which serve reads.
+//! speed. Beside the snapshots it keeps the [`marks`](Seen) of sections with numbered seats, which
+//! speak beside a fresh snapshot of their version, and *leases*: mirrors of live holds, which serve
+//! reads.
 
 mod local;
+mod marks;
 mod redis;
 
 use async_trait::async_trait;
+use engine::seats::Marks;
 use engine::{
     Booking, BookingId, BookingStatus, EventId, Fault, Inventory, SectionId, Snapshot, Timestamp,
 };
@@ -24,6 +28,7 @@ use std::time::Duration;
 use tokio::sync::broadcast;
 
 pub use local::{LEASES_MAX, Local, SNAPSHOTS_MAX};
+pub use marks::{KeptMarks, MARKS_BYTES_MAX, Seen};
 pub use redis::Redis;
 
 /// The temporary layer. No method fails and none waits long: a gate that is away knows nothing.
@@ -36,13 +41,23 @@ pub trait Gate: Send + Sync {
     fn recall(&self, sections: &[SectionId]) -> Vec<Option<Snapshot>> {
         vec![None; sections.len()]
     }
+    /// The newest marks that are kept of `sections`, in their order. They say nothing alone, only
+    /// beside a fresh snapshot to which they [belong](Seen::belong_to).
+    async fn marks(&self, sections: &[SectionId]) -> Vec<Option<Seen>> {
+        self.recall_marks(sections)
+    }
+    /// Of the marks that [`marks`](Self::marks) would give, those that are known without asking anybody.
+    fn recall_marks(&self, sections: &[SectionId]) -> Vec<Option<Seen>> {
+        vec![None; sections.len()]
+    }
     /// Whether [`read`](Self::read) has to ask somebody else.
     fn is_remote(&self) -> bool {
         false
     }
     /// Takes note of what a commit left behind. Returns at once; what cannot be noted is dropped.
     ///
-    /// A snapshot replaces an older or a lapsed one; the same version counts as checked again.
+    /// A snapshot replaces an older or a lapsed one; the same version counts as checked again. So do
+    /// marks.
     fn settle(&self, settlement: Settlement);
     /// Forgets sections. Always safe.
     async fn forget(&self, sections: &[SectionId]);
@@ -70,7 +85,7 @@ pub trait Gate: Send + Sync {
 pub struct GateHealth {
     /// For how long nobody has asked what it stands on, because that is away.
     pub away: Option<Duration>,
-    /// Snapshots and bookings that were settled and may never have reached it, since the start.
+    /// Snapshots, marks and bookings that were settled and may never have reached it, since the start.
     pub dropped: u64,
 }
 
@@ -79,6 +94,8 @@ pub struct GateHealth {
 pub struct Settlement {
     /// The sections it locked.
     pub snapshots: Vec<Snapshot>,
+    /// The marks of those of which numbered seats were taken or released.
+    pub marks: Vec<Seen>,
     /// The bookings it made or changed: live holds are leased, all others are not.
     pub bookings: Vec<Booking>,
     /// The clock by which it was decided.
@@ -90,7 +107,21 @@ impl Settlement {
     #[must_use]
     pub fn of(inventories: &[Inventory], bookings: Vec<Booking>, now: Timestamp) -> Self {
         let snapshots = inventories.iter().map(Inventory::snapshot).collect();
-        Self { snapshots, bookings, now }
+        Self { snapshots, marks: Vec::new(), bookings, now }
+    }
+
+    /// The settlement with the marks that the batch changed.
+    #[must_use]
+    pub fn with_marks(mut self, changed: Vec<(SectionId, Marks)>) -> Self {
+        let seen = |(section_id, marks)| Seen::committed(section_id, marks);
+        self.marks.extend(changed.into_iter().map(seen));
+        self
+    }
+
+    /// What was read of marks, and nothing else.
+    #[must_use]
+    pub fn of_marks(seen: Seen, now: Timestamp) -> Self {
+        Self { snapshots: Vec::new(), marks: vec![seen], bookings: Vec::new(), now }
     }
 
     fn is_leased(booking: &Booking) -> bool {

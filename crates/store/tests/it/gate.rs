@@ -50,8 +50,13 @@ impl Doorway {
     /// Settles snapshots and bookings, and waits until the gate has noted them.
     async fn settle(&self, snapshots: Vec<Snapshot>, bookings: Vec<Booking>, now: Timestamp) {
         let marker = snapshot(self.section(), 1, 1);
-        self.gate.settle(Settlement { snapshots, bookings, now });
-        self.gate.settle(Settlement { snapshots: vec![marker], bookings: vec![], now });
+        self.gate.settle(Settlement { snapshots, marks: vec![], bookings, now });
+        self.gate.settle(Settlement {
+            snapshots: vec![marker],
+            marks: vec![],
+            bookings: vec![],
+            now,
+        });
         for _ in 0..1_000 {
             if self.gate.read(&[marker.section_id]).await == [Some(marker)] {
                 return;
@@ -301,7 +306,12 @@ async fn i9_the_in_process_gate_keeps_no_more_than_its_limits() {
         let holds: Vec<_> = (0..1_000).map(|_| door.hold(600_000)).collect();
         sections.extend(batch.iter().map(|known| known.section_id));
         first_holds.push(holds[0].booking_id);
-        door.gate.settle(Settlement { snapshots: batch, bookings: holds, now: door.now });
+        door.gate.settle(Settlement {
+            snapshots: batch,
+            marks: vec![],
+            bookings: holds,
+            now: door.now,
+        });
     }
     let known = door.gate.read(&sections).await.into_iter().flatten().count();
     assert!((1..=SNAPSHOTS_MAX).contains(&known), "{known} snapshots");

@@ -2,6 +2,7 @@
 //!
 //! ```text
 //! reservix:{7}:section:<id>   a hash: version capacity available next_expiry checked_at
+//! reservix:{7}:seats:<id>     a hash: version through checked_at marks
 //! reservix:{7}:lease:<id>     "<version> <checked_at> {the hold}", or the word of its end
 //! reservix:{tally-3}:<name>   a counter of a limit that all instances share
 //! ```
@@ -26,14 +27,15 @@ mod send;
 mod tests;
 mod url;
 
-use super::{Gate, GateHealth, GateOptions, Settlement};
+use super::{Gate, GateHealth, GateOptions, Seen, Settlement};
 use async_trait::async_trait;
+use engine::seats::Marks;
 use engine::{Booking, BookingId, BookingStatus, EventId, Fault, SectionId, Snapshot, Timestamp};
 use futures_util::future::join_all;
 use link::{Link, Tag};
 use own::Own;
 use parking_lot::Mutex;
-use script::{Call, FORGET, LEASE, READ, TALLY};
+use script::{Call, FORGET, LEASE, MARKS, READ, TALLY};
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
@@ -74,12 +76,16 @@ struct Shared {
     instance: String,
     /// The store's clock as the last settlement told it: leases that have ended by it have ended.
     store_now_ms: AtomicI64,
-    /// Snapshots and bookings that were sent and may not have arrived.
+    /// Snapshots, marks and bookings that were sent and may not have arrived.
     lost: AtomicU64,
 }
 
 fn section_key(section_id: SectionId) -> String {
     format!("reservix:{}:section:{section_id}", Tag::Shard(section_id.shard().index()))
+}
+
+fn seats_key(section_id: SectionId) -> String {
+    format!("reservix:{}:seats:{section_id}", Tag::Shard(section_id.shard().index()))
 }
 
 fn lease_key(booking_id: BookingId) -> String {
@@ -138,6 +144,22 @@ impl Redis {
 }
 
 impl Shared {
+    /// The marks that Redis has of these sections.
+    async fn read_shared_marks(&self, sections: &[SectionId], known: &mut [Option<Seen>]) {
+        let calls = by_tag(sections, section_tag).into_iter().map(|(tag, part)| async move {
+            let keys = part.iter().map(|(_, section_id)| seats_key(*section_id)).collect();
+            let call = Call::new(&MARKS, keys);
+            let told = self.link.call::<Vec<Option<(String, Vec<u8>)>>>(tag, &call).await;
+            (part, told.unwrap_or_default())
+        });
+        for (part, told) in join_all(calls).await {
+            for ((place, section_id), told) in part.into_iter().zip(told) {
+                let told = told.and_then(|(through, marks)| Some((through.parse().ok()?, marks)));
+                known[place] = told.and_then(|told| seen_of(section_id, told));
+            }
+        }
+    }
+
     /// The snapshots that Redis has of these sections.
     async fn read_shared(&self, sections: &[SectionId], known: &mut [Option<Snapshot>]) {
         let calls = by_tag(sections, section_tag).into_iter().map(|(tag, part)| async move {
@@ -152,6 +174,12 @@ impl Shared {
             }
         }
     }
+}
+
+/// Reads `through` and the bytes of marks. `None` for what was never written here.
+fn seen_of(section_id: SectionId, (through, bytes): (i64, Vec<u8>)) -> Option<Seen> {
+    let marks = Marks::from_bytes(&bytes)?;
+    (through >= marks.version()).then(|| Seen { section_id, marks: Arc::new(marks), through })
 }
 
 /// Reads `version capacity available next_expiry`.
@@ -190,6 +218,20 @@ impl Gate for Redis {
         sections.iter().map(|section_id| own.snapshot(*section_id, now_ms)).collect()
     }
 
+    async fn marks(&self, sections: &[SectionId]) -> Vec<Option<Seen>> {
+        let mut known = vec![None; sections.len()];
+        if !sections.is_empty() {
+            self.shared.read_shared_marks(sections, &mut known).await;
+        }
+        let own = self.recall_marks(sections);
+        own.into_iter().zip(known).map(|(own, known)| Seen::newer(own, known)).collect()
+    }
+
+    fn recall_marks(&self, sections: &[SectionId]) -> Vec<Option<Seen>> {
+        let own = self.shared.own.lock();
+        sections.iter().map(|section_id| own.marks(*section_id)).collect()
+    }
+
     fn is_remote(&self) -> bool {
         true
     }
@@ -209,7 +251,9 @@ impl Gate for Redis {
             }
         }
         let calls = by_tag(sections, section_tag).into_iter().map(|(tag, part)| async move {
-            let keys = part.iter().map(|(_, section_id)| section_key(*section_id)).collect();
+            let sections = part.iter().map(|(_, section_id)| section_key(*section_id));
+            let seats = part.iter().map(|(_, section_id)| seats_key(*section_id));
+            let keys = sections.chain(seats).collect();
             self.shared.link.call::<Option<()>>(tag, &Call::new(&FORGET, keys)).await
         });
         join_all(calls).await;

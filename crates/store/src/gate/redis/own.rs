@@ -2,9 +2,11 @@
 //!
 //! It serves three ends: an instance sees its own commits at once, whatever the way to Redis takes;
 //! while Redis is away it still knows for a moment what is sold out; and what waits to be sent is
-//! merged here, the newest version of each section and booking. All of it lapses by itself.
+//! merged here, the newest version of each section and booking. All of it lapses by itself; marks are
+//! kept while there is room, since they belong to a snapshot that does.
 
-use super::super::{GateOptions, Settlement};
+use super::super::marks::{self, KeptMarks};
+use super::super::{GateOptions, Seen, Settlement};
 use engine::{Booking, BookingId, Kept, SectionId, Snapshot};
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::Arc;
@@ -30,8 +32,10 @@ pub(super) struct Noted {
 pub(super) struct Own {
     fresh_ms: i64,
     snapshots: HashMap<SectionId, Kept>,
+    marks: marks::Kept,
     bookings: HashMap<BookingId, Noted>,
     unsent_sections: HashSet<SectionId>,
+    unsent_marks: HashSet<SectionId>,
     unsent_bookings: HashSet<BookingId>,
     notes: VecDeque<(i64, Note)>,
     dropped: u64,
@@ -46,6 +50,7 @@ enum Note {
 #[derive(Default)]
 pub(super) struct Unsent {
     pub snapshots: Vec<Kept>,
+    pub marks: Vec<KeptMarks>,
     pub bookings: Vec<Noted>,
 }
 
@@ -54,8 +59,10 @@ impl Own {
         Self {
             fresh_ms: options.fresh_ms(),
             snapshots: HashMap::new(),
+            marks: marks::Kept::default(),
             bookings: HashMap::new(),
             unsent_sections: HashSet::new(),
+            unsent_marks: HashSet::new(),
             unsent_bookings: HashSet::new(),
             notes: VecDeque::new(),
             dropped: 0,
@@ -76,6 +83,10 @@ impl Own {
             self.snapshots.insert(section_id, kept);
             self.unsent_sections.insert(section_id);
             self.notes.push_back((now_ms, Note::Section(section_id)));
+        }
+        for seen in settlement.marks {
+            self.unsent_marks.insert(seen.section_id);
+            self.marks.settle(seen, now_ms, self.fresh_ms);
         }
         for booking in settlement.bookings {
             let booking_id = booking.booking_id;
@@ -132,6 +143,11 @@ impl Own {
         kept.is_fresh(now_ms, self.fresh_ms).then_some(kept.snapshot)
     }
 
+    /// The newest marks of a section that were settled here.
+    pub fn marks(&self, section_id: SectionId) -> Option<Seen> {
+        self.marks.get(section_id).map(|kept| kept.seen.clone())
+    }
+
     /// The booking as it was settled here lately.
     pub fn booking(&self, booking_id: BookingId, now_ms: i64) -> Option<Arc<Booking>> {
         let noted = self.bookings.get(&booking_id)?;
@@ -142,6 +158,8 @@ impl Own {
     pub fn forget(&mut self, section_id: SectionId) {
         self.snapshots.remove(&section_id);
         self.unsent_sections.remove(&section_id);
+        self.marks.forget(section_id);
+        self.unsent_marks.remove(&section_id);
     }
 
     /// What is to be sent now, and is not any more.
@@ -149,13 +167,21 @@ impl Own {
         self.lapse(now_ms);
         let sections = self.unsent_sections.drain();
         let bookings = self.unsent_bookings.drain();
+        let mut marks = Vec::with_capacity(self.unsent_marks.len());
+        for section_id in self.unsent_marks.drain() {
+            match self.marks.get(section_id) {
+                Some(kept) if kept.is_fresh(now_ms, self.fresh_ms) => marks.push(kept.clone()),
+                _ => self.dropped += 1,
+            }
+        }
         Unsent {
             snapshots: sections.filter_map(|id| self.snapshots.get(&id).copied()).collect(),
+            marks,
             bookings: bookings.filter_map(|id| self.bookings.get(&id).cloned()).collect(),
         }
     }
 
-    /// How many snapshots and bookings were never sent: too many, or too late.
+    /// How many snapshots, marks and bookings were never sent: too many, or too late.
     pub fn dropped(&self) -> u64 {
         self.dropped
     }

@@ -8,6 +8,8 @@ use std::sync::LazyLock;
 
 /// The scripts by what they do. A server that does not know one yet is sent its text.
 pub(super) static READ: LazyLock<Source> = LazyLock::new(|| Source::new(include_str!("read.lua")));
+pub(super) static MARKS: LazyLock<Source> =
+    LazyLock::new(|| Source::new(include_str!("marks.lua")));
 pub(super) static SETTLE: LazyLock<Source> =
     LazyLock::new(|| Source::new(include_str!("settle.lua")));
 pub(super) static FORGET: LazyLock<Source> =
@@ -35,7 +37,7 @@ impl Source {
 pub(super) struct Call {
     source: &'static Source,
     keys: Vec<String>,
-    args: Vec<String>,
+    args: Vec<Vec<u8>>,
 }
 
 impl Call {
@@ -50,12 +52,17 @@ impl Call {
 
     #[expect(clippy::needless_pass_by_value, reason = "numbers and texts read best without &")]
     pub fn push(&mut self, arg: impl ToString) {
-        self.args.push(arg.to_string());
+        self.args.push(arg.to_string().into_bytes());
     }
 
     /// Adds a text as it is.
     pub fn push_text(&mut self, text: String) {
-        self.args.push(text);
+        self.args.push(text.into_bytes());
+    }
+
+    /// Adds bytes as they are.
+    pub fn push_bytes(&mut self, bytes: Vec<u8>) {
+        self.args.push(bytes);
     }
 
     /// The call by the script's digest, as all but the first are made.

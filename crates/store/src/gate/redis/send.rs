@@ -3,10 +3,11 @@
 //! One round at a time takes everything that has come up since the last one, so a slow Redis makes
 //! rounds larger, not queues longer. Each shard's part is one call, or a few when it is large.
 
+use super::super::marks::KeptMarks;
 use super::link::Tag;
 use super::own::{Noted, Unsent};
 use super::script::{Call, SETTLE};
-use super::{CALL_KEYS_MAX, Redis, Shared, lease, lease_key, section_key};
+use super::{CALL_KEYS_MAX, Redis, Shared, lease, lease_key, seats_key, section_key};
 use engine::{Booking, BookingStatus, Kept, Timestamp};
 use futures_util::future::join_all;
 use std::collections::{BTreeMap, HashMap};
@@ -14,6 +15,8 @@ use std::sync::atomic::Ordering;
 
 /// For how long a lapsed snapshot is left lying, for a person who looks.
 const LAPSED_KEPT_MS: i64 = 60_000;
+/// Seats whose marks are sent in one call: some 400 kB.
+const CALL_SEATS_MAX: u32 = 1_000_000;
 
 /// Sends for ever.
 pub(super) async fn send(shared: &Shared) {
@@ -31,10 +34,11 @@ pub(super) async fn send(shared: &Shared) {
     }
 }
 
-/// One call's worth of snapshots and bookings of one shard.
+/// One call's worth of snapshots, marks and bookings of one shard.
 #[derive(Default)]
 struct Parcel {
     snapshots: Vec<Kept>,
+    marks: Vec<KeptMarks>,
     bookings: Vec<Noted>,
 }
 
@@ -42,7 +46,7 @@ async fn round(shared: &Shared, unsent: Unsent) {
     let mut parcels: HashMap<Tag, Vec<Parcel>> = HashMap::new();
     let mut parcel_of = |tag: Tag, add: &mut dyn FnMut(&mut Parcel)| {
         let parcels = parcels.entry(tag).or_default();
-        let full = |parcel: &Parcel| parcel.len() >= CALL_KEYS_MAX;
+        let full = Parcel::is_full;
         if parcels.last().is_none_or(full) {
             parcels.push(Parcel::default());
         }
@@ -51,6 +55,10 @@ async fn round(shared: &Shared, unsent: Unsent) {
     for kept in unsent.snapshots {
         let tag = Tag::Shard(kept.snapshot.section_id.shard().index());
         parcel_of(tag, &mut |parcel| parcel.snapshots.push(kept));
+    }
+    for kept in unsent.marks {
+        let tag = Tag::Shard(kept.seen.section_id.shard().index());
+        parcel_of(tag, &mut |parcel| parcel.marks.push(kept.clone()));
     }
     for noted in unsent.bookings {
         let tag = Tag::Shard(noted.booking.booking_id.shard().index());
@@ -69,7 +77,12 @@ async fn round(shared: &Shared, unsent: Unsent) {
 
 impl Parcel {
     fn len(&self) -> usize {
-        self.snapshots.len() + self.bookings.len()
+        self.snapshots.len() + self.marks.len() + self.bookings.len()
+    }
+
+    fn is_full(&self) -> bool {
+        let seats = self.marks.iter().map(|kept| kept.seen.marks.seats());
+        self.len() >= CALL_KEYS_MAX || seats.sum::<u32>() >= CALL_SEATS_MAX
     }
 }
 
@@ -81,10 +94,12 @@ async fn deliver(shared: &Shared, tag: Tag, parcel: &Parcel) -> Option<()> {
     let leases = runs.values().flatten().map(|booking| lease_key(booking.booking_id));
     let fresh_ms = shared.options.fresh_ms();
     let kept_ms = fresh_ms.saturating_add(LAPSED_KEPT_MS);
-    let mut call = Call::new(&SETTLE, sections.chain(leases).collect())
+    let seats = parcel.marks.iter().map(|kept| seats_key(kept.seen.section_id));
+    let mut call = Call::new(&SETTLE, sections.chain(seats).chain(leases).collect())
         .arg(fresh_ms)
         .arg(kept_ms)
-        .arg(parcel.snapshots.len());
+        .arg(parcel.snapshots.len())
+        .arg(parcel.marks.len());
     for Kept { snapshot, checked_at_ms } in &parcel.snapshots {
         call.push(snapshot.version);
         call.push(snapshot.capacity);
@@ -94,6 +109,12 @@ async fn deliver(shared: &Shared, tag: Tag, parcel: &Parcel) -> Option<()> {
             None => call.push("none"),
         }
         call.push(zero_ms + checked_at_ms);
+    }
+    for KeptMarks { seen, checked_at_ms } in &parcel.marks {
+        call.push(seen.marks.version());
+        call.push(seen.through);
+        call.push(zero_ms + checked_at_ms);
+        call.push_bytes(seen.marks.to_bytes());
     }
     for (run, bookings) in &runs {
         let settled_at_ms = zero_ms + run.settled_at_ms;

@@ -1,18 +1,20 @@
 -- Takes note of what commits left behind. Running it twice is the same as running it once.
--- KEYS: sections, then leases.
--- ARGV: fresh_ms, kept_ms, how many sections;
+-- KEYS: sections, then seats of sections, then leases.
+-- ARGV: fresh_ms, kept_ms, how many sections, of how many seats;
 --       for each section: version capacity available next_expiry settled_at;
+--       for the seats of each: version through settled_at marks;
 --       for each run of leases that are alike: version settled_at ttl_ms how_many, and their lines.
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
 local fresh, kept, sections = tonumber(ARGV[1]), ARGV[2], tonumber(ARGV[3])
+local before_leases = sections + tonumber(ARGV[4])
 
 -- A clock that was set back puts things into the future: they are not believed.
 local function is_fresh(at)
   return at ~= nil and at <= now and now - at <= fresh
 end
 
-local at = 4
+local at = 5
 for i = 1, sections do
   local key, version, settled_at = KEYS[i], tonumber(ARGV[at]), tonumber(ARGV[at + 4])
   if is_fresh(settled_at) then
@@ -36,6 +38,32 @@ for i = 1, sections do
   at = at + 5
 end
 
+for i = sections + 1, before_leases do
+  local key, version, settled_at = KEYS[i], tonumber(ARGV[at]), tonumber(ARGV[at + 2])
+  if is_fresh(settled_at) then
+    local held = redis.pcall('HMGET', key, 'version', 'through', 'checked_at')
+    if held.err then
+      redis.call('DEL', key)
+      held = {}
+    end
+    local held_version, through = tonumber(held[1] or ''), tonumber(held[2] or '')
+    local checked_at = tonumber(held[3] or '')
+    if held_version and through and is_fresh(checked_at) and version <= held_version then
+      if version == held_version and settled_at > checked_at then
+        redis.call('HSET', key, 'checked_at', ARGV[at + 2])
+      end
+      if version == held_version and tonumber(ARGV[at + 1]) > through then
+        redis.call('HSET', key, 'through', ARGV[at + 1])
+      end
+    else
+      redis.call('HSET', key, 'version', ARGV[at], 'through', ARGV[at + 1],
+        'checked_at', ARGV[at + 2], 'marks', ARGV[at + 3])
+    end
+    redis.call('PEXPIRE', key, kept)
+  end
+  at = at + 4
+end
+
 -- A hold that ended stays ended, and an extended one extended, whatever arrives late.
 local function is_newer(key, version)
   local held = redis.pcall('GET', key)
@@ -46,7 +74,7 @@ local function is_newer(key, version)
   return not held_version or not is_fresh(tonumber(checked_at)) or version >= tonumber(held_version)
 end
 
-local i = sections
+local i = before_leases
 while i < #KEYS do
   local version, settled_at, count = tonumber(ARGV[at]), tonumber(ARGV[at + 1]), tonumber(ARGV[at + 3])
   local left = tonumber(ARGV[at + 2]) - (now - settled_at)

@@ -98,7 +98,8 @@ impl Bench {
                     let settled_at_ms = now_ms - late_ms;
                     let expiry =
                         new.next_expiry.map_or("none".into(), |at| at.unix_ms().to_string());
-                    let call = Call::new(&SETTLE, keys.to_vec()).arg(FRESH_MS).arg(60_000).arg(1);
+                    let call =
+                        Call::new(&SETTLE, keys.to_vec()).arg(FRESH_MS).arg(60_000).arg(1).arg(0);
                     let call = call.arg(version).arg(10).arg(10 - version).arg(expiry);
                     let call = call.arg(settled_at_ms).arg(version).arg(settled_at_ms);
                     let line = format!("{version} {settled_at_ms} CONFIRMED");

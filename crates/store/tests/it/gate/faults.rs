@@ -43,7 +43,7 @@ impl Scene {
 }
 
 fn alone(door: &Doorway, known: Snapshot) -> Settlement {
-    Settlement { snapshots: vec![known], bookings: vec![], now: door.now }
+    Settlement { snapshots: vec![known], marks: vec![], bookings: vec![], now: door.now }
 }
 
 /// Reads with `gate` and tells how long it took.
@@ -92,7 +92,12 @@ async fn goes_on_alone(scene: &Scene, old: Snapshot) {
     let (known, took) = timed(gate, own.section_id).await;
     assert!(known == Some(own) && took < AT_ONCE, "{known:?} in {took:?}");
     let held = door.hold(60_000);
-    gate.settle(Settlement { snapshots: vec![], bookings: vec![held.clone()], now: door.now });
+    gate.settle(Settlement {
+        snapshots: vec![],
+        marks: vec![],
+        bookings: vec![held.clone()],
+        now: door.now,
+    });
     assert_eq!(gate.lease(held.booking_id).await, Some(held.clone()));
     gate.announce(door.event_id);
     assert_eq!(gate.tally(&[("name".to_owned(), 1)], 1_000).await, None);
@@ -225,6 +230,7 @@ async fn i8_deleting_everything_at_any_moment_changes_nothing_but_speed() {
     let (known, held) = (snapshot(scene.door.section(), 5, 2), scene.door.hold(60_000));
     scene.door.gate.settle(Settlement {
         snapshots: vec![known],
+        marks: vec![],
         bookings: vec![held.clone()],
         now: scene.door.now,
     });
@@ -269,6 +275,7 @@ async fn i8_what_a_frozen_server_takes_late_is_not_taken_for_new() {
     // It lies in the buffers of the connection until the server wakes up.
     scene.door.gate.settle(Settlement {
         snapshots: vec![known],
+        marks: vec![],
         bookings: vec![held.clone()],
         now: scene.door.now,
     });
@@ -294,12 +301,14 @@ async fn what_is_settled_while_redis_is_away_is_sent_when_it_comes_back_in_time(
     scene.settle_one(snapshot(known.section_id, 4, 1));
     scene.door.gate.settle(Settlement {
         snapshots: vec![known],
+        marks: vec![],
         bookings: vec![held.clone()],
         now: scene.door.now,
     });
     let end = Booking { status: engine::BookingStatus::Confirmed, version: 2, ..held.clone() };
     scene.door.gate.settle(Settlement {
         snapshots: vec![],
+        marks: vec![],
         bookings: vec![end],
         now: scene.door.now,
     });
@@ -325,7 +334,12 @@ async fn i9_what_cannot_be_sent_is_dropped_and_counted() {
     }
     for _ in 0..300 {
         let batch = (0..1_000).map(|_| snapshot(door.section(), 1, 1)).collect();
-        gate.settle(Settlement { snapshots: batch, bookings: vec![], now: door.now });
+        gate.settle(Settlement {
+            snapshots: batch,
+            marks: vec![],
+            bookings: vec![],
+            now: door.now,
+        });
     }
     wait_ms(1_100).await;
     gate.settle(alone(&door, snapshot(door.section(), 1, 1)));

@@ -33,7 +33,7 @@ async fn doorway(options: GateOptions) -> Doorway {
 }
 
 fn settled(door: &Doorway, snapshots: Vec<Snapshot>, bookings: Vec<Booking>) -> Settlement {
-    Settlement { snapshots, bookings, now: door.now }
+    Settlement { snapshots, marks: vec![], bookings, now: door.now }
 }
 
 #[tokio::test]

@@ -83,7 +83,7 @@ impl Gate for Instances {
     fn settle(&self, settlement: Settlement) {
         // The other one commits something at that time, too, and learns the clock of the store.
         let now = settlement.now;
-        self.reads.settle(Settlement { snapshots: vec![], bookings: vec![], now });
+        self.reads.settle(Settlement { snapshots: vec![], marks: vec![], bookings: vec![], now });
         self.settles.settle(settlement);
     }
 

@@ -1,0 +1,92 @@
+//! Which seats of a section are not free, for all who look at its map.
+
+use super::{COUNTERS_FRESH, newer};
+use engine::seats::Marks;
+use engine::{Fault, SectionId, Snapshot};
+use futures_util::future::join;
+use moka::future::Cache;
+use std::sync::Arc;
+use store::gate::{Seen, Settlement};
+use store::{Gate, Store};
+
+/// Sections whose marks are kept for a moment.
+const SECTIONS_MAX: u64 = 1_000;
+
+/// What is known of a section.
+#[derive(Clone)]
+struct Known {
+    snapshot: Option<Snapshot>,
+    seen: Option<Seen>,
+}
+
+/// The newest marks, without a read of the store for each who asks.
+pub(super) struct NewestMarks {
+    store: Arc<dyn Store>,
+    gate: Arc<dyn Gate>,
+    /// What a gate said that has to be asked.
+    told: Cache<SectionId, Known>,
+    /// Reads of the store, by the newest version that was known before they began: whoever knows of a
+    /// later commit does not take what was read before it.
+    read: Cache<(SectionId, Option<i64>), Option<Seen>>,
+}
+
+impl NewestMarks {
+    pub fn new(store: Arc<dyn Store>, gate: Arc<dyn Gate>) -> Self {
+        let told = Cache::builder().max_capacity(SECTIONS_MAX).time_to_live(COUNTERS_FRESH);
+        let read = Cache::builder().max_capacity(SECTIONS_MAX).time_to_live(COUNTERS_FRESH);
+        Self { store, gate, told: told.build(), read: read.build() }
+    }
+
+    /// The newest marks of a section; `None` when its seats have no numbers.
+    pub async fn newest(&self, section_id: SectionId) -> Result<Option<Arc<Marks>>, Fault> {
+        let known = self.known(section_id).await;
+        if let Known { snapshot: Some(snapshot), seen: Some(seen) } = &known
+            && seen.belong_to(snapshot)
+        {
+            return Ok(Some(seen.marks.clone()));
+        }
+        let before = known.snapshot.map(|snapshot| snapshot.version);
+        let read = self.read.try_get_with((section_id, before), self.read(section_id, before));
+        let Some(read) = read.await.map_err(Arc::unwrap_or_clone)? else { return Ok(None) };
+        Ok(Some(read.marks))
+    }
+
+    /// What the gate knows. One that is elsewhere is asked once for all who want to know at the same
+    /// time; what this instance has settled since then it tells at once.
+    async fn known(&self, section_id: SectionId) -> Known {
+        let own = self.own(section_id);
+        if !self.gate.is_remote() {
+            return own;
+        }
+        let sections = [section_id];
+        let told = self.told.get_with(section_id, async {
+            let (snapshot, seen) =
+                join(self.gate.read(&sections), self.gate.marks(&sections)).await;
+            Known { snapshot: first(snapshot), seen: first(seen) }
+        });
+        let told = told.await;
+        let snapshot = newer(own.snapshot, told.snapshot);
+        Known { snapshot, seen: Seen::newer(own.seen, told.seen) }
+    }
+
+    fn own(&self, section_id: SectionId) -> Known {
+        let snapshot = first(self.gate.recall(&[section_id]));
+        Known { snapshot, seen: first(self.gate.recall_marks(&[section_id])) }
+    }
+
+    async fn read(
+        &self,
+        section_id: SectionId,
+        before: Option<i64>,
+    ) -> Result<Option<Seen>, Fault> {
+        let Some(marks) = self.store.marks(section_id).await? else { return Ok(None) };
+        let seen = Seen::read(section_id, Arc::new(marks), before);
+        self.gate.settle(Settlement::of_marks(seen.clone(), self.store.now()));
+        Ok(Some(seen))
+    }
+}
+
+/// What there is of one section.
+fn first<T>(answers: Vec<Option<T>>) -> Option<T> {
+    answers.into_iter().next().flatten()
+}

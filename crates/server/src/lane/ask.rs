@@ -1,0 +1,104 @@
+//! Asking the gate for a whole batch: once for each section, and never for a command alone.
+
+use super::door::{ask, has_seats_for_all};
+use super::halls::{self, Known};
+use super::{Job, Lane, answer_all, hold_of};
+use crate::metrics::Metrics;
+use engine::{Answer, Ask, Command, IdempotencyKey, Refusal, UserId};
+use std::sync::atomic::Ordering;
+use store::KeyedHolds;
+
+impl Lane {
+    /// Asks the gate once for all sections of the batch, answers what it refuses, gives back the rest.
+    pub(super) async fn ask_gate(&self, jobs: Vec<Job>) -> Vec<Job> {
+        let holds = jobs.iter().filter_map(|job| hold_of(&job.command));
+        let mut sections: Vec<_> =
+            holds.flat_map(|hold| hold.asks.iter().flat_map(Ask::sections)).copied().collect();
+        sections.sort_unstable();
+        sections.dedup();
+        if sections.is_empty() {
+            return jobs;
+        }
+        let store_now = self.store.now();
+        let recalled: Known = sections.iter().copied().zip(self.gate.recall(&sections)).collect();
+        let named = halls::named(jobs.iter().map(|job| &job.command));
+        let mut marked = self.halls.recall(&named);
+        let is_free = |job: &Job| {
+            let hold = hold_of(&job.command);
+            let conflicts =
+                hold.map(|hold| self.halls.conflicts(hold, &recalled, &marked, store_now));
+            conflicts.is_none_or(|conflicts| conflicts.is_empty())
+        };
+        // The gate can only refuse: where there were seats for all a moment ago, it is not asked.
+        let has_seats = has_seats_for_all(&jobs, &recalled, store_now);
+        let known = if has_seats && (marked.is_empty() || jobs.iter().all(is_free)) {
+            recalled
+        } else {
+            let known = self.gate.read(&sections).await;
+            let known: Known = sections.into_iter().zip(known).collect();
+            self.halls.ask(&named, &known, &mut marked).await;
+            known
+        };
+        let (mut admitted, mut refused) = (Vec::with_capacity(jobs.len()), Vec::new());
+        for job in jobs {
+            let Some(hold) = hold_of(&job.command) else {
+                admitted.push(job);
+                continue;
+            };
+            let conflicts = self.halls.conflicts(hold, &known, &marked, store_now);
+            if !conflicts.is_empty() {
+                self.metrics.gate_seats_taken.increment(1);
+                refused.push((job, Refusal::SeatsUnavailable { conflicts }));
+                continue;
+            }
+            match ask(hold, &known, store_now) {
+                (Answer::SoldOut { available }, requested) => {
+                    self.metrics.gate_sold_out.increment(1);
+                    refused.push((job, Refusal::SoldOut { available, requested }));
+                }
+                (Answer::Admit, _) => {
+                    self.metrics.gate_admit.increment(1);
+                    admitted.push(job);
+                }
+                (Answer::Unknown, _) => {
+                    self.metrics.gate_unknown.increment(1);
+                    admitted.push(job);
+                }
+            }
+        }
+        self.is_refusing.store(!refused.is_empty(), Ordering::Relaxed);
+        self.refuse(refused, &mut admitted).await;
+        admitted
+    }
+
+    /// Answers what the gate refused. A retry whose key is committed is never refused (I8): it goes
+    /// on to the store, which replays it.
+    async fn refuse(&self, refused: Vec<(Job, Refusal)>, admitted: &mut Vec<Job>) {
+        let keys: Vec<_> = refused.iter().filter_map(|(job, _)| key_of(&job.command)).collect();
+        let committed = if keys.is_empty() {
+            Ok(KeyedHolds::new())
+        } else {
+            self.store.keyed_holds(&keys).await
+        };
+        let mut told = Vec::with_capacity(refused.len());
+        for (job, refusal) in refused {
+            let may_be_committed = match (&committed, key_of(&job.command)) {
+                (_, None) => false,
+                (Ok(holds), Some(key)) => holds.contains_key(&key),
+                (Err(_), Some(_)) => true,
+            };
+            if may_be_committed {
+                admitted.push(job);
+            } else {
+                Metrics::refused(&refusal);
+                told.push((job.reply, Err(refusal.into())));
+            }
+        }
+        answer_all(told.into_iter());
+    }
+}
+
+fn key_of(command: &Command) -> Option<(UserId, IdempotencyKey)> {
+    let hold = hold_of(command)?;
+    hold.key.as_ref().map(|(key, _)| (hold.user_id, key.clone()))
+}
