@@ -32,19 +32,32 @@ where
 
     async fn from_request(request: Request, app: &Arc<App>) -> Result<Self, Problem> {
         let (parts, body) = request.into_parts();
-        if !is_json(&parts.headers) {
-            return Err(Problem::new(
-                StatusCode::UNSUPPORTED_MEDIA_TYPE,
-                "unsupported_media_type",
-                "The body must be JSON",
-                "Send the body with Content-Type: application/json.",
-            ));
+        if !is(&parts.headers, JSON) {
+            return Err(not_json());
         }
-        let bytes = read(body, app).await?;
-        let Object(value) = parse::<Object<T>>(&bytes)?;
-        value.validate().map_err(|report| invalid(&report))?;
-        Ok(Self(value))
+        let bytes = read(body, app, app.config.max_body_bytes).await?;
+        validated(&bytes).map(Self)
     }
+}
+
+/// Reads an object and validates it whole.
+pub fn validated<T>(bytes: &[u8]) -> Result<T, Problem>
+where
+    T: DeserializeOwned + Validate<Context = ()>,
+{
+    let Object(value) = parse::<Object<T>>(bytes)?;
+    value.validate().map_err(|report| invalid(&report))?;
+    Ok(value)
+}
+
+/// 415 for a call that takes JSON alone.
+pub fn not_json() -> Problem {
+    Problem::new(
+        StatusCode::UNSUPPORTED_MEDIA_TYPE,
+        "unsupported_media_type",
+        "The body must be JSON",
+        "Send the body with Content-Type: application/json.",
+    )
 }
 
 /// No body, or an empty object: for calls that need nothing but their path.
@@ -54,7 +67,7 @@ impl FromRequest<Arc<App>> for NoBody {
     type Rejection = Problem;
 
     async fn from_request(request: Request, app: &Arc<App>) -> Result<Self, Problem> {
-        let bytes = read(request.into_body(), app).await?;
+        let bytes = read(request.into_body(), app, app.config.max_body_bytes).await?;
         if !bytes.is_empty() {
             let Object(super::docs::Empty {}) = parse(&bytes)?;
         }
@@ -62,14 +75,18 @@ impl FromRequest<Arc<App>> for NoBody {
     }
 }
 
-fn is_json(headers: &HeaderMap) -> bool {
+/// The media type of JSON.
+pub const JSON: &str = "application/json";
+
+/// Whether the body is said to be of this media type, whatever its parameters.
+pub fn is(headers: &HeaderMap, media_type: &str) -> bool {
     let content_type = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
     let essence = content_type.and_then(|value| value.split(';').next()).map(str::trim);
-    essence.is_some_and(|essence| essence.eq_ignore_ascii_case("application/json"))
+    essence.is_some_and(|essence| essence.eq_ignore_ascii_case(media_type))
 }
 
-async fn read(body: Body, app: &App) -> Result<axum::body::Bytes, Problem> {
-    let limit = app.config.max_body_bytes;
+/// Reads a body of at most `limit` bytes, within the time that a body may take.
+pub async fn read(body: Body, app: &App, limit: usize) -> Result<axum::body::Bytes, Problem> {
     // A length that is declared too large is refused before the client is asked to send it.
     if body.size_hint().lower() > limit as u64 {
         return Err(too_large(limit));

@@ -96,6 +96,7 @@ pub struct PageParams {
     tags(
         (name = "Accounts", description = "Users and their tokens"),
         (name = "Events", description = "Events, sections and availability"),
+        (name = "Seats", description = "Numbered seats: layouts, drawings, and which seats are taken"),
         (name = "Bookings", description = "Hold, confirm, extend, cancel"),
         (name = "Operations", description = "Health and metrics"),
     ),
@@ -115,7 +116,7 @@ pub(super) fn base(version: &str) -> OpenApi {
 /// Adds to every operation the refusals that the layers around its handler give.
 pub(super) fn with_common_refusals(mut document: OpenApi) -> OpenApi {
     for (path, item) in &mut document.paths.paths {
-        let operations = [&mut item.get, &mut item.post, &mut item.patch];
+        let operations = [&mut item.get, &mut item.post, &mut item.patch, &mut item.put];
         for operation in operations.into_iter().filter_map(Option::as_mut) {
             add_refusals(path, operation);
         }

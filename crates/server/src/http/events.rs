@@ -1,6 +1,7 @@
 //! Events and sections: recording, editing and calling off, by their organizer; reading, by everybody.
 
 mod forms;
+mod opening;
 mod views;
 
 use super::body::{Json, NoBody};
@@ -17,19 +18,25 @@ use axum::response::{IntoResponse, Response};
 use chrono_tz::Tz;
 use engine::event::EventChange;
 use engine::{
-    Currency, Error, EventDate, EventId, EventStatus, Fault, IdempotencyKey, Money, Refusal, UserId,
+    Currency, Error, EventDate, EventId, EventStatus, Fault, IdempotencyKey, Money, Refusal,
+    SectionId, UserId,
 };
-use forms::{NewEvent, NewSection, ReviseEvent, ReviseSection, event_date, timezone};
+use forms::{
+    NewEvent, NewSection, ReviseEvent, ReviseSection, event_date, section_field, timezone,
+};
+use opening::open;
 use serde::Serialize;
 use std::sync::Arc;
-use store::{BookingFilter, CreationKey, EventFilter, SectionChange};
+use store::{BookingFilter, CreationKey, EventFilter, EventWithSections, SectionChange};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
-use views::{AvailabilityView, EventView, SectionView, StatusWord};
+use views::{AvailabilityView, EventView, StatusWord};
+
+pub(super) use views::{SectionView, is_known};
 
 const TAG: &str = "Events";
 const MISSING: Refusal = Refusal::NotFound { what: "event" };
-const MISSING_SECTION: Refusal = Refusal::NotFound { what: "section" };
+pub(super) const MISSING_SECTION: Refusal = Refusal::NotFound { what: "section" };
 
 pub(super) fn routes() -> OpenApiRouter<Arc<App>> {
     OpenApiRouter::new()
@@ -52,8 +59,21 @@ async fn changed(app: &App, event_id: EventId, viewer: UserId) -> Result<EventVi
     Ok(views.pop().ok_or(MISSING)?)
 }
 
+/// The answer to a change of a section: the section as it is now.
+pub(super) async fn changed_section(
+    app: &App,
+    event_id: EventId,
+    section_id: SectionId,
+    viewer: UserId,
+) -> Result<Response, Problem> {
+    let view = changed(app, event_id, viewer).await?;
+    let etag = view.etag();
+    let section = view.into_section(section_id).ok_or(MISSING_SECTION)?;
+    Ok(([(header::ETAG, etag)], axum::Json(section)).into_response())
+}
+
 /// The event, if it exists for `viewer`.
-async fn visible(
+pub(super) async fn visible(
     app: &App,
     event_id: EventId,
     viewer: Option<UserId>,
@@ -111,7 +131,9 @@ async fn create(
     Json(new): Json<NewEvent>,
 ) -> Result<Response, Problem> {
     let key = key.map(|key| CreationKey { user_id, key, fingerprint: fingerprint(&new) });
-    let (event, openings) = new.build(&app, user_id)?;
+    let (event, planned) = new.build(&app, user_id)?;
+    let (sections, openings) = open(&app, planned, section_field).await?;
+    let event = EventWithSections { event, sections };
     let (name, store) = (key.as_ref().map(|key| key.key.clone()), app.store.clone());
     let work = async move { store.create_event(&event, &openings, key.as_ref()).await };
     let done = once(&app, "create_event", user_id, name, work).await?;
@@ -181,7 +203,7 @@ async fn read(
     let draft = facts.of.event.terms.status == EventStatus::Draft;
     let cache = HeaderValue::from_static(if draft { "private, no-store" } else { "max-age=1" });
     let headers_out = [(header::ETAG, etag.clone()), (header::CACHE_CONTROL, cache)];
-    if views::is_known(&known, &etag) {
+    if is_known(&known, &etag) {
         return Ok((StatusCode::NOT_MODIFIED, headers_out).into_response());
     }
     let mut response = json(StatusCode::OK, &view);
@@ -246,7 +268,7 @@ async fn revise(
         max_seats_per_user: change.max_seats_per_user,
         hold_ttl_ms: change.hold_ttl_seconds.map(|seconds| seconds.map(|seconds| seconds * 1_000)),
         cancellable_until: at(change.cancellable_until),
-        prevent_orphans: None,
+        prevent_orphans: change.prevent_orphans,
     };
     app.store.revise_event(event_id, user_id, expected, change).await?;
     Ok(with_etag(changed(&app, event_id, user_id).await?))
@@ -290,7 +312,10 @@ async fn add_section(
     let event_id: EventId = id(&event_id, "event")?;
     let request = (event_id.to_string(), new.clone());
     let key = key.map(|key| CreationKey { user_id, key, fingerprint: fingerprint(&request) });
-    let (section, opening) = new.build(&app, event_id);
+    let planned = new.build(&app, event_id)?;
+    let (mut sections, mut openings) = open(&app, vec![planned], |_| String::new()).await?;
+    let section = sections.pop().expect("as many as were planned");
+    let opening = openings.pop().expect("one for each section");
     let (name, store) = (key.as_ref().map(|key| key.key.clone()), app.store.clone());
     let work = async move { store.add_section(&section, opening, user_id, key.as_ref()).await };
     let done = once(&app, "add_section", user_id, name, work).await?;
@@ -310,7 +335,7 @@ async fn add_section(
 ), responses(
     (status = 200, description = "The section", body = SectionView),
     (status = 403, description = "`not_organizer`", body = super::docs::Problem, content_type = PROBLEM),
-    (status = 409, description = "`capacity_in_use`, `event_cancelled`", body = super::docs::Problem, content_type = PROBLEM),
+    (status = 409, description = "`capacity_in_use`, `seats_are_numbered`, `event_cancelled`", body = super::docs::Problem, content_type = PROBLEM),
     (status = 412, description = "`version_mismatch`", body = super::docs::Problem, content_type = PROBLEM),
 ))]
 async fn revise_section(
@@ -343,10 +368,7 @@ async fn revise_section(
     let inventory =
         app.store.revise_section(event_id, section_id, user_id, expected, change).await?;
     app.settle(&inventory);
-    let view = changed(&app, event_id, user_id).await?;
-    let etag = view.etag();
-    let section = view.into_section(section_id).ok_or(MISSING_SECTION)?;
-    Ok(([(header::ETAG, etag)], axum::Json(section)).into_response())
+    changed_section(&app, event_id, section_id, user_id).await
 }
 
 /// The bookings of an event, newest first, for its organizer.

@@ -19,6 +19,7 @@ pub mod limits;
 mod lists;
 mod observe;
 pub mod problem;
+mod seats;
 mod shortcut;
 mod threads;
 pub mod token;
@@ -42,6 +43,7 @@ use hyper::body::Incoming;
 use in_flight::InFlight;
 use limits::Limits;
 use problem::Problem;
+use seats::Seats;
 use secrecy::SecretString;
 use shortcut::Call;
 use std::convert::Infallible;
@@ -85,6 +87,8 @@ pub struct App {
     pub limits: Limits,
     /// Keys of requests under way.
     in_flight: InFlight,
+    /// Imports of layouts, and what watchers of numbered seats are shown.
+    seats: Seats,
     /// Whether the store and the gate answer.
     pub pulse: Pulse,
     /// Meters.
@@ -109,6 +113,7 @@ impl App {
             tokens: Tokens::new(secret, config.access_token_ttl),
             pulse: Pulse::new(store.clone(), gate.clone()),
             in_flight: InFlight::default(),
+            seats: Seats::default(),
             passwords: Passwords::new(),
             draining: CancellationToken::new(),
             config,
@@ -139,6 +144,8 @@ fn paths(version: &str) -> (Router<Arc<App>>, OpenApi) {
     let all = OpenApiRouter::with_openapi(docs::base(version))
         .merge(health::routes())
         .merge(compressed)
+        // Compressed once for all who ask.
+        .merge(seats::routes().layer(from_fn(detach)))
         .merge(bookings::routes());
     let (router, document) = all.split_for_parts();
     (router, docs::with_common_refusals(document))
@@ -230,7 +237,7 @@ fn cors(origins: &Origins) -> Option<CorsLayer> {
     Some(
         CorsLayer::new()
             .allow_origin(allowed)
-            .allow_methods([Method::GET, Method::POST, Method::PATCH])
+            .allow_methods([Method::GET, Method::POST, Method::PATCH, Method::PUT])
             .allow_headers([
                 header::AUTHORIZATION,
                 header::CONTENT_TYPE,

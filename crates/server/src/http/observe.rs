@@ -86,7 +86,7 @@ pub async fn observed<A: Future<Output = Response>>(
 fn leaves_unread(status: StatusCode, body_bytes_max: Option<u64>) -> bool {
     match status.as_u16() {
         408 | 413 => true,
-        401 | 404 | 405 | 414 | 415 | 429 | 431 => {
+        401 | 403 | 404 | 405 | 414 | 415 | 429 | 431 | 503 => {
             body_bytes_max.is_none_or(|bytes| bytes > SKIPPED_BYTES_MAX)
         }
         _ => false,

@@ -114,6 +114,16 @@ impl Problem {
         problem.with("errors", json!(errors))
     }
 
+    /// 422, with the first things that are wrong, and how many more there are.
+    pub fn invalid_among(errors: &[FieldError], more: usize) -> Self {
+        let mut problem = Self::invalid(errors);
+        if more > 0 {
+            problem.0.detail = format!("{}; and {more} more that are not told", problem.0.detail);
+            return problem.with("errors_untold", more);
+        }
+        problem
+    }
+
     /// 422 for one field.
     pub fn invalid_field(field: impl Into<String>, message: impl Into<String>) -> Self {
         Self::invalid(&[FieldError { field: field.into(), message: message.into() }])

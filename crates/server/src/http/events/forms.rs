@@ -1,8 +1,10 @@
 //! What organizers send: new events and sections, and changes of them.
 
+use super::opening::Plan;
 use crate::http::App;
-use crate::http::body::objects;
-use crate::http::problem::Problem;
+use crate::http::body::{object, objects};
+use crate::http::problem::{FieldError, Problem};
+use crate::http::seats::{LayoutForm, LayoutSchema};
 use crate::http::token::random;
 use crate::http::wire::{At, given, present, printable};
 use chrono_tz::Tz;
@@ -13,7 +15,6 @@ use engine::{
 };
 use garde::Validate;
 use serde::{Deserialize, Serialize};
-use store::{EventWithSections, Opening};
 use utoipa::ToSchema;
 
 /// A new section of an event.
@@ -24,10 +25,17 @@ pub(super) struct NewSection {
     #[garde(length(chars, min = 1, max = 100), custom(printable))]
     #[schema(min_length = 1, max_length = 100, pattern = r"^[^\u0000-\u001f\u007f-\u009f]*$")]
     name: String,
-    #[garde(range(min = 1, max = CAPACITY_MAX))]
-    #[schema(minimum = 1, maximum = 1_000_000_000_i64)]
-    capacity: i64,
-    /// Minor units; 0 when it is missing.
+    /// How many seats there are; missing where there is a `layout`.
+    #[serde(default, deserialize_with = "given", skip_serializing_if = "Option::is_none")]
+    #[garde(inner(range(min = 1, max = CAPACITY_MAX)))]
+    #[schema(value_type = i64, required = false, minimum = 1, maximum = 1_000_000_000_i64)]
+    capacity: Option<i64>,
+    /// Which seats there are; missing where there is a `capacity`.
+    #[serde(default, deserialize_with = "object", skip_serializing_if = "Option::is_none")]
+    #[garde(skip)]
+    #[schema(value_type = LayoutSchema, required = false)]
+    layout: Option<LayoutForm>,
+    /// Minor units; 0 when it is missing. With a full layout its categories have the prices.
     #[garde(inner(range(min = 0, max = Money::UNIT_PRICE_MAX)))]
     #[schema(minimum = 0, maximum = 100_000_000_000_i64)]
     price: Option<i64>,
@@ -79,6 +87,11 @@ pub(super) struct NewEvent {
     #[garde(skip)]
     #[schema(value_type = Option<String>, format = "date-time")]
     cancellable_until: Option<At>,
+    /// Whether choices of numbered seats that would leave one alone are refused; false when it is missing.
+    #[serde(default, deserialize_with = "given", skip_serializing_if = "Option::is_none")]
+    #[garde(skip)]
+    #[schema(value_type = bool, required = false)]
+    prevent_orphans: Option<bool>,
     #[serde(deserialize_with = "objects")]
     #[garde(length(min = 1, max = SECTIONS_MAX), dive)]
     #[schema(min_items = 1, max_items = 1_000)]
@@ -137,6 +150,10 @@ pub(super) struct ReviseEvent {
     #[garde(skip)]
     #[schema(value_type = Option<String>, format = "date-time")]
     pub(super) cancellable_until: Option<Option<At>>,
+    #[serde(default, deserialize_with = "given")]
+    #[garde(skip)]
+    #[schema(value_type = bool, required = false)]
+    pub(super) prevent_orphans: Option<bool>,
 }
 
 /// What to change of a section.
@@ -196,8 +213,27 @@ pub(super) fn event_date(text: &str, timezone: Tz) -> Result<EventDate, Problem>
 }
 
 impl NewSection {
-    /// The section with its capacity.
-    pub(super) fn build(self, app: &App, event_id: EventId) -> (Section, Opening) {
+    /// What is wrong with its fields taken together.
+    fn flaw(&self) -> Option<(&'static str, &'static str)> {
+        match (&self.capacity, &self.layout) {
+            (None, None) => Some(("capacity", "is missing, and so is layout")),
+            (Some(_), Some(_)) => Some(("layout", "cannot stand beside capacity")),
+            (None, Some(layout)) if layout.is_full() && self.price.is_some() => {
+                Some(("price", "is that of the layout's categories: leave it out"))
+            }
+            _ => None,
+        }
+    }
+
+    /// The section with what it is to begin with; it is the only one of its request.
+    pub(super) fn build(self, app: &App, event_id: EventId) -> Result<(Section, Plan), Problem> {
+        match self.flaw() {
+            Some((field, message)) => Err(Problem::invalid_field(field, message)),
+            None => Ok(self.planned(app, event_id)),
+        }
+    }
+
+    fn planned(self, app: &App, event_id: EventId) -> (Section, Plan) {
         let currency = self.currency.as_deref().and_then(Currency::parse);
         let currency = currency.unwrap_or(app.config.default_currency);
         let section = Section {
@@ -211,16 +247,19 @@ impl NewSection {
             price: Money { minor: self.price.unwrap_or(0), currency },
             layout_version: None,
         };
-        (section, Opening::Capacity(self.capacity))
+        let capacity = self.capacity.map(Plan::Capacity);
+        let plan = self.layout.map(Plan::Layout).or(capacity);
+        (section, plan.expect("one of them is there, or the section is refused"))
     }
 }
 
 impl NewEvent {
+    /// The event, and its sections with what they are to begin with.
     pub(super) fn build(
         self,
         app: &App,
         organizer_id: UserId,
-    ) -> Result<(EventWithSections, Vec<Opening>), Problem> {
+    ) -> Result<(Event, Vec<(Section, Plan)>), Problem> {
         let now = app.store.now();
         let shard = Shard::pick(u64::from_le_bytes(random()));
         let event_id = EventId::new(now, shard, u64::from_le_bytes(random()));
@@ -239,7 +278,7 @@ impl NewEvent {
             max_seats_per_user: self.max_seats_per_user,
             hold_ttl_ms: self.hold_ttl_seconds.map(|seconds| seconds * 1_000),
             cancellable_until: self.cancellable_until.map(|At(at)| at),
-            prevent_orphans: false,
+            prevent_orphans: self.prevent_orphans.unwrap_or(false),
         };
         let event = Event {
             terms,
@@ -253,9 +292,19 @@ impl NewEvent {
             updated_at: now,
         };
         event.has_sale_window()?;
-        let built = self.sections.into_iter().map(|section| section.build(app, event_id));
-        let (sections, openings): (Vec<_>, Vec<_>) = built.unzip();
-        may_stand_together(sections.iter()).map_err(|(at, refusal)| match refusal {
+        let flaws = self.sections.iter().enumerate().filter_map(|(at, section)| {
+            let (field, message) = section.flaw()?;
+            let field = format!("{}{field}", section_field(at));
+            Some(FieldError { field, message: message.to_owned() })
+        });
+        let flaws: Vec<_> = flaws.collect();
+        if !flaws.is_empty() {
+            return Err(Problem::invalid(&flaws));
+        }
+        let planned = self.sections.into_iter().map(|section| section.planned(app, event_id));
+        let planned: Vec<_> = planned.collect();
+        let sections = planned.iter().map(|(section, _)| section);
+        may_stand_together(sections).map_err(|(at, refusal)| match refusal {
             Refusal::CurrencyMismatch { currency } => Problem::invalid_field(
                 format!("sections[{at}].currency"),
                 format!("must be {currency}, as in the event's other sections"),
@@ -265,6 +314,11 @@ impl NewEvent {
                 "must be unique in the event, compared without case",
             ),
         })?;
-        Ok((EventWithSections { event, sections }, openings))
+        Ok((event, planned))
     }
+}
+
+/// What the fields of a section of a new event begin with.
+pub(super) fn section_field(at: usize) -> String {
+    format!("sections[{at}].")
 }

@@ -34,15 +34,17 @@ pub(super) enum SettableStatus {
 
 /// A section with its seats.
 #[derive(Serialize, ToSchema)]
-pub(super) struct SectionView {
+pub(in crate::http) struct SectionView {
     #[serde(serialize_with = "shown")]
     #[schema(value_type = String, format = "uuid")]
     section_id: SectionId,
     #[schema(value_type = String)]
     name: Arc<str>,
+    /// Whether its seats have names of their own.
+    numbered: bool,
     capacity: i64,
     available_seats: i64,
-    /// Minor units.
+    /// Minor units; of numbered seats the lowest.
     price: i64,
     currency: String,
     #[serde(skip)]
@@ -83,6 +85,8 @@ pub(super) struct EventView {
     #[serde(serialize_with = "shown_or_null", skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<String>, format = "date-time")]
     cancellable_until: Option<Timestamp>,
+    /// Whether choices of numbered seats that would leave one alone are refused.
+    prevent_orphans: bool,
     sections: Vec<SectionView>,
     version: i64,
     #[serde(serialize_with = "shown")]
@@ -113,6 +117,7 @@ impl EventView {
         let section = |(section, available): (&engine::Section, Available)| SectionView {
             section_id: section.section_id,
             name: section.name.clone(),
+            numbered: section.is_numbered(),
             capacity: available.capacity,
             available_seats: available.seats,
             price: section.price.minor,
@@ -134,6 +139,7 @@ impl EventView {
             max_seats_per_user: terms.max_seats_per_user,
             hold_ttl_seconds: terms.hold_ttl_ms.map(|ms| ms / 1_000),
             cancellable_until: terms.cancellable_until,
+            prevent_orphans: terms.prevent_orphans,
             sections: of.sections.iter().zip(available).map(section).collect(),
             version: event.version,
             created_at: event.created_at,
@@ -161,7 +167,7 @@ impl EventView {
 }
 
 /// Whether the client already has what `etag` names.
-pub(super) fn is_known(known: &[HeaderValue], etag: &HeaderValue) -> bool {
+pub(in crate::http) fn is_known(known: &[HeaderValue], etag: &HeaderValue) -> bool {
     let opaque = |tag: &str| tag.trim().trim_start_matches("W/").to_owned();
     let ours = etag.to_str().map(opaque).unwrap_or_default();
     let theirs = known.iter().filter_map(|value| value.to_str().ok());

@@ -1,0 +1,314 @@
+//! Numbered seats of a section: giving it a layout, drawing it, showing which seats are not free, and
+//! keeping some off sale.
+
+mod forms;
+mod import;
+mod pages;
+mod views;
+
+use super::App;
+use super::PROBLEM;
+use super::body::{JSON, is, not_json, validated};
+use super::events::{MISSING_SECTION, SectionView, changed_section, is_known, visible};
+use super::extract::{CurrentUser, IfNoneMatch, MaybeUser, Path, expected_version, id};
+use super::problem::Problem;
+use super::wire::fingerprint;
+use axum::body::Bytes;
+use axum::extract::{Request, State};
+use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use engine::seats::{Draft, Layout};
+use engine::{BookingStatus, Command, EventId, EventStatus, Money, Section, SectionId, UserId};
+use forms::{BlockedForm, flawed};
+use pages::{Form, Pages, quality};
+use std::sync::Arc;
+use store::{BookingFilter, Page, SectionChange};
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
+use views::{Drawing, StatusView, with_yours};
+
+pub use forms::{LayoutForm, LayoutSchema, field_errors};
+pub use import::{Imports, aside};
+
+const TAG: &str = "Seats";
+/// The media type of tables.
+const CSV: &str = "text/csv";
+/// Bodies up to this size are made sense of where they are read.
+const SMALL_BYTES_MAX: usize = 64 * 1024;
+/// How many of the caller's newest holds, and how many sales, `yours` is told from.
+const OWN_BOOKINGS_MAX: u32 = 100;
+
+/// What the calls on numbered seats share.
+#[derive(Default)]
+pub struct Seats {
+    pub imports: Imports,
+    pages: Pages,
+}
+
+pub(super) fn routes() -> OpenApiRouter<Arc<App>> {
+    OpenApiRouter::new()
+        .routes(routes!(drawing, lay))
+        .routes(routes!(status))
+        .routes(routes!(block))
+}
+
+/// Where a section is in an event that `viewer` may see.
+async fn section(
+    app: &App,
+    (event_id, section_id): &(String, String),
+    viewer: Option<UserId>,
+) -> Result<(EventId, Section, bool), Problem> {
+    let event_id = id(event_id, "event")?;
+    let facts = visible(app, event_id, viewer).await?;
+    let section = facts.resolve(section_id).ok_or(MISSING_SECTION)?.clone();
+    Ok((event_id, section, facts.of.event.terms.status == EventStatus::Draft))
+}
+
+/// The section in an event that the user organizes.
+async fn own_section(
+    app: &App,
+    path: &(String, String),
+    user_id: UserId,
+) -> Result<(EventId, Section), Problem> {
+    let event_id = id(&path.0, "event")?;
+    let facts = visible(app, event_id, Some(user_id)).await?;
+    facts.of.event.may_manage(user_id)?;
+    Ok((event_id, facts.resolve(&path.1).ok_or(MISSING_SECTION)?.clone()))
+}
+
+/// Gives a section numbered seats, or others than it had.
+///
+/// Seats that are held, sold or blocked keep their names and stay where they are. The body may have
+/// 16 MiB. A section whose seats were counted must have none in use.
+#[utoipa::path(put, path = "/api/v1/events/{event_id}/sections/{section_id}/seats", tag = TAG, operation_id = "lay_seats",
+    request_body(content((LayoutSchema = "application/json"), (String = "text/csv",
+        example = "row,seat,category,price\nA,1,Parquet,4500\nA,2,Parquet,\n"))),
+    security(("bearer" = [])), params(
+    ("event_id" = String, Path, format = "uuid"),
+    ("section_id" = String, Path, description = "The section's id, or its name"),
+    super::docs::IfMatch,
+), responses(
+    (status = 200, description = "The section", body = SectionView, headers(("ETag" = String, description = "The event's state"))),
+    (status = 403, description = "`not_organizer`", body = super::docs::Problem, content_type = PROBLEM),
+    (status = 409, description = "`seats_in_use`, `capacity_in_use`, `event_cancelled`", body = super::docs::Problem, content_type = PROBLEM),
+    (status = 412, description = "`version_mismatch`", body = super::docs::Problem, content_type = PROBLEM),
+))]
+async fn lay(
+    State(app): State<Arc<App>>,
+    CurrentUser(user_id): CurrentUser,
+    Path(path): Path<(String, String)>,
+    request: Request,
+) -> Result<Response, Problem> {
+    let (parts, body) = request.into_parts();
+    let expected = expected_version(&parts.headers)?;
+    let read = match () {
+        () if is(&parts.headers, JSON) => from_json,
+        () if is(&parts.headers, CSV) => from_csv,
+        () => {
+            return Err(Problem::new(
+                StatusCode::UNSUPPORTED_MEDIA_TYPE,
+                "unsupported_media_type",
+                "The body must be JSON or CSV",
+                "Send the body with Content-Type: application/json or text/csv.",
+            ));
+        }
+    };
+    let (event_id, section) = own_section(&app, &path, user_id).await?;
+    let bytes = app.seats.imports.receive(&app, body).await?;
+    let turn = app.seats.imports.turn()?;
+    let (name, price) = (section.name, section.price);
+    let (layout, _turn) = aside(turn, move || read(&bytes, &name, price)).await?;
+    let change = SectionChange { layout: Some(Arc::new(layout?)), ..SectionChange::default() };
+    let section_id = section.section_id;
+    let inventory =
+        app.store.revise_section(event_id, section_id, user_id, expected, change).await?;
+    app.settle(&inventory);
+    changed_section(&app, event_id, section_id, user_id).await
+}
+
+fn from_json(bytes: &Bytes, name: &str, price: Money) -> Result<Layout, Problem> {
+    let form: LayoutForm = validated(bytes)?;
+    let draft = form.draft(name, price);
+    draft.and_then(|draft| Layout::new(&draft)).map_err(|flaws| flawed(&flaws))
+}
+
+fn from_csv(bytes: &Bytes, _: &str, price: Money) -> Result<Layout, Problem> {
+    let text = std::str::from_utf8(bytes).map_err(|error| {
+        let from = error.valid_up_to();
+        Problem::malformed_request(format!("The table is not UTF-8 after byte {from}."))
+    })?;
+    let draft = Draft::from_csv(text, price.currency);
+    draft.and_then(|draft| Layout::new(&draft)).map_err(|flaws| flawed(&flaws))
+}
+
+/// The drawing of a section: where its seats are, and what they cost.
+///
+/// As CSV for `Accept: text/csv`. It changes with the layout only.
+#[utoipa::path(get, path = "/api/v1/events/{event_id}/sections/{section_id}/seats", tag = TAG, operation_id = "draw_seats",
+    security((), ("bearer" = [])), params(
+    ("event_id" = String, Path, format = "uuid"),
+    ("section_id" = String, Path, description = "The section's id, or its name"),
+    super::docs::IfNoneMatch,
+), responses(
+    (status = 200, description = "The drawing", content((Drawing = "application/json"), (String = "text/csv")),
+        headers(("ETag" = String, description = "Which layout, and how it is written"))),
+    (status = 304, description = "Nothing has changed"),
+))]
+async fn drawing(
+    State(app): State<Arc<App>>,
+    MaybeUser(viewer): MaybeUser,
+    Path(path): Path<(String, String)>,
+    IfNoneMatch(known): IfNoneMatch,
+    headers: HeaderMap,
+) -> Result<Response, Problem> {
+    const MISSING: &str = "layout of that section";
+    let (_, section, is_draft) = section(&app, &path, viewer).await?;
+    let version = section.layout_version.ok_or_else(|| Problem::not_found(MISSING))?;
+    let csv = quality(&headers, &header::ACCEPT, CSV);
+    let wants_csv = csv > quality(&headers, &header::ACCEPT, JSON);
+    let form = if wants_csv { Form::Csv } else { Form::Json };
+    let drawn = app.seats.pages.drawing(&app, section.section_id, version, form).await?;
+    let drawn = drawn.ok_or_else(|| Problem::not_found(MISSING))?;
+    let (suffix, media_type) = match form {
+        Form::Json => ("", JSON),
+        Form::Csv => (".csv", "text/csv; charset=utf-8"),
+    };
+    // Strong, so each way of writing it has its own.
+    let zipped = if pages::takes_gzip(&headers) { ".gz" } else { "" };
+    let etag = format!("\"{}.{}{suffix}{zipped}\"", section.section_id, drawn.layout_version);
+    let cache = if is_draft { "private, no-store" } else { "public, max-age=60" };
+    let head = Head { etag, cache, vary: "accept, accept-encoding" };
+    Ok(head.answer(&known, || {
+        let mut page = drawn.page.answer(&headers);
+        let media_type = HeaderValue::from_static(media_type);
+        page.headers_mut().insert(header::CONTENT_TYPE, media_type);
+        page
+    }))
+}
+
+/// Which seats of a section are not free.
+///
+/// Of two answers the one with the higher `sequence` is newer. With a token, `yours` names the caller's
+/// own seats, from their newest 100 holds and 100 sales at the event.
+#[utoipa::path(get, path = "/api/v1/events/{event_id}/sections/{section_id}/seats/status", tag = TAG, operation_id = "seats_status",
+    security((), ("bearer" = [])), params(
+    ("event_id" = String, Path, format = "uuid"),
+    ("section_id" = String, Path, description = "The section's id, or its name"),
+    super::docs::IfNoneMatch,
+), responses(
+    (status = 200, description = "The seats that are not free", body = StatusView,
+        headers(("ETag" = String, description = "Their state"))),
+    (status = 304, description = "Nothing has changed"),
+))]
+async fn status(
+    State(app): State<Arc<App>>,
+    MaybeUser(viewer): MaybeUser,
+    Path(path): Path<(String, String)>,
+    IfNoneMatch(known): IfNoneMatch,
+    headers: HeaderMap,
+) -> Result<Response, Problem> {
+    let (event_id, section, is_draft) = section(&app, &path, viewer).await?;
+    let section_id = section.section_id;
+    let shown = app.seats.pages.states(&app, event_id, section_id).await?;
+    let (marks, page) =
+        shown.ok_or_else(|| Problem::not_found("numbered seats of that section"))?;
+    let state = format!("{}.{}", marks.layout_version, marks.version());
+    let vary = "accept-encoding, authorization";
+    let Some(user_id) = viewer else {
+        let head = Head { etag: format!("W/\"{state}\""), cache: "max-age=1", vary };
+        return Ok(head.answer(&known, || as_json(page.answer(&headers))));
+    };
+    let yours = own_seats(&app, user_id, event_id, section_id).await?;
+    let etag = format!("W/\"{state}.{:x}\"", fingerprint(&yours));
+    let cache = if is_draft { "private, no-store" } else { "private, no-cache" };
+    let seats = marks.taken();
+    let write = move || with_yours(&page.bytes, &yours);
+    let page = app.seats.pages.write(seats, write).await?;
+    let head = Head { etag, cache, vary };
+    Ok(head.answer(&known, || as_json(page.answer(&headers))))
+}
+
+/// The numbered seats of a section that a user holds or has bought.
+async fn own_seats(
+    app: &App,
+    user_id: UserId,
+    event_id: EventId,
+    section_id: SectionId,
+) -> Result<Vec<String>, Problem> {
+    let mut seats = Vec::new();
+    for status in [BookingStatus::Hold, BookingStatus::Confirmed] {
+        let filter =
+            BookingFilter { user: Some(user_id), event: Some(event_id), status: Some(status) };
+        let page = Page { after: None, limit: OWN_BOOKINGS_MAX };
+        for booking in app.store.bookings(&filter, page).await? {
+            let here = booking.numbers().filter(|(section, _)| *section == section_id);
+            seats.extend(here.map(|(_, seat)| seat.to_string()));
+        }
+    }
+    Ok(seats)
+}
+
+fn as_json(mut response: Response) -> Response {
+    let media_type = HeaderValue::from_static(JSON);
+    response.headers_mut().insert(header::CONTENT_TYPE, media_type);
+    response
+}
+
+/// What an answer says of itself.
+struct Head {
+    etag: String,
+    cache: &'static str,
+    vary: &'static str,
+}
+
+impl Head {
+    /// The page, or 304 to who has it already.
+    fn answer(self, known: &[HeaderValue], page: impl FnOnce() -> Response) -> Response {
+        let etag = HeaderValue::from_str(&self.etag).expect("ids and digits fit in a header");
+        let is_known = is_known(known, &etag);
+        let mut response = if is_known { StatusCode::NOT_MODIFIED.into_response() } else { page() };
+        let headers = response.headers_mut();
+        headers.insert(header::ETAG, etag);
+        headers.insert(header::CACHE_CONTROL, HeaderValue::from_static(self.cache));
+        headers.insert(header::VARY, HeaderValue::from_static(self.vary));
+        response
+    }
+}
+
+/// Keeps seats of a section off sale: what is sent is what will be blocked in all.
+///
+/// `number` where seats are counted, `seats` where they are numbered. The body may have 16 MiB.
+#[utoipa::path(put, path = "/api/v1/events/{event_id}/sections/{section_id}/blocked", tag = TAG, operation_id = "block_seats",
+    request_body = BlockedForm, security(("bearer" = [])), params(
+    ("event_id" = String, Path, format = "uuid"),
+    ("section_id" = String, Path, description = "The section's id, or its name"),
+), responses(
+    (status = 200, description = "The section", body = SectionView, headers(("ETag" = String, description = "The event's state"))),
+    (status = 403, description = "`not_organizer`", body = super::docs::Problem, content_type = PROBLEM),
+    (status = 409, description = "`seats_unavailable`, `sold_out`, `seats_are_numbered`", body = super::docs::Problem, content_type = PROBLEM),
+))]
+async fn block(
+    State(app): State<Arc<App>>,
+    CurrentUser(user_id): CurrentUser,
+    Path(path): Path<(String, String)>,
+    request: Request,
+) -> Result<Response, Problem> {
+    let (parts, body) = request.into_parts();
+    if !is(&parts.headers, JSON) {
+        return Err(not_json());
+    }
+    let (event_id, section) = own_section(&app, &path, user_id).await?;
+    let bytes = app.seats.imports.receive(&app, body).await?;
+    let is_small = bytes.len() <= SMALL_BYTES_MAX;
+    let read = move || validated::<BlockedForm>(&bytes).and_then(BlockedForm::read);
+    let (blocked, reason) = if is_small {
+        read()?
+    } else {
+        let turn = app.seats.imports.turn()?;
+        aside(turn, read).await?.0?
+    };
+    let section_id = section.section_id;
+    let command = Command::Block { section_id, by: user_id, blocked, reason: Some(reason) };
+    app.lanes.submit(event_id.shard(), command).await?;
+    changed_section(&app, event_id, section_id, user_id).await
+}

@@ -1,0 +1,401 @@
+//! What organizers send of numbered seats: layouts in their short and their full form, and which seats
+//! are kept off sale.
+
+use crate::http::body::{object, objects};
+use crate::http::problem::{FieldError, Problem};
+use crate::http::wire::{given, printable};
+use engine::event::CAPACITY_MAX;
+use engine::seats::draft::SEAT_PITCH;
+use engine::seats::flaw::Place;
+use engine::seats::{
+    Category, Draft, Flags, Flaw, Flaws, LABEL_LENGTH_MAX, Point, RowDraft, SEATS_MAX, SeatDraft,
+    Shape, Short,
+};
+use engine::{Blocked, Money};
+use garde::Validate;
+use serde::de::value::SeqAccessDeserializer;
+use serde::de::{SeqAccess, Visitor};
+use serde::{Deserialize, Deserializer, Serialize};
+use std::collections::{BTreeSet, HashSet};
+use std::fmt;
+use std::sync::Arc;
+use utoipa::ToSchema;
+
+/// A layout in either form; `rows` tells which.
+#[derive(Clone, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct LayoutForm {
+    rows: Rows,
+    #[serde(default, deserialize_with = "given", skip_serializing_if = "Option::is_none")]
+    seats_per_row: Option<u32>,
+    #[serde(default, deserialize_with = "given", skip_serializing_if = "Option::is_none")]
+    aisles_after: Option<Vec<u32>>,
+    #[serde(default, deserialize_with = "given", skip_serializing_if = "Option::is_none")]
+    shape: Option<String>,
+    #[serde(default, deserialize_with = "given", skip_serializing_if = "Option::is_none")]
+    radius: Option<u32>,
+    #[serde(default, deserialize_with = "given_list", skip_serializing_if = "Option::is_none")]
+    categories: Option<Vec<CategoryForm>>,
+    #[serde(default, deserialize_with = "object", skip_serializing_if = "Option::is_none")]
+    focal: Option<PointForm>,
+}
+
+/// A layout of its own as a body: the engine checks it whole.
+impl Validate for LayoutForm {
+    type Context = ();
+
+    fn validate_into(&self, (): &(), _: &mut dyn FnMut() -> garde::Path, _: &mut garde::Report) {}
+}
+
+/// The rows of a layout: labels and ranges of them, or each in full.
+#[derive(Clone, Serialize)]
+#[serde(untagged)]
+enum Rows {
+    Named(String),
+    Full(Vec<RowForm>),
+}
+
+impl<'de> Deserialize<'de> for Rows {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Either;
+
+        impl<'de> Visitor<'de> for Either {
+            type Value = Rows;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("labels such as \"A-T\", or a list of rows")
+            }
+
+            fn visit_str<E>(self, text: &str) -> Result<Rows, E> {
+                Ok(Rows::Named(text.to_owned()))
+            }
+
+            fn visit_seq<A: SeqAccess<'de>>(self, rows: A) -> Result<Rows, A::Error> {
+                objects(SeqAccessDeserializer::new(rows)).map(Rows::Full)
+            }
+        }
+
+        deserializer.deserialize_any(Either)
+    }
+}
+
+fn given_list<'de, T, D>(deserializer: D) -> Result<Option<Vec<T>>, D::Error>
+where
+    T: Deserialize<'de>,
+    D: Deserializer<'de>,
+{
+    objects(deserializer).map(Some)
+}
+
+/// The seat map of a section.
+#[derive(ToSchema)]
+#[schema(as = Layout)]
+#[serde(untagged)]
+#[expect(dead_code, reason = "describes what `LayoutForm` reads")]
+pub enum LayoutSchema {
+    Short(ShortLayout),
+    Full(FullLayout),
+}
+
+/// A layout in short form: equal rows of one category, which has the section's name and price.
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+#[schema(example = json!({"rows": "A-T", "seats_per_row": 40, "aisles_after": [20]}))]
+#[expect(dead_code, reason = "describes what `LayoutForm` reads")]
+pub struct ShortLayout {
+    /// Labels and ranges of labels from the front to the back, such as `A-H,J-Z,AA-AF` or `1-20`.
+    #[schema(min_length = 1, max_length = 1_000)]
+    rows: String,
+    #[schema(minimum = 1, maximum = 1_000)]
+    seats_per_row: u32,
+    /// The seats behind which there is an aisle.
+    #[schema(value_type = Vec<u32>, required = false)]
+    aisles_after: Option<Vec<u32>>,
+    /// Straight rows, or rows around the stage.
+    #[schema(value_type = ShapeWord, required = false)]
+    shape: Option<String>,
+    /// From the stage to the front row of an arc, in units of the drawing.
+    #[schema(value_type = u32, required = false, minimum = 1, maximum = 500_000)]
+    radius: Option<u32>,
+}
+
+/// How rows are drawn.
+#[derive(ToSchema)]
+#[schema(as = LayoutShape, rename_all = "snake_case")]
+#[expect(dead_code, reason = "the words of the schema; the form reads them")]
+enum ShapeWord {
+    Block,
+    Arc,
+}
+
+/// A layout in full: at most 100,000 seats.
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+#[schema(example = json!({
+    "categories": [{"name": "Parquet", "price": 4500}],
+    "rows": [{"label": "A", "seats": [
+        {"number": "1", "x": 0, "y": 0, "category": "Parquet"},
+        {"number": "2", "x": 50, "y": 0, "category": "Parquet", "accessible": true},
+    ]}],
+}))]
+#[expect(dead_code, reason = "describes what `LayoutForm` reads")]
+pub struct FullLayout {
+    #[schema(min_items = 1, max_items = 64)]
+    categories: Vec<CategoryForm>,
+    /// What the best seats are near to; the middle of the first row when it is missing.
+    #[schema(value_type = PointForm, required = false)]
+    focal: Option<PointForm>,
+    /// From the front to the back.
+    #[schema(min_items = 1, max_items = 5_000)]
+    rows: Vec<RowForm>,
+}
+
+/// A price for some of the seats.
+#[derive(Clone, Deserialize, Serialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+#[schema(as = NewCategory)]
+pub struct CategoryForm {
+    /// Unique in the section.
+    #[schema(min_length = 1, max_length = 32, pattern = r"^[^\u0000-\u001f\u007f-\u009f]*$")]
+    name: String,
+    /// Minor units.
+    #[schema(minimum = 0, maximum = 100_000_000_000_i64)]
+    price: i64,
+}
+
+/// A point of the drawing. The stage is where `y` is small; a unit is about a centimetre.
+#[derive(Clone, Copy, Deserialize, Serialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+#[schema(as = Point)]
+pub struct PointForm {
+    #[schema(minimum = -1_000_000, maximum = 1_000_000)]
+    x: i32,
+    #[schema(minimum = -1_000_000, maximum = 1_000_000)]
+    y: i32,
+}
+
+impl PointForm {
+    pub fn of(point: Point) -> Self {
+        Self { x: point.x, y: point.y }
+    }
+}
+
+/// A row: its seats from one side to the other.
+#[derive(Clone, Deserialize, Serialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+#[schema(as = NewRow)]
+pub struct RowForm {
+    /// Unique in the section.
+    #[schema(min_length = 1, max_length = 32, pattern = r"^[^\u0000-\u001f\u007f-\u009f]*$")]
+    label: String,
+    #[serde(deserialize_with = "objects")]
+    #[schema(min_items = 1, max_items = 1_000)]
+    seats: Vec<SeatForm>,
+}
+
+/// A seat.
+#[derive(Clone, Deserialize, Serialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+#[schema(as = NewSeat)]
+pub struct SeatForm {
+    /// Unique in the row.
+    #[schema(min_length = 1, max_length = 8, pattern = "^[0-9A-Za-z]+$")]
+    number: String,
+    #[schema(minimum = -1_000_000, maximum = 1_000_000)]
+    x: i32,
+    #[schema(minimum = -1_000_000, maximum = 1_000_000)]
+    y: i32,
+    /// The name of its category.
+    #[schema(min_length = 1, max_length = 32)]
+    category: String,
+    /// A place for a wheelchair: only given to who asks for it.
+    #[serde(default)]
+    #[schema(default = false)]
+    accessible: bool,
+    /// Beside such a place, for who comes along.
+    #[serde(default)]
+    #[schema(default = false)]
+    companion: bool,
+    #[serde(default)]
+    #[schema(default = false)]
+    restricted_view: bool,
+    /// Whether an aisle parts it from the seat before it.
+    #[serde(default)]
+    #[schema(default = false)]
+    aisle_before: bool,
+}
+
+impl LayoutForm {
+    /// Whether its categories have prices of their own.
+    pub fn is_full(&self) -> bool {
+        matches!(self.rows, Rows::Full(_))
+    }
+
+    /// Writes it out. `name` and `price` are the section's: a short form has them, a full one has the
+    /// currency.
+    pub fn draft(self, name: &str, price: Money) -> Result<Draft, Flaws> {
+        let mut flaws = Flaws::default();
+        let mut tell = |field, message: &str| {
+            flaws.count += 1;
+            flaws.told.push(Flaw { place: Place::default(), field, message: message.to_owned() });
+        };
+        let rows = match self.rows {
+            Rows::Named(rows) => rows,
+            Rows::Full(rows) => {
+                const SHORT: &str = "is only for rows that are named, such as \"A-T\"";
+                let short = [
+                    ("seats_per_row", self.seats_per_row.is_some()),
+                    ("aisles_after", self.aisles_after.is_some()),
+                    ("shape", self.shape.is_some()),
+                    ("radius", self.radius.is_some()),
+                ];
+                short.into_iter().filter(|(_, is)| *is).for_each(|(field, _)| tell(field, SHORT));
+                if self.categories.is_none() {
+                    tell("categories", "are missing");
+                }
+                let categories = self.categories.unwrap_or_default();
+                return if flaws.count > 0 {
+                    Err(flaws)
+                } else {
+                    Ok(full(categories, rows, self.focal, price))
+                };
+            }
+        };
+        const FULL: &str = "is only for rows that are listed with their seats";
+        if self.categories.is_some() {
+            tell("categories", FULL);
+        }
+        if self.focal.is_some() {
+            tell("focal", FULL);
+        }
+        if self.seats_per_row.is_none() {
+            tell("seats_per_row", "is missing");
+        }
+        let seats_per_row = self.seats_per_row.unwrap_or(1);
+        let shape = match (self.shape.as_deref(), self.radius) {
+            (Some("arc"), radius) => {
+                Shape::Arc { radius: radius.unwrap_or_else(|| usual_radius(seats_per_row)) }
+            }
+            (None | Some("block"), None) => Shape::Block,
+            (None | Some("block"), Some(_)) => {
+                tell("radius", "is only for the shape \"arc\"");
+                Shape::Block
+            }
+            (Some(_), _) => {
+                tell("shape", "must be block or arc");
+                Shape::Block
+            }
+        };
+        if flaws.count > 0 {
+            return Err(flaws);
+        }
+        // Each once: how many there are is bounded by the seats of a row then.
+        let aisles: BTreeSet<u32> = self.aisles_after.unwrap_or_default().into_iter().collect();
+        let name: String = name.trim().chars().take(LABEL_LENGTH_MAX).collect();
+        let category = Category { name: name.trim_end().to_owned(), price };
+        let aisles_after = aisles.into_iter().collect();
+        Short { rows, seats_per_row, aisles_after, category, shape }.draft()
+    }
+}
+
+/// The radius at which a front row of so many seats takes about a third of the circle.
+fn usual_radius(seats_per_row: u32) -> u32 {
+    const NARROWEST: u32 = 500;
+    let around = seats_per_row.saturating_mul(SEAT_PITCH.unsigned_abs());
+    (around / 2).max(NARROWEST)
+}
+
+fn full(
+    categories: Vec<CategoryForm>,
+    rows: Vec<RowForm>,
+    focal: Option<PointForm>,
+    price: Money,
+) -> Draft {
+    let category = |of: CategoryForm| Category {
+        name: of.name,
+        price: Money { minor: of.price, currency: price.currency },
+    };
+    let seat = |of: SeatForm| SeatDraft {
+        number: of.number,
+        at: Point { x: of.x, y: of.y },
+        category: of.category,
+        flags: Flags {
+            accessible: of.accessible,
+            companion: of.companion,
+            restricted_view: of.restricted_view,
+        },
+        aisle_before: of.aisle_before,
+        line: None,
+    };
+    let row =
+        |of: RowForm| RowDraft { label: of.label, seats: of.seats.into_iter().map(seat).collect() };
+    Draft {
+        categories: categories.into_iter().map(category).collect(),
+        rows: rows.into_iter().map(row).collect(),
+        focal: focal.map(|PointForm { x, y }| Point { x, y }),
+    }
+}
+
+/// What is wrong with a layout, below the field `within`, with row and seat by their names.
+pub fn field_errors(flaws: &Flaws, within: &str) -> Vec<FieldError> {
+    let told = flaws.told.iter().map(|Flaw { place, field, message }| {
+        let mut at = place.line.map_or_else(String::new, |line| format!("line {line}: "));
+        at += within;
+        if let Some(row) = &place.row {
+            at += &format!("rows[{row}].");
+        }
+        if let Some(seat) = &place.seat {
+            at += &format!("seats[{seat}].");
+        }
+        FieldError { field: at + field, message: message.clone() }
+    });
+    told.collect()
+}
+
+/// The problem of a layout that is a body of its own.
+pub fn flawed(flaws: &Flaws) -> Problem {
+    Problem::invalid_among(&field_errors(flaws, ""), flaws.count - flaws.told.len())
+}
+
+/// What will be blocked in all: a `number` where seats are counted, `seats` where they are numbered.
+#[derive(Deserialize, Validate, ToSchema)]
+#[serde(deny_unknown_fields)]
+#[schema(example = json!({"seats": ["A-1", "A-2"], "reason": "The mixing desk stands there"}))]
+pub struct BlockedForm {
+    #[serde(default, deserialize_with = "given")]
+    #[garde(inner(range(min = 0, max = CAPACITY_MAX)))]
+    #[schema(value_type = i64, required = false, minimum = 0, maximum = 1_000_000_000_i64)]
+    number: Option<i64>,
+    /// The names of the seats, such as `A-1`; none puts all on sale again.
+    #[serde(default, deserialize_with = "given")]
+    #[garde(inner(length(max = SEATS_MAX)))]
+    #[schema(value_type = Vec<String>, required = false, max_items = 100_000)]
+    seats: Option<Vec<String>>,
+    /// Why, for the log.
+    #[garde(length(chars, min = 1, max = 200), custom(printable))]
+    #[schema(min_length = 1, max_length = 200, pattern = r"^[^\u0000-\u001f\u007f-\u009f]*$")]
+    pub reason: String,
+}
+
+impl BlockedForm {
+    /// What it says, and why.
+    pub fn read(self) -> Result<(Blocked, Arc<str>), Problem> {
+        let blocked = match (self.number, self.seats) {
+            (Some(number), None) => Blocked::Count(number),
+            (None, Some(seats)) => {
+                let mut named = HashSet::with_capacity(seats.len());
+                if let Some(at) = seats.iter().position(|seat| !named.insert(seat.as_str())) {
+                    return Err(Problem::invalid_field(format!("seats[{at}]"), "stands twice"));
+                }
+                Blocked::Seats(seats.iter().map(|seat| Arc::from(seat.as_str())).collect())
+            }
+            (None, None) => {
+                return Err(Problem::invalid_field("seats", "is missing, and so is number"));
+            }
+            (Some(_), Some(_)) => {
+                return Err(Problem::invalid_field("number", "cannot stand beside seats"));
+            }
+        };
+        Ok((blocked, self.reason.into()))
+    }
+}

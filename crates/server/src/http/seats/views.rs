@@ -1,0 +1,206 @@
+//! How numbered seats are shown: the drawing of a section, and which of its seats are not free.
+
+use super::forms::PointForm;
+use crate::http::wire::shown;
+use engine::seats::{Layout, Marks, SeatDraft, SeatState};
+use engine::{EventId, SectionId, Timestamp};
+use serde::Serialize;
+use utoipa::ToSchema;
+
+/// A price for some of the seats.
+#[derive(Serialize, ToSchema)]
+#[schema(as = Category)]
+struct CategoryView {
+    name: String,
+    /// Minor units.
+    price: i64,
+    currency: String,
+}
+
+/// A seat of a drawing. Flags that do not hold are missing.
+#[derive(Serialize, ToSchema)]
+#[schema(as = DrawnSeat)]
+struct SeatView {
+    number: String,
+    x: i32,
+    y: i32,
+    /// The name of its category.
+    category: String,
+    /// A place for a wheelchair.
+    #[serde(skip_serializing_if = "is_not")]
+    #[schema(required = false)]
+    accessible: bool,
+    /// Beside such a place, for who comes along.
+    #[serde(skip_serializing_if = "is_not")]
+    #[schema(required = false)]
+    companion: bool,
+    #[serde(skip_serializing_if = "is_not")]
+    #[schema(required = false)]
+    restricted_view: bool,
+    /// An aisle parts it from the seat before it.
+    #[serde(skip_serializing_if = "is_not")]
+    #[schema(required = false)]
+    aisle_before: bool,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "as serde passes a field")]
+fn is_not(flag: &bool) -> bool {
+    !flag
+}
+
+impl From<SeatDraft> for SeatView {
+    fn from(seat: SeatDraft) -> Self {
+        Self {
+            number: seat.number,
+            x: seat.at.x,
+            y: seat.at.y,
+            category: seat.category,
+            accessible: seat.flags.accessible,
+            companion: seat.flags.companion,
+            restricted_view: seat.flags.restricted_view,
+            aisle_before: seat.aisle_before,
+        }
+    }
+}
+
+/// A row of a drawing.
+#[derive(Serialize, ToSchema)]
+#[schema(as = DrawnRow)]
+struct RowView {
+    label: String,
+    /// From one side to the other. A seat is named by its row and its number: `C-12`.
+    seats: Vec<SeatView>,
+}
+
+/// The drawing of a section: where its seats are, and what they cost.
+#[derive(Serialize, ToSchema)]
+#[schema(example = json!({
+    "section_id": "01a2038b-c695-86bb-9dce-ee03a30cf8fa", "layout_version": 1, "seats": 2,
+    "categories": [{"name": "Parquet", "price": 4500, "currency": "EUR"}],
+    "focal": {"x": 25, "y": 0},
+    "rows": [{"label": "A", "seats": [
+        {"number": "1", "x": 0, "y": 0, "category": "Parquet"},
+        {"number": "2", "x": 50, "y": 0, "category": "Parquet", "accessible": true},
+    ]}],
+}))]
+pub struct Drawing {
+    #[serde(serialize_with = "shown")]
+    #[schema(value_type = String, format = "uuid")]
+    section_id: SectionId,
+    /// Another one is another drawing.
+    layout_version: i64,
+    /// How many there are.
+    seats: u32,
+    categories: Vec<CategoryView>,
+    /// What the best seats are near to.
+    focal: PointForm,
+    /// From the front to the back.
+    rows: Vec<RowView>,
+}
+
+impl Drawing {
+    pub fn new(section_id: SectionId, layout_version: i64, layout: &Layout) -> Self {
+        let draft = layout.draft();
+        let focal = draft.focal.unwrap_or_else(|| draft.front_middle());
+        let categories = draft.categories.into_iter().map(|of| CategoryView {
+            name: of.name,
+            price: of.price.minor,
+            currency: of.price.currency.to_string(),
+        });
+        let rows = draft.rows.into_iter().map(|row| RowView {
+            label: row.label,
+            seats: row.seats.into_iter().map(SeatView::from).collect(),
+        });
+        Self {
+            section_id,
+            layout_version,
+            seats: layout.seats(),
+            categories: categories.collect(),
+            focal: PointForm::of(focal),
+            rows: rows.collect(),
+        }
+    }
+
+    pub fn to_json(&self) -> Vec<u8> {
+        serde_json::to_vec(self).expect("what we answer can be written as JSON")
+    }
+}
+
+/// The seats of a section that are not free, by their names.
+#[derive(Serialize, ToSchema)]
+#[schema(as = SeatsStatus, example = json!({
+    "event_id": "01a2038b-c695-86bb-a342-d009c6967741",
+    "section_id": "01a2038b-c695-86bb-9dce-ee03a30cf8fa",
+    "layout_version": 1, "sequence": 17, "server_time": "2026-11-22T13:57:01.954Z",
+    "capacity": 800, "available": 796, "held": ["C-12", "C-13"], "sold": ["A-1"], "blocked": ["T-40"],
+}))]
+pub struct StatusView {
+    #[serde(serialize_with = "shown")]
+    #[schema(value_type = String, format = "uuid")]
+    event_id: EventId,
+    #[serde(serialize_with = "shown")]
+    #[schema(value_type = String, format = "uuid")]
+    section_id: SectionId,
+    /// The drawing whose seats these are.
+    layout_version: i64,
+    /// Rises with every change of a seat: of two answers the one with the higher is newer.
+    sequence: i64,
+    /// When this was written.
+    #[serde(serialize_with = "shown")]
+    #[schema(value_type = String, format = "date-time")]
+    server_time: Timestamp,
+    capacity: u32,
+    /// How many are in none of the lists.
+    available: u32,
+    held: Vec<String>,
+    sold: Vec<String>,
+    blocked: Vec<String>,
+    /// The caller's own, held or sold; only with a token.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    yours: Option<Vec<String>>,
+}
+
+impl StatusView {
+    /// For everybody; `marks` are of `layout`.
+    pub fn new(
+        event_id: EventId,
+        section_id: SectionId,
+        server_time: Timestamp,
+        layout: &Layout,
+        marks: &Marks,
+    ) -> Self {
+        let (mut held, mut sold, mut blocked) = (Vec::new(), Vec::new(), Vec::new());
+        for (seat, state) in marks.iter() {
+            let list = match state {
+                SeatState::Held => &mut held,
+                SeatState::Sold => &mut sold,
+                SeatState::Blocked => &mut blocked,
+            };
+            list.push(layout.name(seat).to_string());
+        }
+        Self {
+            event_id,
+            section_id,
+            layout_version: marks.layout_version,
+            sequence: marks.version(),
+            server_time,
+            capacity: layout.seats(),
+            available: layout.seats() - marks.taken(),
+            held,
+            sold,
+            blocked,
+            yours: None,
+        }
+    }
+
+    pub fn to_json(&self) -> Vec<u8> {
+        serde_json::to_vec(self).expect("what we answer can be written as JSON")
+    }
+}
+
+/// The answer for everybody with the caller's own seats as its last member.
+pub fn with_yours(page: &[u8], yours: &[String]) -> Vec<u8> {
+    let open = page.strip_suffix(b"}").expect("a status is an object");
+    let yours = serde_json::to_vec(yours).expect("what we answer can be written as JSON");
+    [open, b",\"yours\":", &yours, b"}"].concat()
+}
