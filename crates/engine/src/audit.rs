@@ -11,7 +11,7 @@ use crate::inventory::Inventory;
 use crate::log::{LogEntry, LogKind};
 use crate::seats::{Layout, Marks, SeatState};
 use crate::time::Timestamp;
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::fmt;
 use std::sync::Arc;
 
@@ -101,7 +101,7 @@ struct Numbered {
     /// Seats in live bookings.
     live: u32,
     /// Seats that its marks say are blocked.
-    blocked: u32,
+    blocked: HashSet<Arc<str>>,
     /// Rows of seats that somebody has, blocked ones included.
     rows: u32,
 }
@@ -306,7 +306,7 @@ impl Audit {
             self.tell("I3", format!("section {section_id} has {seats} seats in its layout, marks for {marked} and a capacity of {capacity}"));
             return;
         }
-        let (mut live, mut blocked) = (0, 0);
+        let (mut live, mut blocked) = (0, HashSet::new());
         for (seat, state) in marks.iter() {
             let name: Arc<str> = layout.name(seat).to_string().into();
             let has_it = self.seats.get(&(section_id, name.clone()));
@@ -319,25 +319,28 @@ impl Audit {
                 SeatState::Blocked => expected.is_none(),
                 state => expected == Some(state),
             };
-            *(if state == SeatState::Blocked { &mut blocked } else { &mut live }) += 1;
             if !fits {
                 let state = state.as_str();
                 self.tell("I3", format!("seat {name} of section {section_id} is marked {state}, which its bookings do not say"));
             }
+            if state == SeatState::Blocked {
+                blocked.insert(name);
+            } else {
+                live += 1;
+            }
         }
+        let many = count(&blocked);
         let numbered = self.numbered.entry(section_id).or_default();
         numbered.blocked = blocked;
         let in_bookings = numbered.live;
         if live != in_bookings {
             self.tell("I3", format!("section {section_id} marks {live} seats as held or sold, its live bookings have {in_bookings}"));
         }
-        if i64::from(blocked) != inventory.blocked {
+        if i64::from(many) != inventory.blocked {
             let counted = inventory.blocked;
             self.tell(
                 "I4",
-                format!(
-                    "section {section_id} marks {blocked} seats as blocked and counts {counted}"
-                ),
+                format!("section {section_id} marks {many} seats as blocked and counts {counted}"),
             );
         }
     }
@@ -352,8 +355,13 @@ impl Audit {
 
     /// Takes a row that says who has a seat (I3), after the marks; no booking: it is blocked.
     pub fn seat_taken(&mut self, section_id: SectionId, seat: &Arc<str>, by: Option<BookingId>) {
-        self.numbered.entry(section_id).or_default().rows += 1;
+        let numbered = self.numbered.entry(section_id).or_default();
+        numbered.rows += 1;
+        let blocked = numbered.blocked.contains(seat);
         let live = self.seats.get(&(section_id, seat.clone())).map(|(booking_id, _)| *booking_id);
+        if by.is_none() && live.is_none() && !blocked {
+            self.tell("I3", format!("seat {seat} of section {section_id} is noted as blocked, and is not marked so"));
+        }
         if live != by {
             self.tell("I3", format!("seat {seat} of section {section_id} is noted for {by:?}, the live booking with it is {live:?}"));
         }
@@ -367,6 +375,7 @@ impl Audit {
         }
         for (section_id, numbered) in std::mem::take(&mut self.numbered) {
             let Numbered { live, blocked, rows } = numbered;
+            let blocked = count(&blocked);
             if rows != live + blocked {
                 self.tell("I3", format!("section {section_id} has {rows} rows of taken seats, for {live} in live bookings and {blocked} blocked"));
             }
@@ -385,6 +394,10 @@ impl Audit {
             self.report.told.push(Violation { invariant, what });
         }
     }
+}
+
+fn count(seats: &HashSet<Arc<str>>) -> u32 {
+    u32::try_from(seats.len()).expect("no more than a layout has")
 }
 
 /// How the counters of a section differ from the fold of its log (I4); `None` when they agree.

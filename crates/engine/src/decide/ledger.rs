@@ -106,8 +106,9 @@ impl Ledger {
     /// Decides one command of a batch that was tried before and whose end is unknown (I12).
     ///
     /// Every command may be decided twice: what was committed is found and not done again. Only an
-    /// extension would then be refused for gaining nothing, and a change for the version it made, though
-    /// they were had: they get the booking, as they did in the attempt that answered `earlier`.
+    /// extension would then be refused for gaining nothing, though it was had: it gets the booking, as it
+    /// did in the attempt that answered `earlier`. So does a change whose seats the booking has at the
+    /// version it made, which would else be refused for that version, or made once more.
     pub fn decide_again(
         &mut self,
         command: &Command,
@@ -121,13 +122,16 @@ impl Ledger {
             let next_to_each_other = *next_to_each_other;
             Ok(Outcome::Booking { booking, replayed: false, next_to_each_other })
         };
+        if let (Command::Change { .. }, Some(found)) = (command, &found)
+            && found.version >= before.version
+            && found.items == before.items
+        {
+            return shown(found.clone());
+        }
         match (self.decide(command), found) {
             (Err(Refusal::ExtensionLimit), Some(found))
                 if found.expires_at >= before.expires_at =>
             {
-                shown(found)
-            }
-            (Err(Refusal::VersionMismatch { .. }), Some(found)) if found.items == before.items => {
                 shown(found)
             }
             (again, _) => again,

@@ -20,8 +20,9 @@ impl Ledger {
     /// a key that is committed is replayed before anything else is asked (I6). Then the first refusal
     /// wins: those of [`Self::may_hold`], then those of [`Self::place`].
     pub(super) fn hold(&mut self, hold: &Hold) -> Result<Outcome, Refusal> {
-        if self.rows.bookings.contains_key(&hold.booking_id) {
-            return Ok(self.shown(hold.booking_id));
+        if let Some(booking) = self.rows.bookings.get(&hold.booking_id).cloned() {
+            let next_to_each_other = self.next_to_each_other(&hold.asks, &booking);
+            return Ok(Outcome::Booking { booking, replayed: false, next_to_each_other });
         }
         if let Some(replay) = self.replay(hold)? {
             return Ok(replay);

@@ -10,7 +10,7 @@ use async_trait::async_trait;
 use engine::seats::{Layout, Marks, SeatMap};
 use engine::{Changes, Fault, Rows, SectionId};
 use sqlx::postgres::PgConnection;
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 impl Postgres {
@@ -53,7 +53,13 @@ impl Postgres {
                 || Fault::Corrupt { what: format!("section {section_id} has no seat map") };
             rows.maps.insert(section_id, map.ok_or_else(broken)?);
         }
-        Ok(())
+        // Without its map it would be sold like a section that counts its seats.
+        match kept.keys().next() {
+            None => Ok(()),
+            Some(section_id) => {
+                Err(Fault::Corrupt { what: format!("section {section_id} has no marks") }.into())
+            }
+        }
     }
 
     async fn layout_at(
@@ -155,7 +161,7 @@ pub(super) async fn put_layout(
 }
 
 /// Writes what has to be written before the rows of a batch: layouts, seats that are free again, and
-/// the seats of holds that have others now.
+/// the seats of holds that have others now, whose entries in the index of expiry go.
 pub(super) async fn write_seats(
     session: &mut PgConnection,
     changes: &Changes,
@@ -163,8 +169,15 @@ pub(super) async fn write_seats(
     // A statement of its own: the seats it frees may be taken again by the next one.
     const FREED: &str = "DELETE FROM seats_taken t USING UNNEST($1::uuid[], $2::text[])
         AS n (section_id, seat) WHERE t.section_id = n.section_id AND t.seat = n.seat";
-    const RESEATED: &str = "UPDATE bookings b
-        SET items = n.items, seats = n.seats, sections = n.sections::uuid[]
+    // A statement of its own, too: of the parts of one nobody knows which comes first, and such a hold
+    // comes back into the index of expiry under the same key.
+    const RESEATED: &str = "WITH unheld AS (
+            DELETE FROM holds h USING UNNEST($5::uuid[], $6::bigint[], $7::uuid[])
+            AS n (section_id, expires_at, booking_id)
+            WHERE h.section_id = n.section_id AND h.expires_at = n.expires_at
+                AND h.booking_id = n.booking_id
+        )
+        UPDATE bookings b SET items = n.items, seats = n.seats, sections = n.sections::uuid[]
         FROM UNNEST($1::uuid[], $2::text[], $3::bigint[], $4::text[])
         AS n (booking_id, items, seats, sections) WHERE b.booking_id = n.booking_id";
     for (section_id, layout) in &changes.laid {
@@ -182,11 +195,16 @@ pub(super) async fn write_seats(
     }
     if !changes.reseated.is_empty() {
         let reseated = || changes.reseated.iter();
+        let ids: HashSet<_> = reseated().map(|booking| booking.booking_id).collect();
+        let unheld = || changes.unheld.iter().filter(|held| ids.contains(&held.booking_id));
         let query = sqlx::query(RESEATED)
             .bind(uuids(reseated().map(|booking| booking.booking_id)))
             .bind(reseated().map(|booking| items_text(&booking.items)).collect::<Vec<_>>())
             .bind(reseated().map(|booking| i64::from(booking.seats())).collect::<Vec<_>>())
-            .bind(reseated().map(super::write::sections_text).collect::<Vec<_>>());
+            .bind(reseated().map(super::write::sections_text).collect::<Vec<_>>())
+            .bind(uuids(unheld().map(|held| held.section_id)))
+            .bind(unheld().map(|held| held.expires_at.unix_ms()).collect::<Vec<_>>())
+            .bind(uuids(unheld().map(|held| held.booking_id)));
         query.execute(session).await?;
     }
     Ok(())

@@ -58,7 +58,13 @@ impl Sqlite {
                 || Fault::Corrupt { what: format!("section {section_id} has no seat map") };
             rows.maps.insert(section_id, map.ok_or_else(broken)?);
         }
-        Ok(())
+        // Without its map it would be sold like a section that counts its seats.
+        match kept.keys().next() {
+            None => Ok(()),
+            Some(section_id) => {
+                Err(Fault::Corrupt { what: format!("section {section_id} has no marks") })
+            }
+        }
     }
 
     async fn layout_at(

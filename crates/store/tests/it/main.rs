@@ -12,6 +12,7 @@ mod fences;
 mod fill;
 mod gate;
 mod gate_model;
+mod halls;
 mod model;
 mod postgres;
 mod property;

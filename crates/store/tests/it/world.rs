@@ -175,14 +175,17 @@ pub struct Fresh {
     pub store: Arc<dyn Store>,
     /// Of a database on a server: its URL.
     pub url: Option<String>,
+    /// The URL it was opened with.
+    pub address: String,
     _stands_on: Box<dyn Any + Send + Sync>,
 }
 
 /// A fresh embedded store.
 pub async fn sqlite(policy: Policy, clock: &ManualClock) -> Fresh {
     let folder = folder();
-    let store = open_sqlite(&folder.path().join("reservix.db"), policy, clock).await;
-    Fresh { store, url: None, _stands_on: Box::new(folder) }
+    let path = folder.path().join("reservix.db");
+    let store = open_sqlite(&path, policy, clock).await;
+    Fresh { store, url: None, address: sqlite_url(&path), _stands_on: Box::new(folder) }
 }
 
 /// Opens the embedded store at `path`, with its schema.
@@ -212,7 +215,7 @@ pub async fn postgres(policy: Policy, clock: &ManualClock) -> Fresh {
     let url = postgres_database(clock).await;
     let store = open_store(&url, options(policy, clock)).await.expect("the store opens");
     let own = OwnDatabase { url: url.clone(), _clock: clock.clone() };
-    Fresh { store, url: Some(url), _stands_on: Box::new(own) }
+    Fresh { store, url: Some(url.clone()), address: url, _stands_on: Box::new(own) }
 }
 
 /// An embedded store that was filled before it was opened, and its file.
@@ -222,7 +225,8 @@ pub async fn filled_sqlite(fill: &Fill, clock: &ManualClock) -> (Fresh, PathBuf)
     let filled = fill_store(&sqlite_url(&path), options(POLICY, clock), fill, |_| ()).await;
     filled.expect("the store is filled");
     let store = open_sqlite(&path, POLICY, clock).await;
-    (Fresh { store, url: None, _stands_on: Box::new(folder) }, path)
+    let address = sqlite_url(&path);
+    (Fresh { store, url: None, address, _stands_on: Box::new(folder) }, path)
 }
 
 /// A PostgreSQL store that was filled.
