@@ -82,7 +82,7 @@ fn answer(record: &Record, rules: &Rules) -> Result<(), String> {
                 (Op::Hold, 201, "")
                 | (Op::Confirm | Op::Cancel | Op::Look, 200, "")
                 | (_, 503, "unavailable" | "overloaded") => true,
-                (Op::Hold, 409, "sold_out") => record.which == Which::Scarce,
+                (Op::Hold, 409, "sold_out" | "not_together") => record.which == Which::Scarce,
                 (Op::Hold, 409, "idempotency_in_flight") => *retry_after,
                 (Op::Confirm, 410, "hold_expired") | (Op::Cancel, 409, "not_cancellable") => {
                     ensure!(rules.lapse && !early, "a hold was refused at its end: {record:?}");

@@ -6,7 +6,7 @@ use crate::support::dice::Dice;
 use crate::support::{Answer, Client, hold_body};
 use parking_lot::Mutex;
 use reqwest::Method;
-use serde_json::Value;
+use serde_json::{Value, json};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
@@ -28,6 +28,11 @@ pub struct Show {
     pub plenty: String,
 }
 
+/// Whether a hold was told that there are no seats left, or none in which two people would sit together.
+pub fn is_refused(answer: &Answer) -> bool {
+    answer.is(409, "sold_out") || answer.is(409, "not_together")
+}
+
 /// Seats of the event that is always sold out.
 pub const SCARCE_SEATS: i64 = 60;
 /// Seats of the other one.
@@ -35,7 +40,14 @@ pub const PLENTY_SEATS: i64 = 1_000_000;
 
 impl Show {
     pub async fn new(stage: &Stage) -> Self {
-        let scarce = stage.event(SCARCE_SEATS).await;
+        // Numbered, so that every fault also strikes a batch that chooses seats.
+        let layout = json!({"rows": "A-F", "seats_per_row": SCARCE_SEATS / 6, "aisles_after": [4]});
+        let scarce = json!({
+            "title": "Show",
+            "event_date": "2099-06-15",
+            "sections": [{"name": "A", "price": 1_000, "layout": layout}],
+        });
+        let scarce = stage.at(&stage.organizer, 1).event_with(&scarce).await;
         Self { scarce, plenty: stage.event(PLENTY_SEATS).await }
     }
 
@@ -127,7 +139,7 @@ impl Shared {
         let Some((answer, asked_at)) = self.persist(&want, dice).await else { return false };
         let Some(booking_id) = answer.booking_id() else {
             pause(dice, 20, 60).await;
-            return answer.is(409, "sold_out");
+            return is_refused(&answer);
         };
         one.booking_id = Some(booking_id.clone());
         want.deadline = left(&answer.body).map(|left| asked_at + left);

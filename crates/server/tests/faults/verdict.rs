@@ -2,7 +2,7 @@
 
 use crate::ensure;
 use crate::judge::{self, Booking, Books, Counters, Replay, Rules};
-use crate::load::{SCARCE_SEATS, Show};
+use crate::load::{SCARCE_SEATS, Show, is_refused};
 use crate::record::{History, Try, Which};
 use crate::stage::{Stage, eventually, pause};
 use crate::support::{Answer, Client, hold_body};
@@ -85,7 +85,7 @@ async fn counters(organizer: &Client, event_id: &str) -> Counters {
 async fn send_again(stage: &Stage, show: &Show, one: &Try, n: usize) -> Result<Replay, String> {
     let client = stage.at(&stage.buyers[one.buyer], n % 2);
     let answer = hold(&client, show.event(one.which), one.seats, &one.key).await?;
-    let understood = answer.booking_id().is_some() || answer.is(409, "sold_out");
+    let understood = answer.booking_id().is_some() || is_refused(&answer);
     ensure!(understood, "sent again: {} for {one:?}", answer.short());
     Ok(Replay { booking_id: answer.booking_id(), is_replayed: answer.is_replayed() })
 }
