@@ -6,8 +6,17 @@
 //! happens when it fails in [`faults`].
 
 mod faults;
+mod marks;
 mod redis;
 mod servers;
+
+use marks::{
+    i8_forgotten_marks_are_unknown_until_they_are_settled_again,
+    i8_marks_are_told_as_they_were_committed,
+    i8_marks_fall_silent_with_their_snapshot_and_lapsed_ones_give_way,
+    i8_marks_speak_beside_a_fresh_snapshot_they_belong_to,
+    i8_newer_marks_replace_older_ones_and_never_the_other_way,
+};
 
 use crate::world::{ManualClock, Mint, sqlite, usd};
 use engine::{
@@ -260,6 +269,11 @@ macro_rules! suite {
             a_lease_ends_with_the_time_of_its_hold(super::NEVER_LAPSES),
             i8_a_sold_out_section_is_refused_until_the_next_hold_ends(super::NEVER_LAPSES),
             i8_a_snapshot_lapses_unless_it_is_checked_again(super::LAPSES),
+            i8_marks_are_told_as_they_were_committed(super::NEVER_LAPSES),
+            i8_newer_marks_replace_older_ones_and_never_the_other_way(super::NEVER_LAPSES),
+            i8_marks_speak_beside_a_fresh_snapshot_they_belong_to(super::NEVER_LAPSES),
+            i8_forgotten_marks_are_unknown_until_they_are_settled_again(super::NEVER_LAPSES),
+            i8_marks_fall_silent_with_their_snapshot_and_lapsed_ones_give_way(super::LAPSES),
         }
     };
 }

@@ -3,13 +3,15 @@
 use super::connect::Connection;
 use super::script::{self, Call, Source};
 use super::{lease, url};
+use crate::gate::{KeptMarks, Seen};
+use engine::seats::Marks;
 use engine::{
     Booking, BookingId, BookingStatus, Currency, EventId, Item, Kept, Money, SectionId, Shard,
     Snapshot, Timestamp, UserId,
 };
 use proptest::prelude::*;
-use std::sync::LazyLock;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, LazyLock};
 
 const FRESH_MS: i64 = 1_000;
 
@@ -22,6 +24,7 @@ fn with_clock(source: &Source) -> &'static Source {
 
 static READ: LazyLock<&Source> = LazyLock::new(|| with_clock(&script::READ));
 static SETTLE: LazyLock<&Source> = LazyLock::new(|| with_clock(&script::SETTLE));
+static MARKS: LazyLock<&Source> = LazyLock::new(|| with_clock(&script::MARKS));
 static LEASE: LazyLock<&Source> = LazyLock::new(|| with_clock(&script::LEASE));
 
 /// What a snapshot and a lease become when news arrives that was settled at `settled_at_ms`.
@@ -42,6 +45,25 @@ fn settle_late(held: Option<Kept>, new: Snapshot, settled_at_ms: i64, now_ms: i6
     if settled_at_ms == now_ms {
         assert_eq!(kept, Kept::settle(held, new, now_ms, FRESH_MS), "the rule itself");
     }
+    Some(kept)
+}
+
+/// The same of marks.
+fn mark_late(held: Option<KeptMarks>, new: Seen, at_ms: i64, now_ms: i64) -> Option<KeptMarks> {
+    let news = KeptMarks { seen: new.clone(), checked_at_ms: at_ms };
+    if !news.is_fresh(now_ms, FRESH_MS) {
+        return held;
+    }
+    let before = held.clone().filter(|held| held.is_fresh(now_ms, FRESH_MS));
+    let mut kept = KeptMarks::settle(held, new, now_ms, FRESH_MS);
+    // What counts as checked was checked when it was settled.
+    kept.checked_at_ms = match before {
+        Some(before) if kept.seen.marks.version() == before.seen.marks.version() => {
+            let again = news.seen.marks.version() == before.seen.marks.version();
+            before.checked_at_ms.max(if again { at_ms } else { i64::MIN })
+        }
+        _ => at_ms,
+    };
     Some(kept)
 }
 
@@ -82,8 +104,11 @@ impl Bench {
     }
 
     async fn follow(&mut self, steps: &[Step]) {
-        let keys = [super::section_key(self.section_id), super::lease_key(self.booking_id)];
+        let id = self.section_id;
+        let keys =
+            [super::section_key(id), super::seats_key(id), super::lease_key(self.booking_id)];
         let (mut now_ms, mut kept, mut leased) = (1_800_000_000_000, None, None::<(i64, i64)>);
+        let mut marked = None;
         for step in steps {
             match *step {
                 Step::Tick { ms } => now_ms += ms,
@@ -99,13 +124,19 @@ impl Bench {
                     let expiry =
                         new.next_expiry.map_or("none".into(), |at| at.unix_ms().to_string());
                     let call =
-                        Call::new(&SETTLE, keys.to_vec()).arg(FRESH_MS).arg(60_000).arg(1).arg(0);
+                        Call::new(&SETTLE, keys.to_vec()).arg(FRESH_MS).arg(60_000).arg(1).arg(1);
                     let call = call.arg(version).arg(10).arg(10 - version).arg(expiry);
-                    let call = call.arg(settled_at_ms).arg(version).arg(settled_at_ms);
+                    let marks = Arc::new(Marks::none(10, version));
+                    let seen = Seen::read(id, marks, Some(version + late_ms.rem_euclid(3)));
+                    let call = call.arg(settled_at_ms).arg(version).arg(seen.through);
+                    let mut call = call.arg(settled_at_ms);
+                    call.push_bytes(seen.marks.to_bytes());
+                    let call = call.arg(version).arg(settled_at_ms);
                     let line = format!("{version} {settled_at_ms} CONFIRMED");
                     let call = call.arg(10_000_000).arg(1).arg(line);
                     self.run::<Option<()>>(call, now_ms).await;
                     kept = settle_late(kept, new, settled_at_ms, now_ms);
+                    marked = mark_late(marked, seen, settled_at_ms, now_ms);
                     let is_fresh = |at_ms| (0..=FRESH_MS).contains(&(now_ms - at_ms));
                     if is_fresh(settled_at_ms)
                         && leased.is_none_or(|(held, at)| !is_fresh(at) || version >= held)
@@ -119,7 +150,12 @@ impl Bench {
             let known = known[0].as_ref().map(|line| super::snapshot_of(self.section_id, line));
             let expected = kept.filter(|kept| kept.is_fresh(now_ms, FRESH_MS));
             assert_eq!(known, expected.map(|kept| Some(kept.snapshot)), "{step:?} at {now_ms}");
-            let call = Call::new(&LEASE, keys[1..].to_vec()).arg(FRESH_MS);
+            let call = Call::new(&MARKS, keys[1..2].to_vec());
+            let told = self.run::<Vec<Option<(i64, Vec<u8>)>>>(call, now_ms).await.remove(0);
+            let told = told.and_then(|told| super::seen_of(id, told));
+            let expected = marked.as_ref().map(|kept: &KeptMarks| kept.seen.clone());
+            assert_eq!(told, expected, "{step:?} at {now_ms}");
+            let call = Call::new(&LEASE, keys[2..].to_vec()).arg(FRESH_MS);
             let line = self.run::<Option<String>>(call, now_ms).await;
             let expected = leased.filter(|(_, at_ms)| (0..=FRESH_MS).contains(&(now_ms - at_ms)));
             let expected = expected.map(|(version, at_ms)| format!("{version} {at_ms} CONFIRMED"));

@@ -5,7 +5,7 @@ use async_trait::async_trait;
 use engine::{Booking, BookingId, EventId, Fault, SectionId, Snapshot};
 use std::sync::OnceLock;
 use std::time::Instant;
-use store::gate::Settlement;
+use store::gate::{Seen, Settlement};
 use testbed::redis::{Cluster, Sentinel, shared};
 use tokio::sync::OnceCell;
 use tokio::sync::broadcast::Receiver;
@@ -78,6 +78,10 @@ impl Instances {
 impl Gate for Instances {
     async fn read(&self, sections: &[SectionId]) -> Vec<Option<Snapshot>> {
         self.reads.read(sections).await
+    }
+
+    async fn marks(&self, sections: &[SectionId]) -> Vec<Option<Seen>> {
+        self.reads.marks(sections).await
     }
 
     fn settle(&self, settlement: Settlement) {
