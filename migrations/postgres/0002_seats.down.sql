@@ -1,4 +1,9 @@
--- The counters stay as they are; which seats they were is lost.
+-- The counters stay as they are; which seats they were is lost, also in the bookings: without a layout
+-- nothing could be done with a seat that has a number.
+UPDATE bookings SET items = (
+    SELECT jsonb_agg(item - 'numbers' ORDER BY place)::text
+    FROM jsonb_array_elements(items::jsonb) WITH ORDINALITY AS of (item, place)
+) WHERE items LIKE '%"numbers"%';
 ALTER TABLE booking_log DROP CONSTRAINT booking_log_kind_known;
 UPDATE booking_log SET kind = CASE kind WHEN 'laid' THEN 'resized' ELSE 'extended' END
     WHERE kind IN ('laid', 'changed');

@@ -1,4 +1,8 @@
--- The counters stay as they are; which seats they were is lost.
+-- The counters stay as they are; which seats they were is lost, also in the bookings: without a layout
+-- nothing could be done with a seat that has a number.
+UPDATE bookings SET items = (
+    SELECT json_group_array(json_remove(value, '$.numbers')) FROM json_each(items)
+) WHERE items LIKE '%"numbers"%';
 CREATE TABLE old_booking_log (
     seq        INTEGER PRIMARY KEY AUTOINCREMENT,
     at         INTEGER NOT NULL,

@@ -9,7 +9,7 @@ use super::draft::{Category, Draft, Flags, Point, RowDraft, SeatDraft};
 use super::flaw::Flaws;
 use super::{CATEGORIES_MAX, NUMBER_LENGTH_MAX, SeatIndex};
 use crate::money::Money;
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::fmt;
 use std::ops::Range;
 
@@ -80,7 +80,8 @@ pub(super) fn class_of(category: usize, kind: Kind) -> usize {
 }
 
 impl Layout {
-    /// Checks `draft` whole and makes a layout of it.
+    /// Checks `draft` whole and makes a layout of it, without the categories that have no seat: nothing
+    /// is sold at their price.
     ///
     /// Flaws, in the order of the draft: no rows or more than [`ROWS_MAX`](super::ROWS_MAX),
     /// categories that are doubled or out of limits, rows without a label, with one that was there
@@ -90,10 +91,14 @@ impl Layout {
     pub fn new(draft: &Draft) -> Result<Self, Flaws> {
         check(draft)?;
         let focal = draft.focal.unwrap_or_else(|| draft.front_middle());
+        let seats = draft.rows.iter().flat_map(|row| &row.seats);
+        let used: HashSet<&str> = seats.map(|seat| seat.category.as_str()).collect();
+        let used = draft.categories.iter().filter(|one| used.contains(one.name.as_str()));
+        let used: Vec<Category> = used.cloned().collect();
         let categories: HashMap<&str, usize> =
-            draft.categories.iter().enumerate().map(|(at, one)| (one.name.as_str(), at)).collect();
+            used.iter().enumerate().map(|(at, one)| (one.name.as_str(), at)).collect();
         let mut layout = Self {
-            categories: draft.categories.clone(),
+            categories: used.clone(),
             focal: draft.focal,
             rows: Vec::with_capacity(draft.rows.len()),
             rows_by_label: (0..index(draft.rows.len())).collect(),
@@ -143,7 +148,7 @@ impl Layout {
         });
     }
 
-    /// The draft this layout was made of, without the lines of a CSV.
+    /// The draft this layout was made of, without the lines of a CSV and the categories without a seat.
     #[must_use]
     pub fn draft(&self) -> Draft {
         let seat = |row: &Row, place: SeatIndex| {

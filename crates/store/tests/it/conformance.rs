@@ -8,7 +8,9 @@ mod accounts;
 mod booked;
 mod commits;
 mod events;
+mod layouts;
 mod races;
+mod reseats;
 mod seats;
 mod sections;
 mod upkeep;
@@ -84,6 +86,14 @@ impl World {
             asks: asks.iter().map(ask).collect(),
             key: None,
         }
+    }
+
+    /// Closes the store and opens it again, as after a restart.
+    async fn reopen(&mut self) {
+        self.store.close().await;
+        let options = crate::world::options(POLICY, &self.clock);
+        let opened = store::open_store(&self.fresh.address, options).await;
+        self.store = opened.expect("the store opens");
     }
 
     async fn commit(&self, commands: &[Command]) -> Committed {
@@ -270,6 +280,21 @@ macro_rules! suite {
                 i6_a_retry_gets_the_same_seats_and_hears_whether_they_are_together,
                 the_cap_of_a_buyer_counts_seats_of_both_kinds,
                 seats_with_numbers_are_not_resized_blocked_by_count_or_priced,
+            }
+            reseats {
+                a_hold_is_given_other_seats_all_or_none,
+                only_a_live_hold_is_changed_and_by_its_buyer_alone,
+                i3_a_seat_goes_from_hand_to_hand_within_a_batch,
+                the_best_seats_for_a_change_may_be_its_own,
+                a_change_keeps_the_price_of_the_seats_it_keeps,
+                blocked_seats_are_those_that_were_named_last,
+            }
+            layouts {
+                a_layout_is_given_back_as_it_was_laid_also_after_a_restart,
+                a_category_without_a_seat_is_kept_with_its_layout,
+                a_section_that_counts_its_seats_is_laid_when_none_is_in_use,
+                i3_a_new_layout_neither_moves_nor_removes_a_seat_somebody_has,
+                a_layout_is_laid_between_the_commands_of_a_batch,
             }
             upkeep {
                 sections_with_due_holds_are_told_longest_overdue_first,

@@ -96,6 +96,15 @@ impl Raw {
         }
     }
 
+    /// Bytes as this database writes them.
+    pub fn bytes(&self, bytes: &[u8]) -> String {
+        let hex: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
+        match self {
+            Self::Sqlite(_) => format!("x'{hex}'"),
+            Self::Postgres(_) => format!(r"'\x{hex}'::bytea"),
+        }
+    }
+
     /// Who has which seat of an event, as the rows say; a blocked seat is nobody's.
     pub async fn seats_taken(&mut self, event_id: EventId) -> Taken {
         let hex = |column: &str| match self {

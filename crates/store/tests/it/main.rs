@@ -18,5 +18,6 @@ mod postgres;
 mod property;
 mod pure;
 mod scenario;
+mod seating;
 mod sqlite;
 mod world;

@@ -1,0 +1,181 @@
+//! The audit of numbered seats: whatever is changed behind its back, it finds.
+
+use super::Hall;
+use crate::halls::{Raw, plain};
+use crate::world::{self, ManualClock, POLICY};
+use engine::seats::{SeatIndex, SeatMap};
+
+/// What is changed in the rows of the hall; `{section}`, `{held}` and `{sold}` are ids.
+const ROWS: [&str; 14] = [
+    "DELETE FROM seats_taken WHERE seat = 'A-1'",
+    "DELETE FROM seats_taken WHERE seat = 'A-6'",
+    "DELETE FROM seats_taken",
+    "INSERT INTO seats_taken VALUES ({section}, 'A-3', {held})",
+    "INSERT INTO seats_taken VALUES ({section}, 'A-3', NULL)",
+    "INSERT INTO seats_taken VALUES ({section}, 'Z-9', {sold})",
+    "INSERT INTO seats_taken VALUES ({counted}, 'A-1', {held})",
+    "UPDATE seats_taken SET seat = 'A-3' WHERE seat = 'A-1'",
+    "UPDATE seats_taken SET seat = 'A-3' WHERE seat = 'A-6'",
+    "UPDATE seats_taken SET booking_id = {sold} WHERE seat = 'A-1'",
+    "UPDATE seats_taken SET booking_id = NULL WHERE seat = 'B-1'",
+    "UPDATE seats_taken SET booking_id = {sold} WHERE seat = 'A-6'",
+    "DELETE FROM seat_marks",
+    "DELETE FROM layouts",
+];
+
+/// What is changed in the items of the bookings.
+const ITEMS: [(&str, &str); 5] = [
+    (r#"["A-1","A-2"]"#, r#"["A-1","A-3"]"#),
+    (r#"["A-1","A-2"]"#, r#"["A-1","B-1"]"#),
+    (r#"["A-1","A-2"]"#, r#"["A-1"]"#),
+    (r#"["B-1","B-2"]"#, "[]"),
+    (r#"["B-1","B-2"]"#, r#"["B-1","Z-9"]"#),
+];
+
+/// What is changed in the marks. Seats 0 and 1 are held, 5 and 11 blocked, 6 and 7 sold.
+const MARKS: [(&str, fn(&mut SeatMap)); 10] = [
+    ("a free seat is held", |map| hold(map, &[2])),
+    ("a free seat is sold", |map| {
+        hold(map, &[2]);
+        map.sell(&[2]);
+    }),
+    ("a free seat is blocked", |map| map.block(&[2]).expect("it is free")),
+    ("a held seat is free", |map| map.free(&[0])),
+    ("a held seat is sold", |map| map.sell(&[0])),
+    ("a held seat is blocked", |map| {
+        map.free(&[0]);
+        map.block(&[0]).expect("it is free");
+    }),
+    ("a sold seat is free", |map| map.free(&[6])),
+    ("a sold seat is held", |map| {
+        map.free(&[6]);
+        hold(map, &[6]);
+    }),
+    ("a blocked seat is free", |map| map.unblock(&[5])),
+    ("another seat is blocked", |map| {
+        map.unblock(&[5]);
+        map.block(&[4]).expect("it is free");
+    }),
+];
+
+fn hold(map: &mut SeatMap, seats: &[SeatIndex]) {
+    map.hold(seats).expect("they are free");
+}
+
+async fn is_found(hall: &Hall, raw: &mut Raw, sql: &str) {
+    assert!(raw.run(sql).await > 0, "{sql} changes nothing");
+    let broken = hall.broken().await;
+    assert!(broken.contains(&"I3"), "{sql}: no I3 in {broken:?}");
+}
+
+/// Changes a hall in every way there is, one after the other, and puts it right again in between.
+async fn everything_is_found(open: impl AsyncFn(&ManualClock) -> world::Fresh) {
+    let clock = ManualClock::new();
+    let hall = Hall::new(open(&clock).await, clock.clone()).await;
+    let mut raw = Raw::of(&hall.fresh).await;
+    for table in ["seats_taken", "seat_marks", "layouts"] {
+        raw.run(&format!("CREATE TABLE sound_{table} AS SELECT * FROM {table}")).await;
+    }
+    let ids = [
+        ("{section}", raw.id(hall.numbered)),
+        ("{counted}", raw.id(hall.counted)),
+        ("{held}", raw.id(hall.held.booking_id)),
+        ("{sold}", raw.id(hall.sold.booking_id)),
+    ];
+    for sql in ROWS {
+        let sql = ids.iter().fold(sql.to_owned(), |sql, (name, id)| sql.replace(name, id));
+        is_found(&hall, &mut raw, &sql).await;
+        put_right(&mut raw).await;
+        hall.assert_sound().await;
+    }
+    let marks = hall.fresh.store.marks(hall.numbered).await.expect("the store answers");
+    let marks = marks.expect("it has some");
+    for (name, damage) in MARKS {
+        let mut map = SeatMap::new(plain("A-B", 6), marks.clone()).expect("of this layout");
+        damage(&mut map);
+        let bytes = raw.bytes(&map.marks().to_bytes());
+        println!("{name}");
+        is_found(&hall, &mut raw, &format!("UPDATE seat_marks SET marks = {bytes}")).await;
+        put_right(&mut raw).await;
+        hall.assert_sound().await;
+    }
+    for (from, to) in ITEMS {
+        let edit = |from, to| {
+            format!(
+                "UPDATE bookings SET items = replace(items, '{from}', '{to}')
+                 WHERE items LIKE '%{from}%'"
+            )
+        };
+        is_found(&hall, &mut raw, &edit(from, to)).await;
+        raw.run(&edit(to, from)).await;
+        hall.assert_sound().await;
+    }
+}
+
+async fn put_right(raw: &mut Raw) {
+    for table in ["seats_taken", "seat_marks", "layouts"] {
+        raw.run(&format!("DELETE FROM {table}")).await;
+        raw.run(&format!("INSERT INTO {table} SELECT * FROM sound_{table}")).await;
+    }
+}
+
+#[tokio::test]
+async fn i3_the_audit_of_sqlite_finds_what_was_changed_of_seats() {
+    everything_is_found(async |clock| world::sqlite(POLICY, clock).await).await;
+}
+
+#[tokio::test]
+async fn i3_the_audit_of_postgres_finds_what_was_changed_of_seats() {
+    everything_is_found(async |clock| world::postgres(POLICY, clock).await).await;
+}
+
+/// A batch on a section whose rows say otherwise than its marks is a fault, and sells nothing.
+async fn rows_that_differ_from_the_marks_are_a_fault(fresh: world::Fresh, clock: ManualClock) {
+    use engine::{Ask, Command, Hold};
+    let hall = Hall::new(fresh, clock).await;
+    let mut raw = Raw::of(&hall.fresh).await;
+    let hold = |seat: &str| {
+        Command::Hold(Hold {
+            booking_id: hall.mint.booking(hall.event_id),
+            user_id: hall.mint.user(),
+            event_id: hall.event_id,
+            asks: vec![Ask::Seats { section_id: hall.numbered, seats: vec![seat.into()] }],
+            key: None,
+        })
+    };
+    // The marks say that A-1 is free, its row says who has it.
+    let marks = hall.fresh.store.marks(hall.numbered).await.expect("the store answers");
+    let mut map = SeatMap::new(plain("A-B", 6), marks.expect("some")).expect("of this layout");
+    map.free(&[0]);
+    map.stamp(1_000);
+    let bytes = raw.bytes(&map.marks().to_bytes());
+    raw.run(&format!("UPDATE seat_marks SET version = 1000, marks = {bytes}")).await;
+    hall.fresh.store.commit(&[hold("A-1")]).await.expect_err("the primary key says no");
+    // Its row is gone: a freed seat that was nobody's is a fault too.
+    raw.run("DELETE FROM seats_taken WHERE seat = 'B-1'").await;
+    let (booking_id, by) = (hall.sold.booking_id, engine::Actor::System);
+    let cancel = Command::Cancel { booking_id, by };
+    hall.fresh.store.commit(&[cancel]).await.expect_err("there is no row to remove");
+    raw.run("DELETE FROM seat_marks").await;
+    hall.fresh.store.commit(&[hold("A-3")]).await.expect_err("nobody knows what is free");
+    let count = Ask::Count { section_id: hall.numbered, seats: 1 };
+    let Command::Hold(counted) = hold("A-3") else { unreachable!("it is a hold") };
+    let counted = Command::Hold(Hold { asks: vec![count], ..counted });
+    hall.fresh.store.commit(&[counted]).await.expect_err("its seats are not to be counted");
+    let stored = hall.fresh.store.booking(booking_id).await.expect("the store answers");
+    assert_eq!(stored.map(|of| of.status), Some(engine::BookingStatus::Confirmed));
+}
+
+#[tokio::test]
+async fn i3_rows_that_differ_from_the_marks_are_a_fault_on_sqlite() {
+    let clock = ManualClock::new();
+    let fresh = world::sqlite(POLICY, &clock).await;
+    rows_that_differ_from_the_marks_are_a_fault(fresh, clock).await;
+}
+
+#[tokio::test]
+async fn i3_rows_that_differ_from_the_marks_are_a_fault_on_postgres() {
+    let clock = ManualClock::new();
+    let fresh = world::postgres(POLICY, &clock).await;
+    rows_that_differ_from_the_marks_are_a_fault(fresh, clock).await;
+}
