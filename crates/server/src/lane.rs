@@ -333,4 +333,4 @@ fn hold_of(command: &Command) -> Option<&Hold> {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

@@ -90,3 +90,76 @@ impl NewestMarks {
 fn first<T>(answers: Vec<Option<T>>) -> Option<T> {
     answers.into_iter().next().flatten()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::lane::tests::fake::{Fake, now};
+    use engine::Shard;
+    use engine::seats::{Category, Layout, SeatMap, Shape, Short};
+    use engine::{Currency, Money};
+    use store::gate::{GateOptions, Local};
+
+    fn section() -> SectionId {
+        SectionId::new(now(), Shard::pick(0), 0)
+    }
+
+    fn layout() -> Arc<Layout> {
+        let price = Money { minor: 1, currency: Currency::parse("USD").expect("valid") };
+        let short = Short {
+            rows: "A".to_owned(),
+            seats_per_row: 10,
+            aisles_after: vec![],
+            category: Category { name: "A".to_owned(), price },
+            shape: Shape::Block,
+        };
+        Arc::new(Layout::new(&short.draft().expect("right")).expect("right"))
+    }
+
+    /// Marks with so many seats taken, the last one at this version.
+    fn marks(version: i64, taken: u32) -> Marks {
+        let mut map = SeatMap::empty(layout(), 1);
+        map.hold(&(0..taken).collect::<Vec<_>>()).expect("free seats");
+        map.stamp(version);
+        map.marks()
+    }
+
+    fn told(version: i64, taken: i64, marks: Vec<Seen>) -> Settlement {
+        let (section_id, available) = (section(), 10 - taken);
+        let next_expiry = None;
+        let snapshot = Snapshot { section_id, version, capacity: 10, available, next_expiry };
+        Settlement { snapshots: vec![snapshot], marks, bookings: vec![], now: now() }
+    }
+
+    #[tokio::test]
+    async fn the_newest_marks_are_shown_and_read_once_for_all() {
+        let mut store = Fake::default();
+        store.hall = Some((layout(), marks(5, 1)));
+        let store = Arc::new(store);
+        let gate = Arc::new(Local::new(GateOptions { fresh_ms: 60_000 }));
+        let newest = NewestMarks::new(store.clone(), gate.clone());
+        let version = async || {
+            let found = newest.newest(section()).await.expect("the store answers");
+            found.expect("numbered seats").version()
+        };
+        // Nothing is known: one read for all who ask at the same time.
+        assert_eq!(tokio::join!(version(), version(), version()), (5, 5, 5));
+        assert_eq!(store.marks_read(), 1);
+        // They are the gate's now, and speak when somebody has told the counters.
+        gate.settle(told(5, 1, vec![]));
+        assert_eq!((version().await, store.marks_read()), (5, 1));
+        // What this instance commits it shows at once, whatever was read a moment ago.
+        gate.settle(told(6, 2, vec![Seen::committed(section(), marks(6, 2))]));
+        assert_eq!((version().await, store.marks_read()), (6, 1));
+        // A change that tells no marks: another layout, or more time for a hold.
+        gate.settle(told(7, 1, vec![]));
+        assert_eq!((version().await, store.marks_read()), (5, 2), "as the store has them");
+    }
+
+    #[tokio::test]
+    async fn a_section_that_counts_its_seats_has_none() {
+        let (store, options) = (Arc::new(Fake::default()), GateOptions { fresh_ms: 60_000 });
+        let newest = NewestMarks::new(store, Arc::new(Local::new(options)));
+        assert_eq!(newest.newest(section()).await.expect("the store answers"), None);
+    }
+}

@@ -1,12 +1,13 @@
 //! Lanes before a store of the tests' own, which can be frozen: what is submitted then has to wait,
 //! and the next batch is what the lane makes of it.
 
-mod fake;
+pub(crate) mod fake;
+mod seats;
 
 use super::door::has_seats_for_all;
 use super::*;
 use crate::metrics::FOR_TESTS;
-use engine::{Answer, Ask, EventId, IdempotencyKey, Inventory, SectionId, UserId};
+use engine::{Ask, EventId, IdempotencyKey, Inventory, SectionId, UserId};
 use fake::{Fake, Oddity, booking_id, now, number_of};
 use futures_util::FutureExt;
 use std::collections::HashMap;
