@@ -4,6 +4,7 @@
 mod forms;
 mod import;
 mod pages;
+mod schema;
 mod views;
 
 use super::App;
@@ -18,7 +19,9 @@ use axum::extract::{Request, State};
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use engine::seats::{Draft, Layout};
-use engine::{BookingStatus, Command, EventId, EventStatus, Money, Section, SectionId, UserId};
+use engine::{
+    Blocked, BookingStatus, Command, EventId, EventStatus, Money, Section, SectionId, UserId,
+};
 use forms::{BlockedForm, flawed};
 use pages::{Form, Pages, quality};
 use std::sync::Arc;
@@ -27,8 +30,9 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 use views::{Drawing, StatusView, with_yours};
 
-pub use forms::{LayoutForm, LayoutSchema, field_errors};
+pub use forms::{LayoutForm, field_errors};
 pub use import::{Imports, aside};
+pub use schema::LayoutSchema;
 
 const TAG: &str = "Seats";
 /// The media type of tables.
@@ -307,6 +311,9 @@ async fn block(
         let turn = app.seats.imports.turn()?;
         aside(turn, read).await?.0?
     };
+    if matches!(blocked, Blocked::Seats(_)) && !section.is_numbered() {
+        return Err(Problem::invalid_field("seats", "have no names in this section: send number"));
+    }
     let section_id = section.section_id;
     let command = Command::Block { section_id, by: user_id, blocked, reason: Some(reason) };
     app.lanes.submit(event_id.shard(), command).await?;

@@ -18,6 +18,8 @@ mod processes;
 mod protocol;
 mod rate_limits;
 mod refusals;
+mod seats;
+mod seats_input;
 mod sections;
 mod shutdown;
 mod tokens;

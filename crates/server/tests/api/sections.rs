@@ -21,7 +21,7 @@ async fn a_section_that_is_added_can_be_booked_at_once() {
     let section_id = section["section_id"].as_str().expect("an id");
     assert_eq!(location, format!("/api/v1/events/{event_id}/sections/{section_id}"));
     let expected = json!({
-        "section_id": section_id, "name": "Balcony", "capacity": 5, "available_seats": 5,
+        "section_id": section_id, "name": "Balcony", "numbered": false, "capacity": 5, "available_seats": 5,
         "price": 7_500, "currency": "USD",
     });
     assert_eq!(section, expected);

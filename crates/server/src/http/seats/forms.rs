@@ -87,69 +87,6 @@ where
     objects(deserializer).map(Some)
 }
 
-/// The seat map of a section.
-#[derive(ToSchema)]
-#[schema(as = Layout)]
-#[serde(untagged)]
-#[expect(dead_code, reason = "describes what `LayoutForm` reads")]
-pub enum LayoutSchema {
-    Short(ShortLayout),
-    Full(FullLayout),
-}
-
-/// A layout in short form: equal rows of one category, which has the section's name and price.
-#[derive(Deserialize, ToSchema)]
-#[serde(deny_unknown_fields)]
-#[schema(example = json!({"rows": "A-T", "seats_per_row": 40, "aisles_after": [20]}))]
-#[expect(dead_code, reason = "describes what `LayoutForm` reads")]
-pub struct ShortLayout {
-    /// Labels and ranges of labels from the front to the back, such as `A-H,J-Z,AA-AF` or `1-20`.
-    #[schema(min_length = 1, max_length = 1_000)]
-    rows: String,
-    #[schema(minimum = 1, maximum = 1_000)]
-    seats_per_row: u32,
-    /// The seats behind which there is an aisle.
-    #[schema(value_type = Vec<u32>, required = false)]
-    aisles_after: Option<Vec<u32>>,
-    /// Straight rows, or rows around the stage.
-    #[schema(value_type = ShapeWord, required = false)]
-    shape: Option<String>,
-    /// From the stage to the front row of an arc, in units of the drawing.
-    #[schema(value_type = u32, required = false, minimum = 1, maximum = 500_000)]
-    radius: Option<u32>,
-}
-
-/// How rows are drawn.
-#[derive(ToSchema)]
-#[schema(as = LayoutShape, rename_all = "snake_case")]
-#[expect(dead_code, reason = "the words of the schema; the form reads them")]
-enum ShapeWord {
-    Block,
-    Arc,
-}
-
-/// A layout in full: at most 100,000 seats.
-#[derive(Deserialize, ToSchema)]
-#[serde(deny_unknown_fields)]
-#[schema(example = json!({
-    "categories": [{"name": "Parquet", "price": 4500}],
-    "rows": [{"label": "A", "seats": [
-        {"number": "1", "x": 0, "y": 0, "category": "Parquet"},
-        {"number": "2", "x": 50, "y": 0, "category": "Parquet", "accessible": true},
-    ]}],
-}))]
-#[expect(dead_code, reason = "describes what `LayoutForm` reads")]
-pub struct FullLayout {
-    #[schema(min_items = 1, max_items = 64)]
-    categories: Vec<CategoryForm>,
-    /// What the best seats are near to; the middle of the first row when it is missing.
-    #[schema(value_type = PointForm, required = false)]
-    focal: Option<PointForm>,
-    /// From the front to the back.
-    #[schema(min_items = 1, max_items = 5_000)]
-    rows: Vec<RowForm>,
-}
-
 /// A price for some of the seats.
 #[derive(Clone, Deserialize, Serialize, ToSchema)]
 #[serde(deny_unknown_fields)]
@@ -197,6 +134,7 @@ pub struct RowForm {
 #[derive(Clone, Deserialize, Serialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 #[schema(as = NewSeat)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a flag of its own in the API")]
 pub struct SeatForm {
     /// Unique in the row.
     #[schema(min_length = 1, max_length = 8, pattern = "^[0-9A-Za-z]+$")]
@@ -234,6 +172,8 @@ impl LayoutForm {
     /// Writes it out. `name` and `price` are the section's: a short form has them, a full one has the
     /// currency.
     pub fn draft(self, name: &str, price: Money) -> Result<Draft, Flaws> {
+        const SHORT: &str = "is only for rows that are named, such as \"A-T\"";
+        const FULL: &str = "is only for rows that are listed with their seats";
         let mut flaws = Flaws::default();
         let mut tell = |field, message: &str| {
             flaws.count += 1;
@@ -242,7 +182,6 @@ impl LayoutForm {
         let rows = match self.rows {
             Rows::Named(rows) => rows,
             Rows::Full(rows) => {
-                const SHORT: &str = "is only for rows that are named, such as \"A-T\"";
                 let short = [
                     ("seats_per_row", self.seats_per_row.is_some()),
                     ("aisles_after", self.aisles_after.is_some()),
@@ -261,7 +200,6 @@ impl LayoutForm {
                 };
             }
         };
-        const FULL: &str = "is only for rows that are listed with their seats";
         if self.categories.is_some() {
             tell("categories", FULL);
         }
@@ -339,15 +277,11 @@ fn full(
 /// What is wrong with a layout, below the field `within`, with row and seat by their names.
 pub fn field_errors(flaws: &Flaws, within: &str) -> Vec<FieldError> {
     let told = flaws.told.iter().map(|Flaw { place, field, message }| {
-        let mut at = place.line.map_or_else(String::new, |line| format!("line {line}: "));
-        at += within;
-        if let Some(row) = &place.row {
-            at += &format!("rows[{row}].");
-        }
-        if let Some(seat) = &place.seat {
-            at += &format!("seats[{seat}].");
-        }
-        FieldError { field: at + field, message: message.clone() }
+        let line = place.line.map_or_else(String::new, |line| format!("line {line}: "));
+        let row = place.row.as_ref().map_or_else(String::new, |row| format!("rows[{row}]."));
+        let seat = place.seat.as_ref().map_or_else(String::new, |seat| format!("seats[{seat}]."));
+        let field = format!("{line}{within}{row}{seat}{field}");
+        FieldError { field, message: message.clone() }
     });
     told.collect()
 }

@@ -47,10 +47,8 @@ impl Imports {
     pub async fn receive(&self, app: &App, body: Body) -> Result<Bytes, Problem> {
         let small = app.config.max_body_bytes;
         let is_small = body.size_hint().upper().is_some_and(|bytes| bytes <= small as u64);
-        let _place = match is_small {
-            true => None,
-            false => Some(self.arriving.try_acquire().map_err(|_| busy())?),
-        };
+        let _place =
+            if is_small { None } else { Some(self.arriving.try_acquire().map_err(|_| busy())?) };
         read(body, app, IMPORT_BYTES_MAX.max(small)).await
     }
 

@@ -20,6 +20,7 @@ struct CategoryView {
 /// A seat of a drawing. Flags that do not hold are missing.
 #[derive(Serialize, ToSchema)]
 #[schema(as = DrawnSeat)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a flag of its own in the API")]
 struct SeatView {
     number: String,
     x: i32,
