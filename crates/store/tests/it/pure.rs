@@ -7,8 +7,9 @@ use crate::backend::Backend;
 use crate::world::ManualClock;
 use async_trait::async_trait;
 use engine::audit::{Audit, Report};
-use engine::decide::{Held, Needs, RETIRED_PER_SECTION_MAX};
+use engine::decide::{Held, Needs, RETIRED_PER_SECTION_MAX, SeatTaken};
 use engine::event::EventChange;
+use engine::seats::{Layout, Marks, SeatMap};
 use engine::{
     Booking, BookingId, BookingStatus, Changes, Command, Deltas, Event, EventId, IdempotencyKey,
     Inventory, KeyUse, Ledger, LogEntry, LogKind, Policy, Refusal, Rows, Section, SectionId,
@@ -16,7 +17,8 @@ use engine::{
 };
 use parking_lot::Mutex;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
-use store::{Committed, EventWithSections, LiveInventory};
+use std::sync::Arc;
+use store::{Committed, EventWithSections, LiveInventory, Opening};
 
 /// The rows, under the one lock that makes batches follow each other.
 pub struct Pure {
@@ -34,6 +36,10 @@ pub struct Kept {
     pub holds: BTreeSet<Held>,
     pub keys: HashMap<(UserId, IdempotencyKey), KeyUse>,
     pub log: Vec<LogEntry>,
+    /// Of sections with numbered seats, with the marks as a store keeps them.
+    pub layouts: BTreeMap<SectionId, (Arc<Layout>, Vec<u8>)>,
+    /// Who has which numbered seat; nobody: it is blocked.
+    pub taken: BTreeMap<(SectionId, Arc<str>), Option<BookingId>>,
 }
 
 impl Pure {
@@ -106,6 +112,14 @@ impl Kept {
     fn load_sections(&self, ids: &BTreeSet<SectionId>, rows: &mut Rows) {
         let found = ids.iter().filter_map(|id| self.sections.get_key_value(id));
         rows.sections.extend(found.map(|(id, row)| (*id, row.clone())));
+        rows.maps.extend(ids.iter().filter_map(|id| Some((*id, self.map(*id)?))));
+    }
+
+    /// The seat map of a section with numbered seats.
+    pub fn map(&self, section_id: SectionId) -> Option<SeatMap> {
+        let (layout, marks) = self.layouts.get(&section_id)?;
+        let marks = Marks::from_bytes(marks).expect("marks as they were written");
+        Some(SeatMap::new(layout.clone(), marks).expect("marks of this layout"))
     }
 
     fn holds_of(&self, section_id: SectionId) -> impl Iterator<Item = &Held> {
@@ -149,6 +163,23 @@ impl Kept {
         for held in changes.held {
             assert!(self.holds.insert(held), "nothing enters the index of expiry twice");
         }
+        for (section_id, layout) in changes.laid {
+            self.layouts.insert(section_id, (layout, Vec::new()));
+        }
+        for (section_id, marks) in changes.marks {
+            let (layout, kept) = self.layouts.get_mut(&section_id).expect("it has a layout");
+            *kept = marks.to_bytes();
+            let (section, _) = self.sections.get_mut(&section_id).expect("it is there");
+            section.layout_version = Some(marks.layout_version);
+            section.price = layout.lowest_price();
+        }
+        for seat in changes.freed {
+            assert!(self.taken.remove(&seat).is_some(), "I3: only a seat that is taken is freed");
+        }
+        for SeatTaken { section_id, seat, booking_id } in changes.taken {
+            let before = self.taken.insert((section_id, seat), booking_id);
+            assert_eq!(before, None, "I3: a seat is given to nobody but the first");
+        }
         for (user_id, key, used) in changes.keys {
             let before = self.keys.insert((user_id, key), used);
             assert_eq!(before, None, "I6: a key names one hold");
@@ -173,20 +204,21 @@ impl Kept {
         let bookings: Vec<_> = changes.created.iter().chain(&changes.updated).cloned().collect();
         let expired = changes.updated.iter();
         let expired = expired.filter(|it| it.status == BookingStatus::Expired).count();
+        let marks = changes.marks.clone();
         self.write(changes);
         let inventories =
             inventories.iter().map(|of| self.sections[&of.section_id].1.clone()).collect();
-        Committed { now, answers, inventories, bookings, marks: Vec::new(), expired }
+        Committed { now, answers, inventories, bookings, marks, expired }
     }
 }
 
-#[async_trait]
-impl Backend for Pure {
-    async fn create_event(&self, new: &EventWithSections, capacities: &[i64]) {
+impl Pure {
+    /// Records an event with its sections, each with what it begins with.
+    pub fn open_event(&self, new: &EventWithSections, openings: &[Opening]) {
         let mut kept = self.rows.lock();
         let event_id = new.event.terms.event_id;
-        for (section, capacity) in new.sections.iter().zip(capacities) {
-            let deltas = Deltas { capacity: *capacity, ..Deltas::default() };
+        for (section, opening) in new.sections.iter().zip(openings) {
+            let deltas = Deltas { capacity: opening.capacity(), ..Deltas::default() };
             let mut inventory = Inventory::empty(section.section_id, event_id);
             inventory.apply(deltas);
             kept.log.push(LogEntry {
@@ -199,9 +231,23 @@ impl Backend for Pure {
                 expires_at: None,
                 reason: None,
             });
-            kept.sections.insert(section.section_id, (section.clone(), inventory));
+            let mut section = section.clone();
+            if let Opening::Layout(layout) = opening {
+                section.layout_version = Some(inventory.version);
+                section.price = layout.lowest_price();
+                let marks = Marks::none(layout.seats(), inventory.version).to_bytes();
+                kept.layouts.insert(section.section_id, (layout.clone(), marks));
+            }
+            kept.sections.insert(section.section_id, (section, inventory));
         }
         kept.events.insert(event_id, new.event.clone());
+    }
+}
+
+#[async_trait]
+impl Backend for Pure {
+    async fn create_event(&self, new: &EventWithSections, capacities: &[i64]) {
+        self.open_event(new, &crate::world::opened(capacities));
     }
 
     async fn revise_event(
@@ -264,6 +310,13 @@ impl Backend for Pure {
         }
         for booking in kept.bookings.values() {
             audit.booking(booking);
+        }
+        for (section_id, (layout, _)) in &kept.layouts {
+            let map = kept.map(*section_id).expect("it has a layout");
+            audit.marks(&kept.sections[section_id].1, layout, &map.marks());
+        }
+        for ((section_id, seat), by) in &kept.taken {
+            audit.seat_taken(*section_id, seat, *by);
         }
         audit.finish()
     }

@@ -2,7 +2,11 @@
 //! back, migrations, and random sequences against a model.
 
 mod damage;
+mod follow;
 mod migrations;
+mod model;
+mod property;
+mod subject;
 
 use crate::halls::{laid, names};
 use crate::world::{Fresh, ManualClock, Mint};
