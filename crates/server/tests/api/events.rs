@@ -24,9 +24,11 @@ async fn a_title_a_date_and_a_section_are_enough_for_an_event() {
         "event_date": "2099-06-15",
         "timezone": "UTC",
         "status": "on_sale",
+        "prevent_orphans": false,
         "sections": [{
             "section_id": event["sections"][0]["section_id"],
             "name": "A",
+            "numbered": false,
             "capacity": 10,
             "available_seats": 10,
             "price": 0,
