@@ -46,6 +46,10 @@ fn alone(door: &Doorway, known: Snapshot) -> Settlement {
     Settlement { snapshots: vec![known], marks: vec![], bookings: vec![], now: door.now }
 }
 
+fn with_hold(door: &Doorway, known: Snapshot, held: &Booking) -> Settlement {
+    Settlement { bookings: vec![held.clone()], ..alone(door, known) }
+}
+
 /// Reads with `gate` and tells how long it took.
 async fn timed(gate: &dyn Gate, section_id: SectionId) -> (Option<Snapshot>, Duration) {
     let started = Instant::now();
@@ -92,12 +96,7 @@ async fn goes_on_alone(scene: &Scene, old: Snapshot) {
     let (known, took) = timed(gate, own.section_id).await;
     assert!(known == Some(own) && took < AT_ONCE, "{known:?} in {took:?}");
     let held = door.hold(60_000);
-    gate.settle(Settlement {
-        snapshots: vec![],
-        marks: vec![],
-        bookings: vec![held.clone()],
-        now: door.now,
-    });
+    gate.settle(Settlement::of(&[], vec![held.clone()], door.now));
     assert_eq!(gate.lease(held.booking_id).await, Some(held.clone()));
     gate.announce(door.event_id);
     assert_eq!(gate.tally(&[("name".to_owned(), 1)], 1_000).await, None);
@@ -228,12 +227,7 @@ async fn a_server_that_is_away_at_the_start_is_found_when_it_comes() {
 async fn i8_deleting_everything_at_any_moment_changes_nothing_but_speed() {
     let scene = Scene::new(NEVER_LAPSES).await;
     let (known, held) = (snapshot(scene.door.section(), 5, 2), scene.door.hold(60_000));
-    scene.door.gate.settle(Settlement {
-        snapshots: vec![known],
-        marks: vec![],
-        bookings: vec![held.clone()],
-        now: scene.door.now,
-    });
+    scene.door.gate.settle(with_hold(&scene.door, known, &held));
     until_shared(&scene.door, &*scene.other, known).await;
     for wipe in ["FLUSHALL", "SCRIPT FLUSH"] {
         let words: Vec<_> = wipe.split(' ').collect();
@@ -273,12 +267,7 @@ async fn i8_what_a_frozen_server_takes_late_is_not_taken_for_new() {
     until_shared(&scene.door, &*scene.other, snapshot(known.section_id, 4, 1)).await;
     scene.server.pause();
     // It lies in the buffers of the connection until the server wakes up.
-    scene.door.gate.settle(Settlement {
-        snapshots: vec![known],
-        marks: vec![],
-        bookings: vec![held.clone()],
-        now: scene.door.now,
-    });
+    scene.door.gate.settle(with_hold(&scene.door, known, &held));
     wait_ms(1_500).await;
     scene.server.resume();
     back(&*scene.other, BACK_MS).await;
@@ -299,19 +288,9 @@ async fn what_is_settled_while_redis_is_away_is_sent_when_it_comes_back_in_time(
     }
     let (known, held) = (snapshot(scene.door.section(), 5, 0), scene.door.hold(600_000));
     scene.settle_one(snapshot(known.section_id, 4, 1));
-    scene.door.gate.settle(Settlement {
-        snapshots: vec![known],
-        marks: vec![],
-        bookings: vec![held.clone()],
-        now: scene.door.now,
-    });
+    scene.door.gate.settle(with_hold(&scene.door, known, &held));
     let end = Booking { status: engine::BookingStatus::Confirmed, version: 2, ..held.clone() };
-    scene.door.gate.settle(Settlement {
-        snapshots: vec![],
-        marks: vec![],
-        bookings: vec![end],
-        now: scene.door.now,
-    });
+    scene.door.gate.settle(Settlement::of(&[], vec![end], scene.door.now));
     scene.proxy.heal();
     back(&*scene.other, BACK_MS).await;
     let deadline = Instant::now() + Duration::from_millis(BACK_MS);
