@@ -16,6 +16,7 @@ use marks::{
     i8_marks_fall_silent_with_their_snapshot_and_lapsed_ones_give_way,
     i8_marks_speak_beside_a_fresh_snapshot_they_belong_to,
     i8_newer_marks_replace_older_ones_and_never_the_other_way,
+    i8_the_marks_of_commits_speak_until_an_extension_and_after_a_read,
 };
 
 use crate::world::{ManualClock, Mint, sqlite, usd};
@@ -274,6 +275,7 @@ macro_rules! suite {
             i8_marks_speak_beside_a_fresh_snapshot_they_belong_to(super::NEVER_LAPSES),
             i8_forgotten_marks_are_unknown_until_they_are_settled_again(super::NEVER_LAPSES),
             i8_marks_fall_silent_with_their_snapshot_and_lapsed_ones_give_way(super::LAPSES),
+            i8_the_marks_of_commits_speak_until_an_extension_and_after_a_read(super::NEVER_LAPSES),
         }
     };
 }

@@ -6,23 +6,18 @@ use super::{
     Arc, Doorway, Duration, GateOptions, LAPSES, NEVER_LAPSES, SectionId, Settlement, Snapshot,
     open, snapshot, wait_ms,
 };
-use crate::world::usd;
-use engine::Shard;
-use engine::seats::{Category, Layout, Marks, SeatIndex, SeatMap, Shape, Short};
+use crate::halls::plain;
+use crate::world::{ManualClock, POLICY, sqlite};
+use engine::seats::{Layout, Marks, SeatIndex, SeatMap, SeatState};
+use engine::{Ask, Command, Hold, Outcome, Shard};
 use std::time::Instant;
+use store::Opening;
 use store::gate::{MARKS_BYTES_MAX, Seen};
 use testbed::redis::{Redis, shared};
 
 /// A section of 100 seats.
 fn layout() -> Arc<Layout> {
-    let short = Short {
-        rows: "A-J".to_owned(),
-        seats_per_row: 10,
-        aisles_after: vec![],
-        category: Category { name: "A".to_owned(), price: usd(1250) },
-        shape: Shape::Block,
-    };
-    Arc::new(Layout::new(&short.draft().expect("right")).expect("right"))
+    plain("A-J", 10)
 }
 
 /// Marks of 100 seats of which these were taken last at `version`.
@@ -133,6 +128,50 @@ pub async fn i8_marks_fall_silent_with_their_snapshot_and_lapsed_ones_give_way(d
     // What was told so long ago gives way to anything, also after a store was set back.
     door.mark(vec![], vec![seen(left, 2, &[9])]).await;
     assert_eq!(door.marks(left).await, Some(seen(left, 2, &[9])));
+}
+
+pub async fn i8_the_marks_of_commits_speak_until_an_extension_and_after_a_read(door: Doorway) {
+    let clock = ManualClock::new();
+    let fresh = sqlite(POLICY, &clock).await;
+    let (organizer, buyer) = (door.mint.user(), door.mint.user());
+    let mut new = door.mint.event_on_sale(organizer);
+    let event_id = new.event.terms.event_id;
+    new.sections.push(door.mint.section_of(event_id, "A"));
+    let section_id = new.sections[0].section_id;
+    fresh.store.create_event(&new, &[Opening::Layout(layout())], None).await.expect("recorded");
+    let commit = async |command| {
+        let mut committed = fresh.store.commit(&[command]).await.expect("it answers");
+        let settled = Settlement::of(&committed.inventories, committed.bookings, committed.now);
+        let Settlement { snapshots, marks, .. } = settled.with_marks(committed.marks);
+        let before = snapshots[0].version;
+        door.mark(snapshots, marks).await;
+        (committed.answers.pop().expect("one answer"), before)
+    };
+    let hold = |seats: &[&str]| {
+        let seats = seats.iter().map(|seat| (*seat).into()).collect();
+        let asks = vec![Ask::Seats { section_id, seats }];
+        let booking_id = door.mint.booking(event_id);
+        Command::Hold(Hold { booking_id, user_id: buyer, event_id, asks, key: None })
+    };
+    let taken = async || door.marks(section_id).await.map(|seen| seen.marks.taken());
+    let (answer, _) = commit(hold(&["B-1", "B-2"])).await;
+    let Ok(Outcome::Booking { booking, .. }) = answer else { panic!("they are free: {answer:?}") };
+    assert!(door.speaks(section_id).await);
+    assert_eq!(taken().await, Some(2));
+    commit(hold(&["B-2"])).await.0.expect_err("it is taken");
+    assert!(door.speaks(section_id).await, "a refused batch tells no marks and needs none");
+    let booking_id = booking.booking_id;
+    clock.advance_ms(1_000);
+    let (extended, before) = commit(Command::Extend { booking_id, user_id: buyer }).await;
+    extended.expect("there is more time to be had");
+    assert!(!door.speaks(section_id).await, "they are of an older version");
+    let found = fresh.store.marks(section_id).await.expect("it answers").expect("numbered");
+    door.mark(vec![], vec![Seen::read(section_id, Arc::new(found), Some(before))]).await;
+    assert!(door.speaks(section_id).await);
+    commit(Command::Confirm { booking_id, user_id: buyer }).await.0.expect("it lives");
+    assert!(door.speaks(section_id).await);
+    let sold = door.marks(section_id).await.expect("they are kept").marks;
+    assert_eq!(sold.state(10), Some(SeatState::Sold), "B-1");
 }
 
 #[tokio::test]
