@@ -11,6 +11,7 @@ mod lost;
 mod order;
 mod plans;
 mod schema;
+mod seats;
 mod start;
 mod stuck;
 mod waits;

@@ -4,7 +4,7 @@
 mod damage;
 mod follow;
 mod migrations;
-mod model;
+pub mod model;
 mod property;
 mod subject;
 

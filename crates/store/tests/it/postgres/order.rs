@@ -14,9 +14,9 @@ use tokio::task::JoinSet;
 const ROUNDS: u32 = 150;
 
 /// The lock of everything in a section, and what stands in its place without it.
-const ROW_LOCK: (&str, &str) = (" FOR NO KEY UPDATE", "                  ");
+pub(super) const ROW_LOCK: (&str, &str) = (" FOR NO KEY UPDATE", "                  ");
 /// The proof that a row is the one that was decided on, and a predicate that always holds.
-const VERSION: (&str, &str) = ("AND i.version = n.loaded", "AND n.version > n.loaded");
+pub(super) const VERSION: (&str, &str) = ("AND i.version = n.loaded", "AND n.version > n.loaded");
 /// The order of the keys of a batch is that of the array; here it is the other one.
 const CLAIMS: (&str, &str) = (
     "$4::bigint[])\n        ON CONFLICT DO NOTHING RETURNING user_id, key",
@@ -29,7 +29,7 @@ const LOCKS: (&str, &str) =
 const BUYER_LOCK: (&str, &str) = ("user_id FOR UPDATE", "user_id           ");
 
 /// A store that sends other SQL than it means to.
-async fn crippled(stand: &Stand, rewrites: &[(&str, &str)]) -> (Proxy, Arc<dyn Store>) {
+pub(super) async fn crippled(stand: &Stand, rewrites: &[(&str, &str)]) -> (Proxy, Arc<dyn Store>) {
     let proxy = stand.proxy(&Steps::new());
     for (from, to) in rewrites {
         proxy.rewrite(from, to);

@@ -125,7 +125,7 @@ impl Model {
     }
 
     /// Whether a party can sit in these runs, nobody of it alone.
-    fn fits(runs: &[usize], number: usize, adjacent: bool) -> bool {
+    pub fn fits(runs: &[usize], number: usize, adjacent: bool) -> bool {
         if number == 1 || adjacent {
             return runs.iter().any(|run| *run >= number);
         }

@@ -16,7 +16,7 @@ use std::sync::Arc;
 use store::Opening;
 
 /// Sequences on the pure rules, on the embedded store, and on two instances of the other one.
-const CASES: [u64; 3] = [600, 120, 60];
+const CASES: [u64; 3] = [4_000, 150, 40];
 const BATCHES: u64 = 14;
 const COUNTED: u32 = 8;
 
