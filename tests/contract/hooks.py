@@ -14,6 +14,8 @@ import schemathesis
 
 EVENT = os.environ["CONTRACT_EVENT"]
 SECTION = os.environ["CONTRACT_SECTION"]
+SEATED_EVENT = os.environ["CONTRACT_SEATED_EVENT"]
+SEATED_SECTION = os.environ["CONTRACT_SEATED_SECTION"]
 DOOMED_EVENT = os.environ["CONTRACT_DOOMED_EVENT"]
 BOOKINGS = os.environ["CONTRACT_BOOKINGS"].split()
 EMAIL = os.environ["CONTRACT_EMAIL"]
@@ -34,6 +36,10 @@ def map_case(context, case):
     map_path(case.operation.path, case.path_parameters)
     if isinstance(case.body, dict):
         map_body(case.body)
+        if case.operation.path.endswith("/sections"):
+            map_section(case.body)
+        if case.operation.path.endswith("/seats"):
+            map_layout(case.body)
         map_login(case.operation.path, case.body)
     map_key(case)
     return case
@@ -44,16 +50,18 @@ def map_path(path: str, parameters: object) -> None:
     if not isinstance(parameters, dict):
         return
     parts = path.split("/")
+    seated = "/seats" in path
     for before, part in zip(parts, parts[1:]):
         name = part.strip("{}")
         value = parameters.get(name)
         if part != name and before == "sections" and is_text(value, 100) and len(value) % 4 != 3:
             # A section is named by its id or by its name.
-            parameters[name] = SECTION
+            parameters[name] = SEATED_SECTION if seated else SECTION
         if part == name or not is_replaced(value):
             continue
         if before == "events":
-            parameters[name] = DOOMED_EVENT if path.endswith("/cancel") else EVENT
+            kept = SEATED_EVENT if seated else EVENT
+            parameters[name] = DOOMED_EVENT if path.endswith("/cancel") else kept
         elif before == "bookings":
             parameters[name] = BOOKINGS[uuid.UUID(value).int // 4 % len(BOOKINGS)]
 
@@ -78,6 +86,48 @@ def map_body(body: dict) -> None:
             section["name"] += f" {number}"
         if isinstance(section, dict) and is_text(section.get("currency"), 3):
             section["currency"] = "USD"
+        if isinstance(section, dict):
+            map_section(section)
+
+
+def map_section(section: dict) -> None:
+    """A section has a capacity or a layout; where its categories have prices, it has none itself."""
+    layout = section.get("layout")
+    if "layout" in section and is_whole(section.get("capacity"), 1, 10**9):
+        section.pop("capacity")
+    if "layout" in section and isinstance(layout, dict):
+        map_layout(layout)
+        if isinstance(layout.get("rows"), list) and is_whole(section.get("price"), 0, 10**11):
+            section.pop("price")
+
+
+def map_layout(layout: dict) -> None:
+    """Rows, seats and categories differ in their names; seats name a category that is there."""
+    rows = layout.get("rows")
+    if is_text(rows, 1000):
+        layout["rows"] = "A-C"
+    categories = layout.get("categories")
+    for at, category in enumerate(categories if isinstance(categories, list) else []):
+        if isinstance(category, dict) and is_text(category.get("name"), 32):
+            category["name"] = f"Category {at}"
+    for at, row in enumerate(rows if isinstance(rows, list) else []):
+        if not isinstance(row, dict):
+            continue
+        if is_text(row.get("label"), 32):
+            row["label"] = f"Row {at}"
+        seats = row.get("seats")
+        for place, seat in enumerate(seats if isinstance(seats, list) else []):
+            if isinstance(seat, dict) and is_text(seat.get("category"), 32):
+                seat["category"] = "Category 0"
+            number = seat.get("number") if isinstance(seat, dict) else None
+            if is_text(number, 8) and number.isascii() and number.isalnum():
+                seat["number"] = str(place)
+            if isinstance(seat, dict) and seat.get("accessible") is True is seat.get("companion"):
+                seat["companion"] = False
+
+
+def is_whole(value: object, least: int, most: int) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and least <= value <= most
 
 
 def map_login(path: str, body: dict) -> None:

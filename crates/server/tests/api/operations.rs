@@ -144,7 +144,7 @@ async fn reconcile_alarms_when_counters_differ_from_their_log() {
 }
 
 /// Every call of the contract.
-const ROUTES: [(&str, &str); 31] = [
+const ROUTES: [(&str, &str); 35] = [
     ("post", "/api/v1/auth/register"),
     ("post", "/api/v1/auth/login"),
     ("post", "/api/v1/auth/refresh"),
