@@ -67,7 +67,7 @@ pub struct IfMatch {
 #[into_params(parameter_in = Header)]
 #[expect(dead_code, reason = "describes a header; the handler reads it")]
 pub struct IfNoneMatch {
-    /// `ETag`s of the event; 304 while one of them still fits.
+    /// `ETag`s of earlier answers; 304 while one of them still fits.
     #[param(rename = "If-None-Match", required = false, value_type = String)]
     tags: Option<String>,
 }

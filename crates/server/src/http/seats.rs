@@ -225,11 +225,13 @@ async fn status(
     let yours = own_seats(&app, user_id, event_id, section_id).await?;
     let etag = format!("W/\"{state}.{:x}\"", fingerprint(&yours));
     let cache = if is_draft { "private, no-store" } else { "private, no-cache" };
-    let seats = marks.taken();
-    let write = move || with_yours(&page.bytes, &yours);
-    let page = app.seats.pages.write(seats, write).await?;
     let head = Head { etag, cache, vary };
-    Ok(head.answer(&known, || as_json(page.answer(&headers))))
+    if head.is_known(&known) {
+        return Ok(head.on(StatusCode::NOT_MODIFIED.into_response()));
+    }
+    let write = move || with_yours(&page.bytes, &yours);
+    let page = app.seats.pages.write(marks.taken(), write).await?;
+    Ok(head.on(as_json(page.answer(&headers))))
 }
 
 /// The numbered seats of a section that a user holds or has bought.
@@ -266,13 +268,24 @@ struct Head {
 }
 
 impl Head {
+    fn etag(&self) -> HeaderValue {
+        HeaderValue::from_str(&self.etag).expect("ids and digits are valid in a header")
+    }
+
+    /// Whether the client has the page already.
+    fn is_known(&self, known: &[HeaderValue]) -> bool {
+        is_known(known, &self.etag())
+    }
+
     /// The page, or 304 to who has it already.
     fn answer(self, known: &[HeaderValue], page: impl FnOnce() -> Response) -> Response {
-        let etag = HeaderValue::from_str(&self.etag).expect("ids and digits fit in a header");
-        let is_known = is_known(known, &etag);
-        let mut response = if is_known { StatusCode::NOT_MODIFIED.into_response() } else { page() };
+        let is_known = self.is_known(known);
+        self.on(if is_known { StatusCode::NOT_MODIFIED.into_response() } else { page() })
+    }
+
+    fn on(self, mut response: Response) -> Response {
         let headers = response.headers_mut();
-        headers.insert(header::ETAG, etag);
+        headers.insert(header::ETAG, self.etag());
         headers.insert(header::CACHE_CONTROL, HeaderValue::from_static(self.cache));
         headers.insert(header::VARY, HeaderValue::from_static(self.vary));
         response

@@ -125,6 +125,15 @@ async fn a_wrong_layout_names_the_row_and_the_seat() {
         let message = problem["errors"][0]["message"].as_str().unwrap_or_default();
         assert!(!message.is_empty() && message.len() < 600, "{layout}: {message}");
     }
+    assert_eq!(user.seats(&event_id).await, (10, 0, 0), "nothing has changed");
+    server.audit();
+}
+
+#[tokio::test]
+async fn a_layout_that_is_no_json_is_malformed() {
+    let server = Server::start(&[]);
+    let user = server.user().await;
+    let event_id = user.event(10).await;
     let deep = format!("{}1{}", "[".repeat(5_000), "]".repeat(5_000));
     for body in ["", "{", "null]", "{\"rows\":\"A\",\"rows\":\"B\"}", "\u{ff}", &deep] {
         lay(&user, &event_id, "application/json", body).await.problem(400, "malformed_json");
@@ -133,8 +142,6 @@ async fn a_wrong_layout_names_the_row_and_the_seat() {
         let problem = lay(&user, &event_id, "application/json", body).await.problem(422, INVALID);
         assert_eq!(problem["errors"][0]["field"], "body");
     }
-    assert_eq!(user.seats(&event_id).await, (10, 0, 0), "nothing has changed");
-    server.audit();
 }
 
 #[tokio::test]

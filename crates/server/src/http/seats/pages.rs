@@ -149,8 +149,13 @@ impl Pages {
         event_id: EventId,
         section_id: SectionId,
     ) -> Result<Option<(Arc<Marks>, Page)>, Problem> {
-        for _ in 0..ATTEMPTS_MAX {
-            let Some(marks) = app.catalog.marks(section_id).await? else { return Ok(None) };
+        for attempt in 0..ATTEMPTS_MAX {
+            // Of a layout that was just exchanged elsewhere only the store knows for sure.
+            let marks = match attempt {
+                0 => app.catalog.marks(section_id).await?,
+                _ => app.store.marks(section_id).await?.map(Arc::new),
+            };
+            let Some(marks) = marks else { return Ok(None) };
             let key = (section_id, marks.layout_version, marks.version());
             if let Some(known) = self.states.get(&key).await {
                 return Ok(Some((marks, known)));
