@@ -76,7 +76,7 @@ impl Halls {
         }
     }
 
-    /// The seats that `hold` names and that are taken, as far as that is known: by fresh snapshots with
+    /// The seats that `hold` names and that cannot be had, as far as that is known: by fresh snapshots with
     /// no hold due, and the marks and layouts that belong to them.
     pub fn conflicts(
         &self,
@@ -98,13 +98,16 @@ impl Halls {
             }
             let Some(layout) = self.layout(seen) else { continue };
             conflicts.extend(names.iter().filter_map(|name| {
-                let state = seen.marks.state(layout.find(name)?)?;
-                Some(SeatConflict {
-                    section_id: *section_id,
-                    seat: name.clone(),
-                    state: Some(state),
-                })
+                let state = match layout.find(name) {
+                    Some(seat) => Some(seen.marks.state(seat)?),
+                    None => None,
+                };
+                Some(SeatConflict { section_id: *section_id, seat: name.clone(), state })
             }));
+        }
+        // A seat that does not exist is told beside those that are taken; alone, it is the store's to say.
+        if conflicts.iter().all(|conflict| conflict.state.is_none()) {
+            conflicts.clear();
         }
         conflicts
     }
