@@ -5,6 +5,8 @@
 //! where there are many, feed several with some of the events each, and [`Report::add`] them up. It shares no code with
 //! [`decide`](crate::decide) but the arithmetic of [`Deltas`], so a wrong decision cannot hide itself.
 
+mod report;
+
 use crate::booking::{Booking, BookingStatus};
 use crate::ids::{BookingId, EventId, SectionId};
 use crate::inventory::Inventory;
@@ -12,59 +14,9 @@ use crate::log::{LogEntry, LogKind};
 use crate::seats::{Layout, Marks, SeatState};
 use crate::time::Timestamp;
 use std::collections::{HashMap, HashSet};
-use std::fmt;
 use std::sync::Arc;
 
-/// How many violations a report spells out; the rest is counted.
-pub const VIOLATIONS_TOLD_MAX: usize = 100;
-
-/// A broken invariant.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Violation {
-    /// Its number, such as `I4`.
-    pub invariant: &'static str,
-    /// What is wrong, and where.
-    pub what: String,
-}
-
-impl fmt::Display for Violation {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}: {}", self.invariant, self.what)
-    }
-}
-
-/// What an audit looked at and found.
-#[derive(Debug, Default, PartialEq, Eq)]
-pub struct Report {
-    /// Sections compared.
-    pub sections: u64,
-    /// Bookings compared.
-    pub bookings: u64,
-    /// Rows of the log folded.
-    pub log_rows: u64,
-    /// Violations found.
-    pub violations: u64,
-    /// The first [`VIOLATIONS_TOLD_MAX`] of them.
-    pub told: Vec<Violation>,
-}
-
-impl Report {
-    /// Whether every invariant holds.
-    #[must_use]
-    pub fn is_clean(&self) -> bool {
-        self.violations == 0
-    }
-
-    /// Adds what an audit of other events found.
-    pub fn add(&mut self, other: Self) {
-        self.sections += other.sections;
-        self.bookings += other.bookings;
-        self.log_rows += other.log_rows;
-        self.violations += other.violations;
-        let room = VIOLATIONS_TOLD_MAX - self.told.len();
-        self.told.extend(other.told.into_iter().take(room));
-    }
-}
+pub use report::{Report, VIOLATIONS_TOLD_MAX, Violation};
 
 /// What the log says of a booking.
 struct Trace {
@@ -360,7 +312,12 @@ impl Audit {
         let blocked = numbered.blocked.contains(seat);
         let live = self.seats.get(&(section_id, seat.clone())).map(|(booking_id, _)| *booking_id);
         if by.is_none() && live.is_none() && !blocked {
-            self.tell("I3", format!("seat {seat} of section {section_id} is noted as blocked, and is not marked so"));
+            self.tell(
+                "I3",
+                format!(
+                    "seat {seat} of section {section_id} is noted as blocked, and is not marked so"
+                ),
+            );
         }
         if live != by {
             self.tell("I3", format!("seat {seat} of section {section_id} is noted for {by:?}, the live booking with it is {live:?}"));

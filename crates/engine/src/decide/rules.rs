@@ -372,7 +372,8 @@ impl Ledger {
         Ok(self.counted(section_id))
     }
 
-    /// Gives a section numbered seats, or others than it had; its capacity is that of the layout then.
+    /// Gives a section numbered seats, or others than it had; its capacity is that of the layout then. The
+    /// layout it has already changes nothing: it was laid by an earlier attempt (I12).
     ///
     /// The first refusal wins: those of [`Self::organized`], [`Refusal::CapacityInUse`] where seats
     /// were counted and some are in use, [`Refusal::SeatsInUse`].
@@ -385,6 +386,7 @@ impl Ledger {
         let inventory = self.organized(section_id, by)?;
         let version = inventory.version + 1;
         let map = match self.rows.maps.get(&section_id) {
+            Some(map) if **map.layout() == *layout => return Ok(self.counted(section_id)),
             Some(map) => map.laid(layout.clone(), version).map_err(|harmed| {
                 let named = |(seat, harm)| (name(map.layout(), seat), harm);
                 Refusal::SeatsInUse { seats: harmed.into_iter().map(named).collect() }

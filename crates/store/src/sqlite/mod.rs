@@ -84,7 +84,6 @@ impl Sqlite {
         let writer = writer.map_err(failed("opening the database file"))?;
         let readers = pool()
             .max_connections(options.pool_size.max(1))
-            .min_connections(1)
             .connect_lazy_with(connect.read_only(true));
         Ok(Self {
             path: path.to_owned(),

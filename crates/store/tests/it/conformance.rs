@@ -6,6 +6,7 @@
 mod abandoned;
 mod accounts;
 mod booked;
+mod carts;
 mod commits;
 mod events;
 mod layouts;
@@ -273,13 +274,15 @@ macro_rules! suite {
                 i3_of_two_who_name_a_seat_in_one_batch_the_first_gets_it,
                 the_best_available_seats_are_those_that_were_asked_for,
                 a_party_is_split_across_sections_when_there_is_no_other_way,
-                a_cart_of_both_kinds_is_held_whole_or_not_at_all,
                 a_hold_that_would_leave_a_single_seat_is_refused_where_the_event_says_so,
+                i6_a_retry_gets_the_same_seats_and_hears_whether_they_are_together,
+                seats_with_numbers_are_not_resized_blocked_by_count_or_priced,
+            }
+            carts {
+                a_cart_of_both_kinds_is_held_whole_or_not_at_all,
                 i5_seats_of_a_hold_that_is_over_are_given_to_whoever_comes,
                 seats_come_back_from_whoever_cancels,
-                i6_a_retry_gets_the_same_seats_and_hears_whether_they_are_together,
                 the_cap_of_a_buyer_counts_seats_of_both_kinds,
-                seats_with_numbers_are_not_resized_blocked_by_count_or_priced,
             }
             reseats {
                 a_hold_is_given_other_seats_all_or_none,

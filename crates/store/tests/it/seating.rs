@@ -10,9 +10,7 @@ mod subject;
 
 use crate::halls::{laid, names};
 use crate::world::{Fresh, ManualClock, Mint};
-use engine::{
-    Ask, Blocked, Booking, Command, EventId, Hold, Outcome, Refusal, SectionId, UserId,
-};
+use engine::{Ask, Blocked, Booking, Command, EventId, Hold, Outcome, Refusal, SectionId, UserId};
 
 /// A store with an event: rows `A` and `B` of six seats, and a section of nine that counts them.
 struct Hall {

@@ -86,7 +86,9 @@ pub async fn a_section_that_counts_its_seats_is_laid_when_none_is_in_use(world: 
     booking(world.commit_one(release(&over)).await);
     let refused = world.lay(&sale, 0, plain("A", 9)).await;
     assert_eq!(refusal(refused), Refusal::CapacityInUse { minimum: 2 });
-    assert!(!answered(world.store.event(sale.event_id).await).expect("it").sections[0].is_numbered());
+    assert!(
+        !answered(world.store.event(sale.event_id).await).expect("it").sections[0].is_numbered()
+    );
     // A hold whose time is over is in nobody's way.
     world.clock.advance_ms(600_000);
     let inventory = world.lay(&sale, 0, plain("A", 9)).await.expect("nobody has a seat");
@@ -141,7 +143,10 @@ pub async fn i3_a_new_layout_neither_moves_nor_removes_a_seat_somebody_has(world
     better.rows.iter_mut().for_each(|row| row.seats.reverse());
     better.categories[0].price = usd(9_900);
     let inventory = world.lay(&sale, 0, layout(&better)).await.expect("it harms nobody");
-    assert_eq!((inventory.capacity, inventory.held, inventory.sold, inventory.blocked), (27, 2, 1, 1));
+    assert_eq!(
+        (inventory.capacity, inventory.held, inventory.sold, inventory.blocked),
+        (27, 2, 1, 1)
+    );
     let states = world.states(&sale, 0).await;
     assert_eq!(states, "C-2 blocked, B-6 held, B-1 held, A-6 sold");
     let gone = world.ask(&sale, vec![seats(&sale, 0, &["B-2"])]).await;
@@ -170,13 +175,16 @@ pub async fn a_layout_is_laid_between_the_commands_of_a_batch(world: World) {
         layout,
     };
     let hold = |wanted: &[&str]| Command::Hold(world.asking(&sale, vec![seats(&sale, 0, wanted)]));
-    let party = Command::Hold(world.asking(&sale, vec![super::seats::best(&sale, &[1, 0], Party::of(2))]));
+    let party =
+        Command::Hold(world.asking(&sale, vec![super::seats::best(&sale, &[1, 0], Party::of(2))]));
     let mut wider = draft("A", 6, &[]);
     let narrow = draft("A", 4, &[]);
     for (seat, old) in wider.rows[0].seats.iter_mut().zip(&narrow.rows[0].seats) {
         seat.at = old.at;
     }
-    let wider = layout(&wider);
+    let mut dearer = wider.clone();
+    dearer.categories[0].price = usd(5_000);
+    let (wider, dearer) = (layout(&wider), layout(&dearer));
     let batch = [
         hold(&["A-6"]),
         lay(0, wider.clone()),
@@ -185,18 +193,20 @@ pub async fn a_layout_is_laid_between_the_commands_of_a_batch(world: World) {
         lay(0, plain("A", 4)),
         lay(1, plain("A", 2)),
         party,
-        lay(0, wider.clone()),
+        lay(0, dearer.clone()),
+        // It is there already: nothing changes.
+        lay(0, dearer.clone()),
     ];
     let committed = world.commit(&batch).await;
     let refused = Err(conflicts(&sale, 0, &[("A-6", None)]));
     assert_eq!(committed.answers[0], refused);
     assert_eq!(committed.answers[4], Err(in_use(&[("A-6", Harm::Removed)])));
     let fine = committed.answers.iter().filter(|answer| answer.is_ok()).count();
-    assert_eq!(fine, 6, "{:?}", committed.answers);
+    assert_eq!(fine, 7, "{:?}", committed.answers);
     assert_eq!(world.states(&sale, 0).await, "A-6 held");
     assert_eq!(world.states(&sale, 1).await, "A-1 held, A-2 held");
     let (version, found) = world.layout_of(sale.sections[0]).await;
-    assert_eq!((found, version), (wider, world.inventory(&sale, 0).await.inventory.version));
+    assert_eq!((found, version), (dearer, world.inventory(&sale, 0).await.inventory.version));
     world.assert_sound().await;
     world.clock.advance_ms(600_000);
     let retire = |section_id: &SectionId| Command::Retire { section_id: *section_id };

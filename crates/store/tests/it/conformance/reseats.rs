@@ -31,14 +31,18 @@ pub async fn a_hold_is_given_other_seats_all_or_none(world: World) {
     assert_eq!(world.stored(held.booking_id).await.as_ref(), Some(&swapped));
 
     // More of everything, then only a part of it, then something else altogether.
-    let more = vec![seats(&sale, 0, &["A-2", "A-3", "B-6"]), count(&sale, 1, 2), count(&sale, 2, 2)];
+    let more =
+        vec![seats(&sale, 0, &["A-2", "A-3", "B-6"]), count(&sale, 1, 2), count(&sale, 2, 2)];
     let (more, together) = given(world.commit_one(change(&sale, &held, Some(2), more)).await);
     assert_eq!((more.seats(), more.items.len(), together), (7, 3, Some(false)));
     assert_eq!(world.counters(&sale, 1).await, (2, 0, 7));
     let fewer = vec![seats(&sale, 0, &["B-6"]), count(&sale, 1, 1)];
     booking(world.commit_one(change(&sale, &held, None, fewer)).await);
     assert_eq!(world.states(&sale, 0).await, "B-1 held, B-6 held");
-    assert_eq!((world.states(&sale, 2).await, world.counters(&sale, 1).await), (String::new(), (1, 0, 8)));
+    assert_eq!(
+        (world.states(&sale, 2).await, world.counters(&sale, 1).await),
+        (String::new(), (1, 0, 8))
+    );
     let before = world.stored(held.booking_id).await.expect("it is there");
 
     let refusals = [

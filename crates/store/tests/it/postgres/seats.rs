@@ -9,7 +9,7 @@ use engine::{Ask, Booking, BookingId, Command, Hold, Outcome, Refusal, SectionId
 use futures_util::future::{join, join3};
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use store::{BookingFilter, Opening, Page, Store};
+use store::{BookingFilter, Opening, Page, SectionChange, Store};
 use testbed::steps::{Action, Steps};
 use tokio::task::JoinSet;
 
@@ -256,6 +256,43 @@ async fn i12_a_change_that_is_cut_after_any_of_its_steps_is_made_once() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn i12_a_layout_that_is_cut_at_any_of_its_steps_is_laid_once() {
+    let stand = Stand::new().await;
+    let steps = Steps::new();
+    let proxy = stand.proxy(&steps);
+    let fragile = stand.behind(&proxy).await;
+    for action in [|| Action::CutBefore, || Action::CutAfter] {
+        for k in 1.. {
+            let sale = stand.hall(laid("A", 6)).await;
+            let (section_id, by) = (sale.sections[0], sale.organizer_id);
+            booking(
+                one(&*fragile, Command::Hold(stand.asking(&sale, named(&sale, &["A-1"])))).await,
+            );
+            let mut wider = draft("A-B", 6, &[2]);
+            wider.categories[0].price = crate::world::usd(10);
+            let wider = layout(&wider);
+            let change = SectionChange { layout: Some(wider.clone()), ..SectionChange::default() };
+            steps.arm(k, action());
+            let laid = fragile.revise_section(sale.event_id, section_id, by, Some(1), change).await;
+            let fired = steps.fired();
+            steps.disarm();
+            let inventory = laid.unwrap_or_else(|fault| panic!("step {k}: {fault:?}"));
+            assert_eq!((inventory.capacity, inventory.version), (12, 3), "step {k}");
+            let found = fragile.layout(section_id).await.expect("the store answers");
+            assert_eq!(found, Some((3, wider)), "step {k}");
+            booking(
+                one(&*fragile, Command::Hold(stand.asking(&sale, named(&sale, &["B-6"])))).await,
+            );
+            if !fired {
+                assert!(k > 8, "a layout has more than {k} steps");
+                break;
+            }
+        }
+    }
+    stand.assert_sound().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn i3_an_instance_goes_on_after_a_batch_whose_session_was_killed() {
     let stand = Stand::new().await;
     let other = stand.another().await;
@@ -309,8 +346,7 @@ async fn decide_at_once(stand: &Stand, sale: &Sale, stores: [&Arc<dyn Store>; 2]
         witness.until_waiting(2).await;
         lock.run("ROLLBACK").await;
     };
-    let (here, there, ()) =
-        join3(stores[0].commit(&here), stores[1].commit(&there), release).await;
+    let (here, there, ()) = join3(stores[0].commit(&here), stores[1].commit(&there), release).await;
     let faults = [here, there].into_iter().filter_map(Result::err);
     let faults: Vec<_> = faults.map(|fault| format!("{fault:?}")).collect();
     assert!(faults.iter().all(|fault| fault.contains("seats_taken_once")), "{faults:?}");

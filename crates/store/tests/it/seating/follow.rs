@@ -5,7 +5,8 @@ use super::property::Drive;
 use crate::halls::{hex, layout};
 use engine::decide::Needs;
 use engine::{
-    Ask, Blocked, Booking, BookingId, BookingStatus, Command, Outcome, Refusal, SectionId, Timestamp,
+    Ask, Blocked, Booking, BookingId, BookingStatus, Command, Outcome, Refusal, SectionId,
+    Timestamp,
 };
 use std::collections::{BTreeMap, BTreeSet};
 use store::Committed;
@@ -243,7 +244,8 @@ impl Drive<'_> {
         });
         assert_eq!(self.subject.taken(self.event_id).await, taken.collect::<BTreeMap<_, _>>());
         for live in self.subject.inventories(self.event_id).await {
-            let engine::Inventory { section_id, capacity, held, sold, blocked, .. } = live.inventory;
+            let engine::Inventory { section_id, capacity, held, sold, blocked, .. } =
+                live.inventory;
             let expected = self.model.counters(section_id);
             assert_eq!((capacity, held, sold, blocked), expected, "the counters of {section_id}");
         }

@@ -62,12 +62,8 @@ async fn down_and_up(fresh: world::Fresh, clock: ManualClock) {
     assert!(report.is_clean(), "the audit finds {:?}", report.told);
     // And numbers can be given again when nobody has a seat.
     let section_id = hall.numbered;
-    let unblock = Command::Block {
-        section_id,
-        by,
-        blocked: engine::Blocked::Count(0),
-        reason: None,
-    };
+    let unblock =
+        Command::Block { section_id, by, blocked: engine::Blocked::Count(0), reason: None };
     store.commit(&[unblock]).await.expect("the store answers");
     let layout = Some(plain("A", 6));
     let change = SectionChange { layout, ..SectionChange::default() };
@@ -91,4 +87,20 @@ async fn postgres_goes_down_and_up_with_numbered_seats() {
     let clock = ManualClock::new();
     let fresh = world::postgres(POLICY, &clock).await;
     down_and_up(fresh, clock).await;
+}
+
+#[tokio::test]
+async fn sqlite_is_read_right_after_a_migration_also_by_those_who_read_before() {
+    let clock = ManualClock::new();
+    let fresh = world::sqlite(POLICY, &clock).await;
+    let mint = world::Mint::new(&clock);
+    fresh.store.migrate(Some(BEFORE_SEATS)).await.expect("down");
+    let found = fresh.store.event(mint.event()).await.expect("the store answers");
+    assert_eq!(found, None);
+    fresh.store.migrate(None).await.expect("up");
+    let new = mint.event_on_sale(mint.user());
+    fresh.store.create_event(&new, &[], None).await.expect("the event is recorded");
+    let event_id = new.event.terms.event_id;
+    let found = fresh.store.event(event_id).await.expect("the store answers");
+    assert_eq!(found, Some(new));
 }

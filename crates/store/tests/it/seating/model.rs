@@ -194,7 +194,11 @@ impl Model {
                 return Expected::NoParty;
             }
         }
-        Expected::Given { named, count, party: party.map(|(_, number, adjacent)| (number, adjacent)) }
+        Expected::Given {
+            named,
+            count,
+            party: party.map(|(_, number, adjacent)| (number, adjacent)),
+        }
     }
 
     /// Whether all these seats stand beside each other.

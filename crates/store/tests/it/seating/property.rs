@@ -4,13 +4,11 @@
 //! Sequence `n` is made from seed `n`, which a failure tells.
 
 use super::model::{Counted, Model};
-use super::subject::{Subject, Where};
+use super::subject::{Bug, Subject, Where};
 use crate::halls::{draft, layout};
 use crate::world::{ManualClock, Mint, usd};
 use engine::seats::{Draft, Party};
-use engine::{
-    Actor, Ask, Blocked, BookingId, Command, EventId, Hold, SectionId, UserId,
-};
+use engine::{Actor, Ask, Blocked, BookingId, Command, EventId, Hold, SectionId, UserId};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use store::Opening;
@@ -187,9 +185,7 @@ impl<'a> Drive<'a> {
             (60..70, Some((booking_id, user_id))) => Command::Confirm { booking_id, user_id },
             (70..76, Some((booking_id, user_id))) => Command::Release { booking_id, user_id },
             (76..79, Some((booking_id, user_id))) => Command::Extend { booking_id, user_id },
-            (79..86, Some((booking_id, _))) => {
-                Command::Cancel { booking_id, by: Actor::System }
-            }
+            (79..86, Some((booking_id, _))) => Command::Cancel { booking_id, by: Actor::System },
             (86..91, _) => {
                 let names = self.names(section_id, 3);
                 let blocked = Blocked::Seats(if self.dice.of(30) { Vec::new() } else { names });
@@ -218,7 +214,8 @@ impl<'a> Drive<'a> {
 
 /// Runs the sequences on a subject, and on the pure rules beside it.
 fn all_go_as_the_model_says(on: Where, cases: u64) {
-    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
+    let runtime =
+        tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
     let runtime = runtime.expect("a runtime");
     for seed in 0..cases {
         println!("seed {seed} on {on:?}");
@@ -250,4 +247,51 @@ fn random_batches_of_seats_on_sqlite_go_as_the_model_says() {
 #[test]
 fn random_batches_of_seats_at_two_instances_go_as_the_model_says() {
     all_go_as_the_model_says(Where::Postgres, CASES[2]);
+}
+
+#[test]
+fn every_planted_bug_of_seats_is_found() {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let runtime = runtime.expect("a runtime");
+    for bug in Bug::ALL {
+        let fails = |seed: &u64| {
+            let run = || runtime.block_on(told(Where::Spoiled(bug), *seed));
+            std::panic::catch_unwind(std::panic::AssertUnwindSafe(run)).is_err()
+        };
+        let seed = (0..20).find(fails).unwrap_or_else(|| panic!("{bug:?} is not found"));
+        println!("{bug:?} is found by sequence {seed}");
+    }
+}
+
+#[test]
+fn the_sequences_of_seats_meet_every_answer() {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let runtime = runtime.expect("a runtime");
+    let seen: Vec<_> =
+        (0..300).flat_map(|seed| runtime.block_on(told(Where::Pure, seed))).collect();
+    let commands = ["Hold(", "Change {", "Block {", "Lay {", "Confirm {", "Cancel {", "Extend {"];
+    for command in commands {
+        let met = seen.iter().any(|line| line.starts_with(command) && line.contains("-> Ok("));
+        assert!(met, "no {command} has its way");
+    }
+    for answer in [
+        "SeatsUnavailable",
+        "SoldOut",
+        "TooFewFit",
+        "NotTogether",
+        "SeatsInUse",
+        "VersionMismatch",
+        "NotChangeable",
+        "BookingCancelled",
+        "HoldExpired",
+        "ExtensionLimit",
+        "next_to_each_other: Some(true)",
+        "next_to_each_other: Some(false)",
+    ] {
+        let met = seen.iter().any(|line| line.contains(answer));
+        assert!(met, "no sequence is answered {answer}");
+    }
+    let changes = seen.iter().filter(|line| line.starts_with("Change {"));
+    let (had, refused): (Vec<_>, Vec<_>) = changes.partition(|line| line.contains("-> Ok("));
+    assert!(had.len() > 200 && refused.len() > 200, "{} and {}", had.len(), refused.len());
 }
