@@ -21,49 +21,95 @@ pub type Laid = (i64, Arc<Layout>);
 /// The seat maps and layouts that a store keeps.
 #[derive(Default)]
 pub(crate) struct Maps {
-    maps: Mutex<SeatMaps>,
-    layouts: Mutex<HashMap<SectionId, Laid>>,
+    maps: Mutex<Kept<SeatMap>>,
+    layouts: Mutex<Kept<Laid>>,
+}
+
+/// Things of sections, with the turn in which each was last used.
+struct Kept<T> {
+    of: HashMap<SectionId, (u64, T)>,
+    turn: u64,
+    seats: u32,
+}
+
+impl<T> Default for Kept<T> {
+    fn default() -> Self {
+        Self { of: HashMap::new(), turn: 0, seats: 0 }
+    }
 }
 
 impl Maps {
     /// Takes out the map of a section.
     pub(crate) fn take(&self, section_id: SectionId) -> Option<SeatMap> {
-        self.maps.lock().remove(&section_id)
+        self.maps.lock().remove(section_id, seats_of_map)
     }
 
     /// Keeps maps as a commit has left them.
     pub(crate) fn keep(&self, committed: SeatMaps) {
-        if committed.is_empty() {
-            return;
+        for (section_id, map) in committed {
+            let (version, layout) = (map.layout_version(), map.layout());
+            if self.layout(section_id, version).is_none() {
+                self.keep_layout(section_id, (version, layout.clone()));
+            }
+            self.maps.lock().keep(section_id, map, seats_of_map);
         }
-        for (section_id, map) in &committed {
-            self.keep_layout(*section_id, (map.layout_version(), map.layout().clone()));
-        }
-        let mut maps = self.maps.lock();
-        maps.extend(committed);
-        bound(&mut maps, |map| map.layout().seats());
     }
 
     /// The layout of a section, if it is kept and has this version.
     pub(crate) fn layout(&self, section_id: SectionId, version: i64) -> Option<Arc<Layout>> {
-        let layouts = self.layouts.lock();
-        layouts.get(&section_id).filter(|(kept, _)| *kept == version).map(|(_, of)| of.clone())
+        let mut layouts = self.layouts.lock();
+        let (kept, layout) = layouts.used(section_id)?;
+        (*kept == version).then(|| layout.clone())
     }
 
     /// Keeps a layout that was committed.
     pub(crate) fn keep_layout(&self, section_id: SectionId, laid: Laid) {
-        let mut layouts = self.layouts.lock();
-        layouts.insert(section_id, laid);
-        bound(&mut layouts, |(_, layout)| layout.seats());
+        self.layouts.lock().keep(section_id, laid, seats_of_layout);
     }
 }
 
-/// Forgets some, any, while they have more seats than are kept.
-fn bound<T>(kept: &mut HashMap<SectionId, T>, seats: impl Fn(&T) -> u32) {
-    let mut sum: u32 = kept.values().map(&seats).sum();
-    while sum > SEATS_KEPT_MAX && kept.len() > 1 {
-        let Some(section_id) = kept.keys().next().copied() else { return };
-        sum -= kept.remove(&section_id).as_ref().map_or(0, &seats);
+fn seats_of_map(map: &SeatMap) -> u32 {
+    map.layout().seats()
+}
+
+fn seats_of_layout((_, layout): &Laid) -> u32 {
+    layout.seats()
+}
+
+impl<T> Kept<T> {
+    fn used(&mut self, section_id: SectionId) -> Option<&T> {
+        self.turn += 1;
+        let (turn, kept) = self.of.get_mut(&section_id)?;
+        *turn = self.turn;
+        Some(kept)
+    }
+
+    fn remove(&mut self, section_id: SectionId, seats: fn(&T) -> u32) -> Option<T> {
+        let (_, kept) = self.of.remove(&section_id)?;
+        self.seats -= seats(&kept);
+        Some(kept)
+    }
+
+    /// Keeps one more. Where that is too many, those go that were not used for longest, and more of them
+    /// than would have to: so they are sorted rarely.
+    fn keep(&mut self, section_id: SectionId, one: T, seats: fn(&T) -> u32) {
+        self.remove(section_id, seats);
+        self.turn += 1;
+        self.seats += seats(&one);
+        self.of.insert(section_id, (self.turn, one));
+        if self.seats <= SEATS_KEPT_MAX {
+            return;
+        }
+        let mut oldest: Vec<_> = self.of.iter().map(|(id, (turn, _))| (*turn, *id)).collect();
+        oldest.sort_unstable();
+        // The one that was just used stays.
+        oldest.pop();
+        for (_, section_id) in oldest {
+            if self.seats <= SEATS_KEPT_MAX / 4 * 3 {
+                break;
+            }
+            self.remove(section_id, seats);
+        }
     }
 }
 
@@ -116,4 +162,29 @@ pub(crate) fn laid(row: &impl Columns) -> Result<Laid, Fault> {
     };
     let layout = Layout::new(&draft).map_err(|_| corrupt("seats")())?;
     Ok((row.int("version")?, Arc::new(layout)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use engine::{Shard, Timestamp};
+
+    #[test]
+    fn what_was_used_last_is_kept() {
+        let id = |n| SectionId::new(Timestamp::from_unix_ms(0), Shard::pick(0), n);
+        let seats: fn(&u32) -> u32 = |seats| *seats;
+        let mut kept = Kept::default();
+        for n in 0..10 {
+            kept.keep(id(n), SEATS_KEPT_MAX / 10, seats);
+        }
+        assert_eq!((kept.of.len(), kept.seats), (10, SEATS_KEPT_MAX));
+        assert_eq!(kept.used(id(0)), Some(&(SEATS_KEPT_MAX / 10)));
+        kept.keep(id(9), SEATS_KEPT_MAX / 10 + 1, seats);
+        let mut left: Vec<_> = kept.of.keys().copied().collect();
+        left.sort_unstable();
+        assert_eq!(left, [0, 4, 5, 6, 7, 8, 9].map(id), "the oldest went, down to three quarters");
+        kept.keep(id(99), 2 * SEATS_KEPT_MAX, seats);
+        assert_eq!(kept.remove(id(99), seats), Some(2 * SEATS_KEPT_MAX), "the last one stays");
+        assert_eq!((kept.of.len(), kept.seats), (0, 0));
+    }
 }
