@@ -45,6 +45,7 @@ pub struct Filled {
 
 /// A part of the past, written in one transaction. Each leaves the books balanced.
 #[derive(Debug)]
+#[expect(clippy::large_enum_variant, reason = "one part is under way at a time")]
 pub(crate) enum Part {
     /// Events with the capacities of their sections, in the order of their creation.
     Events(Vec<(EventWithSections, Vec<i64>)>),

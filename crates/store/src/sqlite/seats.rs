@@ -7,7 +7,7 @@ use crate::rows::{self, Columns, items_text};
 use crate::{Laid, Seats};
 use async_trait::async_trait;
 use engine::decide::SeatTaken;
-use engine::seats::{Layout, Marks};
+use engine::seats::{Layout, Marks, SeatMap};
 use engine::{Booking, Changes, Fault, Rows, SectionId};
 use sqlx::SqliteConnection;
 use std::collections::HashMap;
@@ -35,10 +35,8 @@ impl Sqlite {
         if kept.is_empty() {
             return Ok(());
         }
-        let wanted: Vec<_> = kept
-            .iter()
-            .map(|(id, map)| (*id, map.as_ref().map_or(-1, |map| map.version())))
-            .collect();
+        let wanted: Vec<_> =
+            kept.iter().map(|(id, map)| (*id, map.as_ref().map_or(-1, SeatMap::version))).collect();
         let bind = |query: Binding, (section_id, known): &(SectionId, i64)| {
             bind_id(query, section_id).bind(*known)
         };

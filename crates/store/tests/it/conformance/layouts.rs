@@ -35,13 +35,13 @@ fn in_use(seats: &[(&str, Harm)]) -> Refusal {
 pub async fn a_layout_is_given_back_as_it_was_laid_also_after_a_restart(world: World) {
     let mut world = world;
     let mut full = draft("A-C", 5, &[2]);
-    full.rows[1].label = "Balkon, \"links\" -1".to_owned();
+    "Balkon, \"links\" -1".clone_into(&mut full.rows[1].label);
     full.rows[1].seats[0].flags.accessible = true;
     full.rows[1].seats[1].flags.companion = true;
     full.rows[2].seats[4].flags.restricted_view = true;
     full.rows[2].seats[4].at = Point { x: -7, y: 1_000_000 };
     full.categories.push(Category { name: "Rang".to_owned(), price: usd(0) });
-    full.rows[2].seats.iter_mut().for_each(|seat| seat.category = "Rang".to_owned());
+    full.rows[2].seats.iter_mut().for_each(|seat| "Rang".clone_into(&mut seat.category));
     for focal in [None, Some(Point { x: -3, y: 4 })] {
         full.focal = focal;
         let full = layout(&full);

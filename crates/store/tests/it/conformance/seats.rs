@@ -175,7 +175,7 @@ fn gold_and_silver() -> Opening {
     let category = |name: &str, minor| Category { name: name.to_owned(), price: usd(minor) };
     draft.categories = vec![category("Gold", 5_000), category("Silver", 3_000)];
     for (row, name) in draft.rows.iter_mut().zip(["Gold", "Silver"]) {
-        row.seats.iter_mut().for_each(|seat| seat.category = name.to_owned());
+        row.seats.iter_mut().for_each(|seat| name.clone_into(&mut seat.category));
     }
     draft.rows[0].seats[5].flags = Flags { accessible: true, ..Flags::default() };
     draft.rows[0].seats[4].flags = Flags { companion: true, ..Flags::default() };

@@ -32,8 +32,10 @@ const ITEMS: [(&str, &str); 5] = [
     (r#"["B-1","B-2"]"#, r#"["B-1","Z-9"]"#),
 ];
 
+type Damage = fn(&mut SeatMap);
+
 /// What is changed in the marks. Seats 0 and 1 are held, 5 and 11 blocked, 6 and 7 sold.
-const MARKS: [(&str, fn(&mut SeatMap)); 10] = [
+const MARKS: [(&str, Damage); 10] = [
     ("a free seat is held", |map| hold(map, &[2])),
     ("a free seat is sold", |map| {
         hold(map, &[2]);

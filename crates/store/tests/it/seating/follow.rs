@@ -152,7 +152,7 @@ impl Drive<'_> {
         let (number, adjacent) = party.unwrap_or((0, false));
         assert_eq!(chosen.len(), number as usize, "{asks:?}: {booking:?}");
         assert!(!adjacent || self.model.are_together(&chosen), "{asks:?}: {booking:?}");
-        self.model.give(booking_id, Deal { count, ..deal }, &seats);
+        self.model.give(booking_id, &Deal { count, ..deal }, &seats);
         let together = party.map(|_| self.model.are_together(&seats));
         let Ok(Outcome::Booking { next_to_each_other, .. }) = answer else { unreachable!("given") };
         assert_eq!(*next_to_each_other, together, "{asks:?}: {booking:?}");
@@ -251,6 +251,8 @@ impl Drive<'_> {
         }
         let bookings = self.subject.bookings(self.event_id).await;
         assert_eq!(bookings.len(), self.model.deals.len());
-        bookings.iter().for_each(|booking| self.compare_booking(booking));
+        for booking in &bookings {
+            self.compare_booking(booking);
+        }
     }
 }

@@ -218,7 +218,7 @@ impl Model {
     }
 
     /// Gives a booking these seats, in place of those it has.
-    pub fn give(&mut self, booking_id: BookingId, deal: Deal, seats: &BTreeSet<Seat>) {
+    pub fn give(&mut self, booking_id: BookingId, deal: &Deal, seats: &BTreeSet<Seat>) {
         let before = self.free(booking_id);
         let price = |seat: &Seat| before.get(seat).copied().unwrap_or_else(|| self.price(seat));
         let seats = seats.iter().map(|seat| (seat.clone(), price(seat))).collect();
@@ -226,7 +226,7 @@ impl Model {
             let twice = self.owners.insert(seat.clone(), Owner::Booking(booking_id));
             assert_eq!(twice, None, "seat {seat:?} was somebody's");
         }
-        self.deals.insert(booking_id, Deal { seats, ..deal });
+        self.deals.insert(booking_id, Deal { seats, ..*deal });
     }
 
     /// Takes the seats of a booking back, and gives them with their prices.

@@ -80,8 +80,8 @@ pub enum Subject {
     Stores {
         /// Those that take turns.
         stores: Mutex<Vec<Arc<dyn Store>>>,
-        raw: Mutex<Raw>,
-        fresh: Fresh,
+        raw: Box<Mutex<Raw>>,
+        fresh: Box<Fresh>,
         clock: ManualClock,
     },
 }
@@ -101,8 +101,8 @@ impl Subject {
             let another = open_store(&fresh.address, options(POLICY, clock)).await;
             stores.push(another.expect("the store opens"));
         }
-        let (stores, raw) = (Mutex::new(stores), Mutex::new(Raw::of(&fresh).await));
-        Self::Stores { stores, raw, fresh, clock: clock.clone() }
+        let (stores, raw) = (Mutex::new(stores), Box::new(Mutex::new(Raw::of(&fresh).await)));
+        Self::Stores { stores, raw, fresh: Box::new(fresh), clock: clock.clone() }
     }
 
     async fn store(&self) -> Arc<dyn Store> {
