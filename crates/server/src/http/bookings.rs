@@ -93,9 +93,10 @@ async fn hold(
     // What a draft has in it is not told to those who cannot see it, not even by the gate.
     let visible = facts.of.event.terms.visible_to(Some(user_id));
     // Since a key made its hold, the event may be hidden and the section renamed (I6).
-    let made = match visible && wanted.is_known(&facts) {
-        true => None,
-        false => Box::pin(committed(&app, user_id, key.as_ref())).await?,
+    let made = if visible && wanted.is_known(&facts) {
+        None
+    } else {
+        Box::pin(committed(&app, user_id, key.as_ref())).await?
     };
     let asks = wanted.asks(&facts, visible, made.as_ref())?;
     let key = key.map(|key| {

@@ -24,7 +24,7 @@ const AT_ONCE: usize = 96;
 /// The most people in a party.
 const PARTY_MAX: u64 = 4;
 /// For how long a buyer comes again who is told to.
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_mins(1);
 
 /// What breaks while the hall is sold, in turn.
 const FAULTS: [Fault; 6] = [
@@ -64,7 +64,7 @@ fn are_together(seats: &[String]) -> bool {
     let mut places: Vec<_> = seats.iter().map(|seat| place(seat)).collect();
     places.sort_unstable();
     let beside = |pair: &[(u64, u64)]| {
-        pair[0].0 == pair[1].0 && pair[0].1 + 1 == pair[1].1 && pair[0].1 % 10 != 0
+        pair[0].0 == pair[1].0 && pair[0].1 + 1 == pair[1].1 && !pair[0].1.is_multiple_of(10)
     };
     places.windows(2).all(beside)
 }
@@ -83,7 +83,7 @@ impl Hall {
         let operation = path.rsplit('/').next().filter(|word| word.len() < 10).unwrap_or("change");
         for turn in 0.. {
             let mut client = buyer.clone();
-            client.api = self.doors[turn % self.doors.len()].lock().clone();
+            client.api.clone_from(&self.doors[turn % self.doors.len()].lock());
             let answer = client.try_send(method.clone(), path, body, &headers).await;
             if let Ok(answer) = answer {
                 let told = format!("{operation} {}", answer.short());

@@ -189,7 +189,8 @@ fn check_items(items: &[NewItem], place: impl Fn(usize) -> String) -> Result<(),
                 }
             }
             _ => {
-                tell("seats_requested", "give exactly one of seats_requested and seats".to_owned())
+                let message = "give exactly one of seats_requested and seats";
+                tell("seats_requested", message.to_owned());
             }
         }
     }
@@ -262,7 +263,7 @@ impl Wanted {
         };
         match self {
             Self::Items(items) => {
-                items.iter().map(|item| item.ask(resolve(&item.section_id)?)).collect()
+                items.iter().map(|item| Ok(item.ask(resolve(&item.section_id)?))).collect()
             }
             Self::Best(best) => {
                 let mut sections = match &best.sections {
@@ -303,11 +304,11 @@ impl Wanted {
 }
 
 impl NewItem {
-    fn ask(&self, section_id: SectionId) -> Result<Ask, Problem> {
-        Ok(match (self.seats_requested, &self.seats) {
+    fn ask(&self, section_id: SectionId) -> Ask {
+        match (self.seats_requested, &self.seats) {
             (Some(seats), _) => Ask::Count { section_id, seats },
             (None, seats) => Ask::Seats { section_id, seats: seats.clone().unwrap_or_default() },
-        })
+        }
     }
 }
 
