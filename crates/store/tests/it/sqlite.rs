@@ -331,7 +331,8 @@ async fn every_constraint_of_the_schema_is_in_force() {
         ),
         // I3
         (
-            "INSERT INTO seats_taken VALUES (x'00', 'A-1', x'01'), (x'00', 'A-1', x'02')".to_owned(),
+            "INSERT INTO seats_taken VALUES (x'00', 'A-1', x'01'), (x'00', 'A-1', x'02')"
+                .to_owned(),
             "UNIQUE constraint failed: seats_taken.section_id, seats_taken.seat",
         ),
         ("UPDATE bookings SET status = 'SOLD'".to_owned(), "bookings_status_known"),
