@@ -93,12 +93,13 @@ fn code(error: &Driver) -> Option<String> {
 }
 
 /// Whether the session is of no more use: its socket failed, its server ends or has become one that
-/// only reads.
+/// only reads, or its plans are of a schema that was migrated since (0A000).
 fn is_cut(error: &Driver) -> bool {
     match error {
         Driver::Io(_) | Driver::Tls(_) | Driver::Protocol(_) | Driver::WorkerCrashed => true,
         Driver::Database(_) => code(error).is_some_and(|code| {
-            code.starts_with("08") || code.starts_with("57P") || code == "25006" || code == "25P03"
+            let is_ended = code.starts_with("08") || code.starts_with("57P");
+            is_ended || matches!(code.as_str(), "25006" | "25P03" | "0A000")
         }),
         _ => false,
     }

@@ -88,3 +88,25 @@ async fn a_store_without_its_schema_opens_and_answers_with_a_fault() {
     store.close().await;
     assert!(stand.store.migrations().await.expect("it answers").iter().all(|(_, on)| !on));
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn sessions_go_on_when_a_later_version_adds_columns() {
+    let stand = Stand::new().await;
+    let sale = stand.sale(&[9]).await;
+    let use_all = async || {
+        let held = stand.held(&sale, &[(0, 1)]).await;
+        let found = stand.store.booking(held.booking_id).await.expect("the store answers");
+        assert_eq!(found, Some(held));
+        let found = stand.store.event(sale.event_id).await.expect("the store answers");
+        assert_eq!(found.expect("it is there").sections.len(), 1);
+    };
+    use_all().await;
+    let mut raw = stand.raw().await;
+    for table in ["events", "sections", "inventory", "bookings"] {
+        raw.run(format!("ALTER TABLE {table} ADD COLUMN of_a_later_version text")).await;
+    }
+    for _ in 0..3 {
+        use_all().await;
+    }
+    stand.assert_sound().await;
+}
