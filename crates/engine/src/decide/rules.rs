@@ -1,7 +1,7 @@
 //! The rules: what each command may do, and why it may not.
 
 use super::ledger::{Ledger, entry, held_back};
-use super::seats::{Own, Seats, name};
+use super::seats::{Own, name};
 use super::{Actor, Ask, Blocked, Hold, Outcome};
 use crate::booking::{Booking, BookingStatus};
 use crate::error::Refusal;
@@ -169,17 +169,6 @@ impl Ledger {
         self.reseat(after.clone());
         let next_to_each_other = self.next_to_each_other(asks, &after);
         Ok(Outcome::Booking { booking: after, replayed: false, next_to_each_other })
-    }
-
-    /// The numbered seats of a live booking.
-    fn numbered(&self, booking: &Booking) -> Seats {
-        let mut seats = Seats::new();
-        for (section_id, number) in booking.numbers() {
-            let found = self.rows.maps[&section_id].layout().find(number);
-            let found = found.expect("a live seat is in the layout");
-            seats.entry(section_id).or_default().push(found);
-        }
-        seats
     }
 
     /// The hold that an earlier request with the same key made, with its present status (I6).

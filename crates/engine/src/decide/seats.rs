@@ -12,7 +12,7 @@ use crate::ids::{BookingId, SectionId};
 use crate::money::Money;
 use crate::seats::orphan::{Verdict, judge};
 use crate::seats::{Layout, NoFit, PARTY_MAX, Party, SeatIndex, SeatMap, SeatState, Why, pick};
-use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::sync::Arc;
 
 /// Seats by their sections.
@@ -270,24 +270,28 @@ impl Ledger {
         })
     }
 
+    /// The numbered seats of a live booking.
+    pub(super) fn numbered(&self, booking: &Booking) -> Seats {
+        let mut seats = Seats::new();
+        for (section_id, number) in booking.numbers() {
+            let found = self.rows.maps[&section_id].layout().find(number);
+            let found = found.expect("a live seat is in the layout");
+            seats.entry(section_id).or_default().push(found);
+        }
+        seats
+    }
+
     /// Notes whose the numbered seats of `booking` are after a step of its life, and marks them so in
     /// the maps. A new hold's seats are marked already.
     pub(super) fn pass_on(&mut self, booking: &Booking, next: BookingStatus) {
-        let mut seats: HashMap<SectionId, Vec<SeatIndex>> = HashMap::new();
-        for (section_id, number) in booking.numbers() {
-            let layout = self.rows.maps[&section_id].layout();
-            let seat = layout.find(number).expect("a live seat is in the layout");
-            seats.entry(section_id).or_default().push(seat);
-        }
-        for (section_id, seats) in seats {
-            match next {
-                BookingStatus::Hold => {}
-                BookingStatus::Confirmed => self.map_mut(section_id).sell(&seats),
-                BookingStatus::Expired | BookingStatus::Cancelled => {
-                    self.map_mut(section_id).free(&seats);
+        if next != BookingStatus::Hold {
+            for (section_id, seats) in self.numbered(booking) {
+                match next {
+                    BookingStatus::Confirmed => self.map_mut(section_id).sell(&seats),
+                    _ => self.map_mut(section_id).free(&seats),
                 }
+                self.maps_changed.insert(section_id);
             }
-            self.maps_changed.insert(section_id);
         }
         let has_it = matches!(next, BookingStatus::Hold).then_some(booking.booking_id);
         if next != BookingStatus::Confirmed {

@@ -19,6 +19,8 @@ use utoipa::ToSchema;
 const ITEMS_MAX: usize = 50;
 /// The most sections that are searched for the best seats.
 const BEST_SECTIONS_MAX: usize = 50;
+/// So many seats are compared each with each.
+const FEW_SEATS: usize = 16;
 /// The longest name of a seat, in characters: the label of its row, a hyphen, its number.
 const SEAT_NAME_MAX: usize = LABEL_LENGTH_MAX + 1 + NUMBER_LENGTH_MAX;
 
@@ -160,7 +162,6 @@ fn check_items(items: &[NewItem], place: impl Fn(usize) -> String) -> Result<(),
         return Err(Problem::invalid_field("items", format!("must have 1 to {ITEMS_MAX} items")));
     }
     let mut total = 0;
-    let mut named = HashSet::new();
     for (at, item) in items.iter().enumerate() {
         let mut tell = |field: &str, message: String| {
             errors.push(FieldError { field: format!("{}{field}", place(at)), message });
@@ -175,17 +176,12 @@ fn check_items(items: &[NewItem], place: impl Fn(usize) -> String) -> Result<(),
                 if !(1..=SEATS_PER_BOOKING_MAX as usize).contains(&seats.len()) {
                     tell("seats", format!("must name 1 to {SEATS_PER_BOOKING_MAX} seats"));
                 }
-                for seat in seats {
-                    if !is_name(seat) {
-                        let message =
-                            format!("a seat has 1 to {SEAT_NAME_MAX} characters, such as C-12");
-                        tell("seats", message);
-                        break;
-                    }
-                    if !named.insert((folded(&item.section_id), seat)) {
-                        tell("seats", format!("{seat} is named twice"));
-                        break;
-                    }
+                if !seats.iter().all(|seat| is_name(seat)) {
+                    let message =
+                        format!("a seat has 1 to {SEAT_NAME_MAX} characters, such as C-12");
+                    tell("seats", message);
+                } else if let Some(seat) = doubled(seats) {
+                    tell("seats", format!("{seat} is named twice"));
                 }
             }
             _ => {
@@ -199,6 +195,16 @@ fn check_items(items: &[NewItem], place: impl Fn(usize) -> String) -> Result<(),
         errors.push(FieldError { field: "items".to_owned(), message });
     }
     if errors.is_empty() { Ok(()) } else { Err(Problem::invalid(&errors)) }
+}
+
+/// A seat that is named twice. The engine finds those of two items.
+fn doubled(seats: &[Arc<str>]) -> Option<&Arc<str>> {
+    if seats.len() <= FEW_SEATS {
+        let again = |(at, seat): &(usize, &Arc<str>)| seats[..*at].contains(seat);
+        return seats.iter().enumerate().find(again).map(|(_, seat)| seat);
+    }
+    let mut before = HashSet::with_capacity(seats.len());
+    seats.iter().find(|seat| !before.insert(*seat))
 }
 
 fn is_name(seat: &str) -> bool {
