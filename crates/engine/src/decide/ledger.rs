@@ -3,7 +3,7 @@
 //! Every change goes through [`Ledger::record`] and [`Ledger::end`], so that no counter moves without
 //! its row of the log (I4, I7) and no booking takes a step that I2 forbids.
 
-use super::seats::{SeatFates, seat_rows};
+use super::seats::{SeatFate, seat_rows};
 use super::{Changes, Command, Held, KeyUse, Outcome, Policy, Rows, SeatMaps};
 use crate::booking::{Booking, BookingStatus};
 use crate::error::Refusal;
@@ -48,7 +48,7 @@ pub struct Ledger {
     /// With the version each was loaded with.
     sections_changed: BTreeMap<SectionId, i64>,
     pub(super) maps_changed: BTreeSet<SectionId>,
-    pub(super) seat_fates: SeatFates,
+    pub(super) seat_fates: Vec<SeatFate>,
     pub(super) laid: BTreeMap<SectionId, Arc<Layout>>,
     keys_used: Vec<(UserId, IdempotencyKey, KeyUse)>,
     log: Vec<LogEntry>,
@@ -66,7 +66,7 @@ impl Ledger {
             bookings_changed: BTreeMap::new(),
             sections_changed: BTreeMap::new(),
             maps_changed: BTreeSet::new(),
-            seat_fates: SeatFates::new(),
+            seat_fates: Vec::new(),
             laid: BTreeMap::new(),
             keys_used: Vec::new(),
             log: Vec::new(),

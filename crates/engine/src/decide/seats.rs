@@ -18,17 +18,16 @@ use std::sync::Arc;
 /// Seats by their sections.
 pub(super) type Seats = BTreeMap<SectionId, Vec<SeatIndex>>;
 
-/// What became of a numbered seat in this batch.
+/// What became of a numbered seat in this batch, at one step.
 #[derive(Debug)]
 pub(super) struct SeatFate {
+    section_id: SectionId,
+    seat: Arc<str>,
     /// Whether somebody had it before.
     was_taken: bool,
     /// Who has it now; an inner `None`: it is blocked.
     has_it: Option<Option<BookingId>>,
 }
-
-/// The fates of the seats that a batch has touched.
-pub(super) type SeatFates = BTreeMap<(SectionId, Arc<str>), SeatFate>;
 
 /// The seats that a hold gets, already marked in the maps.
 pub(super) struct Placed {
@@ -214,12 +213,15 @@ impl Ledger {
         let sections: BTreeSet<_> = sections.copied().collect();
         for section_id in sections {
             let (section, _) = &self.rows.sections[&section_id];
-            // Money in order of its amount: the sections of an event have one currency.
-            let mut by_price: BTreeMap<i64, (Money, u32, Vec<Arc<str>>)> = BTreeMap::new();
+            let mut by_price: Vec<(Money, u32, Vec<Arc<str>>)> = Vec::new();
             let mut add = |price: Money, seats: u32, number: Option<Arc<str>>| {
-                let entry = by_price.entry(price.minor).or_insert((price, 0, Vec::new()));
-                entry.1 += seats;
-                entry.2.extend(number);
+                let found = by_price.iter().position(|(other, ..)| *other == price);
+                let at = found.unwrap_or_else(|| {
+                    by_price.push((price, 0, Vec::new()));
+                    by_price.len() - 1
+                });
+                by_price[at].1 += seats;
+                by_price[at].2.extend(number);
             };
             if let Some(seats) = placed.counts.get(&section_id) {
                 let mut left = *seats;
@@ -245,7 +247,9 @@ impl Ledger {
                 numbers,
                 unit_price,
             };
-            let with_seats = by_price.into_values().filter(|(_, seats, _)| *seats > 0);
+            // The sections of an event have one currency.
+            by_price.sort_by_key(|(price, ..)| price.minor);
+            let with_seats = by_price.into_iter().filter(|(_, seats, _)| *seats > 0);
             items.extend(with_seats.map(item));
         }
         items
@@ -310,20 +314,23 @@ impl Ledger {
     ) {
         self.maps_changed.insert(section_id);
         let was_taken = has_it.is_none();
-        let fate = self.seat_fates.entry((section_id, seat));
-        fate.or_insert(SeatFate { was_taken, has_it: None }).has_it = has_it;
+        self.seat_fates.push(SeatFate { section_id, seat, was_taken, has_it });
     }
 }
 
-/// What the store has to remove and to add, of seats with these fates.
-pub(super) fn seat_rows(fates: SeatFates) -> (Vec<(SectionId, Arc<str>)>, Vec<SeatTaken>) {
+/// What the store has to remove and to add: how each seat was before its first step, and is after its
+/// last.
+pub(super) fn seat_rows(mut fates: Vec<SeatFate>) -> (Vec<(SectionId, Arc<str>)>, Vec<SeatTaken>) {
+    fates.sort_by(|a, b| (a.section_id, &a.seat).cmp(&(b.section_id, &b.seat)));
     let (mut freed, mut taken) = (Vec::new(), Vec::new());
-    for ((section_id, seat), fate) in fates {
-        if fate.was_taken {
-            freed.push((section_id, seat.clone()));
+    for steps in fates.chunk_by(|a, b| (a.section_id, &a.seat) == (b.section_id, &b.seat)) {
+        let (SeatFate { section_id, seat, was_taken, .. }, last) =
+            (&steps[0], &steps[steps.len() - 1]);
+        if *was_taken {
+            freed.push((*section_id, seat.clone()));
         }
-        if let Some(booking_id) = fate.has_it {
-            taken.push(SeatTaken { section_id, seat, booking_id });
+        if let Some(booking_id) = last.has_it {
+            taken.push(SeatTaken { section_id: *section_id, seat: seat.clone(), booking_id });
         }
     }
     (freed, taken)
@@ -331,7 +338,12 @@ pub(super) fn seat_rows(fates: SeatFates) -> (Vec<(SectionId, Arc<str>)>, Vec<Se
 
 /// The name of a seat.
 pub(super) fn name(layout: &Layout, seat: SeatIndex) -> Arc<str> {
-    layout.name(seat).to_string().into()
+    let (row, number) = (layout.row(seat), layout.number(seat));
+    let mut name = String::with_capacity(row.len() + 1 + number.len());
+    name.push_str(row);
+    name.push('-');
+    name.push_str(number);
+    name.into()
 }
 
 fn refusal(no_fit: NoFit, party: &Party) -> Refusal {

@@ -21,7 +21,7 @@
 //!
 //! **Speed.** Stretches come in the order of their nearest free seat. When even that distance,
 //! `number` times, is more than the best distance found, no later stretch can be better, and the
-//! search ends; stretches without so many free seats in a row are passed over. Only a party that is
+//! search ends; stretches without so many free seats in a row are not looked at. Only a party that is
 //! split needs more, see `groups`.
 
 use super::groups::{self, Candidate};
@@ -207,9 +207,9 @@ impl<'a> Hall<'a> {
         before(1) && !before(2) || free(end) && !free(end + 1)
     }
 
-    /// The stretches that may have wanted seats.
-    fn stretches(&self) -> impl Iterator<Item = (u64, usize)> {
-        self.seating.order().filter(|(_, stretch)| {
+    /// The stretches that may have so many wanted seats beside each other.
+    fn stretches(&self, number: u32) -> impl Iterator<Item = (u64, usize)> {
+        self.seating.order(number).filter(|(_, stretch)| {
             self.layout.stretches()[*stretch].categories & self.categories != 0
         })
     }
@@ -220,13 +220,10 @@ fn together(halls: &[Hall], party: &Party) -> Option<Choice> {
     let (mut calm, mut any): (Option<Window>, Option<Window>) = (None, None);
     let number = party.number;
     for (section, hall) in halls.iter().enumerate() {
-        for (nearest, stretch) in hall.stretches() {
+        for (nearest, stretch) in hall.stretches(number) {
             let goal = if party.prevent_orphans { calm } else { any };
             if goal.is_some_and(|goal| u64::from(number) * nearest > goal.distance) {
                 break;
-            }
-            if hall.seating.free(stretch).longest < number {
-                continue;
             }
             hall.windows(stretch, party, |first, distance| {
                 let window = Window { distance, section, first };
@@ -271,8 +268,7 @@ fn split(halls: &[Hall], party: &Party) -> Option<Choice> {
 
 /// The wanted seats of a section that have a wanted neighbour, in order.
 fn candidates(section: usize, hall: &Hall) -> Vec<Candidate> {
-    let mut stretches: Vec<usize> = hall.stretches().map(|(_, stretch)| stretch).collect();
-    stretches.retain(|stretch| hall.seating.free(*stretch).longest > 1);
+    let mut stretches: Vec<usize> = hall.stretches(2).map(|(_, stretch)| stretch).collect();
     stretches.sort_unstable();
     let mut found = Vec::new();
     for stretch in stretches {
@@ -297,7 +293,7 @@ fn candidates(section: usize, hall: &Hall) -> Vec<Candidate> {
 fn refusal(halls: &[Hall], party: &Party) -> NoFit {
     let (mut others, mut accessible, mut largest) = (0, 0, 0);
     for hall in halls {
-        for (_, stretch) in hall.stretches() {
+        for (_, stretch) in hall.stretches(1) {
             let seats = hall.layout.stretches()[stretch].seats.clone();
             let (mut first, mut inside) = (seats.start, 0);
             for seat in seats {

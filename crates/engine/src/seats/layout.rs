@@ -42,6 +42,8 @@ pub(super) struct Stretch {
     pub seats: Range<SeatIndex>,
     /// The categories of its seats, one bit each.
     pub categories: u64,
+    /// The place of its row.
+    row: u32,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -129,7 +131,8 @@ impl Layout {
     fn push(&mut self, seat: &SeatDraft, category: usize, focal: Point, begins: bool) {
         let place = self.seats();
         if begins {
-            self.stretches.push(Stretch { seats: place..place, categories: 0 });
+            let row = index(self.rows.len());
+            self.stretches.push(Stretch { seats: place..place, categories: 0, row });
         }
         let stretch = index(self.stretches.len() - 1);
         let last = self.stretches.last_mut().expect("a row begins with a stretch");
@@ -214,8 +217,8 @@ impl Layout {
     /// The label of the row of `seat`.
     #[must_use]
     pub fn row(&self, seat: SeatIndex) -> &str {
-        let after = self.rows.partition_point(|row| row.first <= seat);
-        &self.rows[after - 1].label
+        let stretch = &self.stretches[self.seats[seat as usize].stretch as usize];
+        &self.rows[stretch.row as usize].label
     }
 
     /// The number of `seat` in its row.

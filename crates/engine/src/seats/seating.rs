@@ -26,9 +26,18 @@ pub struct Seating {
     layout: Arc<Layout>,
     taken: Taken,
     free: Vec<Free>,
-    /// Stretches with free seats, the nearest first: (distance of its nearest, place of the
-    /// stretch).
-    order: BTreeSet<(u64, u32)>,
+    /// Stretches with free seats by how many of them are beside each other at most (the last one: so
+    /// many and more), the nearest first: (distance of its nearest, place of the stretch).
+    order: [BTreeSet<(u64, u32)>; LONGEST_APART],
+}
+
+/// Up to so many seats beside each other, stretches are kept apart: a large party need not look at
+/// those that cannot take it.
+const LONGEST_APART: usize = 8;
+
+/// Where stretches with so many free seats beside each other are kept, of which there is at least one.
+fn apart(longest: u32) -> usize {
+    (longest as usize).min(LONGEST_APART) - 1
 }
 
 impl Seating {
@@ -40,7 +49,7 @@ impl Seating {
         }
         let stretches = u32::try_from(layout.stretches().len()).expect("no more than seats");
         let free = vec![Free::default(); stretches as usize];
-        let mut seating = Self { layout, taken, free, order: BTreeSet::new() };
+        let mut seating = Self { layout, taken, free, order: Default::default() };
         for stretch in 0..stretches {
             seating.look_again(stretch);
         }
@@ -93,9 +102,22 @@ impl Seating {
         true
     }
 
-    /// Stretches with free seats, the nearest first, as (distance of the nearest seat, place).
-    pub(super) fn order(&self) -> impl Iterator<Item = (u64, usize)> {
-        self.order.iter().map(|(nearest, stretch)| (*nearest, *stretch as usize))
+    /// Stretches with at least `number` free seats beside each other, the nearest first, as (distance of
+    /// the nearest seat, place).
+    pub(super) fn order(&self, number: u32) -> impl Iterator<Item = (u64, usize)> {
+        let mut parts: Vec<_> = self.order[apart(number)..]
+            .iter()
+            .map(|part| part.iter().copied().peekable())
+            .filter_map(|mut part| part.peek().is_some().then_some(part))
+            .collect();
+        let merged = std::iter::from_fn(move || {
+            let heads = parts.iter_mut().enumerate();
+            let heads = heads.filter_map(|(at, part)| Some((*part.peek()?, at)));
+            let (_, at) = heads.min()?;
+            parts[at].next()
+        });
+        let merged = merged.map(|(nearest, stretch)| (nearest, stretch as usize));
+        merged.filter(move |(_, stretch)| self.free[*stretch].longest >= number)
     }
 
     pub(super) fn free(&self, stretch: usize) -> Free {
@@ -116,7 +138,7 @@ impl Seating {
         let place = stretch as usize;
         let before = self.free[place];
         if before.longest > 0 {
-            self.order.remove(&(before.nearest, stretch));
+            self.order[apart(before.longest)].remove(&(before.nearest, stretch));
         }
         let mut now = Free { longest: 0, nearest: u64::MAX };
         let mut run = 0;
@@ -131,7 +153,7 @@ impl Seating {
         }
         self.free[place] = now;
         if now.longest > 0 {
-            self.order.insert((now.nearest, stretch));
+            self.order[apart(now.longest)].insert((now.nearest, stretch));
         }
     }
 }
