@@ -13,7 +13,7 @@ use std::sync::Arc;
 
 /// What is known of the free seats of a stretch.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) struct Free {
+struct Free {
     /// The most of them beside each other.
     pub longest: u32,
     /// The squared distance of the nearest to the focal point.
@@ -118,10 +118,6 @@ impl Seating {
         });
         let merged = merged.map(|(nearest, stretch)| (nearest, stretch as usize));
         merged.filter(move |(_, stretch)| self.free[*stretch].longest >= number)
-    }
-
-    pub(super) fn free(&self, stretch: usize) -> Free {
-        self.free[stretch]
     }
 
     fn look_again_at(&mut self, seats: &[SeatIndex]) {
