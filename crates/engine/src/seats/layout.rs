@@ -56,7 +56,7 @@ struct Seat {
 }
 
 /// The seat map of a section. See the [module](self).
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 pub struct Layout {
     categories: Vec<Category>,
     focal: Option<Point>,
@@ -71,6 +71,14 @@ pub struct Layout {
     distances: Vec<u64>,
     /// Category and kind of each seat in one number, see [`class_of`].
     classes: Vec<u8>,
+}
+
+/// Its size: nobody reads a hundred thousand seats.
+impl fmt::Debug for Layout {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (rows, seats) = (self.rows.len(), self.seats.len());
+        f.debug_struct("Layout").field("rows", &rows).field("seats", &seats).finish_non_exhaustive()
+    }
 }
 
 /// How many classes there can be.
