@@ -109,13 +109,20 @@ impl Postgres {
         let planned_once = bounded
             .clone()
             .options([("plan_cache_mode", "force_generic_plan"), ("enable_seqscan", "off")]);
+        // Readers take what they look for in the order of an index, a page at a time. What the planner guesses
+        // of how many rows that will be is wrong for a great event, and for a young table.
+        let in_order = bounded.options([
+            ("enable_seqscan", "off"),
+            ("enable_bitmapscan", "off"),
+            ("enable_sort", "off"),
+        ]);
         let pool_size = (options.pool_size as usize).max(2);
         let database = connect.get_database().unwrap_or("postgres");
         let place = format!("{database} at {}:{}", connect.get_host(), connect.get_port());
         let store = Self {
             place,
             batches: Sessions::new(planned_once, pool_size / 2),
-            sessions: Sessions::new(bounded, pool_size - pool_size / 2),
+            sessions: Sessions::new(in_order, pool_size - pool_size / 2),
             patient: connect,
             clock: Estimate::new(options.clock),
             policy: options.policy,

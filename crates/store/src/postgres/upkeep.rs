@@ -45,10 +45,11 @@ impl Upkeep for Postgres {
     }
 
     async fn reckon(&self, cursor: LogCursor) -> Result<Reckoning, Fault> {
+        const FOLD: &str = "SET LOCAL statement_timeout = '60s'; SET LOCAL enable_seqscan = on";
         let reckon = on!(session => async {
             session.execute(log::SNAPSHOT).await?;
-            // The first fold reads the whole log.
-            session.execute("SET LOCAL statement_timeout = '60s'").await?;
+            // The first fold reads the whole log, and that in any order.
+            session.execute(FOLD).await?;
             let reckoning = log::reckon(&mut session, cursor).await;
             session.execute("ROLLBACK").await?;
             reckoning
