@@ -154,7 +154,8 @@ async fn lists_and_counters_read_by_index_when_there_are_many_bookings() {
     // The second reckoning goes on where the first has ended.
     let store = super::open(&stand.url, POLICY, &stand.clock).await;
     let cursor = store.reckon(store::LogCursor::default()).await.expect("it answers").cursor;
-    store.close().await;
+    // A session tells what it has read when it ends.
+    stand.close_all(&[&*store]).await;
     assert_by_index(&stand, "a reckoning", async |store| {
         store.reckon(cursor).await.expect("the store answers")
     })
