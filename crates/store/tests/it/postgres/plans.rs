@@ -21,6 +21,18 @@ async fn whole_reads(stand: &Stand) -> BTreeMap<String, i64> {
     parts.map(|(table, reads)| (table.to_owned(), reads.parse().expect("a number"))).collect()
 }
 
+/// Waits until the sessions that a test has used by hand are gone: they tell what they have read when
+/// they end.
+async fn until_told(stand: &Stand) {
+    const OTHERS: &str = "SELECT count(*) FROM pg_stat_activity
+        WHERE datname = current_database() AND pid <> pg_backend_pid()
+            AND backend_type = 'client backend' AND application_name <> 'reservix'";
+    let mut raw = stand.raw().await;
+    while raw.int(OTHERS).await > 0 {
+        tokio::time::sleep(std::time::Duration::from_millis(5)).await;
+    }
+}
+
 /// Does `call` so often that the server also tries its general plan, and asserts that no growing
 /// table is read as a whole.
 async fn assert_by_index<T>(stand: &Stand, what: &str, call: impl AsyncFn(Arc<dyn Store>) -> T) {
@@ -79,6 +91,7 @@ async fn filled() -> Filled {
     assert!(!due.is_empty(), "some sections have due holds");
     drop(raw);
     stand.close_all(&[]).await;
+    until_told(&stand).await;
     Filled { stand, sales, users }
 }
 
@@ -181,6 +194,7 @@ async fn a_list_of_a_great_event_of_long_ago_reads_its_own_bookings_only() {
     filled.expect("the store is filled");
     let great = "SELECT event_id::text FROM bookings GROUP BY 1 ORDER BY count(*) DESC LIMIT 10";
     let great = stand.raw().await.texts(great).await;
+    until_told(&stand).await;
     let before = rows_read(&stand).await;
     let store = stand.another().await;
     for event_id in &great {
