@@ -223,16 +223,16 @@ async fn write_bookings(
     connection: &mut SqliteConnection,
     changes: &Changes,
 ) -> Result<(), sqlx::Error> {
-    const INSERT: &str = "INSERT INTO bookings (booking_id, user_id, event_id, items, seats, status,
+    const INSERT: &str = "INSERT OR FAIL INTO bookings (booking_id, user_id, event_id, items, seats, status,
         expires_at, max_expires_at, confirmed_at, cancelled_at, created_at, updated_at, version) {}";
     const UPDATE: &str =
         "WITH new (booking_id, status, expires_at, confirmed_at, cancelled_at, updated_at, version)
-        AS ({}) UPDATE bookings SET status = new.status, expires_at = new.expires_at,
+        AS ({}) UPDATE OR FAIL bookings SET status = new.status, expires_at = new.expires_at,
             confirmed_at = new.confirmed_at, cancelled_at = new.cancelled_at,
             updated_at = new.updated_at, version = new.version
         FROM new WHERE bookings.booking_id = new.booking_id";
-    const INSERT_KEY: &str = "INSERT INTO hold_keys (user_id, key, booking_id, fingerprint) {}";
-    const INSERT_HELD: &str = "INSERT INTO holds (section_id, expires_at, booking_id, seats) {}";
+    const INSERT_KEY: &str = "INSERT OR FAIL INTO hold_keys (user_id, key, booking_id, fingerprint) {}";
+    const INSERT_HELD: &str = "INSERT OR FAIL INTO holds (section_id, expires_at, booking_id, seats) {}";
     const DELETE_HELD: &str =
         "DELETE FROM holds WHERE (section_id, expires_at, booking_id) IN ({})";
 
@@ -277,7 +277,7 @@ pub(super) async fn append_log(
     entries: &[LogEntry],
 ) -> Result<u64, sqlx::Error> {
     const SQL: &str =
-        "INSERT INTO booking_log (at, kind, section_id, booking_id, capacity, held, sold,
+        "INSERT OR FAIL INTO booking_log (at, kind, section_id, booking_id, capacity, held, sold,
         blocked, version, expires_at, reason) {}";
     write_rows(connection, SQL, 11, entries, |query, entry| {
         query
@@ -302,7 +302,7 @@ async fn write_inventories(
 ) -> Result<HashMap<SectionId, Option<Timestamp>>, Fault> {
     // The predicate on `version` proves that the row is the one that was decided on.
     const SQL: &str = "WITH new (section_id, capacity, held, sold, blocked, version, loaded) AS ({})
-        UPDATE inventory SET capacity = new.capacity, held = new.held, sold = new.sold,
+        UPDATE OR FAIL inventory SET capacity = new.capacity, held = new.held, sold = new.sold,
             blocked = new.blocked, version = new.version,
             next_expiry = (SELECT MIN(h.expires_at) FROM holds h WHERE h.section_id = new.section_id)
         FROM new WHERE inventory.section_id = new.section_id AND inventory.version = new.loaded

@@ -77,17 +77,17 @@ impl Bulk for Filling {
 }
 
 async fn write(connection: &mut SqliteConnection, changes: &Changes) -> Result<(), sqlx::Error> {
-    const BOOKINGS: &str = "INSERT INTO bookings (booking_id, user_id, event_id, items, seats, status,
+    const BOOKINGS: &str = "INSERT OR FAIL INTO bookings (booking_id, user_id, event_id, items, seats, status,
         expires_at, max_expires_at, confirmed_at, cancelled_at, created_at, updated_at, version) {}";
-    const KEYS: &str = "INSERT INTO hold_keys (user_id, key, booking_id, fingerprint) {}";
-    const HOLDS: &str = "INSERT INTO holds (section_id, expires_at, booking_id, seats) {}";
+    const KEYS: &str = "INSERT OR FAIL INTO hold_keys (user_id, key, booking_id, fingerprint) {}";
+    const HOLDS: &str = "INSERT OR FAIL INTO holds (section_id, expires_at, booking_id, seats) {}";
     const LOG: &str =
-        "INSERT INTO booking_log (at, kind, section_id, booking_id, capacity, held, sold,
+        "INSERT OR FAIL INTO booking_log (at, kind, section_id, booking_id, capacity, held, sold,
         blocked, version, expires_at) {}";
     // The predicate on `version` finds out when somebody else has sold of these sections meanwhile.
     const INVENTORIES: &str =
         "WITH new (section_id, capacity, held, sold, blocked, version, next_expiry, loaded) AS ({})
-        UPDATE inventory SET capacity = new.capacity, held = new.held, sold = new.sold,
+        UPDATE OR FAIL inventory SET capacity = new.capacity, held = new.held, sold = new.sold,
             blocked = new.blocked, version = new.version, next_expiry = new.next_expiry
         FROM new WHERE inventory.section_id = new.section_id AND inventory.version = new.loaded";
     write_rows(connection, BOOKINGS, BOOKING_COLUMNS, &changes.created, bind_booking).await?;

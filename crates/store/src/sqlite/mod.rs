@@ -69,7 +69,10 @@ impl Sqlite {
             .synchronous(SqliteSynchronous::Full)
             .foreign_keys(true)
             .busy_timeout(BUSY_TIMEOUT)
-            .pragma("wal_autocheckpoint", CHECKPOINT_PAGES);
+            .pragma("wal_autocheckpoint", CHECKPOINT_PAGES)
+            // For a list of some hundred values an index made on the spot looks cheap, and lures the
+            // planner into reading all that is stored once for each batch.
+            .pragma("automatic_index", "off");
         let connect =
             if options.read_only { connect } else { connect.journal_mode(SqliteJournalMode::Wal) };
         let pool = || {

@@ -38,7 +38,9 @@ const ROWS_PER_STATEMENT: usize = 512;
 
 /// Runs `sql`, whose `{}` becomes `VALUES (?,…),(?,…)`, for all `rows`; tells the rows affected.
 ///
-/// Statements come in few sizes (powers of two), so that each is prepared once per connection.
+/// Statements come in few sizes (powers of two), so that each is prepared once per connection. What
+/// inserts or updates says `OR FAIL`: the transaction is rolled back when a row is refused, so SQLite
+/// need not copy each page aside to take back the rows of that one statement.
 pub(super) async fn write_rows<T>(
     connection: &mut SqliteConnection,
     sql: &'static str,
@@ -49,6 +51,8 @@ pub(super) async fn write_rows<T>(
     let mut affected = 0;
     for chunk in powers_of_two(rows) {
         let statement = statement(sql, columns, chunk.len());
+        #[cfg(debug_assertions)]
+        plan::assert_by_index(connection, &statement).await?;
         let query = chunk.iter().fold(sqlx::query(AssertSqlSafe(statement)), &bind);
         affected += query.execute(&mut *connection).await?.rows_affected();
     }
@@ -66,6 +70,8 @@ pub(super) async fn read_rows<T>(
     let mut found = Vec::new();
     for chunk in powers_of_two(rows) {
         let statement = statement(sql, columns, chunk.len());
+        #[cfg(debug_assertions)]
+        plan::assert_by_index(connection, &statement).await?;
         let query = chunk.iter().fold(sqlx::query(AssertSqlSafe(statement)), &bind);
         found.extend(query.fetch_all(&mut *connection).await?);
     }
@@ -95,6 +101,39 @@ fn statement(sql: &str, columns: usize, rows: usize) -> String {
     }
     statement.push_str(tail);
     statement
+}
+
+/// In debug builds, each list of values is shown to the planner once: how it joins such a list
+/// changes with its length, and no statement of a batch may read a table as a whole.
+#[cfg(debug_assertions)]
+mod plan {
+    use parking_lot::Mutex;
+    use sqlx::{AssertSqlSafe, Row as _, SqliteConnection};
+    use std::collections::HashSet;
+    use std::sync::LazyLock;
+
+    static SEEN: LazyLock<Mutex<HashSet<String>>> = LazyLock::new(Mutex::default);
+
+    pub(super) async fn assert_by_index(
+        connection: &mut SqliteConnection,
+        statement: &str,
+    ) -> Result<(), sqlx::Error> {
+        if SEEN.lock().contains(statement) {
+            return Ok(());
+        }
+        let explained = AssertSqlSafe(format!("EXPLAIN QUERY PLAN {statement}"));
+        for row in sqlx::query(explained).fetch_all(connection).await? {
+            let step: String = row.try_get("detail")?;
+            // The list itself, by its names or without one.
+            let is_list = ["wanted", "new"].contains(&step.trim_start_matches("SCAN "))
+                || step.contains("CONSTANT ROW")
+                || step.contains("VALUES CLAUSE");
+            let reads_all = step.starts_with("SCAN ") && !is_list;
+            assert!(!reads_all && !step.contains("AUTOMATIC"), "{step}, for {statement:.300}");
+        }
+        SEEN.lock().insert(statement.to_owned());
+        Ok(())
+    }
 }
 
 impl Columns for SqliteRow {
@@ -174,6 +213,7 @@ pub(super) async fn bookings_by_id(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use sqlx::Connection as _;
 
     #[test]
     fn lists_are_bound_in_few_sizes_and_whole() {
@@ -183,5 +223,19 @@ mod tests {
         assert_eq!(powers_of_two(&rows).flatten().copied().collect::<Vec<_>>(), rows);
         assert_eq!(powers_of_two::<u32>(&[]).count(), 0);
         assert_eq!(statement("a {} b", 2, 3), "a VALUES (?,?),(?,?),(?,?) b");
+    }
+
+    /// The planner that is free to make an index for a long list reads the table as a whole.
+    #[tokio::test]
+    #[should_panic(expected = "SCAN bookings")]
+    async fn a_statement_that_reads_a_whole_table_is_caught() {
+        let mut connection = SqliteConnection::connect(":memory:").await.expect("it opens");
+        let table = "CREATE TABLE bookings (id BLOB NOT NULL PRIMARY KEY, n INTEGER) WITHOUT ROWID";
+        sqlx::query(table).execute(&mut connection).await.expect("it is made");
+        const SQL: &str = "WITH new (id, n) AS ({}) UPDATE OR FAIL bookings SET n = new.n
+            FROM new WHERE bookings.id = new.id";
+        let rows = vec![0_i64; 512];
+        let bind = |query: Binding, row: &i64| query.bind(vec![0_u8]).bind(*row);
+        let _ = write_rows(&mut connection, SQL, 2, &rows, bind).await;
     }
 }

@@ -171,12 +171,12 @@ pub(super) async fn write_seats(
 ) -> Result<(), Fault> {
     const DOING: &str = "writing seats";
     const FREED: &str = "DELETE FROM seats_taken WHERE (section_id, seat) IN ({})";
-    const TAKEN: &str = "INSERT INTO seats_taken (section_id, seat, booking_id) {}";
+    const TAKEN: &str = "INSERT OR FAIL INTO seats_taken (section_id, seat, booking_id) {}";
     const MARKS: &str = "WITH new (section_id, version, marks) AS ({})
-        UPDATE seat_marks SET version = new.version, marks = new.marks
+        UPDATE OR FAIL seat_marks SET version = new.version, marks = new.marks
         FROM new WHERE seat_marks.section_id = new.section_id";
     const RESEATED: &str = "WITH new (booking_id, items, seats) AS ({})
-        UPDATE bookings SET items = new.items, seats = new.seats
+        UPDATE OR FAIL bookings SET items = new.items, seats = new.seats
         FROM new WHERE bookings.booking_id = new.booking_id";
     for (section_id, layout) in &changes.laid {
         let (_, marks) =

@@ -400,3 +400,32 @@ async fn the_reckoning_shows_counters_that_drift_from_the_log() {
     let drift = engine::audit::drift(&reckoning.folded[0], &reckoning.inventories[0]);
     assert!(drift.is_some_and(|what| what.contains("(10, 1, 3, 0, 4)")));
 }
+
+/// Debug builds ask for the plan of each list of values (`sqlite/rows.rs`): how SQLite joins it depends
+/// on its length.
+#[tokio::test]
+async fn a_batch_of_any_size_is_found_by_index() {
+    let kept = Kept::new().await;
+    let mut new = kept.mint.event_on_sale(kept.mint.user());
+    let event_id = new.event.terms.event_id;
+    for name in 0..512 {
+        new.sections.push(kept.mint.section_of(event_id, &name.to_string()));
+    }
+    let sections: Vec<_> = new.sections.iter().map(|section| section.section_id).collect();
+    let opened = world::opened(&[1_000; 512]);
+    kept.store.create_event(&new, &opened, None).await.expect("recorded");
+    for size in [1, 2, 64, 128, 256, 512] {
+        let of = |n: usize| keyed(&kept.mint, event_id, sections[n], 1);
+        let holds: Vec<_> = (0..size).map(|n| Command::Hold(of(n))).collect();
+        let held = kept.store.commit(&holds).await.expect("it answers");
+        assert_eq!(held.bookings.len(), size);
+        kept.clock.advance_ms(1);
+        let confirm = |booking: &Booking| Command::Confirm {
+            booking_id: booking.booking_id,
+            user_id: booking.user_id,
+        };
+        let confirms: Vec<_> = held.bookings.iter().map(confirm).collect();
+        let sold = kept.store.commit(&confirms).await.expect("it answers");
+        assert!(sold.answers.iter().all(Result::is_ok), "{:?}", sold.answers);
+    }
+}
