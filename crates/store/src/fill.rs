@@ -77,7 +77,7 @@ pub async fn fill_store(
     let policy = options.policy;
     match Place::of(url)? {
         Place::Sqlite(path) => {
-            let store = sqlite::Sqlite::open(path, options).await?;
+            let store = sqlite::Sqlite::open(path, options)?;
             store.migrate(None).await?;
             let filled = run(&mut store.bulk().await?, fill, policy, tell).await;
             store.close().await;

@@ -389,7 +389,7 @@ pub struct StoreOptions {
 /// Opens the store that the scheme of `url` names: `sqlite:PATH`, or `postgres://…`.
 pub async fn open_store(url: &str, options: StoreOptions) -> Result<Arc<dyn Store>, Fault> {
     Ok(match Place::of(url)? {
-        Place::Sqlite(path) => Arc::new(sqlite::Sqlite::open(path, options).await?),
+        Place::Sqlite(path) => Arc::new(sqlite::Sqlite::open(path, options)?),
         Place::Postgres => Arc::new(postgres::Postgres::open(url, options).await?),
     })
 }

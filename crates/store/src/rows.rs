@@ -10,6 +10,7 @@ use engine::{
 };
 use serde::{Deserialize, Serialize};
 use std::borrow::Cow;
+use std::fmt::Display;
 use std::sync::Arc;
 use uuid::Uuid;
 
@@ -36,7 +37,7 @@ pub(crate) trait Columns {
 }
 
 /// What a column of another kind comes to.
-pub(crate) fn unreadable(column: &'static str) -> impl FnOnce(sqlx::Error) -> Fault {
+pub(crate) fn unreadable<E: Display>(column: &'static str) -> impl FnOnce(E) -> Fault {
     move |error| Fault::Corrupt { what: format!("column {column}: {error}") }
 }
 

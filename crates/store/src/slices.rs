@@ -126,7 +126,7 @@ mod tests {
         let path = folder.path().join("reservix.db");
         let url = format!("sqlite:{}", path.display());
         fill_store(&url, options(), &FILL, |_| ()).await.expect("filled");
-        let store = Sqlite::open(&path, options()).await.expect("opens");
+        let store = Sqlite::open(&path, options()).expect("opens");
         assert_alike(
             async |count| store.audit_in(|_| Slice::cut(count)).await.expect("reads"),
             async || {

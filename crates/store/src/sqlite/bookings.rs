@@ -1,11 +1,13 @@
 //! Reading bookings and inventory; writing them is [`super::commit`].
 
-use super::rows::{Binding, bind_id, read_rows};
+use super::rows::{BOOKING_BY_ID, Binding, bind_id, read_rows};
 use super::{Sqlite, failed};
 use crate::rows::{self, Columns};
 use crate::{BookingFilter, Bookings, Committed, KeyedHolds, LiveInventory, Page, Upkeep};
 use async_trait::async_trait;
-use engine::{Booking, BookingId, BookingStatus, Command, EventId, Fault, IdempotencyKey, UserId};
+use engine::{
+    Booking, BookingId, BookingStatus, Command, EventId, Fault, IdempotencyKey, KeyUse, UserId,
+};
 use sqlx::sqlite::SqliteRow;
 use sqlx::{QueryBuilder, Sqlite as Driver};
 
@@ -16,12 +18,28 @@ impl Bookings for Sqlite {
     }
 
     async fn keyed_holds(&self, keys: &[(UserId, IdempotencyKey)]) -> Result<KeyedHolds, Fault> {
-        let mut connection = self.readers.acquire().await.map_err(failed("reading keys"))?;
-        super::commit::keyed_holds(&mut connection, keys).await
+        const DOING: &str = "reading keys";
+        const SQL: &str = "WITH wanted (user_id, key) AS ({})
+            SELECT k.key, k.fingerprint, b.*
+            FROM wanted CROSS JOIN hold_keys k USING (user_id, key) CROSS JOIN bookings b USING (booking_id)";
+        let mut connection = self.readers.acquire().await.map_err(failed(DOING))?;
+        let bind = |query: Binding, (user_id, key): &(UserId, IdempotencyKey)| {
+            bind_id(query, user_id).bind(key.as_str().to_owned())
+        };
+        let found = read_rows(&mut connection, SQL, 2, keys, bind).await.map_err(failed(DOING))?;
+        let hold = |row: &SqliteRow| {
+            let booking = rows::booking(row)?;
+            let used =
+                KeyUse { booking_id: booking.booking_id, fingerprint: row.int("fingerprint")? };
+            let key = IdempotencyKey::new(row.text("key")?);
+            let no_key = || Fault::Corrupt { what: "a stored key is no key".to_owned() };
+            Ok(((booking.user_id, key.ok_or_else(no_key)?), (used, booking)))
+        };
+        found.iter().map(hold).collect()
     }
 
     async fn booking(&self, booking_id: BookingId) -> Result<Option<Booking>, Fault> {
-        let query = sqlx::query("SELECT * FROM bookings WHERE booking_id = ?");
+        let query = sqlx::query(BOOKING_BY_ID);
         let row = query.bind(booking_id.as_bytes().to_vec()).fetch_optional(&self.readers).await;
         row.map_err(failed("reading a booking"))?.as_ref().map(rows::booking).transpose()
     }

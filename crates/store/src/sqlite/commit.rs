@@ -1,155 +1,148 @@
 //! The batch: lock, load, decide, write, commit.
 
-use super::rows::{
-    BOOKING_COLUMNS, Binding, KIND_WORDS, STATUS_WORDS, bind_booking, bind_id, bookings_by_id,
-    read_rows, write_rows,
-};
-use super::seats::write_seats;
-use super::{Sqlite, failed};
-use crate::rows::{self, Columns, ms};
-use crate::{Committed, KeyedHolds};
+use super::Sqlite;
+use super::rows::BOOKING_BY_ID;
+use super::seats::{load_maps, write_seats};
+use super::writer::Writing;
+use crate::Committed;
+use crate::maps::Maps;
+use crate::rows::{self, Columns, items_text, ms};
 use engine::decide::{Ended, Held, Needs, RETIRED_PER_SECTION_MAX, SeatMaps};
 use engine::{
     Booking, BookingId, BookingStatus, Changes, Command, EventId, Fault, IdempotencyKey, Inventory,
-    KeyUse, Ledger, LogEntry, Rows, SectionId, Timestamp, UserId,
+    KeyUse, Ledger, LogEntry, Policy, Rows, SectionId, Timestamp, UserId,
 };
-use sqlx::{Row, SqliteConnection};
+use rusqlite::Row;
 use std::collections::{BTreeSet, HashMap};
 
 impl Sqlite {
-    /// Decides and commits a batch; see [`crate::Bookings::commit`].
+    /// Decides and commits a batch; see [`crate::Bookings::commit`]. It blocks its thread for one commit.
     pub(super) async fn commit_batch(&self, commands: &[Command]) -> Result<Committed, Fault> {
-        let (mut transaction, now) = self.begin("beginning a batch").await?;
-        let (committed, maps) = self.decide_in(&mut transaction, commands, now).await?;
-        transaction.commit().await.map_err(failed("committing a batch"))?;
+        let mut turn = self.writer.turn("beginning a batch").await?;
+        let writing = Writing::begin(&mut turn, self.writer.clock(), "beginning a batch")?;
+        let (committed, maps) = decide_in(&writing, commands, self.policy, &self.maps)?;
+        writing.commit("committing a batch")?;
         self.maps.keep(maps);
         Ok(committed)
     }
-
-    /// Decides a batch and writes what it changes, inside a transaction that holds the lock. The seat
-    /// maps are to be kept once it is committed.
-    pub(super) async fn decide_in(
-        &self,
-        connection: &mut SqliteConnection,
-        commands: &[Command],
-        now: Timestamp,
-    ) -> Result<(Committed, SeatMaps), Fault> {
-        let mut rows = load(connection, Needs::of(commands), now, &self.policy).await?;
-        self.load_maps(connection, &mut rows).await?;
-        let mut ledger = Ledger::open(rows, now, self.policy);
-        let answers = commands.iter().map(|command| ledger.decide(command)).collect();
-        let Ended { changes, mut inventories, maps } = ledger.end_batch();
-        if !changes.is_empty() {
-            let next_expiries = write(connection, &changes).await?;
-            for inventory in &mut inventories {
-                if let Some(next_expiry) = next_expiries.get(&inventory.section_id) {
-                    inventory.next_expiry = *next_expiry;
-                }
-            }
-        }
-        let expired = |booking: &&Booking| booking.status == BookingStatus::Expired;
-        let expired = changes.updated.iter().filter(expired).count();
-        let bookings = changes.created.into_iter().chain(changes.updated).collect();
-        let marks = changes.marks;
-        Ok((Committed { now, answers, inventories, bookings, marks, expired }, maps))
-    }
 }
 
-async fn load(
-    connection: &mut SqliteConnection,
-    needs: Needs,
-    now: Timestamp,
-    policy: &engine::Policy,
-) -> Result<Rows, Fault> {
+/// Decides a batch and writes what it changes, inside a transaction that holds the lock. The seat
+/// maps are to be kept once it is committed.
+pub(super) fn decide_in(
+    writing: &Writing<'_>,
+    commands: &[Command],
+    policy: Policy,
+    kept: &Maps,
+) -> Result<(Committed, SeatMaps), Fault> {
+    let now = writing.now;
+    let mut rows = load(writing, Needs::of(commands), &policy)?;
+    load_maps(writing, kept, &mut rows)?;
+    let mut ledger = Ledger::open(rows, now, policy);
+    let answers = commands.iter().map(|command| ledger.decide(command)).collect();
+    let Ended { changes, mut inventories, maps } = ledger.end_batch();
+    if !changes.is_empty() {
+        let next_expiries = write(writing, &changes)?;
+        for inventory in &mut inventories {
+            if let Some(next_expiry) = next_expiries.get(&inventory.section_id) {
+                inventory.next_expiry = *next_expiry;
+            }
+        }
+    }
+    let expired = |booking: &&Booking| booking.status == BookingStatus::Expired;
+    let expired = changes.updated.iter().filter(expired).count();
+    let bookings = changes.created.into_iter().chain(changes.updated).collect();
+    let marks = changes.marks;
+    Ok((Committed { now, answers, inventories, bookings, marks, expired }, maps))
+}
+
+fn load(writing: &Writing<'_>, needs: Needs, policy: &Policy) -> Result<Rows, Fault> {
     let mut rows = Rows::default();
-    let keys: Vec<_> = needs.keys.into_iter().collect();
-    for (key, (used, booking)) in keyed_holds(connection, &keys).await? {
-        rows.keys.insert(key, used);
-        rows.bookings.insert(booking.booking_id, booking);
+    for (user_id, key) in needs.keys {
+        load_key(writing, user_id, key, &mut rows)?;
     }
-    let named: Vec<_> = needs.bookings.into_iter().collect();
     let mut sections = needs.sections;
-    for booking in bookings_by_id(connection, &named).await? {
-        sections.extend(booking.sections().map(|(section_id, _)| section_id));
-        rows.bookings.insert(booking.booking_id, booking);
+    for booking_id in needs.bookings {
+        let read = |row: &Row<'_>| rows::booking(row);
+        let found =
+            writing.one("loading bookings", BOOKING_BY_ID, [booking_id.as_bytes()], read)?;
+        if let Some(booking) = found {
+            sections.extend(booking.sections().map(|(section_id, _)| section_id));
+            rows.bookings.insert(booking.booking_id, booking);
+        }
     }
-    load_sections(connection, &sections, &mut rows).await?;
-    load_due(connection, now, &mut rows).await?;
+    load_sections(writing, &sections, &mut rows)?;
+    load_due(writing, &mut rows)?;
 
     let mut events = needs.events;
     events.extend(rows.sections.values().map(|(section, _)| section.event_id));
-    load_terms(connection, events, &mut rows).await?;
+    load_terms(writing, events, &mut rows)?;
     let is_capped = |event_id: &EventId| {
         let own = rows.terms.get(event_id).and_then(|terms| terms.max_seats_per_user);
         own.or(policy.max_seats_per_user).is_some()
     };
     let buyers = needs.buyers.into_iter();
     let capped: Vec<_> = buyers.filter(|(event_id, _)| is_capped(event_id)).collect();
-    load_buyers(connection, &capped, now, &mut rows).await?;
+    load_buyers(writing, &capped, &mut rows)?;
     Ok(rows)
 }
 
-/// The holds that these keys name (I6).
-pub(super) async fn keyed_holds(
-    connection: &mut SqliteConnection,
-    keys: &[(UserId, IdempotencyKey)],
-) -> Result<KeyedHolds, Fault> {
-    const SQL: &str = "WITH wanted (user_id, key) AS ({})
-        SELECT k.key, k.fingerprint, b.*
-        FROM wanted CROSS JOIN hold_keys k USING (user_id, key) CROSS JOIN bookings b USING (booking_id)";
-    let bind = |query: Binding, (user_id, key): &(UserId, IdempotencyKey)| {
-        query.bind(user_id.as_bytes().to_vec()).bind(key.as_str().to_owned())
-    };
-    let found = read_rows(connection, SQL, 2, keys, bind).await;
-    let mut holds = HashMap::new();
-    for row in found.map_err(failed("loading idempotency keys"))? {
-        let booking = rows::booking(&row)?;
-        let used = KeyUse { booking_id: booking.booking_id, fingerprint: row.int("fingerprint")? };
-        let key = IdempotencyKey::new(row.text("key")?);
-        let key =
-            key.ok_or_else(|| Fault::Corrupt { what: "a stored key is no key".to_owned() })?;
-        holds.insert((booking.user_id, key), (used, booking));
+/// Loads the hold that a key names (I6).
+fn load_key(
+    writing: &Writing<'_>,
+    user_id: UserId,
+    key: IdempotencyKey,
+    rows: &mut Rows,
+) -> Result<(), Fault> {
+    const SQL: &str = "SELECT k.fingerprint, b.*
+        FROM hold_keys k CROSS JOIN bookings b USING (booking_id) WHERE k.user_id = ? AND k.key = ?";
+    let found = writing.one(
+        "loading idempotency keys",
+        SQL,
+        (user_id.as_bytes(), key.as_str()),
+        |row| Ok((row.int("fingerprint")?, rows::booking(row)?)),
+    )?;
+    if let Some((fingerprint, booking)) = found {
+        let booking_id = booking.booking_id;
+        rows.keys.insert((user_id, key), KeyUse { booking_id, fingerprint });
+        rows.bookings.insert(booking_id, booking);
     }
-    Ok(holds)
+    Ok(())
 }
 
-async fn load_sections(
-    connection: &mut SqliteConnection,
+fn load_sections(
+    writing: &Writing<'_>,
     ids: &BTreeSet<SectionId>,
     rows: &mut Rows,
 ) -> Result<(), Fault> {
-    const SQL: &str = "WITH wanted (section_id) AS ({})
-        SELECT i.*, s.name, s.price_minor, s.currency, s.layout_version
-        FROM wanted CROSS JOIN inventory i USING (section_id) CROSS JOIN sections s USING (section_id)";
-    let missing = ids.iter().filter(|id| !rows.sections.contains_key(id)).copied();
-    let missing: Vec<_> = missing.collect();
-    let found = read_rows(connection, SQL, 1, &missing, bind_id).await;
-    for row in found.map_err(failed("loading inventory"))? {
-        let inventory = rows::inventory(&row)?;
-        rows.sections.insert(inventory.section_id, (rows::section(&row)?, inventory));
+    const SQL: &str = "SELECT i.*, s.name, s.price_minor, s.currency, s.layout_version
+        FROM inventory i CROSS JOIN sections s USING (section_id) WHERE i.section_id = ?";
+    for id in ids {
+        if rows.sections.contains_key(id) {
+            continue;
+        }
+        let read = |row: &Row<'_>| Ok((rows::section(row)?, rows::inventory(row)?));
+        if let Some(found) = writing.one("loading inventory", SQL, [id.as_bytes()], read)? {
+            rows.sections.insert(*id, found);
+        }
     }
     Ok(())
 }
 
 /// Loads the due holds of the loaded sections, oldest first, and the sections into which carts among
 /// them reach, with their due holds. A cart that reaches further still waits for another batch.
-async fn load_due(
-    connection: &mut SqliteConnection,
-    now: Timestamp,
-    rows: &mut Rows,
-) -> Result<(), Fault> {
+fn load_due(writing: &Writing<'_>, rows: &mut Rows) -> Result<(), Fault> {
     let first: BTreeSet<_> = rows.sections.keys().copied().collect();
-    let reached = load_due_of(connection, &first, now, rows).await?;
-    load_sections(connection, &reached, rows).await?;
-    load_due_of(connection, &(&reached - &first), now, rows).await?;
+    let reached = load_due_of(writing, &first, rows)?;
+    load_sections(writing, &reached, rows)?;
+    load_due_of(writing, &(&reached - &first), rows)?;
     Ok(())
 }
 
 /// Loads the due holds of some of the loaded sections; gives all sections they reach into.
-async fn load_due_of(
-    connection: &mut SqliteConnection,
+fn load_due_of(
+    writing: &Writing<'_>,
     sections: &BTreeSet<SectionId>,
-    now: Timestamp,
     rows: &mut Rows,
 ) -> Result<BTreeSet<SectionId>, Fault> {
     const SQL: &str = "SELECT b.* FROM holds h CROSS JOIN bookings b USING (booking_id)
@@ -158,13 +151,11 @@ async fn load_due_of(
     let mut reached = BTreeSet::new();
     for section_id in sections {
         let (_, inventory) = &rows.sections[section_id];
-        if inventory.next_expiry.is_none_or(|expiry| expiry > now) {
+        if inventory.next_expiry.is_none_or(|expiry| expiry > writing.now) {
             continue;
         }
-        let query =
-            sqlx::query(SQL).bind(section_id.as_bytes().to_vec()).bind(now.unix_ms()).bind(limit);
-        let found = query.fetch_all(&mut *connection).await.map_err(failed("loading due holds"))?;
-        for booking in rows::bookings(&found)? {
+        let due = (section_id.as_bytes(), writing.now.unix_ms(), limit);
+        for booking in writing.all("loading due holds", SQL, due, |row| rows::booking(row))? {
             reached.extend(booking.sections().map(|(section_id, _)| section_id));
             rows.bookings.insert(booking.booking_id, booking);
         }
@@ -172,156 +163,147 @@ async fn load_due_of(
     Ok(reached)
 }
 
-async fn load_terms(
-    connection: &mut SqliteConnection,
-    ids: BTreeSet<EventId>,
-    rows: &mut Rows,
-) -> Result<(), Fault> {
-    const SQL: &str = "WITH wanted (event_id) AS ({})
-        SELECT e.* FROM wanted CROSS JOIN events e USING (event_id)";
-    let ids: Vec<_> = ids.into_iter().collect();
-    let found = read_rows(connection, SQL, 1, &ids, bind_id).await;
-    for row in found.map_err(failed("loading events"))? {
-        let terms = rows::terms(&row)?;
-        rows.terms.insert(terms.event_id, terms);
+fn load_terms(writing: &Writing<'_>, ids: BTreeSet<EventId>, rows: &mut Rows) -> Result<(), Fault> {
+    const SQL: &str = "SELECT * FROM events WHERE event_id = ?";
+    for id in ids {
+        let read = |row: &Row<'_>| rows::terms(row);
+        if let Some(terms) = writing.one("loading events", SQL, [id.as_bytes()], read)? {
+            rows.terms.insert(id, terms);
+        }
     }
     Ok(())
 }
 
-async fn load_buyers(
-    connection: &mut SqliteConnection,
+fn load_buyers(
+    writing: &Writing<'_>,
     buyers: &[(EventId, UserId)],
-    now: Timestamp,
     rows: &mut Rows,
 ) -> Result<(), Fault> {
-    const SQL: &str = "SELECT COALESCE(SUM(seats), 0) FROM bookings
+    const SQL: &str = "SELECT COALESCE(SUM(seats), 0) AS live FROM bookings
         WHERE event_id = ?1 AND user_id = ?2 AND status IN ('HOLD', 'CONFIRMED')
           AND (status = 'CONFIRMED' OR expires_at > ?3)";
     for (event_id, user_id) in buyers {
-        let query =
-            sqlx::query(SQL).bind(event_id.as_bytes().to_vec()).bind(user_id.as_bytes().to_vec());
-        let row = query.bind(now.unix_ms()).fetch_one(&mut *connection).await;
-        let live =
-            row.and_then(|row| row.try_get(0)).map_err(failed("counting a buyer's seats"))?;
-        rows.buyers.insert((*event_id, *user_id), live);
+        let of = (event_id.as_bytes(), user_id.as_bytes(), writing.now.unix_ms());
+        let live = writing.one("counting a buyer's seats", SQL, of, |row| row.int("live"))?;
+        rows.buyers.insert((*event_id, *user_id), live.unwrap_or(0));
     }
     Ok(())
 }
 
 /// Writes what a batch changes, and gives the next expiry of every section it touched.
-async fn write(
-    connection: &mut SqliteConnection,
+fn write(
+    writing: &Writing<'_>,
     changes: &Changes,
 ) -> Result<HashMap<SectionId, Option<Timestamp>>, Fault> {
-    write_bookings(connection, changes).await.map_err(failed("writing bookings"))?;
-    write_seats(connection, changes).await?;
-    append_log(connection, &changes.log).await.map_err(failed("writing the log"))?;
-    write_inventories(connection, &changes.inventories).await
+    write_bookings(writing, changes)?;
+    write_seats(writing, changes)?;
+    append_log(writing, &changes.log)?;
+    write_inventories(writing, &changes.inventories)
 }
 
-async fn write_bookings(
-    connection: &mut SqliteConnection,
-    changes: &Changes,
-) -> Result<(), sqlx::Error> {
-    const INSERT: &str = "INSERT OR FAIL INTO bookings (booking_id, user_id, event_id, items, seats, status,
-        expires_at, max_expires_at, confirmed_at, cancelled_at, created_at, updated_at, version) {}";
-    const UPDATE: &str =
-        "WITH new (booking_id, status, expires_at, confirmed_at, cancelled_at, updated_at, version)
-        AS ({}) UPDATE OR FAIL bookings SET status = new.status, expires_at = new.expires_at,
-            confirmed_at = new.confirmed_at, cancelled_at = new.cancelled_at,
-            updated_at = new.updated_at, version = new.version
-        FROM new WHERE bookings.booking_id = new.booking_id";
-    const INSERT_KEY: &str = "INSERT OR FAIL INTO hold_keys (user_id, key, booking_id, fingerprint) {}";
-    const INSERT_HELD: &str = "INSERT OR FAIL INTO holds (section_id, expires_at, booking_id, seats) {}";
+pub(super) fn write_bookings(writing: &Writing<'_>, changes: &Changes) -> Result<(), Fault> {
+    const DOING: &str = "writing bookings";
+    const INSERT: &str =
+        "INSERT INTO bookings (booking_id, user_id, event_id, items, seats, status,
+        expires_at, max_expires_at, confirmed_at, cancelled_at, created_at, updated_at, version)
+        VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)";
+    const UPDATE: &str = "UPDATE bookings SET status = ?2, expires_at = ?3, confirmed_at = ?4,
+        cancelled_at = ?5, updated_at = ?6, version = ?7 WHERE booking_id = ?1";
+    const INSERT_KEY: &str =
+        "INSERT INTO hold_keys (user_id, key, booking_id, fingerprint) VALUES (?, ?, ?, ?)";
+    const INSERT_HELD: &str =
+        "INSERT INTO holds (section_id, expires_at, booking_id, seats) VALUES (?, ?, ?, ?)";
     const DELETE_HELD: &str =
-        "DELETE FROM holds WHERE (section_id, expires_at, booking_id) IN ({})";
+        "DELETE FROM holds WHERE section_id = ? AND expires_at = ? AND booking_id = ?";
 
-    write_rows(connection, INSERT, BOOKING_COLUMNS, &changes.created, bind_booking).await?;
-    let updated = write_rows(connection, UPDATE, 7, &changes.updated, |query, booking| {
-        query
-            .bind(booking.booking_id.as_bytes().to_vec())
-            .bind(STATUS_WORDS.of(booking.status))
-            .bind(booking.expires_at.unix_ms())
-            .bind(ms(booking.confirmed_at))
-            .bind(ms(booking.cancelled_at))
-            .bind(booking.updated_at.unix_ms())
-            .bind(booking.version)
-    });
-    let updated = updated.await?;
-    assert_eq!(updated, changes.updated.len() as u64, "a loaded booking is there to be updated");
-    write_rows(connection, INSERT_KEY, 4, &changes.keys, |query, (user_id, key, used)| {
-        query
-            .bind(user_id.as_bytes().to_vec())
-            .bind(key.as_str().to_owned())
-            .bind(used.booking_id.as_bytes().to_vec())
-            .bind(used.fingerprint)
-    })
-    .await?;
-    write_rows(connection, DELETE_HELD, 3, &changes.unheld, bind_held).await?;
-    write_rows(connection, INSERT_HELD, 4, &changes.held, |query, held| {
-        bind_held(query, held).bind(i64::from(held.seats))
-    })
-    .await?;
+    writing.run_all(DOING, INSERT, &changes.created, |booking| {
+        (
+            booking.booking_id.as_bytes(),
+            booking.user_id.as_bytes(),
+            booking.event_id.as_bytes(),
+            items_text(&booking.items),
+            booking.seats(),
+            booking.status.as_str(),
+            booking.expires_at.unix_ms(),
+            booking.max_expires_at.unix_ms(),
+            ms(booking.confirmed_at),
+            ms(booking.cancelled_at),
+            booking.created_at.unix_ms(),
+            booking.updated_at.unix_ms(),
+            booking.version,
+        )
+    })?;
+    let updated = writing.run_all(DOING, UPDATE, &changes.updated, |booking| {
+        (
+            booking.booking_id.as_bytes(),
+            booking.status.as_str(),
+            booking.expires_at.unix_ms(),
+            ms(booking.confirmed_at),
+            ms(booking.cancelled_at),
+            booking.updated_at.unix_ms(),
+            booking.version,
+        )
+    })?;
+    assert_eq!(updated, changes.updated.len(), "a loaded booking is there to be updated");
+    writing.run_all(DOING, INSERT_KEY, &changes.keys, |(user_id, key, used)| {
+        (user_id.as_bytes(), key.as_str(), used.booking_id.as_bytes(), used.fingerprint)
+    })?;
+    let at = |held: &Held| held.expires_at.unix_ms();
+    writing.run_all(DOING, DELETE_HELD, &changes.unheld, |held| {
+        (held.section_id.as_bytes(), at(held), held.booking_id.as_bytes())
+    })?;
+    writing.run_all(DOING, INSERT_HELD, &changes.held, |held| {
+        (held.section_id.as_bytes(), at(held), held.booking_id.as_bytes(), held.seats)
+    })?;
     Ok(())
 }
 
-fn bind_held(query: Binding, held: &Held) -> Binding {
-    query
-        .bind(held.section_id.as_bytes().to_vec())
-        .bind(held.expires_at.unix_ms())
-        .bind(held.booking_id.as_bytes().to_vec())
-}
-
-pub(super) async fn append_log(
-    connection: &mut SqliteConnection,
-    entries: &[LogEntry],
-) -> Result<u64, sqlx::Error> {
+pub(super) fn append_log(writing: &Writing<'_>, entries: &[LogEntry]) -> Result<(), Fault> {
     const SQL: &str =
-        "INSERT OR FAIL INTO booking_log (at, kind, section_id, booking_id, capacity, held, sold,
-        blocked, version, expires_at, reason) {}";
-    write_rows(connection, SQL, 11, entries, |query, entry| {
-        query
-            .bind(entry.at.unix_ms())
-            .bind(KIND_WORDS.of(entry.kind))
-            .bind(entry.section_id.as_bytes().to_vec())
-            .bind(entry.booking_id.map(|id: BookingId| id.as_bytes().to_vec()))
-            .bind(entry.deltas.capacity)
-            .bind(entry.deltas.held)
-            .bind(entry.deltas.sold)
-            .bind(entry.deltas.blocked)
-            .bind(entry.version)
-            .bind(ms(entry.expires_at))
-            .bind(entry.reason.clone())
-    })
-    .await
+        "INSERT INTO booking_log (at, kind, section_id, booking_id, capacity, held, sold,
+        blocked, version, expires_at, reason) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)";
+    writing.run_all("writing the log", SQL, entries, |entry| {
+        (
+            entry.at.unix_ms(),
+            entry.kind.as_str(),
+            entry.section_id.as_bytes(),
+            entry.booking_id.as_ref().map(BookingId::as_bytes),
+            entry.deltas.capacity,
+            entry.deltas.held,
+            entry.deltas.sold,
+            entry.deltas.blocked,
+            entry.version,
+            ms(entry.expires_at),
+            entry.reason.as_deref(),
+        )
+    })?;
+    Ok(())
 }
 
-async fn write_inventories(
-    connection: &mut SqliteConnection,
+fn write_inventories(
+    writing: &Writing<'_>,
     inventories: &[(Inventory, i64)],
 ) -> Result<HashMap<SectionId, Option<Timestamp>>, Fault> {
     // The predicate on `version` proves that the row is the one that was decided on.
-    const SQL: &str = "WITH new (section_id, capacity, held, sold, blocked, version, loaded) AS ({})
-        UPDATE OR FAIL inventory SET capacity = new.capacity, held = new.held, sold = new.sold,
-            blocked = new.blocked, version = new.version,
-            next_expiry = (SELECT MIN(h.expires_at) FROM holds h WHERE h.section_id = new.section_id)
-        FROM new WHERE inventory.section_id = new.section_id AND inventory.version = new.loaded
-        RETURNING section_id, next_expiry";
-    let written = read_rows(connection, SQL, 7, inventories, |query, (inventory, loaded)| {
-        query
-            .bind(inventory.section_id.as_bytes().to_vec())
-            .bind(inventory.capacity)
-            .bind(inventory.held)
-            .bind(inventory.sold)
-            .bind(inventory.blocked)
-            .bind(inventory.version)
-            .bind(*loaded)
-    });
-    let written = written.await.map_err(failed("writing inventory"))?;
-    if written.len() != inventories.len() {
-        return Err(Fault::Corrupt { what: "an inventory changed under its lock".to_owned() });
+    const SQL: &str = "UPDATE inventory SET capacity = ?2, held = ?3, sold = ?4, blocked = ?5,
+            version = ?6,
+            next_expiry = (SELECT MIN(h.expires_at) FROM holds h WHERE h.section_id = ?1)
+        WHERE section_id = ?1 AND version = ?7 RETURNING next_expiry";
+    let mut next_expiries = HashMap::with_capacity(inventories.len());
+    for (inventory, loaded) in inventories {
+        let counted = (
+            inventory.section_id.as_bytes(),
+            inventory.capacity,
+            inventory.held,
+            inventory.sold,
+            inventory.blocked,
+            inventory.version,
+            *loaded,
+        );
+        let read = |row: &Row<'_>| rows::maybe_instant(row, "next_expiry");
+        let next_expiry = writing.one("writing inventory", SQL, counted, read)?;
+        let changed = || Fault::Corrupt { what: "an inventory changed under its lock".to_owned() };
+        next_expiries.insert(inventory.section_id, next_expiry.ok_or_else(changed)?);
     }
-    let entry =
-        |row| Ok((rows::section_id(row, "section_id")?, rows::maybe_instant(row, "next_expiry")?));
-    written.iter().map(entry).collect()
+    Ok(next_expiries)
 }

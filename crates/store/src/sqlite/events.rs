@@ -1,8 +1,9 @@
 //! Events and sections.
 
-use super::commit::append_log;
+use super::commit::{append_log, decide_in};
 use super::rows::{Binding, read_rows};
 use super::seats::put_layout;
+use super::writer::Writing;
 use super::{Sqlite, failed};
 use crate::rows::{self, Columns, event, ms};
 use crate::{
@@ -21,10 +22,7 @@ use sqlx::{QueryBuilder, Row, Sqlite as Driver, SqliteConnection};
 const MISSING: Refusal = Refusal::NotFound { what: "event" };
 
 /// Writes an event whole, new or changed.
-pub(super) async fn put_event(
-    connection: &mut SqliteConnection,
-    event: &Event,
-) -> Result<(), Fault> {
+pub(super) fn put_event(writing: &Writing<'_>, event: &Event) -> Result<(), Fault> {
     const SQL: &str =
         "INSERT INTO events (event_id, organizer_id, title, title_folded, description,
             venue, event_date, timezone, starts_at, over_at, status, sales_start, sales_end,
@@ -42,44 +40,42 @@ pub(super) async fn put_event(
             prevent_orphans = excluded.prevent_orphans, version = excluded.version,
             updated_at = excluded.updated_at";
     let terms = &event.terms;
-    let query = sqlx::query(SQL)
-        .bind(terms.event_id.as_bytes().to_vec())
-        .bind(terms.organizer_id.as_bytes().to_vec())
-        .bind(&event.title)
-        .bind(folded(&event.title))
-        .bind(&event.description)
-        .bind(&event.venue)
-        .bind(event.date.as_str())
-        .bind(event.timezone.name())
-        .bind(event.date.starts_at().unix_ms())
-        .bind(terms.over_at.unix_ms())
-        .bind(terms.status.as_str())
-        .bind(ms(terms.sales_start))
-        .bind(ms(terms.sales_end))
-        .bind(terms.max_seats_per_booking)
-        .bind(terms.max_seats_per_user)
-        .bind(terms.hold_ttl_ms)
-        .bind(ms(terms.cancellable_until))
-        .bind(terms.prevent_orphans)
-        .bind(event.version)
-        .bind(event.created_at.unix_ms())
-        .bind(event.updated_at.unix_ms());
-    query.execute(connection).await.map_err(failed("writing an event"))?;
-    Ok(())
+    let row = rusqlite::params![
+        terms.event_id.as_bytes(),
+        terms.organizer_id.as_bytes(),
+        event.title,
+        folded(&event.title),
+        event.description,
+        event.venue,
+        event.date.as_str(),
+        event.timezone.name(),
+        event.date.starts_at().unix_ms(),
+        terms.over_at.unix_ms(),
+        terms.status.as_str(),
+        ms(terms.sales_start),
+        ms(terms.sales_end),
+        terms.max_seats_per_booking,
+        terms.max_seats_per_user,
+        terms.hold_ttl_ms,
+        ms(terms.cancellable_until),
+        terms.prevent_orphans,
+        event.version,
+        event.created_at.unix_ms(),
+        event.updated_at.unix_ms(),
+    ];
+    writing.run("writing an event", SQL, row).map(drop)
 }
 
-/// The event that the transaction is about to change, with its sections.
-async fn load(
-    connection: &mut SqliteConnection,
-    event_id: EventId,
-) -> Result<Option<EventWithSections>, Fault> {
-    let query =
-        sqlx::query("SELECT * FROM events WHERE event_id = ?").bind(event_id.as_bytes().to_vec());
-    let row = query.fetch_optional(&mut *connection).await.map_err(failed("reading an event"))?;
-    let Some(row) = row else { return Ok(None) };
-    let mut with_sections = vec![EventWithSections { event: event(&row)?, sections: Vec::new() }];
-    load_sections(connection, &mut with_sections).await?;
-    Ok(with_sections.pop())
+const EVENT: &str = "SELECT * FROM events WHERE event_id = ?";
+
+/// The event that is about to be changed, with its sections.
+fn load(writing: &Writing<'_>, event_id: EventId) -> Result<Option<EventWithSections>, Fault> {
+    const SECTIONS: &str = "SELECT * FROM sections WHERE event_id = ? ORDER BY position";
+    const DOING: &str = "reading an event";
+    let id = [event_id.as_bytes()];
+    let Some(event) = writing.one(DOING, EVENT, id, |row| event(row))? else { return Ok(None) };
+    let sections = writing.all(DOING, SECTIONS, id, |row| rows::section(row))?;
+    Ok(Some(EventWithSections { event, sections }))
 }
 
 async fn load_sections(
@@ -102,40 +98,36 @@ async fn load_sections(
 }
 
 /// Adds a section with its inventory, and the first row of its log.
-pub(super) async fn insert_section(
-    connection: &mut SqliteConnection,
+pub(super) fn insert_section(
+    writing: &Writing<'_>,
     section: &Section,
     opening: &Opening,
     position: usize,
     now: Timestamp,
 ) -> Result<(), Fault> {
     const DOING: &str = "writing a section";
+    const SECTION: &str = "INSERT INTO sections (section_id, event_id, position, name, name_folded,
+        price_minor, currency, layout_version) VALUES (?, ?, ?, ?, ?, ?, ?, ?)";
+    const INVENTORY: &str =
+        "INSERT INTO inventory (section_id, event_id, capacity, held, sold, blocked, version)
+         VALUES (?, ?, ?, 0, 0, 0, ?)";
     let capacity = opening.capacity();
     let deltas = Deltas { capacity, ..Deltas::default() };
     let mut inventory = Inventory::empty(section.section_id, section.event_id);
     inventory.apply(deltas);
-    let query = sqlx::query(
-        "INSERT INTO sections (section_id, event_id, position, name, name_folded, price_minor, currency,
-            layout_version) VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
-    )
-    .bind(section.section_id.as_bytes().to_vec())
-    .bind(section.event_id.as_bytes().to_vec())
-    .bind(i64::try_from(position).expect("an event has few sections"))
-    .bind(section.name.to_string())
-    .bind(folded(&section.name))
-    .bind(section.price.minor)
-    .bind(section.price.currency.as_str().to_owned())
-    .bind(opening.layout().map(|_| inventory.version));
-    query.execute(&mut *connection).await.map_err(failed(DOING))?;
-    let query = sqlx::query(
-        "INSERT INTO inventory (section_id, event_id, capacity, held, sold, blocked, version)
-         VALUES (?, ?, ?, 0, 0, 0, ?)",
-    )
-    .bind(section.section_id.as_bytes().to_vec())
-    .bind(section.event_id.as_bytes().to_vec())
-    .bind(capacity)
-    .bind(inventory.version);
-    query.execute(&mut *connection).await.map_err(failed(DOING))?;
+    let (id, event_id) = (section.section_id.as_bytes(), section.event_id.as_bytes());
+    let row = (
+        id,
+        event_id,
+        i64::try_from(position).expect("an event has few sections"),
+        &*section.name,
+        folded(&section.name),
+        section.price.minor,
+        section.price.currency.as_str(),
+        opening.layout().map(|_| inventory.version),
+    );
+    writing.run(DOING, SECTION, row)?;
+    writing.run(DOING, INVENTORY, (id, event_id, capacity, inventory.version))?;
     let opened = LogEntry {
         at: now,
         kind: LogKind::Opened,
@@ -146,58 +138,55 @@ pub(super) async fn insert_section(
         expires_at: None,
         reason: None,
     };
-    append_log(connection, &[opened]).await.map_err(failed(DOING))?;
+    append_log(writing, &[opened])?;
     match opening.layout() {
         Some(layout) => {
             let marks = Marks::none(layout.seats(), inventory.version);
-            put_layout(connection, section.section_id, layout, &marks).await
+            put_layout(writing, section.section_id, layout, &marks)
         }
         None => Ok(()),
     }
 }
 
 /// What an earlier creation with this key made; refuses the key of another request.
-async fn replay(
-    connection: &mut SqliteConnection,
+fn replay(
+    writing: &Writing<'_>,
     operation: &'static str,
     key: Option<&CreationKey>,
-    now: Timestamp,
 ) -> Result<Option<[u8; 16]>, Error> {
     const SQL: &str = "SELECT resource_id, fingerprint FROM creation_keys
         WHERE user_id = ? AND operation = ? AND key = ? AND expires_at > ?";
     let Some(key) = key else { return Ok(None) };
-    let query = sqlx::query(SQL)
-        .bind(key.user_id.as_bytes().to_vec())
-        .bind(operation)
-        .bind(key.key.as_str())
-        .bind(now.unix_ms());
-    let row = query.fetch_optional(connection).await.map_err(failed("reading a key"))?;
-    let Some(row) = row else { return Ok(None) };
-    if row.int("fingerprint")? != key.fingerprint {
-        return Err(Refusal::IdempotencyKeyReused.into());
+    let of = (key.user_id.as_bytes(), operation, key.key.as_str(), writing.now.unix_ms());
+    let found = writing.one("reading a key", SQL, of, |row| {
+        Ok((row.int("fingerprint")?, row.id("resource_id")?))
+    })?;
+    match found {
+        Some((fingerprint, _)) if fingerprint != key.fingerprint => {
+            Err(Refusal::IdempotencyKeyReused.into())
+        }
+        found => Ok(found.map(|(_, id)| id)),
     }
-    Ok(Some(row.id("resource_id")?))
 }
 
-async fn keep_key(
-    connection: &mut SqliteConnection,
+fn keep_key(
+    writing: &Writing<'_>,
     operation: &'static str,
     key: Option<&CreationKey>,
     resource_id: &[u8; 16],
-    now: Timestamp,
 ) -> Result<(), Fault> {
     const SQL: &str = "INSERT OR REPLACE INTO creation_keys
         (user_id, operation, key, resource_id, fingerprint, expires_at) VALUES (?, ?, ?, ?, ?, ?)";
     let Some(key) = key else { return Ok(()) };
-    let query = sqlx::query(SQL)
-        .bind(key.user_id.as_bytes().to_vec())
-        .bind(operation)
-        .bind(key.key.as_str())
-        .bind(resource_id.to_vec())
-        .bind(key.fingerprint)
-        .bind(now.plus_ms(CREATION_KEY_KEPT_MS).unix_ms());
-    query.execute(connection).await.map_err(failed("keeping a key"))?;
-    Ok(())
+    let row = (
+        key.user_id.as_bytes(),
+        operation,
+        key.key.as_str(),
+        resource_id,
+        key.fingerprint,
+        writing.now.plus_ms(CREATION_KEY_KEPT_MS).unix_ms(),
+    );
+    writing.run("keeping a key", SQL, row).map(drop)
 }
 
 fn replayed<Id>(id: Option<Id>) -> Result<Created<Id>, Error> {
@@ -214,23 +203,31 @@ impl Events for Sqlite {
         key: Option<&CreationKey>,
     ) -> Result<Created<EventId>, Error> {
         const OPERATION: &str = "create_event";
-        let (mut transaction, now) = self.begin("creating an event").await?;
-        if let Some(id) = replay(&mut transaction, OPERATION, key, now).await? {
-            return replayed(EventId::from_slice(&id));
-        }
-        let event_id = new.event.terms.event_id;
-        put_event(&mut transaction, &new.event).await?;
-        for (position, (section, opening)) in new.sections.iter().zip(openings).enumerate() {
-            insert_section(&mut transaction, section, opening, position, now).await?;
-        }
-        keep_key(&mut transaction, OPERATION, key, event_id.as_bytes(), now).await?;
-        transaction.commit().await.map_err(failed("creating an event"))?;
-        Ok(Created { id: event_id, replayed: false })
+        let (new, openings, key) = (new.clone(), openings.to_vec(), key.cloned());
+        let create = move |writing: &Writing<'_>| {
+            if let Some(id) = replay(writing, OPERATION, key.as_ref())? {
+                return replayed(EventId::from_slice(&id));
+            }
+            let event_id = new.event.terms.event_id;
+            put_event(writing, &new.event)?;
+            for (position, (section, opening)) in new.sections.iter().zip(&openings).enumerate() {
+                insert_section(writing, section, opening, position, writing.now)?;
+            }
+            keep_key(writing, OPERATION, key.as_ref(), event_id.as_bytes())?;
+            Ok(Created { id: event_id, replayed: false })
+        };
+        self.writer.write("creating an event", create).await
     }
 
     async fn event(&self, event_id: EventId) -> Result<Option<EventWithSections>, Fault> {
-        let mut connection = self.readers.acquire().await.map_err(failed("reading an event"))?;
-        load(&mut connection, event_id).await
+        const DOING: &str = "reading an event";
+        let mut connection = self.readers.acquire().await.map_err(failed(DOING))?;
+        let query = sqlx::query(EVENT).bind(event_id.as_bytes().to_vec());
+        let row = query.fetch_optional(&mut *connection).await.map_err(failed(DOING))?;
+        let Some(row) = row else { return Ok(None) };
+        let mut found = vec![EventWithSections { event: event(&row)?, sections: Vec::new() }];
+        load_sections(&mut connection, &mut found).await?;
+        Ok(found.pop())
     }
 
     async fn events(
@@ -278,28 +275,29 @@ impl Events for Sqlite {
         expected: Option<i64>,
         change: EventChange,
     ) -> Result<(), Error> {
-        let (mut transaction, now) = self.begin("changing an event").await?;
-        let mut event = load(&mut transaction, event_id).await?.ok_or(MISSING)?.event;
-        event.may_edit(by, expected)?;
-        event.revise(change, now)?;
-        put_event(&mut transaction, &event).await?;
-        Ok(transaction.commit().await.map_err(failed("changing an event"))?)
+        let revise = move |writing: &Writing<'_>| {
+            let mut event = load(writing, event_id)?.ok_or(MISSING)?.event;
+            event.may_edit(by, expected)?;
+            event.revise(change, writing.now)?;
+            Ok(put_event(writing, &event)?)
+        };
+        self.writer.write("changing an event", revise).await
     }
 
     async fn cancel_event(&self, event_id: EventId, by: UserId) -> Result<(), Error> {
         const DOING: &str = "cancelling an event";
-        let (mut transaction, now) = self.begin(DOING).await?;
-        let mut event = load(&mut transaction, event_id).await?.ok_or(MISSING)?.event;
-        event.may_manage(by)?;
-        if event.terms.status == EventStatus::Cancelled {
-            return Ok(());
-        }
-        event.cancel(now);
-        put_event(&mut transaction, &event).await?;
-        let query = sqlx::query("UPDATE events SET cancelling = 1 WHERE event_id = ?");
-        let query = query.bind(event_id.as_bytes().to_vec());
-        query.execute(&mut *transaction).await.map_err(failed(DOING))?;
-        Ok(transaction.commit().await.map_err(failed(DOING))?)
+        const SQL: &str = "UPDATE events SET cancelling = 1 WHERE event_id = ?";
+        let cancel = move |writing: &Writing<'_>| {
+            let mut event = load(writing, event_id)?.ok_or(MISSING)?.event;
+            event.may_manage(by)?;
+            if event.terms.status != EventStatus::Cancelled {
+                event.cancel(writing.now);
+                put_event(writing, &event)?;
+                writing.run(DOING, SQL, [event_id.as_bytes()])?;
+            }
+            Ok(())
+        };
+        self.writer.write(DOING, cancel).await
     }
 
     async fn add_section(
@@ -310,20 +308,22 @@ impl Events for Sqlite {
         key: Option<&CreationKey>,
     ) -> Result<Created<SectionId>, Error> {
         const OPERATION: &str = "add_section";
-        let (mut transaction, now) = self.begin("adding a section").await?;
-        if let Some(id) = replay(&mut transaction, OPERATION, key, now).await? {
-            return replayed(SectionId::from_slice(&id));
-        }
-        let EventWithSections { mut event, sections } =
-            load(&mut transaction, section.event_id).await?.ok_or(MISSING)?;
-        event.may_edit(by, None)?;
-        may_join(section, &sections)?;
-        event.touch(now);
-        put_event(&mut transaction, &event).await?;
-        insert_section(&mut transaction, section, &opening, sections.len(), now).await?;
-        keep_key(&mut transaction, OPERATION, key, section.section_id.as_bytes(), now).await?;
-        transaction.commit().await.map_err(failed("adding a section"))?;
-        Ok(Created { id: section.section_id, replayed: false })
+        let (section, key) = (section.clone(), key.cloned());
+        let add = move |writing: &Writing<'_>| {
+            if let Some(id) = replay(writing, OPERATION, key.as_ref())? {
+                return replayed(SectionId::from_slice(&id));
+            }
+            let EventWithSections { mut event, sections } =
+                load(writing, section.event_id)?.ok_or(MISSING)?;
+            event.may_edit(by, None)?;
+            may_join(&section, &sections)?;
+            event.touch(writing.now);
+            put_event(writing, &event)?;
+            insert_section(writing, &section, &opening, sections.len(), writing.now)?;
+            keep_key(writing, OPERATION, key.as_ref(), section.section_id.as_bytes())?;
+            Ok(Created { id: section.section_id, replayed: false })
+        };
+        self.writer.write("adding a section", add).await
     }
 
     async fn revise_section(
@@ -335,39 +335,44 @@ impl Events for Sqlite {
         change: SectionChange,
     ) -> Result<Inventory, Error> {
         const DOING: &str = "changing a section";
-        let (mut transaction, now) = self.begin(DOING).await?;
-        let EventWithSections { mut event, sections } =
-            load(&mut transaction, event_id).await?.ok_or(MISSING)?;
-        event.may_manage(by)?;
-        let section = sections.iter().find(|section| section.section_id == section_id);
-        let mut section = section.ok_or(Refusal::NotFound { what: "section" })?.clone();
-        event.may_edit(by, expected)?;
-        section.revise(change.name.clone(), change.price, change.layout.as_deref())?;
-        may_join(&section, &sections)?;
-        event.touch(now);
-        put_event(&mut transaction, &event).await?;
-        let query = sqlx::query(
-            "UPDATE sections SET name = ?, name_folded = ?, price_minor = ?, currency = ? WHERE section_id = ?",
-        )
-        .bind(section.name.to_string())
-        .bind(folded(&section.name))
-        .bind(section.price.minor)
-        .bind(section.price.currency.as_str().to_owned())
-        .bind(section_id.as_bytes().to_vec());
-        query.execute(&mut *transaction).await.map_err(failed(DOING))?;
-        // The same decision as in a lane's batch, so that due holds are retired and the log is written.
-        let command = change.command(section_id, by);
-        let (mut committed, maps) = self.decide_in(&mut transaction, &[command], now).await?;
-        if let Outcome::Booking { .. } =
-            committed.answers.pop().expect("one command, one answer")?
-        {
-            unreachable!("a section is no booking");
-        }
-        let inventory = committed.inventories.into_iter().find(|of| of.section_id == section_id);
-        let inventory = inventory
-            .ok_or_else(|| Fault::Corrupt { what: "a section without inventory".to_owned() })?;
-        transaction.commit().await.map_err(failed(DOING))?;
-        self.maps.keep(maps);
+        const SQL: &str =
+            "UPDATE sections SET name = ?, name_folded = ?, price_minor = ?, currency = ?
+            WHERE section_id = ?";
+        let (policy, maps) = (self.policy, self.maps.clone());
+        let revise = move |writing: &Writing<'_>| {
+            let EventWithSections { mut event, sections } =
+                load(writing, event_id)?.ok_or(MISSING)?;
+            event.may_manage(by)?;
+            let section = sections.iter().find(|section| section.section_id == section_id);
+            let mut section = section.ok_or(Refusal::NotFound { what: "section" })?.clone();
+            event.may_edit(by, expected)?;
+            section.revise(change.name.clone(), change.price, change.layout.as_deref())?;
+            may_join(&section, &sections)?;
+            event.touch(writing.now);
+            put_event(writing, &event)?;
+            let row = (
+                &*section.name,
+                folded(&section.name),
+                section.price.minor,
+                section.price.currency.as_str(),
+                section_id.as_bytes(),
+            );
+            writing.run(DOING, SQL, row)?;
+            // The same decision as in a lane's batch, so that due holds are retired and the log is written.
+            let command = change.command(section_id, by);
+            let (mut committed, changed) = decide_in(writing, &[command], policy, &maps)?;
+            if let Outcome::Booking { .. } =
+                committed.answers.pop().expect("one command, one answer")?
+            {
+                unreachable!("a section is no booking");
+            }
+            let inventory =
+                committed.inventories.into_iter().find(|of| of.section_id == section_id);
+            let missing = || Fault::Corrupt { what: "a section without inventory".to_owned() };
+            Ok::<_, Error>((inventory.ok_or_else(missing)?, changed))
+        };
+        let (inventory, changed) = self.writer.write(DOING, revise).await?;
+        self.maps.keep(changed);
         Ok(inventory)
     }
 }
@@ -378,6 +383,7 @@ pub(super) async fn to_cancel(store: &Sqlite, limit: u32) -> Result<Vec<engine::
     const EVENTS: &str = "SELECT event_id FROM events WHERE cancelling = 1 LIMIT 100";
     const LIVE: &str = "SELECT booking_id FROM bookings
         WHERE event_id = ? AND status IN ('HOLD', 'CONFIRMED') LIMIT ?";
+    const DONE: &str = "UPDATE events SET cancelling = 0 WHERE event_id = ?";
     let mut live = Vec::new();
     let events = sqlx::query(EVENTS).fetch_all(&store.readers).await.map_err(failed(DOING))?;
     for row in events {
@@ -386,11 +392,8 @@ pub(super) async fn to_cancel(store: &Sqlite, limit: u32) -> Result<Vec<engine::
         let found = query.fetch_all(&store.readers).await.map_err(failed(DOING))?;
         if found.is_empty() {
             // A cancelled event gets no new bookings, so none can appear after this read.
-            let (mut transaction, _) = store.begin(DOING).await?;
-            let query =
-                sqlx::query("UPDATE events SET cancelling = 0 WHERE event_id = ?").bind(event_id);
-            query.execute(&mut *transaction).await.map_err(failed(DOING))?;
-            transaction.commit().await.map_err(failed(DOING))?;
+            let done = move |writing: &Writing<'_>| writing.run(DOING, DONE, [event_id]).map(drop);
+            store.writer.write(DOING, done).await?;
         }
         for row in &found {
             live.push(rows::booking_id(row, "booking_id")?);

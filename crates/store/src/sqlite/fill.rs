@@ -1,21 +1,20 @@
 //! Writing in bulk what a fill makes up: few statements, large transactions.
 
+use super::Sqlite;
+use super::commit::{append_log, write_bookings};
 use super::events::{insert_section, put_event};
-use super::rows::{BOOKING_COLUMNS, Binding, KIND_WORDS, bind_booking, write_rows};
-use super::{Sqlite, failed};
+use super::writer::{Turn, Writing, failed};
 use crate::Clock;
 use crate::fill::{Bulk, Part};
 use crate::rows::ms;
-use engine::decide::Held;
-use engine::{Changes, Fault, IdempotencyKey, Inventory, KeyUse, LogEntry, Timestamp, UserId};
-use sqlx::pool::PoolConnection;
-use sqlx::{Acquire as _, Executor as _, Row as _, Sqlite as Driver, SqliteConnection};
+use engine::{Changes, Fault, Timestamp};
+use rusqlite::Connection;
 
 const DOING: &str = "filling the store";
 
 /// The writer, set to write much.
 pub(crate) struct Filling {
-    writer: PoolConnection<Driver>,
+    turn: Turn,
     clock: Clock,
 }
 
@@ -25,17 +24,23 @@ impl Sqlite {
         // NORMAL keeps the file whole in a crash, and may lose the parts written last. The cache is as
         // many KiB: the trees that are written to all over fit in it.
         const SETTINGS: &str = "PRAGMA synchronous = NORMAL; PRAGMA cache_size = -262144";
-        let mut writer = self.writer.acquire().await.map_err(failed(DOING))?;
-        writer.execute(SETTINGS).await.map_err(failed(DOING))?;
-        Ok(Filling { writer, clock: self.clock.clone() })
+        let turn = self.writer.turn(DOING).await?;
+        let mut filling = Filling { turn, clock: self.writer.clock().clone() };
+        filling.connection()?.execute_batch(SETTINGS).map_err(failed(DOING))?;
+        Ok(filling)
+    }
+}
+
+impl Filling {
+    fn connection(&mut self) -> Result<&mut Connection, Fault> {
+        self.turn.as_mut().ok_or_else(|| crate::unavailable(DOING)("the store is closed"))
     }
 }
 
 impl Bulk for Filling {
     async fn has_events(&mut self) -> Result<bool, Fault> {
-        let query = sqlx::query("SELECT EXISTS (SELECT 1 FROM events)");
-        let row = query.fetch_one(&mut *self.writer).await;
-        row.and_then(|row| row.try_get(0)).map_err(failed(DOING))
+        const SQL: &str = "SELECT EXISTS (SELECT 1 FROM events)";
+        self.connection()?.query_one(SQL, (), |row| row.get(0)).map_err(failed(DOING))
     }
 
     async fn now(&mut self) -> Result<Timestamp, Fault> {
@@ -43,100 +48,51 @@ impl Bulk for Filling {
     }
 
     async fn write(&mut self, part: &Part) -> Result<(), Fault> {
-        let mut transaction = self.writer.begin().await.map_err(failed(DOING))?;
+        let writing = Writing::begin(&mut self.turn, &self.clock, DOING)?;
         match part {
             Part::Events(events) => {
                 for (new, capacities) in events {
-                    put_event(&mut transaction, &new.event).await?;
+                    put_event(&writing, &new.event)?;
                     let opened_at = new.event.created_at;
                     for (at, (section, capacity)) in new.sections.iter().zip(capacities).enumerate()
                     {
-                        insert_section(
-                            &mut transaction,
-                            section,
-                            &(*capacity).into(),
-                            at,
-                            opened_at,
-                        )
-                        .await?;
+                        insert_section(&writing, section, &(*capacity).into(), at, opened_at)?;
                     }
                 }
             }
-            Part::Bookings(changes) => {
-                write(&mut transaction, changes).await.map_err(failed(DOING))?;
-            }
+            Part::Bookings(changes) => write(&writing, changes)?,
         }
-        transaction.commit().await.map_err(failed(DOING))
+        writing.commit(DOING)
     }
 
     async fn finish(&mut self) -> Result<(), Fault> {
         // No ANALYZE: a store that was sold from has no statistics either, and is to be measured alike.
-        let emptied = self.writer.execute("PRAGMA wal_checkpoint(TRUNCATE)").await;
-        emptied.map(drop).map_err(failed(DOING))
+        let connection = self.connection()?;
+        connection.execute_batch("PRAGMA wal_checkpoint(TRUNCATE)").map_err(failed(DOING))
     }
 }
 
-async fn write(connection: &mut SqliteConnection, changes: &Changes) -> Result<(), sqlx::Error> {
-    const BOOKINGS: &str = "INSERT OR FAIL INTO bookings (booking_id, user_id, event_id, items, seats, status,
-        expires_at, max_expires_at, confirmed_at, cancelled_at, created_at, updated_at, version) {}";
-    const KEYS: &str = "INSERT OR FAIL INTO hold_keys (user_id, key, booking_id, fingerprint) {}";
-    const HOLDS: &str = "INSERT OR FAIL INTO holds (section_id, expires_at, booking_id, seats) {}";
-    const LOG: &str =
-        "INSERT OR FAIL INTO booking_log (at, kind, section_id, booking_id, capacity, held, sold,
-        blocked, version, expires_at) {}";
+fn write(writing: &Writing<'_>, changes: &Changes) -> Result<(), Fault> {
     // The predicate on `version` finds out when somebody else has sold of these sections meanwhile.
-    const INVENTORIES: &str =
-        "WITH new (section_id, capacity, held, sold, blocked, version, next_expiry, loaded) AS ({})
-        UPDATE OR FAIL inventory SET capacity = new.capacity, held = new.held, sold = new.sold,
-            blocked = new.blocked, version = new.version, next_expiry = new.next_expiry
-        FROM new WHERE inventory.section_id = new.section_id AND inventory.version = new.loaded";
-    write_rows(connection, BOOKINGS, BOOKING_COLUMNS, &changes.created, bind_booking).await?;
-    write_rows(connection, KEYS, 4, &changes.keys, bind_key).await?;
-    write_rows(connection, HOLDS, 4, &changes.held, bind_held).await?;
-    write_rows(connection, LOG, 10, &changes.log, bind_entry).await?;
-    let counted = write_rows(connection, INVENTORIES, 8, &changes.inventories, bind_inventory);
-    assert_eq!(counted.await?, changes.inventories.len() as u64, "nobody else writes to this file");
+    const INVENTORY: &str =
+        "UPDATE inventory SET capacity = ?2, held = ?3, sold = ?4, blocked = ?5,
+            version = ?6, next_expiry = ?7
+        WHERE section_id = ?1 AND version = ?8";
+    write_bookings(writing, changes)?;
+    append_log(writing, &changes.log)?;
+    let counted =
+        writing.run_all(DOING, INVENTORY, &changes.inventories, |(inventory, loaded)| {
+            (
+                inventory.section_id.as_bytes(),
+                inventory.capacity,
+                inventory.held,
+                inventory.sold,
+                inventory.blocked,
+                inventory.version,
+                ms(inventory.next_expiry),
+                *loaded,
+            )
+        })?;
+    assert_eq!(counted, changes.inventories.len(), "nobody else writes to this file");
     Ok(())
-}
-
-fn bind_key(query: Binding, (user_id, key, used): &(UserId, IdempotencyKey, KeyUse)) -> Binding {
-    query
-        .bind(user_id.as_bytes().to_vec())
-        .bind(key.as_str().to_owned())
-        .bind(used.booking_id.as_bytes().to_vec())
-        .bind(used.fingerprint)
-}
-
-fn bind_held(query: Binding, held: &Held) -> Binding {
-    query
-        .bind(held.section_id.as_bytes().to_vec())
-        .bind(held.expires_at.unix_ms())
-        .bind(held.booking_id.as_bytes().to_vec())
-        .bind(i64::from(held.seats))
-}
-
-fn bind_entry(query: Binding, entry: &LogEntry) -> Binding {
-    query
-        .bind(entry.at.unix_ms())
-        .bind(KIND_WORDS.of(entry.kind))
-        .bind(entry.section_id.as_bytes().to_vec())
-        .bind(entry.booking_id.map(|id| id.as_bytes().to_vec()))
-        .bind(entry.deltas.capacity)
-        .bind(entry.deltas.held)
-        .bind(entry.deltas.sold)
-        .bind(entry.deltas.blocked)
-        .bind(entry.version)
-        .bind(ms(entry.expires_at))
-}
-
-fn bind_inventory(query: Binding, (inventory, loaded): &(Inventory, i64)) -> Binding {
-    query
-        .bind(inventory.section_id.as_bytes().to_vec())
-        .bind(inventory.capacity)
-        .bind(inventory.held)
-        .bind(inventory.sold)
-        .bind(inventory.blocked)
-        .bind(inventory.version)
-        .bind(ms(inventory.next_expiry))
-        .bind(*loaded)
 }

@@ -3,6 +3,8 @@
 //! What it guarantees: a commit is on the disk when it returns (`synchronous=FULL`, I11); only one
 //! process writes ([`LOCK_FILE`]); readers see the last commit and never wait for the writer.
 //! `BEGIN IMMEDIATE` is the lock of every row, so the clock is read right after it.
+//!
+//! The writer is a blocking connection without a thread of its own ([`writer`]); readers are a pool.
 
 mod accounts;
 mod bookings;
@@ -12,111 +14,83 @@ mod fill;
 mod rows;
 mod seats;
 mod upkeep;
+mod writer;
 
 use crate::maps::Maps;
-use crate::{Clock, StoreOptions, unavailable};
-use engine::{Fault, Policy, Timestamp};
+use crate::{StoreOptions, unavailable};
+use engine::{Fault, Policy};
 use parking_lot::Mutex;
 use sqlx::migrate::Migrator;
-use sqlx::sqlite::{
-    SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteSynchronous,
-};
-use sqlx::{Connection as _, Sqlite as Driver, Transaction};
+use sqlx::sqlite::{SqliteConnectOptions, SqlitePool, SqlitePoolOptions};
 use std::fs::{DirBuilder, File, TryLockError};
 use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
+use writer::Writer;
 
 /// The file beside the database whose lock says that a process serves it.
 pub const LOCK_FILE: &str = "reservix.lock";
 
-/// How long a request waits for a connection before it is told to come again.
+/// How long a reader waits for a connection before it is told to come again.
 const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(1);
 /// How long a migration or an audit on the same file may keep us waiting.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(2);
-/// Pages of WAL after which they are moved into the database (4 KiB each).
-const CHECKPOINT_PAGES: &str = "4000";
-
-/// Takes the lock at once: a transaction that begins as a reader can fail to become a writer.
-const BEGIN: &str = "BEGIN IMMEDIATE";
+/// What every connection is set to. The checkpoint is after so many pages of WAL (4 KiB each).
+const SETTINGS: [(&str, &str); 5] = [
+    ("journal_mode", "WAL"),
+    ("synchronous", "FULL"),
+    ("foreign_keys", "ON"),
+    ("wal_autocheckpoint", "4000"),
+    // For a list of some hundred values an index made on the spot looks cheap, and lures the planner
+    // into reading all that is stored.
+    ("automatic_index", "OFF"),
+];
 
 static MIGRATOR: Migrator = sqlx::migrate!("../../migrations/sqlite");
 
 /// A SQLite database file.
 pub struct Sqlite {
     path: PathBuf,
-    writer: SqlitePool,
+    options: SqliteConnectOptions,
+    writer: Writer,
     readers: SqlitePool,
-    clock: Clock,
     policy: Policy,
-    maps: Maps,
+    maps: Arc<Maps>,
     /// Held until the store is closed, and let go by the system when the process dies.
     lock: Mutex<Option<File>>,
 }
 
 impl Sqlite {
     /// Opens the file, creating it when it is missing, and refuses when another process serves it.
-    pub async fn open(path: &Path, options: StoreOptions) -> Result<Self, Fault> {
+    pub fn open(path: &Path, options: StoreOptions) -> Result<Self, Fault> {
         let lock = if options.read_only { None } else { Some(lock(path)?) };
         if options.read_only && !path.exists() {
             let missing = format!("there is no database at {}", path.display());
             return Err(unavailable("opening the database file")(missing));
         }
-        let connect = SqliteConnectOptions::new()
-            .filename(path)
-            .create_if_missing(!options.read_only)
-            .read_only(options.read_only)
-            .synchronous(SqliteSynchronous::Full)
-            .foreign_keys(true)
-            .busy_timeout(BUSY_TIMEOUT)
-            .pragma("wal_autocheckpoint", CHECKPOINT_PAGES)
-            // For a list of some hundred values an index made on the spot looks cheap, and lures the
-            // planner into reading all that is stored once for each batch.
-            .pragma("automatic_index", "off");
-        let connect =
-            if options.read_only { connect } else { connect.journal_mode(SqliteJournalMode::Wal) };
-        let pool = || {
-            SqlitePoolOptions::new()
-                .acquire_timeout(ACQUIRE_TIMEOUT)
-                .test_before_acquire(false)
-                .idle_timeout(None)
-                .max_lifetime(None)
-        };
         // The writer creates the file and its journal before any reader looks.
-        let writer = pool().max_connections(1).connect_with(connect.clone()).await;
-        let writer = writer.map_err(failed("opening the database file"))?;
-        let readers = pool()
+        let writer = Writer::open(path, options.read_only, BUSY_TIMEOUT, &SETTINGS, options.clock)?;
+        let connect = SqliteConnectOptions::new().filename(path).busy_timeout(BUSY_TIMEOUT);
+        // Its journal is that of the file, and readers cannot set it.
+        let settings = SETTINGS.into_iter().filter(|(name, _)| *name != "journal_mode");
+        let connect = settings.fold(connect, |connect, (name, value)| connect.pragma(name, value));
+        let readers = SqlitePoolOptions::new()
+            .acquire_timeout(ACQUIRE_TIMEOUT)
+            .test_before_acquire(false)
+            .idle_timeout(None)
+            .max_lifetime(None)
             .max_connections(options.pool_size.max(1))
-            .connect_lazy_with(connect.read_only(true));
+            .connect_lazy_with(connect.clone().read_only(true));
         Ok(Self {
             path: path.to_owned(),
+            options: connect,
             writer,
             readers,
-            clock: options.clock,
             policy: options.policy,
-            maps: Maps::default(),
+            maps: Arc::default(),
             lock: Mutex::new(lock),
         })
-    }
-
-    /// Begins a write. Nobody else writes until it ends.
-    async fn begin(
-        &self,
-        doing: &'static str,
-    ) -> Result<(Transaction<'static, Driver>, Timestamp), Fault> {
-        let begun = match self.writer.begin_with(BEGIN).await {
-            // A full disk ends a transaction behind the back of the driver, which goes on counting
-            // it: such a connection never begins again, so it makes room for a new one.
-            Err(sqlx::Error::InvalidSavePointStatement) => {
-                let stuck = self.writer.acquire().await.map_err(failed(doing))?;
-                stuck.detach().close_hard().await.map_err(failed(doing))?;
-                self.writer.begin_with(BEGIN).await
-            }
-            begun => begun,
-        };
-        let begun = begun.map_err(failed(doing))?;
-        // Read under the lock: a clock read before the wait would let an expired hold be confirmed.
-        Ok((begun, (self.clock)()))
     }
 }
 

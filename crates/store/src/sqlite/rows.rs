@@ -1,32 +1,16 @@
-//! How rows are written and read: binding lists of values, and the columns of what comes back.
+//! How readers ask for lists of things, and the columns of what comes back.
 
-use super::failed;
-use crate::rows::{Columns, bookings, items_text, ms, unreadable};
-use engine::{Booking, BookingId, BookingStatus, Fault, LogKind};
+use crate::rows::{Columns, unreadable};
+use engine::Fault;
 use sqlx::query::Query;
 use sqlx::sqlite::{SqliteArguments, SqliteRow};
 use sqlx::{AssertSqlSafe, Row, Sqlite as Driver, SqliteConnection};
 use std::fmt::Write as _;
-use std::sync::{Arc, LazyLock};
 
 pub(super) type Binding = Query<'static, Driver, SqliteArguments>;
 
-/// The words of statuses and kinds, made once: a bound text is shared, not copied.
-pub(super) struct Words<T: 'static>(LazyLock<Vec<(T, Arc<str>)>>);
-
-impl<T: Copy + PartialEq> Words<T> {
-    pub(super) fn of(&self, value: T) -> Arc<str> {
-        let mut words = self.0.iter();
-        let found = words.find(|(of, _)| *of == value).map(|(_, word)| word.clone());
-        found.expect("every value has its word")
-    }
-}
-
-pub(super) static STATUS_WORDS: Words<BookingStatus> = Words(LazyLock::new(|| {
-    BookingStatus::ALL.map(|status| (status, Arc::from(status.as_str()))).to_vec()
-}));
-pub(super) static KIND_WORDS: Words<LogKind> =
-    Words(LazyLock::new(|| LogKind::ALL.map(|kind| (kind, Arc::from(kind.as_str()))).to_vec()));
+/// Finds a booking.
+pub(super) const BOOKING_BY_ID: &str = "SELECT * FROM bookings WHERE booking_id = ?";
 
 /// Binds an id.
 pub(super) fn bind_id<Id: AsRef<[u8]>>(query: Binding, id: &Id) -> Binding {
@@ -36,30 +20,9 @@ pub(super) fn bind_id<Id: AsRef<[u8]>>(query: Binding, id: &Id) -> Binding {
 /// The most rows bound into one statement: 13 columns of it stay far below SQLite's 32,766 values.
 const ROWS_PER_STATEMENT: usize = 512;
 
-/// Runs `sql`, whose `{}` becomes `VALUES (?,…),(?,…)`, for all `rows`; tells the rows affected.
-///
-/// Statements come in few sizes (powers of two), so that each is prepared once per connection. What
-/// inserts or updates says `OR FAIL`: the transaction is rolled back when a row is refused, so SQLite
-/// need not copy each page aside to take back the rows of that one statement.
-pub(super) async fn write_rows<T>(
-    connection: &mut SqliteConnection,
-    sql: &'static str,
-    columns: usize,
-    rows: &[T],
-    bind: impl Fn(Binding, &T) -> Binding,
-) -> Result<u64, sqlx::Error> {
-    let mut affected = 0;
-    for chunk in powers_of_two(rows) {
-        let statement = statement(sql, columns, chunk.len());
-        #[cfg(debug_assertions)]
-        plan::assert_by_index(connection, &statement).await?;
-        let query = chunk.iter().fold(sqlx::query(AssertSqlSafe(statement)), &bind);
-        affected += query.execute(&mut *connection).await?.rows_affected();
-    }
-    Ok(affected)
-}
-
 /// Runs `sql`, whose `{}` becomes `VALUES (?,…),(?,…)`, for all `rows`, and gives what it selects.
+///
+/// Statements come in few sizes (powers of two), so that each is prepared once per connection.
 pub(super) async fn read_rows<T>(
     connection: &mut SqliteConnection,
     sql: &'static str,
@@ -179,37 +142,6 @@ fn no_id(column: &'static str) -> Fault {
     Fault::Corrupt { what: format!("column {column} holds no id") }
 }
 
-/// The columns of `bookings` in the order in which [`bind_booking`] binds them.
-pub(super) const BOOKING_COLUMNS: usize = 13;
-
-pub(super) fn bind_booking(query: Binding, booking: &Booking) -> Binding {
-    query
-        .bind(booking.booking_id.as_bytes().to_vec())
-        .bind(booking.user_id.as_bytes().to_vec())
-        .bind(booking.event_id.as_bytes().to_vec())
-        .bind(items_text(&booking.items))
-        .bind(i64::from(booking.seats()))
-        .bind(STATUS_WORDS.of(booking.status))
-        .bind(booking.expires_at.unix_ms())
-        .bind(booking.max_expires_at.unix_ms())
-        .bind(ms(booking.confirmed_at))
-        .bind(ms(booking.cancelled_at))
-        .bind(booking.created_at.unix_ms())
-        .bind(booking.updated_at.unix_ms())
-        .bind(booking.version)
-}
-
-/// The bookings with these ids.
-pub(super) async fn bookings_by_id(
-    connection: &mut SqliteConnection,
-    ids: &[BookingId],
-) -> Result<Vec<Booking>, Fault> {
-    const SQL: &str = "WITH wanted (booking_id) AS ({})
-        SELECT b.* FROM wanted CROSS JOIN bookings b USING (booking_id)";
-    let found = read_rows(connection, SQL, 1, ids, bind_id).await;
-    bookings(&found.map_err(failed("loading bookings"))?)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -229,13 +161,13 @@ mod tests {
     #[tokio::test]
     #[should_panic(expected = "SCAN bookings")]
     async fn a_statement_that_reads_a_whole_table_is_caught() {
+        const SQL: &str = "WITH new (id, n) AS ({}) UPDATE bookings SET n = new.n
+            FROM new WHERE bookings.id = new.id RETURNING id";
         let mut connection = SqliteConnection::connect(":memory:").await.expect("it opens");
         let table = "CREATE TABLE bookings (id BLOB NOT NULL PRIMARY KEY, n INTEGER) WITHOUT ROWID";
         sqlx::query(table).execute(&mut connection).await.expect("it is made");
-        const SQL: &str = "WITH new (id, n) AS ({}) UPDATE OR FAIL bookings SET n = new.n
-            FROM new WHERE bookings.id = new.id";
         let rows = vec![0_i64; 512];
         let bind = |query: Binding, row: &i64| query.bind(vec![0_u8]).bind(*row);
-        let _ = write_rows(&mut connection, SQL, 2, &rows, bind).await;
+        let _ = read_rows(&mut connection, SQL, 2, &rows, bind).await;
     }
 }

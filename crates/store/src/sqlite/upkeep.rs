@@ -1,6 +1,7 @@
 //! What workers and the person on call need: due sections, the reckoning, the audit, migrations.
 
 use super::seats::{read_layout, read_marks};
+use super::writer::Writing;
 use super::{MIGRATOR, Sqlite, failed};
 use crate::rows::{self, Columns, instant, log_entry, seat_taken};
 use crate::slices::Slice;
@@ -9,6 +10,7 @@ use async_trait::async_trait;
 use engine::audit::{Audit, Report};
 use engine::{BookingId, EventId, Fault, Inventory, SectionId, Timestamp};
 use futures_util::TryStreamExt;
+use sqlx::sqlite::SqlitePoolOptions;
 use sqlx::{Connection, Row, SqliteConnection};
 use std::collections::{HashMap, HashSet};
 
@@ -20,7 +22,7 @@ async fn all_inventories(connection: &mut SqliteConnection) -> Result<Vec<Invent
 #[async_trait]
 impl Upkeep for Sqlite {
     fn now(&self) -> Timestamp {
-        (self.clock)()
+        (self.writer.clock())()
     }
 
     fn lanes(&self, _: usize) -> usize {
@@ -99,15 +101,13 @@ impl Upkeep for Sqlite {
             "DELETE FROM refresh_tokens WHERE token_hash IN
                 (SELECT token_hash FROM refresh_tokens WHERE expires_at <= ? LIMIT ?)",
         ];
-        let (mut transaction, now) = self.begin(DOING).await?;
-        let mut removed = 0;
-        for sql in OLD {
-            let query = sqlx::query(sql).bind(now.unix_ms()).bind(limit);
-            let done = query.execute(&mut *transaction).await.map_err(failed(DOING))?;
-            removed += done.rows_affected();
-        }
-        transaction.commit().await.map_err(failed(DOING))?;
-        Ok(removed)
+        let remove = move |writing: &Writing<'_>| {
+            OLD.into_iter().try_fold(0, |removed, sql| {
+                let done = writing.run(DOING, sql, (writing.now.unix_ms(), limit))?;
+                Ok(removed + done as u64)
+            })
+        };
+        self.writer.write(DOING, remove).await
     }
 
     async fn migrate(&self, version: Option<i64>) -> Result<Vec<Migration>, Fault> {
@@ -115,13 +115,20 @@ impl Upkeep for Sqlite {
         let before: HashSet<i64> = self.applied().await?;
         let newest = MIGRATOR.iter().map(|step| step.version).max().unwrap_or(0);
         let target = version.unwrap_or(newest);
-        if before.iter().any(|applied| *applied > target) {
-            MIGRATOR.undo(&self.writer, target).await.map_err(unavailable(DOING))?;
-        } else {
-            let due = MIGRATOR.iter().filter(|step| step.version <= target);
-            let due = due.filter(|step| step.migration_type.is_up_migration()).cloned().collect();
-            let migrator = sqlx::migrate::Migrator::with_migrations(due);
-            migrator.run(&self.writer).await.map_err(unavailable(DOING))?;
+        {
+            // Nobody else writes meanwhile.
+            let _turn = self.writer.turn(DOING).await?;
+            let pool = SqlitePoolOptions::new().max_connections(1);
+            let pool = pool.connect_with(self.options.clone()).await.map_err(failed(DOING))?;
+            if before.iter().any(|applied| *applied > target) {
+                MIGRATOR.undo(&pool, target).await.map_err(unavailable(DOING))?;
+            } else {
+                let due = MIGRATOR.iter().filter(|step| step.version <= target);
+                let due = due.filter(|step| step.migration_type.is_up_migration()).cloned();
+                let migrator = sqlx::migrate::Migrator::with_migrations(due.collect());
+                migrator.run(&pool).await.map_err(unavailable(DOING))?;
+            }
+            pool.close().await;
         }
         // A reader that knows the schema of before prepares its statements by it, and the driver panics
         // over a column that it did not expect.
@@ -147,7 +154,10 @@ impl Upkeep for Sqlite {
     async fn close(&self) {
         self.readers.close().await;
         self.writer.close().await;
-        drop(self.lock.lock().take());
+        if let Some(lock) = self.lock.lock().take() {
+            // Said, not left to the closing of the file: a child that is about to be started has it open, too.
+            let _ = lock.unlock();
+        }
     }
 }
 
@@ -236,7 +246,7 @@ impl Sqlite {
 
     async fn applied(&self) -> Result<HashSet<i64>, Fault> {
         const DOING: &str = "reading the schema's version";
-        let mut connection = self.writer.acquire().await.map_err(failed(DOING))?;
+        let mut connection = self.readers.acquire().await.map_err(failed(DOING))?;
         let there = sqlx::query("SELECT 1 FROM sqlite_master WHERE name = '_sqlx_migrations'");
         let there = there.fetch_optional(&mut *connection).await.map_err(failed(DOING))?;
         if there.is_none() {
@@ -252,6 +262,8 @@ impl Sqlite {
 impl Sqlite {
     /// Changes the file behind the back of the store.
     pub(crate) async fn run(&self, sql: &'static str) {
-        sqlx::query(sql).execute(&self.writer).await.expect("runs");
+        use sqlx::ConnectOptions as _;
+        let mut connection = self.options.connect().await.expect("it opens");
+        sqlx::query(sql).execute(&mut connection).await.expect("runs");
     }
 }

@@ -251,10 +251,12 @@ async fn i5_the_clock_is_read_after_the_wait_for_the_lock() {
     sqlx::query("BEGIN IMMEDIATE").execute(&mut other).await.expect("nobody else writes");
     let (booking_id, user_id) = (kept.held.booking_id, kept.held.user_id);
     let store = kept.store.clone();
-    let waiting =
-        tokio::spawn(
-            async move { store.commit(&[Command::Confirm { booking_id, user_id }]).await },
-        );
+    let runtime = tokio::runtime::Handle::current();
+    // On a thread that it may block.
+    let waiting = tokio::task::spawn_blocking(move || {
+        let confirm = [Command::Confirm { booking_id, user_id }];
+        runtime.block_on(store.commit(&confirm))
+    });
     // Long enough for the batch to stand before the lock, while its hold dies.
     tokio::time::sleep(std::time::Duration::from_millis(300)).await;
     kept.clock.advance_ms(600_000);

@@ -70,7 +70,9 @@ pub async fn a_commit_nobody_waits_for_happens_whole_or_not_at_all(world: World)
         world.assert_sound().await;
     }
     assert!(finished > 0, "{AWAITS} awaits are too few to finish a commit");
-    assert!(finished < ROUNDS * AWAITS, "no commit was abandoned");
+    // The embedded store blocks its thread for a batch, so there is nothing to hang up on.
+    let is_embedded = world.fresh.url.is_none();
+    assert_eq!(finished == ROUNDS * AWAITS, is_embedded, "{finished} commits were not abandoned");
 }
 
 pub async fn an_account_write_nobody_waits_for_leaves_the_store_usable(world: World) {

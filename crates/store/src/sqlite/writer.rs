@@ -1,0 +1,286 @@
+//! The one connection that writes.
+//!
+//! It is used without a hop to another thread: a batch has some hundred short statements, and handing
+//! each of them over would take longer than SQLite does. So a batch blocks the thread that commits it
+//! (the lanes have one of their own), and everything else that writes does it where blocking is allowed.
+
+use crate::rows::{Columns, corrupt, unreadable};
+use crate::{Clock, unavailable};
+use engine::{Fault, Timestamp};
+use rusqlite::types::FromSql;
+use rusqlite::{
+    CachedStatement, Connection, ErrorCode, OpenFlags, Params, Row, Transaction,
+    TransactionBehavior,
+};
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::{Mutex, OwnedMutexGuard};
+
+/// How long a write waits for those before it, until the client is told to come again.
+const TURN_TIMEOUT: Duration = Duration::from_secs(1);
+/// Statements that stay prepared: more than there are.
+const STATEMENTS_MAX: usize = 128;
+
+/// Serializes all writes of this process.
+pub(super) struct Writer {
+    /// `None` once it is closed.
+    connection: Arc<Mutex<Option<Connection>>>,
+    clock: Clock,
+}
+
+/// The connection, for as long as it is one's turn.
+pub(super) type Turn = OwnedMutexGuard<Option<Connection>>;
+
+/// A write under way. What does not end in [`Self::commit`] is rolled back.
+pub(super) struct Writing<'a> {
+    transaction: Transaction<'a>,
+    pub(super) now: Timestamp,
+}
+
+impl Writer {
+    /// Opens the file. `settings` are pragmas and their values.
+    pub(super) fn open(
+        path: &Path,
+        read_only: bool,
+        busy_timeout: Duration,
+        settings: &[(&str, &str)],
+        clock: Clock,
+    ) -> Result<Self, Fault> {
+        const DOING: &str = "opening the database file";
+        let access = if read_only {
+            OpenFlags::SQLITE_OPEN_READ_ONLY
+        } else {
+            OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_CREATE
+        };
+        let open = || {
+            let connection =
+                Connection::open_with_flags(path, access | OpenFlags::SQLITE_OPEN_NO_MUTEX)?;
+            connection.busy_timeout(busy_timeout)?;
+            connection.set_prepared_statement_cache_capacity(STATEMENTS_MAX);
+            for (name, value) in settings {
+                // Who only reads takes the file as it is.
+                if !read_only {
+                    connection.pragma_update(None, name, value)?;
+                }
+            }
+            Ok(connection)
+        };
+        let connection = open().map_err(failed(DOING))?;
+        Ok(Self { connection: Arc::new(Mutex::new(Some(connection))), clock })
+    }
+
+    /// Waits until it is one's turn to write.
+    pub(super) async fn turn(&self, doing: &'static str) -> Result<Turn, Fault> {
+        let turn = tokio::time::timeout(TURN_TIMEOUT, self.connection.clone().lock_owned()).await;
+        let turn = turn.map_err(unavailable(doing))?;
+        if turn.is_some() { Ok(turn) } else { Err(unavailable(doing)("the store is closed")) }
+    }
+
+    /// Writes what `work` says in one transaction, if it ends well, on a thread that may be blocked. A
+    /// caller that goes away stops nothing.
+    pub(super) async fn write<T, E>(
+        &self,
+        doing: &'static str,
+        work: impl FnOnce(&Writing<'_>) -> Result<T, E> + Send + 'static,
+    ) -> Result<T, E>
+    where
+        T: Send + 'static,
+        E: From<Fault> + Send + 'static,
+    {
+        let mut turn = self.turn(doing).await?;
+        let clock = self.clock.clone();
+        let written = tokio::task::spawn_blocking(move || {
+            let writing = Writing::begin(&mut turn, &clock, doing)?;
+            let made = work(&writing)?;
+            writing.commit(doing)?;
+            Ok(made)
+        });
+        match written.await {
+            Ok(made) => made,
+            Err(error) => match error.try_into_panic() {
+                Ok(panic) => std::panic::resume_unwind(panic),
+                Err(error) => Err(unavailable(doing)(error).into()),
+            },
+        }
+    }
+
+    /// Closes the file.
+    pub(super) async fn close(&self) {
+        drop(self.connection.lock().await.take());
+    }
+
+    pub(super) fn clock(&self) -> &Clock {
+        &self.clock
+    }
+}
+
+impl<'a> Writing<'a> {
+    /// Takes the lock of every row. Nobody else writes until it ends.
+    pub(super) fn begin(
+        turn: &'a mut Turn,
+        clock: &Clock,
+        doing: &'static str,
+    ) -> Result<Self, Fault> {
+        let connection = turn.as_mut().ok_or_else(|| unavailable(doing)("the store is closed"))?;
+        // At once: a transaction that begins as a reader can fail to become a writer.
+        let begun = connection.transaction_with_behavior(TransactionBehavior::Immediate);
+        let transaction = begun.map_err(failed(doing))?;
+        // Read under the lock: a clock read before the wait would let an expired hold be confirmed.
+        Ok(Self { transaction, now: (clock)() })
+    }
+
+    /// Makes it durable.
+    pub(super) fn commit(self, doing: &'static str) -> Result<(), Fault> {
+        self.transaction.commit().map_err(failed(doing))
+    }
+
+    /// A statement that is prepared once.
+    fn prepared(&self, sql: &'static str) -> rusqlite::Result<CachedStatement<'_>> {
+        #[cfg(debug_assertions)]
+        plan::assert_by_index(&self.transaction, sql)?;
+        self.transaction.prepare_cached(sql)
+    }
+
+    /// Runs a statement; tells the rows it changed.
+    pub(super) fn run(
+        &self,
+        doing: &'static str,
+        sql: &'static str,
+        params: impl Params,
+    ) -> Result<usize, Fault> {
+        let done = self.prepared(sql).and_then(|mut statement| statement.execute(params));
+        done.map_err(failed(doing))
+    }
+
+    /// Runs a statement for each of `items`; tells the rows it changed.
+    pub(super) fn run_all<'i, T, P: Params>(
+        &self,
+        doing: &'static str,
+        sql: &'static str,
+        items: &'i [T],
+        params: impl Fn(&'i T) -> P,
+    ) -> Result<usize, Fault> {
+        if items.is_empty() {
+            return Ok(0);
+        }
+        let run = || {
+            let mut statement = self.prepared(sql)?;
+            items.iter().try_fold(0, |changed, item| Ok(changed + statement.execute(params(item))?))
+        };
+        run().map_err(failed(doing))
+    }
+
+    /// What `read` makes of the row that a statement finds, if it finds one.
+    pub(super) fn one<T>(
+        &self,
+        doing: &'static str,
+        sql: &'static str,
+        params: impl Params,
+        read: impl FnOnce(&Row<'_>) -> Result<T, Fault>,
+    ) -> Result<Option<T>, Fault> {
+        let mut statement = self.prepared(sql).map_err(failed(doing))?;
+        let mut rows = statement.query(params).map_err(failed(doing))?;
+        rows.next().map_err(failed(doing))?.map(read).transpose()
+    }
+
+    /// What `read` makes of each row that a statement finds.
+    pub(super) fn all<T>(
+        &self,
+        doing: &'static str,
+        sql: &'static str,
+        params: impl Params,
+        read: impl Fn(&Row<'_>) -> Result<T, Fault>,
+    ) -> Result<Vec<T>, Fault> {
+        let mut statement = self.prepared(sql).map_err(failed(doing))?;
+        let mut rows = statement.query(params).map_err(failed(doing))?;
+        let mut found = Vec::new();
+        while let Some(row) = rows.next().map_err(failed(doing))? {
+            found.push(read(row)?);
+        }
+        Ok(found)
+    }
+}
+
+/// Turns a failure of the driver into a fault: what a constraint refuses is a mistake of ours, all
+/// else is a store that cannot answer now.
+pub(super) fn failed(doing: &'static str) -> impl Fn(rusqlite::Error) -> Fault {
+    move |error| match error.sqlite_error_code() {
+        Some(ErrorCode::ConstraintViolation) => {
+            Fault::Corrupt { what: format!("{doing}: {error}") }
+        }
+        _ => unavailable(doing)(error),
+    }
+}
+
+fn read<T: FromSql>(row: &Row<'_>, column: &'static str) -> Result<T, Fault> {
+    row.get(column).map_err(unreadable(column))
+}
+
+impl Columns for Row<'_> {
+    fn int(&self, column: &'static str) -> Result<i64, Fault> {
+        read(self, column)
+    }
+
+    fn maybe_int(&self, column: &'static str) -> Result<Option<i64>, Fault> {
+        read(self, column)
+    }
+
+    fn flag(&self, column: &'static str) -> Result<bool, Fault> {
+        read(self, column)
+    }
+
+    fn text(&self, column: &'static str) -> Result<&str, Fault> {
+        self.maybe_text(column)?.ok_or_else(corrupt(column))
+    }
+
+    fn maybe_text(&self, column: &'static str) -> Result<Option<&str>, Fault> {
+        let value = self.get_ref(column).map_err(unreadable(column))?;
+        value.as_str_or_null().map_err(unreadable(column))
+    }
+
+    fn id(&self, column: &'static str) -> Result<[u8; 16], Fault> {
+        read(self, column)
+    }
+
+    fn maybe_id(&self, column: &'static str) -> Result<Option<[u8; 16]>, Fault> {
+        read(self, column)
+    }
+
+    fn maybe_bytes(&self, column: &'static str) -> Result<Option<&[u8]>, Fault> {
+        let value = self.get_ref(column).map_err(unreadable(column))?;
+        value.as_blob_or_null().map_err(unreadable(column))
+    }
+
+    fn bytes(&self, column: &'static str) -> Result<&[u8], Fault> {
+        self.maybe_bytes(column)?.ok_or_else(corrupt(column))
+    }
+}
+
+/// In debug builds the plan of each statement is looked at once: none may read a table as a whole.
+#[cfg(debug_assertions)]
+mod plan {
+    use parking_lot::Mutex;
+    use rusqlite::Connection;
+    use std::collections::HashSet;
+    use std::sync::LazyLock;
+
+    static SEEN: LazyLock<Mutex<HashSet<&'static str>>> = LazyLock::new(Mutex::default);
+
+    pub(super) fn assert_by_index(
+        connection: &Connection,
+        sql: &'static str,
+    ) -> rusqlite::Result<()> {
+        if SEEN.lock().contains(sql) {
+            return Ok(());
+        }
+        let mut statement = connection.prepare(&format!("EXPLAIN QUERY PLAN {sql}"))?;
+        let mut steps = statement.raw_query();
+        while let Some(row) = steps.next()? {
+            let step: String = row.get("detail")?;
+            assert!(!step.starts_with("SCAN ") && !step.contains("AUTOMATIC"), "{step}, for {sql}");
+        }
+        SEEN.lock().insert(sql);
+        Ok(())
+    }
+}
