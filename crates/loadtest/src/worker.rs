@@ -126,8 +126,8 @@ pub struct Worker {
     pub last: Option<Answer>,
     /// Who is thinking.
     pub later: BinaryHeap<Reverse<Later>>,
-    /// How many parts of halls it has walked through.
-    pub walked: usize,
+    /// How many halls it has walked through, and how many parts of the one that it is in.
+    pub walked: (usize, usize),
     keys: u64,
 }
 
@@ -152,7 +152,7 @@ impl Worker {
             stop: Arc::clone(stop),
             last: None,
             later: BinaryHeap::new(),
-            walked: 0,
+            walked: (0, 0),
             keys: (id as u64 + 1) << 32,
         }
     }

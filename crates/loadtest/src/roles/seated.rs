@@ -22,21 +22,24 @@ impl Worker {
         let collides = rand::random::<f64>() < collide;
         let number = rand::random_range(1..=most);
         loop {
-            // Its own part of each hall first, then those of the others.
-            let (round, place) = (self.walked / stage.halls.len(), self.walked % stage.halls.len());
-            let section = stage.halls[place];
-            let Some(hall) = stage.hall(section) else { return };
-            if round >= hall.parts() {
+            // A rush is at one hall: its own part of it first, then those of the others, then the next.
+            let (place, parts_done) = self.walked;
+            let Some(section) = stage.halls.get(place).copied() else {
                 return self.stop.set(NO_SEATS_LEFT);
+            };
+            let Some(hall) = stage.hall(section) else { return };
+            if parts_done == hall.parts() {
+                self.walked = (place + 1, 0);
+                continue;
             }
-            let own = (self.id + round) % hall.parts();
+            let own = (self.id + parts_done) % hall.parts();
             let seats = if collides && hall.parts() > 1 {
                 hall.near((own + rand::random_range(1..hall.parts())) % hall.parts(), number)
             } else {
                 hall.next(own, number)
             };
             if seats.is_empty() {
-                self.walked += 1;
+                self.walked = (place, parts_done + 1);
                 continue;
             }
             self.hold_in_hall(keyed, section, Wish::Named(seats), due).await;
