@@ -86,7 +86,7 @@ pub struct Booking {
     pub event_id: EventId,
     /// At least one item; at most one for each section, or for each price of a section with numbered
     /// seats. Those of a section stand together.
-    pub items: Vec<Item>,
+    pub items: Arc<[Item]>,
     /// As stored; readers ask [`Self::status_at`].
     pub status: BookingStatus,
     /// When the hold ends, or ended, or would have ended.

@@ -234,7 +234,7 @@ pub(crate) fn items_text(items: &[Item]) -> String {
     serde_json::to_string(&stored).expect("strings and integers are always JSON")
 }
 
-fn items(text: &str) -> Result<Vec<Item>, Fault> {
+fn items(text: &str) -> Result<Arc<[Item]>, Fault> {
     let stored: Vec<StoredItem<'_>> = serde_json::from_str(text).map_err(|_| corrupt("items")())?;
     let item = |stored: StoredItem<'_>| {
         Ok(Item {

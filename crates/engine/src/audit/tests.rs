@@ -110,7 +110,7 @@ impl Story {
         if let Some(end) = end {
             self.bookings[booking].expires_at = at(end);
         }
-        for item in items {
+        for item in &*items {
             let number = u64::from(item.section_id == section(1));
             self.change(number, kind, ms, Some(booking_id), deltas, end.map(at));
         }
@@ -237,17 +237,18 @@ fn i3_a_seat_in_two_live_bookings_is_found() {
         "I3",
         &[
             ("the seat of a sale is held", |story| {
-                story.bookings[EXTENDED].items[0].numbers = vec!["2".into()];
+                Arc::make_mut(&mut story.bookings[EXTENDED].items)[0].numbers = vec!["2".into()];
             }),
             ("twice in one booking", |story| {
-                story.bookings[SOLD].items[0].numbers = vec!["2".into(), "2".into()];
+                Arc::make_mut(&mut story.bookings[SOLD].items)[0].numbers =
+                    vec!["2".into(), "2".into()];
             }),
         ],
     );
     // The same number in another section, or in a booking that is over, is no conflict.
     let mut story = Story::sound();
-    story.bookings[CART].items[1].numbers = vec!["1".into()];
-    story.bookings[EXPIRED].items[0].numbers = vec!["1".into()];
+    Arc::make_mut(&mut story.bookings[CART].items)[1].numbers = vec!["1".into()];
+    Arc::make_mut(&mut story.bookings[EXPIRED].items)[0].numbers = vec!["1".into()];
     assert!(story.audit().is_clean());
 }
 
@@ -268,9 +269,13 @@ fn i4_counters_that_are_not_the_fold_of_their_log_are_found() {
             ("a log without its section", |story| story.inventories.truncate(1)),
             ("an item more than was held", |story| {
                 let item = story.bookings[SOLD].items[0].clone();
-                story.bookings[SOLD].items.push(Item { section_id: section(1), ..item });
+                let more = Item { section_id: section(1), ..item };
+                let items = &mut story.bookings[SOLD].items;
+                *items = items.iter().cloned().chain([more]).collect();
             }),
-            ("a seat more than is counted", |story| story.bookings[CART].items[0].seats = 2),
+            ("a seat more than is counted", |story| {
+                Arc::make_mut(&mut story.bookings[CART].items)[0].seats = 2
+            }),
             ("counters and log wrong alike", |story| {
                 story.row(CART, LogKind::Held).deltas.held = 2;
                 story.inventories[1].held += 1;

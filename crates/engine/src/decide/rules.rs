@@ -38,7 +38,7 @@ impl Ledger {
             booking_id: hold.booking_id,
             user_id: hold.user_id,
             event_id: hold.event_id,
-            items: self.items(&placed, &Own::default()),
+            items: self.items(&placed, &Own::default()).into(),
             status: BookingStatus::Hold,
             expires_at,
             max_expires_at: self.now.plus_ms(self.policy.hold_max_life_ms.max(ttl_ms)),
@@ -137,7 +137,7 @@ impl Ledger {
 
         // After this point it must succeed.
         let mut after = before.clone();
-        after.items = self.items(&placed, &own);
+        after.items = self.items(&placed, &own).into();
         after.touch(self.now);
         let had: BTreeMap<_, _> = before.sections().collect();
         let has: BTreeMap<_, _> = after.sections().collect();

@@ -112,7 +112,7 @@ impl Plan {
             booking_id,
             user_id,
             event_id,
-            items,
+            items: items.into(),
             status: BookingStatus::Hold,
             expires_at: at.plus_ms(self.policy.hold_ttl_ms),
             max_expires_at: at.plus_ms(self.policy.hold_max_life_ms),

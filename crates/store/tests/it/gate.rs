@@ -98,7 +98,7 @@ impl Doorway {
             booking_id: self.mint.booking(self.event_id),
             user_id: self.mint.user(),
             event_id: self.event_id,
-            items: vec![item],
+            items: [item].into(),
             status: BookingStatus::Hold,
             expires_at: self.now.plus_ms(ends_in_ms),
             max_expires_at: self.now.plus_ms(1_800_000),

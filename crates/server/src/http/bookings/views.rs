@@ -24,13 +24,13 @@ struct ItemView {
     currency: String,
 }
 
-impl From<Item> for ItemView {
-    fn from(item: Item) -> Self {
+impl From<&Item> for ItemView {
+    fn from(item: &Item) -> Self {
         Self {
             section_id: item.section_id,
-            section_name: item.section_name,
+            section_name: item.section_name.clone(),
             seats_requested: item.seats,
-            seats: item.numbers,
+            seats: item.numbers.clone(),
             unit_price: item.unit_price.minor,
             currency: item.unit_price.currency.to_string(),
         }
@@ -140,7 +140,7 @@ impl BookingView {
             updated_at: booking.updated_at,
             server_time: now,
             version: booking.version,
-            items: booking.items.into_iter().map(ItemView::from).collect(),
+            items: booking.items.iter().map(ItemView::from).collect(),
         }
     }
 

@@ -153,7 +153,7 @@ fn booking(booking_id: BookingId) -> Booking {
         booking_id,
         user_id: UserId::new(now(), Shard::pick(0), 0),
         event_id: EventId::new(now(), Shard::pick(0), 0),
-        items: vec![item],
+        items: [item].into(),
         status: BookingStatus::Hold,
         expires_at: now().plus_ms(1_000),
         max_expires_at: now().plus_ms(1_000),

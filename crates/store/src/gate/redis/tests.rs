@@ -206,7 +206,7 @@ fn a_lease_is_read_as_it_was_written() {
         booking_id: BookingId::new(at(0), shard, 1),
         user_id: UserId::new(at(0), shard, 2),
         event_id: EventId::new(at(0), shard, 3),
-        items: vec![item("Empore \"links\" ☂ \n {7}", &[]), item("", &["A 1", "A 2"])],
+        items: [item("Empore \"links\" ☂ \n {7}", &[]), item("", &["A 1", "A 2"])].into(),
         status: BookingStatus::Hold,
         expires_at: at(600_000),
         max_expires_at: at(1_800_000),

@@ -132,7 +132,7 @@ impl Tampered {
                 let mut needed = engine::decide::Needs::of(commands).sections;
                 let named = engine::decide::Needs::of(commands).bookings;
                 let named = named.iter().filter_map(|booking_id| rows.bookings.get(booking_id));
-                let items = named.flat_map(|booking| &booking.items);
+                let items = named.flat_map(|booking| booking.items.iter());
                 needed.extend(items.map(|item| item.section_id));
                 rows.sections.retain(|section_id, _| needed.contains(section_id));
             }

@@ -68,7 +68,9 @@ impl Bug {
             Self::MovesSeat => {
                 let Some(live) = live else { return };
                 let booking = kept.bookings.get_mut(&live.booking_id).expect("it is there");
-                let numbered = booking.items.iter_mut().find(|item| !item.numbers.is_empty());
+                let numbered = Arc::make_mut(&mut booking.items)
+                    .iter_mut()
+                    .find(|item| !item.numbers.is_empty());
                 numbered.expect("it has a seat").numbers[0] = "Z-9".into();
             }
         }
