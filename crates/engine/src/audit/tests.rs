@@ -274,7 +274,7 @@ fn i4_counters_that_are_not_the_fold_of_their_log_are_found() {
                 *items = items.iter().cloned().chain([more]).collect();
             }),
             ("a seat more than is counted", |story| {
-                Arc::make_mut(&mut story.bookings[CART].items)[0].seats = 2
+                Arc::make_mut(&mut story.bookings[CART].items)[0].seats = 2;
             }),
             ("counters and log wrong alike", |story| {
                 story.row(CART, LogKind::Held).deltas.held = 2;

@@ -113,7 +113,7 @@ async fn hold(
         return Err(no_booking());
     };
     let location = format!("/api/v1/bookings/{}", booking.booking_id);
-    let view = BookingView::new(booking, now).seated(next_to_each_other);
+    let view = BookingView::new(&booking, now).seated(next_to_each_other);
     let mut response = json(StatusCode::CREATED, &view);
     let location = HeaderValue::from_str(&location).expect("an id is valid in a header");
     response.headers_mut().insert(header::LOCATION, location);
@@ -259,7 +259,7 @@ async fn revise(
     let Outcome::Booking { booking, next_to_each_other, .. } = outcome else {
         return Err(no_booking());
     };
-    let view = BookingView::new(booking, now).seated(next_to_each_other);
+    let view = BookingView::new(&booking, now).seated(next_to_each_other);
     Ok(json(StatusCode::OK, &view))
 }
 
@@ -271,7 +271,7 @@ async fn change(
     let booking_id: BookingId = id(booking_id, "booking")?;
     let (outcome, now) = app.lanes.submit(booking_id.shard(), command(booking_id)).await?;
     let Outcome::Booking { booking, .. } = outcome else { return Err(no_booking()) };
-    Ok(json(StatusCode::OK, &BookingView::new(booking, now)))
+    Ok(json(StatusCode::OK, &BookingView::new(&booking, now)))
 }
 
 fn no_booking() -> Problem {
@@ -308,7 +308,7 @@ pub(super) async fn listed(
     let page = params.page()?;
     let found = app.store.bookings(filter, page).await?;
     let now = app.store.now();
-    let items = found.into_iter().map(|booking| BookingView::new(booking, now)).collect();
+    let items = found.iter().map(|booking| BookingView::new(booking, now)).collect();
     Ok(axum::Json(Listed::new(items, page.limit, BookingView::id)))
 }
 
@@ -335,5 +335,5 @@ async fn read(
             return Err(MISSING.into());
         }
     }
-    Ok(axum::Json(BookingView::new(booking, app.store.now())))
+    Ok(axum::Json(BookingView::new(&booking, app.store.now())))
 }

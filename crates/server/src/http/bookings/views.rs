@@ -111,7 +111,7 @@ pub(in super::super) struct BookingView {
 
 impl BookingView {
     /// The booking as it reads at `now`: a due hold is expired, swept or not.
-    pub(in super::super) fn new(booking: Booking, now: Timestamp) -> Self {
+    pub(in super::super) fn new(booking: &Booking, now: Timestamp) -> Self {
         let status = booking.status_at(now);
         let total = booking.total_price();
         let expires_in = match status {
