@@ -23,7 +23,7 @@ use crate::inventory::Inventory;
 use crate::log::LogEntry;
 use crate::seats::{Layout, Marks, Party, SeatMap};
 use crate::time::Timestamp;
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
 pub use ledger::{Ended, Ledger};
@@ -314,15 +314,15 @@ impl Needs {
 }
 
 /// Seat maps by their sections.
-pub type SeatMaps = HashMap<SectionId, SeatMap>;
+pub type SeatMaps = BTreeMap<SectionId, SeatMap>;
 
 /// The rows a store has locked and loaded for a batch. What is missing does not exist.
 #[derive(Debug, Default)]
 pub struct Rows {
     /// The events of all loaded sections and bookings.
-    pub terms: HashMap<EventId, Terms>,
+    pub terms: BTreeMap<EventId, Terms>,
     /// Sections with their inventory.
-    pub sections: HashMap<SectionId, (Section, Inventory)>,
+    pub sections: BTreeMap<SectionId, (Section, Inventory)>,
     /// The seat maps of all loaded sections with numbered seats.
     pub maps: SeatMaps,
     /// Bookings: those that commands and keys name, and the due holds of the sections.

@@ -29,6 +29,21 @@ pub fn flag(body: &[u8], member: &str) -> Option<bool> {
     if is(b"true") { Some(true) } else { is(b"false").then_some(false) }
 }
 
+/// Whether a booking has one item, and that has these seats, in this order: as it is told when nothing
+/// is wrong. Where this says no, [`seats`] knows better.
+pub fn has_just<'a>(body: &[u8], names: impl Iterator<Item = &'a str>) -> bool {
+    let Some(items) = value(body, "items") else { return false };
+    let once = |member| value(items, member).filter(|rest| value(rest, member).is_none());
+    let Some(list) = once("seats").and_then(|list| list.strip_prefix(b"[")) else { return false };
+    let (mut rest, mut before) = (list, &b"\""[..]);
+    for name in names {
+        let told = rest.strip_prefix(before).and_then(|rest| rest.strip_prefix(name.as_bytes()));
+        let Some(after) = told.and_then(|rest| rest.strip_prefix(b"\"")) else { return false };
+        (rest, before) = (after, b",\"");
+    }
+    rest.first() == Some(&b']') && once("section_id").is_some()
+}
+
 /// The names of all seats of a booking; nothing if an item has none, or it is no booking.
 pub fn seats(body: &[u8]) -> Option<Vec<String>> {
     #[derive(Deserialize)]
@@ -108,6 +123,25 @@ mod tests {
         assert_eq!(seats(body).unwrap(), ["A-1", "A-2", "B-1"]);
         assert_eq!(flag(body, "next_to_each_other"), Some(false));
         assert_eq!((seats(br#"{"items":[{}]}"#), flag(body, "items")), (None, None));
+    }
+
+    #[test]
+    fn a_booking_with_just_the_seats_that_were_asked_for_is_known_at_once() {
+        let one = r#"{"seats":["A-1","A-2"],"items":[{"section_id":"s","seats":["A-1","A-2"]}]}"#;
+        let has = |body: &str, names: &[&str]| has_just(body.as_bytes(), names.iter().copied());
+        assert!(has(one, &["A-1", "A-2"]));
+        for others in [&["A-1"][..], &["A-2", "A-1"], &["A-1", "A-2", "A-3"], &["A-1", "A-22"], &[]]
+        {
+            assert!(!has(one, others), "{others:?}");
+        }
+        for further in [r#"{"section_id":"s","seats":["B-1"]}"#, r#"{"section_id":"s"}"#] {
+            let before = one.replace(r#":[{"s"#, &format!(r#":[{further},{{"s"#));
+            let after = one.replace("}]}", &format!("}},{further}]}}"));
+            for more in [before, after] {
+                assert!(more.len() > one.len() && !has(&more, &["A-1", "A-2"]), "{more}");
+            }
+        }
+        assert!(!has(r#"{"items":[{}]}"#, &["A-1"]));
     }
 
     #[test]

@@ -4,6 +4,7 @@
 //! no aisle between.
 
 use crate::trouble::Trouble;
+use crate::wish::Seats;
 use serde::Deserialize;
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -112,6 +113,8 @@ pub struct Hall {
     pub drawing: Arc<Drawing>,
     /// Where the walkers are, each in a part of its own.
     cursors: Vec<AtomicU32>,
+    /// Seats that no walker has come to yet.
+    left: AtomicU32,
     /// The largest party for which there may be room: beside each other, and anyhow.
     room: [AtomicU8; 2],
 }
@@ -124,6 +127,7 @@ impl Hall {
         let cursors = (0..parts).map(|part| AtomicU32::new(start(&drawing, parts, part)));
         Self {
             cursors: cursors.collect(),
+            left: AtomicU32::new(drawing.seats()),
             drawing,
             room: [AtomicU8::new(u8::MAX), AtomicU8::new(u8::MAX)],
         }
@@ -135,14 +139,26 @@ impl Hall {
     }
 
     /// The next few seats of a part, and fewer or none at its end. Each seat is given out once.
-    pub fn next(&self, part: usize, number: u8) -> Box<[u32]> {
+    pub fn next(&self, part: usize, number: u8) -> Seats {
         let end = self.end(part);
-        let from = self.cursors[part].fetch_add(number.into(), Ordering::Relaxed);
-        (from..end).take(number.into()).collect()
+        let cursor = &self.cursors[part];
+        // A cursor that stays at the end is not written by all who come by.
+        if cursor.load(Ordering::Relaxed) >= end {
+            return Seats::new();
+        }
+        let from = cursor.fetch_add(number.into(), Ordering::Relaxed);
+        let seats: Seats = (from..end).take(number.into()).collect();
+        self.left.fetch_sub(u32::try_from(seats.len()).unwrap_or(0), Ordering::Relaxed);
+        seats
+    }
+
+    /// Whether walkers have come to every seat.
+    pub fn is_walked(&self) -> bool {
+        self.left.load(Ordering::Relaxed) == 0
     }
 
     /// A few seats that the walker of a part asks for now, has just asked for, or will soon.
-    pub fn near(&self, part: usize, number: u8) -> Box<[u32]> {
+    pub fn near(&self, part: usize, number: u8) -> Seats {
         let number = u32::from(number);
         let (first, end) = (self.start(part), self.end(part));
         let at = self.cursors[part].load(Ordering::Relaxed).min(end);
@@ -224,6 +240,7 @@ mod tests {
         let hall = Hall::new(Arc::new(Drawing::read(json.as_bytes()).unwrap()), 1_000);
         assert_eq!(hall.parts(), 12, "of at least 16 seats");
         let mut walked = Vec::new();
+        assert!(!hall.is_walked());
         for part in 0..hall.parts() {
             loop {
                 let near = hall.near(part, 3);
@@ -237,6 +254,7 @@ mod tests {
             }
         }
         assert_eq!(walked, (0..200).collect::<Vec<u32>>());
+        assert!(hall.is_walked());
     }
 
     #[test]

@@ -4,7 +4,7 @@
 //! Up to [`ENTRIES_MAX`] entries everything is kept; beyond, a random sample of that size, and the sums.
 //! The seats that were given by name are kept whole: there are no more of them than seats in the halls.
 
-use crate::wish::Wish;
+use crate::wish::{Seats, Wish};
 use std::collections::HashMap;
 use std::ops::AddAssign;
 use std::time::Duration;
@@ -113,8 +113,8 @@ pub struct Given {
     pub buyer: u16,
     /// The number of its section.
     pub section: u32,
-    /// The seats, by their places in the drawing, in ascending order.
-    pub seats: Box<[u32]>,
+    /// The seats.
+    pub seats: Seats,
 }
 
 /// The history of one connection, and then of a run.

@@ -12,9 +12,10 @@ use hyper::header::{
 };
 use hyper::{Method, Request, Uri};
 use parking_lot::Mutex;
+use serde::Serializer;
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
-use std::fmt::Write;
+use std::io::Write;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use tokio::time::Instant;
@@ -242,17 +243,21 @@ impl Stage {
         request
     }
 
-    fn hold_body(&self, section: u32, wish: &Wish) -> String {
+    fn hold_body(&self, section: u32, wish: &Wish) -> Vec<u8> {
         let place = &self.sections[section as usize];
         let begin = &self.hold_bodies[section as usize];
-        let mut body = String::with_capacity(begin.len() + 96);
+        let mut body = Vec::with_capacity(begin.len() + 96);
         let written = match wish {
             Wish::Any(number) => write!(body, r#"{begin}"seats_requested":{number}}}"#),
             Wish::Named(seats) => {
                 let name = |seat: &u32| place.hall.as_ref().map(|hall| hall.drawing.name(*seat));
-                let names: Vec<&str> = seats.iter().filter_map(name).collect();
+                body.extend_from_slice(begin.as_bytes());
+                body.extend_from_slice(b"\"seats\":");
                 // Rows may be called anything.
-                write!(body, r#"{begin}"seats":{}}}"#, serde_json::json!(names))
+                let names = seats.iter().filter_map(name);
+                let mut json = serde_json::Serializer::new(&mut body);
+                json.collect_seq(names).expect("a list of texts");
+                body.write_all(b"}")
             }
             Wish::Best { number, adjacent } => {
                 let (event_id, id) = (self.events[place.event as usize], &place.id);
@@ -262,7 +267,7 @@ impl Stage {
                 )
             }
         };
-        written.expect("a string takes everything");
+        written.expect("memory takes everything");
         body
     }
 

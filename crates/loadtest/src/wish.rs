@@ -1,12 +1,17 @@
 //! What a buyer asks for in one hold.
 
+use smallvec::SmallVec;
+
+/// Seats of a hall, by their places in its drawing, in ascending order. Most holds have a few.
+pub type Seats = SmallVec<[u32; 4]>;
+
 /// Seats of one section.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Wish {
     /// So many.
     Any(u8),
-    /// These, by their places in the drawing of a hall, in ascending order.
-    Named(Box<[u32]>),
+    /// These.
+    Named(Seats),
     /// The best there are for a party.
     Best {
         /// How many.

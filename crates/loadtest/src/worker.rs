@@ -5,7 +5,7 @@ use crate::ledger::{Entry, Fate, Given, Ledger, SLOW};
 use crate::record::{Class, Op, Recorder};
 use crate::stage::Stage;
 use crate::wire::{Answer, Body, Silence, Wire};
-use crate::wish::Wish;
+use crate::wish::{Seats, Wish};
 use hyper::Request;
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
@@ -267,11 +267,16 @@ impl Worker {
         let Some(hall) = self.stage.hall(section) else { return };
         let drawing = &hall.drawing;
         let ledger = &mut self.ledger;
+        if let Wish::Named(seats) = wish
+            && body::has_just(&self.wire.body, seats.iter().map(|seat| drawing.name(*seat)))
+        {
+            return ledger.given.push(Given { booking, buyer, section, seats: seats.clone() });
+        }
         let id = uuid::Uuid::from_u128(booking);
         let Some(names) = body::seats(&self.wire.body) else {
             return ledger.misnamed.add(|| format!("{id} does not say which seats it has"));
         };
-        let found: Option<Vec<u32>> = names.iter().map(|name| drawing.find(name)).collect();
+        let found: Option<Seats> = names.iter().map(|name| drawing.find(name)).collect();
         let Some(mut seats) = found else {
             let names = names.join(" ");
             return ledger.misnamed.add(|| format!("{id} has seats that are not drawn: {names}"));
@@ -281,7 +286,7 @@ impl Worker {
             Wish::Any(number) | Wish::Best { number, .. } => {
                 seats.len() == usize::from(*number) && seats.windows(2).all(|it| it[0] != it[1])
             }
-            Wish::Named(named) => seats[..] == named[..],
+            Wish::Named(named) => seats == *named,
         };
         if !is_right {
             let names = drawing.names(&seats);
@@ -298,7 +303,7 @@ impl Worker {
                 ledger.split.add(|| format!("{id} says {} of {names}", !together));
             }
         }
-        ledger.given.push(Given { booking, buyer, section, seats: seats.into() });
+        ledger.given.push(Given { booking, buyer, section, seats });
     }
 
     fn unknown(&mut self, entry: Entry, wish: &Wish) -> Held {

@@ -35,6 +35,16 @@ pub(super) struct Placed {
     counts: BTreeMap<SectionId, u32>,
     /// These of each numbered one.
     pub seats: Seats,
+    /// The names of those that were asked for by name, in order.
+    names: Vec<(SectionId, SeatIndex, Arc<str>)>,
+}
+
+impl Placed {
+    fn name(&self, section_id: SectionId, seat: SeatIndex) -> Option<Arc<str>> {
+        let key = |(section_id, seat, _): &(SectionId, SeatIndex, _)| (*section_id, *seat);
+        let found = self.names.binary_search_by_key(&(section_id, seat), key);
+        Some(self.names[found.ok()?].2.clone())
+    }
 }
 
 /// What a hold has already, when it is to be changed: its seats count as free, and keep their price.
@@ -103,7 +113,14 @@ impl Ledger {
                 return Err(Refusal::SoldOut { available, requested });
             }
         }
-        let mut placed = Placed { counts, seats: self.find(&named)? };
+        let seats = self.find(&named)?;
+        // Found in the order in which they were named.
+        let found = seats.iter().flat_map(|(id, seats)| seats.iter().map(move |seat| (*id, *seat)));
+        let names = found.zip(named.values().flatten());
+        let mut names: Vec<_> =
+            names.map(|((section_id, seat), name)| (section_id, seat, Arc::clone(name))).collect();
+        names.sort_unstable_by_key(|(section_id, seat, _)| (*section_id, *seat));
+        let mut placed = Placed { counts, seats, names };
         if prevent_orphans {
             self.leaves_no_orphan(&placed.seats)?;
         }
@@ -154,13 +171,13 @@ impl Ledger {
         let mut conflicts = Vec::new();
         for (section_id, names) in named {
             let seats = found.entry(*section_id).or_default();
-            let mut before = HashSet::with_capacity(names.len());
+            let mut before = HashSet::new();
             for name in names {
                 let map = self.rows.maps.get(section_id);
                 let seat = map.and_then(|map| Some((map.layout().find(name)?, map)));
                 let state = match seat {
                     Some((seat, map)) => match map.state(seat) {
-                        None if before.insert(seat) => {
+                        None if names.len() == 1 || before.insert(seat) => {
                             seats.push(seat);
                             continue;
                         }
@@ -235,7 +252,8 @@ impl Ledger {
             if let Some(seats) = placed.seats.get(&section_id) {
                 let layout = self.rows.maps[&section_id].layout();
                 for seat in seats {
-                    let number = name(layout, *seat);
+                    let number = placed.name(section_id, *seat);
+                    let number = number.unwrap_or_else(|| name(layout, *seat));
                     let price = own.price(section_id, &number).unwrap_or(layout.price(*seat));
                     add(price, 1, Some(number));
                 }

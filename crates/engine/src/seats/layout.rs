@@ -31,8 +31,16 @@ pub(super) type Number = [u8; NUMBER_LENGTH_MAX];
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Row {
     label: Box<str>,
+    seats: RowSeats,
+}
+
+/// The seats of a row.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct RowSeats {
     first: SeatIndex,
     end: SeatIndex,
+    /// Whether they are numbered 1, 2, 3 and so on, as most are: then a number says the place.
+    counted: bool,
 }
 
 /// A part of a row without an aisle: seats whose neighbours are the indices beside theirs.
@@ -55,14 +63,24 @@ struct Seat {
     flags: Flags,
 }
 
+impl RowSeats {
+    fn places(self) -> Range<SeatIndex> {
+        self.first..self.end
+    }
+
+    fn range(self) -> Range<usize> {
+        self.first as usize..self.end as usize
+    }
+}
+
 /// The seat map of a section. See the [module](self).
 #[derive(Clone, PartialEq, Eq)]
 pub struct Layout {
     categories: Vec<Category>,
     focal: Option<Point>,
     rows: Vec<Row>,
-    /// The place of each row by its label.
-    rows_by_label: HashMap<Box<str>, u32>,
+    /// The seats of each row by its label.
+    rows_by_label: HashMap<Box<str>, RowSeats>,
     seats: Vec<Seat>,
     /// The seats of each row in the order of their numbers, in the row's own range.
     seats_by_number: Vec<SeatIndex>,
@@ -124,13 +142,18 @@ impl Layout {
                 let begins = at == 0 || seat.aisle_before;
                 layout.push(seat, categories[seat.category.as_str()], focal, begins);
             }
-            layout.rows_by_label.insert(row.label.as_str().into(), index(layout.rows.len()));
-            layout.rows.push(Row { label: row.label.as_str().into(), first, end: layout.seats() });
+            let is_place = |(place, seat): (u32, &SeatDraft)| {
+                number(&seat.number).and_then(|number| counted(&number)) == Some(place)
+            };
+            let counted = (1..).zip(&row.seats).all(is_place);
+            let seats = RowSeats { first, end: layout.seats(), counted };
+            layout.rows_by_label.insert(row.label.as_str().into(), seats);
+            layout.rows.push(Row { label: row.label.as_str().into(), seats });
         }
         layout.seats_by_number = (0..layout.seats()).collect();
-        for row in &layout.rows {
+        for Row { seats: row, .. } in &layout.rows {
             let seats = &layout.seats;
-            layout.seats_by_number[row.first as usize..row.end as usize]
+            layout.seats_by_number[row.range()]
                 .sort_unstable_by_key(|seat| seats[*seat as usize].number);
         }
         Ok(layout)
@@ -169,13 +192,13 @@ impl Layout {
                 at: seat.at,
                 category: self.categories[usize::from(seat.category)].name.clone(),
                 flags: seat.flags,
-                aisle_before: begins && place != row.first,
+                aisle_before: begins && place != row.seats.first,
                 line: None,
             }
         };
         let rows = self.rows.iter().map(|row| RowDraft {
             label: row.label.to_string(),
-            seats: (row.first..row.end).map(|place| seat(row, place)).collect(),
+            seats: row.seats.places().map(|place| seat(row, place)).collect(),
         });
         Draft { categories: self.categories.clone(), rows: rows.collect(), focal: self.focal }
     }
@@ -203,14 +226,12 @@ impl Layout {
     #[must_use]
     pub fn find_in(&self, label: &str, wanted: &str) -> Option<SeatIndex> {
         let wanted = number(wanted)?;
-        let row = &self.rows[*self.rows_by_label.get(label)? as usize];
-        // Most rows are numbered 1, 2, 3 and so on from one side: then the place is known at once.
-        let counted = counted(&wanted).and_then(|number| row.first.checked_add(number - 1));
-        let counted = counted.filter(|seat| *seat < row.end);
-        if let Some(seat) = counted.filter(|seat| self.seats[*seat as usize].number == wanted) {
-            return Some(seat);
+        let row = self.rows_by_label.get(label)?;
+        if row.counted {
+            let seat = counted(&wanted).and_then(|number| row.first.checked_add(number - 1));
+            return seat.filter(|seat| *seat < row.end);
         }
-        let seats = &self.seats_by_number[row.first as usize..row.end as usize];
+        let seats = &self.seats_by_number[row.range()];
         let found = seats.binary_search_by_key(&wanted, |seat| self.seats[*seat as usize].number);
         Some(seats[found.ok()?])
     }
@@ -325,8 +346,11 @@ fn index(count: usize) -> u32 {
     u32::try_from(count).expect("SEATS_MAX fits in 32 bits")
 }
 
-/// What a number of digits stands for, from 1 on.
+/// What a number of digits stands for, from 1 on and without zeros before it.
 fn counted(number: &Number) -> Option<u32> {
+    if number[0] == b'0' {
+        return None;
+    }
     let mut digits = number.iter().take_while(|byte| **byte != 0);
     let value = digits.try_fold(0, |sum: u32, byte| {
         let digit = byte.is_ascii_digit().then(|| u32::from(byte - b'0'))?;

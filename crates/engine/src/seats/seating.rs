@@ -51,7 +51,7 @@ impl Seating {
         let free = vec![Free::default(); stretches as usize];
         let mut seating = Self { layout, taken, free, order: Default::default() };
         for stretch in 0..stretches {
-            seating.look_again(stretch);
+            seating.look_again(stretch, None);
         }
         Some(seating)
     }
@@ -75,14 +75,14 @@ impl Seating {
     /// Takes `seats` as [`Taken::take`] does.
     pub fn take(&mut self, seats: &[SeatIndex]) -> Result<(), Conflicts> {
         self.taken.take(seats)?;
-        self.look_again_at(seats);
+        self.look_again_at(seats, true);
         Ok(())
     }
 
     /// Releases `seats` as [`Taken::release`] does.
     pub fn release(&mut self, seats: &[SeatIndex]) -> Result<(), Conflicts> {
         self.taken.release(seats)?;
-        self.look_again_at(seats);
+        self.look_again_at(seats, false);
         Ok(())
     }
 
@@ -97,8 +97,8 @@ impl Seating {
     pub fn follow(&mut self, now: &Taken) -> bool {
         let Some(difference) = now.since(&self.taken) else { return false };
         self.taken.clone_from(now);
-        self.look_again_at(&difference.taken);
-        self.look_again_at(&difference.released);
+        self.look_again_at(&difference.taken, true);
+        self.look_again_at(&difference.released, false);
         true
     }
 
@@ -120,36 +120,51 @@ impl Seating {
         merged.filter(move |(_, stretch)| self.free[*stretch].longest >= number)
     }
 
-    fn look_again_at(&mut self, seats: &[SeatIndex]) {
-        let mut last = None;
-        for seat in seats {
-            let stretch = self.layout.stretch_index(*seat);
-            if last.replace(stretch) != Some(stretch) {
-                self.look_again(stretch);
-            }
+    /// Looks again at the stretches of `seats`, all of which were just taken, or released.
+    fn look_again_at(&mut self, seats: &[SeatIndex], were_taken: bool) {
+        let mut rest = seats;
+        while let Some(first) = rest.first() {
+            let stretch = self.layout.stretch_index(*first);
+            let here = |seat: &&SeatIndex| self.layout.stretch_index(**seat) == stretch;
+            let (seats, others) = rest.split_at(rest.iter().take_while(here).count());
+            rest = others;
+            let Free { longest, nearest } = self.free[stretch as usize];
+            let distances = seats.iter().map(|seat| self.layout.distance(*seat));
+            let changed = distances.min().expect("the first one is here");
+            // Only who takes the nearest seat has to look for the next.
+            let nearest = match (longest, were_taken) {
+                (0, _) => None,
+                (_, true) => (changed > nearest).then_some(nearest),
+                (_, false) => Some(changed.min(nearest)),
+            };
+            self.look_again(stretch, nearest);
         }
     }
 
-    fn look_again(&mut self, stretch: u32) {
+    /// Looks again at a stretch, whose nearest free seat may be known.
+    fn look_again(&mut self, stretch: u32, nearest: Option<u64>) {
         let place = stretch as usize;
-        let before = self.free[place];
-        if before.longest > 0 {
-            self.order[apart(before.longest)].remove(&(before.nearest, stretch));
+        let seats = self.layout.stretches()[place].seats.clone();
+        let (mut longest, mut run) = (0, 0);
+        for seat in seats.clone() {
+            run = if self.taken.has(seat) { 0 } else { run + 1 };
+            longest = longest.max(run);
         }
-        let mut now = Free { longest: 0, nearest: u64::MAX };
-        let mut run = 0;
-        for seat in self.layout.stretches()[place].seats.clone() {
-            if self.taken.has(seat) {
-                run = 0;
-                continue;
-            }
-            run += 1;
-            now.longest = now.longest.max(run);
-            now.nearest = now.nearest.min(self.layout.distance(seat));
+        let nearest = nearest.unwrap_or_else(|| {
+            let free = seats.filter(|seat| !self.taken.has(*seat));
+            free.map(|seat| self.layout.distance(seat)).min().unwrap_or(u64::MAX)
+        });
+        let key = |free: Free| (free.longest > 0).then(|| (apart(free.longest), free.nearest));
+        let now = Free { longest, nearest };
+        let before = std::mem::replace(&mut self.free[place], now);
+        if key(before) == key(now) {
+            return;
         }
-        self.free[place] = now;
-        if now.longest > 0 {
-            self.order[apart(now.longest)].insert((now.nearest, stretch));
+        if let Some((apart, nearest)) = key(before) {
+            self.order[apart].remove(&(nearest, stretch));
+        }
+        if let Some((apart, nearest)) = key(now) {
+            self.order[apart].insert((nearest, stretch));
         }
     }
 }

@@ -28,7 +28,7 @@ impl Worker {
                 return self.stop.set(NO_SEATS_LEFT);
             };
             let Some(hall) = stage.hall(section) else { return };
-            if parts_done == hall.parts() {
+            if parts_done == hall.parts() || hall.is_walked() {
                 self.walked = (place + 1, 0);
                 continue;
             }

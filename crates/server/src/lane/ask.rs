@@ -1,9 +1,10 @@
 //! Asking the gate for a whole batch: once for each section, and never for a command alone.
 
 use super::door::{ask, has_seats_for_all};
-use super::halls::{self, Known};
+use super::halls::{self, Known, Marked};
 use super::{Job, Lane, answer_all, hold_of};
 use crate::metrics::Metrics;
+use engine::error::SeatConflict;
 use engine::{Answer, Ask, Command, IdempotencyKey, Refusal, UserId};
 use std::sync::atomic::Ordering;
 use store::KeyedHolds;
@@ -23,29 +24,31 @@ impl Lane {
         let recalled: Known = sections.iter().copied().zip(self.gate.recall(&sections)).collect();
         let named = halls::named(jobs.iter().map(|job| &job.command));
         let mut marked = self.halls.recall(&named);
-        let is_free = |job: &Job| {
-            let hold = hold_of(&job.command);
-            let conflicts =
-                hold.map(|hold| self.halls.conflicts(hold, &recalled, &marked, store_now));
-            conflicts.is_none_or(|conflicts| conflicts.is_empty())
+        let taken = |known: &Known, marked: &Marked| -> Vec<Vec<SeatConflict>> {
+            let known_halls = self.halls.known(known, marked, store_now);
+            let holds = jobs.iter().map(|job| hold_of(&job.command));
+            holds
+                .map(|hold| hold.map_or(Vec::new(), |hold| halls::conflicts(hold, &known_halls)))
+                .collect()
         };
+        let mut conflicts = taken(&recalled, &marked);
         // The gate can only refuse: where there were seats for all a moment ago, it is not asked.
         let has_seats = has_seats_for_all(&jobs, &recalled, store_now);
-        let known = if has_seats && (marked.is_empty() || jobs.iter().all(is_free)) {
+        let known = if has_seats && conflicts.iter().all(Vec::is_empty) {
             recalled
         } else {
             let known = self.gate.read(&sections).await;
             let known: Known = sections.into_iter().zip(known).collect();
             self.halls.ask(&named, &known, &mut marked).await;
+            conflicts = taken(&known, &marked);
             known
         };
         let (mut admitted, mut refused) = (Vec::with_capacity(jobs.len()), Vec::new());
-        for job in jobs {
+        for (job, conflicts) in jobs.into_iter().zip(conflicts) {
             let Some(hold) = hold_of(&job.command) else {
                 admitted.push(job);
                 continue;
             };
-            let conflicts = self.halls.conflicts(hold, &known, &marked, store_now);
             if !conflicts.is_empty() {
                 self.metrics.gate_seats_taken.increment(1);
                 refused.push((job, Refusal::SeatsUnavailable { conflicts }));

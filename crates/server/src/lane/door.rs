@@ -1,10 +1,10 @@
 //! What the gate says to holds: at the door, before they stand in line, and to a whole batch.
 
-use super::halls::{Halls, Known, named};
+use super::halls::{Halls, Known, conflicts, named};
 use super::{Job, hold_of};
 use crate::metrics::Metrics;
 use engine::{Answer, Ask, Command, Hold, Refusal, SectionId, Timestamp};
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use store::{Gate, Store};
 
@@ -28,7 +28,7 @@ impl Door {
         let known: Known = sections.into_iter().zip(recalled).collect();
         let store_now = self.store.now();
         let marked = self.halls.recall(&named(std::iter::once(command)));
-        let conflicts = self.halls.conflicts(hold, &known, &marked, store_now);
+        let conflicts = conflicts(hold, &self.halls.known(&known, &marked, store_now));
         let refusal = if conflicts.is_empty() {
             let (Answer::SoldOut { available }, requested) = ask(hold, &known, store_now) else {
                 return None;
@@ -46,7 +46,7 @@ impl Door {
 
 /// Whether every section had seats for all holds of the batch together.
 pub(super) fn has_seats_for_all(jobs: &[Job], known: &Known, store_now: Timestamp) -> bool {
-    let mut wanted: HashMap<SectionId, i64> = HashMap::new();
+    let mut wanted: BTreeMap<SectionId, i64> = BTreeMap::new();
     for hold in jobs.iter().filter_map(|job| hold_of(&job.command)) {
         for ask in &hold.asks {
             for section_id in ask.sections() {

@@ -9,7 +9,7 @@ use engine::error::SeatConflict;
 use engine::seats::Layout;
 use engine::{Ask, Command, Hold, SectionId, Snapshot, Timestamp};
 use parking_lot::Mutex;
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use store::gate::{Seen, Settlement};
@@ -23,9 +23,39 @@ const LOOK_AGAIN: Duration = Duration::from_millis(100);
 const LOOKED_UP_MAX: usize = 1_000;
 
 /// What the gate has of sections.
-pub(super) type Known = HashMap<SectionId, Option<Snapshot>>;
+pub(super) type Known = BTreeMap<SectionId, Option<Snapshot>>;
 /// The marks it has of them.
 pub(super) type Marked = HashMap<SectionId, Seen>;
+
+/// A section of which it is known who has which seat.
+pub(super) struct Hall {
+    marks: Seen,
+    layout: Arc<Layout>,
+}
+
+/// The seats that `hold` names and that cannot be had, as far as that is known.
+pub(super) fn conflicts(hold: &Hold, halls: &[Hall]) -> Vec<SeatConflict> {
+    let mut conflicts = Vec::new();
+    if halls.is_empty() {
+        return conflicts;
+    }
+    for (section_id, names) in hold.asks.iter().filter_map(named_seats) {
+        let hall = halls.iter().find(|hall| hall.marks.section_id == *section_id);
+        let Some(Hall { marks: seen, layout }) = hall else { continue };
+        conflicts.extend(names.iter().filter_map(|name| {
+            let state = match layout.find(name) {
+                Some(seat) => Some(seen.marks.state(seat)?),
+                None => None,
+            };
+            Some(SeatConflict { section_id: *section_id, seat: name.clone(), state })
+        }));
+    }
+    // A seat that does not exist is told beside those that are taken; alone, it is the store's to say.
+    if conflicts.iter().all(|conflict| conflict.state.is_none()) {
+        conflicts.clear();
+    }
+    conflicts
+}
 
 /// The sections of which holds among `commands` name seats, each once.
 pub(super) fn named<'a>(commands: impl Iterator<Item = &'a Command>) -> Vec<SectionId> {
@@ -76,40 +106,18 @@ impl Halls {
         }
     }
 
-    /// The seats that `hold` names and that cannot be had, as far as that is known: by fresh snapshots with
-    /// no hold due, and the marks and layouts that belong to them.
-    pub fn conflicts(
-        &self,
-        hold: &Hold,
-        known: &Known,
-        marked: &Marked,
-        store_now: Timestamp,
-    ) -> Vec<SeatConflict> {
-        let mut conflicts = Vec::new();
-        if marked.is_empty() {
-            return conflicts;
-        }
-        for (section_id, names) in hold.asks.iter().filter_map(named_seats) {
-            let snapshot = known.get(section_id).copied().flatten();
-            let (Some(snapshot), Some(seen)) = (snapshot, marked.get(section_id)) else { continue };
+    /// The halls of which there are fresh snapshots with no hold due, and the marks and layouts that belong
+    /// to them.
+    pub fn known(&self, known: &Known, marked: &Marked, store_now: Timestamp) -> Vec<Hall> {
+        let hall = |seen: &Seen| {
+            let snapshot = known.get(&seen.section_id).copied().flatten()?;
             let is_due = snapshot.next_expiry.is_some_and(|expiry| expiry <= store_now);
             if is_due || !seen.belong_to(&snapshot) {
-                continue;
+                return None;
             }
-            let Some(layout) = self.layout(seen) else { continue };
-            conflicts.extend(names.iter().filter_map(|name| {
-                let state = match layout.find(name) {
-                    Some(seat) => Some(seen.marks.state(seat)?),
-                    None => None,
-                };
-                Some(SeatConflict { section_id: *section_id, seat: name.clone(), state })
-            }));
-        }
-        // A seat that does not exist is told beside those that are taken; alone, it is the store's to say.
-        if conflicts.iter().all(|conflict| conflict.state.is_none()) {
-            conflicts.clear();
-        }
-        conflicts
+            Some(Hall { marks: seen.clone(), layout: self.layout(seen)? })
+        };
+        marked.values().filter_map(hall).collect()
     }
 
     /// The layout of these marks.

@@ -10,7 +10,7 @@ use crate::metrics::FOR_TESTS;
 use engine::{Ask, EventId, IdempotencyKey, Inventory, SectionId, UserId};
 use fake::{Fake, Oddity, booking_id, now, number_of};
 use futures_util::FutureExt;
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use store::gate::{GateOptions, Local};
 use tokio::task::JoinHandle;
 
@@ -356,12 +356,12 @@ fn the_gate_is_left_out_only_where_there_were_seats_for_the_whole_batch() {
     let asked_nobody = |capacity, next_expiry| {
         let empty = Inventory::empty(section(), event());
         let known = Inventory { capacity, next_expiry, ..empty }.snapshot();
-        has_seats_for_all(&jobs, &HashMap::from([(section(), Some(known))]), now())
+        has_seats_for_all(&jobs, &BTreeMap::from([(section(), Some(known))]), now())
     };
     assert!(asked_nobody(3, None) && asked_nobody(3, Some(now().plus_ms(1))));
     assert!(!asked_nobody(2, None), "together they want three");
     assert!(!asked_nobody(3, Some(now())), "a hold that has ended makes it unknown");
-    assert!(!has_seats_for_all(&jobs, &HashMap::from([(section(), None)]), now()));
+    assert!(!has_seats_for_all(&jobs, &BTreeMap::from([(section(), None)]), now()));
 }
 
 #[tokio::test]

@@ -123,6 +123,7 @@ impl Postgres {
         let loaded = lock_and_load(session, needs, &taken, &self.policy, survey).await;
         let (mut rows, now) = loaded?;
         self.load_maps(session, &mut rows).await?;
+        rows.bookings.reserve(commands.len());
         self.note_caps(&rows);
         self.clock.set(now);
         let mut ledger = Ledger::open(rows, now, self.policy);

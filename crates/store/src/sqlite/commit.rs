@@ -38,6 +38,7 @@ pub(super) fn decide_in(
     let now = writing.now;
     let mut rows = load(writing, Needs::of(commands), &policy)?;
     load_maps(writing, kept, &mut rows)?;
+    rows.bookings.reserve(commands.len());
     let mut ledger = Ledger::open(rows, now, policy);
     let answers = commands.iter().map(|command| ledger.decide(command)).collect();
     let Ended { changes, mut inventories, maps } = ledger.end_batch();
