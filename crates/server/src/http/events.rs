@@ -12,7 +12,7 @@ use super::problem::Problem;
 use super::wire::{At, fingerprint, json};
 use super::{App, PROBLEM};
 use crate::catalog::Facts;
-use axum::extract::State;
+use axum::extract::{FromRequestParts as _, Request, State};
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use chrono_tz::Tz;
@@ -209,6 +209,18 @@ async fn read(
     let mut response = json(StatusCode::OK, &view);
     response.headers_mut().extend(headers_out.into_iter().map(|(name, value)| (Some(name), value)));
     Ok(response)
+}
+
+/// [`read`] without the router.
+pub(super) async fn take_read(
+    app: Arc<App>,
+    event_id: String,
+    request: Request,
+) -> Result<Response, Problem> {
+    let (mut parts, _) = request.into_parts();
+    let viewer = MaybeUser::from_request_parts(&mut parts, &app).await?;
+    let known = IfNoneMatch::from_request_parts(&mut parts, &app).await?;
+    read(State(app), viewer, Path(event_id), known).await
 }
 
 /// The seats that can be held now; the organizer also sees those held and sold.

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! connection ─▶ observe ─▶ CORS ─▶ compression (reads) ─▶ handler ─▶ lanes, catalog, store
-//!       └─ shortcut (hold, confirm) ─▶ observe ─────────────┘
+//!       └─ shortcut (hold, confirm, event) ─▶ observe ──────┘
 //! ```
 //! Handlers extract, translate and answer; they hold no rule and see no SQL.
 
@@ -140,7 +140,7 @@ fn paths(version: &str) -> (Router<Arc<App>>, OpenApi) {
         .merge(events::routes())
         .layer(from_fn(detach))
         .merge(bookings::lists())
-        .layer(CompressionLayer::new().compress_when(SizeAbove::new(COMPRESSED_BYTES_MIN)));
+        .layer(compression());
     let all = OpenApiRouter::with_openapi(docs::base(version))
         .merge(health::routes())
         .merge(compressed)
@@ -149,6 +149,11 @@ fn paths(version: &str) -> (Router<Arc<App>>, OpenApi) {
         .merge(bookings::routes());
     let (router, document) = all.split_for_parts();
     (router, docs::with_common_refusals(document))
+}
+
+/// Compresses answers that are worth it, for who accepts that.
+fn compression() -> CompressionLayer<SizeAbove> {
+    CompressionLayer::new().compress_when(SizeAbove::new(COMPRESSED_BYTES_MIN))
 }
 
 /// The OpenAPI document, as it is served.
