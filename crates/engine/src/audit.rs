@@ -11,10 +11,9 @@ use crate::booking::{Booking, BookingStatus};
 use crate::ids::{BookingId, EventId, SectionId};
 use crate::inventory::Inventory;
 use crate::log::{LogEntry, LogKind};
-use crate::seats::{Layout, Marks, SeatState};
+use crate::seats::{Layout, Marks, SeatName, SeatState};
 use crate::time::Timestamp;
 use std::collections::{HashMap, HashSet};
-use std::sync::Arc;
 
 pub use report::{Report, VIOLATIONS_TOLD_MAX, Violation};
 
@@ -43,7 +42,7 @@ pub struct Audit {
     folded: HashMap<SectionId, Inventory>,
     traces: HashMap<BookingId, Trace>,
     live: HashMap<SectionId, (i64, i64)>,
-    seats: HashMap<(SectionId, Arc<str>), (BookingId, BookingStatus)>,
+    seats: HashMap<(SectionId, SeatName), (BookingId, BookingStatus)>,
     numbered: HashMap<SectionId, Numbered>,
 }
 
@@ -53,7 +52,7 @@ struct Numbered {
     /// Seats in live bookings.
     live: u32,
     /// Seats that its marks say are blocked.
-    blocked: HashSet<Arc<str>>,
+    blocked: HashSet<SeatName>,
     /// Rows of seats that somebody has, blocked ones included.
     rows: u32,
 }
@@ -260,7 +259,7 @@ impl Audit {
         }
         let (mut live, mut blocked) = (0, HashSet::new());
         for (seat, state) in marks.iter() {
-            let name: Arc<str> = layout.name(seat).to_string().into();
+            let name: SeatName = SeatName::from(layout.name(seat).to_string());
             let has_it = self.seats.get(&(section_id, name.clone()));
             let expected = match has_it {
                 Some((_, BookingStatus::Hold)) => Some(SeatState::Held),
@@ -306,7 +305,7 @@ impl Audit {
     }
 
     /// Takes a row that says who has a seat (I3), after the marks; no booking: it is blocked.
-    pub fn seat_taken(&mut self, section_id: SectionId, seat: &Arc<str>, by: Option<BookingId>) {
+    pub fn seat_taken(&mut self, section_id: SectionId, seat: &SeatName, by: Option<BookingId>) {
         let numbered = self.numbered.entry(section_id).or_default();
         numbered.rows += 1;
         let blocked = numbered.blocked.contains(seat);
@@ -353,7 +352,7 @@ impl Audit {
     }
 }
 
-fn count(seats: &HashSet<Arc<str>>) -> u32 {
+fn count(seats: &HashSet<SeatName>) -> u32 {
     u32::try_from(seats.len()).expect("no more than a layout has")
 }
 

@@ -6,6 +6,7 @@
 
 use crate::ids::{BookingId, EventId, SectionId, UserId};
 use crate::money::Money;
+use crate::seats::SeatName;
 use crate::time::Timestamp;
 use std::sync::Arc;
 
@@ -70,7 +71,7 @@ pub struct Item {
     /// How many seats.
     pub seats: u32,
     /// Which seats, in a seated section; empty in a counted one.
-    pub numbers: Vec<Arc<str>>,
+    pub numbers: Vec<SeatName>,
     /// What one of them costs.
     pub unit_price: Money,
 }
@@ -125,7 +126,7 @@ impl Booking {
     }
 
     /// Its numbered seats, with their section.
-    pub fn numbers(&self) -> impl Iterator<Item = (SectionId, &Arc<str>)> {
+    pub fn numbers(&self) -> impl Iterator<Item = (SectionId, &SeatName)> {
         self.items
             .iter()
             .flat_map(|item| item.numbers.iter().map(|number| (item.section_id, number)))

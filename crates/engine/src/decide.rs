@@ -21,7 +21,7 @@ use crate::event::{Section, Terms};
 use crate::ids::{BookingId, EventId, IdempotencyKey, SectionId, UserId};
 use crate::inventory::Inventory;
 use crate::log::LogEntry;
-use crate::seats::{Layout, Marks, Party, SeatMap};
+use crate::seats::{Layout, Marks, Party, SeatMap, SeatName};
 use crate::time::Timestamp;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
@@ -68,7 +68,7 @@ pub enum Ask {
         /// Where.
         section_id: SectionId,
         /// Their names, at least one, each once.
-        seats: Vec<Arc<str>>,
+        seats: Vec<SeatName>,
     },
     /// The best available ones for a party.
     Best {
@@ -111,7 +111,7 @@ pub enum Blocked {
     /// So many seats in all, of a section that counts them.
     Count(i64),
     /// Exactly these, of a section with numbered seats.
-    Seats(Vec<Arc<str>>),
+    Seats(Vec<SeatName>),
 }
 
 /// A request to hold seats.
@@ -352,7 +352,7 @@ pub struct SeatTaken {
     /// Where.
     pub section_id: SectionId,
     /// Its name.
-    pub seat: Arc<str>,
+    pub seat: SeatName,
     /// Who has it; `None`: it is blocked.
     pub booking_id: Option<BookingId>,
 }
@@ -374,7 +374,7 @@ pub struct Changes {
     /// Inventories with new counters or a new version, each with the version it was loaded with.
     pub inventories: Vec<(Inventory, i64)>,
     /// Numbered seats that nobody has any more, or somebody else: to be removed before `taken`.
-    pub freed: Vec<(SectionId, Arc<str>)>,
+    pub freed: Vec<(SectionId, SeatName)>,
     /// Numbered seats that somebody has now. That nobody else has one is I3, and the store's
     /// unique index judges it again.
     pub taken: Vec<SeatTaken>,

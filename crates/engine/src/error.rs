@@ -6,8 +6,8 @@
 
 use crate::ids::SectionId;
 use crate::money::Currency;
-use crate::seats::SeatState;
 use crate::seats::change::Harm;
+use crate::seats::{SeatName, SeatState};
 use crate::time::Timestamp;
 use std::fmt;
 use std::sync::Arc;
@@ -66,7 +66,7 @@ pub enum Refusal {
     /// The seats that were named would leave single seats, and as many others would not.
     OrphanSeat {
         /// The seats that would be left alone.
-        seats: Vec<Arc<str>>,
+        seats: Vec<SeatName>,
     },
     /// Fewer seats that the party would take are free than it asked for.
     TooFewFit {
@@ -87,7 +87,7 @@ pub enum Refusal {
     /// The new layout would move or remove seats that are held, sold or blocked.
     SeatsInUse {
         /// Which, and whether they would be moved or removed.
-        seats: Vec<(Arc<str>, Harm)>,
+        seats: Vec<(SeatName, Harm)>,
     },
     /// The section has numbered seats: its capacity is that of its layout, and seats are named.
     SeatsAreNumbered,
@@ -137,7 +137,7 @@ pub struct SeatConflict {
     /// Where.
     pub section_id: SectionId,
     /// Its name, as it was asked for.
-    pub seat: Arc<str>,
+    pub seat: SeatName,
     /// What it is; `None`: there is no such seat.
     pub state: Option<SeatState>,
 }

@@ -55,6 +55,10 @@ pub const ROWS_MAX: usize = 5_000;
 pub const SEATS_PER_ROW_MAX: usize = 1_000;
 /// The most categories of a section.
 pub const CATEGORIES_MAX: usize = 64;
+/// The name of a seat, such as `C-12`: the label of its row, a hyphen, its number. Usual ones are kept
+/// where they stand, without memory of their own.
+pub type SeatName = smol_str::SmolStr;
+
 /// The longest label of a row and of a category, in characters.
 pub const LABEL_LENGTH_MAX: usize = 32;
 /// The longest number of a seat, in characters.

@@ -4,6 +4,7 @@
 //! than the schema says is a fault of ours, and says which column it was.
 
 use engine::account::{RefreshToken, User};
+use engine::seats::SeatName;
 use engine::{
     Booking, BookingId, BookingStatus, Currency, Deltas, Event, EventDate, EventId, EventStatus,
     Fault, Inventory, Item, LogEntry, LogKind, Money, Section, SectionId, Terms, Timestamp, UserId,
@@ -180,7 +181,7 @@ pub(crate) fn log_entry(row: &impl Columns) -> Result<LogEntry, Fault> {
 /// Who has a numbered seat; no booking: it is blocked.
 pub(crate) fn seat_taken(
     row: &impl Columns,
-) -> Result<(SectionId, Arc<str>, Option<BookingId>), Fault> {
+) -> Result<(SectionId, SeatName, Option<BookingId>), Fault> {
     let booking_id = row.maybe_id("booking_id")?.map(|id| BookingId::from_slice(&id));
     let booking_id = booking_id.map(|id| id.ok_or_else(corrupt("booking_id"))).transpose()?;
     Ok((section_id(row, "section_id")?, row.text("seat")?.into(), booking_id))
@@ -214,7 +215,7 @@ struct StoredItem<'a> {
     name: Cow<'a, str>,
     seats: u32,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    numbers: Vec<Arc<str>>,
+    numbers: Vec<SeatName>,
     price: i64,
     currency: Cow<'a, str>,
 }

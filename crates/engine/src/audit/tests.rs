@@ -5,6 +5,7 @@ use crate::booking::Item;
 use crate::ids::{Shard, UserId};
 use crate::log::Deltas;
 use crate::money::{Currency, Money};
+use std::sync::Arc;
 
 /// Everything that is stored, written down by hand.
 struct Story {
@@ -85,7 +86,7 @@ impl Story {
             section_id: section(*place),
             section_name: "A".into(),
             seats: u32::try_from(numbers.len()).expect("few"),
-            numbers: numbers.iter().map(|number| Arc::from(*number)).collect(),
+            numbers: numbers.iter().map(|number| SeatName::from(*number)).collect(),
             unit_price: Money { minor: 1, currency: usd },
         };
         self.bookings.push(Booking {

@@ -9,7 +9,7 @@ use crate::event::{EventStatus, Terms};
 use crate::ids::{BookingId, EventId, SectionId, UserId};
 use crate::inventory::Inventory;
 use crate::log::{Deltas, LogEntry, LogKind};
-use crate::seats::{Layout, SeatMap};
+use crate::seats::{Layout, SeatMap, SeatName};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
@@ -152,7 +152,7 @@ impl Ledger {
                 ..entry(section_id, LogKind::Changed, deltas)
             });
         }
-        let numbers = |of: &Booking| -> BTreeSet<(SectionId, Arc<str>)> {
+        let numbers = |of: &Booking| -> BTreeSet<(SectionId, SeatName)> {
             of.numbers().map(|(section_id, number)| (section_id, number.clone())).collect()
         };
         let (had, has) = (numbers(&before), numbers(&after));
@@ -332,11 +332,11 @@ impl Ledger {
             Some(map) => map.blocked().map(|seat| name(map.layout(), seat)).collect(),
             None => Vec::new(),
         };
-        let had: BTreeSet<&Arc<str>> = before.iter().collect();
-        let wanted: BTreeSet<&Arc<str>> = names.iter().collect();
+        let had: BTreeSet<&SeatName> = before.iter().collect();
+        let wanted: BTreeSet<&SeatName> = names.iter().collect();
         let further = wanted.difference(&had).copied().collect();
         let further = self.find(&BTreeMap::from([(section_id, further)]))?;
-        let given_back: Vec<Arc<str>> =
+        let given_back: Vec<SeatName> =
             had.difference(&wanted).map(|seat| (*seat).clone()).collect();
         let further = &further[&section_id];
         if further.is_empty() && given_back.is_empty() {

@@ -11,9 +11,11 @@ use crate::error::{Refusal, SeatConflict};
 use crate::ids::{BookingId, SectionId};
 use crate::money::Money;
 use crate::seats::orphan::{Verdict, judge};
-use crate::seats::{Layout, NoFit, PARTY_MAX, Party, SeatIndex, SeatMap, SeatState, Why, pick};
+use crate::seats::{
+    Layout, NoFit, PARTY_MAX, Party, SeatIndex, SeatMap, SeatName, SeatState, Why, pick,
+};
+use smol_str::SmolStrBuilder;
 use std::collections::{BTreeMap, BTreeSet, HashSet};
-use std::sync::Arc;
 
 /// Seats by their sections.
 pub(super) type Seats = BTreeMap<SectionId, Vec<SeatIndex>>;
@@ -22,7 +24,7 @@ pub(super) type Seats = BTreeMap<SectionId, Vec<SeatIndex>>;
 #[derive(Debug)]
 pub(super) struct SeatFate {
     section_id: SectionId,
-    seat: Arc<str>,
+    seat: SeatName,
     /// Whether somebody had it before.
     was_taken: bool,
     /// Who has it now; an inner `None`: it is blocked.
@@ -36,11 +38,11 @@ pub(super) struct Placed {
     /// These of each numbered one.
     pub seats: Seats,
     /// The names of those that were asked for by name, in order.
-    names: Vec<(SectionId, SeatIndex, Arc<str>)>,
+    names: Vec<(SectionId, SeatIndex, SeatName)>,
 }
 
 impl Placed {
-    fn name(&self, section_id: SectionId, seat: SeatIndex) -> Option<Arc<str>> {
+    fn name(&self, section_id: SectionId, seat: SeatIndex) -> Option<SeatName> {
         let key = |(section_id, seat, _): &(SectionId, SeatIndex, _)| (*section_id, *seat);
         let found = self.names.binary_search_by_key(&(section_id, seat), key);
         Some(self.names[found.ok()?].2.clone())
@@ -87,7 +89,7 @@ impl Ledger {
         prevent_orphans: bool,
     ) -> Result<Placed, Refusal> {
         let mut counts = BTreeMap::new();
-        let mut named: BTreeMap<SectionId, Vec<&Arc<str>>> = BTreeMap::new();
+        let mut named: BTreeMap<SectionId, Vec<&SeatName>> = BTreeMap::new();
         let mut parties = Vec::new();
         for ask in asks {
             assert!(ask.seats() > 0, "a request without seats is refused before it is a command");
@@ -117,8 +119,9 @@ impl Ledger {
         // Found in the order in which they were named.
         let found = seats.iter().flat_map(|(id, seats)| seats.iter().map(move |seat| (*id, *seat)));
         let names = found.zip(named.values().flatten());
-        let mut names: Vec<_> =
-            names.map(|((section_id, seat), name)| (section_id, seat, Arc::clone(name))).collect();
+        let mut names: Vec<_> = names
+            .map(|((section_id, seat), name)| (section_id, seat, SeatName::clone(name)))
+            .collect();
         names.sort_unstable_by_key(|(section_id, seat, _)| (*section_id, *seat));
         let mut placed = Placed { counts, seats, names };
         if prevent_orphans {
@@ -165,7 +168,7 @@ impl Ledger {
     /// The seats with these names, all of them free; else all that cannot be had.
     pub(super) fn find(
         &self,
-        named: &BTreeMap<SectionId, Vec<&Arc<str>>>,
+        named: &BTreeMap<SectionId, Vec<&SeatName>>,
     ) -> Result<Seats, Refusal> {
         let mut found = Seats::new();
         let mut conflicts = Vec::new();
@@ -186,7 +189,7 @@ impl Ledger {
                     },
                     None => None,
                 };
-                let seat = Arc::clone(name);
+                let seat = SeatName::clone(name);
                 conflicts.push(SeatConflict { section_id: *section_id, seat, state });
             }
         }
@@ -230,8 +233,8 @@ impl Ledger {
         let sections: BTreeSet<_> = sections.copied().collect();
         for section_id in sections {
             let (section, _) = &self.rows.sections[&section_id];
-            let mut by_price: Vec<(Money, u32, Vec<Arc<str>>)> = Vec::new();
-            let mut add = |price: Money, seats: u32, number: Option<Arc<str>>| {
+            let mut by_price: Vec<(Money, u32, Vec<SeatName>)> = Vec::new();
+            let mut add = |price: Money, seats: u32, number: Option<SeatName>| {
                 let found = by_price.iter().position(|(other, ..)| *other == price);
                 let at = found.unwrap_or_else(|| {
                     by_price.push((price, 0, Vec::new()));
@@ -327,7 +330,7 @@ impl Ledger {
     pub(super) fn note_seat(
         &mut self,
         section_id: SectionId,
-        seat: Arc<str>,
+        seat: SeatName,
         has_it: Option<Option<BookingId>>,
     ) {
         self.maps_changed.insert(section_id);
@@ -338,7 +341,7 @@ impl Ledger {
 
 /// What the store has to remove and to add: how each seat was before its first step, and is after its
 /// last.
-pub(super) fn seat_rows(mut fates: Vec<SeatFate>) -> (Vec<(SectionId, Arc<str>)>, Vec<SeatTaken>) {
+pub(super) fn seat_rows(mut fates: Vec<SeatFate>) -> (Vec<(SectionId, SeatName)>, Vec<SeatTaken>) {
     fates.sort_by(|a, b| (a.section_id, &a.seat).cmp(&(b.section_id, &b.seat)));
     let (mut freed, mut taken) = (Vec::new(), Vec::new());
     for steps in fates.chunk_by(|a, b| (a.section_id, &a.seat) == (b.section_id, &b.seat)) {
@@ -355,13 +358,13 @@ pub(super) fn seat_rows(mut fates: Vec<SeatFate>) -> (Vec<(SectionId, Arc<str>)>
 }
 
 /// The name of a seat.
-pub(super) fn name(layout: &Layout, seat: SeatIndex) -> Arc<str> {
+pub(super) fn name(layout: &Layout, seat: SeatIndex) -> SeatName {
     let (row, number) = (layout.row(seat), layout.number(seat));
-    let mut name = String::with_capacity(row.len() + 1 + number.len());
+    let mut name = SmolStrBuilder::new();
     name.push_str(row);
     name.push('-');
     name.push_str(number);
-    name.into()
+    name.finish()
 }
 
 fn refusal(no_fit: NoFit, party: &Party) -> Refusal {

@@ -6,7 +6,7 @@
 
 use super::change::{Harm, harmed};
 use super::marks::{Marks, SeatState, state};
-use super::{Conflicts, Layout, SeatIndex, Seating, Taken};
+use super::{Conflicts, Layout, SeatIndex, SeatName, Seating, Taken};
 use std::sync::Arc;
 
 /// The layout of a section with the states of its seats. See the [module](self).
@@ -84,9 +84,9 @@ impl SeatMap {
     /// # Panics
     /// When there is no such seat: a live booking's seats can not vanish from a layout.
     #[must_use]
-    pub fn find_all(&self, names: &[Arc<str>]) -> Vec<SeatIndex> {
+    pub fn find_all(&self, names: &[SeatName]) -> Vec<SeatIndex> {
         let find =
-            |name: &Arc<str>| self.layout().find(name).expect("a live seat is in the layout");
+            |name: &SeatName| self.layout().find(name).expect("a live seat is in the layout");
         names.iter().map(find).collect()
     }
 

@@ -6,7 +6,7 @@
 
 use super::hold_of;
 use engine::error::SeatConflict;
-use engine::seats::Layout;
+use engine::seats::{Layout, SeatName};
 use engine::{Ask, Command, Hold, SectionId, Snapshot, Timestamp};
 use parking_lot::Mutex;
 use std::collections::{BTreeMap, HashMap};
@@ -66,7 +66,7 @@ pub(super) fn named<'a>(commands: impl Iterator<Item = &'a Command>) -> Vec<Sect
     sections
 }
 
-fn named_seats(ask: &Ask) -> Option<(&SectionId, &[Arc<str>])> {
+fn named_seats(ask: &Ask) -> Option<(&SectionId, &[SeatName])> {
     match ask {
         Ask::Seats { section_id, seats } => Some((section_id, seats)),
         Ask::Count { .. } | Ask::Best { .. } => None,

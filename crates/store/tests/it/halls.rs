@@ -1,7 +1,7 @@
 //! Sections with numbered seats: their layouts, and what stands in a database about them.
 
 use crate::world::{Fresh, usd};
-use engine::seats::{Category, Draft, Layout, Shape, Short};
+use engine::seats::{Category, Draft, Layout, SeatName, Shape, Short};
 use engine::{EventId, SectionId};
 use sqlx::{AssertSqlSafe, Connection as _, PgConnection, Row as _, SqliteConnection};
 use std::collections::BTreeMap;
@@ -36,8 +36,8 @@ pub fn laid(rows: &str, seats_per_row: u32) -> Opening {
 }
 
 /// Names of seats.
-pub fn names(names: &[&str]) -> Vec<Arc<str>> {
-    names.iter().map(|name| Arc::from(*name)).collect()
+pub fn names(names: &[&str]) -> Vec<SeatName> {
+    names.iter().map(|name| SeatName::from(*name)).collect()
 }
 
 /// A session of a test's own on the database of a store.

@@ -9,7 +9,7 @@ use async_trait::async_trait;
 use engine::audit::{Audit, Report};
 use engine::decide::{Held, Needs, RETIRED_PER_SECTION_MAX, SeatTaken};
 use engine::event::EventChange;
-use engine::seats::{Layout, Marks, SeatMap};
+use engine::seats::{Layout, Marks, SeatMap, SeatName};
 use engine::{
     Booking, BookingId, BookingStatus, Changes, Command, Deltas, Event, EventId, IdempotencyKey,
     Inventory, KeyUse, Ledger, LogEntry, LogKind, Policy, Refusal, Rows, Section, SectionId,
@@ -39,7 +39,7 @@ pub struct Kept {
     /// Of sections with numbered seats, with the marks as a store keeps them.
     pub layouts: BTreeMap<SectionId, (Arc<Layout>, Vec<u8>)>,
     /// Who has which numbered seat; nobody: it is blocked.
-    pub taken: BTreeMap<(SectionId, Arc<str>), Option<BookingId>>,
+    pub taken: BTreeMap<(SectionId, SeatName), Option<BookingId>>,
 }
 
 impl Pure {

@@ -7,6 +7,7 @@ use crate::catalog::Facts;
 use engine::event::{SEATS_PER_BOOKING_MAX, folded};
 use engine::seats::{
     CATEGORIES_MAX, LABEL_LENGTH_MAX, NUMBER_LENGTH_MAX, PARTY_ACCESSIBLE_MAX, PARTY_MAX, Party,
+    SeatName,
 };
 use engine::{Ask, Booking, Refusal, SectionId};
 use garde::Validate;
@@ -39,7 +40,7 @@ pub(super) struct NewHold {
     seats_requested: Option<u32>,
     #[serde(default, deserialize_with = "given")]
     #[garde(skip)]
-    seats: Option<Vec<Arc<str>>>,
+    seats: Option<Vec<SeatName>>,
     #[serde(default, deserialize_with = "listed")]
     #[garde(skip)]
     items: Option<Vec<NewItem>>,
@@ -67,7 +68,7 @@ pub(super) struct NewItem {
     #[serde(default, deserialize_with = "given")]
     seats_requested: Option<u32>,
     #[serde(default, deserialize_with = "given")]
-    seats: Option<Vec<Arc<str>>>,
+    seats: Option<Vec<SeatName>>,
 }
 
 /// The best seats that are free for a party.
@@ -198,9 +199,9 @@ fn check_items(items: &[NewItem], place: impl Fn(usize) -> String) -> Result<(),
 }
 
 /// A seat that is named twice. The engine finds those of two items.
-fn doubled(seats: &[Arc<str>]) -> Option<&Arc<str>> {
+fn doubled(seats: &[SeatName]) -> Option<&SeatName> {
     if seats.len() <= FEW_SEATS {
-        let again = |(at, seat): &(usize, &Arc<str>)| seats[..*at].contains(seat);
+        let again = |(at, seat): &(usize, &SeatName)| seats[..*at].contains(seat);
         return seats.iter().enumerate().find(again).map(|(_, seat)| seat);
     }
     let mut before = HashSet::with_capacity(seats.len());

@@ -1,6 +1,7 @@
 //! How bookings are shown.
 
 use super::super::wire::{shown, shown_or_null};
+use engine::seats::SeatName;
 use engine::{Booking, BookingId, BookingStatus, EventId, Item, SectionId, Timestamp, UserId};
 use serde::Serialize;
 use std::sync::Arc;
@@ -18,7 +19,7 @@ struct ItemView {
     /// Where seats have numbers, which.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     #[schema(value_type = Option<Vec<String>>)]
-    seats: Vec<Arc<str>>,
+    seats: Vec<SeatName>,
     /// Minor units.
     unit_price: i64,
     currency: String,
@@ -72,7 +73,7 @@ pub(in super::super) struct BookingView {
     /// Of the only item, where seats have numbers.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     #[schema(value_type = Option<Vec<String>>)]
-    seats: Vec<Arc<str>>,
+    seats: Vec<SeatName>,
     /// For a hold whose seats were chosen for its buyer, in the answer that gives them: whether all of
     /// them are beside each other.
     #[serde(skip_serializing_if = "Option::is_none")]

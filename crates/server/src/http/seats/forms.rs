@@ -9,7 +9,7 @@ use engine::seats::draft::SEAT_PITCH;
 use engine::seats::flaw::Place;
 use engine::seats::{
     Category, Draft, Flags, Flaw, Flaws, LABEL_LENGTH_MAX, Point, RowDraft, SEATS_MAX, SeatDraft,
-    Shape, Short,
+    SeatName, Shape, Short,
 };
 use engine::{Blocked, Money};
 use garde::Validate;
@@ -321,7 +321,7 @@ impl BlockedForm {
                 if let Some(at) = seats.iter().position(|seat| !named.insert(seat.as_str())) {
                     return Err(Problem::invalid_field(format!("seats[{at}]"), "stands twice"));
                 }
-                Blocked::Seats(seats.iter().map(|seat| Arc::from(seat.as_str())).collect())
+                Blocked::Seats(seats.iter().map(|seat| SeatName::from(seat.as_str())).collect())
             }
             (None, None) => {
                 return Err(Problem::invalid_field("seats", "is missing, and so is number"));

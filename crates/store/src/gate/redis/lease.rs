@@ -3,13 +3,13 @@
 //! Where a hold has ended, the word of its end stands instead of the JSON for a while, so that no
 //! older settlement that arrives late brings it back.
 
+use engine::seats::SeatName;
 use engine::{
     Booking, BookingId, BookingStatus, Currency, EventId, Item, Money, SectionId, Timestamp, UserId,
 };
 use serde::Deserialize;
 use std::borrow::Cow;
 use std::fmt::{self, Write as _};
-use std::sync::Arc;
 
 /// A live hold; instants in milliseconds since 1970.
 #[derive(Deserialize)]
@@ -30,7 +30,7 @@ struct WrittenItem<'a> {
     name: Cow<'a, str>,
     seats: u32,
     #[serde(default)]
-    numbers: Vec<Arc<str>>,
+    numbers: Vec<SeatName>,
     price: i64,
     currency: Cow<'a, str>,
 }

@@ -5,7 +5,7 @@ use super::{Sale, World, answered, booking, confirm, refusal, release};
 use crate::halls::{draft, laid, layout, plain};
 use crate::world::usd;
 use engine::seats::change::Harm;
-use engine::seats::{Category, Layout, Party, Point};
+use engine::seats::{Category, Layout, Party, Point, SeatName};
 use engine::{Command, Inventory, Refusal, SectionId};
 use std::sync::Arc;
 use store::{Opening, SectionChange};
@@ -28,7 +28,7 @@ impl World {
 }
 
 fn in_use(seats: &[(&str, Harm)]) -> Refusal {
-    let named = |(seat, harm): &(&str, Harm)| (Arc::from(*seat), *harm);
+    let named = |(seat, harm): &(&str, Harm)| (SeatName::from(*seat), *harm);
     Refusal::SeatsInUse { seats: seats.iter().map(named).collect() }
 }
 

@@ -3,7 +3,7 @@
 use super::{Sale, World, answered, booking, confirm, key, release};
 use crate::halls::{self, Raw, draft, laid, layout, names, plain};
 use crate::world::usd;
-use engine::seats::{Category, Flags, Party, SeatState};
+use engine::seats::{Category, Flags, Party, SeatName, SeatState};
 use engine::{Ask, Blocked, Booking, Command, Hold, Outcome, Refusal, SeatConflict};
 use std::sync::Arc;
 use store::{EventWithSections, Opening};
@@ -107,7 +107,7 @@ pub(super) fn conflicts(sale: &Sale, place: usize, seats: &[(&str, Option<SeatSt
     let section_id = sale.sections[place];
     let conflict = |(seat, state): &(&str, Option<SeatState>)| SeatConflict {
         section_id,
-        seat: Arc::from(*seat),
+        seat: SeatName::from(*seat),
         state: *state,
     };
     Refusal::SeatsUnavailable { conflicts: seats.iter().map(conflict).collect() }

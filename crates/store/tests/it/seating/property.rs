@@ -7,10 +7,9 @@ use super::model::{Counted, Model};
 use super::subject::{Bug, Subject, Where};
 use crate::halls::{draft, layout};
 use crate::world::{ManualClock, Mint, usd};
-use engine::seats::{Draft, Party};
+use engine::seats::{Draft, Party, SeatName};
 use engine::{Actor, Ask, Blocked, BookingId, Command, EventId, Hold, SectionId, UserId};
 use std::collections::BTreeMap;
-use std::sync::Arc;
 use store::Opening;
 
 /// Sequences on the pure rules, on the embedded store, and on two instances of the other one.
@@ -129,13 +128,13 @@ impl<'a> Drive<'a> {
         self.told
     }
 
-    fn names(&mut self, section_id: SectionId, most: usize) -> Vec<Arc<str>> {
+    fn names(&mut self, section_id: SectionId, most: usize) -> Vec<SeatName> {
         let known = self.model.names(section_id);
         let mut names = Vec::new();
         for _ in 0..=self.dice.below(most) {
             let beyond = self.dice.of(3);
             let name = if beyond { None } else { self.dice.pick(&known) };
-            names.push(Arc::from(name.unwrap_or_else(|| "Z-9".to_owned())));
+            names.push(SeatName::from(name.unwrap_or_else(|| "Z-9".to_owned())));
         }
         if self.dice.of(95) {
             names.sort();
