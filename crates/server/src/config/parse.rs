@@ -115,8 +115,14 @@ impl Network {
         let (address, prefix) = text.split_once('/').map_or((text, None), |(a, p)| (a, Some(p)));
         let address: IpAddr = address.parse().map_err(|_| problem())?;
         let bits_max = if address.is_ipv4() { 32 } else { 128 };
-        let prefix_bits = prefix.map_or(Ok(bits_max), str::parse).map_err(|_| problem())?;
-        let network = Self { address, prefix_bits };
+        let prefix_bits: u32 = prefix.map_or(Ok(bits_max), str::parse).map_err(|_| problem())?;
+        // An IPv4 network written as IPv6 is that IPv4 network.
+        let network = match (address.to_canonical(), prefix_bits.checked_sub(96)) {
+            (ipv4 @ IpAddr::V4(_), Some(prefix_bits)) if address.is_ipv6() => {
+                Self { address: ipv4, prefix_bits }
+            }
+            _ => Self { address, prefix_bits },
+        };
         (prefix_bits <= bits_max).then_some(network).ok_or_else(problem)
     }
 
@@ -227,12 +233,24 @@ mod tests {
             ("0.0.0.0/0", "255.255.255.255", "::1"),
             ("::/0", "2001:db8::1", "1.2.3.4"),
             ("fd00::/8", "fdff::1", "fe00::1"),
+            ("::ffff:10.0.0.0/104", "10.255.0.1", "11.0.0.0"),
+            ("::ffff:192.0.2.7", "192.0.2.7", "192.0.2.8"),
+            ("::ffff:0:0/96", "::ffff:1.2.3.4", "2001:db8::1"),
         ] {
             let network = Network::parse(network).unwrap();
             assert!(network.contains(inside.parse().unwrap()), "{network:?} {inside}");
             assert!(!network.contains(outside.parse().unwrap()), "{network:?} {outside}");
         }
-        for bad in ["", "10.0.0.0/33", "10.0.0/8", "::/129", "10.0.0.0/", "10.0.0.0/-1", "proxy"] {
+        for bad in [
+            "",
+            "10.0.0.0/33",
+            "10.0.0/8",
+            "::/129",
+            "::ffff:10.0.0.0/129",
+            "10.0.0.0/",
+            "10.0.0.0/-1",
+            "proxy",
+        ] {
             assert!(Network::parse(bad).is_err(), "{bad}");
         }
     }

@@ -35,7 +35,7 @@ where
         if !is(&parts.headers, JSON) {
             return Err(not_json());
         }
-        let bytes = read(body, app, app.config.max_body_bytes).await?;
+        let bytes = read(&parts.headers, body, app, app.config.max_body_bytes).await?;
         validated(&bytes).map(Self)
     }
 }
@@ -67,7 +67,8 @@ impl FromRequest<Arc<App>> for NoBody {
     type Rejection = Problem;
 
     async fn from_request(request: Request, app: &Arc<App>) -> Result<Self, Problem> {
-        let bytes = read(request.into_body(), app, app.config.max_body_bytes).await?;
+        let (parts, body) = request.into_parts();
+        let bytes = read(&parts.headers, body, app, app.config.max_body_bytes).await?;
         if !bytes.is_empty() {
             let Object(super::docs::Empty {}) = parse(&bytes)?;
         }
@@ -85,8 +86,17 @@ pub fn is(headers: &HeaderMap, media_type: &str) -> bool {
     essence.is_some_and(|essence| essence.eq_ignore_ascii_case(media_type))
 }
 
-/// Reads a body of at most `limit` bytes, within the time that a body may take.
-pub async fn read(body: Body, app: &App, limit: usize) -> Result<axum::body::Bytes, Problem> {
+/// Reads a body of at most `limit` bytes, within the time that a body may take. Compressed bodies are
+/// refused: nobody knows how large they are.
+pub async fn read(
+    headers: &HeaderMap,
+    body: Body,
+    app: &App,
+    limit: usize,
+) -> Result<axum::body::Bytes, Problem> {
+    if !body.is_end_stream() && is_encoded(headers) {
+        return Err(Problem::encoded_body());
+    }
     // A length that is declared too large is refused before the client is asked to send it.
     if body.size_hint().lower() > limit as u64 {
         return Err(too_large(limit));
@@ -103,6 +113,16 @@ pub async fn read(body: Body, app: &App, limit: usize) -> Result<axum::body::Byt
             format!("The body must arrive within {} s.", app.config.body_timeout.as_secs()),
         )),
     }
+}
+
+/// Whether the body is compressed, or encoded in another way.
+fn is_encoded(headers: &HeaderMap) -> bool {
+    let encodings = headers.get_all(header::CONTENT_ENCODING).iter();
+    let mut encodings = encodings.flat_map(|value| value.as_bytes().split(|byte| *byte == b','));
+    encodings.any(|encoding| {
+        let encoding = encoding.trim_ascii();
+        !encoding.is_empty() && !encoding.eq_ignore_ascii_case(b"identity")
+    })
 }
 
 fn too_large(limit: usize) -> Problem {

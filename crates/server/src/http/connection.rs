@@ -12,13 +12,13 @@
 
 mod socket;
 
-use super::observe::{headers_too_large, new_id, uri_too_long};
+use super::observe::{guard, headers_too_large, new_id, uri_too_long};
 use super::problem::Problem;
 use super::threads::Threads;
-use super::{PROBLEM, Service};
+use super::{App, Service};
 use crate::config::Config;
 use crate::metrics::Metrics;
-use axum::http::StatusCode;
+use axum::http::{HeaderName, HeaderValue, StatusCode, header};
 use axum::response::IntoResponse;
 use http_body_util::{BodyExt, Collected};
 use hyper::body::Incoming;
@@ -27,7 +27,7 @@ use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use socket::Socket;
 use std::future::poll_fn;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -54,7 +54,19 @@ const HEAD_BYTES_MAX: usize = 64 * 1024;
 
 /// The other end of a connection.
 #[derive(Clone, Copy)]
-pub struct Peer(pub SocketAddr);
+pub struct Peer(IpAddr);
+
+impl Peer {
+    /// An IPv4 client of a socket for IPv6 is known by its IPv4 address.
+    pub fn new(address: SocketAddr) -> Self {
+        Self(address.ip().to_canonical())
+    }
+
+    /// Its address, in its one form.
+    pub fn address(self) -> IpAddr {
+        self.0
+    }
+}
 
 /// Serves until `stop`, then lets what is under way finish.
 pub async fn serve(
@@ -153,8 +165,10 @@ async fn converse(
 ) {
     // An answer is one small write; waiting to fill a packet only delays it.
     let _ = stream.set_nodelay(true);
-    let answer =
-        service_fn(move |request: hyper::Request<Incoming>| service.answer(request, Peer(peer)));
+    let app = service.app.clone();
+    let answer = service_fn(move |request: hyper::Request<Incoming>| {
+        service.answer(request, Peer::new(peer))
+    });
     let mut connection =
         builder.serve_connection(TokioIo::new(Socket::new(stream, patience)), answer);
     let mut stopping = false;
@@ -186,7 +200,7 @@ async fn converse(
         }
     }
     if let Some(problem) = refusal {
-        let answer = last_words(problem).await;
+        let answer = last_words(&app, problem, &parts.read_buf).await;
         let _ = tokio::time::timeout(LINGER, stream.write_all(&answer)).await;
     }
     let _ = stream.shutdown().await;
@@ -227,16 +241,54 @@ fn late_head() -> Problem {
     )
 }
 
-/// The whole answer to a request whose head was never read.
-async fn last_words(problem: Problem) -> Vec<u8> {
+/// The whole answer to a request whose head was never read whole; `head` is what came of it.
+async fn last_words(app: &App, problem: Problem, head: &[u8]) -> Vec<u8> {
     let id = new_id();
-    let answer = problem.clone().render(problem.into_response(), &id);
-    let status = answer.status();
-    let body = answer.into_body().collect().await.map(Collected::to_bytes).unwrap_or_default();
-    let head = format!(
-        "HTTP/1.1 {status}\r\ncontent-type: {PROBLEM}\r\ncache-control: no-store\r\n\
-         connection: close\r\nx-request-id: {id}\r\ncontent-length: {}\r\n\r\n",
-        body.len()
-    );
-    [head.as_bytes(), &body].concat()
+    let mut answer = problem.clone().render(problem.into_response(), &id);
+    let headers = answer.headers_mut();
+    headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
+    let request_id = HeaderValue::from_str(&id).expect("hexadecimal digits are valid in a header");
+    headers.insert(HeaderName::from_static("x-request-id"), request_id);
+    guard(app, origin(head).as_ref(), headers);
+    let (parts, body) = answer.into_parts();
+    let body = body.collect().await.map(Collected::to_bytes).unwrap_or_default();
+    let head = format!("HTTP/1.1 {}\r\ncontent-length: {}\r\n", parts.status, body.len());
+    let mut bytes = head.into_bytes();
+    for (name, value) in &parts.headers {
+        bytes.extend([name.as_str().as_bytes(), b": ", value.as_bytes(), b"\r\n"].concat());
+    }
+    bytes.extend_from_slice(b"\r\n");
+    bytes.extend_from_slice(&body);
+    bytes
+}
+
+/// The origin that a head names, if that line of it came whole.
+fn origin(head: &[u8]) -> Option<HeaderValue> {
+    let lines = head.split_inclusive(|byte| *byte == b'\n').skip(1);
+    let mut whole = lines.filter_map(|line| line.strip_suffix(b"\n"));
+    whole.find_map(|line| {
+        let (name, value) = line.split_at_checked(header::ORIGIN.as_str().len() + 1)?;
+        let is_origin = name.eq_ignore_ascii_case(b"origin:");
+        is_origin.then(|| HeaderValue::from_bytes(value.trim_ascii()).ok())?
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_origin_is_read_from_a_head_that_did_not_come_whole() {
+        for (head, named) in [
+            ("GET / HTTP/1.1\r\nOrigin: https://a.example\r\nX: ", Some("https://a.example")),
+            ("GET / HTTP/1.1\nX: y\nORIGIN:https://a.example \n", Some("https://a.example")),
+            ("GET / HTTP/1.1\r\nOrigin: https://a.exa", None),
+            ("Origin: https://a.example\r\nX: y\r\n", None),
+            ("GET / HTTP/1.1\r\nOriginal: x\r\nX-Origin: y\r\no\r\n", None),
+            ("", None),
+        ] {
+            let found = origin(head.as_bytes());
+            assert_eq!(found.as_ref().map(|value| value.to_str().expect("text")), named, "{head}");
+        }
+    }
 }

@@ -126,6 +126,7 @@ pub(super) fn with_common_refusals(mut document: OpenApi) -> OpenApi {
 
 fn add_refusals(path: &str, operation: &mut Operation) {
     if !path.starts_with("/api/") {
+        refuse(operation, "422", "`validation_failed`: a parameter that it does not take");
         refuse(operation, "503", "`unavailable`, `overloaded`");
         return;
     }
@@ -135,7 +136,7 @@ fn add_refusals(path: &str, operation: &mut Operation) {
             parameters.iter().filter_map(|it| if let RefOr::T(it) = it { Some(it) } else { None });
         inline.into_iter().any(|it| it.parameter_in == *place)
     };
-    let (in_path, in_query) = (stands(&ParameterIn::Path), stands(&ParameterIn::Query));
+    let in_path = stands(&ParameterIn::Path);
     let (has_body, secured) = (operation.request_body.is_some(), operation.security.is_some());
     if let Some(RefOr::T(body)) = operation.request_body.as_mut()
         && is_empty(body)
@@ -154,9 +155,7 @@ fn add_refusals(path: &str, operation: &mut Operation) {
         refuse(operation, "413", "`body_too_large`");
         refuse(operation, "415", "`unsupported_media_type`");
     }
-    if has_body || in_query {
-        refuse(operation, "422", "`validation_failed`, `idempotency_key_reused`");
-    }
+    refuse(operation, "422", "`validation_failed`, `idempotency_key_reused`");
     refuse(operation, "414", "`uri_too_long`");
     refuse(operation, "431", "`headers_too_large`");
     refuse(operation, "429", "`rate_limited`");

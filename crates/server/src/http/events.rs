@@ -155,7 +155,7 @@ async fn list(
     State(app): State<Arc<App>>,
     MaybeUser(viewer): MaybeUser,
     params: Params,
-) -> Result<axum::Json<Listed<EventView>>, Problem> {
+) -> Result<Response, Problem> {
     const WHEN: &str = "must be a date such as 2027-06-15, or an instant in RFC 3339";
     let mine =
         params.read("organizer", "must be me", |text| (text == "me").then_some(()))?.is_some();
@@ -179,7 +179,9 @@ async fn list(
     let page = params.page()?;
     let found = app.store.events(&filter, page).await?;
     let items = EventView::load_all(&app, &found).await?;
-    Ok(axum::Json(Listed::new(items, page.limit, EventView::id)))
+    let cache = HeaderValue::from_static(if viewer.is_some() { "no-store" } else { "max-age=1" });
+    let list = axum::Json(Listed::new(items, page.limit, EventView::id));
+    Ok(([(header::CACHE_CONTROL, cache)], list).into_response())
 }
 
 /// An event with live availability.
@@ -202,7 +204,10 @@ async fn read(
     let etag = view.etag();
     let draft = facts.of.event.terms.status == EventStatus::Draft;
     let cache = HeaderValue::from_static(if draft { "private, no-store" } else { "max-age=1" });
-    let headers_out = [(header::ETAG, etag.clone()), (header::CACHE_CONTROL, cache)];
+    // Said of small answers and of 304 as well, so that all answers of the path vary alike.
+    let vary = HeaderValue::from_static("accept-encoding");
+    let headers_out =
+        [(header::ETAG, etag.clone()), (header::CACHE_CONTROL, cache), (header::VARY, vary)];
     if is_known(&known, &etag) {
         return Ok((StatusCode::NOT_MODIFIED, headers_out).into_response());
     }

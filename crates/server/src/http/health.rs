@@ -1,4 +1,4 @@
-//! Health, readiness, metrics, and what stands at the root.
+//! Health, readiness and metrics.
 
 use super::connection::Peer;
 use super::problem::Problem;
@@ -17,10 +17,6 @@ use utoipa_axum::routes;
 
 const TAG: &str = "Operations";
 
-pub(super) fn routes() -> OpenApiRouter<Arc<App>> {
-    OpenApiRouter::new().routes(routes!(root)).merge(probes())
-}
-
 /// What every process tells, whether it serves the API or not.
 pub(super) fn probes() -> OpenApiRouter<Arc<App>> {
     OpenApiRouter::new()
@@ -28,15 +24,6 @@ pub(super) fn probes() -> OpenApiRouter<Arc<App>> {
         .routes(routes!(ready))
         .routes(routes!(health))
         .routes(routes!(metrics))
-}
-
-/// What this is.
-#[derive(Serialize, ToSchema)]
-struct RootView {
-    app: String,
-    version: String,
-    status: &'static str,
-    docs: &'static str,
 }
 
 /// A sign of life.
@@ -57,14 +44,6 @@ struct HealthView {
     gate: &'static str,
     environment: &'static str,
     version: String,
-}
-
-/// What this is, and where its documentation stands.
-#[utoipa::path(get, path = "/", tag = TAG, responses((status = 200, description = "This server", body = RootView)))]
-async fn root(State(app): State<Arc<App>>) -> axum::Json<RootView> {
-    let config = &app.config;
-    let (app, version) = (config.app_name.clone(), config.app_version.clone());
-    axum::Json(RootView { app, version, status: "running", docs: "/docs" })
 }
 
 /// 200 while the process serves.
@@ -149,7 +128,8 @@ impl axum::extract::FromRequestParts<Arc<App>> for MetricsCaller {
     type Rejection = Problem;
 
     async fn from_request_parts(parts: &mut Parts, _: &Arc<App>) -> Result<Self, Problem> {
-        let loopback = parts.extensions.get::<Peer>().is_some_and(|peer| peer.0.ip().is_loopback());
+        let loopback =
+            parts.extensions.get::<Peer>().is_some_and(|peer| peer.address().is_loopback());
         let proxied = parts.headers.contains_key("x-forwarded-for")
             || parts.headers.contains_key("forwarded");
         let bearer = parts.headers.get(header::AUTHORIZATION).and_then(|value| value.to_str().ok());

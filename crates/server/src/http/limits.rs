@@ -1,6 +1,9 @@
 //! Rate limits: requests by user, or by address for those without a token; logins by address and by
 //! account. All switched off by `RATE_LIMIT_ENABLED=false`.
 //!
+//! Addresses have one form: IPv4 within IPv6 is IPv4. Limits count a /64 of IPv6 as one address, since
+//! that is what one subscriber has.
+//!
 //! Every instance keeps them in memory; where the gate shares counters, they hold across instances,
 //! too: logins exactly, requests as [`shared`] tells. The gate can only refuse more: while it is
 //! away, each instance decides alone. It is given no address and no e-mail, only their digests.
@@ -22,7 +25,7 @@ use sha2::{Digest, Sha256};
 use shared::{Shared, WINDOW_MS};
 use std::fmt::Write as _;
 use std::hash::Hash;
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::num::NonZeroU32;
 use std::sync::Arc;
 use store::Gate;
@@ -43,11 +46,16 @@ enum Caller {
 }
 
 impl Caller {
+    /// Whoever has this address.
+    fn at(address: IpAddr) -> Self {
+        Self::Address(subscriber(address))
+    }
+
     /// Its name before it is digested.
     fn text(&self) -> String {
         match self {
             Self::User(user_id) => format!("user {user_id}"),
-            Self::Address(address) => format!("address {}", address.to_canonical()),
+            Self::Address(address) => format!("address {address}"),
         }
     }
 }
@@ -102,7 +110,7 @@ impl Limits {
         let Some(active) = &self.active else { return Ok(()) };
         let caller = match user {
             Some(user_id) => Caller::User(user_id),
-            None => Caller::Address(self.address(parts)),
+            None => Caller::at(self.address(parts)),
         };
         active.request(&caller, now)
     }
@@ -110,17 +118,16 @@ impl Limits {
     /// Counts a request without a user from this address.
     pub fn anonymous(&self, from: IpAddr, now: Timestamp) -> Result<(), Problem> {
         let Some(active) = &self.active else { return Ok(()) };
-        active.request(&Caller::Address(from), now)
+        active.request(&Caller::at(from), now)
     }
 
     /// Counts a login or a registration with this address, from wherever it came.
     pub async fn login(&self, email: &str, from: IpAddr) -> Result<(), Problem> {
         let Some(active) = &self.active else { return Ok(()) };
-        let account = folded(email);
+        let (account, from) = (folded(email), subscriber(from));
         check(&active.logins_by_address, &from)?;
         check(&active.logins_by_account, &account)?;
-        let counts =
-            [("login_address", from.to_canonical().to_string()), ("login_account", account)];
+        let counts = [("login_address", from.to_string()), ("login_account", account)];
         let counts = counts.map(|(what, whose)| (active.name(what, &whose), 1));
         let sums = active.gate.tally(&counts, LOGINS_WINDOW_MS).await.unwrap_or_default();
         if sums.into_iter().any(|sum| sum > active.logins_per_minute) {
@@ -159,7 +166,7 @@ impl Limits {
     /// one of our own proxies.
     pub fn address(&self, parts: &Parts) -> IpAddr {
         let peer = parts.extensions.get::<Peer>();
-        let peer = peer.map_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED), |peer| peer.0.ip());
+        let peer = peer.map_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED), |peer| peer.address());
         let trusted =
             |address: IpAddr| self.trusted.iter().any(|network| network.contains(address));
         if !trusted(peer) {
@@ -200,18 +207,29 @@ impl Active {
     }
 }
 
+/// What is counted as one address: an IPv4 address, or the /64 of an IPv6 address.
+fn subscriber(address: IpAddr) -> IpAddr {
+    const PREFIX: u128 = !(u64::MAX as u128);
+    match address.to_canonical() {
+        IpAddr::V6(address) => Ipv6Addr::from_bits(address.to_bits() & PREFIX).into(),
+        ipv4 @ IpAddr::V4(_) => ipv4,
+    }
+}
+
 /// A key for digests that is good for nothing else.
 fn digest_key(secret: &SecretString) -> [u8; 32] {
     let secret = secret.expose_secret();
     Sha256::new().chain_update(b"reservix rate limits ").chain_update(secret).finalize().into()
 }
 
-/// The hops that proxies noted, each as its address, with or without a port; `None` for anything else.
+/// The hops that proxies noted, each as its address in its one form, with or without a port; `None` for
+/// anything else.
 fn forwarded(headers: &HeaderMap) -> Vec<Option<IpAddr>> {
     let address = |hop: &str| {
         let bare = hop.trim().trim_start_matches('[').trim_end_matches(']');
         let with_port = || hop.trim().parse::<SocketAddr>().map(|address| address.ip());
-        bare.parse().or_else(|_| with_port()).ok()
+        let read: Result<IpAddr, _> = bare.parse().or_else(|_| with_port());
+        read.ok().map(|address| address.to_canonical())
     };
     let values = headers.get_all("x-forwarded-for").iter();
     let values = values.map(|value| value.to_str().unwrap_or_default());

@@ -1,7 +1,7 @@
 //! HTTP: what a request goes through, and what it may reach.
 //!
 //! ```text
-//! connection ─▶ observe ─▶ CORS ─▶ compression (reads) ─▶ handler ─▶ lanes, catalog, store
+//! connection ─▶ observe ─▶ preflight ─▶ compression (reads) ─▶ handler ─▶ lanes, catalog, store
 //!       └─ shortcut (hold, confirm, event) ─▶ observe ──────┘
 //! ```
 //! Handlers extract, translate and answer; they hold no rule and see no SQL.
@@ -10,6 +10,7 @@ mod auth;
 mod body;
 mod bookings;
 pub mod connection;
+mod cors;
 mod docs;
 mod events;
 mod extract;
@@ -18,31 +19,37 @@ mod in_flight;
 pub mod limits;
 mod lists;
 mod observe;
+mod pages;
 pub mod problem;
+mod query;
 mod seats;
 mod shortcut;
+mod target;
 mod threads;
 pub mod token;
 mod users;
 mod wire;
 
 use crate::catalog::Catalog;
-use crate::config::{Config, Origins};
+use crate::config::Config;
 use crate::lane::Lanes;
 use crate::metrics::Metrics;
 use crate::pulse::Pulse;
 use axum::Router;
 use axum::extract::Request;
-use axum::http::{HeaderName, Method, header};
-use axum::middleware::{Next, from_fn, from_fn_with_state};
+use axum::http::{HeaderValue, Method, header};
+use axum::middleware::{Next, from_fn, from_fn_with_state, map_response};
 use axum::response::{IntoResponse, Response};
+use axum::routing::get;
 use connection::Peer;
+use cors::Cors;
 use engine::{Inventory, Timestamp};
 use futures_util::FutureExt as _;
 use hyper::body::Incoming;
 use in_flight::InFlight;
 use limits::Limits;
 use problem::Problem;
+use query::Known;
 use seats::Seats;
 use secrecy::SecretString;
 use shortcut::Call;
@@ -56,9 +63,9 @@ use tokio_util::sync::CancellationToken;
 use tower::ServiceExt as _;
 use tower_http::compression::CompressionLayer;
 use tower_http::compression::predicate::SizeAbove;
-use tower_http::cors::{AllowOrigin, Any, CorsLayer, ExposeHeaders};
 use utoipa::openapi::OpenApi;
 use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
 use utoipa_swagger_ui::SwaggerUi;
 
 /// The media type of problems.
@@ -85,6 +92,8 @@ pub struct App {
     pub passwords: Passwords,
     /// Rate limits.
     pub limits: Limits,
+    /// What browsers are allowed; `None`: nothing.
+    cors: Option<Cors>,
     /// Keys of requests under way.
     in_flight: InFlight,
     /// Imports of layouts, and what watchers of numbered seats are shown.
@@ -110,6 +119,7 @@ impl App {
         Self {
             catalog: Catalog::new(store.clone(), gate.clone()),
             limits: Limits::new(&config, secret, gate.clone()),
+            cors: Cors::new(&config.allowed_origins),
             tokens: Tokens::new(secret, config.access_token_ttl),
             pulse: Pulse::new(store.clone(), gate.clone()),
             in_flight: InFlight::default(),
@@ -142,12 +152,16 @@ fn paths(version: &str) -> (Router<Arc<App>>, OpenApi) {
         .merge(bookings::lists())
         .layer(compression());
     let all = OpenApiRouter::with_openapi(docs::base(version))
-        .merge(health::routes())
+        .routes(routes!(pages::root))
+        .merge(health::probes())
         .merge(compressed)
         // Compressed once for all who ask.
         .merge(seats::routes().layer(from_fn(detach)))
         .merge(bookings::routes());
     let (router, document) = all.split_for_parts();
+    let router = router.route(pages::PROBLEM_PATH, get(pages::problem));
+    let known = Known::of(&document).with_page(pages::PROBLEM_PATH);
+    let router = router.route_layer(from_fn_with_state(Arc::new(known), query::check));
     (router, docs::with_common_refusals(document))
 }
 
@@ -165,8 +179,9 @@ pub fn openapi(version: &str) -> OpenApi {
 #[derive(Clone)]
 pub struct Service {
     router: Router,
-    /// Whose calls may take the shortcut.
-    app: Option<Arc<App>>,
+    app: Arc<App>,
+    /// Whether calls may take the shortcut.
+    has_shortcut: bool,
 }
 
 impl Service {
@@ -174,21 +189,27 @@ impl Service {
     pub fn api(app: Arc<App>) -> Self {
         let (router, document) = paths(&app.config.app_version);
         let pages: Router<Arc<App>> = SwaggerUi::new("/docs").url("/openapi.json", document).into();
-        let pages = pages.layer(CompressionLayer::new());
-        Self { router: finished(router.merge(pages), app.clone()), app: Some(app) }
+        let pages = pages.layer(CompressionLayer::new()).layer(map_response(revalidated));
+        let router = finished(router.merge(pages), app.clone());
+        Self { router, app, has_shortcut: true }
     }
 
     /// The probes and meters alone: what a process that serves no API tells.
     pub fn probes(app: Arc<App>) -> Self {
-        Self { router: finished(health::probes().split_for_parts().0, app), app: None }
+        let (router, document) = health::probes().split_for_parts();
+        let known = Arc::new(Known::of(&document));
+        let router = router.route_layer(from_fn_with_state(known, query::check));
+        let router = finished(router, app.clone());
+        Self { router, app, has_shortcut: false }
     }
 
     /// Answers a request.
     fn answer(&self, mut request: hyper::Request<Incoming>, peer: Peer) -> Answering {
-        if let Some(app) = &self.app
+        target::normalize(request.uri_mut());
+        if self.has_shortcut
             && let Some(call) = Call::of(&request)
         {
-            return Box::pin(call.answer(app.clone(), request, peer).map(Ok));
+            return Box::pin(call.answer(self.app.clone(), request, peer).map(Ok));
         }
         request.extensions_mut().insert(peer);
         Box::pin(self.router.clone().oneshot(request))
@@ -200,7 +221,7 @@ type Answering = Pin<Box<dyn Future<Output = Result<Response, Infallible>> + Sen
 
 /// Adds what all paths have in common.
 fn finished(router: Router<Arc<App>>, app: Arc<App>) -> Router {
-    let mut router = router
+    let router = router
         .fallback(|| async { Problem::not_found("path") })
         .method_not_allowed_fallback(|| async {
             let title = "The path does not know this method";
@@ -211,10 +232,16 @@ fn finished(router: Router<Arc<App>>, app: Arc<App>) -> Router {
                 "The Allow header lists the methods it knows.",
             )
         });
-    if let Some(cors) = cors(&app.config.allowed_origins) {
-        router = router.layer(cors);
-    }
-    router.layer(from_fn_with_state(app.clone(), observe::observe)).with_state(app)
+    router
+        .layer(from_fn_with_state(app.clone(), cors::preflight))
+        .layer(from_fn_with_state(app.clone(), observe::observe))
+        .with_state(app)
+}
+
+/// The pages of the documentation may be kept, and are asked for again before they are shown.
+async fn revalidated(mut page: Response) -> Response {
+    page.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("no-cache"));
+    page
 }
 
 /// Runs what writes in a task of its own: a client that hangs up cannot cut it in two.
@@ -229,36 +256,6 @@ async fn detach(request: Request, next: Next) -> Response {
             Problem::from(fault).into_response()
         }
     }
-}
-
-fn cors(origins: &Origins) -> Option<CorsLayer> {
-    let allowed = match origins {
-        Origins::Only(list) if list.is_empty() => return None,
-        Origins::Only(list) => AllowOrigin::list(list.iter().cloned()),
-        Origins::Any => AllowOrigin::from(Any),
-    };
-    let key = HeaderName::from_static("idempotency-key");
-    let request_id = HeaderName::from_static("x-request-id");
-    Some(
-        CorsLayer::new()
-            .allow_origin(allowed)
-            .allow_methods([Method::GET, Method::POST, Method::PATCH, Method::PUT])
-            .allow_headers([
-                header::AUTHORIZATION,
-                header::CONTENT_TYPE,
-                header::IF_MATCH,
-                header::IF_NONE_MATCH,
-                key,
-                request_id.clone(),
-            ])
-            .expose_headers(ExposeHeaders::list([
-                header::LOCATION,
-                header::ETAG,
-                header::RETRY_AFTER,
-                request_id,
-                bookings::REPLAYED,
-            ])),
-    )
 }
 
 #[cfg(test)]

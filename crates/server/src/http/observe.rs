@@ -1,11 +1,13 @@
-//! The outermost layer: gives every request an id, bounds its head, counts it, and writes problems out.
+//! The outermost layer: gives every request an id, checks its head, counts it, writes problems out, and
+//! adds the headers that every answer has.
 
 use super::App;
 use super::problem::Problem;
 use super::token::random;
 use axum::body::HttpBody;
 use axum::extract::{MatchedPath, Request, State};
-use axum::http::{HeaderValue, StatusCode, header};
+use axum::http::uri::Authority;
+use axum::http::{HeaderMap, HeaderValue, StatusCode, Version, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use futures_util::FutureExt;
@@ -44,7 +46,8 @@ pub async fn observed<A: Future<Output = Response>>(
     let request_id = request_id(&request);
     let method = method_name(request.method().as_str());
     let body_bytes_max = request.body().size_hint().upper();
-    let answered = match oversized(&request) {
+    let origin = request.headers().get(header::ORIGIN).cloned();
+    let answered = match unsound(&request) {
         Some(problem) => problem.into_response(),
         None => {
             AssertUnwindSafe(answer(request)).catch_unwind().await.unwrap_or_else(|_| panicked())
@@ -78,7 +81,19 @@ pub async fn observed<A: Future<Output = Response>>(
         response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
     }
     response.headers_mut().insert("x-request-id", request_id);
+    guard(app, origin.as_ref(), response.headers_mut());
     response
+}
+
+/// Adds what every answer says to browsers and caches: its media type is the one it names, it is not
+/// stored unless its handler says how, and pages of these origins may read it.
+pub fn guard(app: &App, origin: Option<&HeaderValue>, headers: &mut HeaderMap) {
+    headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+    let cache = headers.entry(header::CACHE_CONTROL);
+    cache.or_insert(HeaderValue::from_static("no-store"));
+    if let Some(cors) = &app.cors {
+        cors.mark(origin, headers);
+    }
 }
 
 /// Whether an answer came before its request was read to the end, so that the connection cannot go on
@@ -103,7 +118,8 @@ fn panicked() -> Response {
     .into_response()
 }
 
-fn oversized(request: &Request) -> Option<Problem> {
+/// What is wrong with the head of a request.
+fn unsound(request: &Request) -> Option<Problem> {
     let uri = request.uri().path_and_query().map_or(0, |target| target.as_str().len());
     if uri > URI_BYTES_MAX {
         return Some(uri_too_long());
@@ -112,7 +128,28 @@ fn oversized(request: &Request) -> Option<Problem> {
         name.as_str().len() + value.len() + 4
     };
     let headers: usize = request.headers().iter().map(size).sum();
-    (headers > HEADER_BYTES_MAX).then(headers_too_large)
+    if headers > HEADER_BYTES_MAX {
+        return Some(headers_too_large());
+    }
+    (!names_its_host(request)).then(|| {
+        Problem::malformed_request("The request must have one Host header with a valid value.")
+    })
+}
+
+/// Whether a request names its host as RFC 9112 (section 3.2) demands: once, and in HTTP/1.0 at most once.
+fn names_its_host(request: &Request) -> bool {
+    let mut hosts = request.headers().get_all(header::HOST).iter();
+    let is_valid = |host: &HeaderValue| {
+        let Ok(named) = Authority::try_from(host.as_bytes()) else { return host.is_empty() };
+        let port = named.as_str().strip_prefix(named.host()).unwrap_or("@");
+        port.is_empty()
+            || port.strip_prefix(':').is_some_and(|port| port.bytes().all(|it| it.is_ascii_digit()))
+    };
+    match (hosts.next(), hosts.next()) {
+        (Some(host), None) => is_valid(host),
+        (None, None) => request.version() < Version::HTTP_11,
+        _ => false,
+    }
 }
 
 /// 414.

@@ -11,6 +11,7 @@
 //! A handler returns a [`Problem`]; the outermost layer writes it out, with the request's id.
 
 mod refusals;
+pub mod table;
 
 use crate::metrics::Metrics;
 use crate::quiet::SaidLately;
@@ -53,6 +54,10 @@ impl Problem {
         title: &'static str,
         detail: impl Into<String>,
     ) -> Self {
+        debug_assert!(
+            table::rows(code).any(|row| row.status == status.as_u16()),
+            "{code} has no row"
+        );
         let (members, headers) = (Map::new(), HeaderMap::new());
         Self(Box::new(Told { status, code, title, detail: detail.into(), members, headers }))
     }
@@ -82,6 +87,19 @@ impl Problem {
     /// 400: the body is no JSON that we read.
     pub fn malformed_json(detail: impl Into<String>) -> Self {
         Self::new(StatusCode::BAD_REQUEST, "malformed_json", "The body is not valid JSON", detail)
+    }
+
+    /// 415: the body has a `Content-Encoding`; the answer lists the one that is read.
+    pub fn encoded_body() -> Self {
+        let mut problem = Self::new(
+            StatusCode::UNSUPPORTED_MEDIA_TYPE,
+            "unsupported_media_type",
+            "The media type of the body is not supported",
+            "Send the body without Content-Encoding.",
+        );
+        let identity = HeaderValue::from_static("identity");
+        problem.0.headers.insert(header::ACCEPT_ENCODING, identity);
+        problem
     }
 
     /// 401, with the challenge that RFC 6750 asks for.

@@ -23,7 +23,7 @@ use engine::{
     Blocked, BookingStatus, Command, EventId, EventStatus, Money, Section, SectionId, UserId,
 };
 use forms::{BlockedForm, flawed};
-use pages::{Form, Pages, quality};
+use pages::{Form, Pages};
 use std::sync::Arc;
 use store::{BookingFilter, Page, SectionChange};
 use utoipa_axum::router::OpenApiRouter;
@@ -32,6 +32,7 @@ use views::{Drawing, StatusView, with_yours};
 
 pub use forms::{LayoutForm, field_errors};
 pub use import::{Imports, aside};
+pub use pages::quality;
 pub use schema::LayoutSchema;
 
 const TAG: &str = "Seats";
@@ -118,7 +119,7 @@ async fn lay(
         }
     };
     let (event_id, section) = own_section(&app, &path, user_id).await?;
-    let bytes = app.seats.imports.receive(&app, body).await?;
+    let bytes = app.seats.imports.receive(&app, &parts.headers, body).await?;
     let turn = app.seats.imports.turn()?;
     let (name, price) = (section.name, section.price);
     let (layout, _turn) = aside(turn, move || read(&bytes, &name, price)).await?;
@@ -152,6 +153,7 @@ fn from_csv(bytes: &Bytes, _: &str, price: Money) -> Result<Layout, Problem> {
     security((), ("bearer" = [])), params(
     ("event_id" = String, Path, format = "uuid"),
     ("section_id" = String, Path, description = "The section's id, or its name"),
+    ("v" = Option<String>, Query, description = "The `layout_version` that is wanted: names the drawing for caches, and changes nothing here"),
     super::docs::IfNoneMatch,
 ), responses(
     (status = 200, description = "The drawing", content((Drawing = "application/json"), (String = "text/csv")),
@@ -315,7 +317,7 @@ async fn block(
         return Err(not_json());
     }
     let (event_id, section) = own_section(&app, &path, user_id).await?;
-    let bytes = app.seats.imports.receive(&app, body).await?;
+    let bytes = app.seats.imports.receive(&app, &parts.headers, body).await?;
     let is_small = bytes.len() <= SMALL_BYTES_MAX;
     let read = move || validated::<BlockedForm>(&bytes).and_then(BlockedForm::read);
     let (blocked, reason) = if is_small {

@@ -60,6 +60,7 @@ async fn ask(
     let request = Request::builder()
         .method(method)
         .uri(path)
+        .header(header::HOST, "localhost")
         .header(header::AUTHORIZATION, format!("Bearer {token}"))
         .header(header::CONTENT_TYPE, "application/json")
         .body(body.map_or_else(Body::empty, |body| Body::from(body.to_string())))

@@ -36,6 +36,9 @@ struct Claims {
     sub: String,
     iat: i64,
     exp: i64,
+    /// Ours have none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    nbf: Option<i64>,
     jti: String,
 }
 
@@ -45,11 +48,19 @@ pub struct Tokens {
     checking: DecodingKey,
     validation: Validation,
     ttl: Duration,
-    /// Tokens whose signature has been checked, with their user and their end in seconds.
+    /// Tokens whose signature has been checked, with what they say.
     checked: [Mutex<Checked>; CHECKED_SHARDS],
 }
 
-type Checked = HashMap<Box<str>, (UserId, i64)>;
+type Checked = HashMap<Box<str>, Said>;
+
+/// What a token says: its user, and the seconds from which and until which it is good.
+#[derive(Clone, Copy)]
+struct Said {
+    user_id: UserId,
+    nbf: i64,
+    exp: i64,
+}
 
 const CHECKED_SHARDS: usize = 16;
 /// Checked tokens remembered in each shard; when it is full it starts anew.
@@ -60,7 +71,7 @@ impl Tokens {
     pub fn new(secret: &SecretString, ttl: Duration) -> Self {
         let secret = secret.expose_secret().as_bytes();
         let mut validation = Validation::new(Algorithm::HS256);
-        // `exp` is judged by our own clock in `verify`, without leeway.
+        // `exp` and `nbf` are judged by our own clock in `verify`, without leeway.
         validation.validate_exp = false;
         validation.set_required_spec_claims(&["sub", "exp"]);
         Self {
@@ -77,7 +88,7 @@ impl Tokens {
         let iat = now.unix_ms().div_euclid(1_000);
         let exp = iat + i64::try_from(self.ttl.as_secs()).unwrap_or(i64::MAX / 2);
         let jti = URL_SAFE_NO_PAD.encode(random::<12>());
-        let claims = Claims { sub: user_id.to_string(), iat, exp, jti };
+        let claims = Claims { sub: user_id.to_string(), iat, exp, nbf: None, jti };
         let token = jsonwebtoken::encode(&Header::new(Algorithm::HS256), &claims, &self.signing);
         token.map_err(|error| Fault::Corrupt { what: format!("signing a token: {error}") })
     }
@@ -98,7 +109,7 @@ impl Tokens {
         let spread = token.bytes().rev().take(4).fold(0, |sum, byte| sum + usize::from(byte));
         let checked = &self.checked[spread % CHECKED_SHARDS];
         let known = checked.lock().get(token).copied();
-        let (user_id, exp) = if let Some(known) = known {
+        let said = if let Some(known) = known {
             known
         } else {
             let found = self.check(token)?;
@@ -109,17 +120,22 @@ impl Tokens {
             checked.insert(token.into(), found);
             found
         };
-        if now.unix_ms().div_euclid(1_000) >= exp {
+        let now = now.unix_ms().div_euclid(1_000);
+        if now >= said.exp {
             checked.lock().remove(token);
             return Err(Problem::unauthorized("The access token has expired; refresh it."));
         }
-        Ok(user_id)
+        if now < said.nbf {
+            return Err(Problem::unauthorized("The access token is not valid yet."));
+        }
+        Ok(said.user_id)
     }
 
-    fn check(&self, token: &str) -> Result<(UserId, i64), Problem> {
+    fn check(&self, token: &str) -> Result<Said, Problem> {
         let decoded = jsonwebtoken::decode::<Claims>(token, &self.checking, &self.validation);
         let claims = decoded.map_err(|_| forged())?.claims;
-        Ok((claims.sub.parse().map_err(|_| forged())?, claims.exp))
+        let user_id = claims.sub.parse().map_err(|_| forged())?;
+        Ok(Said { user_id, nbf: claims.nbf.unwrap_or(i64::MIN), exp: claims.exp })
     }
 }
 

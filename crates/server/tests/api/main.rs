@@ -4,6 +4,7 @@
 mod support;
 
 mod accounts;
+mod addresses;
 mod bad_input;
 mod bookings;
 mod cancelling;
@@ -12,10 +13,13 @@ mod connections;
 mod demo;
 mod event_lists;
 mod events;
+mod heads;
 mod idempotency;
 mod operations;
+mod pages;
 mod processes;
 mod protocol;
+mod queries;
 mod rate_limits;
 mod refusals;
 mod seats;

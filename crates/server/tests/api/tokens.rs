@@ -40,6 +40,8 @@ fn forged(token: &str, user_id: &str) -> Vec<(&'static str, String)> {
     let past = json!({"sub": user_id, "iat": 1, "exp": 2, "jti": "x"});
     let odd = json!({"sub": "nobody", "iat": 1, "exp": FAR, "jti": "x"});
     let endless = json!({"sub": user_id, "iat": 1, "exp": "never", "jti": "x"});
+    let unbegun = json!({"sub": user_id, "iat": 1, "exp": FAR, "nbf": "soon", "jti": "x"});
+    let future = json!({"sub": user_id, "iat": 1, "exp": FAR, "nbf": FAR - 1, "jti": "x"});
     vec![
         ("nothing", String::new()),
         ("an empty Bearer", "Bearer".to_owned()),
@@ -61,6 +63,11 @@ fn forged(token: &str, user_id: &str) -> Vec<(&'static str, String)> {
         ("an end in the past", format!("Bearer {}", signed(Algorithm::HS256, KEY, &past))),
         ("a subject that is no id", format!("Bearer {}", signed(Algorithm::HS256, KEY, &odd))),
         ("an end that is no time", format!("Bearer {}", signed(Algorithm::HS256, KEY, &endless))),
+        (
+            "a beginning that is no time",
+            format!("Bearer {}", signed(Algorithm::HS256, KEY, &unbegun)),
+        ),
+        ("a beginning in the future", format!("Bearer {}", signed(Algorithm::HS256, KEY, &future))),
         ("5 kB", format!("Bearer {}", "x".repeat(5_000))),
     ]
 }
@@ -148,4 +155,26 @@ async fn tokens_and_logins_survive_a_restart() {
     let body = json!({"refresh_token": tokens["refresh_token"]});
     client.post("/auth/refresh", &body).await.expect(StatusCode::OK);
     client.post("/auth/login", &account).await.expect(StatusCode::OK);
+}
+
+#[tokio::test]
+async fn a_token_is_refused_before_its_nbf_and_believed_from_then_on() {
+    let server = Server::start(&[("SECRET_KEY", KEY)]);
+    let user = server.user().await;
+    let user_id = user.user_id.clone().expect("one");
+    let clock = store::clock::wall();
+    let second = || clock().unix_ms() / 1_000;
+    let nbf = second() + 2;
+    let begins = json!({"sub": user_id, "iat": 1, "exp": FAR, "nbf": nbf, "jti": "x"});
+    let client = server.client().with_token(&signed(Algorithm::HS256, KEY, &begins));
+    // Twice: a token that was seen before is judged again.
+    for _ in 0..2 {
+        let early = client.get("/users/me").await.problem(401, "unauthorized");
+        assert!(early["detail"].as_str().is_some_and(|it| it.contains("not valid yet")), "{early}");
+    }
+    tokio::time::sleep(Duration::from_millis(2_100)).await;
+    client.get("/users/me").await.expect(StatusCode::OK);
+    let past = json!({"sub": user_id, "iat": 1, "exp": FAR, "nbf": second(), "jti": "x"});
+    let client = server.client().with_token(&signed(Algorithm::HS256, KEY, &past));
+    client.get("/users/me").await.expect(StatusCode::OK);
 }

@@ -260,6 +260,8 @@ impl Answer {
             self.body
         );
         assert_eq!(self.headers["content-type"], "application/problem+json");
+        assert_eq!(self.headers["x-content-type-options"], "nosniff");
+        assert_eq!(self.headers["cache-control"], "no-store");
         assert_eq!(self.body["status"], status);
         assert_eq!(self.body["type"], format!("/problems/{code}"));
         assert!(self.body["detail"].is_string() && self.body["title"].is_string());

@@ -35,6 +35,8 @@ impl Heard {
             self.head
         );
         assert!(self.head.contains("\r\nx-request-id: "), "{}", self.head);
+        assert!(self.head.contains("\r\nx-content-type-options: nosniff\r\n"), "{}", self.head);
+        assert!(self.head.contains("\r\ncache-control: no-store\r\n"), "{}", self.head);
         assert_eq!(self.body["status"], status);
         let id = self.body["request_id"].as_str().expect("an id").to_lowercase();
         assert!(self.head.contains(&format!("\r\nx-request-id: {id}\r\n")), "{}", self.head);

@@ -120,7 +120,7 @@ async fn requests_are_told_to_the_gate_together_and_refused_by_their_sum() {
         for _ in 0..120 {
             active.request(&ann, now).expect("within the limit of one instance");
         }
-        active.request(&Caller::Address(address(1)), now).expect("the first");
+        active.request(&Caller::at(address(1)), now).expect("the first");
     }
     assert!(gate.calls.lock().is_empty(), "no request asks the gate");
     for instance in [&instances[0], &instances[1], &instances[0]] {
@@ -130,7 +130,7 @@ async fn requests_are_told_to_the_gate_together_and_refused_by_their_sum() {
     for instance in &instances {
         let active = instance.active.as_ref().expect("limits are on");
         active.request(&ann, now).expect_err("240 in one second");
-        active.request(&Caller::Address(address(1)), now).expect("somebody else");
+        active.request(&Caller::at(address(1)), now).expect("somebody else");
         // 40 were too many, so the next second has 160.
         for _ in 0..70 {
             active.request(&ann, now.plus_ms(1_000)).expect("a new second");
@@ -158,4 +158,41 @@ async fn the_gate_learns_no_address_and_no_account() {
     let other = Limits::new(&config, &SecretString::from("another"), gate.clone());
     other.login("ann@example.com", address(7)).await.expect("the first");
     assert_eq!(gate.by_name.lock().len(), 5);
+}
+
+#[tokio::test]
+async fn an_address_is_counted_once_however_it_is_written_and_ipv6_by_its_64_bits() {
+    let few = [("RATE_LIMIT_LOGINS_PER_MINUTE", "2"), ("RATE_LIMIT_REQUESTS_PER_SECOND", "2")];
+    let now = Timestamp::from_unix_ms(1_800_000_000_000);
+    for (one, same, other) in [
+        ("5.5.5.5", "::ffff:5.5.5.5", "5.5.5.6"),
+        ("2001:db8:1:2::1", "2001:db8:1:2:ffff:ffff:ffff:ffff", "2001:db8:1:3::1"),
+    ] {
+        let gate = Arc::new(Sums::default());
+        let limits = instance(&gate, &few);
+        let [one, same, other] = [one, same, other].map(|text| text.parse().expect("an address"));
+        for from in [one, same] {
+            limits.login(&format!("{from}@example.com"), from).await.expect("within the limit");
+            limits.anonymous(from, now).expect("within the limit");
+        }
+        for from in [one, same] {
+            assert!(limits.login("third@example.com", from).await.is_err(), "{from}");
+            assert!(limits.anonymous(from, now).is_err(), "{from}");
+        }
+        limits.login("fourth@example.com", other).await.expect("somebody else");
+        limits.anonymous(other, now).expect("somebody else");
+        let by_address =
+            gate.by_name.lock().keys().filter(|name| name.starts_with("login_a")).count();
+        assert_eq!(by_address, 2 + 4, "{:?}", gate.by_name.lock());
+    }
+}
+
+#[test]
+fn hops_are_read_in_one_form() {
+    let mut headers = HeaderMap::new();
+    let hops = "::ffff:192.0.2.1, [::ffff:192.0.2.1]:80, [2001:db8::1], 192.0.2.1:80, unknown";
+    headers.insert("x-forwarded-for", hops.parse().expect("text"));
+    let one = Some(address(1));
+    let six = Some("2001:db8::1".parse().expect("an address"));
+    assert_eq!(forwarded(&headers), [one, one, six, one, None]);
 }

@@ -7,6 +7,7 @@ use crate::http::App;
 use crate::http::body::read;
 use crate::http::problem::Problem;
 use axum::body::{Body, Bytes, HttpBody};
+use axum::http::HeaderMap;
 use engine::Fault;
 use std::sync::Arc;
 use std::time::Duration;
@@ -44,12 +45,17 @@ fn busy() -> Problem {
 impl Imports {
     /// Receives a body of at most [`IMPORT_BYTES_MAX`]; one that may be larger than any other's takes
     /// a place.
-    pub async fn receive(&self, app: &App, body: Body) -> Result<Bytes, Problem> {
+    pub async fn receive(
+        &self,
+        app: &App,
+        headers: &HeaderMap,
+        body: Body,
+    ) -> Result<Bytes, Problem> {
         let small = app.config.max_body_bytes;
         let is_small = body.size_hint().upper().is_some_and(|bytes| bytes <= small as u64);
         let _place =
             if is_small { None } else { Some(self.arriving.try_acquire().map_err(|_| busy())?) };
-        read(body, app, IMPORT_BYTES_MAX.max(small)).await
+        read(headers, body, app, IMPORT_BYTES_MAX.max(small)).await
     }
 
     /// A turn at once, or 503.

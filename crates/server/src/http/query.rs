@@ -1,0 +1,100 @@
+//! Query parameters: a call takes those that its description names, each at most once.
+//!
+//! As with the fields of a body, a name that is unknown or duplicate is refused: a filter that is
+//! misspelt would otherwise return everything. What is known comes from the OpenAPI document, so neither
+//! can differ from the other.
+
+use super::problem::{FieldError, Problem};
+use axum::extract::{MatchedPath, Query, Request, State};
+use axum::http::{Method, Uri};
+use axum::middleware::Next;
+use axum::response::{IntoResponse, Response};
+use std::collections::{BTreeSet, HashMap, HashSet};
+use std::sync::Arc;
+use utoipa::openapi::path::{Operation, ParameterIn};
+use utoipa::openapi::{OpenApi, RefOr};
+
+/// How many errors of one query are listed.
+const ERRORS_MAX: usize = 20;
+
+/// The parameters of each call, by its path and method.
+#[derive(Default)]
+pub struct Known(HashMap<(String, Method), BTreeSet<String>>);
+
+impl Known {
+    /// Those that a document describes.
+    pub fn of(document: &OpenApi) -> Self {
+        let mut known = Self::default();
+        for (path, item) in &document.paths.paths {
+            let operations = [
+                (Method::GET, &item.get),
+                (Method::POST, &item.post),
+                (Method::PATCH, &item.patch),
+                (Method::PUT, &item.put),
+            ];
+            for (method, operation) in operations {
+                if let Some(operation) = operation {
+                    known.0.insert((path.clone(), method), names(operation));
+                }
+            }
+        }
+        known
+    }
+
+    /// Adds a page that takes none and is not described.
+    pub fn with_page(mut self, path: &str) -> Self {
+        self.0.insert((path.to_owned(), Method::GET), BTreeSet::new());
+        self
+    }
+
+    /// What is wrong with the query of a call.
+    fn flaws(&self, path: &str, method: &Method, uri: &Uri) -> Option<Problem> {
+        let method = if *method == Method::HEAD { Method::GET } else { method.clone() };
+        let known = self.0.get(&(path.to_owned(), method))?;
+        let pairs = match Query::<Vec<(String, String)>>::try_from_uri(uri) {
+            Ok(Query(pairs)) => pairs,
+            Err(error) => return Some(Problem::malformed_request(error.to_string())),
+        };
+        let (mut seen, mut errors) = (HashSet::new(), Vec::new());
+        for (name, _) in &pairs {
+            let message = if !known.contains(name) {
+                expected(known)
+            } else if !seen.insert(name) {
+                "duplicate parameter".to_owned()
+            } else {
+                continue;
+            };
+            let field = if name.is_empty() { "query" } else { name };
+            errors.push(FieldError { field: field.to_owned(), message });
+        }
+        let more = errors.len().saturating_sub(ERRORS_MAX);
+        errors.truncate(ERRORS_MAX);
+        (!errors.is_empty()).then(|| Problem::invalid_among(&errors, more))
+    }
+}
+
+fn names(operation: &Operation) -> BTreeSet<String> {
+    let parameters = operation.parameters.as_deref().unwrap_or_default().iter();
+    let inline = parameters.filter_map(|it| if let RefOr::T(it) = it { Some(it) } else { None });
+    let in_query = inline.filter(|it| it.parameter_in == ParameterIn::Query);
+    in_query.map(|it| it.name.clone()).collect()
+}
+
+fn expected(known: &BTreeSet<String>) -> String {
+    if known.is_empty() {
+        return "unknown parameter, this call takes none".to_owned();
+    }
+    let known: Vec<_> = known.iter().map(|name| format!("`{name}`")).collect();
+    format!("unknown parameter, expected one of {}", known.join(", "))
+}
+
+/// Refuses a query that its call does not take.
+pub async fn check(State(known): State<Arc<Known>>, request: Request, next: Next) -> Response {
+    let has_query = request.uri().query().is_some_and(|query| !query.is_empty());
+    let path = request.extensions().get::<MatchedPath>().filter(|_| has_query);
+    let flaws = path.and_then(|path| known.flaws(path.as_str(), request.method(), request.uri()));
+    match flaws {
+        Some(problem) => problem.into_response(),
+        None => next.run(request).await,
+    }
+}
