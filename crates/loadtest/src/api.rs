@@ -3,7 +3,7 @@
 use crate::target::{API, Target};
 use crate::trouble::Trouble;
 use crate::wire::{Body, Silence, Wire};
-use hyper::header::{AUTHORIZATION, CONTENT_TYPE, HOST, HeaderValue};
+use hyper::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HOST, HeaderValue};
 use hyper::{Method, Request};
 use serde_json::Value;
 use std::sync::Arc;
@@ -15,6 +15,9 @@ pub const PATIENCE: Duration = Duration::from_secs(30);
 
 /// A call that is told to come back is repeated this long.
 const INSIST: Duration = Duration::from_mins(15);
+
+/// A call that had no answer is repeated after this.
+const CALL_AGAIN_AFTER: Duration = Duration::from_millis(250);
 
 /// A connection for such calls.
 pub struct Api {
@@ -89,7 +92,8 @@ impl Api {
             let mut request = Request::builder()
                 .method(method.clone())
                 .uri(self.target.uri(path)?)
-                .header(HOST, self.target.host.clone());
+                .header(HOST, self.target.host.clone())
+                .header(ACCEPT, "application/json");
             if let Some(bearer) = bearer {
                 request = request.header(AUTHORIZATION, bearer.clone());
             }
@@ -108,6 +112,10 @@ impl Api {
                     return Ok(Reply { status: answer.status, json });
                 }
                 Err(Silence::Reset) if broken < 3 => broken += 1,
+                // It was there, and may come back: whoever waits for this gives up when it does not.
+                Err(_) if self.target.pulse.was_there() && !self.target.pulse.is_over() => {
+                    sleep(CALL_AGAIN_AFTER).await;
+                }
                 Err(silence) => {
                     let doing = format!("{method} {}{path}", self.target.base);
                     return Err(Trouble::because(doing, silence.name()));

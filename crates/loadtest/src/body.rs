@@ -65,8 +65,12 @@ pub fn booking_id(body: &[u8]) -> Option<u128> {
 
 /// Milliseconds from `server_time` to `expires_at`, both by the server's clock.
 pub fn remaining_ms(body: &[u8]) -> Option<i64> {
-    let at = |member| DateTime::parse_from_rfc3339(text(body, member)?).ok();
-    Some((at("expires_at")? - at("server_time")?).num_milliseconds())
+    Some(instant_ms(body, "expires_at")? - instant_ms(body, "server_time")?)
+}
+
+/// An instant in milliseconds.
+pub fn instant_ms(body: &[u8], member: &str) -> Option<i64> {
+    Some(DateTime::parse_from_rfc3339(text(body, member)?).ok()?.timestamp_millis())
 }
 
 /// What follows the colon of a member.

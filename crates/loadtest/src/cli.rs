@@ -6,7 +6,8 @@ use uuid::Uuid;
 
 /// Puts load on a Reservix from the outside, and proves afterwards that nothing was sold twice.
 ///
-/// Ends with 0 if every promise was kept, 1 if one was broken, 2 if it could not be run.
+/// Ends with 0 if every promise was kept, 1 if one was broken, 2 if it could not be run, 3 if not all could
+/// be proven: the server went away, or the proof was interrupted.
 #[derive(Debug, Parser)]
 #[command(name = "reservix-load", version)]
 pub struct Cli {

@@ -8,6 +8,7 @@ use crate::wish::{Seats, Wish};
 use std::collections::HashMap;
 use std::ops::AddAssign;
 use std::time::Duration;
+use tokio::time::Instant;
 
 /// Entries of one run that are kept: 128 MB.
 pub const ENTRIES_MAX: usize = 4_000_000;
@@ -129,6 +130,8 @@ pub struct Ledger {
     pub tallies: HashMap<u32, Tally>,
     /// The seats of every hold in a hall that was acknowledged.
     pub given: Vec<Given>,
+    /// When holds end at the earliest, by the clock of the client; of those that are brief.
+    pub ends: HashMap<u128, Instant>,
     /// What was asked for with the keys of [`Fate::Unknown`].
     pub wishes: HashMap<u64, Wish>,
     /// Answers of any kind.
@@ -190,6 +193,13 @@ impl Ledger {
         }
     }
 
+    /// Notes when a hold ends at the earliest. What does not fit is not known to be live.
+    pub fn note_end(&mut self, booking: u128, at: Instant) {
+        if self.ends.len() < self.entries_max {
+            self.ends.insert(booking, at);
+        }
+    }
+
     /// A hold without a key that was never answered.
     pub fn lose(&mut self, section: u32, seats: u8) {
         self.tallies.entry(section).or_default().lost += u64::from(seats);
@@ -214,6 +224,7 @@ impl Ledger {
         }
         self.given.extend(other.given);
         self.wishes.extend(other.wishes);
+        self.ends.extend(other.ends);
         self.answers += other.answers;
         self.silences += other.silences;
         self.rate_limited += other.rate_limited;

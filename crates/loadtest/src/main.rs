@@ -13,6 +13,7 @@ mod people;
 mod plan;
 mod progress;
 mod proof;
+mod pulse;
 mod record;
 mod report;
 mod roles;
@@ -33,6 +34,7 @@ use clap::Parser;
 use cli::{Cli, Command, LoadArgs};
 use plan::Plan;
 use progress::Progress;
+use report::series::{self, Verdict};
 use report::{Report, compare, html, table};
 use std::io::IsTerminal;
 use std::path::Path;
@@ -50,6 +52,8 @@ const KEPT: u8 = 0;
 const BROKEN: u8 = 1;
 /// It could not be run.
 const NOT_RUN: u8 = 2;
+/// It was run, and no promise was found broken, but not all could be examined.
+const NOT_PROVEN: u8 = 3;
 
 fn main() -> ExitCode {
     let done = obey(&Cli::parse().command);
@@ -93,18 +97,22 @@ fn obey(command: &Command) -> Result<u8, Trouble> {
 }
 
 fn load(plan: &Plan, args: &LoadArgs) -> Result<u8, Trouble> {
+    for path in [&args.json, &args.html].into_iter().flatten() {
+        may_be_written(path)?;
+    }
     let progress = Progress::new(args.quiet);
     let done = runtime(args.threads)?.block_on(session::run(plan, &progress));
     progress.end();
     let report = done?;
     // The terminal first: a file that cannot be written does not cost the figures.
     print(&report);
-    if let Some(path) = &args.json {
+    let json = args.json.as_deref().map_or(Ok(()), |path| {
         let json = serde_json::to_string_pretty(&report);
         let json = json.map_err(|error| Trouble::because("writing the report", error))?;
-        write(path, &json)?;
-    }
-    page(args.html.as_deref(), || html::page(&report))?;
+        write(path, &json)
+    });
+    // Nor does one that cannot be written cost the other.
+    page(args.html.as_deref(), || html::page(&report)).and(json)?;
     Ok(verdict(&report))
 }
 
@@ -121,7 +129,11 @@ fn runtime(threads: Option<u32>) -> Result<tokio::runtime::Runtime, Trouble> {
 }
 
 fn verdict(report: &Report) -> u8 {
-    if report.proof.holds { KEPT } else { BROKEN }
+    match series::verdict(&report.proof) {
+        Verdict::Kept | Verdict::Unchecked => KEPT,
+        Verdict::Broken => BROKEN,
+        Verdict::Unproven => NOT_PROVEN,
+    }
 }
 
 fn print(report: &Report) {
@@ -139,6 +151,17 @@ fn read(path: &Path) -> Result<Report, Trouble> {
     let name = path.display();
     let text = std::fs::read_to_string(path).map_err(|error| Trouble::because(&name, error))?;
     serde_json::from_str(&text).map_err(|error| Trouble::because(&name, error))
+}
+
+/// Whether a file can be written there, asked for before the load: minutes later it would be too late.
+fn may_be_written(path: &Path) -> Result<(), Trouble> {
+    let is_there = path.exists();
+    let opened = std::fs::OpenOptions::new().create(true).append(true).open(path);
+    opened.map_err(|error| Trouble::because(path.display(), error))?;
+    if !is_there {
+        std::fs::remove_file(path).map_err(|error| Trouble::because(path.display(), error))?;
+    }
+    Ok(())
 }
 
 fn write(path: &Path, text: &str) -> Result<(), Trouble> {

@@ -100,6 +100,10 @@ impl Promise {
 #[derive(Clone, Debug, Default)]
 struct Finding {
     asked: bool,
+    /// What it takes to know has not all been done.
+    open: bool,
+    /// Something could not be found out.
+    doubted: bool,
     counts: Vec<(&'static str, u64)>,
     remarks: Vec<String>,
     offences: Offences,
@@ -109,6 +113,7 @@ struct Finding {
 #[derive(Clone, Debug, Default)]
 pub struct Findings {
     all: [Finding; Promise::ALL.len()],
+    unproven: String,
 }
 
 impl Findings {
@@ -140,6 +145,38 @@ impl Findings {
         self.asked(promise).offences.append(offences);
     }
 
+    /// These are about to be examined: until they are settled, they are not proven.
+    pub fn expect(&mut self, promises: &[Promise]) {
+        for promise in promises {
+            self.asked(*promise).open = true;
+        }
+    }
+
+    /// Everything was done that it takes to know.
+    pub fn settle(&mut self, promises: &[Promise]) {
+        for promise in promises {
+            self.all[*promise as usize].open = false;
+        }
+    }
+
+    /// Something could not be found out, so that the promise is not proven.
+    pub fn doubt(&mut self, promise: Promise, what: impl Into<String>) {
+        self.remark(promise, what);
+        self.asked(promise).doubted = true;
+    }
+
+    /// Whether something could not be found out.
+    pub fn is_doubted(&self, promise: Promise) -> bool {
+        self.all[promise as usize].doubted
+    }
+
+    /// The proof ends here, and why.
+    pub fn stop(&mut self, why: impl Into<String>) {
+        if self.unproven.is_empty() {
+            self.unproven = why.into();
+        }
+    }
+
     fn asked(&mut self, promise: Promise) -> &mut Finding {
         let finding = &mut self.all[promise as usize];
         finding.asked = true;
@@ -152,11 +189,17 @@ impl Findings {
         let checks: Vec<Check> = asked
             .map(|(promise, finding)| Check {
                 name: promise.name().to_owned(),
-                holds: finding.offences.count == 0,
+                holds: finding.offences.count == 0 && !finding.open && !finding.doubted,
+                proven: finding.offences.count > 0 || !finding.open && !finding.doubted,
                 detail: detail(finding),
             })
             .collect();
-        Proof { holds: checks.iter().all(|check| check.holds), checks }
+        let mut unproven = self.unproven.clone();
+        if unproven.is_empty() && checks.iter().any(|check| !check.proven) {
+            "something could not be found out".clone_into(&mut unproven);
+        }
+        let holds = unproven.is_empty() && checks.iter().all(|check| check.holds);
+        Proof { holds, unproven, checks }
     }
 }
 
@@ -212,5 +255,34 @@ mod tests {
         assert_eq!(broken.len(), 1);
         assert_eq!(broken[0].name, "Every acknowledged booking is still there");
         assert_eq!(broken[0].detail, "BROKEN 1 times: booking 7 is gone");
+    }
+
+    #[test]
+    fn what_was_not_settled_is_not_proven_and_an_offence_is_all_the_same() {
+        let mut findings = Findings::default();
+        findings.expect(&[Promise::NotOversold, Promise::SumsAddUp, Promise::StillThere]);
+        findings.settle(&[Promise::NotOversold]);
+        findings.offend(Promise::SumsAddUp, || "one is missing".to_owned());
+        findings.stop("the server has not answered for 10 s");
+        let Proof { holds, unproven, checks } = findings.verdict();
+        assert!(!holds);
+        assert_eq!(unproven, "the server has not answered for 10 s");
+        let told = |name: &str| checks.iter().find(|it| it.name.starts_with(name)).unwrap();
+        let of = |name| (told(name).holds, told(name).proven);
+        assert_eq!(of("No section sold"), (true, true));
+        assert_eq!(of("The server's sums"), (false, true));
+        assert_eq!(of("Every acknowledged booking"), (false, false));
+        findings.settle(&[Promise::StillThere]);
+        assert!(!findings.verdict().holds, "whatever else was settled");
+    }
+
+    #[test]
+    fn a_doubt_is_not_settled() {
+        let mut findings = Findings::default();
+        findings.expect(&[Promise::StillThere]);
+        findings.doubt(Promise::StillThere, "3 could not be read");
+        findings.settle(&[Promise::StillThere]);
+        let Proof { holds, unproven, checks } = findings.verdict();
+        assert!(!holds && !unproven.is_empty() && !checks[0].proven);
     }
 }

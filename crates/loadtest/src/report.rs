@@ -66,7 +66,7 @@ pub struct Machine {
 pub struct Run {
     /// How long was measured, after the warm-up, in seconds.
     pub seconds: f64,
-    /// Why it ended: `time`, `requests`, `sold out`, `no seats left`, `interrupted`, `errors`.
+    /// Why it ended: `time`, `requests`, `sold out`, `no seats left`, `interrupted`, `no answer`, `errors`.
     pub ended: String,
     /// One entry for each kind of request.
     pub operations: Vec<Operation>,
@@ -177,8 +177,11 @@ pub struct Summary {
 /// The verdict on what the client saw.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct Proof {
-    /// Whether every check holds.
+    /// Whether every check holds, and all that was to be examined was.
     pub holds: bool,
+    /// Why the promises are not proven, as far as none is broken; empty if they are.
+    #[serde(default)]
+    pub unproven: String,
     /// Each promise, and what was found.
     pub checks: Vec<Check>,
 }
@@ -188,8 +191,16 @@ pub struct Proof {
 pub struct Check {
     /// A sentence, such as `No section sold more than its capacity`.
     pub name: String,
-    /// Whether it was kept.
+    /// Whether it was kept, as far as that is proven.
     pub holds: bool,
+    /// Whether that is known: a check that does not hold and is proven is broken.
+    #[serde(default = "proven")]
+    pub proven: bool,
     /// What was counted, and the first few offenders.
     pub detail: String,
+}
+
+/// Reports that do not say so were proven.
+fn proven() -> bool {
+    true
 }

@@ -8,7 +8,7 @@ use crate::pace::{Schedule, Turn};
 use crate::record::Op;
 use crate::stage::SEATS_PER_BUYER_MAX;
 use crate::wish::Wish;
-use crate::worker::{Held, Later, Verb, Worker};
+use crate::worker::{Held, Later, Verb, Worker, ends_at};
 use hyper::Uri;
 use std::cmp::Reverse;
 use std::sync::atomic::Ordering;
@@ -249,37 +249,45 @@ impl Worker {
     }
 
     async fn wave(&mut self, due: Option<Instant>) {
-        let sent_at = Instant::now();
         let key = self.new_key();
         match self.hold(self.buyer, 0, &Wish::Any(1), key, due).await {
             Held::Booked(entry) if entry.fate == Fate::Held => {
                 self.ledger.note(entry);
-                self.take_over_a_seat(sent_at);
+                self.take_over_a_seat();
             }
             Held::SoldOut if due.is_none() => sleep(LOOK_AGAIN_AFTER).await,
             _ => {}
         }
     }
 
-    /// Matches a new hold with the one whose end made room for it: the earliest.
-    fn take_over_a_seat(&mut self, sent_at: Instant) {
-        let Some(remaining) = body::remaining_ms(&self.wire.body) else { return };
-        // The server read its clock after `sent_at`, so it does not end before this. Instants are in
-        // milliseconds, which costs one at each end.
-        let end = sent_at + Duration::from_millis(u64::try_from(remaining - 2).unwrap_or(0));
+    /// Matches a new hold with the one whose end made room for it: the earliest. That one has ended by the
+    /// client's clock or, if one of them was set, by the server's.
+    fn take_over_a_seat(&mut self) {
+        let body = &self.wire.body;
+        let told = |member| body::instant_ms(body, member);
+        let (Some(end_ms), Some(now_ms)) = (told("expires_at"), told("server_time")) else {
+            return;
+        };
+        let end = ends_at(self.wire.sent_at, end_ms - now_ms);
         let capacity = usize::try_from(self.stage.sections[0].capacity).unwrap_or(usize::MAX);
         let mut ends = self.stage.ends.lock();
         let now = Instant::now();
         self.ledger.resold += 1;
-        ends.push(Reverse(end));
-        if ends.len() > capacity
-            && let Some(Reverse(earliest)) = ends.pop()
+        // Answers do not arrive in the order in which the server gave them.
+        ends.server_ms = ends.server_ms.max(now_ms);
+        ends.live.push(Reverse((end_ms, end)));
+        if ends.live.len() > capacity
+            && let Some(Reverse((earliest_ms, earliest))) = ends.live.pop()
         {
-            if earliest > now {
-                let live = ends.len() + 1;
+            if earliest > now && earliest_ms > ends.server_ms {
+                let live = ends.live.len() + 1;
                 self.ledger.crowded.add(|| format!("{live} holds live on {capacity} seats"));
             } else {
-                self.recorder.measured(self.id, Op::Resale, now - earliest);
+                self.recorder.measured(
+                    self.id,
+                    Op::Resale,
+                    now.saturating_duration_since(earliest),
+                );
             }
         }
     }

@@ -5,6 +5,7 @@ use crate::machine;
 use crate::pace::{Pace, Schedule};
 use crate::plan::{Load, Plan};
 use crate::progress::Progress;
+use crate::pulse::Pulse;
 use crate::record::{Op, Recorder};
 use crate::report::{Client, Run, Tick};
 use crate::roles::Role;
@@ -38,8 +39,6 @@ pub struct Done {
     pub run: Run,
     /// The history.
     pub ledger: Ledger,
-    /// Whether somebody pressed Ctrl-C.
-    pub interrupted: bool,
 }
 
 struct Stream {
@@ -53,8 +52,10 @@ pub async fn run(plan: &Plan, stage: &Arc<Stage>, progress: &Progress) -> Result
     let load = &plan.load;
     let recorder = Arc::new(Recorder::new(machine::look().cores * 4));
     let stop = Arc::new(Stop::default());
+    let pulse = Arc::clone(&stage.cast.target.pulse);
     let mut streams = streams(plan, stage, &recorder, &stop);
-    connect(&mut streams, progress).await?;
+    pulse.unless_over(connect(&mut streams, progress)).await?;
+    pulse.in_run(true);
 
     let started_at = Instant::now();
     let schedule = |stream: &Stream| (stream.role.op(), Arc::clone(&stream.schedule));
@@ -69,21 +70,33 @@ pub async fn run(plan: &Plan, stage: &Arc<Stage>, progress: &Progress) -> Result
     }
 
     let mut ledger = Ledger::new(1);
-    let watch = Watch { load, recorder: &recorder, schedules, stop: &stop, started_at, progress };
+    let watch = Watch {
+        load,
+        recorder: &recorder,
+        schedules,
+        stop: &stop,
+        pulse: &pulse,
+        started_at,
+        progress,
+    };
     let mut run = watch.follow(&mut mains, &mut ledger).await;
     for crowd in [&mut mains, &mut besides] {
         while let Some(joined) = crowd.join_next().await {
-            ledger.append(joined.map_err(|error| Trouble::because("a connection", error))?);
+            match joined {
+                Ok(done) => ledger.append(done),
+                // What it was told is lost, but not what all others were.
+                Err(_) => stop.set("errors"),
+            }
         }
     }
+    pulse.in_run(false);
     for (entry, tried) in &stage.prepared {
         if !tried.load(Ordering::Relaxed) {
             ledger.note(*entry);
         }
     }
     stop.why().unwrap_or("requests").clone_into(&mut run.ended);
-    let interrupted = run.ended == "interrupted";
-    Ok(Done { run, ledger, interrupted })
+    Ok(Done { run, ledger })
 }
 
 fn streams(
@@ -153,13 +166,14 @@ struct Watch<'a> {
     recorder: &'a Recorder,
     schedules: Vec<(Op, Arc<Schedule>)>,
     stop: &'a Stop,
+    pulse: &'a Pulse,
     started_at: Instant,
     progress: &'a Progress,
 }
 
 impl Watch<'_> {
     async fn follow(&self, mains: &mut JoinSet<Ledger>, ledger: &mut Ledger) -> Run {
-        let Self { load, recorder, stop, started_at, .. } = self;
+        let Self { load, recorder, stop, pulse, started_at, .. } = self;
         let warm_until = *started_at + Duration::from_secs_f64(load.warm_up);
         let ends_at = warm_until + Duration::from_secs_f64(load.seconds);
         let slice = ((ends_at - *started_at) / SLICES).max(SLICE_MIN);
@@ -171,11 +185,11 @@ impl Watch<'_> {
         let mut own_before = machine::own_time();
         let mut dropped_before: Vec<u64> = vec![0; self.schedules.len()];
         let mut warm = load.warm_up > 0.0;
-        let mut ctrl_c = std::pin::pin!(tokio::signal::ctrl_c());
         loop {
             tokio::select! {
                 biased;
-                _ = &mut ctrl_c, if !stop.is_set() => stop.set("interrupted"),
+                () = pulse.over(), if !stop.is_set() => stop.set(if pulse.is_away() { "no answer" } else { "interrupted" }),
+                () = pulse.run_is_to_end(), if !stop.is_set() => stop.set("interrupted"),
                 () = stop.wait_until(if warm { warm_until } else { ends_at }) => {
                     if stop.is_set() { break; }
                     if !warm {

@@ -31,7 +31,8 @@ const DESCRIPTORS_BESIDE: u64 = 512;
 /// From this share of 429 on, the figures are those of a rate limit.
 const RATE_LIMITED_SHARE: f64 = 0.05;
 
-/// Runs a plan, as often as it says.
+/// Runs a plan, as often as it says. Once something was measured it is reported, whatever comes after it:
+/// what could not be examined is not proven.
 pub async fn run(plan: &Plan, progress: &Progress) -> Result<Report, Trouble> {
     allow_descriptors(plan.load.connections as u64)?;
     let ceiling = match plan.ground {
@@ -40,24 +41,76 @@ pub async fn run(plan: &Plan, progress: &Progress) -> Result<Report, Trouble> {
     };
     let base = ceiling.as_ref().map_or(&plan.place.target, |ceiling| &ceiling.base);
     let target = Arc::new(Target::parse(base)?);
-    let server = greet(&target).await?;
-    let mut report = blank(plan, &target, server);
+    let pulse = Arc::clone(&target.pulse);
+    let _watchers = pulse.watch()?;
     progress.part("setup");
-    let cast = Arc::new(cast(plan, &target, ceiling.as_ref(), progress).await?);
-    let mut findings = Findings::default();
-    let mut rate_limited = 0;
+    let gathered = async {
+        let server = greet(&target).await?;
+        Ok((server, Arc::new(cast(plan, &target, ceiling.as_ref(), progress).await?)))
+    };
+    let (server, cast) = pulse.unless_over(gathered).await?;
+    let mut session = Session {
+        plan,
+        cast,
+        ceiling: ceiling.as_ref(),
+        progress,
+        report: blank(plan, &target, server),
+        findings: Findings::default(),
+        rate_limited: 0,
+    };
     let before = machine::ticks();
     for number in 0..plan.load.runs {
+        let done = session.run(number).await;
+        if let Err(trouble) = done {
+            if session.report.runs.is_empty() {
+                return Err(trouble);
+            }
+            session.findings.stop(trouble.to_string());
+            break;
+        }
+        if session.report.runs.last().is_some_and(|run| run.ended == "interrupted") {
+            break;
+        }
+    }
+    let Session { mut report, findings, rate_limited, .. } = session;
+    report.machine.steal = machine::steal(before, machine::ticks());
+    report.summary = summary::over(&report.runs);
+    report.proof = findings.verdict();
+    report.notes = notes(&report.runs, rate_limited);
+    Ok(report)
+}
+
+/// What the runs of a session have in common, and what they came to so far.
+struct Session<'a> {
+    plan: &'a Plan,
+    cast: Arc<Cast>,
+    ceiling: Option<&'a Ceiling>,
+    progress: &'a Progress,
+    report: Report,
+    findings: Findings,
+    rate_limited: u64,
+}
+
+impl Session<'_> {
+    /// One run and its proof.
+    async fn run(&mut self, number: u64) -> Result<(), Trouble> {
+        let Self { plan, cast, ceiling, progress, .. } = self;
+        let pulse = Arc::clone(&cast.target.pulse);
         progress.part(format!("{} {}/{}", plan.name, number + 1, plan.load.runs));
-        let (mut stage, role) = place(plan, &cast, ceiling.is_some(), number, progress).await?;
-        let so_far = prepare(plan, &mut stage, progress).await?;
-        let stage = Arc::new(stage);
-        let plan_of_run = Plan { role, ..plan.clone() };
-        let Done { run, mut ledger, interrupted } =
-            run::run(&plan_of_run, &stage, progress).await?;
+        let prepared = async {
+            let (mut stage, role) = place(plan, cast, ceiling.is_some(), number, progress).await?;
+            let so_far = prepare(plan, &mut stage, progress).await?;
+            Ok((Arc::new(stage), role, so_far))
+        };
+        let (stage, role, so_far) = pulse.unless_over(prepared).await?;
+        let plan_of_run = Plan { role, ..(*plan).clone() };
+        let Done { run, mut ledger } = run::run(&plan_of_run, &stage, progress).await?;
         ledger.append(so_far);
-        rate_limited += ledger.rate_limited;
-        report.runs.push(run);
+        self.rate_limited += ledger.rate_limited;
+        if run.ended == "errors" {
+            self.findings.stop("a connection of the client itself failed");
+        }
+        self.report.runs.push(run);
         progress.part("proof");
         let mut case = Case::new(&stage, ledger, plan.load.verify);
         case.is_a_sale = matches!(plan.ground, Ground::Sale(_));
@@ -67,19 +120,26 @@ pub async fn run(plan: &Plan, progress: &Progress) -> Result<Report, Trouble> {
         {
             case.sells_out_after = Some(Duration::from_secs(venue.hold_ttl_seconds.into()));
         }
-        examine(case, &mut findings, progress).await?;
+        case.open(&mut self.findings);
+        let proven = async {
+            if case.is_a_sale {
+                examine(&mut case, &mut self.findings, progress).await?;
+            }
+            Ok(())
+        };
+        let proven = pulse.unless_over(proven).await;
+        case.answers_told(&mut self.findings);
+        proven?;
         if stage.is_ours && cast.organizer.is_some() {
-            setup::close(&cast, &stage.events, progress).await;
+            let closed = async {
+                setup::close(cast, &stage.events, progress).await;
+                Ok(())
+            };
+            // A courtesy: what was proven stays so without it.
+            let _ = pulse.unless_over(closed).await;
         }
-        if interrupted {
-            break;
-        }
+        Ok(())
     }
-    report.machine.steal = machine::steal(before, machine::ticks());
-    report.summary = summary::over(&report.runs);
-    report.proof = findings.verdict();
-    report.notes = notes(&report.runs, rate_limited);
-    Ok(report)
 }
 
 fn blank(plan: &Plan, target: &Target, server: String) -> Report {
@@ -283,7 +343,7 @@ fn notes(runs: &[Run], rate_limited: u64) -> Vec<String> {
                 "Run {number} ended early: the halls were full. More --halls last longer."
             ));
         }
-        if run.ended == "errors" {
+        if run.ended == "no answer" {
             notes.push(format!("Run {number} was given up: nothing answered any more."));
         }
     }

@@ -2,7 +2,7 @@
 
 use crate::api::Api;
 use crate::hall::{Drawing, Hall};
-use crate::plan::{HOLD_TTL_SECONDS_MAX, Plan, Venue};
+use crate::plan::{Plan, Venue};
 use crate::progress::Progress;
 use crate::stage::{Cast, SEATS_AT_ONCE_MAX, Section, Stage};
 use crate::target::API;
@@ -32,6 +32,9 @@ const CLOSING_MAX: Duration = Duration::from_mins(1);
 
 /// Seats of one row of a hall, with an aisle in the middle.
 const SEATS_PER_ROW: u64 = 40;
+
+/// The highest cap of a buyer that the API allows.
+const SEATS_PER_USER: u64 = 1_000_000_000;
 
 /// Seats of one section as the API tells them.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -89,7 +92,7 @@ async fn found(cast: &Arc<Cast>, plan: &Plan, run: u64, event_id: Uuid) -> Resul
     let ttl = event.get("hold_ttl_seconds").and_then(Value::as_u64);
     let mut stage = Stage::new(cast, run, vec![event_id], sections);
     stage.is_ours = false;
-    stage.holds_last = ttl.is_some_and(|ttl| ttl >= HOLD_TTL_SECONDS_MAX.into());
+    stage.hold_ttl = Duration::from_secs(ttl.unwrap_or(0));
     Ok(stage)
 }
 
@@ -125,7 +128,7 @@ async fn made(
         all.extend(sections(&event, number)?);
     }
     let mut stage = Stage::new(cast, run, ids, all);
-    stage.holds_last = venue.hold_ttl_seconds >= HOLD_TTL_SECONDS_MAX;
+    stage.hold_ttl = Duration::from_secs(venue.hold_ttl_seconds.into());
     stage.beside = compared.then(|| u32::try_from(plan.spread.events).unwrap_or(0));
     Ok(stage)
 }
@@ -153,6 +156,8 @@ async fn create(
         "event_date": "2099-12-31",
         "hold_ttl_seconds": venue.hold_ttl_seconds,
         "max_seats_per_booking": SEATS_AT_ONCE_MAX,
+        // A cap that the server has for all events is not to end the sale early.
+        "max_seats_per_user": SEATS_PER_USER,
         "sections": sections,
     });
     let reply = api.post("/events", cast.organizer.as_ref(), Some(&event)).await?;
@@ -199,11 +204,11 @@ async fn draw(stage: &mut Stage, walkers: usize, progress: &Progress) -> Result<
         section.hall = Some(Arc::new(Hall::new(drawing, walkers)));
     }
     let beside = stage.beside;
-    let holds_last = stage.holds_last;
+    let hold_ttl = stage.hold_ttl;
     let is_ours = stage.is_ours;
     let (events, sections) = (stage.events.clone(), stage.sections.clone());
     *stage = Stage::new(&Arc::clone(&stage.cast), stage.run, events, sections);
-    (stage.beside, stage.holds_last, stage.is_ours) = (beside, holds_last, is_ours);
+    (stage.beside, stage.hold_ttl, stage.is_ours) = (beside, hold_ttl, is_ours);
     Ok(())
 }
 

@@ -1,5 +1,6 @@
 //! Who plays, and where: the buyers of a session and the events of a run, and how their requests look.
 
+use crate::body;
 use crate::hall::Hall;
 use crate::ledger::Entry;
 use crate::spread::Ranks;
@@ -16,8 +17,9 @@ use serde::Serializer;
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 use std::io::Write;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
 use tokio::time::Instant;
 use uuid::Uuid;
 
@@ -26,6 +28,12 @@ pub const SEATS_PER_BUYER_MAX: u8 = 4;
 
 /// What a buyer of the proof asks for at most; events that the tool makes allow it.
 pub const SEATS_AT_ONCE_MAX: u8 = 50;
+
+/// Holds that live longer are not noted one by one: what is known of all of them is enough.
+const BRIEF_MAX: Duration = Duration::from_hours(1);
+
+/// Two clocks that differ by more than they did were set, or stood still.
+const CLOCKS_APART: Duration = Duration::from_millis(500);
 
 const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
 
@@ -81,6 +89,15 @@ pub struct Section {
     pub hall: Option<Arc<Hall>>,
 }
 
+/// Live holds by their ends.
+#[derive(Debug, Default)]
+pub struct Ends {
+    /// By the client's clock, each at least that late; and by the server's, in milliseconds.
+    pub live: BinaryHeap<Reverse<(i64, Instant)>>,
+    /// The latest that the server's clock was seen at.
+    pub server_ms: i64,
+}
+
 /// Where holds go.
 #[derive(Clone, Debug)]
 struct Places {
@@ -101,14 +118,19 @@ pub struct Stage {
     pub sections: Vec<Section>,
     /// Whether nobody else uses the events.
     pub is_ours: bool,
-    /// Whether holds outlive the session.
-    pub holds_last: bool,
+    /// How long a hold lives; zero if that is not known.
+    pub hold_ttl: Duration,
+    /// Nothing was held here before.
+    pub opened_at: Instant,
+    clock: OnceLock<(Instant, i64)>,
+    /// By how much the server's clock was set forward, as far as it was seen.
+    ahead_ms: AtomicU64,
     /// Sections that refused more than one seat: from then on, buyers ask for one.
     pub tight: Vec<AtomicBool>,
     /// Holds to be confirmed beside the load, and whether that was tried.
     pub prepared: Vec<(Entry, AtomicBool)>,
-    /// When the live holds of a short-lived event end, the earliest first; each at least that early.
-    pub ends: Mutex<BinaryHeap<Reverse<Instant>>>,
+    /// When the live holds of a short-lived event end, the earliest first.
+    pub ends: Mutex<Ends>,
     /// The sections that are halls.
     pub halls: Vec<u32>,
     /// A hall is open while parties of so many may find room.
@@ -141,7 +163,10 @@ impl Stage {
         let mut stage = Self {
             run,
             is_ours: true,
-            holds_last: true,
+            hold_ttl: Duration::from_hours(24),
+            opened_at: Instant::now(),
+            clock: OnceLock::new(),
+            ahead_ms: AtomicU64::new(0),
             tight: sections.iter().map(|_| AtomicBool::new(false)).collect(),
             prepared: Vec::new(),
             ends: Mutex::default(),
@@ -183,10 +208,53 @@ impl Stage {
     /// The same before anything happened there, for those who prepare it.
     pub fn again(&self) -> Self {
         let mut again = Self::new(&self.cast, self.run, self.events.clone(), self.sections.clone());
-        again.holds_last = self.holds_last;
+        (again.hold_ttl, again.opened_at) = (self.hold_ttl, self.opened_at);
         again.is_ours = self.is_ours;
         again.places = self.places.clone();
         again
+    }
+
+    /// Until when every hold lives that was made here.
+    pub fn lives_until(&self) -> Instant {
+        self.opened_at + self.hold_ttl
+    }
+
+    /// Whether no hold can have lapsed so far, by the client's clock or by the server's.
+    pub fn all_live(&self) -> bool {
+        let ahead = Duration::from_millis(self.ahead_ms.load(Ordering::Relaxed));
+        Instant::now() + ahead + CLOCKS_APART < self.lives_until()
+    }
+
+    /// Whether holds may lapse one by one while it is still of interest.
+    pub fn is_brief(&self) -> bool {
+        self.hold_ttl <= BRIEF_MAX
+    }
+
+    /// Whether the server's clock was seen once.
+    pub fn knows_the_clock(&self) -> bool {
+        self.clock.get().is_some()
+    }
+
+    /// Compares the server's clock with the client's; the first time is what later ones are compared with.
+    /// Returns by how much it is ahead of what it should be.
+    pub fn clock_is_ahead(&self, body: &[u8]) -> Option<Duration> {
+        let told = body::instant_ms(body, "server_time")?;
+        let now = Instant::now();
+        let (then, told_then) = *self.clock.get_or_init(|| (now, told));
+        let told = Duration::from_millis(u64::try_from(told - told_then).unwrap_or(0));
+        let ahead = told.saturating_sub(now - then);
+        let ms = u64::try_from(ahead.as_millis()).unwrap_or(u64::MAX);
+        self.ahead_ms.fetch_max(ms, Ordering::Relaxed);
+        Some(ahead)
+    }
+
+    /// Whether a booking that was read has lapsed though `ends_at`, by the client's clock, is yet to come:
+    /// by the server's own clock, which was set since.
+    pub fn has_lapsed(&self, body: &[u8], ends_at: Instant) -> bool {
+        let is_over = body::remaining_ms(body).is_some_and(|remaining| remaining <= 0);
+        let left = ends_at.saturating_duration_since(Instant::now());
+        let ahead = self.clock_is_ahead(body).unwrap_or_default();
+        is_over && ahead + CLOCKS_APART >= left
     }
 
     /// Seats of all sections.

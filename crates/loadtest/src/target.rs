@@ -1,9 +1,11 @@
 //! Where the load goes: an address such as `http://127.0.0.1:8000`.
 
+use crate::pulse::Pulse;
 use crate::trouble::Trouble;
 use hyper::Uri;
 use hyper::body::Bytes;
 use hyper::header::HeaderValue;
+use std::sync::Arc;
 
 /// Below which the calls of the API are.
 pub const API: &str = "/api/v1";
@@ -17,6 +19,8 @@ pub struct Target {
     pub host: HeaderValue,
     /// What is connected to: host and port.
     pub dial: String,
+    /// Whether it is still there.
+    pub pulse: Arc<Pulse>,
     prefix: String,
 }
 
@@ -43,7 +47,13 @@ impl Target {
         let host = HeaderValue::from_str(authority.as_str()).map_err(|_| wrong("no host"))?;
         let dial = format!("{}:{}", authority.host(), authority.port_u16().unwrap_or(80));
         let prefix = uri.path().trim_end_matches('/').to_owned();
-        Ok(Self { base: format!("http://{authority}{prefix}"), host, dial, prefix })
+        Ok(Self {
+            base: format!("http://{authority}{prefix}"),
+            host,
+            dial,
+            pulse: Arc::default(),
+            prefix,
+        })
     }
 
     /// The target of a request for `path`, which begins with a slash.

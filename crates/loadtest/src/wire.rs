@@ -4,12 +4,13 @@
 //! wakes one task, once. A connection that broke is opened again by the next request; a request is never
 //! sent twice, since whether the first had an effect is what the proof wants to know.
 
+use crate::pulse::Asked;
 use crate::target::Target;
 use http_body_util::{BodyExt, Full};
 use hyper::Request;
 use hyper::body::Bytes;
 use hyper::client::conn::http1::{Builder, Connection, SendRequest};
-use hyper::header::{CONNECTION, HeaderMap, RETRY_AFTER};
+use hyper::header::{CONNECTION, DATE, HeaderMap, HeaderName, RETRY_AFTER};
 use hyper_util::rt::TokioIo;
 use std::future::poll_fn;
 use std::pin::{Pin, pin};
@@ -22,6 +23,9 @@ use tokio::time::{Instant, Sleep, sleep, timeout};
 /// What the body of every request is.
 pub type Body = Full<Bytes>;
 
+/// A request that waits looks so often whether it is still to wait.
+const LOOK_UP: Duration = Duration::from_secs(1);
+
 /// Bodies beyond this are no answers of the API.
 const BODY_BYTES_MAX: usize = 16 << 20;
 
@@ -30,7 +34,7 @@ const BODY_BYTES_MAX: usize = 16 << 20;
 pub struct Answer {
     /// The status.
     pub status: u16,
-    /// Whole seconds of `Retry-After`, if it is there and can be read.
+    /// Seconds of `Retry-After`, if it is there and can be read.
     pub retry_after_seconds: Option<u32>,
     /// Whether it says `Idempotent-Replayed`.
     pub replayed: bool,
@@ -73,6 +77,8 @@ pub struct Wire {
     open: Option<Open>,
     /// Set back only when it rings, so that a request costs no timer.
     watchdog: Pin<Box<Sleep>>,
+    /// When the latest request was sent.
+    pub sent_at: Instant,
     /// The body of the latest answer.
     pub body: Vec<u8>,
 }
@@ -80,16 +86,26 @@ pub struct Wire {
 impl Wire {
     /// A connection that is not yet open; no request waits longer than `patience`.
     pub fn new(target: Arc<Target>, patience: Duration) -> Self {
-        let watchdog = Box::pin(sleep(patience));
-        Self { target, patience, open: None, watchdog, body: Vec::with_capacity(1_024) }
+        let watchdog = Box::pin(sleep(patience.min(LOOK_UP)));
+        let (sent_at, body) = (Instant::now(), Vec::with_capacity(1_024));
+        Self { target, patience, open: None, watchdog, sent_at, body }
     }
 
     /// Opens the connection unless it is open.
     pub async fn connect(&mut self) -> Result<(), Silence> {
-        if self.open.as_ref().is_some_and(|open| !open.sender.is_closed()) {
-            return Ok(());
+        if let Some(open) = &mut self.open {
+            // A server may end a connection that was idle. Nobody was driving it, so this is when that
+            // is noticed: before anything is sent.
+            let is_over = poll_fn(|cx| Poll::Ready(open.connection.as_mut().poll(cx).is_ready()));
+            if !is_over.await && !open.sender.is_closed() {
+                return Ok(());
+            }
+            self.open = None;
         }
-        let dialled = timeout(self.patience, TcpStream::connect(&self.target.dial)).await;
+        let dialled = tokio::select! {
+            dialled = timeout(self.patience, TcpStream::connect(&self.target.dial)) => dialled,
+            () = self.target.pulse.over() => return Err(Silence::Refused),
+        };
         let stream = dialled.map_err(|_| Silence::Refused)?.map_err(|_| Silence::Refused)?;
         // A request is one small segment, and nothing follows that would be worth waiting for.
         let _ = stream.set_nodelay(true);
@@ -105,15 +121,21 @@ impl Wire {
 
     /// Sends a request and reads the whole answer.
     pub async fn call(&mut self, request: Request<Body>) -> Result<Answer, Silence> {
-        self.connect().await?;
-        match self.converse(request).await {
+        let asked = Asked::now(&self.target.pulse);
+        let heard = match self.connect().await {
+            Ok(()) => self.converse(request).await,
+            Err(silence) => Err(silence),
+        };
+        match heard {
             Ok((answer, ends)) => {
+                asked.answered(answer.status);
                 if ends {
                     self.open = None;
                 }
                 Ok(answer)
             }
             Err(silence) => {
+                asked.was_silence();
                 self.open = None;
                 Err(silence)
             }
@@ -122,9 +144,10 @@ impl Wire {
 
     /// The answer, and whether the connection ends with it.
     async fn converse(&mut self, request: Request<Body>) -> Result<(Answer, bool), Silence> {
-        let Self { open, body, watchdog, patience, .. } = self;
+        let Self { open, body, watchdog, patience, sent_at, target } = self;
         let Open { sender, connection } = open.as_mut().ok_or(Silence::Refused)?;
         let started = Instant::now();
+        *sent_at = started;
         let mut exchange = pin!(exchange(sender, body, request));
         let mut over = false;
         let heard = poll_fn(|cx| {
@@ -141,10 +164,10 @@ impl Wire {
                 return Poll::Ready(Err(Silence::Reset));
             }
             while watchdog.as_mut().poll(cx).is_ready() {
-                if started.elapsed() >= *patience {
+                if started.elapsed() >= *patience || target.pulse.is_over() {
                     return Poll::Ready(Err(Silence::TimedOut));
                 }
-                watchdog.as_mut().reset(started + *patience);
+                watchdog.as_mut().reset((started + *patience).min(Instant::now() + LOOK_UP));
             }
             Poll::Pending
         })
@@ -184,6 +207,64 @@ fn silence(error: &hyper::Error) -> Silence {
     if error.is_parse() { Silence::Nonsense } else { Silence::Reset }
 }
 
+/// Seconds, or a date, which counts from the answer's own.
 fn retry_after(headers: &HeaderMap) -> Option<u32> {
-    headers.get(RETRY_AFTER)?.to_str().ok()?.trim().parse().ok()
+    let text = |name: HeaderName| headers.get(name)?.to_str().ok().map(str::trim);
+    let told = text(RETRY_AFTER)?;
+    if let Ok(seconds) = told.parse() {
+        return Some(seconds);
+    }
+    let at = |text: &str| chrono::DateTime::parse_from_rfc2822(text).ok();
+    let (until, now) = (at(told)?, text(DATE).and_then(at));
+    let seconds = now.map_or(1, |now| (until - now).num_seconds().max(0));
+    Some(u32::try_from(seconds).unwrap_or(u32::MAX))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn when_to_come_back_is_told_in_seconds_or_as_a_date() {
+        let of = |retry: &str, date: Option<&str>| {
+            let mut headers = HeaderMap::new();
+            headers.insert(RETRY_AFTER, retry.parse().unwrap());
+            if let Some(date) = date {
+                headers.insert(DATE, date.parse().unwrap());
+            }
+            retry_after(&headers)
+        };
+        let (at, later) = ("Wed, 21 Oct 2026 07:28:00 GMT", "Wed, 21 Oct 2026 07:28:05 GMT");
+        assert_eq!((of("3", None), of(" 0 ", Some(at))), (Some(3), Some(0)));
+        assert_eq!((of(later, Some(at)), of(at, Some(later))), (Some(5), Some(0)));
+        assert_eq!(of(later, None), Some(1), "without a clock to compare with");
+        assert_eq!((of("soon", Some(at)), retry_after(&HeaderMap::new())), (None, None));
+    }
+
+    /// Answers one request of each connection, and ends it a moment later.
+    async fn closes_when_idle(listener: tokio::net::TcpListener) {
+        use tokio::io::{AsyncReadExt, AsyncWriteExt};
+        while let Ok((mut stream, _)) = listener.accept().await {
+            tokio::spawn(async move {
+                let _ = stream.read(&mut [0; 1_024]).await;
+                let _ = stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n").await;
+                sleep(Duration::from_millis(20)).await;
+            });
+        }
+    }
+
+    #[tokio::test]
+    async fn a_connection_that_was_ended_while_idle_is_opened_again_before_anything_is_lost() {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let target = format!("http://{}", listener.local_addr().unwrap());
+        tokio::spawn(closes_when_idle(listener));
+        let target = Arc::new(Target::parse(&target).unwrap());
+        let mut wire = Wire::new(Arc::clone(&target), Duration::from_secs(5));
+        for _ in 0..3 {
+            let mut request = Request::new(Body::default());
+            *request.uri_mut() = target.uri("/").unwrap();
+            assert_eq!(wire.call(request).await.map(|answer| answer.status), Ok(200));
+            sleep(Duration::from_millis(100)).await;
+        }
+    }
 }

@@ -9,14 +9,10 @@ use crate::wish::{Seats, Wish};
 use hyper::Request;
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 use tokio::time::{Instant, sleep, sleep_until};
 use tokio_util::sync::CancellationToken;
-
-/// After so many requests in a row without an answer a run is given up.
-const SILENCES_IN_A_ROW_MAX: u64 = 5_000;
 
 /// How long a connection that could not be opened is left alone.
 const REDIAL_AFTER: Duration = Duration::from_millis(100);
@@ -26,7 +22,6 @@ const REDIAL_AFTER: Duration = Duration::from_millis(100);
 pub struct Stop {
     token: CancellationToken,
     why: OnceLock<&'static str>,
-    silences_in_a_row: AtomicU64,
 }
 
 impl Stop {
@@ -100,7 +95,9 @@ pub enum Held {
     SoldOut,
     /// One of the seats is somebody else's.
     Taken,
-    /// Refused otherwise, or not even sent.
+    /// Not decided: to be asked for again later, or it was not even sent.
+    Later,
+    /// Refused otherwise.
     Refused,
     /// Nobody knows; in the ledger.
     Unknown,
@@ -170,25 +167,22 @@ impl Worker {
         due: Option<Instant>,
         request: Request<Body>,
     ) -> Result<Answer, Silence> {
-        let sent_at = Instant::now();
+        let begun_at = Instant::now();
+        let stood_still = self.stage.cast.target.pulse.stood_still();
         let heard = self.wire.call(request).await;
         let now = Instant::now();
-        let latency = now - due.unwrap_or(sent_at);
+        let latency = now - due.unwrap_or(begun_at);
         self.last = heard.ok();
         match heard {
             Ok(answer) => {
-                self.heard(op, latency, now - sent_at, answer);
-                if self.stop.silences_in_a_row.load(Ordering::Relaxed) != 0 {
-                    self.stop.silences_in_a_row.store(0, Ordering::Relaxed);
-                }
+                let until = self.stage.cast.target.pulse.stood_still();
+                let took = now.saturating_duration_since(self.wire.sent_at);
+                let took = took.saturating_sub(until.saturating_sub(stood_still));
+                self.heard(op, latency, took, answer);
             }
             Err(silence) => {
                 self.ledger.silences += 1;
                 self.recorder.heard(self.id, op, latency, Class::Failed, 0, silence.name());
-                let in_a_row = self.stop.silences_in_a_row.fetch_add(1, Ordering::Relaxed);
-                if in_a_row >= SILENCES_IN_A_ROW_MAX {
-                    self.stop.set("errors");
-                }
                 if silence == Silence::Refused {
                     sleep(REDIAL_AFTER).await;
                 }
@@ -244,6 +238,7 @@ impl Worker {
                     return self.unknown(entry, wish);
                 };
                 entry.booking = booking;
+                self.note_end(booking);
                 self.given(booking, buyer, section, wish);
                 if answer.replayed {
                     entry.fate = Fate::Repeated;
@@ -252,12 +247,14 @@ impl Worker {
                 Held::Booked(entry)
             }
             Ok(answer) if self.may_have_worked(answer) => self.unknown(entry, wish),
-            Ok(_) => match body::text(&self.wire.body, "code") {
+            Ok(answer) => match body::text(&self.wire.body, "code") {
                 Some("sold_out" | "not_together") => Held::SoldOut,
                 Some("seats_unavailable") => Held::Taken,
+                Some("idempotency_in_flight") => Held::Later,
+                _ if is_about_the_request(answer.status) => Held::Later,
                 _ => Held::Refused,
             },
-            Err(Silence::Refused) => Held::Refused,
+            Err(Silence::Refused) => Held::Later,
             Err(_) => self.unknown(entry, wish),
         }
     }
@@ -349,16 +346,25 @@ impl Worker {
                 }
             }
             Ok(answer) if self.may_have_worked(answer) => entry.fate = unknown,
+            Ok(answer) if is_about_the_request(answer.status) => {}
             Ok(answer) => {
-                let was_over = answer.status == 410;
-                if was_over {
-                    entry.fate = Fate::Lapsed;
+                let status = answer.status;
+                let code = body::text(&self.wire.body, "code").unwrap_or_default().to_owned();
+                let has_ended = match verb {
+                    Verb::Confirm => status == 410,
+                    // Of a hold that has lapsed there is nothing to give back.
+                    Verb::Cancel => status == 409 && code == "not_cancellable" || status == 410,
+                };
+                let by_its_organizer = !self.stage.is_ours
+                    && matches!(code.as_str(), "event_cancelled" | "booking_cancelled");
+                if by_its_organizer {
+                    entry.fate = Fate::CancelUnknown;
+                    return entry;
                 }
-                let may_be_over = was_over && !self.stage.holds_last;
-                if !may_be_over && !matches!(answer.status, 429 | 503) {
+                entry.fate = Fate::Lapsed;
+                if !(has_ended && self.may_have_lapsed(entry).await) {
                     let id = uuid::Uuid::from_u128(entry.booking);
-                    let status = answer.status;
-                    self.ledger.broken_holds.add(|| format!("{word} of {id}: {status}"));
+                    self.ledger.broken_holds.add(|| format!("{word} of {id}: {status} {code}"));
                 }
             }
             Err(Silence::Refused) => {}
@@ -366,4 +372,44 @@ impl Worker {
         }
         entry
     }
+
+    /// Writes down until when the hold that was answered lives at least, if it may end in the session.
+    fn note_end(&mut self, booking: u128) {
+        if !self.stage.knows_the_clock() {
+            self.stage.clock_is_ahead(&self.wire.body);
+        }
+        if self.stage.is_brief()
+            && let Some(remaining) = body::remaining_ms(&self.wire.body)
+        {
+            self.ledger.note_end(booking, ends_at(self.wire.sent_at, remaining));
+        }
+    }
+
+    /// Whether a hold that was refused as over may be over: by the client's clock, or, where that says no,
+    /// by the server's own, if that was set.
+    async fn may_have_lapsed(&mut self, entry: Entry) -> bool {
+        let ends_at = self.ledger.ends.get(&entry.booking).copied();
+        let ends_at = ends_at.unwrap_or_else(|| self.stage.lives_until());
+        if ends_at <= Instant::now() {
+            return true;
+        }
+        let request = self.stage.booking(entry.buyer, entry.booking);
+        match self.wire.call(request).await {
+            Ok(answer) if answer.status == 200 => self.stage.has_lapsed(&self.wire.body, ends_at),
+            // What cannot be looked up now is read again by the proof.
+            _ => true,
+        }
+    }
+}
+
+/// When a hold ends at the earliest, by the clock of the client. The server read its own clock after the
+/// request was sent; instants are in milliseconds, which costs one at each end.
+pub fn ends_at(sent_at: Instant, remaining_ms: i64) -> Instant {
+    sent_at + Duration::from_millis(u64::try_from(remaining_ms - 2).unwrap_or(0))
+}
+
+/// Whether a refusal is not about the seats or the booking, so that the same request may succeed: access
+/// that has expired, a request that arrived too slowly, a limit of rates, a server that is busy.
+pub fn is_about_the_request(status: u16) -> bool {
+    matches!(status, 401 | 408 | 425 | 429 | 503)
 }

@@ -228,6 +228,65 @@ fn lost_answers_are_asked_for_again() {
 }
 
 #[test]
+fn a_key_that_is_still_being_decided_is_sent_again() {
+    let args = ["--warm-up", "0", "--requests", "100", "--timeout-ms", "300", "--keys"];
+    let outcome = load(Plant::InFlight, "hold", &args);
+    assert_eq!(outcome.code, 0, "{}\n{}", outcome.report["proof"], outcome.stderr);
+    assert!(outcome.operation("hold")["answers"]["no answer: timed out"].as_u64() > Some(0));
+}
+
+#[test]
+fn a_confirm_that_has_its_effect_after_it_was_given_up_is_no_lie() {
+    let args = ["--warm-up", "0", "--requests", "60", "--timeout-ms", "300", "--keys"];
+    let outcome = load(Plant::ConfirmsLate, "pairs", &args);
+    assert_eq!(outcome.code, 0, "{}\n{}", outcome.report["proof"], outcome.stderr);
+    assert!(outcome.operation("confirm")["answers"]["no answer: timed out"].as_u64() > Some(0));
+}
+
+#[test]
+fn a_date_says_when_to_come_back_as_well_as_seconds() {
+    let outcome = load(Plant::RetryAfterDate, "hold", &SHORT);
+    assert_eq!(outcome.code, 0, "{}", outcome.report["proof"]);
+    assert!(outcome.operation("hold")["answers"]["503 overloaded"].as_u64() > Some(10));
+}
+
+/// Holds end by the server's clock. One that was set ends them sooner than the client counts.
+#[test]
+fn a_server_whose_clock_was_set_is_no_liar() {
+    for scenario in ["hold", "pairs"] {
+        let outcome = load(Plant::ClockIsSet, scenario, &[&SHORT[..], &["--keys"]].concat());
+        assert_eq!(outcome.code, 0, "{scenario}: {}", outcome.report["proof"]);
+    }
+    let expiry = ["--seats", "200", "--hold-ttl", "1", "--seconds", "2.5"];
+    let outcome = load(Plant::ClockIsSet, "expiry", &expiry);
+    assert_eq!(outcome.code, 0, "{}", outcome.report["proof"]);
+}
+
+#[test]
+fn without_access_nothing_is_proven_and_nobody_is_blamed() {
+    let outcome = load(Plant::AccessEnds, "pairs", &SHORT);
+    assert_eq!(outcome.code, 3, "{}", outcome.report["proof"]);
+    assert!(outcome.report["proof"]["unproven"].as_str().is_some_and(|why| !why.is_empty()));
+}
+
+#[test]
+fn holds_that_lapsed_before_they_are_given_back_are_no_lie() {
+    // Longer than the proof waits instead of giving back, and over before it does.
+    let args = ["--seats", "60", "--hold-ttl", "4", "--think-ms", "20", "--abandon", "0.5"];
+    passes("onsale", &[&args[..], &["--seconds", "5"]].concat());
+}
+
+#[test]
+fn a_live_hold_that_is_refused_is_caught() {
+    let promise = "Every live hold could be confirmed";
+    caught(Plant::LapsesEarly, "pairs", &[&SHORT[..], &["--keys"]].concat(), promise);
+    let brief = ["--seats", "60", "--hold-ttl", "5", "--think-ms", "20", "--seconds", "4"];
+    caught(Plant::LapsesEarly, "onsale", &brief, promise);
+    let cancels = [&brief[..], &["--cancel", "0.4"]].concat();
+    caught(Plant::WontCancel, "onsale", &cancels, promise);
+}
+
+#[test]
 fn an_overselling_server_is_caught() {
     let oversold = "No section sold more seats than it has";
     let args = ["--seats", "40", "--hold-ttl", "1", "--think-ms", "10", "--seconds", "20"];

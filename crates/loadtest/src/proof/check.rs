@@ -1,6 +1,6 @@
 //! The examination of one run.
 
-use super::crew::{Crew, FIRST_OF_PROOF, insist_on_booking, insist_on_hold};
+use super::crew::{Crew, FIRST_OF_PROOF, insist_on_act, insist_on_booking, insist_on_hold};
 use super::seats::other_seats;
 use super::{Findings, Promise};
 use crate::body;
@@ -9,10 +9,11 @@ use crate::progress::Progress;
 use crate::stage::Stage;
 use crate::trouble::Trouble;
 use crate::wish::Wish;
-use crate::worker::Held;
+use crate::worker::{Held, Verb, is_about_the_request};
 use parking_lot::Mutex;
 use std::sync::Arc;
 use std::time::Duration;
+use tokio::time::Instant;
 use uuid::Uuid;
 
 /// Unanswered requests whose outcome is asked for.
@@ -39,48 +40,49 @@ pub struct Case<'a> {
     pub(super) known: Vec<(u64, u64)>,
 }
 
-/// Examines a run.
+/// Examines a run. What it does not come to, since it fails or is not waited for, is not proven.
 pub async fn examine(
-    mut case: Case<'_>,
+    case: &mut Case<'_>,
     findings: &mut Findings,
     progress: &Progress,
 ) -> Result<(), Trouble> {
     let told = |what: &str| progress.say(what.to_owned());
-    if case.is_a_sale {
-        let mut crew = Crew::new(case.stage, FIRST_OF_PROOF);
-        told("asking for what had no answer");
-        case.resolve(&mut crew).await;
-        case.one_for_a_key(findings);
-        case.account(&mut crew);
-        told("reading bookings again");
-        case.read_again(&mut crew, findings).await;
-        case.sums(findings, progress).await?;
-        case.seats(findings, progress).await?;
-        if let Some(hold_ttl) = case.sells_out_after {
-            told("selling to the last seat");
-            case.sell_out(&mut crew, hold_ttl, findings).await?;
-        }
-        let mut of_crew = crew.ledger();
-        of_crew.entries.clear();
-        of_crew.tallies.clear();
-        of_crew.given.clear();
-        of_crew.entries_seen = 0;
-        case.ledger.append(of_crew);
-        findings.count(Promise::HoldsHold, "confirms succeeded", case.ledger.confirms);
-        findings.offences(Promise::HoldsHold, std::mem::take(&mut case.ledger.broken_holds));
+    let mut crew = Crew::new(case.stage, FIRST_OF_PROOF);
+    told("asking for what had no answer");
+    case.resolve(&mut crew).await;
+    case.one_for_a_key(findings);
+    findings.settle(&[Promise::OneForAKey]);
+    case.account(&mut crew);
+    told("reading bookings again");
+    case.read_again(&mut crew, findings).await;
+    findings.settle(&[Promise::StillThere, Promise::StillConfirmed]);
+    case.sums(findings, progress).await?;
+    findings.settle(&[Promise::NotOversold, Promise::NotOverheld, Promise::SumsAddUp]);
+    case.seats(findings, progress).await?;
+    findings.settle(&OF_SEATS);
+    if let Some(hold_ttl) = case.sells_out_after {
+        told("selling to the last seat");
+        case.sell_out(&mut crew, hold_ttl, findings).await?;
+        findings.settle(&[Promise::NoLeak]);
     }
-    let ledger = case.ledger;
-    findings.count(Promise::NoFailure, "answers", ledger.answers);
-    findings.offences(Promise::NoFailure, ledger.failures);
-    findings.count(Promise::NotSlow, "answers", ledger.answers);
-    if ledger.silences > 0 {
-        findings.count(Promise::NotSlow, "requests without an answer", ledger.silences);
-    }
-    findings.offences(Promise::NotSlow, ledger.slow);
-    findings.count(Promise::Guided, "without Retry-After", ledger.unguided.count);
-    findings.offences(Promise::Guided, ledger.unguided);
+    let mut of_crew = crew.ledger();
+    of_crew.entries.clear();
+    of_crew.tallies.clear();
+    of_crew.given.clear();
+    of_crew.entries_seen = 0;
+    case.ledger.append(of_crew);
+    findings.settle(&[Promise::HoldsHold]);
     Ok(())
 }
+
+/// What is promised of seats with numbers.
+const OF_SEATS: [Promise; 5] = [
+    Promise::SeatOnce,
+    Promise::AsAsked,
+    Promise::SeatsKept,
+    Promise::Together,
+    Promise::StatusTrue,
+];
 
 impl<'a> Case<'a> {
     /// A run that is to be examined.
@@ -95,6 +97,64 @@ impl<'a> Case<'a> {
             is_whole,
             known: Vec::new(),
         }
+    }
+
+    /// What is to be examined. All of it is open until it is settled.
+    pub fn open(&self, findings: &mut Findings) {
+        findings.expect(&[Promise::NoFailure, Promise::NotSlow, Promise::Guided]);
+        if !self.is_a_sale {
+            return;
+        }
+        findings.expect(&[
+            Promise::NotOversold,
+            Promise::StillThere,
+            Promise::StillConfirmed,
+            Promise::HoldsHold,
+            Promise::OneForAKey,
+            Promise::SumsAddUp,
+        ]);
+        if self.ledger.resold > 0 || self.stage.all_live() && self.stage.is_ours {
+            findings.expect(&[Promise::NotOverheld]);
+        }
+        if !self.stage.halls.is_empty() {
+            findings.expect(&OF_SEATS[..3]);
+            findings.expect(&[Promise::StatusTrue]);
+        }
+        if self.ledger.together > 0 || self.ledger.split.count > 0 {
+            findings.expect(&[Promise::Together]);
+        }
+        if self.sells_out_after.is_some() {
+            findings.expect(&[Promise::NoLeak]);
+        }
+    }
+
+    /// What the answers themselves tell, whatever else was examined.
+    pub fn answers_told(self, findings: &mut Findings) {
+        let ledger = self.ledger;
+        if self.is_a_sale {
+            findings.count(Promise::HoldsHold, "confirms succeeded", ledger.confirms);
+            findings.offences(Promise::HoldsHold, ledger.broken_holds);
+            for (promise, offences) in [
+                (Promise::OneForAKey, ledger.two_for_a_key),
+                (Promise::NotOverheld, ledger.crowded),
+                (Promise::AsAsked, ledger.misnamed),
+                (Promise::Together, ledger.split),
+            ] {
+                if offences.count > 0 {
+                    findings.offences(promise, offences);
+                }
+            }
+        }
+        findings.count(Promise::NoFailure, "answers", ledger.answers);
+        findings.offences(Promise::NoFailure, ledger.failures);
+        findings.count(Promise::NotSlow, "answers", ledger.answers);
+        if ledger.silences > 0 {
+            findings.count(Promise::NotSlow, "requests without an answer", ledger.silences);
+        }
+        findings.offences(Promise::NotSlow, ledger.slow);
+        findings.count(Promise::Guided, "without Retry-After", ledger.unguided.count);
+        findings.offences(Promise::Guided, ledger.unguided);
+        findings.settle(&[Promise::NoFailure, Promise::NotSlow, Promise::Guided]);
     }
 
     /// Puts together what the buyers know of each section, once it is known what became of each hold.
@@ -124,8 +184,9 @@ impl<'a> Case<'a> {
         self.known[section as usize]
     }
 
-    /// Asks again, with the same key, for every hold that was left without an answer, and reads every
-    /// booking whose confirm or cancel was.
+    /// Asks again for everything that was left without an answer: for holds with the same key, and for confirms
+    /// and cancels, which may be repeated. Only looking would not do: the first request may still be on
+    /// its way.
     async fn resolve(&mut self, crew: &mut Crew) {
         let entries = &mut self.ledger.entries;
         let is_open = |entry: &Entry| {
@@ -155,10 +216,17 @@ impl<'a> Case<'a> {
                     Held::SoldOut | Held::Taken | Held::Refused => {
                         return resolved.lock().push((entry, None));
                     }
-                    Held::Unknown => return resolved.lock().push((entry, Some(Fate::Unknown))),
+                    Held::Unknown | Held::Later => {
+                        return resolved.lock().push((entry, Some(Fate::Unknown)));
+                    }
                 }
-            } else if insist_on_booking(worker, entry).await.is_none_or(|it| it.status != 200) {
-                return resolved.lock().push((entry, Some(entry.fate)));
+            } else {
+                let is_confirm = entry.fate == Fate::ConfirmUnknown;
+                let verb = if is_confirm { Verb::Confirm } else { Verb::Cancel };
+                let asked = Entry { fate: Fate::Held, ..entry };
+                let now = insist_on_act(worker, verb, asked).await;
+                let fate = if now.fate == Fate::Held { entry.fate } else { now.fate };
+                return resolved.lock().push((entry, Some(fate)));
             }
             let fate = match body::text(&worker.wire.body, "status") {
                 Some("CONFIRMED") => Fate::Confirmed,
@@ -244,14 +312,18 @@ impl<'a> Case<'a> {
         let of_others = (self.verify - of_confirmed.min(self.verify)).min(others.len());
         let mut sample = sample(confirmed, of_confirmed);
         sample.extend(self::sample(others, of_others));
-        let holds_last = self.stage.holds_last;
-        let (stage, given) = (self.stage, &self.ledger.given);
+        let (stage, given, ends) = (self.stage, &self.ledger.given, &self.ledger.ends);
         let found = Mutex::new(&mut *findings);
         crew.each(&sample, async |worker, entry| {
             let id = Uuid::from_u128(entry.booking);
-            let Some(answer) = insist_on_booking(worker, entry).await else {
-                let mut found = found.lock();
-                return found.offend(Promise::StillThere, || format!("{id} could not be read"));
+            let answer = insist_on_booking(worker, entry).await;
+            let Some(answer) = answer.filter(|it| !is_no_account(it.status)) else {
+                let what = "some bookings could not be read";
+                let promise = match entry.fate {
+                    Fate::Confirmed => Promise::StillConfirmed,
+                    _ => Promise::StillThere,
+                };
+                return found.lock().doubt(promise, what);
             };
             let body = &worker.wire.body;
             // Seats of several prices are several items, and their names say how many they are.
@@ -274,10 +346,15 @@ impl<'a> Case<'a> {
                 Fate::Cancelled => (Promise::StillThere, status == "CANCELLED"),
                 Fate::Lapsed => (Promise::StillThere, status == "EXPIRED"),
                 _ => {
-                    let may_lapse = status == "EXPIRED" && !holds_last;
-                    (Promise::StillThere, status == "HOLD" || may_lapse)
+                    let ends_at = ends.get(&entry.booking).copied();
+                    let ends_at = ends_at.unwrap_or_else(|| stage.lives_until());
+                    let has_lapsed = status == "EXPIRED"
+                        && (ends_at <= Instant::now() || stage.has_lapsed(body, ends_at));
+                    (Promise::StillThere, status == "HOLD" || has_lapsed)
                 }
             };
+            // Who organizes an event that is not ours may have called off what was sold.
+            let is_right = is_right || status == "CANCELLED" && !stage.is_ours;
             if !is_right {
                 found.offend(promise, || format!("{id} was {:?} and is {status}", entry.fate));
             }
@@ -291,6 +368,11 @@ impl<'a> Case<'a> {
         }
         findings.count(Promise::StillConfirmed, "confirms read again", of_confirmed as u64);
     }
+}
+
+/// Whether an answer says nothing of a booking: access, rates, or a failure of which another promise tells.
+fn is_no_account(status: u16) -> bool {
+    is_about_the_request(status) || status >= 500
 }
 
 /// A random choice.

@@ -10,7 +10,7 @@ use crate::wish::Wish;
 use crate::worker::{Held, Stop, Verb, Worker};
 use futures_util::future::join_all;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 use tokio::time::sleep;
 
@@ -70,9 +70,11 @@ impl Crew {
     }
 
     /// Sells `section` until it refuses a single seat, or until `more_than` seats went: then something is
-    /// wrong, and it ends. What was sold is in the ledgers. Returns the seats.
-    pub async fn sell_out(&mut self, section: u32, more_than: u64) -> u64 {
+    /// wrong, and it ends. What was sold is in the ledgers. Returns the seats, and whether it came to the
+    /// last one: not if it was refused for another reason, or if it is not known what became of some.
+    pub async fn sell_out(&mut self, section: u32, more_than: u64) -> (u64, bool) {
         let sold = AtomicU64::new(0);
+        let cut_short = AtomicBool::new(false);
         join_all(self.workers.iter_mut().map(async |worker| {
             let mut seats = SEATS_AT_ONCE_MAX;
             while sold.load(Ordering::Relaxed) <= more_than {
@@ -82,17 +84,28 @@ impl Crew {
                     Held::Booked(entry) => {
                         let entry = insist_on_act(worker, Verb::Confirm, entry).await;
                         worker.ledger.note(entry);
-                        if entry.fate == Fate::Confirmed {
-                            sold.fetch_add(seats.into(), Ordering::Relaxed);
+                        match entry.fate {
+                            Fate::Confirmed => {
+                                sold.fetch_add(seats.into(), Ordering::Relaxed);
+                            }
+                            Fate::Lapsed => {}
+                            _ => {
+                                cut_short.store(true, Ordering::Relaxed);
+                                break;
+                            }
                         }
                     }
                     Held::SoldOut if seats > 1 => seats = (seats / 4).max(1),
-                    _ => break,
+                    Held::SoldOut | Held::Taken => break,
+                    Held::Later | Held::Refused | Held::Unknown => {
+                        cut_short.store(true, Ordering::Relaxed);
+                        break;
+                    }
                 }
             }
         }))
         .await;
-        sold.into_inner()
+        (sold.into_inner(), !cut_short.into_inner())
     }
 
     /// Sells these seats of a hall, as many in one booking as are allowed. What was sold is in the
@@ -138,13 +151,13 @@ pub async fn insist_on_hold(
     wish: &Wish,
     key: u64,
 ) -> Held {
-    let mut held = Held::Refused;
+    let mut held = Held::Later;
     for _ in 0..REPEATS_MAX {
         held = worker.hold(buyer, section, wish, key, None).await;
         match held {
-            Held::Refused if is_told_to_come_back(worker.last) => come_back(worker.last).await,
+            Held::Later if worker.last.is_some_and(|answer| answer.status == 401) => break,
             // With the same key it is the same hold.
-            Held::Unknown => come_back(worker.last).await,
+            Held::Unknown | Held::Later => come_back(worker.last).await,
             _ => break,
         }
     }
@@ -157,7 +170,10 @@ pub async fn insist_on_act(worker: &mut Worker, verb: Verb, entry: Entry) -> Ent
     for _ in 0..REPEATS_MAX {
         after = worker.act(verb, entry, None).await;
         let is_unknown = matches!(after.fate, Fate::ConfirmUnknown | Fate::CancelUnknown);
-        if !is_unknown && !is_told_to_come_back(worker.last) {
+        // A hold that is still one was not decided about.
+        let is_undecided =
+            after.fate == Fate::Held && worker.last.is_none_or(|it| it.status != 401);
+        if !is_unknown && !is_undecided {
             break;
         }
         come_back(worker.last).await;
@@ -178,7 +194,7 @@ pub async fn insist_on_booking(worker: &mut Worker, entry: Entry) -> Option<Answ
 }
 
 fn is_told_to_come_back(answer: Option<Answer>) -> bool {
-    answer.is_some_and(|answer| matches!(answer.status, 429 | 503))
+    answer.is_some_and(|answer| matches!(answer.status, 408 | 425 | 429 | 503))
 }
 
 async fn come_back(answer: Option<Answer>) {

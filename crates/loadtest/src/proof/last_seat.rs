@@ -12,6 +12,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 use tokio::time::{Instant, sleep};
 
+/// What was not given back is waited for no longer than this.
+const LAPSE_MAX: Duration = Duration::from_mins(1);
+
 impl Case<'_> {
     /// Gives back what is held, waits for what lapses, sells what is left, and is refused one more.
     pub(super) async fn sell_out(
@@ -24,7 +27,7 @@ impl Case<'_> {
         let is_held = |entry: &&Entry| matches!(entry.fate, Fate::Held | Fate::Repeated);
         let held: Vec<Entry> = self.ledger.entries.iter().filter(is_held).copied().collect();
         // Buyers of holds that are about to lapse need not give them back.
-        if self.stage.holds_last || hold_ttl > SETTLE {
+        if hold_ttl > SETTLE {
             let gone = AtomicU64::new(0);
             crew.each(&held, async |worker, entry| {
                 if insist_on_act(worker, Verb::Cancel, entry).await.fate == Fate::Cancelled {
@@ -37,16 +40,26 @@ impl Case<'_> {
         let mut api = Api::new(&self.stage.cast.target);
         // Only scenarios with one event sell it out.
         let all: Vec<u32> = (0..).take(self.stage.sections.len()).collect();
-        let patience = if self.stage.holds_last { Duration::ZERO } else { hold_ttl } + SETTLE;
+        let patience = hold_ttl.min(LAPSE_MAX) + SETTLE;
         let started = Instant::now();
         let mut seats = self.seats_of(&mut api, 0, &all).await?;
         while started.elapsed() < patience && seats.iter().any(|(_, it)| it.held.unwrap_or(0) > 0) {
             sleep(Duration::from_millis(100)).await;
             seats = self.seats_of(&mut api, 0, &all).await?;
         }
+        if hold_ttl > patience && seats.iter().any(|(_, it)| it.held.unwrap_or(0) > 0) {
+            findings.doubt(promise, "some holds were neither given back nor lapsed");
+        }
         let mut confirmed_now = Vec::new();
+        let mut all_sold = true;
         for (number, section) in (0_u32..).zip(&self.stage.sections) {
-            confirmed_now.push(crew.sell_out(number, section.capacity).await);
+            let (sold, to_the_last) = crew.sell_out(number, section.capacity).await;
+            confirmed_now.push(sold);
+            all_sold &= to_the_last;
+        }
+        if !all_sold {
+            findings.doubt(promise, "some seats were refused for another reason");
+            return Ok(());
         }
         for (number, seats) in &self.seats_of(&mut api, 0, &all).await? {
             let (number, place) = (*number, *number as usize);
@@ -66,6 +79,9 @@ impl Case<'_> {
             let unseen = tally.lost + tally.unknown;
             if sold + unseen < seats.capacity {
                 let Seats { capacity, available, .. } = *seats;
+                if findings.is_doubted(promise) {
+                    continue;
+                }
                 findings.offend(promise, || {
                     format!("{name}: {sold} of {capacity} could be sold, {available} told as free")
                 });

@@ -58,7 +58,10 @@ impl Case<'_> {
             if started.elapsed() > patience {
                 return Ok(None);
             }
-            let path = format!("/events/{event}/bookings?limit={PAGE}&after={after}");
+            let mut path = format!("/events/{event}/bookings?limit={PAGE}");
+            if !after.is_empty() {
+                path = format!("{path}&after={after}");
+            }
             let doing = "listing the bookings of a hall";
             api.get(&path, Some(organizer)).await?.want(200, doing)?;
             let page: Page = serde_json::from_slice(api.body())

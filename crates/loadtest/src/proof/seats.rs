@@ -1,7 +1,7 @@
 //! Numbered seats: whose each of them is, by what the buyers were told, by the status that everybody is
 //! told, and by the organizer's list of bookings.
 
-use super::check::Case;
+use super::check::{Case, SETTLE};
 use super::{Findings, Promise, grouped};
 use crate::api::Api;
 use crate::body;
@@ -15,7 +15,7 @@ use rand::seq::SliceRandom;
 use serde::Deserialize;
 use std::collections::{HashMap, HashSet};
 use std::time::Duration;
-use tokio::time::Instant;
+use tokio::time::{Instant, sleep};
 use uuid::Uuid;
 
 /// Halls are asked about no longer than this.
@@ -179,14 +179,22 @@ impl Case<'_> {
                 return Ok(None);
             }
             let owners = &owners[order[number]];
-            let mut wrongs = Wrongs::default();
-            let status = self.status(api, owners.section, None).await?;
-            let told = self.wrong_status(owners, fates, &status, &mut wrongs);
-            let listed = self.roll(api, owners, &told, &mut wrongs, HALLS_MAX).await?;
-            if number < YOURS_MAX {
-                self.yours(api, owners, fates, &mut wrongs).await?;
+            let began = Instant::now();
+            loop {
+                let mut wrongs = Wrongs::default();
+                let status = self.status(api, owners.section, None).await?;
+                let told = self.wrong_status(owners, fates, &status, &mut wrongs);
+                let listed = self.roll(api, owners, &told, &mut wrongs, HALLS_MAX).await?;
+                if number < YOURS_MAX {
+                    self.yours(api, owners, fates, &mut wrongs).await?;
+                }
+                // What everybody is told may be a moment old, and what is told one after the other may
+                // have a change between.
+                if wrongs.0.is_empty() || began.elapsed() > SETTLE {
+                    break Ok(Some((wrongs, listed)));
+                }
+                sleep(Duration::from_millis(250)).await;
             }
-            Ok(Some((wrongs, listed)))
         };
         let cast = &self.stage.cast;
         let all = at_once(cast, order.len(), "asking about the seats", progress, ask).await?;
@@ -278,7 +286,7 @@ impl Case<'_> {
                 Some(Fate::Confirmed) => &["sold"],
                 Some(Fate::ConfirmUnknown) => &["held", "sold"],
                 None if !self.is_whole => &["held", "sold"],
-                _ if !self.stage.holds_last => continue,
+                _ if !self.stage.all_live() => continue,
                 _ => &["held"],
             };
             let told = told.unwrap_or("free");
@@ -334,7 +342,7 @@ impl Case<'_> {
         for ((seat, owner), is_told) in (0..).zip(of).zip(is_told) {
             let Some(given) = owner.filter(|given| given.buyer == buyer) else { continue };
             let is_held = matches!(fates.get(&given.booking), Some(Fate::Held | Fate::Repeated));
-            if is_held && all_told && self.stage.holds_last && !is_told {
+            if is_held && all_told && self.stage.all_live() && !is_told {
                 let (name, id) = (hall.drawing.name(seat), Uuid::from_u128(given.booking));
                 let what =
                     format!("{name} of {section_name}, held by {id}, is not told to its buyer");

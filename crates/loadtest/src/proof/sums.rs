@@ -113,6 +113,7 @@ impl Case<'_> {
         sections: &[u32],
     ) -> Result<Vec<(u32, Seats)>, Trouble> {
         let all = availability(api, &self.stage.cast, self.stage.events[event]).await?;
+        self.stage.clock_is_ahead(api.body());
         let of = |number: &u32| {
             let id = &self.stage.sections[*number as usize].id;
             let seats = all.get(id).cloned().ok_or_else(|| missing(id))?;
@@ -132,7 +133,7 @@ impl Case<'_> {
                 format!("{}: {most} sold of {capacity}", self.name(number))
             });
         }
-        if self.stage.holds_last && self.stage.is_ours {
+        if self.stage.all_live() && self.stage.is_ours {
             let live = held + confirmed;
             findings.count(Promise::NotOverheld, "held or sold", live);
             if live > capacity {
@@ -169,7 +170,7 @@ impl Case<'_> {
             }
             let least = section.held_before.unwrap_or(0) + known_held;
             let is_so = (least..=least + unknown).contains(&held);
-            if self.stage.holds_last && self.stage.is_ours && !is_so {
+            if self.stage.all_live() && self.stage.is_ours && !is_so {
                 wrong.push(format!("{name}: {held} held, {least} known"));
             }
         }

@@ -330,8 +330,11 @@ fn over_runs(report: &Report) -> String {
 pub fn proof(report: &Report) -> String {
     let mut checks = String::new();
     for check in &report.proof.checks {
-        let (class, sign, word) =
-            if check.holds { ("good", "✓", "kept: ") } else { ("bad", "✗", "broken: ") };
+        let (class, sign, word) = match (check.holds, check.proven) {
+            (true, _) => ("good", "✓", "kept: "),
+            (false, true) => ("bad", "✗", "broken: "),
+            (false, false) => ("warn", "?", "not proven: "),
+        };
         put!(
             checks,
             "<li class=\"{class}\"><b aria-hidden=\"true\">{sign}</b><div><p><span class=\"said\">\

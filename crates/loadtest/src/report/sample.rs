@@ -17,7 +17,7 @@ pub fn report(scenario: &str, runs: u64) -> Report {
         settings: settings(),
         machine: Machine { cores: 2, cpu: "AMD EPYC 9R14".into(), load_before: 0.21, steal: 0.004 },
         summary: summary(&runs),
-        proof: Proof { holds: true, checks: checks(true) },
+        proof: Proof { holds: true, unproven: String::new(), checks: checks(true) },
         runs,
     }
 }
@@ -102,6 +102,7 @@ pub fn checks(hold: bool) -> Vec<Check> {
     let check = |(name, detail): (&str, &str)| Check {
         name: name.into(),
         holds: hold || !detail.contains("0198"),
+        proven: true,
         detail: detail.into(),
     };
     all.map(check).into()

@@ -1,6 +1,6 @@
 //! A report's figures made ready to show: medians over the runs, and timelines short enough to draw.
 
-use super::{Latency, Machine, Operation, Proof, Report, Run, Tick};
+use super::{Check, Latency, Machine, Operation, Proof, Report, Run, Tick};
 use std::collections::BTreeMap;
 
 /// What an answer means, told from its name in [`Operation::answers`].
@@ -40,40 +40,59 @@ pub fn seats_taken(operation: &Operation) -> Option<u64> {
     taken.or_else(|| (operation.name == "seats").then_some(0))
 }
 
-/// The verdict in three words: a proof without checks proves nothing.
+/// The verdict in a word: a proof without checks proves nothing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Verdict {
     /// Every check holds.
     Kept,
     /// At least one does not.
     Broken,
+    /// None is broken, and not all could be examined.
+    Unproven,
     /// Nobody looked.
     Unchecked,
 }
 
-/// What the proof comes to. One broken check outweighs whatever `holds` says.
+/// Whether a promise is known to be broken.
+pub fn is_broken(check: &Check) -> bool {
+    !check.holds && check.proven
+}
+
+/// What the proof comes to. One broken check outweighs whatever else is said.
 pub fn verdict(proof: &Proof) -> Verdict {
-    if proof.checks.iter().any(|check| !check.holds) {
+    if proof.checks.iter().any(is_broken) {
         Verdict::Broken
+    } else if !proof.unproven.is_empty() || proof.checks.iter().any(|check| !check.proven) {
+        Verdict::Unproven
     } else if proof.checks.is_empty() {
         Verdict::Unchecked
     } else if proof.holds {
         Verdict::Kept
     } else {
-        Verdict::Broken
+        Verdict::Unproven
     }
 }
 
 /// The verdict as a sentence.
 pub fn verdict_line(proof: &Proof) -> String {
     let all = proof.checks.len();
-    let broken = proof.checks.iter().filter(|check| !check.holds).count();
+    let broken = proof.checks.iter().filter(|check| is_broken(check)).count();
+    let unproven = proof.checks.iter().filter(|check| !check.proven).count();
+    let rest = if unproven > 0 { format!(", {unproven} not proven") } else { String::new() };
     match verdict(proof) {
         Verdict::Kept if all == 1 => "Every promise kept: the one check holds".to_owned(),
         Verdict::Kept => format!("Every promise kept: all {all} checks hold"),
-        Verdict::Broken if broken == 0 => "Not proven: the checks could not be finished".to_owned(),
-        Verdict::Broken if broken == 1 => format!("A promise was broken: 1 of {all} checks fails"),
-        Verdict::Broken => format!("Promises were broken: {broken} of {all} checks fail"),
+        Verdict::Broken if broken == 1 => {
+            format!("A promise was broken: 1 of {all} checks fails{rest}")
+        }
+        Verdict::Broken => format!("Promises were broken: {broken} of {all} checks fail{rest}"),
+        Verdict::Unproven => {
+            let why = match proof.unproven.as_str() {
+                "" => "the checks could not be finished",
+                why => why,
+            };
+            format!("Not proven: {why}")
+        }
         Verdict::Unchecked => "Nothing was proven: no checks were made".to_owned(),
     }
 }
@@ -243,12 +262,26 @@ mod tests {
 
     #[test]
     fn a_proof_without_checks_proves_nothing() {
-        let mut proof = Proof { holds: true, checks: Vec::new() };
+        let mut proof = Proof { holds: true, unproven: String::new(), checks: Vec::new() };
         assert_eq!(verdict(&proof), Verdict::Unchecked);
         proof.checks = sample::checks(true);
         assert_eq!(verdict(&proof), Verdict::Kept);
         proof.checks = sample::checks(false);
         assert_eq!(verdict(&proof), Verdict::Broken);
+        assert_eq!(verdict_line(&proof), "A promise was broken: 1 of 5 checks fails");
+    }
+
+    #[test]
+    fn what_was_not_examined_is_not_proven_and_not_broken() {
+        let checks = sample::checks(true);
+        let mut proof = Proof { holds: false, unproven: "it went away".to_owned(), checks };
+        assert_eq!(verdict(&proof), Verdict::Unproven);
+        assert_eq!(verdict_line(&proof), "Not proven: it went away");
+        (proof.checks[1].holds, proof.checks[1].proven) = (false, false);
+        assert_eq!(verdict(&proof), Verdict::Unproven);
+        proof.checks[0].holds = false;
+        let line = "A promise was broken: 1 of 5 checks fails, 1 not proven";
+        assert_eq!(verdict_line(&proof), line);
     }
 
     #[test]

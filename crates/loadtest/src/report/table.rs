@@ -45,7 +45,7 @@ pub fn verdict(report: &Report, paint: Paint) -> String {
     match series::verdict(&report.proof) {
         Verdict::Kept => paint.good(&format!("✓ {line}")),
         Verdict::Broken => paint.bad(&format!("✗ {line}")),
-        Verdict::Unchecked => paint.warn(&format!("? {line}")),
+        Verdict::Unproven | Verdict::Unchecked => paint.warn(&format!("? {line}")),
     }
 }
 
@@ -244,7 +244,11 @@ fn over_runs(report: &Report, paint: Paint) -> String {
 fn proof(report: &Report, paint: Paint) -> String {
     let mut out = section("PROOF", "", "", paint);
     for check in &report.proof.checks {
-        let sign = if check.holds { paint.good("✓") } else { paint.bad("✗") };
+        let sign = match (check.holds, check.proven) {
+            (true, _) => paint.good("✓"),
+            (false, true) => paint.bad("✗"),
+            (false, false) => paint.warn("?"),
+        };
         for (i, line) in lines(&check.name, WIDTH - 4).iter().enumerate() {
             put!(out, "  {} {line}\n", if i == 0 { &sign } else { " " });
         }

@@ -109,11 +109,17 @@ async fn bookings(
 }
 
 async fn hold(State(world): Shared, headers: HeaderMap, Json(wish): Json<Value>) -> Response {
+    if world.lock().has_closed() {
+        return StatusCode::UNAUTHORIZED.into_response();
+    }
     let outcome = world.lock().hold(&user(&headers), key(&headers), &wish);
     answer(outcome).await
 }
 
 async fn booking(State(world): Shared, headers: HeaderMap, Path(id): Path<Uuid>) -> Response {
+    if world.lock().has_closed() {
+        return StatusCode::UNAUTHORIZED.into_response();
+    }
     let outcome = world.lock().read(&user(&headers), id);
     answer(outcome).await
 }
@@ -123,6 +129,12 @@ async fn act(
     headers: HeaderMap,
     Path((id, verb)): Path<(Uuid, String)>,
 ) -> Response {
+    if world.lock().has_closed() {
+        return StatusCode::UNAUTHORIZED.into_response();
+    }
+    if world.lock().acts_late(id, &verb) {
+        return answer(Outcome::Lost).await;
+    }
     let outcome = world.lock().act(&user(&headers), id, &verb);
     answer(outcome).await
 }
@@ -152,6 +164,13 @@ async fn answer(outcome: Outcome) -> Response {
                 return (status, [(header::RETRY_AFTER, "1")], body).into_response();
             }
             (status, body).into_response()
+        }
+        Outcome::Later => {
+            // A second after the date of the answer.
+            let dates = [("date", "Wed, 21 Oct 2026 07:28:00 GMT")];
+            let later = [(header::RETRY_AFTER, "Wed, 21 Oct 2026 07:28:01 GMT")];
+            let body = Json(json!({ "code": "overloaded", "status": 503 }));
+            (StatusCode::SERVICE_UNAVAILABLE, dates, later, body).into_response()
         }
         Outcome::Lost => {
             tokio::time::sleep(LOST_AFTER).await;

@@ -4,7 +4,7 @@ use super::hall::{Hall, choose};
 use chrono::DateTime;
 use serde_json::{Value, json};
 use std::cmp::Reverse;
-use std::collections::{BinaryHeap, HashMap};
+use std::collections::{BinaryHeap, HashMap, HashSet};
 use std::time::Instant;
 use uuid::Uuid;
 
@@ -15,6 +15,20 @@ pub enum Plant {
     Honest,
     /// Not a bug: some holds are made and never answered.
     LosesAnswers,
+    /// Not a bug: some holds are made and never answered, and their key is told to come again first.
+    InFlight,
+    /// Not a bug: some confirms have no answer, and their effect only after somebody has looked.
+    ConfirmsLate,
+    /// Not a bug: refuses for the moment, and says by a date when to come back.
+    RetryAfterDate,
+    /// Not a bug: its clock is set forward by more than a day.
+    ClockIsSet,
+    /// Not a bug: nobody's access lasts.
+    AccessEnds,
+    /// Tells a live hold that it has lapsed, now and then.
+    LapsesEarly,
+    /// Does not let live holds be given back.
+    WontCancel,
     /// Sells some seats more than there are.
     Oversells,
     /// Acknowledges a hold and does not keep it.
@@ -48,6 +62,7 @@ pub enum Outcome {
     Done { status: u16, body: Value, replayed: bool },
     Refused { status: u16, code: &'static str, retry_after: bool },
     Lost,
+    Later,
     Slow(Value),
 }
 
@@ -89,6 +104,8 @@ pub struct World {
     events: HashMap<Uuid, Event>,
     bookings: HashMap<Uuid, Booking>,
     keys: HashMap<(String, String), Uuid>,
+    in_flight: HashSet<String>,
+    late: HashSet<Uuid>,
     ids: u64,
     cases: u64,
 }
@@ -101,6 +118,8 @@ impl World {
             events: HashMap::new(),
             bookings: HashMap::new(),
             keys: HashMap::new(),
+            in_flight: HashSet::new(),
+            late: HashSet::new(),
             ids: 0,
             cases: 0,
         }
@@ -138,12 +157,17 @@ impl World {
             json!({ "section_id": id, "capacity": capacity, "numbered": hall.is_some(), "available_seats": available,
                     "held_seats": held, "sold_seats": sold })
         });
-        json!({ "event_id": id, "sections": sections.collect::<Vec<_>>() })
+        let sections: Vec<Value> = sections.collect();
+        json!({ "event_id": id, "server_time": at(self.now_ms()), "sections": sections })
     }
 
     pub fn hold(&mut self, user: &str, key: Option<String>, wish: &Value) -> Outcome {
         let event_id = wish["event_id"].as_str().and_then(|it| it.parse().ok()).expect("an event");
         self.sweep(event_id);
+        if key.as_ref().is_some_and(|key| self.in_flight.remove(key)) {
+            let code = "idempotency_in_flight";
+            return Outcome::Refused { status: 409, code, retry_after: true };
+        }
         if let Some(&known) =
             key.as_ref().and_then(|key| self.keys.get(&(user.to_owned(), key.clone())))
             && !(self.plant == Plant::TwoForAKey && self.now_and_then())
@@ -152,6 +176,9 @@ impl World {
         }
         if self.plant == Plant::Fails && self.now_and_then() {
             return Outcome::Refused { status: 500, code: "internal", retry_after: false };
+        }
+        if self.plant == Plant::RetryAfterDate && self.now_and_then() {
+            return Outcome::Later;
         }
         if self.plant == Plant::NoRetryAfter && self.now_and_then() {
             return Outcome::Refused { status: 503, code: "overloaded", retry_after: false };
@@ -209,6 +236,11 @@ impl World {
                 self.keys.retain(|_, kept| *kept != booking_id);
             }
             Plant::LosesAnswers if self.now_and_then() => return Outcome::Lost,
+            Plant::InFlight if self.now_and_then() => {
+                let key = self.keys.iter().find(|(_, kept)| **kept == booking_id);
+                self.in_flight.extend(key.map(|((_, key), _)| key.clone()));
+                return Outcome::Lost;
+            }
             Plant::Slow if self.ids == 20 => return Outcome::Slow(body),
             _ => {}
         }
@@ -218,7 +250,11 @@ impl World {
     pub fn read(&mut self, user: &str, id: Uuid) -> Outcome {
         let Some(event) = self.of(user, id) else { return not_found() };
         self.sweep(event);
-        Outcome::Done { status: 200, body: self.told(id), replayed: false }
+        let body = self.told(id);
+        if self.late.contains(&id) {
+            self.act(user, id, "confirm");
+        }
+        Outcome::Done { status: 200, body, replayed: false }
     }
 
     pub fn act(&mut self, user: &str, id: Uuid, verb: &str) -> Outcome {
@@ -226,6 +262,13 @@ impl World {
         self.sweep(event);
         let booking = self.bookings[&id].clone();
         let wanted = if verb == "confirm" { "CONFIRMED" } else { "CANCELLED" };
+        let is_live = booking.status == "HOLD";
+        if is_live && self.plant == Plant::LapsesEarly && verb == "confirm" && self.now_and_then() {
+            return Outcome::Refused { status: 410, code: "hold_expired", retry_after: false };
+        }
+        if is_live && self.plant == Plant::WontCancel && verb == "cancel" {
+            return Outcome::Refused { status: 409, code: "not_cancellable", retry_after: false };
+        }
         match booking.status {
             status if status == wanted => {}
             "HOLD" if verb == "confirm" => {
@@ -244,7 +287,7 @@ impl World {
                 self.give_back(&booking);
                 self.set(id, wanted);
             }
-            "EXPIRED" => {
+            "EXPIRED" if verb == "confirm" => {
                 return Outcome::Refused { status: 410, code: "hold_expired", retry_after: false };
             }
             _ => {
@@ -256,6 +299,23 @@ impl World {
             }
         }
         Outcome::Done { status: 200, body: self.told(id), replayed: false }
+    }
+
+    /// Whether what is to be done is not answered, and done only once somebody has looked.
+    pub fn acts_late(&mut self, id: Uuid, verb: &str) -> bool {
+        let is_late = self.plant == Plant::ConfirmsLate
+            && verb == "confirm"
+            && !self.late.contains(&id)
+            && self.now_and_then();
+        if is_late {
+            self.late.insert(id);
+        }
+        is_late
+    }
+
+    /// Whether whoever asks has no access any more.
+    pub fn has_closed(&self) -> bool {
+        self.plant == Plant::AccessEnds && self.ids > 300
     }
 
     fn of(&self, user: &str, id: Uuid) -> Option<Uuid> {
@@ -356,7 +416,6 @@ impl World {
 
     fn told(&self, id: Uuid) -> Value {
         let Booking { event, section, seats, places, status, expires_ms, .. } = &self.bookings[&id];
-        let at = |ms| DateTime::from_timestamp_millis(ms).expect("in range").to_rfc3339();
         let Section { id: section_id, hall, .. } = &self.events[event].sections[*section];
         let mut item = json!({ "section_id": section_id, "seats_requested": seats });
         if let Some(hall) = hall {
@@ -377,7 +436,11 @@ impl World {
     }
 
     fn now_ms(&self) -> i64 {
-        BEGINNING_MS + i64::try_from(self.began.elapsed().as_millis()).expect("a short test")
+        let was_set = self.plant == Plant::ClockIsSet && self.ids > 300;
+        let ahead = if was_set { 25 * 3_600_000 } else { 0 };
+        BEGINNING_MS
+            + ahead
+            + i64::try_from(self.began.elapsed().as_millis()).expect("a short test")
     }
 }
 
@@ -387,6 +450,10 @@ impl Plant {
         use Plant::{LosesSeat, OtherSeats, SellsTwice, Splits};
         matches!(self, SellsTwice | Splits | LosesSeat | OtherSeats)
     }
+}
+
+fn at(ms: i64) -> String {
+    DateTime::from_timestamp_millis(ms).expect("in range").to_rfc3339()
 }
 
 fn not_found() -> Outcome {

@@ -64,7 +64,7 @@ pub fn badge(report: &Report) -> String {
     let (class, sign) = match series::verdict(&report.proof) {
         Verdict::Kept => ("good", "✓"),
         Verdict::Broken => ("bad", "✗"),
-        Verdict::Unchecked => ("warn", "?"),
+        Verdict::Unproven | Verdict::Unchecked => ("warn", "?"),
     };
     let line = escape(&series::verdict_line(&report.proof));
     format!("<p class=\"badge {class}\"><b aria-hidden=\"true\">{sign}</b><span>{line}</span></p>")
