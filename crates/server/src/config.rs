@@ -87,6 +87,8 @@ pub struct Config {
     pub max_body_bytes: usize,
     /// Connections open at once.
     pub max_connections: usize,
+    /// How long a connection without a request is kept.
+    pub idle_timeout: Duration,
     /// How long a client may take to send its headers.
     pub header_timeout: Duration,
     /// How long a client may take to send its body.
@@ -225,6 +227,7 @@ impl Config {
             requests_per_second: reader.number("RATE_LIMIT_REQUESTS_PER_SECOND"),
             max_body_bytes: reader.number("MAX_BODY_BYTES"),
             max_connections: reader.number("MAX_CONNECTIONS"),
+            idle_timeout: seconds(reader, "IDLE_TIMEOUT_SECONDS"),
             header_timeout: seconds(reader, "HEADER_TIMEOUT_SECONDS"),
             body_timeout: seconds(reader, "BODY_TIMEOUT_SECONDS"),
             metrics_token: reader.secret("METRICS_TOKEN", parse::visible),

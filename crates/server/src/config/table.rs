@@ -221,10 +221,16 @@ pub const TABLE: [(&str, &[Variable]); 8] = [
             number("MAX_BODY_BYTES", "1048576", (1_024, 67_108_864), "The longest request body"),
             number("MAX_CONNECTIONS", "10000", (1, 1_000_000), "Connections open at once"),
             number(
+                "IDLE_TIMEOUT_SECONDS",
+                "75",
+                (1, 3_600),
+                "How long a connection without a request is kept, in seconds; longer than a proxy keeps it",
+            ),
+            number(
                 "HEADER_TIMEOUT_SECONDS",
                 "10",
                 (1, 300),
-                "How long a client may take to send its headers, in seconds",
+                "How long a client may take to send its headers, from their first byte on, in seconds",
             ),
             number(
                 "BODY_TIMEOUT_SECONDS",
@@ -238,7 +244,7 @@ pub const TABLE: [(&str, &[Variable]); 8] = [
 ];
 
 /// Names that begin like this are meant for us, so one that is not in the table is a mistake.
-const PREFIXES: [&str; 20] = [
+const PREFIXES: [&str; 21] = [
     "ACCESS_TOKEN_",
     "ALLOWED_ORIGIN",
     "BODY_TIMEOUT",
@@ -248,6 +254,7 @@ const PREFIXES: [&str; 20] = [
     "HASHING_ALG",
     "HEADER_TIMEOUT",
     "HOLD_",
+    "IDLE_TIMEOUT",
     "LANES",
     "MAX_BODY_",
     "MAX_CONNECTIONS",

@@ -1,9 +1,9 @@
 //! Connections: accepting, bounding and ending them.
 //!
-//! HTTP/1.1 on hyper's own builder, because header timeouts need its timer. At most
-//! `MAX_CONNECTIONS` are open; more wait in the system's queue. A client that sends half a head and
-//! then nothing gets a 408 and is gone; one whose head cannot be read is told so. Every answer is
-//! given the time to be read before the connection is cut.
+//! HTTP/1.1 on hyper's own builder. At most `MAX_CONNECTIONS` are open; more wait in the system's
+//! queue. A client that sends half a head and then nothing gets a 408 and is gone; one that is quiet
+//! between requests is kept for longer ([`turn`]); one whose head cannot be read is told so. Every
+//! answer is given the time to be read before the connection is cut.
 //!
 //! The end loses no request that was sent before the door closed: what the system had queued is
 //! accepted, what is under way is finished, and a connection that is kept open goes on being heard
@@ -11,6 +11,7 @@
 //! themselves, and whoever says nothing is closed, never reset.
 
 mod socket;
+mod turn;
 
 use super::observe::{guard, headers_too_large, new_id, uri_too_long};
 use super::problem::Problem;
@@ -20,21 +21,26 @@ use crate::config::Config;
 use crate::metrics::Metrics;
 use axum::http::{HeaderName, HeaderValue, StatusCode, header};
 use axum::response::IntoResponse;
+use futures_util::FutureExt as _;
 use http_body_util::{BodyExt, Collected};
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
-use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::rt::TokioIo;
 use socket::Socket;
 use std::future::poll_fn;
 use std::net::{IpAddr, SocketAddr};
+use std::pin::pin;
 use std::sync::Arc;
+use std::task::Poll;
 use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
+use turn::{Answer, Limits, Turn};
 
 /// How long requests under way may take to finish once a shutdown has begun.
 pub const SHUTDOWN_GRACE: Duration = Duration::from_secs(10);
@@ -77,12 +83,13 @@ pub async fn serve(
 ) {
     let mut builder = http1::Builder::new();
     builder
-        .timer(TokioTimer::new())
-        .header_read_timeout(config.header_timeout)
+        // It would run between requests, too.
+        .header_read_timeout(None)
         .max_buf_size(HEAD_BYTES_MAX)
         // Whoever has sent a whole request may close their side and wait; who is gone altogether has
         // asked nonetheless.
         .half_close(true);
+    let limits = Limits { idle: config.idle_timeout, head: config.header_timeout };
     let patience = config.body_timeout;
     let places = Arc::new(Semaphore::new(config.max_connections));
     let open = TaskTracker::new();
@@ -90,14 +97,17 @@ pub async fn serve(
     let admit = |stream: std::net::TcpStream, peer: SocketAddr, place: OwnedSemaphorePermit| {
         let (builder, service, stop) = (builder.clone(), service.clone(), stop.clone());
         // Counted where it is accepted: its thread may have other things to do first.
-        Metrics::connections(1.0);
+        let counted = Counted::new(place);
         threads.serve(open.track_future(async move {
             match TcpStream::from_std(stream) {
-                Ok(stream) => converse(builder, stream, peer, patience, service, stop).await,
+                Ok(stream) => {
+                    let turn = Turn::new(limits);
+                    let socket = Socket::new(stream, patience, turn.clone());
+                    converse(builder, socket, turn, peer, service, stop).await;
+                }
                 Err(error) => tracing::warn!(%error, "cannot serve a connection"),
             }
-            Metrics::connections(-1.0);
-            drop(place);
+            drop(counted);
         }));
     };
     loop {
@@ -131,7 +141,7 @@ async fn empty_backlog(
 ) -> std::io::Result<()> {
     // The system's own, because it knows that nobody is left, not only that nobody was announced.
     let listener = listener.into_std()?;
-    let over = tokio::time::Instant::now() + BACKLOG_GRACE;
+    let over = Instant::now() + BACKLOG_GRACE;
     while let Ok(place) = tokio::time::timeout_at(over, places.clone().acquire_owned()).await {
         let (stream, peer) = match listener.accept() {
             Ok(accepted) => accepted,
@@ -155,29 +165,62 @@ async fn accept(
     Ok((stream.into_std()?, peer, place))
 }
 
+/// A connection that is open, as the meter and the limit count it, however it ends.
+struct Counted {
+    _place: OwnedSemaphorePermit,
+}
+
+impl Counted {
+    fn new(place: OwnedSemaphorePermit) -> Self {
+        Metrics::connections(1.0);
+        Self { _place: place }
+    }
+}
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        Metrics::connections(-1.0);
+    }
+}
+
 async fn converse(
     builder: http1::Builder,
-    stream: TcpStream,
+    socket: Socket,
+    turn: Arc<Turn>,
     peer: SocketAddr,
-    patience: Duration,
     service: Service,
     stop: CancellationToken,
 ) {
-    // An answer is one small write; waiting to fill a packet only delays it.
-    let _ = stream.set_nodelay(true);
-    let app = service.app.clone();
+    let (of, app) = (turn.clone(), service.app.clone());
     let answer = service_fn(move |request: hyper::Request<Incoming>| {
-        service.answer(request, Peer::new(peer))
+        let (ours, answer) = (of.take(), service.answer(request, Peer::new(peer)));
+        answer.map(|answer| answer.map(|answer| answer.map(|body| Answer::new(body, ours))))
     });
-    let mut connection =
-        builder.serve_connection(TokioIo::new(Socket::new(stream, patience)), answer);
+    let mut connection = builder.serve_connection(TokioIo::new(socket), answer);
     let mut stopping = false;
-    let mut leaving = std::pin::pin!(async {
+    let mut leaving = pin!(async {
         stop.cancelled().await;
         tokio::time::sleep(IDLE_GRACE).await;
     });
+    let mut alarm = pin!(tokio::time::sleep(turn.limits().idle));
     let ended = loop {
-        let conversation = poll_fn(|context| connection.poll_without_shutdown(context));
+        let conversation = poll_fn(|context| {
+            if let Poll::Ready(ended) = connection.poll_without_shutdown(context) {
+                return Poll::Ready(Some(ended));
+            }
+            let Some(over) = turn.over() else { return Poll::Pending };
+            // Set only when it would ring too late: a busy connection costs the timer nothing.
+            if over < alarm.deadline() {
+                alarm.as_mut().reset(over);
+            }
+            while alarm.as_mut().poll(context).is_ready() {
+                if over <= Instant::now() {
+                    return Poll::Ready(None);
+                }
+                alarm.as_mut().reset(over);
+            }
+            Poll::Pending
+        });
         if stopping {
             break conversation.await;
         }
@@ -192,12 +235,11 @@ async fn converse(
     let parts = connection.into_parts();
     let (mut stream, withheld) = parts.io.into_inner().into_parts();
     let mut refusal = withheld.map(|status| unreadable_head(status, &parts.read_buf));
-    if let Err(error) = ended {
-        tracing::debug!(%error, "a connection ended early");
-        // An idle connection just closes; one that began a request is told why.
-        if error.is_timeout() && !parts.read_buf.is_empty() {
-            refusal = Some(late_head());
-        }
+    match ended {
+        // A quiet connection just closes; one that began a request is told why.
+        None if !parts.read_buf.is_empty() => refusal = Some(late_head()),
+        None | Some(Ok(())) => {}
+        Some(Err(error)) => tracing::debug!(%error, "a connection ended early"),
     }
     if let Some(problem) = refusal {
         let answer = last_words(&app, problem, &parts.read_buf).await;

@@ -4,7 +4,9 @@ use crate::support::wire::{Wire, head, post};
 use crate::support::{Server, eventually, hold_body};
 use reqwest::StatusCode;
 use serde_json::json;
-use std::time::Duration;
+use std::time::{Duration, Instant};
+use testbed::proxy::Proxy;
+use tokio::net::TcpStream;
 
 const LIVE: &str = "GET /health/live HTTP/1.1\r\nHost: x\r\n\r\n";
 
@@ -30,13 +32,76 @@ async fn a_head_that_does_not_arrive_in_time_is_answered_and_the_connection_clos
 
 #[tokio::test]
 async fn an_idle_connection_ends_without_a_word() {
-    let server = Server::start(&[("HEADER_TIMEOUT_SECONDS", "1")]);
+    let server = Server::start(&[("IDLE_TIMEOUT_SECONDS", "1")]);
     let mut fresh = Wire::open(&server).await;
     let mut used = Wire::open(&server).await;
     used.send(LIVE).await;
     assert_eq!(used.heard().await.status, 200);
     assert!(fresh.ends().await, "{:?}", fresh.hear().await);
     assert!(used.ends().await, "{:?}", used.hear().await);
+}
+
+#[tokio::test]
+async fn the_clock_of_a_head_does_not_run_between_requests() {
+    let server = Server::start(&[("HEADER_TIMEOUT_SECONDS", "1"), ("IDLE_TIMEOUT_SECONDS", "4")]);
+    let [mut fresh, mut used] = [Wire::open(&server).await, Wire::open(&server).await];
+    used.send(LIVE).await;
+    assert_eq!(used.heard().await.status, 200);
+    // Some clients send an empty line after a body.
+    used.send("\r\n").await;
+    tokio::time::sleep(Duration::from_millis(1_500)).await;
+    for wire in [&mut fresh, &mut used] {
+        wire.send(LIVE).await;
+        assert_eq!(wire.heard().await.status, 200);
+        // From its first byte on, a head has a second.
+        tokio::time::sleep(Duration::from_millis(300)).await;
+        let begun = Instant::now();
+        wire.send("GET /health/live HTTP/1.1\r\n").await;
+        wire.heard().await.problem(408, "request_timeout");
+        let took = begun.elapsed();
+        assert!((900..3_500).contains(&took.as_millis()), "{took:?}");
+        assert!(wire.ends().await);
+    }
+}
+
+#[tokio::test]
+async fn a_quiet_connection_is_kept_while_its_answer_is_on_the_way() {
+    let server = Server::start(&[("IDLE_TIMEOUT_SECONDS", "1"), ("HEADER_TIMEOUT_SECONDS", "1")]);
+    let user = server.user().await;
+    let event_id = user.event(5).await;
+    // Its body takes its time: neither the head's clock nor that of the quiet connection counts.
+    let body = hold_body(&event_id, 1).to_string();
+    let mut wire = Wire::open(&server).await;
+    wire.send(format!("{}{}\r\n\r\n", head(&user, "/bookings/hold"), body.len())).await;
+    tokio::time::sleep(Duration::from_millis(1_600)).await;
+    wire.send(body).await;
+    assert_eq!(wire.heard().await.status, 201);
+}
+
+/// Connections whose next request is sent around one moment.
+const AROUND: u64 = 44;
+
+#[tokio::test]
+async fn through_a_relay_requests_sent_when_a_heads_time_would_be_over_are_answered() {
+    let server = Server::start(&[("HEADER_TIMEOUT_SECONDS", "1")]);
+    let user = server.user().await;
+    let event_id = user.event(1_000).await;
+    let address = server.url.trim_start_matches("http://").parse().expect("an address");
+    let relay = Proxy::to(address);
+    relay.delay(Duration::from_millis(5));
+    let hold = post(&user, "/bookings/hold", &hold_body(&event_id, 1));
+    let ask = async |nth: u64| {
+        let mut wire = Wire::over(TcpStream::connect(relay.address()).await.expect("connects"));
+        wire.send(&hold).await;
+        let heard_first = wire.heard().await.status;
+        // From 33 ms before the moment to 33 ms after it.
+        tokio::time::sleep(Duration::from_micros(967_000 + nth * 1_500)).await;
+        wire.send(&hold).await;
+        (heard_first, wire.hear().await.map(|heard| heard.status))
+    };
+    let answers = futures_util::future::join_all((0..AROUND).map(ask)).await;
+    let lost = answers.iter().filter(|answers| **answers != (201, Some(201))).count();
+    assert_eq!(lost, 0, "of {AROUND} holds had no answer: {answers:?}");
 }
 
 #[tokio::test]

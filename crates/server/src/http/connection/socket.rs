@@ -4,9 +4,11 @@
 //! client can be told as a problem what is wrong. And hyper waits forever for a client that does not
 //! read its answer; here it waits as long as for a body.
 
+use super::turn::Turn;
 use axum::http::StatusCode;
 use std::io::{self, IoSlice};
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
@@ -21,12 +23,16 @@ pub struct Socket {
     patience: Duration,
     /// When it is over; set while the client takes nothing.
     stalled: Option<Pin<Box<Sleep>>>,
+    /// Whose turn it is, which depends on what comes and goes.
+    turn: Arc<Turn>,
 }
 
 impl Socket {
     /// Nothing is withheld yet.
-    pub fn new(stream: TcpStream, patience: Duration) -> Self {
-        Self { stream, withheld: None, patience, stalled: None }
+    pub fn new(stream: TcpStream, patience: Duration, turn: Arc<Turn>) -> Self {
+        // An answer is one small write; waiting to fill a packet only delays it.
+        let _ = stream.set_nodelay(true);
+        Self { stream, withheld: None, patience, stalled: None, turn }
     }
 
     /// The socket, and the status of the bare answer that was withheld.
@@ -44,6 +50,7 @@ impl Socket {
     ) -> Poll<io::Result<T>> {
         if written.is_ready() {
             self.stalled = None;
+            self.turn.wrote();
             return written;
         }
         let patience = self.patience;
@@ -73,7 +80,10 @@ impl AsyncRead for Socket {
         context: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_read(context, buffer)
+        let before = buffer.filled().len();
+        let read = Pin::new(&mut self.stream).poll_read(context, buffer);
+        self.turn.read(&buffer.filled()[before..]);
+        read
     }
 }
 
