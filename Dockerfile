@@ -12,14 +12,12 @@ FROM rust:1.95-slim-bookworm AS build
 WORKDIR /src
 COPY . .
 # The mounts keep the downloaded and the compiled dependencies between builds, whatever changed: an edit
-# rebuilds our own crates only. What is under a mount is no part of a layer, so the binary is copied out;
-# without its line tables it is a third of the size, and a backtrace still names the functions.
+# rebuilds our own crates only. What is under a mount is no part of a layer, so the binary is copied out.
 RUN --mount=type=cache,target=/usr/local/cargo/registry,sharing=locked \
     --mount=type=cache,target=/src/target,sharing=locked \
     cargo build --release --locked --bin reservix \
     && mkdir -p out/data \
-    && cp target/release/reservix out/reservix \
-    && strip --strip-debug out/reservix
+    && cp target/release/reservix out/reservix
 
 # The C library, its certificates and a user; no shell and no package manager. As old as the build stage's
 # Debian, or the binary would ask for a newer C library than there is.
