@@ -124,7 +124,7 @@ impl Postgres {
             batches: Sessions::new(planned_once, pool_size / 2),
             sessions: Sessions::new(in_order, pool_size - pool_size / 2),
             patient: connect,
-            clock: Estimate::new(options.clock),
+            clock: Estimate::new(&options.clock),
             policy: options.policy,
             maps: Maps::default(),
             capped: Mutex::default(),

@@ -19,6 +19,8 @@ use tokio::sync::{Mutex, OwnedMutexGuard};
 
 /// How long a write waits for those before it, until the client is told to come again.
 const TURN_TIMEOUT: Duration = Duration::from_secs(1);
+/// How far in the future the newest row must be to be worth a line in the log.
+const LATER_ROWS_TOLD_MS: i64 = 1_000;
 /// Statements that stay prepared: more than there are.
 const STATEMENTS_MAX: usize = 128;
 
@@ -67,6 +69,9 @@ impl Writer {
             Ok(connection)
         };
         let connection = open().map_err(failed(DOING))?;
+        if !read_only {
+            warn_of_later_rows(&connection, clock());
+        }
         Ok(Self { connection: Arc::new(Mutex::new(Some(connection))), clock })
     }
 
@@ -112,6 +117,22 @@ impl Writer {
 
     pub(super) fn clock(&self) -> &Clock {
         &self.clock
+    }
+}
+
+/// Over a restart time is what the machine shows, so holds of a process whose clock was ahead end as
+/// much later. Nothing else comes of it.
+fn warn_of_later_rows(connection: &Connection, now: Timestamp) {
+    const SQL: &str = "SELECT at FROM booking_log ORDER BY seq DESC LIMIT 1";
+    // A new file has no table yet.
+    let Ok(newest) = connection.query_row(SQL, (), |row| row.get(0)) else { return };
+    let ahead_ms = Timestamp::from_unix_ms(newest).since_ms(now);
+    if ahead_ms > LATER_ROWS_TOLD_MS {
+        tracing::warn!(
+            ahead_ms,
+            "the store was last written at a time that is still to come by this machine's clock: \
+             holds of that time end as much later"
+        );
     }
 }
 

@@ -250,6 +250,13 @@ async fn i8_a_snapshot_lapses_unless_it_is_checked_again(door: Doorway) {
     assert_eq!(door.read(stale).await, Some(snapshot(stale, 2, 9)));
 }
 
+async fn a_clock_of_the_store_that_is_set_back_takes_no_lease_away(door: Doorway) {
+    door.settle(vec![], vec![], door.now.plus_ms(3_600_000)).await;
+    let hold = door.hold(600_000);
+    door.settle(vec![], vec![hold.clone()], door.now).await;
+    assert!(door.is_leased(hold.booking_id).await);
+}
+
 /// One test of every name, on one gate.
 macro_rules! suite {
     ($gate:ident, $($test:ident($options:expr)),* $(,)?) => {
@@ -268,6 +275,7 @@ macro_rules! suite {
             i8_a_forgotten_section_is_unknown_until_it_is_settled_again(super::NEVER_LAPSES),
             a_lease_comes_and_goes_with_its_hold(super::NEVER_LAPSES),
             a_lease_ends_with_the_time_of_its_hold(super::NEVER_LAPSES),
+            a_clock_of_the_store_that_is_set_back_takes_no_lease_away(super::NEVER_LAPSES),
             i8_a_sold_out_section_is_refused_until_the_next_hold_ends(super::NEVER_LAPSES),
             i8_a_snapshot_lapses_unless_it_is_checked_again(super::LAPSES),
             i8_marks_are_told_as_they_were_committed(super::NEVER_LAPSES),

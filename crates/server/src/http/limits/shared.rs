@@ -24,6 +24,8 @@ const SHARE: u64 = 10;
 pub const TOLD_PER_TURN_MAX: usize = 1_000;
 /// Callers counted in one second; of more, the local limits alone decide.
 const CALLERS_MAX: usize = 100_000;
+/// Seconds that are this far behind come of a clock that was set back, not of requests that are late.
+const WINDOWS_BACK_MAX: i64 = 10;
 /// How many seconds' worth of the limit a caller may have to pay back.
 const DEBT_SECONDS_MAX: u64 = 10;
 
@@ -58,6 +60,10 @@ impl Usage {
 
     /// Goes on to another second: each of those that passed has paid for one limit.
     fn roll(&mut self, window: i64, limit: u64) {
+        if self.window - window > WINDOWS_BACK_MAX {
+            // The store's clock was set back. What was counted is of seconds that come again.
+            *self = Self { window, ..Self::default() };
+        }
         let Ok(passed @ 1..) = u64::try_from(window - self.window) else { return };
         let debt = (self.debt + self.total).saturating_sub(limit.saturating_mul(passed));
         // Much that is untold still has to be told, in the new second; a little is let go.
@@ -263,6 +269,24 @@ mod tests {
         let (_, told) = shared.untold(30);
         let others = told.iter().filter(|(_, count)| *count == 21).count();
         assert_eq!((told.len(), others), (TOLD_PER_TURN_MAX, 100), "the others come next");
+    }
+
+    #[test]
+    fn a_clock_that_is_set_back_keeps_nobody_waiting_until_it_has_caught_up() {
+        let shared = Shared::new(LIMIT);
+        let glitch_ms = 3_600_000;
+        for _ in 0..LIMIT {
+            shared.admit(&7, glitch_ms).expect("within the limit");
+        }
+        shared.admit(&7, glitch_ms).expect_err("used up");
+        // What is a little late counts with the rest.
+        shared.admit(&7, glitch_ms - 2_000).expect_err("used up");
+        for _ in 0..LIMIT {
+            shared.admit(&7, 10).expect("another second");
+        }
+        shared.admit(&7, 10).expect_err("used up");
+        shared.untold(20);
+        shared.admit(&7, 10 + WINDOW_MS).expect("the next second");
     }
 
     #[test]

@@ -31,12 +31,14 @@ use super::{Gate, GateHealth, GateOptions, Seen, Settlement};
 use async_trait::async_trait;
 use engine::seats::Marks;
 use engine::{Booking, BookingId, BookingStatus, EventId, Fault, SectionId, Snapshot, Timestamp};
+use futures_util::FutureExt as _;
 use futures_util::future::join_all;
 use link::{Link, Tag};
 use own::Own;
 use parking_lot::Mutex;
 use script::{Call, FORGET, LEASE, MARKS, READ, TALLY};
 use std::collections::HashMap;
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::time::Duration;
@@ -55,6 +57,10 @@ const HEARTBEAT: Duration = Duration::from_secs(1);
 const CALL_KEYS_MAX: usize = 256;
 /// The hash tags over which the shared counters are spread.
 const TALLY_TAGS: u32 = 16;
+/// How long after a panic a task is started again.
+const RESTART_PAUSE: Duration = Duration::from_millis(200);
+/// How far behind the newest a settlement may come because others overtook it.
+const DISORDER_MAX_MS: i64 = 10_000;
 /// Announcements kept for a slow listener, and for a Redis that is away.
 const ANNOUNCED_MAX: usize = 1_024;
 
@@ -135,11 +141,30 @@ impl Redis {
             lost: AtomicU64::new(0),
         });
         let mut tasks = JoinSet::new();
-        let (keeping, sending, listening) = (shared.clone(), shared.clone(), shared.clone());
-        tasks.spawn(async move { keeping.link.keep().await });
-        tasks.spawn(async move { send::send(&sending).await });
-        tasks.spawn(async move { channel::listen(&listening).await });
+        let of = |shared: &Arc<Shared>| shared.clone();
+        let (keeping, sending, listening) = (of(&shared), of(&shared), of(&shared));
+        tasks.spawn(again_after_panics("gate_link", move || {
+            let shared = of(&keeping);
+            async move { shared.link.keep().await }
+        }));
+        tasks.spawn(again_after_panics("gate_send", move || {
+            let shared = of(&sending);
+            async move { send::send(&shared).await }
+        }));
+        tasks.spawn(again_after_panics("gate_listen", move || {
+            let shared = of(&listening);
+            async move { channel::listen(&shared).await }
+        }));
         Ok(Self { shared, _tasks: tasks })
+    }
+}
+
+/// Runs a task of the gate until it ends by itself: one that panics is started again, since without it
+/// the gate would stay as it is until the process ends.
+async fn again_after_panics<F: Future<Output = ()>>(task: &'static str, start: impl Fn() -> F) {
+    while AssertUnwindSafe(start()).catch_unwind().await.is_err() {
+        tracing::error!(task, "a task panicked and is started again");
+        tokio::time::sleep(RESTART_PAUSE).await;
     }
 }
 
@@ -238,7 +263,13 @@ impl Gate for Redis {
 
     fn settle(&self, settlement: Settlement) {
         let shared = &self.shared;
-        shared.store_now_ms.fetch_max(settlement.now.unix_ms(), Ordering::Relaxed);
+        // Settlements come a little out of order; one that is far behind says that the store's clock
+        // was set back, and leases are to be told all the same.
+        let now_ms = settlement.now.unix_ms();
+        let _ =
+            shared.store_now_ms.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |known_ms| {
+                (now_ms > known_ms || known_ms - now_ms > DISORDER_MAX_MS).then_some(now_ms)
+            });
         shared.own.lock().settle(settlement, shared.link.now_ms());
         shared.unsent.notify_one();
     }

@@ -226,3 +226,13 @@ fn a_lease_is_read_as_it_was_written() {
         assert_eq!(lease::read(hold.booking_id, nonsense), None, "{nonsense:?}");
     }
 }
+
+#[tokio::test]
+async fn a_task_of_the_gate_that_panics_is_started_again() {
+    let starts = AtomicU64::new(0);
+    super::again_after_panics("planted", || async {
+        assert!(starts.fetch_add(1, Ordering::SeqCst) >= 2, "planted");
+    })
+    .await;
+    assert_eq!(starts.load(Ordering::SeqCst), 3);
+}
