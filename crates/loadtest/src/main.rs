@@ -36,7 +36,7 @@ use plan::Plan;
 use progress::Progress;
 use report::series::{self, Verdict};
 use report::{Report, compare, html, table};
-use std::io::IsTerminal;
+use std::io::{IsTerminal, Write as _};
 use std::path::Path;
 use std::process::ExitCode;
 use tokio::runtime::Builder;
@@ -58,7 +58,7 @@ const NOT_PROVEN: u8 = 3;
 fn main() -> ExitCode {
     let done = obey(&Cli::parse().command);
     let code = done.unwrap_or_else(|trouble| {
-        eprintln!("reservix-load: {trouble}");
+        let _ = writeln!(std::io::stderr(), "reservix-load: {trouble}");
         NOT_RUN
     });
     ExitCode::from(code)
@@ -90,7 +90,7 @@ fn obey(command: &Command) -> Result<u8, Trouble> {
         Command::Compare(args) => {
             let (before, after) = (read(&args.before)?, read(&args.after)?);
             page(args.html.as_deref(), || compare::page(&before, &after))?;
-            print!("{}", compare::text(&before, &after, is_coloured()));
+            tell(&compare::text(&before, &after, is_coloured()));
             Ok(KEPT)
         }
     }
@@ -137,10 +137,16 @@ fn verdict(report: &Report) -> u8 {
 }
 
 fn print(report: &Report) {
-    print!("{}", table::text(report, is_coloured()));
+    tell(&table::text(report, is_coloured()));
     for note in &report.notes {
-        println!("note: {note}");
+        tell(&format!("note: {note}\n"));
     }
+}
+
+/// Prints `text`. A reader that has seen enough, such as `head`, costs neither the files nor the code.
+fn tell(text: &str) {
+    let mut out = std::io::stdout().lock();
+    let _ = out.write_all(text.as_bytes()).and_then(|()| out.flush());
 }
 
 fn is_coloured() -> bool {

@@ -88,6 +88,26 @@ fn an_honest_server_passes_hold() {
 }
 
 #[test]
+fn a_reader_that_has_seen_enough_costs_neither_the_report_nor_the_verdict() {
+    let fake = Fake::start(Plant::Honest);
+    let folder = tempfile::tempdir().expect("a folder");
+    let json = folder.path().join("report.json");
+    let mut child = Command::new(env!("CARGO_BIN_EXE_reservix-load"))
+        .args(["hold", &fake.url, "--connections", "8", "--buyers", "3", "--threads", "1"])
+        .args(SHORT)
+        .args(["--quiet", "--json"])
+        .arg(&json)
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .spawn()
+        .expect("the tool starts");
+    // As `head` leaves it.
+    drop(child.stdout.take());
+    assert_eq!(child.wait().expect("it ends").code(), Some(0));
+    assert!(json.exists(), "what was measured is kept");
+}
+
+#[test]
 fn an_honest_server_passes_an_open_loop_with_confirms_beside() {
     let args = ["--warm-up", "0", "--seconds", "1", "--rate", "300", "--confirms-beside", "20"];
     let outcome = passes("hold", &[&args[..], &["--keys", "--runs", "2"]].concat());

@@ -2,7 +2,7 @@
 
 use crate::config::Config;
 use crate::serve::{self, Role};
-use crate::{Failure, demo, http, probe};
+use crate::{Failure, demo, http, print, probe};
 use clap::{Parser, Subcommand};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -104,11 +104,11 @@ pub async fn run() -> Result<ExitCode, Failure> {
         Command::Migrate(Migrate::New { name, dir }) => new_migration(&dir, &name)?,
         Command::Migrate(step) => migrate(&settings()?, &step).await?,
         Command::Audit => return audit(&settings()?).await,
-        Command::Config { example: true } => print!("{}", crate::config::example()),
-        Command::Config { example: false } => print!("{}", settings()?.render()),
+        Command::Config { example: true } => print::text(crate::config::example())?,
+        Command::Config { example: false } => print::text(settings()?.render())?,
         Command::Openapi => {
             let document = http::openapi(env!("CARGO_PKG_VERSION")).to_pretty_json();
-            println!("{}", document.map_err(|error| Failure::new("writing the document", error))?);
+            print::line(document.map_err(|error| Failure::new("writing the document", error))?)?;
         }
         Command::Demo(demo) => demo::run(&demo).await?,
     }
@@ -141,7 +141,7 @@ async fn migrate(config: &Config, step: &Migrate) -> Result<(), Failure> {
         Migrate::Status | Migrate::New { .. } => {
             for (step, applied) in store.migrations().await? {
                 let state = if applied { "applied" } else { "missing" };
-                println!("{:04} {:<40} {state}", step.version, step.name);
+                print::line(format_args!("{:04} {:<40} {state}", step.version, step.name))?;
             }
             store.close().await;
             return Ok(());
@@ -149,10 +149,10 @@ async fn migrate(config: &Config, step: &Migrate) -> Result<(), Failure> {
     };
     let changed = store.migrate(target).await?;
     for step in &changed {
-        println!("{:04} {:<40} {done}", step.version, step.name);
+        print::line(format_args!("{:04} {:<40} {done}", step.version, step.name))?;
     }
     if changed.is_empty() {
-        println!("nothing to do");
+        print::line("nothing to do")?;
     }
     store.close().await;
     Ok(())
@@ -172,7 +172,7 @@ fn new_migration(dir: &Path, name: &str) -> Result<(), Failure> {
             let path = folder.join(format!("{:04}_{name}.{direction}.sql", last + 1));
             let text = format!("-- {name}, {direction}\n");
             std::fs::write(&path, text).map_err(|error| Failure::new(path.display(), error))?;
-            println!("{}", path.display());
+            print::line(path.display())?;
         }
     }
     Ok(())
@@ -187,23 +187,24 @@ fn numbers(folder: &Path) -> Vec<u32> {
 async fn audit(config: &Config) -> Result<ExitCode, Failure> {
     let store = serve::open(config, true).await?;
     let report = store.audit().await?;
-    println!(
+    print::line(format_args!(
         "checked {} sections, {} bookings, {} rows of the log in {}",
         report.sections,
         report.bookings,
         report.log_rows,
         store.describe()
-    );
-    println!(
-        "I1 capacity   I2 transitions   I3 seats   I4 counters = log   I5 confirmed in time   I7 log = bookings"
-    );
+    ))?;
+    print::line(
+        "I1 capacity   I2 transitions   I3 seats   I4 counters = log   I5 confirmed in time   I7 log = bookings",
+    )?;
     for violation in &report.told {
-        println!("{violation}");
+        print::line(violation)?;
     }
     if report.is_clean() {
-        println!("clean: every invariant holds");
+        print::line("clean: every invariant holds")?;
         return Ok(ExitCode::SUCCESS);
     }
-    println!("{} violations, {} of them listed", report.violations, report.told.len());
+    let (all, told) = (report.violations, report.told.len());
+    print::line(format_args!("{all} violations, {told} of them listed"))?;
     Ok(ExitCode::from(2))
 }

@@ -5,7 +5,7 @@ mod bookings;
 mod buyers;
 
 use crate::http::token::random;
-use crate::{Failure, cli};
+use crate::{Failure, cli, print};
 use serde_json::{Value, json};
 use std::time::Duration;
 
@@ -97,7 +97,7 @@ async fn tour(url: &str) -> Result<(), Failure> {
         .await?;
     let event_id = event["event_id"].as_str().unwrap_or_default();
     let url = &client.url;
-    println!(
+    print::line(format_args!(
         r#"# A user and an event with three sections are there. Paste, line by line:
 API={url}/api/v1
 TOKEN={token}
@@ -108,6 +108,5 @@ BOOKING=$(sed 's/.*"booking_id":"\([^"]*\)".*/\1/' hold.json)
 curl -s $API/bookings/$BOOKING/confirm -X POST -H "Authorization: Bearer $TOKEN"
 curl -s $API/events/$EVENT/availability -H "Authorization: Bearer $TOKEN"
 # Log in again as {email} with {password}; everything else is on {url}/docs"#
-    );
-    Ok(())
+    ))
 }

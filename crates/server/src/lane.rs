@@ -12,7 +12,7 @@
 //! Guarantees: one batch in flight per lane; a hold that would wait for too long is refused at once
 //! (`admission`); a command whose deadline has passed is refused and
 //! never decided; a commit runs in a task of its own that no client can cancel; a command that makes
-//! a batch fail is found by halving and fails alone.
+//! a batch fail is found by halving and fails alone; a lane that panics is started again.
 
 mod admission;
 mod ask;
@@ -22,6 +22,7 @@ mod halls;
 
 use crate::metrics::Metrics;
 use crate::quiet::SaidLately;
+use crate::vitals::{self, Kind, Part, Vitals};
 use admission::{Admission, Turn};
 use desk::answer_all;
 use door::Door;
@@ -45,6 +46,8 @@ pub const URGENT_PER_BATCH_MAX: usize = 384;
 pub const DEADLINE: Duration = Duration::from_secs(4);
 /// How long a client waits for an answer. Later the outcome is unknown, and a retry finds it.
 const ANSWER_TIMEOUT: Duration = Duration::from_millis(4_800);
+/// A lane that has had a batch in hand for so long stands still: everybody in it has left.
+const STILL_MAX: Duration = Duration::from_secs(10);
 
 pub use desk::Desk;
 
@@ -113,6 +116,7 @@ impl Lanes {
         store: &Arc<dyn Store>,
         gate: &Arc<dyn Gate>,
         metrics: &Arc<Metrics>,
+        vitals: &Vitals,
     ) -> Self {
         let halls = Halls::new(store.clone(), gate.clone());
         let mut lanes = Vec::with_capacity(count);
@@ -121,8 +125,10 @@ impl Lanes {
             let (holds, hold_queue) = mpsc::channel(QUEUE_MAX);
             let admission = Arc::new(Admission::new(Instant::now()));
             let is_refusing = Arc::new(AtomicBool::new(false));
+            let part = vitals.add(Kind::Lane, format!("lane_{index}"), STILL_MAX);
             let lane = Lane {
                 index,
+                part: part.clone(),
                 admission: admission.clone(),
                 is_refusing: is_refusing.clone(),
                 urgent: urgent_queue,
@@ -132,7 +138,7 @@ impl Lanes {
                 halls: halls.clone(),
                 metrics: metrics.clone(),
             };
-            lanes.push(lane.run());
+            lanes.push(keep_running(lane));
             Queues { urgent, holds, admission, is_refusing }
         };
         let queues = (0..count).map(&mut start).collect();
@@ -140,10 +146,11 @@ impl Lanes {
         let runtime = runtime.expect("the system gives a process its first few descriptors");
         let run = move || {
             let lanes = futures_util::future::join_all(lanes);
-            // Commits contain their panics; one of the lanes themselves would leave a process that
-            // refuses everything for ever. Its supervisor starts a better one.
+            // Lanes that panic are started again. Without the thread itself there would be a process
+            // that refuses everything for ever; its supervisor starts a better one.
             if catch_unwind(AssertUnwindSafe(|| runtime.block_on(lanes))).is_err() {
                 tracing::error!("the lanes have died of a bug; the process ends");
+                crate::log::flush();
                 std::process::abort();
             }
         };
@@ -192,8 +199,16 @@ fn unknown(error: impl std::error::Error + Send + Sync + 'static) -> Fault {
     Fault::Unavailable { doing: "waiting for a batch", source: Arc::new(error) }
 }
 
+/// Runs a lane as long as anybody may send it something, through its own panics: those who were in
+/// its hands are told that the outcome is unknown, and the next batch is taken.
+async fn keep_running(lane: Lane) {
+    let (part, lane) = (lane.part.clone(), tokio::sync::Mutex::new(lane));
+    vitals::keep(part, || async { lane.lock().await.run().await }).await;
+}
+
 struct Lane {
     index: usize,
+    part: Arc<Part>,
     admission: Arc<Admission>,
     is_refusing: Arc<AtomicBool>,
     urgent: mpsc::Receiver<Job>,
@@ -205,8 +220,10 @@ struct Lane {
 }
 
 impl Lane {
-    async fn run(mut self) {
+    async fn run(&mut self) {
+        let part = self.part.clone();
         while let Some(jobs) = self.take().await {
+            let _turn = part.turn();
             let now = Instant::now();
             let (in_time, late): (Vec<_>, Vec<_>) =
                 jobs.into_iter().partition(|job| job.deadline > now);

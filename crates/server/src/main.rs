@@ -6,28 +6,42 @@ mod config;
 mod demo;
 mod http;
 mod lane;
+mod log;
 mod metrics;
+mod print;
 mod probe;
 mod pulse;
 mod quiet;
 mod serve;
+mod vitals;
 mod work;
 
 use std::fmt;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::process::ExitCode;
+
+/// What a process ends with whose code panicked where nobody catches it.
+const PANICKED: u8 = 101;
 
 /// Small allocations of many threads are what a request is made of.
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() -> ExitCode {
+    // What the log has queued is written before the process ends, also after a panic.
+    let code = catch_unwind(AssertUnwindSafe(run)).unwrap_or(ExitCode::from(PANICKED));
+    log::flush();
+    code
+}
+
+fn run() -> ExitCode {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
     let done = match runtime {
         Ok(runtime) => runtime.block_on(cli::run()),
         Err(error) => Err(Failure::new("starting the runtime", error)),
     };
     done.unwrap_or_else(|failure| {
-        eprintln!("reservix: {failure}");
+        log::last_words(&format!("reservix: {failure}"));
         ExitCode::FAILURE
     })
 }

@@ -80,6 +80,7 @@ impl Metrics {
 
     /// Everything, in Prometheus' text format.
     pub fn render(&self) -> String {
+        counter!("reservix_log_lines_dropped_total").absolute(crate::log::lines_dropped());
         self.prometheus.render()
     }
 
@@ -150,6 +151,21 @@ impl Metrics {
     /// Whether the gate answered when it was last asked.
     pub fn gate_up(up: bool) {
         gauge!("reservix_gate_up").set(f64::from(u8::from(up)));
+    }
+
+    /// Whether a lane or a worker lives.
+    pub fn task_up(task: &str, up: bool) {
+        gauge!("reservix_task_up", "task" => task.to_owned()).set(f64::from(u8::from(up)));
+    }
+
+    /// A lane or a worker panicked and was started again, so many times.
+    pub fn task_restarts(task: &str, times: u64) {
+        counter!("reservix_task_restarts_total", "task" => task.to_owned()).increment(times);
+    }
+
+    /// How far the time by which holds end is ahead of this machine's clock.
+    pub fn clock_ahead(ahead_ms: i64) {
+        gauge!("reservix_clock_ahead_seconds").set(ahead_ms as f64 / 1_000.0);
     }
 
     /// A request was answered.
@@ -227,8 +243,21 @@ fn describe() {
         "Requests and workers' turns that failed through no doing of a client, by fault."
     );
     counters!("reservix_batches_failed_total", "Batches that failed whole, by fault.");
+    gauges!("reservix_task_up", "Whether a lane or a worker of this process lives.");
+    counters!(
+        "reservix_task_restarts_total",
+        "Lanes and workers that panicked and were started again. Alarm above 0."
+    );
+    counters!(
+        "reservix_log_lines_dropped_total",
+        "Lines of the log that were dropped, since its reader was gone or too slow."
+    );
     gauges!("reservix_store_up", "Whether the store answered when it was last asked.");
     gauges!("reservix_gate_up", "Whether the gate answered when it was last asked.");
+    gauges!(
+        "reservix_clock_ahead_seconds",
+        "How far the time by which holds end is ahead of this machine's clock."
+    );
     gauges!("reservix_sweep_lag_seconds", "Age of the longest overdue hold when the sweep looked.");
     gauges!(
         "reservix_drift_sections",

@@ -10,14 +10,13 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 use store::{Gate, Store};
 use tokio::sync::Mutex;
-use tokio_util::sync::CancellationToken;
 
 /// How long a store or a gate may take to give a sign of life.
 const PING_TIMEOUT: Duration = Duration::from_secs(1);
 /// How long an answer serves all who ask.
 const FRESH: Duration = Duration::from_millis(500);
-/// How often the loop asks.
-const WATCH_INTERVAL: Duration = Duration::from_secs(2);
+/// How often a task asks, so that the meters are right.
+pub const WATCH_INTERVAL: Duration = Duration::from_secs(2);
 
 /// What a process knows of what it stands on.
 pub struct Pulse {
@@ -53,15 +52,10 @@ impl Pulse {
         self.of_gate.or_ask(self.gate.ping()).await
     }
 
-    /// Asks now and then until `stop`.
-    pub async fn watch(&self, stop: CancellationToken) {
-        loop {
-            tokio::join!(self.store_is_up(), self.gate_is_up());
-            tokio::select! {
-                () = tokio::time::sleep(WATCH_INTERVAL) => {}
-                () = stop.cancelled() => break,
-            }
-        }
+    /// Asks both, and compares the clocks.
+    pub async fn ask(&self) {
+        tokio::join!(self.store_is_up(), self.gate_is_up());
+        Metrics::clock_ahead(self.store.now().since_ms(store::clock::machine()));
     }
 }
 

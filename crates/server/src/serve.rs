@@ -1,13 +1,12 @@
 //! The server's life: opening what it stands on, serving, and stopping without losing a request.
 
-use crate::config::{Config, Environment, LogFormat, load_or_create_secret};
+use crate::config::{Config, Environment, load_or_create_secret};
 use crate::http::connection::SHUTDOWN_GRACE;
 use crate::http::{App, Service, connection};
 use crate::metrics::Metrics;
-use crate::{Failure, work};
+use crate::{Failure, log, work};
 use engine::Fault;
 use secrecy::{ExposeSecret, SecretString};
-use std::io::IsTerminal;
 use std::sync::Arc;
 use std::time::Duration;
 use store::gate::GateOptions;
@@ -34,26 +33,6 @@ const START_PATIENCE: Patience = Patience {
 
 /// Files that are open beside connections: the database, its log, pools and the runtime's own.
 const FILES_BESIDE_CONNECTIONS: u64 = 256;
-
-/// Sends the log to standard error: text on a terminal, else JSON, unless the settings say otherwise.
-pub fn start_log(config: &Config) {
-    let level = if config.app_debug { "debug" } else { "info" };
-    let filter = format!("warn,server={level},store={level},engine={level},reservix={level}");
-    let log = tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_writer(std::io::stderr)
-        .with_target(false);
-    let text = match config.log_format {
-        LogFormat::Auto => std::io::stderr().is_terminal(),
-        LogFormat::Text => true,
-        LogFormat::Json => false,
-    };
-    if text {
-        log.with_ansi(std::io::stderr().is_terminal()).init();
-    } else {
-        log.json().flatten_event(true).init();
-    }
-}
 
 /// What a process is for.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -100,7 +79,7 @@ pub async fn run(config: Config, role: Role, migrate: bool) -> Result<(), Failur
              and `reservix serve` does the workers' part there; set DATABASE_URL or DB_HOST",
         ));
     }
-    start_log(&config);
+    log::start(&config);
     let mut signals = Signals::listen()?;
     let ready = tokio::select! {
         ready = prepare(config, role, migrate) => ready?,
@@ -111,6 +90,9 @@ pub async fn run(config: Config, role: Role, migrate: bool) -> Result<(), Failur
     };
     let (app, listener) = ready;
     let stop = CancellationToken::new();
+    if role == Role::Worker {
+        app.vitals.works_alone();
+    }
     work::keep_house(&app, &stop);
     let runs_workers = matches!(role, Role::Worker | Role::Api { workers: true });
     let at_work = runs_workers.then(|| work::start(&app, &stop));

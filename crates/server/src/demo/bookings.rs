@@ -1,7 +1,7 @@
 //! A store full of bookings, to measure how cost grows with what is stored.
 
 use crate::config::{Config, Environment};
-use crate::{Failure, serve};
+use crate::{Failure, print, serve};
 use parking_lot::Mutex;
 use secrecy::ExposeSecret as _;
 use std::time::{Duration, Instant};
@@ -46,14 +46,14 @@ pub(super) async fn run(config: &Config, count: u64, bookings: &Bookings) -> Res
         let mut said = said.lock();
         if said.is_none_or(|at| at.elapsed() >= SILENCE) {
             *said = Some(Instant::now());
-            println!("{}", progress(filled, count, begun.elapsed()));
+            // Whoever cannot be told now is told at the end.
+            let _ = print::line(progress(filled, count, begun.elapsed()));
         }
     };
     let options = serve::store_options(config, false);
     let filled = fill_store(config.store_url.expose_secret(), options, &fill, tell).await?;
-    println!("{}", progress(filled, count, begun.elapsed()));
-    println!("{} events; `reservix audit` checks it all", filled.events);
-    Ok(())
+    print::line(progress(filled, count, begun.elapsed()))?;
+    print::line(format_args!("{} events; `reservix audit` checks it all", filled.events))
 }
 
 fn progress(filled: Filled, count: u64, elapsed: Duration) -> String {

@@ -7,7 +7,7 @@
 use crate::Failure;
 use crate::config::Config;
 use crate::http::token::{Tokens, random};
-use crate::serve;
+use crate::{print, serve};
 use engine::{Shard, UserId};
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, BufWriter, Write as _};
@@ -59,8 +59,7 @@ pub(super) fn run(config: &Config, count: u32, buyers: &Buyers) -> Result<(), Fa
         return Err(Failure::new(path.display(), error));
     }
     let (path, minutes) = (path.display(), ttl.as_secs() / 60);
-    println!("{count} tokens are in {path}, good for {minutes} minutes");
-    Ok(())
+    print::line(format_args!("{count} tokens are in {path}, good for {minutes} minutes"))
 }
 
 fn write(path: &Path, count: u32, tokens: &Tokens) -> io::Result<()> {

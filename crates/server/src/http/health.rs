@@ -3,6 +3,7 @@
 use super::connection::Peer;
 use super::problem::Problem;
 use super::{App, PROBLEM};
+use crate::vitals::Kind;
 use axum::extract::State;
 use axum::http::request::Parts;
 use axum::http::{HeaderValue, StatusCode, header};
@@ -35,13 +36,19 @@ struct AliveView {
 /// How the parts are.
 #[derive(Serialize, ToSchema)]
 struct HealthView {
-    /// `degraded`: the gate is away; slower, never wrong.
+    /// `degraded`: the gate is away, or the workers stand still; slower, never wrong.
     #[schema(pattern = "^(healthy|degraded|unhealthy)$")]
     status: &'static str,
     #[schema(pattern = "^(up|down)$")]
     database: &'static str,
     #[schema(pattern = "^(up|down)$")]
     gate: &'static str,
+    /// What commits holds and confirms. `down`: a batch has not come back for ten seconds.
+    #[schema(pattern = "^(up|down)$")]
+    lanes: &'static str,
+    /// Sweep and reconcile. `down`: slower, never wrong. `off`: other processes run them.
+    #[schema(pattern = "^(up|down|off)$")]
+    workers: &'static str,
     environment: &'static str,
     version: String,
 }
@@ -53,7 +60,7 @@ async fn live() -> axum::Json<AliveView> {
     axum::Json(AliveView { status: "alive" })
 }
 
-/// Whether to send requests here: 503 while the store is away or the process is stopping.
+/// Whether to send requests here: 503 while the store is away, a lane stands still, or the process is stopping.
 #[utoipa::path(get, path = "/health/ready", tag = TAG,
     responses((status = 200, description = "Ready", body = AliveView)))]
 async fn ready(State(app): State<Arc<App>>) -> Result<axum::Json<AliveView>, Problem> {
@@ -62,6 +69,9 @@ async fn ready(State(app): State<Arc<App>>) -> Result<axum::Json<AliveView>, Pro
     }
     if !app.pulse.store_is_up().await {
         return Err(Problem::overloaded("The store does not answer."));
+    }
+    if let Some(trouble) = app.vitals.trouble() {
+        return Err(Problem::overloaded(trouble));
     }
     Ok(axum::Json(AliveView { status: "ready" }))
 }
@@ -73,7 +83,9 @@ async fn ready(State(app): State<Arc<App>>) -> Result<axum::Json<AliveView>, Pro
 ))]
 async fn health(State(app): State<Arc<App>>) -> Response {
     let (database, gate) = tokio::join!(app.pulse.store_is_up(), app.pulse.gate_is_up());
-    let (code, status) = match (database, gate) {
+    let (lanes, workers) = (app.vitals.of(Kind::Lane), app.vitals.of(Kind::Worker));
+    let serves = database && app.vitals.trouble().is_none();
+    let (code, status) = match (serves, gate && workers != Some(false)) {
         (true, true) => (StatusCode::OK, "healthy"),
         (true, false) => (StatusCode::OK, "degraded"),
         (false, _) => (StatusCode::SERVICE_UNAVAILABLE, "unhealthy"),
@@ -83,11 +95,13 @@ async fn health(State(app): State<Arc<App>>) -> Response {
         status,
         database: word(database),
         gate: word(gate),
+        lanes: word(lanes != Some(false)),
+        workers: workers.map_or("off", word),
         environment: app.config.environment.as_str(),
         version: app.config.app_version.clone(),
     };
     let mut response = (code, axum::Json(view)).into_response();
-    if !database {
+    if !serves {
         response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
     }
     response

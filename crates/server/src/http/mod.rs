@@ -35,6 +35,7 @@ use crate::config::Config;
 use crate::lane::Lanes;
 use crate::metrics::Metrics;
 use crate::pulse::Pulse;
+use crate::vitals::Vitals;
 use axum::Router;
 use axum::extract::Request;
 use axum::http::{HeaderValue, Method, header};
@@ -100,6 +101,8 @@ pub struct App {
     seats: Seats,
     /// Whether the store and the gate answer.
     pub pulse: Pulse,
+    /// Whether the lanes and the workers live.
+    pub vitals: Vitals,
     /// Meters.
     pub metrics: Arc<Metrics>,
     /// Cancelled once the process has been told to stop.
@@ -115,13 +118,15 @@ impl App {
         secret: &SecretString,
         metrics: Arc<Metrics>,
     ) -> Self {
-        let lanes = Lanes::start(store.lanes(config.lanes), &store, &gate, &metrics);
+        let vitals = Vitals::default();
+        let lanes = Lanes::start(store.lanes(config.lanes), &store, &gate, &metrics, &vitals);
         Self {
             catalog: Catalog::new(store.clone(), gate.clone()),
             limits: Limits::new(&config, secret, gate.clone()),
             cors: Cors::new(&config.allowed_origins),
             tokens: Tokens::new(secret, config.access_token_ttl),
             pulse: Pulse::new(store.clone(), gate.clone()),
+            vitals,
             in_flight: InFlight::default(),
             seats: Seats::default(),
             passwords: Passwords::new(),

@@ -1,7 +1,9 @@
 //! Several instances in one process: on one store, and with one gate between them.
 
 use super::*;
+use crate::lane::tests::fake::Fake;
 use crate::metrics::FOR_TESTS;
+use crate::vitals::Kind;
 use crate::{serve, work};
 use axum::body::Body;
 use axum::http::StatusCode;
@@ -171,4 +173,63 @@ async fn a_worker_retires_what_is_due_and_tells_how_it_is_and_nothing_else() {
     stop.cancel();
     let finished = tokio::time::timeout(Duration::from_secs(10), at_work.wait()).await;
     assert!(finished.is_ok(), "its turn was finished");
+}
+
+#[tokio::test]
+async fn health_knows_of_a_lane_or_a_worker_that_stands_still() {
+    let world = World::new().await;
+    let app = world.instance();
+    let paths = Service::api(app.clone()).router;
+    let told = async || {
+        let (status, health) = ask(&paths, &app, Method::GET, "/health", None).await;
+        let word = |name: &str| health[name].as_str().expect("a word").to_owned();
+        let ready = ask(&paths, &app, Method::GET, "/health/ready", None).await.0;
+        (status.as_u16(), word("status"), word("lanes"), word("workers"), ready.as_u16())
+    };
+    let is = |status: u16, words: [&str; 3], ready: u16| {
+        let [health, lanes, workers] = words.map(str::to_owned);
+        (status, health, lanes, workers, ready)
+    };
+    // Others run the workers.
+    assert_eq!(told().await, is(200, ["healthy", "up", "off"], 200));
+    let worker = app.vitals.add(Kind::Worker, "test_sweep", Duration::ZERO);
+    assert_eq!(told().await, is(200, ["healthy", "up", "up"], 200));
+    let turn = worker.turn();
+    tokio::time::sleep(Duration::from_millis(5)).await;
+    assert_eq!(told().await, is(200, ["degraded", "up", "down"], 200));
+    let lane = app.vitals.add(Kind::Lane, "test_lane", Duration::ZERO);
+    let batch = lane.turn();
+    tokio::time::sleep(Duration::from_millis(5)).await;
+    assert_eq!(told().await, is(503, ["unhealthy", "down", "down"], 503));
+    drop((turn, batch));
+    assert_eq!(told().await, is(200, ["healthy", "up", "up"], 200));
+}
+
+#[tokio::test]
+async fn workers_that_panic_are_started_again_and_health_knows() {
+    let world = World::new().await;
+    let secret = SecretString::from(SECRET);
+    // It panics whenever a worker asks it for anything.
+    let store = Arc::new(Fake::default());
+    let config = config(&world.folder);
+    let app = App::new(config, store, world.gate.clone(), &secret, FOR_TESTS.clone());
+    let (app, stop) = (Arc::new(app), CancellationToken::new());
+    let at_work = work::start(&app, &stop);
+    let restarts = || {
+        let text = app.metrics.render();
+        let name = "reservix_task_restarts_total{task=\"sweep\"} ";
+        let told = text.lines().find_map(|line| line.strip_prefix(name)?.parse::<u64>().ok());
+        told.unwrap_or(0)
+    };
+    let (before, begun) = (restarts(), Instant::now());
+    while restarts() < before + 3 || app.vitals.of(Kind::Worker) != Some(false) {
+        assert!(begun.elapsed() < EVENTUALLY, "{} restarts", restarts() - before);
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    assert_eq!(app.vitals.trouble(), None, "buyers need no worker");
+    app.vitals.works_alone();
+    assert!(app.vitals.trouble().is_some());
+    stop.cancel();
+    let finished = tokio::time::timeout(Duration::from_secs(10), at_work.wait()).await;
+    assert!(finished.is_ok(), "they end as they should");
 }

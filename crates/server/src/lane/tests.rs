@@ -11,6 +11,7 @@ use engine::{Ask, EventId, IdempotencyKey, Inventory, SectionId, UserId};
 use fake::{Fake, Oddity, booking_id, now, number_of};
 use futures_util::FutureExt;
 use std::collections::BTreeMap;
+use std::sync::atomic::AtomicUsize;
 use store::gate::{GateOptions, Local};
 use tokio::task::JoinHandle;
 
@@ -49,7 +50,7 @@ fn hold(number: u64) -> Command {
 /// Two lanes; shard 0 belongs to the first, shard 1 to the second.
 fn lanes(store: &Arc<Fake>, gate: &Arc<dyn Gate>) -> Lanes {
     let store: Arc<dyn Store> = store.clone();
-    Lanes::start(2, &store, gate, &FOR_TESTS)
+    Lanes::start(2, &store, gate, &FOR_TESTS, &Vitals::default())
 }
 
 fn gate() -> Arc<dyn Gate> {
@@ -392,4 +393,80 @@ async fn a_sold_out_storm_is_refused_at_the_door_and_asks_for_no_batch() {
     tokio::time::sleep(Duration::from_millis(20)).await;
     assert!(!with_key.is_finished(), "a retry of a committed hold is not refused by what is left");
     store.thaw();
+}
+
+/// A gate that panics when it is asked, so often.
+struct Cursed {
+    gate: Local,
+    panics_left: AtomicUsize,
+}
+
+#[async_trait::async_trait]
+impl Gate for Cursed {
+    async fn read(&self, sections: &[SectionId]) -> Vec<Option<engine::Snapshot>> {
+        let left = self.panics_left.load(Ordering::SeqCst);
+        if left > 0 {
+            self.panics_left.store(left - 1, Ordering::SeqCst);
+            panic!("planted");
+        }
+        self.gate.read(sections).await
+    }
+
+    fn settle(&self, settlement: Settlement) {
+        self.gate.settle(settlement);
+    }
+
+    async fn forget(&self, sections: &[SectionId]) {
+        self.gate.forget(sections).await;
+    }
+
+    async fn lease(&self, booking_id: BookingId) -> Option<engine::Booking> {
+        self.gate.lease(booking_id).await
+    }
+
+    fn announce(&self, event_id: EventId) {
+        self.gate.announce(event_id);
+    }
+
+    fn announcements(&self) -> tokio::sync::broadcast::Receiver<EventId> {
+        self.gate.announcements()
+    }
+
+    async fn tally(&self, counts: &[(String, u32)], window_ms: u64) -> Option<Vec<u64>> {
+        self.gate.tally(counts, window_ms).await
+    }
+
+    async fn ping(&self) -> Result<(), Fault> {
+        self.gate.ping().await
+    }
+
+    fn describe(&self) -> String {
+        self.gate.describe()
+    }
+}
+
+#[tokio::test]
+async fn a_lane_that_panics_is_started_again_and_those_in_its_hands_are_told() {
+    let store = Arc::new(Fake::default());
+    let gate = Local::new(GateOptions { fresh_ms: 60_000 });
+    let gate: Arc<dyn Gate> = Arc::new(Cursed { gate, panics_left: AtomicUsize::new(2) });
+    let vitals = Vitals::default();
+    let of: Arc<dyn Store> = store.clone();
+    let lanes = Lanes::start(2, &of, &gate, &FOR_TESTS, &vitals);
+    for number in HOLDS..HOLDS + 2 {
+        let asked = Instant::now();
+        let fault = failed(submit(&lanes, hold(number))).await;
+        assert!(matches!(fault, Fault::Unavailable { .. }), "{fault:?}");
+        assert!(asked.elapsed() < ANSWER_TIMEOUT, "they are told at once");
+    }
+    // What comes meanwhile waits, and is done.
+    for number in [HOLDS + 2, 1, HOLDS + 3] {
+        let command = if number < HOLDS { confirm(number) } else { hold(number) };
+        assert_eq!(answered(submit(&lanes, command)).await, number);
+    }
+    assert_eq!((vitals.of(Kind::Lane), vitals.trouble()), (Some(true), None));
+    let restarts = "reservix_task_restarts_total{task=\"lane_0\"}";
+    let meters = FOR_TESTS.render();
+    let told = meters.lines().find_map(|line| line.strip_prefix(restarts)?.trim().parse().ok());
+    assert!(told.is_some_and(|times: u64| times >= 2), "{told:?}");
 }

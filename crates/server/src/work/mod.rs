@@ -9,27 +9,50 @@ mod sweep;
 use crate::http::App;
 use crate::http::limits::SYNC_INTERVAL;
 use crate::metrics::Metrics;
+use crate::pulse::WATCH_INTERVAL;
+use crate::vitals::{self, Kind, Part};
 use engine::Fault;
+use futures_util::FutureExt as _;
+use futures_util::future::BoxFuture;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-/// How often old keys and tokens, idle callers and histograms are tidied.
+/// How often old keys and tokens, and idle callers are tidied.
 const TIDY_INTERVAL: Duration = Duration::from_mins(1);
+/// How often histograms are folded: until then each keeps 24 bytes for every request.
+const FOLD_INTERVAL: Duration = Duration::from_secs(5);
 /// Rows removed by one tidying, of each kind.
 const PURGED_MAX: u32 = 1_000;
+
+/// How long a turn may take: the first fold of a log of ten million rows included.
+const TURN_MAX: Duration = Duration::from_mins(5);
+
+/// What a task does, from its start until it is told to stop.
+type Work = Box<dyn Fn(Arc<App>, Arc<Part>, CancellationToken) -> BoxFuture<'static, ()> + Send>;
 
 /// Starts the workers that the configuration asks for. They end with `stop`.
 pub fn start(app: &Arc<App>, stop: &CancellationToken) -> TaskTracker {
     let workers = TaskTracker::new();
+    let keep = |name, work: Work| {
+        let (app, stop) = (app.clone(), stop.clone());
+        let part = app.vitals.add(Kind::Worker, name, TURN_MAX);
+        workers.spawn(vitals::keep(part.clone(), move || {
+            work(app.clone(), part.clone(), stop.clone())
+        }));
+    };
     if let Some(interval) = app.config.sweep_interval {
-        workers.spawn(sweep::run(app.clone(), interval, stop.clone()));
+        keep(
+            "sweep",
+            Box::new(move |app, part, stop| sweep::run(app, part, interval, stop).boxed()),
+        );
     }
     if let Some(interval) = app.config.reconcile_interval {
-        workers.spawn(reconcile::run(app.clone(), interval, stop.clone()));
+        let run = move |app, part, stop| reconcile::run(app, part, interval, stop).boxed();
+        keep("reconcile", Box::new(run));
     }
-    workers.spawn(purge(app.clone(), stop.clone()));
+    keep("purge", Box::new(|app, part, stop| purge(app, part, stop).boxed()));
     workers.close();
     workers
 }
@@ -37,23 +60,70 @@ pub fn start(app: &Arc<App>, stop: &CancellationToken) -> TaskTracker {
 /// Starts what every process does for itself: it hears what others announce and tells what callers
 /// have used, looks whether the store and the gate answer, and tidies its memory. Ends with `stop`.
 pub fn keep_house(app: &Arc<App>, stop: &CancellationToken) {
-    let (of, stopped) = (app.clone(), stop.clone());
-    tokio::spawn(async move { stopped.run_until_cancelled(of.catalog.follow()).await });
-    let (of, stopped) = (app.clone(), stop.clone());
-    tokio::spawn(async move { of.pulse.watch(stopped).await });
-    let (of, stopped) = (app.clone(), stop.clone());
-    tokio::spawn(async move {
-        while next_turn(SYNC_INTERVAL, &stopped).await {
-            of.limits.share(of.store.now()).await;
+    let keep = |name, work: Work| {
+        let (app, stop) = (app.clone(), stop.clone());
+        let part = app.vitals.add(Kind::House, name, TURN_MAX);
+        tokio::spawn(vitals::keep(part.clone(), move || {
+            work(app.clone(), part.clone(), stop.clone())
+        }));
+    };
+    keep(
+        "follow",
+        Box::new(|app, _, stop| {
+            async move {
+                let _ = stop.run_until_cancelled(app.catalog.follow()).await;
+            }
+            .boxed()
+        }),
+    );
+    keep("pulse", Box::new(|app, _, stop| pulse(app, stop).boxed()));
+    keep(
+        "share_limits",
+        Box::new(|app, part, stop| {
+            async move {
+                while next_turn(SYNC_INTERVAL, &stop).await {
+                    let _turn = part.turn();
+                    app.limits.share(app.store.now()).await;
+                }
+            }
+            .boxed()
+        }),
+    );
+    keep(
+        "tidy",
+        Box::new(|app, part, stop| {
+            async move {
+                while next_turn(TIDY_INTERVAL, &stop).await {
+                    let _turn = part.turn();
+                    app.limits.forget_idle();
+                }
+            }
+            .boxed()
+        }),
+    );
+    keep(
+        "fold_meters",
+        Box::new(|app, part, stop| {
+            async move {
+                while next_turn(FOLD_INTERVAL, &stop).await {
+                    let _turn = part.turn();
+                    app.metrics.upkeep();
+                }
+            }
+            .boxed()
+        }),
+    );
+}
+
+/// Asks the store and the gate for a sign of life, and tells the meters of all that lives here.
+async fn pulse(app: Arc<App>, stop: CancellationToken) {
+    loop {
+        app.pulse.ask().await;
+        app.vitals.measure();
+        if !next_turn(WATCH_INTERVAL, &stop).await {
+            break;
         }
-    });
-    let (of, stopped) = (app.clone(), stop.clone());
-    tokio::spawn(async move {
-        while next_turn(TIDY_INTERVAL, &stopped).await {
-            of.limits.forget_idle();
-            of.metrics.upkeep();
-        }
-    });
+    }
 }
 
 /// Counts a turn that failed, and says why; the next one tries again.
@@ -70,8 +140,9 @@ async fn next_turn(interval: Duration, stop: &CancellationToken) -> bool {
     }
 }
 
-async fn purge(app: Arc<App>, stop: CancellationToken) {
+async fn purge(app: Arc<App>, part: Arc<Part>, stop: CancellationToken) {
     while next_turn(TIDY_INTERVAL, &stop).await {
+        let _turn = part.turn();
         match app.store.purge(PURGED_MAX).await {
             Ok(0) => {}
             Ok(rows) => tracing::debug!(rows, "removed old keys and tokens"),

@@ -6,6 +6,7 @@
 use super::{failed, next_turn};
 use crate::http::App;
 use crate::metrics::Metrics;
+use crate::vitals::Part;
 use engine::audit::drift;
 use engine::{Fault, Inventory, SectionId};
 use std::collections::HashMap;
@@ -17,9 +18,15 @@ use tokio_util::sync::CancellationToken;
 /// Differences spelled out in the log of one turn.
 const TOLD_MAX: usize = 10;
 
-pub(super) async fn run(app: Arc<App>, interval: Duration, stop: CancellationToken) {
+pub(super) async fn run(
+    app: Arc<App>,
+    part: Arc<Part>,
+    interval: Duration,
+    stop: CancellationToken,
+) {
     let mut books = Books::default();
     while next_turn(interval, &stop).await {
+        let _turn = part.turn();
         if let Err(fault) = books.turn(&app).await {
             failed(&fault, "reconcile could not finish its turn");
         }

@@ -7,6 +7,7 @@
 use super::{failed, next_turn};
 use crate::http::App;
 use crate::metrics::Metrics;
+use crate::vitals::Part;
 use engine::{Command, Error, Fault};
 use std::sync::Arc;
 use std::time::Duration;
@@ -17,8 +18,14 @@ const PER_TURN_MAX: u32 = 500;
 /// Rounds of one turn while it finds full portions of work.
 const ROUNDS_MAX: u32 = 20;
 
-pub(super) async fn run(app: Arc<App>, interval: Duration, stop: CancellationToken) {
+pub(super) async fn run(
+    app: Arc<App>,
+    part: Arc<Part>,
+    interval: Duration,
+    stop: CancellationToken,
+) {
     while next_turn(interval, &stop).await {
+        let _turn = part.turn();
         for _ in 0..ROUNDS_MAX {
             let more = match turn(&app).await {
                 Ok(more) => more,

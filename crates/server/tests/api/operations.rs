@@ -26,7 +26,8 @@ async fn the_root_and_health_tell_what_this_is_and_how_it_is() {
     assert_eq!(ready, json!({"status": "ready"}));
     let health = client.get("/health").await.expect(StatusCode::OK);
     let expected = json!({
-        "status": "healthy", "database": "up", "gate": "up", "environment": "development",
+        "status": "healthy", "database": "up", "gate": "up", "lanes": "up", "workers": "up",
+        "environment": "development",
         "version": "9.8.7",
     });
     assert_eq!(health, expected);

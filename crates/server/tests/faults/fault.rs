@@ -35,12 +35,14 @@ pub enum Fault {
     InstanceKilled,
     InstanceFrozen,
     InstanceStopped,
+    LogReaderGone,
+    LogReaderStalled,
 }
 
 use Fault::*;
 
 /// Those after which a stage is as before, so that another may follow.
-pub const REPEATABLE: [Fault; 21] = [
+pub const REPEATABLE: [Fault; 22] = [
     RedisKilled,
     RedisFlushed,
     RedisOutOfMemory,
@@ -62,6 +64,7 @@ pub const REPEATABLE: [Fault; 21] = [
     InstanceKilled,
     InstanceFrozen,
     InstanceStopped,
+    LogReaderStalled,
 ];
 
 impl Fault {
@@ -92,6 +95,8 @@ impl Fault {
             InstanceKilled => "instances killed in turn",
             InstanceFrozen => "instance frozen in a transaction (4 s)",
             InstanceStopped => "instance stopped and started again",
+            LogReaderGone => "log reader gone",
+            LogReaderStalled => "log reader stalled",
         }
     }
 
@@ -99,12 +104,16 @@ impl Fault {
         self.name().starts_with("Redis")
     }
 
+    fn is_of_the_log(self) -> bool {
+        matches!(self, LogReaderGone | LogReaderStalled)
+    }
+
     /// How soon buying must be normal again.
     pub fn goal(self) -> Duration {
         let seconds = match self {
             RedisKilledForGood | RedisStale => 1,
             InstanceKilled | InstanceFrozen => 2,
-            InstanceStopped => 0,
+            InstanceStopped | LogReaderGone | LogReaderStalled => 0,
             other if other.is_of_redis() => 2,
             _ => 5,
         };
@@ -115,7 +124,7 @@ impl Fault {
     pub fn rules(self) -> Rules {
         let broken = matches!(self, InstanceKilled | InstanceStopped);
         let silence = self == InstanceFrozen;
-        let refusals = !self.is_of_redis() && self != InstanceStopped;
+        let refusals = !self.is_of_redis() && self != InstanceStopped && !self.is_of_the_log();
         Rules { refusals, broken, silence, ..Rules::default() }
     }
 
@@ -127,7 +136,7 @@ impl Fault {
     /// Whether it must make itself felt: some requests have to come again.
     pub fn is_felt(self) -> bool {
         let hidden = matches!(self, PostgresSlow | PostgresAnswersLost | PostgresCut);
-        !hidden && !self.is_of_redis()
+        !hidden && !self.is_of_redis() && !self.is_of_the_log()
     }
 
     /// The stage it is played on.
@@ -142,6 +151,10 @@ impl Fault {
         if self == PostgresUnreachable {
             // So that some holds end while nobody can be asked.
             plan.settings.push(("HOLD_TTL_SECONDS", "3"));
+        }
+        if self.is_of_the_log() {
+            // Each request is a line, so that the pipe is soon full.
+            plan.settings.push(("APP_DEBUG", "true"));
         }
         plan.standby = self == PostgresFailover;
         plan
@@ -176,6 +189,11 @@ impl Fault {
             InstanceKilled => instances::kill_in_turn(stage).await,
             InstanceFrozen => instances::thaw(stage).await,
             InstanceStopped => instances::stop(stage).await,
+            LogReaderGone => {
+                instances::lose_log_readers(stage).await;
+                return None;
+            }
+            LogReaderStalled => instances::stall_log_readers(stage).await,
             _ => redis::strike(self, stage).await,
         }
         Some(stage.now())

@@ -40,4 +40,6 @@ rows! {
     i11_instances_killed_in_turn_lose_nothing_that_was_acknowledged: InstanceKilled,
     an_instance_that_freezes_in_a_transaction_stops_nobody_for_long: InstanceFrozen,
     an_instance_that_is_stopped_and_started_again_loses_no_request: InstanceStopped,
+    a_log_without_a_reader_is_noticed_by_no_buyer: LogReaderGone,
+    a_log_whose_reader_stalls_is_noticed_by_no_buyer: LogReaderStalled,
 }

@@ -243,6 +243,11 @@ impl Stage {
         }
     }
 
+    /// Does something to both instances.
+    pub fn on_servers(&self, act: impl Fn(&Server)) {
+        self.instances.iter().for_each(|instance| act(instance.lock().as_ref().expect("it runs")));
+    }
+
     /// Does something to the way to PostgreSQL of both instances.
     pub fn on_postgres(&self, act: impl Fn(&Proxy)) {
         self.links.iter().for_each(|link| act(&link.postgres));

@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicU8, AtomicU32, Ordering};
 use std::sync::mpsc;
 use std::time::Duration;
 
@@ -34,7 +34,15 @@ pub struct Server {
     folder: PathBuf,
     own: Option<tempfile::TempDir>,
     log: std::sync::Arc<parking_lot::Mutex<Vec<String>>>,
+    reader: std::sync::Arc<AtomicU8>,
 }
+
+/// What the reader of a server's log does: it reads,
+const READS: u8 = 0;
+/// it is there and takes nothing,
+const STALLS: u8 = 1;
+/// or it is gone for good.
+const GONE: u8 = 2;
 
 impl Server {
     /// Starts a server in a folder of its own, with these settings.
@@ -75,19 +83,27 @@ impl Server {
         let log = std::sync::Arc::new(parking_lot::Mutex::new(Vec::new()));
         let (found, address) = mpsc::channel();
         let lines = log.clone();
+        let reader = std::sync::Arc::new(AtomicU8::new(READS));
+        let does = reader.clone();
         std::thread::spawn(move || {
             for line in BufReader::new(stderr).lines().map_while(Result::ok) {
                 if let Some((_, url)) = line.split_once("address: ") {
                     let _ = found.send(url.trim().to_owned());
                 }
                 lines.lock().push(line);
+                while does.load(Ordering::SeqCst) == STALLS {
+                    std::thread::park_timeout(Duration::from_millis(5));
+                }
+                if does.load(Ordering::SeqCst) == GONE {
+                    break;
+                }
             }
         });
         let url = address.recv_timeout(START_TIMEOUT).unwrap_or_else(|_| {
             let _ = child.kill();
             panic!("the server did not start: {:#?}", log.lock());
         });
-        Self { url, child, folder: folder.to_owned(), own: None, log }
+        Self { url, child, folder: folder.to_owned(), own: None, log, reader }
     }
 
     /// The process id.
@@ -98,6 +114,21 @@ impl Server {
     /// What it has logged so far.
     pub fn log(&self) -> Vec<String> {
         self.log.lock().clone()
+    }
+
+    /// From its next line on, the log has no reader.
+    pub fn lose_log_reader(&self) {
+        self.reader.store(GONE, Ordering::SeqCst);
+    }
+
+    /// From its next line on, the log has a reader that takes nothing: the pipe fills up.
+    pub fn stall_log_reader(&self) {
+        self.reader.store(STALLS, Ordering::SeqCst);
+    }
+
+    /// The reader reads again.
+    pub fn wake_log_reader(&self) {
+        self.reader.store(READS, Ordering::SeqCst);
     }
 
     /// Sends a signal by its name, such as `TERM`.

@@ -1,6 +1,7 @@
 //! What can happen to the instances themselves.
 
 use crate::stage::{INSTANCES, Stage, eventually, pause};
+use crate::support::Server;
 use std::process::Command;
 use testbed::steps::Action;
 
@@ -39,4 +40,17 @@ pub(super) async fn stop(stage: &Stage) {
         stage.start(instance);
         pause(300).await;
     }
+}
+
+/// Whoever reads the logs of both instances goes away, and never comes back.
+pub(super) async fn lose_log_readers(stage: &Stage) {
+    stage.on_servers(Server::lose_log_reader);
+    pause(1_500).await;
+}
+
+/// Whoever reads the logs of both instances takes nothing for a while, in which their pipes fill up.
+pub(super) async fn stall_log_readers(stage: &Stage) {
+    stage.on_servers(Server::stall_log_reader);
+    pause(2_500).await;
+    stage.on_servers(Server::wake_log_reader);
 }
