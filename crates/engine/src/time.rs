@@ -2,7 +2,7 @@
 //!
 //! Nothing here reads a clock. The one clock that decides is the store's, read once per batch.
 
-use chrono::{DateTime, Days, NaiveDate, NaiveTime, TimeZone};
+use chrono::{DateTime, Days, NaiveDate, NaiveDateTime, NaiveTime, TimeDelta, TimeZone};
 use chrono_tz::Tz;
 use std::fmt;
 
@@ -93,7 +93,8 @@ pub struct EventDate {
 impl EventDate {
     /// Reads `2027-06-15` (the whole day in `timezone`) or an RFC 3339 instant.
     ///
-    /// A day is over at its end in `timezone`; an instant is over when it is reached.
+    /// A day is over at its end in `timezone`; an instant is over when it is reached. `None` also
+    /// for a day that the zone skipped.
     #[must_use]
     pub fn parse(text: &str, timezone: Tz) -> Option<Self> {
         if let Some(at) = Timestamp::parse(text) {
@@ -102,10 +103,11 @@ impl EventDate {
         // The length keeps out years that RFC 3339 cannot write.
         let day =
             (text.len() == 10).then(|| NaiveDate::parse_from_str(text, "%Y-%m-%d").ok())??;
-        let starts_at = midnight(day, timezone)?;
-        let over_at = midnight(day.checked_add_days(Days::new(1))?, timezone)?;
+        let starts_at = beginning(day, timezone)?;
+        let over_at = beginning(day.checked_add_days(Days::new(1))?, timezone)?;
         let inside = [starts_at, over_at].iter().all(|at| Timestamp::RANGE_MS.contains(&at.0));
-        inside.then(|| Self { text: text.to_owned(), starts_at, over_at })
+        // A zone that moved to the other side of the date line skipped a day: it has no instant.
+        (inside && starts_at < over_at).then(|| Self { text: text.to_owned(), starts_at, over_at })
     }
 
     /// The date as it was written.
@@ -127,13 +129,30 @@ impl EventDate {
     }
 }
 
-/// The first instant of `day` in `timezone`, also where daylight saving skips midnight.
-fn midnight(day: NaiveDate, timezone: Tz) -> Option<Timestamp> {
-    (0..=3).find_map(|hour| {
-        let wall = day.and_time(NaiveTime::from_hms_opt(hour, 0, 0)?);
+/// The longest stretch of local time that a zone has ever skipped: a whole day, at the date line.
+const SKIPPED_HOURS_MAX: i64 = 25;
+
+/// The first instant in `timezone` that is not before `day`, also where its midnight was skipped:
+/// by daylight saving, or with the whole day.
+fn beginning(day: NaiveDate, timezone: Tz) -> Option<Timestamp> {
+    let midnight = day.and_time(NaiveTime::MIN);
+    let at = |wall: NaiveDateTime| {
         let at = timezone.from_local_datetime(&wall).earliest()?;
-        Some(Timestamp(at.timestamp_millis()))
-    })
+        Some(at.timestamp_millis())
+    };
+    let hours = |hours| midnight.checked_add_signed(TimeDelta::hours(hours)).and_then(at);
+    if let Some(at) = at(midnight) {
+        return Some(Timestamp(at));
+    }
+    let mut before = (1..=SKIPPED_HOURS_MAX).find_map(|back| hours(-back))?;
+    let mut after = (1..=SKIPPED_HOURS_MAX).find_map(hours)?;
+    // Between the two the clocks only jump, once and forward: the jump is where the day begins.
+    while after - before > 1 {
+        let middle = i64::midpoint(before, after);
+        let wall = DateTime::from_timestamp_millis(middle)?.with_timezone(&timezone).naive_local();
+        *(if wall < midnight { &mut before } else { &mut after }) = middle;
+    }
+    Some(Timestamp(after))
 }
 
 #[cfg(test)]
@@ -170,6 +189,45 @@ mod tests {
         assert_eq!(cairo.starts_at().to_string(), "2024-04-25T22:00:00.000Z");
         for bad in ["2027-02-30", "2027-6-15", "+12027-06-15", "0000-01-01", "", "15.06.2027"] {
             assert_eq!(EventDate::parse(bad, Tz::UTC), None, "{bad}");
+        }
+    }
+
+    #[test]
+    fn the_day_before_a_skipped_day_ends_where_the_next_one_begins() {
+        // Samoa moved to the other side of the date line: 30 December 2011 was skipped.
+        let day = |text, zone| EventDate::parse(text, zone);
+        let apia = day("2011-12-29", chrono_tz::Pacific::Apia).expect("it took place");
+        assert_eq!(apia.starts_at().to_string(), "2011-12-29T10:00:00.000Z");
+        assert_eq!(apia.over_at().to_string(), "2011-12-30T10:00:00.000Z");
+        let next = day("2011-12-31", chrono_tz::Pacific::Apia).expect("it took place");
+        assert_eq!(next.starts_at(), apia.over_at());
+        assert_eq!(day("2011-12-30", chrono_tz::Pacific::Apia), None, "nobody lived through it");
+        for (before, skipped, zone) in [
+            ("1993-08-20", "1993-08-21", chrono_tz::Pacific::Kwajalein),
+            ("1994-12-30", "1994-12-31", chrono_tz::Pacific::Kiritimati),
+            ("1994-12-30", "1994-12-31", chrono_tz::Pacific::Kanton),
+            ("2011-12-29", "2011-12-30", chrono_tz::Pacific::Fakaofo),
+        ] {
+            assert!(day(before, zone).is_some(), "{before} {zone}");
+            assert_eq!(day(skipped, zone), None, "{skipped} {zone}");
+        }
+    }
+
+    #[test]
+    fn every_day_of_every_zone_begins_where_the_one_before_it_ends() {
+        // Around each change of the clocks that skips a midnight, and each day of a year.
+        for zone in chrono_tz::TZ_VARIANTS {
+            let mut day = NaiveDate::from_ymd_opt(2024, 1, 1).expect("a day");
+            let mut ended = None;
+            while day < NaiveDate::from_ymd_opt(2025, 1, 1).expect("a day") {
+                let date = EventDate::parse(&day.to_string(), zone);
+                let date = date.unwrap_or_else(|| panic!("{day} in {zone}"));
+                assert!(ended.is_none_or(|ended| ended == date.starts_at()), "{day} in {zone}");
+                let hours = date.over_at().since_ms(date.starts_at()) / 3_600_000;
+                assert!((22..=26).contains(&hours), "{day} in {zone}: {hours} h");
+                ended = Some(date.over_at());
+                day = day.succ_opt().expect("there is another day");
+            }
         }
     }
 }
