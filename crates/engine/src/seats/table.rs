@@ -1,6 +1,6 @@
 //! Layouts as CSV: a line for each seat, the rows from the front to the back.
 //!
-//! The first line names the columns, in any order and in small letters:
+//! The first line that is not empty names the columns, in any order:
 //!
 //! | column | must be there | what stands in it |
 //! |---|---|---|
@@ -12,9 +12,13 @@
 //! | `accessible`, `companion`, `restricted_view` | no | `true`, `1` or `x`; `false`, `0` or nothing |
 //! | `aisle_before` | no | the same: whether an aisle parts it from the seat before |
 //!
-//! Fields may be quoted as in RFC 4180, lines end in LF, CRLF or CR, a byte order mark is passed
-//! over, and so are spaces around what stands in a field, and empty lines. The focal point is the
-//! default. Flaws name the line on which their seat begins.
+//! Spreadsheets write tables back in a form of their own: flags in capital letters, a line of commas
+//! for every empty row, and empty columns at the end. So flags and the names of columns are read in
+//! any case, and lines and columns in which nothing stands are skipped.
+//!
+//! Fields may be quoted as in RFC 4180, lines end in LF, CRLF or CR, a byte order mark is skipped,
+//! and so are spaces around what stands in a field. The focal point is the default. Flaws name the
+//! line on which their seat begins.
 
 use super::draft::{Category, Draft, Flags, Point, ROW_PITCH, RowDraft, SEAT_PITCH, SeatDraft};
 use super::flaw::{Flaws, Place};
@@ -58,18 +62,26 @@ impl Draft {
         let mut record = StringRecord::new();
         let mut counted = Counted { text: text.as_bytes(), at: 0, line: 1 };
         let unreadable = |error: &csv::Error| Flaws::of("csv", error.to_string());
-        if !lines.read_record(&mut record).map_err(|error| unreadable(&error))? {
+        let mut next = |record: &mut StringRecord| -> Result<Option<u64>, Flaws> {
+            while lines.read_record(record).map_err(|error| unreadable(&error))? {
+                if record.iter().any(|field| !field.is_empty()) {
+                    let at = record.position().map_or(0, csv::Position::byte);
+                    return Ok(Some(counted.line_at(at)));
+                }
+            }
+            Ok(None)
+        };
+        let Some(line) = next(&mut record)? else {
             return Err(Flaws::of("csv", "is empty"));
-        }
-        let mut reading = Reading::of(&record, currency)?;
-        while lines.read_record(&mut record).map_err(|error| unreadable(&error))? {
+        };
+        let mut reading = Reading::of(&record, line, currency)?;
+        while let Some(line) = next(&mut record)? {
             if reading.seats == SEATS_MAX {
                 let message = format!("there are more than {SEATS_MAX}");
                 reading.flaws.add(Place::default(), "seats", message);
                 break;
             }
-            let line = record.position().map(|position| counted.line_at(position.byte()));
-            reading.line(&record, line);
+            reading.line(&record, Some(line));
         }
         reading.flaws.or(reading.draft)
     }
@@ -112,15 +124,17 @@ struct Reading {
 
 impl Reading {
     /// Reads the first line.
-    fn of(header: &StringRecord, currency: Currency) -> Result<Self, Flaws> {
+    fn of(header: &StringRecord, line: u64, currency: Currency) -> Result<Self, Flaws> {
         let mut columns = [None; COLUMNS.len()];
         let mut flaws = Flaws::default();
         let mut tell = |message: String| {
-            let place = Place { line: Some(1), ..Place::default() };
+            let place = Place { line: Some(line), ..Place::default() };
             flaws.add(place, "columns", message);
         };
         for (at, name) in header.iter().enumerate() {
-            match COLUMNS.iter().position(|column| *column == name) {
+            match COLUMNS.iter().position(|column| column.eq_ignore_ascii_case(name)) {
+                // Where something stands below it, its line says so.
+                None if name.is_empty() => {}
                 None => tell(format!("{name:?} is none of {}", COLUMNS.join(", "))),
                 Some(column) if columns[column].replace(at).is_some() => {
                     tell(format!("{name:?} is there twice"));
@@ -151,17 +165,18 @@ impl Reading {
         let field = |column: usize| columns[column].and_then(|at| record.get(at)).unwrap_or("");
         let (row, number) = (field(0), field(1));
         let place = || Place { line, row: Some(row.to_owned()), seat: Some(number.to_owned()) };
-        let width = columns.iter().flatten().max().map_or(0, |last| last + 1);
-        if record.len() > width {
-            self.flaws.add(place(), "csv", format!("has {} fields, not {width}", record.len()));
+        let unnamed = |at: &usize| !columns.contains(&Some(*at));
+        let stray = record.iter().enumerate().filter(|(_, text)| !text.is_empty());
+        if let Some(at) = stray.map(|(at, _)| at).find(unnamed) {
+            let message = format!("field {} of the line is in no column that has a name", at + 1);
+            self.flaws.add(place(), "csv", message);
         }
         self.price(field(2), field(3), place);
         let mut flags = [false; 4];
         for (at, flag) in flags.iter_mut().enumerate() {
-            match field(6 + at) {
-                "true" | "1" | "x" => *flag = true,
-                "false" | "0" | "" => {}
-                _ => self.flaws.add(place(), COLUMNS[6 + at], "must be true or false"),
+            match read_flag(field(6 + at)) {
+                Some(read) => *flag = read,
+                None => self.flaws.add(place(), COLUMNS[6 + at], "must be true or false"),
             }
         }
         if self.draft.rows.last().is_none_or(|last| last.label != row) {
@@ -238,6 +253,16 @@ impl Counted<'_> {
             self.at += 1;
         }
         self.line
+    }
+}
+
+/// What stands in the field of a flag.
+fn read_flag(text: &str) -> Option<bool> {
+    let is_one_of = |words: [&str; 3]| words.iter().any(|word| word.eq_ignore_ascii_case(text));
+    match () {
+        () if is_one_of(["true", "1", "x"]) => Some(true),
+        () if is_one_of(["false", "0", ""]) => Some(false),
+        () => None,
     }
 }
 

@@ -25,10 +25,7 @@ fn what_is_wrong_with_a_layout_names_row_seat_field_and_limit() {
     let table: [(Spoil, &str); 18] = [
         (|d| d.rows.clear(), "rows: there are 0; a section has 1 to 5000"),
         (|d| d.rows[1].label = "A".into(), "row \"A\", row: is also the label of row number 1"),
-        (
-            |d| d.rows[0].label = " A".into(),
-            "row \" A\", row: must be 1 to 32 characters, no control characters, no outer spaces",
-        ),
+        (|d| d.rows[0].label = " A".into(), "row \" A\", row: must be 1 to 32 characters, no control characters, no outer spaces"),
         (|d| d.rows[0].seats.clear(), "row \"A\", seats: has 0 seats; a row has 1 to 1000"),
         (
             |d| d.rows[0].seats = vec![d.rows[0].seats[0].clone(); 1_001],
@@ -248,6 +245,25 @@ fn a_table_is_read_with_quotes_marks_spaces_and_without_coordinates() {
 }
 
 #[test]
+fn a_table_that_a_spreadsheet_has_written_back_is_read() {
+    let mut draft = arc("A-C", 8);
+    draft.rows[0].seats[1].flags.accessible = true;
+    draft.rows[1].seats[3].flags.restricted_view = true;
+    let layout = Layout::new(&draft).expect("sound");
+    let ours = draft.to_csv();
+    assert!(ours.contains(",true,"), "{ours}");
+    // Flags in capitals, empty flags filled in, a line of commas after each row, a column too many.
+    let theirs =
+        ours.replace("true", "TRUE").replace(",,", ",FALSE,").replace('\n', ",\r\n,,,,,\r\n");
+    let theirs = format!(",,,,,\r\n\r\n{theirs},,\r\n , ,\r\n").replace("row,seat", "Row,SEAT");
+    assert_eq!(read(&theirs).map_err(|flaws| flaws.to_string()), Ok(layout));
+    for word in ["True", "tRuE", "X", "1"] {
+        let text = format!("row,seat,category,price,companion\nA,1,Gold,9,{word}");
+        assert!(read(&text).expect("sound").flags(0).companion, "{word}");
+    }
+}
+
+#[test]
 fn what_is_wrong_with_a_table_names_the_line() {
     let head = "row,seat,category,price";
     for (text, expected) in [
@@ -271,8 +287,14 @@ fn what_is_wrong_with_a_table_names_the_line() {
         ),
         (
             format!("{head}\nA,1,Gold,9,9"),
-            "line 2, row \"A\", seat \"1\", csv: has 5 fields, not 4",
+            "line 2, row \"A\", seat \"1\", csv: field 5 of the line is in no column that has a name",
         ),
+        (
+            format!(",,\n\n{head},,\n,,,,\nA,1,Gold,9,,\n,,,,\nA,2,Gold,9,,x"),
+            "line 7, row \"A\", seat \"2\", csv: field 6 of the line is in no column",
+        ),
+        (format!("\n{head},,no"), "line 2, columns: \"no\" is none of row, seat, category, price"),
+        (format!("{head}\n,,,\n,1,Gold,9"), "line 3, row \"\", row: must be 1 to 32 characters"),
         (format!("{head}\nA"), "line 2, row \"A\", seat \"\", price: must be a whole number"),
         (
             format!("{head},x,y\nA,1,Gold,9,1.5,"),
