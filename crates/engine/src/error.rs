@@ -118,6 +118,16 @@ pub enum Refusal {
         /// The currency of the event.
         currency: Currency,
     },
+    /// The currency of an event of which something is held or sold stays what it is.
+    CurrencyInUse {
+        /// How many seats are held or sold.
+        seats: i64,
+    },
+    /// The event has more numbered seats than can be given another currency at once.
+    TooManyToReprice {
+        /// How many it may have.
+        limit: usize,
+    },
     /// The event has as many sections as it may have.
     TooManySections,
     /// The resource has changed since the client read it.

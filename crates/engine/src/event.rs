@@ -1,9 +1,12 @@
 //! Events and their sections: who may sell what, when, and how much of it to whom.
 
+use crate::decide::Command;
 use crate::error::Refusal;
 use crate::ids::{EventId, SectionId, UserId};
-use crate::money::Money;
+use crate::inventory::Inventory;
+use crate::money::{Currency, Money};
 use crate::seats::Layout;
+use crate::text::folded;
 use crate::time::{EventDate, Timestamp};
 use chrono_tz::Tz;
 use std::collections::HashSet;
@@ -13,6 +16,9 @@ use std::sync::Arc;
 pub const CAPACITY_MAX: i64 = 1_000_000_000;
 /// The most sections an event may have.
 pub const SECTIONS_MAX: usize = 1_000;
+/// The most numbered seats, in all sections of an event, that get another currency at once: their
+/// layouts are written anew.
+pub const REPRICED_SEATS_MAX: usize = 500_000;
 /// The highest limit of seats per booking that a configuration or an event may set.
 pub const SEATS_PER_BOOKING_MAX: u32 = 10_000;
 
@@ -158,6 +164,8 @@ pub struct EventChange {
     pub cancellable_until: Option<Option<Timestamp>>,
     /// Whether holds by seats that leave a single free seat are refused.
     pub prevent_orphans: Option<bool>,
+    /// The currency of all its prices, by the rule of [`may_change_currency`].
+    pub currency: Option<Currency>,
 }
 
 impl Event {
@@ -245,7 +253,7 @@ fn set<T>(field: &mut T, change: Option<T>) {
 /// Whether these sections may stand in one event; else the place of the first that may not.
 ///
 /// The first refusal wins: [`Refusal::TooManySections`], [`Refusal::DuplicateSection`] (names are
-/// compared without case), [`Refusal::CurrencyMismatch`].
+/// compared by [`folded`]), [`Refusal::CurrencyMismatch`].
 pub fn may_stand_together<'a>(
     sections: impl Iterator<Item = &'a Section>,
 ) -> Result<(), (usize, Refusal)> {
@@ -266,11 +274,58 @@ pub fn may_stand_together<'a>(
     Ok(())
 }
 
-/// Whether `section` may stand among the `others` of its event, one of which it may replace: the
+/// Whether `section` may stand among the sections of its event, one of which it may replace: the
 /// refusals of [`may_stand_together`].
-pub fn may_join(section: &Section, others: &[Section]) -> Result<(), Refusal> {
-    let others = others.iter().filter(|other| other.section_id != section.section_id);
-    may_stand_together(others.chain([section])).map_err(|(_, refusal)| refusal)
+///
+/// It is judged alone. Names of others, and its own as it was, may be the same by a rule of folding
+/// that came later than they did: those are kept.
+pub fn may_join(section: &Section, sections: &[Section]) -> Result<(), Refusal> {
+    let before = sections.iter().find(|other| other.section_id == section.section_id);
+    let others = || sections.iter().filter(|other| other.section_id != section.section_id);
+    if before.is_none() && sections.len() >= SECTIONS_MAX {
+        return Err(Refusal::TooManySections);
+    }
+    let name = folded(&section.name);
+    let is_renamed = before.is_none_or(|before| folded(&before.name) != name);
+    if is_renamed && others().any(|other| folded(&other.name) == name) {
+        return Err(Refusal::DuplicateSection);
+    }
+    match others().next() {
+        Some(other) if other.price.currency != section.price.currency => {
+            Err(Refusal::CurrencyMismatch { currency: other.price.currency })
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Whether the prices of sections with these inventories may become prices in another currency: not
+/// while some of their seats are held or sold ([`Refusal::CurrencyInUse`]). Holds that are due are
+/// retired before.
+///
+/// What was sold and has been cancelled is no hindrance: a booking keeps the currency it was made in.
+pub fn may_change_currency<'a>(
+    inventories: impl Iterator<Item = &'a Inventory>,
+) -> Result<(), Refusal> {
+    let seats = inventories.map(|inventory| inventory.held + inventory.sold).sum();
+    if seats == 0 { Ok(()) } else { Err(Refusal::CurrencyInUse { seats }) }
+}
+
+/// What gives a section prices in another currency: a layout of its own, where its seats have numbers
+/// (so that whoever keeps the old one knows it for old), and else nothing but retiring what is due.
+#[must_use]
+pub fn in_currency(
+    section_id: SectionId,
+    by: UserId,
+    layout: Option<&Layout>,
+    currency: Currency,
+) -> Command {
+    match layout {
+        Some(layout) => {
+            let layout = Arc::new(layout.in_currency(currency));
+            Command::Lay { section_id, by, layout }
+        }
+        None => Command::Retire { section_id },
+    }
 }
 
 /// A part of an event, with one price or with numbered seats; its counters are its [`Inventory`](crate::Inventory).
@@ -311,10 +366,4 @@ impl Section {
         set(&mut self.price, price.or(layout.map(Layout::lowest_price)));
         Ok(())
     }
-}
-
-/// The form in which names and addresses are compared: without case.
-#[must_use]
-pub fn folded(name: &str) -> String {
-    name.to_lowercase()
 }

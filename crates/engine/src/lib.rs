@@ -16,6 +16,7 @@ pub mod inventory;
 pub mod log;
 pub mod money;
 pub mod seats;
+pub mod text;
 pub mod time;
 
 pub use booking::{Booking, BookingStatus, Item};

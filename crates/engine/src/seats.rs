@@ -37,7 +37,7 @@ mod tests;
 pub use best::{Choice, NoFit, Party, Why, pick};
 pub use draft::{Category, Draft, Flags, Point, RowDraft, SeatDraft};
 pub use flaw::{Flaw, Flaws};
-pub use layout::Layout;
+pub use layout::{Layout, Spelled};
 pub use map::SeatMap;
 pub use marks::{Marks, SeatState};
 pub use seating::Seating;

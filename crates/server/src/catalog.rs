@@ -7,8 +7,8 @@
 
 mod marks;
 
-use engine::event::folded;
 use engine::seats::Marks;
+use engine::text::folded;
 use engine::{EventId, Fault, Section, SectionId, Snapshot};
 use marks::NewestMarks;
 use moka::future::Cache;
@@ -36,19 +36,25 @@ pub struct Facts {
     pub of: EventWithSections,
     by_id: HashMap<SectionId, usize>,
     by_name: HashMap<String, usize>,
+    /// Sections whose name is another's when it is folded, from before that was refused, by the name
+    /// as it is written.
+    by_spelling: HashMap<Arc<str>, usize>,
 }
 
 impl Facts {
     fn new(of: EventWithSections) -> Self {
         let by_id =
             of.sections.iter().enumerate().map(|(at, section)| (section.section_id, at)).collect();
-        let by_name = of
-            .sections
-            .iter()
-            .enumerate()
-            .map(|(at, section)| (folded(&section.name), at))
-            .collect();
-        Self { of, by_id, by_name }
+        let mut by_name = HashMap::with_capacity(of.sections.len());
+        let mut by_spelling = HashMap::new();
+        for (at, section) in of.sections.iter().enumerate() {
+            let first = *by_name.entry(folded(&section.name)).or_insert(at);
+            if first != at {
+                by_spelling.insert(of.sections[first].name.clone(), first);
+                by_spelling.insert(section.name.clone(), at);
+            }
+        }
+        Self { of, by_id, by_name, by_spelling }
     }
 
     /// The section with this id.
@@ -56,12 +62,14 @@ impl Facts {
         self.by_id.get(&section_id).map(|at| &self.of.sections[*at])
     }
 
-    /// The section that a path or a body names: by id, or by name without case.
+    /// The section that a path or a body names: by id, or by name, however it is spelled.
     pub fn resolve(&self, id_or_name: &str) -> Option<&Section> {
-        match id_or_name.parse().ok().and_then(|section_id| self.section(section_id)) {
-            Some(section) => Some(section),
-            None => self.by_name.get(&folded(id_or_name)).map(|at| &self.of.sections[*at]),
+        if let Some(section) = id_or_name.parse().ok().and_then(|id| self.section(id)) {
+            return Some(section);
         }
+        let spelled = self.by_spelling.get(id_or_name);
+        let at = spelled.or_else(|| self.by_name.get(&folded(id_or_name)));
+        at.map(|at| &self.of.sections[*at])
     }
 }
 

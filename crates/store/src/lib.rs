@@ -8,6 +8,7 @@
 pub mod clock;
 mod fill;
 pub mod gate;
+mod keys;
 mod maps;
 mod postgres;
 mod rows;
@@ -20,8 +21,8 @@ use engine::audit::Report;
 use engine::event::EventChange;
 use engine::seats::{Layout, Marks};
 use engine::{
-    Booking, BookingId, BookingStatus, Command, Error, Event, EventId, EventStatus, Fault,
-    IdempotencyKey, Inventory, KeyUse, Money, Outcome, Policy, Refusal, Section, SectionId,
+    Booking, BookingId, BookingStatus, Command, Currency, Error, Event, EventId, EventStatus,
+    Fault, IdempotencyKey, Inventory, KeyUse, Money, Outcome, Policy, Refusal, Section, SectionId,
     Timestamp, UserId,
 };
 use std::collections::HashMap;
@@ -43,7 +44,8 @@ impl<T: Accounts + Events + Bookings + Seats + Upkeep> Store for T {}
 pub trait Accounts: Send + Sync {
     /// Adds a user, or [`Refusal::EmailTaken`].
     async fn create_user(&self, user: &User) -> Result<(), Error>;
-    /// The user with this address, compared without case.
+    /// The user with this address, however it is spelled; where two were the same before that was
+    /// refused, the one whose spelling it is.
     async fn user_by_email(&self, email: &str) -> Result<Option<User>, Fault>;
     /// The user with this id.
     async fn user(&self, user_id: UserId) -> Result<Option<User>, Fault>;
@@ -58,6 +60,9 @@ pub trait Accounts: Send + Sync {
     /// Replaces the password hash `old`, and ends all families of the user; false when the hash
     /// is another one by now.
     async fn set_password(&self, user_id: UserId, old: &str, new: &str) -> Result<bool, Fault>;
+    /// Replaces the hash `old` of a password by another one of the same password; its logins go on.
+    async fn renew_password_hash(&self, user_id: UserId, old: &str, new: &str)
+    -> Result<(), Fault>;
     /// Keeps the first token of a new family.
     async fn open_family(&self, token: &RefreshToken) -> Result<(), Fault>;
     /// Exchanges the token `spent` for one with the hash and the end of `next`, by the rule of
@@ -128,6 +133,15 @@ impl Opening {
         }
     }
 
+    /// The same with prices in another currency.
+    #[must_use]
+    pub fn in_currency(self, currency: Currency) -> Self {
+        match self {
+            Self::Capacity(capacity) => Self::Capacity(capacity),
+            Self::Layout(layout) => Self::Layout(Arc::new(layout.in_currency(currency))),
+        }
+    }
+
     fn layout(&self) -> Option<&Arc<Layout>> {
         match self {
             Self::Capacity(_) => None,
@@ -145,7 +159,7 @@ pub struct EventFilter {
     pub organizer: Option<UserId>,
     /// Only events of this status.
     pub status: Option<EventStatus>,
-    /// Only events whose title contains this, without case.
+    /// Only events whose title contains this, however it is spelled.
     pub title: Option<String>,
     /// Only events that are not over by then.
     pub from: Option<Timestamp>,
@@ -217,14 +231,15 @@ pub trait Events: Send + Sync {
         filter: &EventFilter,
         page: Page<EventId>,
     ) -> Result<Vec<EventWithSections>, Fault>;
-    /// Changes an event by the rules of [`Event::may_edit`] and [`Event::revise`].
+    /// Changes an event by the rules of [`Event::may_edit`], [`Event::revise`] and, for another
+    /// currency, `engine::event::may_change_currency`. Gives the inventories that were changed with it.
     async fn revise_event(
         &self,
         event_id: EventId,
         by: UserId,
         expected: Option<i64>,
         change: EventChange,
-    ) -> Result<(), Error>;
+    ) -> Result<Vec<Inventory>, Error>;
     /// Calls an event off, by the rule of [`Event::may_manage`]; its live bookings are cancelled
     /// later ([`Upkeep::to_cancel`]).
     async fn cancel_event(&self, event_id: EventId, by: UserId) -> Result<(), Error>;

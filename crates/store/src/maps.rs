@@ -160,7 +160,7 @@ pub(crate) fn laid(row: &impl Columns) -> Result<Laid, Fault> {
         (Some(x), Some(y)) => Some(point(x, y).ok_or_else(corrupt("focal_x"))?),
         _ => None,
     };
-    let layout = Layout::new(&draft).map_err(|_| corrupt("seats")())?;
+    let layout = Layout::stored(&draft).map_err(|_| corrupt("seats")())?;
     Ok((row.int("version")?, Arc::new(layout)))
 }
 

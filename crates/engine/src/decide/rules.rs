@@ -9,7 +9,7 @@ use crate::event::{EventStatus, Terms};
 use crate::ids::{BookingId, EventId, SectionId, UserId};
 use crate::inventory::Inventory;
 use crate::log::{Deltas, LogEntry, LogKind};
-use crate::seats::{Layout, SeatMap, SeatName};
+use crate::seats::{Layout, SeatMap, SeatName, Spelled};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
@@ -332,10 +332,22 @@ impl Ledger {
             Some(map) => map.blocked().map(|seat| name(map.layout(), seat)).collect(),
             None => Vec::new(),
         };
+        // By the names that stand in the layout, however they were spelled.
+        let names: Vec<SeatName> = match self.rows.maps.get(&section_id) {
+            Some(map) => {
+                let layout = map.layout();
+                let its_name = |asked: &SeatName| match layout.find_spelled(asked) {
+                    Some(Spelled { seat, is_its_name: false }) => name(layout, seat),
+                    _ => asked.clone(),
+                };
+                names.iter().map(its_name).collect()
+            }
+            None => names.clone(),
+        };
         let had: BTreeSet<&SeatName> = before.iter().collect();
         let wanted: BTreeSet<&SeatName> = names.iter().collect();
         let further = wanted.difference(&had).copied().collect();
-        let further = self.find(&BTreeMap::from([(section_id, further)]))?;
+        let (further, _) = self.find(&BTreeMap::from([(section_id, further)]))?;
         let given_back: Vec<SeatName> =
             had.difference(&wanted).map(|seat| (*seat).clone()).collect();
         let further = &further[&section_id];

@@ -12,7 +12,7 @@ use crate::ids::{BookingId, SectionId};
 use crate::money::Money;
 use crate::seats::orphan::{Verdict, judge};
 use crate::seats::{
-    Layout, NoFit, PARTY_MAX, Party, SeatIndex, SeatMap, SeatName, SeatState, Why, pick,
+    Layout, NoFit, PARTY_MAX, Party, SeatIndex, SeatMap, SeatName, SeatState, Spelled, Why, pick,
 };
 use smol_str::SmolStrBuilder;
 use std::collections::{BTreeMap, BTreeSet, HashSet};
@@ -115,13 +115,15 @@ impl Ledger {
                 return Err(Refusal::SoldOut { available, requested });
             }
         }
-        let seats = self.find(&named)?;
+        let (seats, respelled) = self.find(&named)?;
         // Found in the order in which they were named.
         let found = seats.iter().flat_map(|(id, seats)| seats.iter().map(move |seat| (*id, *seat)));
         let names = found.zip(named.values().flatten());
         let mut names: Vec<_> = names
             .map(|((section_id, seat), name)| (section_id, seat, SeatName::clone(name)))
             .collect();
+        // However it was spelled, a booking has the name that stands in the layout.
+        names.retain(|(section_id, seat, _)| !respelled.contains(&(*section_id, *seat)));
         names.sort_unstable_by_key(|(section_id, seat, _)| (*section_id, *seat));
         let mut placed = Placed { counts, seats, names };
         if prevent_orphans {
@@ -165,23 +167,28 @@ impl Ledger {
         map.expect("a numbered section is loaded with its map")
     }
 
-    /// The seats with these names, all of them free; else all that cannot be had.
+    /// The seats with these names, all of them free; else all that cannot be had. Beside them those
+    /// whose name is another than was asked for, though it compares equal.
     pub(super) fn find(
         &self,
         named: &BTreeMap<SectionId, Vec<&SeatName>>,
-    ) -> Result<Seats, Refusal> {
+    ) -> Result<(Seats, BTreeSet<(SectionId, SeatIndex)>), Refusal> {
         let mut found = Seats::new();
+        let mut respelled = BTreeSet::new();
         let mut conflicts = Vec::new();
         for (section_id, names) in named {
             let seats = found.entry(*section_id).or_default();
             let mut before = HashSet::new();
             for name in names {
                 let map = self.rows.maps.get(section_id);
-                let seat = map.and_then(|map| Some((map.layout().find(name)?, map)));
+                let seat = map.and_then(|map| Some((map.layout().find_spelled(name)?, map)));
                 let state = match seat {
-                    Some((seat, map)) => match map.state(seat) {
+                    Some((Spelled { seat, is_its_name }, map)) => match map.state(seat) {
                         None if names.len() == 1 || before.insert(seat) => {
                             seats.push(seat);
+                            if !is_its_name {
+                                respelled.insert((*section_id, seat));
+                            }
                             continue;
                         }
                         None => Some(SeatState::Held),
@@ -193,7 +200,10 @@ impl Ledger {
                 conflicts.push(SeatConflict { section_id: *section_id, seat, state });
             }
         }
-        if conflicts.is_empty() { Ok(found) } else { Err(Refusal::SeatsUnavailable { conflicts }) }
+        if conflicts.is_empty() {
+            return Ok((found, respelled));
+        }
+        Err(Refusal::SeatsUnavailable { conflicts })
     }
 
     fn leaves_no_orphan(&self, chosen: &Seats) -> Result<(), Refusal> {

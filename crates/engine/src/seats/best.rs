@@ -29,6 +29,7 @@ use super::layout::{CLASSES, Kind, Layout, class_of};
 use super::orphan::orphans;
 use super::seating::Seating;
 use super::{PARTY_ACCESSIBLE_MAX, PARTY_MAX, SeatIndex};
+use crate::text::folded;
 use std::sync::Arc;
 
 /// Who looks for seats, and what kind of.
@@ -142,6 +143,23 @@ struct Hall<'a> {
     categories: u64,
 }
 
+/// The categories with these names, one bit each; for each name that none has, those whose name
+/// compares equal.
+fn named_categories(layout: &Layout, names: &[Arc<str>]) -> u64 {
+    let mask = |is_meant: &dyn Fn(&str) -> bool| {
+        let all = layout.categories().iter().enumerate();
+        all.filter(|(_, one)| is_meant(&one.name)).fold(0, |mask, (at, _)| mask | 1 << at)
+    };
+    let meant = |name: &Arc<str>| match mask(&|category| *category == **name) {
+        0 => {
+            let name = folded(name);
+            mask(&|category| folded(category) == name)
+        }
+        exact => exact,
+    };
+    names.iter().map(meant).fold(0, std::ops::BitOr::bitor)
+}
+
 /// Seats beside each other, in the order of what is better.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 struct Window {
@@ -154,9 +172,9 @@ impl<'a> Hall<'a> {
     fn new(seating: &'a Seating, party: &Party) -> Self {
         let layout = seating.layout();
         let mut hall = Self { seating, layout, classes: [false; CLASSES], categories: 0 };
+        let named = party.categories.as_ref().map(|names| named_categories(layout, names));
         for (at, category) in layout.categories().iter().enumerate() {
-            let named = party.categories.as_ref();
-            let named = named.is_none_or(|names| names.iter().any(|name| **name == category.name));
+            let named = named.is_none_or(|named| named & (1 << at) != 0);
             if named && party.max_price.is_none_or(|most| category.price.minor <= most) {
                 hall.categories |= 1 << at;
                 hall.classes[class_of(at, Kind::Ordinary)] = true;

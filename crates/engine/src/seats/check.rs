@@ -8,12 +8,16 @@ use super::{
     SEATS_PER_ROW_MAX,
 };
 use crate::money::Money;
+use crate::text::name_flaw;
 use std::collections::{HashMap, HashSet};
 
+/// What is wrong with a label, by one rule or another.
+pub(super) type LabelRule = fn(&str) -> Option<String>;
+
 /// All that is wrong with `draft`, in its order.
-pub(super) fn check(draft: &Draft) -> Result<(), Flaws> {
+pub(super) fn check(draft: &Draft, label_flaw: LabelRule) -> Result<(), Flaws> {
     let mut flaws = Flaws::default();
-    check_whole(draft, &mut flaws);
+    check_whole(draft, label_flaw, &mut flaws);
     let categories: HashSet<&str> = draft.categories.iter().map(|one| one.name.as_str()).collect();
     let mut labels = HashMap::with_capacity(draft.rows.len());
     let mut numbers = HashMap::new();
@@ -43,7 +47,7 @@ pub(super) fn check(draft: &Draft) -> Result<(), Flaws> {
 }
 
 /// What is wrong with the layout as a whole.
-fn check_whole(draft: &Draft, flaws: &mut Flaws) {
+fn check_whole(draft: &Draft, label_flaw: LabelRule, flaws: &mut Flaws) {
     let mut tell = |field, message: String| flaws.add(Place::default(), field, message);
     if !(1..=ROWS_MAX).contains(&draft.rows.len()) {
         tell("rows", format!("there are {}; a section has 1 to {ROWS_MAX}", draft.rows.len()));
@@ -95,15 +99,19 @@ fn seat_flaws(
     flaws.into_iter().filter_map(|(field, message)| Some((field, message?)))
 }
 
-/// What is wrong with the label of a row or a category.
-fn label_flaw(label: &str) -> Option<String> {
-    let length = label.chars().count();
-    let plain = !label.contains(char::is_control) && label.trim() == label;
-    (!plain || !(1..=LABEL_LENGTH_MAX).contains(&length)).then(|| {
-        format!(
-            "must be 1 to {LABEL_LENGTH_MAX} characters, no control characters, no outer spaces"
-        )
-    })
+/// What is wrong with the label of a row or a category that somebody writes.
+pub(super) fn written_label(label: &str) -> Option<String> {
+    if !(1..=LABEL_LENGTH_MAX).contains(&label.chars().count()) {
+        return Some(format!("must be 1 to {LABEL_LENGTH_MAX} characters"));
+    }
+    name_flaw(label).map(str::to_owned)
+}
+
+/// What is wrong with a stored label: one of an earlier version may have characters without a width.
+pub(super) fn stored_label(label: &str) -> Option<String> {
+    let is_long = label.chars().count() > LABEL_LENGTH_MAX;
+    (label.is_empty() || is_long || label.contains(char::is_control) || label.trim() != label)
+        .then(|| "is none that was ever written".to_owned())
 }
 
 fn is_far(point: Point) -> bool {

@@ -5,6 +5,8 @@
 //! back an equal one.
 
 use crate::money::Money;
+use crate::text::composed;
+use std::borrow::Cow;
 
 /// Between two seats of a generated row, in units of the drawing: half a metre in centimetres.
 pub const SEAT_PITCH: i32 = 50;
@@ -91,6 +93,27 @@ pub struct Draft {
 }
 
 impl Draft {
+    /// The same draft with its labels composed, as they are kept; itself, where they are already.
+    #[must_use]
+    pub(super) fn composed(&self) -> Cow<'_, Self> {
+        let is_ascii = |text: &String| text.is_ascii();
+        let seats = || self.rows.iter().flat_map(|row| &row.seats);
+        if self.categories.iter().map(|one| &one.name).all(is_ascii)
+            && self.rows.iter().map(|row| &row.label).all(is_ascii)
+            && seats().map(|seat| &seat.category).all(is_ascii)
+        {
+            return Cow::Borrowed(self);
+        }
+        let mut draft = self.clone();
+        let compose = |text: &mut String| *text = composed(text).into_owned();
+        draft.categories.iter_mut().for_each(|one| compose(&mut one.name));
+        for row in &mut draft.rows {
+            compose(&mut row.label);
+            row.seats.iter_mut().for_each(|seat| compose(&mut seat.category));
+        }
+        Cow::Owned(draft)
+    }
+
     /// The middle of the first row: its middle seat, or the point between the two middle ones.
     #[must_use]
     pub fn front_middle(&self) -> Point {

@@ -4,11 +4,12 @@
 //! seat it keeps about 40 bytes, so 100,000 seats take 4 MB. A seat is found by its name in a
 //! table of rows and, where a row is not numbered in order, a binary search; neighbours by their index.
 
-use super::check::check;
+use super::check::{check, stored_label, written_label};
 use super::draft::{Category, Draft, Flags, Point, RowDraft, SeatDraft};
 use super::flaw::Flaws;
 use super::{CATEGORIES_MAX, NUMBER_LENGTH_MAX, SeatIndex};
-use crate::money::Money;
+use crate::money::{Currency, Money};
+use crate::text::{composed, folded};
 use std::collections::{HashMap, HashSet};
 use std::fmt;
 use std::ops::Range;
@@ -73,6 +74,15 @@ impl RowSeats {
     }
 }
 
+/// A seat that was found by what a person wrote.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Spelled {
+    /// The seat.
+    pub seat: SeatIndex,
+    /// Whether what was written is its name, character by character.
+    pub is_its_name: bool,
+}
+
 /// The seat map of a section. See the [module](self).
 #[derive(Clone, PartialEq, Eq)]
 pub struct Layout {
@@ -81,6 +91,8 @@ pub struct Layout {
     rows: Vec<Row>,
     /// The seats of each row by its label.
     rows_by_label: HashMap<Box<str>, RowSeats>,
+    /// The same by the label as it compares; `None` where several rows have it.
+    rows_by_folded_label: HashMap<Box<str>, Option<RowSeats>>,
     seats: Vec<Seat>,
     /// The seats of each row in the order of their numbers, in the row's own range.
     seats_by_number: Vec<SeatIndex>,
@@ -115,9 +127,21 @@ impl Layout {
     /// categories that are doubled or out of limits, rows without a label, with one that was there
     /// before or with too few or too many seats; seats whose number is no 1 to 8 ASCII letters and
     /// digits or was there before in the row, whose category is unknown, or that are drawn too far
-    /// away; more than [`SEATS_MAX`](super::SEATS_MAX) seats.
+    /// away; more than [`SEATS_MAX`](super::SEATS_MAX) seats. Labels are kept composed, and follow
+    /// the rule of [`name_flaw`](crate::text::name_flaw).
     pub fn new(draft: &Draft) -> Result<Self, Flaws> {
-        check(draft)?;
+        let draft = draft.composed();
+        check(&draft, written_label)?;
+        Ok(Self::checked(&draft))
+    }
+
+    /// The layout of a draft that was one before: with labels as an earlier version let them be.
+    pub fn stored(draft: &Draft) -> Result<Self, Flaws> {
+        check(draft, stored_label)?;
+        Ok(Self::checked(draft))
+    }
+
+    fn checked(draft: &Draft) -> Self {
         let focal = draft.focal.unwrap_or_else(|| draft.front_middle());
         let seats = draft.rows.iter().flat_map(|row| &row.seats);
         let used: HashSet<&str> = seats.map(|seat| seat.category.as_str()).collect();
@@ -130,6 +154,7 @@ impl Layout {
             focal: draft.focal,
             rows: Vec::with_capacity(draft.rows.len()),
             rows_by_label: HashMap::with_capacity(draft.rows.len()),
+            rows_by_folded_label: HashMap::with_capacity(draft.rows.len()),
             seats: Vec::new(),
             seats_by_number: Vec::new(),
             stretches: Vec::new(),
@@ -156,7 +181,11 @@ impl Layout {
             layout.seats_by_number[row.range()]
                 .sort_unstable_by_key(|seat| seats[*seat as usize].number);
         }
-        Ok(layout)
+        for Row { label, seats } in &layout.rows {
+            let named_so = layout.rows_by_folded_label.entry(folded(label).into());
+            named_so.and_modify(|found| *found = None).or_insert(Some(*seats));
+        }
+        layout
     }
 
     fn push(&mut self, seat: &SeatDraft, category: usize, focal: Point, begins: bool) {
@@ -203,6 +232,16 @@ impl Layout {
         Draft { categories: self.categories.clone(), rows: rows.collect(), focal: self.focal }
     }
 
+    /// The same layout with the same amounts in another currency.
+    #[must_use]
+    pub fn in_currency(&self, currency: Currency) -> Self {
+        let mut layout = self.clone();
+        for category in &mut layout.categories {
+            category.price.currency = currency;
+        }
+        layout
+    }
+
     /// How many seats there are.
     #[must_use]
     pub fn seats(&self) -> u32 {
@@ -222,11 +261,31 @@ impl Layout {
         self.find_in(label, number)
     }
 
-    /// The seat with this number in the row with this label.
+    /// The seat with this number in the row with this label, or with the same label composed.
     #[must_use]
     pub fn find_in(&self, label: &str, wanted: &str) -> Option<SeatIndex> {
+        let by_label = |label: &str| self.rows_by_label.get(label);
+        let row = by_label(label).or_else(|| by_label(&composed(label)))?;
+        self.find_in_row(*row, wanted)
+    }
+
+    /// The seat that a person means by `name`: the one that is named so, or else the only one whose
+    /// name compares equal, such as `C-12` for `c-12`.
+    #[must_use]
+    pub fn find_spelled(&self, name: &str) -> Option<Spelled> {
+        let (label, number) = name.rsplit_once('-')?;
+        let named_so = self.rows_by_label.get(label).copied();
+        if let Some(seat) = named_so.and_then(|row| self.find_in_row(row, number)) {
+            return Some(Spelled { seat, is_its_name: true });
+        }
+        let row = named_so.or_else(|| *self.rows_by_folded_label.get(&*folded(label))?)?;
+        let spelled = [number, &number.to_ascii_uppercase(), &number.to_ascii_lowercase()];
+        let seat = spelled.into_iter().find_map(|number| self.find_in_row(row, number))?;
+        Some(Spelled { seat, is_its_name: false })
+    }
+
+    fn find_in_row(&self, row: RowSeats, wanted: &str) -> Option<SeatIndex> {
         let wanted = number(wanted)?;
-        let row = self.rows_by_label.get(label)?;
         if row.counted {
             let seat = counted(&wanted).and_then(|number| row.first.checked_add(number - 1));
             return seat.filter(|seat| *seat < row.end);

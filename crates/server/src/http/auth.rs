@@ -3,8 +3,8 @@
 use super::body::Json;
 use super::extract::{CurrentUser, Origin};
 use super::problem::Problem;
-use super::token::{random, refresh_hash, refresh_token};
-use super::wire::{printable, shown};
+use super::token::{Verdict, random, refresh_hash, refresh_token};
+use super::wire::{composed, legible, password, printable, shown};
 use super::{App, PROBLEM};
 use axum::extract::State;
 use axum::http::StatusCode;
@@ -35,6 +35,7 @@ pub(super) fn address(text: &str, (): &()) -> garde::Result {
         !local.is_empty() && !domain.is_empty() && !domain.contains('@')
     });
     let plain = !text.chars().any(|letter| letter.is_control() || letter.is_whitespace());
+    let plain = plain && !engine::text::has_hidden(text);
     if sound && plain { Ok(()) } else { Err(garde::Error::new("must be an e-mail address")) }
 }
 
@@ -43,12 +44,14 @@ pub(super) fn address(text: &str, (): &()) -> garde::Result {
 #[serde(deny_unknown_fields)]
 struct Register {
     /// Compared without case.
+    #[serde(deserialize_with = "composed")]
     #[garde(length(bytes, max = 254), custom(address))]
     #[schema(
         max_length = 254,
         pattern = r"^[^\s@\u0000-\u001f\u007f-\u009f]+@[^\s@\u0000-\u001f\u007f-\u009f]+$"
     )]
     email: String,
+    #[serde(deserialize_with = "password")]
     #[garde(length(chars, min = 8, max = 128), custom(printable))]
     #[schema(
         format = "password",
@@ -57,8 +60,13 @@ struct Register {
         pattern = r"^[^\u0000-\u001f\u007f-\u009f]*$"
     )]
     password: String,
-    #[garde(inner(length(chars, min = 1, max = 100), custom(printable)))]
-    #[schema(min_length = 1, max_length = 100, pattern = r"^[^\u0000-\u001f\u007f-\u009f]*$")]
+    #[serde(default, deserialize_with = "composed")]
+    #[garde(inner(length(chars, min = 1, max = 100), custom(legible)))]
+    #[schema(
+        min_length = 1,
+        max_length = 100,
+        pattern = r"^[^\s\u0000-\u001f\u007f-\u009f\u00ad\u034f\u061c\u115f\u1160\u17b4\u17b5\u180b-\u180f\u200b-\u200f\u2028-\u202e\u2060-\u206f\u2800\u3164\ufe00-\ufe0f\ufeff\uffa0\ufff0-\ufff8]([^\u0000-\u001f\u007f-\u009f\u00ad\u034f\u061c\u115f\u1160\u17b4\u17b5\u180b-\u180f\u200b-\u200f\u2028-\u202e\u2060-\u206f\u2800\u3164\ufe00-\ufe0f\ufeff\uffa0\ufff0-\ufff8]*[^\s\u0000-\u001f\u007f-\u009f\u00ad\u034f\u061c\u115f\u1160\u17b4\u17b5\u180b-\u180f\u200b-\u200f\u2028-\u202e\u2060-\u206f\u2800\u3164\ufe00-\ufe0f\ufeff\uffa0\ufff0-\ufff8])?$"
+    )]
     name: Option<String>,
 }
 
@@ -90,6 +98,7 @@ struct ChangePassword {
     #[garde(length(chars, max = 128))]
     #[schema(format = "password", max_length = 128)]
     current_password: String,
+    #[serde(deserialize_with = "password")]
     #[garde(length(chars, min = 8, max = 128), custom(printable))]
     #[schema(
         format = "password",
@@ -195,8 +204,12 @@ async fn login(
     app.limits.login(&login.email, origin).await?;
     let user = app.store.user_by_email(&login.email).await?;
     let stored = user.as_ref().map(|user| user.password_hash.clone());
-    let verified = app.passwords.verify(login.password, stored).await?;
-    let user = user.filter(|_| verified).ok_or(Refusal::InvalidCredentials)?;
+    let verdict = app.passwords.verify(login.password.clone(), stored).await?;
+    let is_right = verdict != Verdict::Wrong;
+    let user = user.filter(|_| is_right).ok_or(Refusal::InvalidCredentials)?;
+    if verdict == Verdict::RightAsTyped {
+        renew_hash(&app, &user, login.password).await;
+    }
     let (secret, token_hash) = refresh_token();
     let token = RefreshToken {
         token_hash,
@@ -207,6 +220,14 @@ async fn login(
     };
     app.store.open_family(&token).await?;
     Ok(axum::Json(TokenPair::new(&app, user.user_id, secret)?))
+}
+
+/// Hashes a password of an earlier version in the form in which it is known from every keyboard. Where
+/// that fails, the next login does it.
+async fn renew_hash(app: &App, user: &User, password: String) {
+    if let Ok(new) = app.passwords.hash(password).await {
+        let _ = app.store.renew_password_hash(user.user_id, &user.password_hash, &new).await;
+    }
 }
 
 /// Exchanges a refresh token for new tokens. The old one is spent; used again after ten seconds it
@@ -256,7 +277,8 @@ async fn change_password(
     let user = app.store.user(user_id).await?.ok_or(Refusal::InvalidCredentials)?;
     app.limits.login(&user.email, origin).await?;
     let old = user.password_hash;
-    if !app.passwords.verify(change.current_password, Some(old.clone())).await? {
+    let verdict = app.passwords.verify(change.current_password, Some(old.clone())).await?;
+    if verdict == Verdict::Wrong {
         return Err(Refusal::InvalidCredentials.into());
     }
     let new = app.passwords.hash(change.new_password).await?;

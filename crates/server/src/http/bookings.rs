@@ -124,21 +124,31 @@ async fn hold(
 }
 
 /// A digest of what a hold asks for, by which a retry with the same key is known.
+///
+/// By id, however a section was named, and without the order in which things were listed.
 fn digest(event_id: EventId, wanted: &Wanted, asks: &[Ask]) -> i64 {
     let event_id = event_id.to_string();
-    if let [Ask::Count { section_id, seats }] = asks {
-        return fingerprint(&(event_id, section_id.to_string(), seats));
-    }
-    // By id, however a section was named; a party is known by what it asked for.
-    let of = |ask: &Ask| match ask {
-        Ask::Count { section_id, seats } => (section_id.to_string(), *seats, Vec::new()),
-        Ask::Seats { section_id, seats } => (section_id.to_string(), 0, seats.clone()),
-        Ask::Best { .. } => (String::new(), 0, Vec::new()),
-    };
-    let asked: Vec<_> = asks.iter().map(of).collect();
-    match wanted {
-        Wanted::Items(_) => fingerprint(&(event_id, asked)),
-        Wanted::Best(best) => fingerprint(&(event_id, best)),
+    match (wanted, asks) {
+        (_, [Ask::Count { section_id, seats }]) => {
+            fingerprint(&(event_id, section_id.to_string(), seats))
+        }
+        (Wanted::Best(best), [Ask::Best { sections, .. }]) => {
+            fingerprint(&(event_id, best.canonical(sections)))
+        }
+        _ => {
+            let of = |ask: &Ask| match ask {
+                Ask::Count { section_id, seats } => (section_id.to_string(), *seats, Vec::new()),
+                Ask::Seats { section_id, seats } => {
+                    let mut seats = seats.clone();
+                    seats.sort_unstable();
+                    (section_id.to_string(), 0, seats)
+                }
+                Ask::Best { .. } => unreachable!("the best seats are asked for alone"),
+            };
+            let mut asked: Vec<_> = asks.iter().map(of).collect();
+            asked.sort_unstable();
+            fingerprint(&(event_id, asked))
+        }
     }
 }
 

@@ -128,8 +128,9 @@ async fn create(
     State(app): State<Arc<App>>,
     CurrentUser(user_id): CurrentUser,
     Key(key): Key,
-    Json(new): Json<NewEvent>,
+    Json(mut new): Json<NewEvent>,
 ) -> Result<Response, Problem> {
+    new.simplify();
     let key = key.map(|key| CreationKey { user_id, key, fingerprint: fingerprint(&new) });
     let (event, planned) = new.build(&app, user_id)?;
     let (sections, openings) = open(&app, planned, section_field).await?;
@@ -251,7 +252,7 @@ async fn availability(
     security(("bearer" = [])), params(("event_id" = String, Path, format = "uuid"), super::docs::IfMatch), responses(
     (status = 200, description = "The event", body = EventView),
     (status = 403, description = "`not_organizer`", body = super::docs::Problem, content_type = PROBLEM),
-    (status = 409, description = "`event_cancelled`", body = super::docs::Problem, content_type = PROBLEM),
+    (status = 409, description = "`event_cancelled`, `currency_in_use`", body = super::docs::Problem, content_type = PROBLEM),
     (status = 412, description = "`version_mismatch`", body = super::docs::Problem, content_type = PROBLEM),
 ))]
 async fn revise(
@@ -286,8 +287,12 @@ async fn revise(
         hold_ttl_ms: change.hold_ttl_seconds.map(|seconds| seconds.map(|seconds| seconds * 1_000)),
         cancellable_until: at(change.cancellable_until),
         prevent_orphans: change.prevent_orphans,
+        currency: change.currency.as_deref().and_then(Currency::parse),
     };
-    app.store.revise_event(event_id, user_id, expected, change).await?;
+    let changed_too = app.store.revise_event(event_id, user_id, expected, change).await?;
+    for inventory in &changed_too {
+        app.settle(inventory);
+    }
     Ok(with_etag(changed(&app, event_id, user_id).await?))
 }
 
@@ -324,17 +329,31 @@ async fn add_section(
     CurrentUser(user_id): CurrentUser,
     Path(event_id): Path<String>,
     Key(key): Key,
-    Json(new): Json<NewSection>,
+    Json(mut new): Json<NewSection>,
 ) -> Result<Response, Problem> {
+    new.simplify();
     let event_id: EventId = id(&event_id, "event")?;
     let request = (event_id.to_string(), new.clone());
     let key = key.map(|key| CreationKey { user_id, key, fingerprint: fingerprint(&request) });
-    let planned = new.build(&app, event_id)?;
+    let facts = visible(&app, event_id, Some(user_id)).await?;
+    let of_event = facts.of.sections.first().map(|section| section.price.currency);
+    let inherits = new.own_currency().is_none();
+    let planned = new.build(&app, event_id, of_event.unwrap_or(app.config.default_currency))?;
     let (mut sections, mut openings) = open(&app, vec![planned], |_| String::new()).await?;
-    let section = sections.pop().expect("as many as were planned");
+    let mut section = sections.pop().expect("as many as were planned");
     let opening = openings.pop().expect("one for each section");
     let (name, store) = (key.as_ref().map(|key| key.key.clone()), app.store.clone());
-    let work = async move { store.add_section(&section, opening, user_id, key.as_ref()).await };
+    let work = async move {
+        match store.add_section(&section, opening.clone(), user_id, key.as_ref()).await {
+            // What is kept of the event is older than a change of its currency.
+            Err(Error::Refused(Refusal::CurrencyMismatch { currency })) if inherits => {
+                section.price.currency = currency;
+                let opening = opening.in_currency(currency);
+                store.add_section(&section, opening, user_id, key.as_ref()).await
+            }
+            added => added,
+        }
+    };
     let done = once(&app, "add_section", user_id, name, work).await?;
     let view = changed(&app, event_id, user_id).await?;
     let location = format!("/api/v1/events/{event_id}/sections/{}", done.id);
@@ -352,7 +371,7 @@ async fn add_section(
 ), responses(
     (status = 200, description = "The section", body = SectionView),
     (status = 403, description = "`not_organizer`", body = super::docs::Problem, content_type = PROBLEM),
-    (status = 409, description = "`capacity_in_use`, `seats_are_numbered`, `event_cancelled`", body = super::docs::Problem, content_type = PROBLEM),
+    (status = 409, description = "`capacity_in_use`, `currency_in_use`, `seats_are_numbered`, `event_cancelled`", body = super::docs::Problem, content_type = PROBLEM),
     (status = 412, description = "`version_mismatch`", body = super::docs::Problem, content_type = PROBLEM),
 ))]
 async fn revise_section(

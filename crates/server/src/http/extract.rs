@@ -36,7 +36,7 @@ impl FromRequestParts<Arc<App>> for MaybeUser {
 
     async fn from_request_parts(parts: &mut Parts, app: &Arc<App>) -> Result<Self, Problem> {
         let now = app.store.now();
-        let user = match parts.headers.get(header::AUTHORIZATION) {
+        let user = match only(&parts.headers, "authorization")? {
             None => None,
             Some(value) => {
                 let value = value.to_str().unwrap_or_default();
@@ -87,7 +87,7 @@ impl FromRequestParts<Arc<App>> for Key {
     type Rejection = Problem;
 
     async fn from_request_parts(parts: &mut Parts, _: &Arc<App>) -> Result<Self, Problem> {
-        let Some(value) = parts.headers.get("idempotency-key") else { return Ok(Self(None)) };
+        let Some(value) = only(&parts.headers, "idempotency-key")? else { return Ok(Self(None)) };
         let key = value.to_str().ok().and_then(IdempotencyKey::new).ok_or_else(|| {
             let limit = IdempotencyKey::LENGTH_MAX;
             Problem::malformed_request(format!(
@@ -96,6 +96,19 @@ impl FromRequestParts<Arc<App>> for Key {
         })?;
         Ok(Self(Some(key)))
     }
+}
+
+/// The value of a header that may stand once: of two, another party on the way may believe the other.
+fn only<'a>(
+    headers: &'a HeaderMap,
+    name: &'static str,
+) -> Result<Option<&'a HeaderValue>, Problem> {
+    let mut values = headers.get_all(name).iter();
+    let value = values.next();
+    if values.next().is_some() {
+        return Err(Problem::malformed_request(format!("There is more than one {name} header.")));
+    }
+    Ok(value)
 }
 
 /// The tags of what the client has already, without a copy of all other headers.
@@ -115,14 +128,19 @@ impl FromRequestParts<Arc<App>> for IfNoneMatch {
 /// version, and matches none.
 pub fn expected_version(headers: &HeaderMap) -> Result<Option<i64>, Problem> {
     const NO_VERSION: i64 = 0;
-    let Some(value) = headers.get(header::IF_MATCH) else { return Ok(None) };
-    let text = value.to_str().unwrap_or_default().trim();
-    if text == "*" {
+    let mut lines = headers.get_all(header::IF_MATCH).iter().peekable();
+    if lines.peek().is_none() {
+        return Ok(None);
+    }
+    // Several lines are one list (RFC 9110).
+    let lines: Vec<_> = lines.map(|line| line.to_str().unwrap_or_default()).collect();
+    let text = lines.join(",");
+    if text.trim() == "*" {
         return Ok(None);
     }
     let version = |tag: &str| tag.split('.').next().and_then(|version| version.parse().ok());
     let version = |tag| version(tag).unwrap_or(NO_VERSION);
-    let newest = entity_tags(text).and_then(|tags| tags.into_iter().map(version).max());
+    let newest = entity_tags(&text).and_then(|tags| tags.into_iter().map(version).max());
     let malformed = || Problem::malformed_request("If-Match must be ETags of this resource, or *.");
     newest.map(Some).ok_or_else(malformed)
 }

@@ -15,7 +15,7 @@ use super::problem::Problem;
 use crate::config::{Config, Network};
 use axum::http::HeaderMap;
 use axum::http::request::Parts;
-use engine::event::folded;
+use engine::text::folded;
 use engine::{Timestamp, UserId};
 use governor::clock::{Clock, DefaultClock};
 use governor::state::keyed::HashMapStateStore;

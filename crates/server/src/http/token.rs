@@ -8,7 +8,7 @@ use super::problem::Problem;
 use argon2::{Argon2, PasswordHash, PasswordHasher, PasswordVerifier};
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use engine::{Fault, Timestamp, UserId};
+use engine::{Fault, Timestamp, UserId, text};
 use jsonwebtoken::{Algorithm, DecodingKey, EncodingKey, Header, Validation};
 use parking_lot::Mutex;
 use secrecy::{ExposeSecret, SecretString};
@@ -16,7 +16,7 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use std::collections::HashMap;
 use std::sync::{Arc, LazyLock};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use tokio::sync::Semaphore;
 
 /// Passwords waiting to be hashed; more are refused.
@@ -163,6 +163,17 @@ fn hash(password: &str) -> String {
     hashed.expect("the default parameters and a random salt are valid").to_string()
 }
 
+/// What a password is, beside the one of an account.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// Another one, or there is no such account.
+    Wrong,
+    /// The same.
+    Right,
+    /// The same in the form in which it was typed, of which an earlier version made the hash.
+    RightAsTyped,
+}
+
 /// Hashes and checks passwords.
 pub struct Passwords {
     turns: Arc<Semaphore>,
@@ -182,18 +193,41 @@ impl Passwords {
 
     /// The hash of a new password, in PHC form.
     pub async fn hash(&self, password: String) -> Result<String, Problem> {
-        self.run(move || hash(&password)).await
+        self.run(move || hash(&text::password(&password))).await
     }
 
-    /// Whether `password` is the one of `stored`; as slow when there is nothing stored.
-    pub async fn verify(&self, password: String, stored: Option<String>) -> Result<bool, Problem> {
-        self.run(move || {
-            let known = stored.is_some();
-            let stored = stored.unwrap_or_else(|| NOBODY.clone());
-            let verified = Argon2::default().verify_password(password.as_bytes(), stored.as_str());
-            known && verified.is_ok()
-        })
-        .await
+    /// Whether `typed` is the password of `stored`; as slow when there is nothing stored.
+    ///
+    /// Hashes of earlier versions are of what was typed then, whatever its form. So what is not in the
+    /// form that is hashed now is tried a second time as it was typed. For an account that does not
+    /// exist that second hash is only waited for: it would double what a guesser can make us do.
+    pub async fn verify(&self, typed: String, stored: Option<String>) -> Result<Verdict, Problem> {
+        let known = stored.is_some();
+        let form = text::password(&typed).into_owned();
+        let has_two_forms = form != typed;
+        let (verdict, took) = self
+            .run(move || {
+                let stored = stored.unwrap_or_else(|| NOBODY.clone());
+                let is_right = |password: &str| {
+                    let argon2 = Argon2::default();
+                    argon2.verify_password(password.as_bytes(), stored.as_str()).is_ok()
+                };
+                let begun = Instant::now();
+                let verdict = if is_right(&form) { Verdict::Right } else { Verdict::Wrong };
+                let took = begun.elapsed();
+                let is_old = known && has_two_forms && verdict == Verdict::Wrong;
+                let verdict =
+                    if is_old && is_right(&typed) { Verdict::RightAsTyped } else { verdict };
+                (verdict, took)
+            })
+            .await?;
+        if !known {
+            if has_two_forms {
+                tokio::time::sleep(took).await;
+            }
+            return Ok(Verdict::Wrong);
+        }
+        Ok(verdict)
     }
 
     async fn run<T: Send + 'static>(
@@ -255,10 +289,51 @@ mod tests {
         let passwords = Passwords::new();
         let hash = passwords.hash("correct horse".to_owned()).await.expect("hashes");
         assert!(hash.starts_with("$argon2id$v=19$m=19456,t=2,p=1$"), "{hash}");
-        assert!(
-            passwords.verify("correct horse".to_owned(), Some(hash.clone())).await.expect("runs")
-        );
-        assert!(!passwords.verify("battery".to_owned(), Some(hash)).await.expect("runs"));
-        assert!(!passwords.verify("battery".to_owned(), None).await.expect("runs"));
+        let verify = async |typed: &str, stored: Option<&String>| {
+            passwords.verify(typed.to_owned(), stored.cloned()).await.expect("runs")
+        };
+        assert_eq!(verify("correct horse", Some(&hash)).await, Verdict::Right);
+        assert_eq!(verify("battery", Some(&hash)).await, Verdict::Wrong);
+        assert_eq!(verify("battery", None).await, Verdict::Wrong);
+    }
+
+    #[tokio::test]
+    async fn a_password_is_known_in_every_form_and_old_hashes_in_the_one_they_were_made_of() {
+        const COMPOSED: &str = "gr\u{fc}n und blau";
+        const DECOMPOSED: &str = "gru\u{308}n und blau";
+        let passwords = Passwords::new();
+        let new = passwords.hash(DECOMPOSED.to_owned()).await.expect("hashes");
+        let old = hash(DECOMPOSED);
+        let verify = async |typed: &str, stored: Option<&String>| {
+            passwords.verify(typed.to_owned(), stored.cloned()).await.expect("runs")
+        };
+        assert_eq!(verify(COMPOSED, Some(&new)).await, Verdict::Right);
+        assert_eq!(verify(DECOMPOSED, Some(&new)).await, Verdict::Right);
+        assert_eq!(verify(DECOMPOSED, Some(&old)).await, Verdict::RightAsTyped);
+        assert_eq!(verify(COMPOSED, Some(&old)).await, Verdict::Wrong, "nobody knows that form");
+    }
+
+    /// An unknown account takes as long as a known one, also where two forms are tried, and gives us
+    /// no more to hash. Medians, since the machine may be busy.
+    #[tokio::test]
+    async fn a_second_form_tells_nothing_about_whether_an_account_exists() {
+        let passwords = Passwords::new();
+        let hash = passwords.hash("something else".to_owned()).await.expect("hashes");
+        let median = async |typed: &str, stored: Option<&String>| {
+            let mut times = Vec::new();
+            for _ in 0..9 {
+                let begun = Instant::now();
+                let verdict = passwords.verify(typed.to_owned(), stored.cloned()).await;
+                assert_eq!(verdict.expect("runs"), Verdict::Wrong);
+                times.push(begun.elapsed());
+            }
+            times.sort_unstable();
+            times[4].as_secs_f64()
+        };
+        let once = median("wrong", None).await;
+        let (known, unknown) =
+            (median("wro\u{308}ng", Some(&hash)).await, median("wro\u{308}ng", None).await);
+        assert!((0.6..1.6).contains(&(known / unknown)), "{known} {unknown}");
+        assert!(unknown > 1.4 * once, "the second form is waited for: {unknown} {once}");
     }
 }

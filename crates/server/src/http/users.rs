@@ -5,7 +5,7 @@ use super::auth::{UserView, address};
 use super::body::Json;
 use super::extract::CurrentUser;
 use super::problem::Problem;
-use super::wire::{given, present, printable};
+use super::wire::{given_composed, legible, present_composed};
 use axum::extract::State;
 use engine::Refusal;
 use garde::Validate;
@@ -26,12 +26,12 @@ pub(super) fn routes() -> OpenApiRouter<Arc<App>> {
 #[serde(deny_unknown_fields)]
 struct UpdateUser {
     /// Null removes it.
-    #[serde(default, deserialize_with = "present")]
-    #[garde(inner(inner(length(chars, min = 1, max = 100), custom(printable))))]
-    #[schema(value_type = Option<String>, min_length = 1, max_length = 100, pattern = r"^[^\u0000-\u001f\u007f-\u009f]*$")]
+    #[serde(default, deserialize_with = "present_composed")]
+    #[garde(inner(inner(length(chars, min = 1, max = 100), custom(legible))))]
+    #[schema(value_type = Option<String>, min_length = 1, max_length = 100, pattern = r"^[^\s\u0000-\u001f\u007f-\u009f\u00ad\u034f\u061c\u115f\u1160\u17b4\u17b5\u180b-\u180f\u200b-\u200f\u2028-\u202e\u2060-\u206f\u2800\u3164\ufe00-\ufe0f\ufeff\uffa0\ufff0-\ufff8]([^\u0000-\u001f\u007f-\u009f\u00ad\u034f\u061c\u115f\u1160\u17b4\u17b5\u180b-\u180f\u200b-\u200f\u2028-\u202e\u2060-\u206f\u2800\u3164\ufe00-\ufe0f\ufeff\uffa0\ufff0-\ufff8]*[^\s\u0000-\u001f\u007f-\u009f\u00ad\u034f\u061c\u115f\u1160\u17b4\u17b5\u180b-\u180f\u200b-\u200f\u2028-\u202e\u2060-\u206f\u2800\u3164\ufe00-\ufe0f\ufeff\uffa0\ufff0-\ufff8])?$")]
     name: Option<Option<String>>,
     /// Compared without case.
-    #[serde(default, deserialize_with = "given")]
+    #[serde(default, deserialize_with = "given_composed")]
     #[garde(inner(length(bytes, max = 254), custom(address)))]
     #[schema(
         value_type = String, required = false,

@@ -2,7 +2,8 @@
 
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use engine::Timestamp;
+use engine::{Timestamp, text};
+use serde::Deserialize as _;
 use sha2::{Digest, Sha256};
 use std::fmt;
 
@@ -43,12 +44,94 @@ where
     T::deserialize(deserializer).map(Some)
 }
 
+/// Text of a body that is read into the form in which it is kept.
+pub trait Written: Sized {
+    /// The same text, each part changed by `rewrite`.
+    fn rewritten(self, rewrite: fn(&str) -> String) -> Self;
+}
+
+impl Written for String {
+    fn rewritten(self, rewrite: fn(&str) -> String) -> Self {
+        rewrite(&self)
+    }
+}
+
+impl<T: Written> Written for Option<T> {
+    fn rewritten(self, rewrite: fn(&str) -> String) -> Self {
+        self.map(|text| text.rewritten(rewrite))
+    }
+}
+
+/// For serde: reads text composed, however its letters were written.
+pub fn composed<'de, T, D>(deserializer: D) -> Result<T, D::Error>
+where
+    T: Written + serde::Deserialize<'de>,
+    D: serde::Deserializer<'de>,
+{
+    Ok(T::deserialize(deserializer)?.rewritten(|text| text::composed(text).into_owned()))
+}
+
+/// For serde: [`composed`] for a field that may be missing but not be null.
+pub fn given_composed<'de, D>(deserializer: D) -> Result<Option<String>, D::Error>
+where
+    D: serde::Deserializer<'de>,
+{
+    composed(deserializer).map(Some)
+}
+
+/// For serde: [`composed`] for a field that may be missing or null, which are told apart.
+pub fn present_composed<'de, D>(deserializer: D) -> Result<Option<Option<String>>, D::Error>
+where
+    D: serde::Deserializer<'de>,
+{
+    composed(deserializer).map(Some)
+}
+
+/// For serde: reads a text of several lines.
+pub fn prose<'de, D>(deserializer: D) -> Result<Option<String>, D::Error>
+where
+    D: serde::Deserializer<'de>,
+{
+    Ok(Option::<String>::deserialize(deserializer)?.rewritten(text::prose))
+}
+
+/// For serde: [`prose`] for a field that may be missing or null, which are told apart.
+pub fn present_prose<'de, D>(deserializer: D) -> Result<Option<Option<String>>, D::Error>
+where
+    D: serde::Deserializer<'de>,
+{
+    prose(deserializer).map(Some)
+}
+
+/// For serde: reads a new password in the form in which it is hashed.
+pub fn password<'de, D>(deserializer: D) -> Result<String, D::Error>
+where
+    D: serde::Deserializer<'de>,
+{
+    Ok(String::deserialize(deserializer)?.rewritten(|text| text::password(text).into_owned()))
+}
+
 /// For garde: refuses control characters, NUL among them.
 pub fn printable<T: AsRef<str> + ?Sized>(text: &T, (): &()) -> garde::Result {
     if text.as_ref().chars().any(char::is_control) {
         return Err(garde::Error::new("must not contain control characters"));
     }
     Ok(())
+}
+
+/// For garde: refuses control characters other than line breaks.
+pub fn lines<T: AsRef<str> + ?Sized>(text: &T, (): &()) -> garde::Result {
+    text::prose_flaw(text.as_ref()).map_or(Ok(()), |flaw| Err(garde::Error::new(flaw)))
+}
+
+/// For garde: refuses names that cannot be seen, or told from others.
+pub fn legible<T: AsRef<str> + ?Sized>(text: &T, (): &()) -> garde::Result {
+    text::name_flaw(text.as_ref()).map_or(Ok(()), |flaw| Err(garde::Error::new(flaw)))
+}
+
+/// For garde: [`legible`] for one that may be empty.
+pub fn legible_or_empty<T: AsRef<str> + ?Sized>(text: &T, (): &()) -> garde::Result {
+    if text.as_ref().is_empty() { Ok(()) } else { legible(text, &()) }
 }
 
 /// An instant of a body, in RFC 3339.

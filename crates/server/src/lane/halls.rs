@@ -43,8 +43,8 @@ pub(super) fn conflicts(hold: &Hold, halls: &[Hall]) -> Vec<SeatConflict> {
         let hall = halls.iter().find(|hall| hall.marks.section_id == *section_id);
         let Some(Hall { marks: seen, layout }) = hall else { continue };
         conflicts.extend(names.iter().filter_map(|name| {
-            let state = match layout.find(name) {
-                Some(seat) => Some(seen.marks.state(seat)?),
+            let state = match layout.find_spelled(name) {
+                Some(found) => Some(seen.marks.state(found.seat)?),
                 None => None,
             };
             Some(SeatConflict { section_id: *section_id, seat: name.clone(), state })

@@ -1,7 +1,7 @@
 //! Idempotency keys: retries have one effect, and are answered with what it is now.
 
 use crate::support::wire::{Wire, post};
-use crate::support::{Answer, Server, hold_body, show};
+use crate::support::{Answer, Client, Server, hold_body, show};
 use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
 
@@ -66,6 +66,124 @@ async fn a_section_named_by_name_or_by_id_is_the_same_request() {
     assert!(replayed(&retry));
     assert_eq!(retry.expect(StatusCode::CREATED)["booking_id"], booking["booking_id"]);
     assert_eq!(user.seats(&event_id).await, (3, 1, 0));
+}
+
+/// Sends two bodies under one key, and says whether the second was known as a retry of the first.
+async fn is_a_retry(user: &Client, path: &str, first: &Value, second: &Value, key: &str) -> bool {
+    let headers = [("Idempotency-Key", key)];
+    let made = user.send(Method::POST, path, Some(first), &headers).await;
+    assert!(!replayed(&made), "{first}");
+    made.expect(StatusCode::CREATED);
+    let again = user.send(Method::POST, path, Some(second), &headers).await;
+    if again.status == StatusCode::CREATED {
+        assert!(replayed(&again), "{second}");
+        return true;
+    }
+    again.problem(422, "idempotency_key_reused");
+    false
+}
+
+#[tokio::test]
+async fn an_equal_request_in_another_order_or_spelling_is_a_retry() {
+    let server = Server::start(&[]);
+    let user = server.user().await;
+    let layout = json!({"rows": "A-B", "seats_per_row": 40});
+    let event = json!({"title": "Halls", "event_date": "2099-01-01", "sections": [
+        {"name": "Hall", "layout": layout}, {"name": "Annex", "layout": layout},
+        {"name": "Floor", "capacity": 500},
+    ]});
+    let made = user.post("/events", &event).await.expect(StatusCode::CREATED);
+    let (event_id, hall) = (&made["event_id"], &made["sections"][0]["section_id"]);
+    let hold = |rest: Value| {
+        let mut body = json!({"event_id": event_id});
+        body.as_object_mut().expect("one").extend(rest.as_object().expect("one").clone());
+        body
+    };
+    let cart = |items: Value| hold(json!({"items": items}));
+    let floor = |seats| json!({"section_id": "Floor", "seats_requested": seats});
+    let best = |rest: Value| hold(json!({"best_available": rest}));
+    for (at, (first, second, same)) in [
+        (
+            hold(json!({"section_id": "Hall", "seats": ["A-1", "A-2", "A-10"]})),
+            hold(json!({"section_id": hall, "seats": ["A-10", "A-2", "A-1"]})),
+            true,
+        ),
+        (
+            cart(json!([{"section_id": "Hall", "seats": ["B-1", "B-2"]}, floor(2)])),
+            cart(json!([floor(2), {"section_id": hall, "seats": ["B-2", "B-1"]}])),
+            true,
+        ),
+        (
+            best(json!({"number": 2, "sections": ["Hall", "Annex"], "categories": ["Hall", "Annex"]})),
+            best(json!({"number": 2, "sections": ["annex", hall], "categories": ["Annex", "Hall"]})),
+            true,
+        ),
+        // What differs is another request as before.
+        (
+            hold(json!({"section_id": "Hall", "seats": ["A-3", "A-4"]})),
+            hold(json!({"section_id": "Hall", "seats": ["A-3", "A-5"]})),
+            false,
+        ),
+        (cart(json!([floor(2), floor(3)])), cart(json!([floor(3), floor(3)])), false),
+        (
+            best(json!({"number": 2, "sections": ["Hall", "Annex"]})),
+            best(json!({"number": 2, "sections": ["Annex"]})),
+            false,
+        ),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        let found = is_a_retry(&user, "/bookings/hold", &first, &second, &format!("h{at}")).await;
+        assert_eq!(found, same, "{first}\n{second}");
+    }
+    let section = json!({"name": "A", "capacity": 5});
+    let event = json!({"title": "T", "event_date": "2099-01-01", "sections": [section]});
+    let spelled = json!({"title": "T", "event_date": "2099-01-01", "status": "on_sale",
+        "timezone": "UTC", "prevent_orphans": false, "description": null,
+        "sections": [{"name": "A", "capacity": 5, "price": 0}]});
+    assert!(is_a_retry(&user, "/events", &event, &spelled, "e").await);
+    let path = format!("/events/{}/sections", made["event_id"].as_str().expect("an id"));
+    let (upper, lower) = (section_in("EUR"), section_in("eur"));
+    let other = json!({"title": "T", "event_date": "2099-01-01", "sections": [upper]});
+    let same = json!({"title": "T", "event_date": "2099-01-01", "sections": [lower]});
+    assert!(is_a_retry(&user, "/events", &other, &same, "c").await);
+    let short = |rest: Value| json!({"name": "New", "layout": rest});
+    let plain = short(json!({"rows": "A", "seats_per_row": 9, "aisles_after": [3, 6]}));
+    let long = json!({"rows": "A", "seats_per_row": 9, "aisles_after": [6, 3], "shape": "block"});
+    assert!(is_a_retry(&user, &path, &plain, &short(long), "s").await);
+    server.audit();
+}
+
+fn section_in(currency: &str) -> Value {
+    json!({"name": "A", "capacity": 5, "currency": currency})
+}
+
+#[tokio::test]
+async fn a_header_that_stands_once_is_refused_when_it_stands_twice() {
+    let server = Server::start(&[]);
+    let user = server.user().await;
+    let event_id = user.event(4).await;
+    let request = post(&user, "/bookings/hold", &hold_body(&event_id, 1));
+    for twice in [
+        "Idempotency-Key: a\r\nIdempotency-Key: b\r\n",
+        "Idempotency-Key: a\r\nidempotency-key: a\r\n",
+        "Authorization: Bearer x\r\n",
+    ] {
+        let mut raw = Wire::open(&server).await;
+        raw.send(request.replace("Host: x\r\n", &format!("Host: x\r\n{twice}"))).await;
+        let problem = raw.heard().await.problem(400, "malformed_request");
+        let detail = problem["detail"].as_str().expect("a detail");
+        assert!(detail.contains("more than one"), "{detail}");
+    }
+    assert_eq!(user.seats(&event_id).await, (4, 0, 0));
+    let change = post(&user, &format!("/events/{event_id}"), &json!({"title": "New"}));
+    let change = change.replacen("POST", "PATCH", 1);
+    let mut raw = Wire::open(&server).await;
+    let two_tags = "Host: x\r\nIf-Match: W/\"7.1.1\"\r\nIf-Match: W/\"1.1.1\"\r\n";
+    raw.send(change.replace("Host: x\r\n", two_tags)).await;
+    // Two lines are one list, of which the newest counts.
+    raw.heard().await.problem(412, "version_mismatch");
 }
 
 #[tokio::test]

@@ -28,4 +28,5 @@ mod seats;
 mod seats_input;
 mod sections;
 mod shutdown;
+mod text;
 mod tokens;

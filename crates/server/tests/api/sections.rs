@@ -147,3 +147,62 @@ async fn a_hold_that_is_due_does_not_count_against_a_smaller_capacity() {
     assert_eq!(resized["available_seats"], 1);
     server.audit();
 }
+
+#[tokio::test]
+async fn the_currency_of_an_event_is_corrected_until_something_is_sold() {
+    let server = Server::start(&[]);
+    let user = server.user().await;
+    let layout = json!({"rows": "A-B", "seats_per_row": 5});
+    let sections = json!([
+        {"name": "Floor", "capacity": 9, "price": 4_500},
+        {"name": "Hall", "price": 7_000, "layout": layout},
+        {"name": "Box", "capacity": 2, "price": 9_000, "currency": "usd"},
+    ]);
+    let event_id = user.event_with(&show(&json!({"sections": sections}))).await;
+    let path = format!("/events/{event_id}");
+    let currencies = |event: &Value| -> Vec<Value> {
+        let sections = event["sections"].as_array().expect("sections");
+        sections.iter().map(|section| section["currency"].clone()).collect()
+    };
+    let event = user.get(&path).await.expect(StatusCode::OK);
+    assert_eq!(currencies(&event), ["USD"; 3], "those that name none have that of those that do");
+    let drawing = format!("{path}/sections/Hall/seats");
+    let drawn = user.get(&drawing).await;
+    let tag = drawn.headers["etag"].clone();
+    assert_eq!(drawn.expect(StatusCode::OK)["categories"][0]["currency"], "USD");
+
+    // One by one it cannot be done; together it can, with whatever else changes.
+    let alone = user.patch(&format!("{path}/sections/Floor"), &json!({"currency": "EUR"})).await;
+    alone.problem(422, "validation_failed");
+    let change = json!({"currency": "eur", "title": "New"});
+    let event = user.patch(&path, &change).await.expect(StatusCode::OK);
+    assert_eq!((currencies(&event), &event["title"]), (vec![json!("EUR"); 3], &json!("New")));
+    assert_eq!(event["sections"][1]["price"], 7_000, "the amounts stay");
+    let drawn = user.get(&drawing).await;
+    assert_ne!(drawn.headers["etag"], tag, "a drawing that is kept somewhere is not taken for it");
+    assert_eq!(drawn.expect(StatusCode::OK)["categories"][0]["currency"], "EUR");
+    let added =
+        user.post(&format!("{path}/sections"), &json!({"name": "Late", "capacity": 1})).await;
+    assert_eq!(added.expect(StatusCode::CREATED)["currency"], "EUR");
+    let late = json!({"name": "Late hall", "price": 1, "layout": layout});
+    let added = user.post(&format!("{path}/sections"), &late).await;
+    assert_eq!(added.expect(StatusCode::CREATED)["currency"], "EUR");
+
+    let hold = json!({"event_id": event_id, "section_id": "Hall", "seats": ["A-1"]});
+    let booking = user.post("/bookings/hold", &hold).await.expect(StatusCode::CREATED);
+    assert_eq!((&booking["currency"], &booking["total_price"]), (&json!("EUR"), &json!(7_000)));
+    let refused = user.patch(&path, &json!({"currency": "GBP"})).await;
+    assert_eq!(refused.problem(409, "currency_in_use")["seats"], 1);
+    user.patch(&path, &json!({"currency": "EUR"})).await.expect(StatusCode::OK);
+    for wrong in [json!("EURO"), json!(null), json!("")] {
+        let problem = user.patch(&path, &json!({"currency": wrong})).await;
+        assert_eq!(problem.problem(422, "validation_failed")["errors"][0]["field"], "currency");
+    }
+    let booking_id = booking["booking_id"].as_str().expect("an id");
+    user.step(booking_id, "cancel").await.expect(StatusCode::OK);
+    let event = user.patch(&path, &json!({"currency": "GBP"})).await.expect(StatusCode::OK);
+    assert_eq!(currencies(&event), ["GBP"; 5]);
+    let booking = user.get(&format!("/bookings/{booking_id}")).await.expect(StatusCode::OK);
+    assert_eq!(booking["currency"], "EUR", "what was booked stays as it was");
+    server.audit();
+}

@@ -6,10 +6,10 @@ use super::interrupt::Interrupt;
 use super::rows::uuid;
 use super::{Postgres, on};
 use crate::Accounts;
-use crate::rows::{self, ms};
+use crate::keys::keys_of;
+use crate::rows::{self, Columns as _, ms};
 use async_trait::async_trait;
 use engine::account::{Refresh, RefreshToken, User};
-use engine::event::folded;
 use engine::{Error, Fault, Refusal, Timestamp, UserId};
 use sqlx::postgres::{PgConnection, PgRow};
 
@@ -21,13 +21,24 @@ impl Accounts for Postgres {
     }
 
     async fn user_by_email(&self, email: &str) -> Result<Option<User>, Fault> {
-        const SQL: &str = "SELECT * FROM users WHERE email_folded = $1";
+        // Always both, so that an unknown address takes as long as a known one.
+        const SQL: &str = "SELECT * FROM users WHERE email_folded = $1
+            UNION SELECT * FROM users WHERE coalesce(email_key, email_folded) = $2";
         // PostgreSQL has no text with a NUL in it, so nobody has this address.
         if email.contains('\0') {
             return Ok(None);
         }
         let find = on!(session => async {
-            user(sqlx::query(SQL).bind(folded(email)).fetch_optional(&mut *session).await?.as_ref())
+            let (lowered, key) = keys_of(email);
+            let query = sqlx::query(SQL).bind(&lowered).bind(key.as_ref().unwrap_or(&lowered));
+            let found = query.fetch_all(&mut *session).await?;
+            let mut own = None;
+            for row in &found {
+                if row.text("email_folded")? == lowered {
+                    own = Some(row);
+                }
+            }
+            user(own.or(found.first()))
         });
         self.read("finding a user", find).await
     }
@@ -55,6 +66,23 @@ impl Accounts for Postgres {
         const DOING: &str = "changing a password";
         let set = on!(session => set_password(&mut session, user_id, old, new));
         self.write(&self.sessions, DOING, set).await.map_err(fault)
+    }
+
+    async fn renew_password_hash(
+        &self,
+        user_id: UserId,
+        old: &str,
+        new: &str,
+    ) -> Result<(), Fault> {
+        // The predicate on the old hash lets a change of the password win.
+        const SQL: &str =
+            "UPDATE users SET password_hash = $2 WHERE user_id = $1 AND password_hash = $3";
+        let renew = on!(session => async {
+            let query = sqlx::query(SQL).bind(uuid(user_id)).bind(new.to_owned());
+            query.bind(old.to_owned()).execute(&mut *session).await?;
+            Ok(())
+        });
+        self.write(&self.sessions, "renewing a password's hash", renew).await.map_err(fault)
     }
 
     async fn open_family(&self, token: &RefreshToken) -> Result<(), Fault> {
@@ -96,25 +124,25 @@ fn user(row: Option<&PgRow>) -> Result<Option<User>, Interrupt> {
 }
 
 async fn create_user(session: &mut PgConnection, user: &User) -> Result<(), Interrupt> {
-    // The unique constraint decides who was first.
+    // The unique constraints decide who was first.
     const INSERT: &str =
-        "INSERT INTO users (user_id, email, email_folded, name, password_hash, created_at)
-        VALUES ($1, $2, $3, $4, $5, $6) ON CONFLICT (email_folded) DO NOTHING";
-    const SELECT: &str = "SELECT user_id FROM users WHERE email_folded = $1";
+        "INSERT INTO users (user_id, email, email_folded, email_key, name, password_hash, created_at)
+        VALUES ($1, $2, $3, $4, $5, $6, $7) ON CONFLICT DO NOTHING";
+    const SELECT: &str = "SELECT 1 FROM users WHERE user_id = $1";
+    let (lowered, key) = keys_of(&user.email);
     let query = sqlx::query(INSERT)
         .bind(uuid(user.user_id))
         .bind(user.email.clone())
-        .bind(folded(&user.email))
+        .bind(lowered)
+        .bind(key)
         .bind(user.name.clone())
         .bind(user.password_hash.clone())
         .bind(user.created_at.unix_ms());
     if query.execute(&mut *session).await?.rows_affected() == 1 {
         return Ok(());
     }
-    let query = sqlx::query(SELECT).bind(folded(&user.email));
-    let holder = query.fetch_optional(session).await?;
-    let holder = holder.map(|row| rows::user_id(&row, "user_id")).transpose()?;
-    if holder == Some(user.user_id) { Ok(()) } else { Err(Refusal::EmailTaken.into()) }
+    let earlier = sqlx::query(SELECT).bind(uuid(user.user_id)).fetch_optional(session).await?;
+    if earlier.is_some() { Ok(()) } else { Err(Refusal::EmailTaken.into()) }
 }
 
 async fn update_user(
@@ -124,35 +152,41 @@ async fn update_user(
     email: &Option<String>,
 ) -> Result<User, Interrupt> {
     const LOCK: &str = "SELECT * FROM users WHERE user_id = $1 FOR UPDATE";
-    const TAKEN: &str = "SELECT 1 FROM users WHERE email_folded = $1 AND user_id <> $2";
-    const UPDATE: &str =
-        "UPDATE users SET email = $2, email_folded = $3, name = $4 WHERE user_id = $1";
+    const TAKEN: &str = "SELECT 1 FROM users WHERE email_folded = $1 AND user_id <> $3
+        UNION SELECT 1 FROM users WHERE coalesce(email_key, email_folded) = $2 AND user_id <> $3";
+    const NAME: &str = "UPDATE users SET name = $2 WHERE user_id = $1";
+    const EMAIL: &str =
+        "UPDATE users SET email = $2, email_folded = $3, email_key = $4 WHERE user_id = $1";
     let row = sqlx::query(LOCK).bind(uuid(user_id)).fetch_optional(&mut *session).await?;
     let mut changed = user(row.as_ref())?.ok_or(Refusal::NotFound { what: "user" })?;
-    if let Some(email) = email {
-        let query = sqlx::query(TAKEN).bind(folded(email)).bind(uuid(user_id));
-        if query.fetch_optional(&mut *session).await?.is_some() {
-            return Err(Refusal::EmailTaken.into());
-        }
-        changed.email.clone_from(email);
-    }
     if let Some(name) = name {
+        let query = sqlx::query(NAME).bind(uuid(user_id)).bind(name.clone());
+        query.execute(&mut *session).await?;
         changed.name.clone_from(name);
     }
-    let query = sqlx::query(UPDATE)
-        .bind(uuid(user_id))
-        .bind(changed.email.clone())
-        .bind(folded(&changed.email))
-        .bind(changed.name.clone());
+    // The same again is no change, also where another account has an address that compares equal.
+    let Some(email) = email.as_ref().filter(|email| **email != changed.email) else {
+        return Ok(changed);
+    };
+    let (lowered, key) = keys_of(email);
+    let query = sqlx::query(TAKEN).bind(&lowered).bind(key.as_ref().unwrap_or(&lowered));
+    if query.bind(uuid(user_id)).fetch_optional(&mut *session).await?.is_some() {
+        return Err(Refusal::EmailTaken.into());
+    }
+    changed.email.clone_from(email);
+    let query = sqlx::query(EMAIL).bind(uuid(user_id)).bind(email).bind(&lowered).bind(&key);
     match query.execute(session).await {
         Ok(_) => Ok(changed),
         // Somebody took the address between the look and the change.
-        Err(error) if constraint(&error) == Some("users_email_unique") => {
+        Err(error) if constraint(&error).is_some_and(|name| ADDRESSES.contains(&name)) => {
             Err(Refusal::EmailTaken.into())
         }
         Err(error) => Err(error.into()),
     }
 }
+
+/// What keeps two accounts from having one address.
+const ADDRESSES: [&str; 2] = ["users_email_unique", "users_email_key_unique"];
 
 fn constraint(error: &sqlx::Error) -> Option<&str> {
     error.as_database_error()?.constraint()

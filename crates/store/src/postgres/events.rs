@@ -11,6 +11,7 @@ use super::rows::{uuid, uuids};
 use super::seats::put_layout;
 use super::write::{Binding, append_log};
 use super::{Postgres, on};
+use crate::keys::keys_of;
 use crate::rows::{self, Columns, event, ms};
 use crate::{
     CREATION_KEY_KEPT_MS, Created, CreationKey, EventFilter, EventWithSections, Events, Opening,
@@ -18,7 +19,7 @@ use crate::{
 };
 use async_trait::async_trait;
 use engine::decide::SeatMaps;
-use engine::event::{EventChange, folded, may_join};
+use engine::event::{EventChange, may_change_currency, may_join};
 use engine::seats::Marks;
 use engine::{
     Command, Deltas, Error, Event, EventId, EventStatus, Fault, Inventory, LogEntry, LogKind,
@@ -65,21 +66,38 @@ impl Events for Postgres {
         by: UserId,
         expected: Option<i64>,
         change: EventChange,
-    ) -> Result<(), Error> {
+    ) -> Result<Vec<Inventory>, Error> {
         let (change, written) = (&change, &Written::default());
         let revise = on!(session => async {
             let (mut of, now) = lock(&mut session, event_id).await?;
+            let currency = change.currency;
             if is_written(&of.event, written) {
-                return Ok(());
+                let mut changed = Vec::new();
+                if currency.is_some() {
+                    let sections = of.sections.iter().map(|section| section.section_id);
+                    let commands = sections.map(|section_id| Command::Retire { section_id });
+                    let commands: Vec<_> = commands.collect();
+                    changed = self.decide_sections(&mut session, &commands).await?.0;
+                }
+                return Ok((changed, SeatMaps::new()));
             }
             of.event.may_edit(by, expected)?;
             of.event.revise(change.clone(), now)?;
             // No batch may go on by the old terms once the new ones are committed.
             lock_sections(&mut session, &of).await?;
             *written.lock() = Some((of.event.version, of.event.updated_at));
-            put_event(&mut session, &of.event).await
+            put_event(&mut session, &of.event).await?;
+            match currency {
+                Some(currency) if of.sections.iter().any(|of| of.price.currency != currency) => {
+                    self.change_currency(&mut session, &of.sections, by, currency).await
+                }
+                _ => Ok((Vec::new(), SeatMaps::new())),
+            }
         });
-        self.write(&self.sessions, "changing an event", revise).await
+        let revised = self.write(&self.sessions, "changing an event", revise).await;
+        let (inventories, maps) = revised?;
+        self.maps.keep(maps);
+        Ok(inventories)
     }
 
     async fn cancel_event(&self, event_id: EventId, by: UserId) -> Result<(), Error> {
@@ -125,7 +143,8 @@ impl Events for Postgres {
             let (mut of, now) = lock(&mut session, event_id).await?;
             of.event.may_manage(by)?;
             let section = of.sections.iter().find(|section| section.section_id == section_id);
-            let mut section = section.ok_or(Refusal::NotFound { what: "section" })?.clone();
+            let before = section.ok_or(Refusal::NotFound { what: "section" })?.clone();
+            let mut section = before.clone();
             if !is_written(&of.event, written) {
                 of.event.may_edit(by, expected)?;
                 section.revise(change.name.clone(), change.price, change.layout.as_deref())?;
@@ -133,9 +152,18 @@ impl Events for Postgres {
                 of.event.touch(now);
                 *written.lock() = Some((of.event.version, of.event.updated_at));
                 put_event(&mut session, &of.event).await?;
-                update_section(&mut session, &section).await?;
+                let is_renamed = section.name != before.name;
+                update_section(&mut session, &section, is_renamed).await?;
             }
-            self.decide_section(&mut session, section_id, change.command(section_id, by)).await
+            let commands = [change.command(section_id, by)];
+            let (inventories, maps) = self.decide_sections(&mut session, &commands).await?;
+            let inventory = inventories.into_iter().find(|of| of.section_id == section_id);
+            let missing = || Fault::Corrupt { what: "a section without inventory".to_owned() };
+            let inventory = inventory.ok_or_else(missing)?;
+            if section.price.currency != before.price.currency {
+                may_change_currency(std::iter::once(&inventory))?;
+            }
+            Ok((inventory, maps))
         });
         let revised = self.write(&self.sessions, "changing a section", revise).await;
         let (inventory, maps) = revised?;
@@ -145,23 +173,20 @@ impl Events for Postgres {
 }
 
 impl Postgres {
-    /// Decides the change of a section as a lane's batch would.
-    async fn decide_section(
+    /// Decides changes of sections as a lane's batch would: all of them, or the first refusal.
+    pub(super) async fn decide_sections(
         &self,
         session: &mut PgConnection,
-        section_id: SectionId,
-        command: Command,
-    ) -> Result<(Inventory, SeatMaps), Interrupt> {
-        let decided = self.decide_in(session, &[command], &Earlier::surveyed()).await;
-        let (mut committed, maps) = decided?;
-        if let Outcome::Booking { .. } =
-            committed.answers.pop().expect("one command, one answer")?
-        {
-            unreachable!("a section is no booking");
+        commands: &[Command],
+    ) -> Result<(Vec<Inventory>, SeatMaps), Interrupt> {
+        let decided = self.decide_in(session, commands, &Earlier::surveyed()).await;
+        let (committed, maps) = decided?;
+        for answer in committed.answers {
+            if let Outcome::Booking { .. } = answer? {
+                unreachable!("a section is no booking");
+            }
         }
-        let inventory = committed.inventories.into_iter().find(|of| of.section_id == section_id);
-        let missing = || Fault::Corrupt { what: "a section without inventory".to_owned() };
-        Ok((inventory.ok_or_else(missing)?, maps))
+        Ok((committed.inventories, maps))
     }
 }
 
@@ -240,7 +265,11 @@ async fn list(
     }
     if let Some(title) = &filter.title {
         // strpos() takes the text as it is: no wildcard of LIKE to escape.
-        query.push(" AND strpos(title_folded, ").push_bind(folded(title)).push(") > 0");
+        let (lowered, key) = keys_of(title);
+        query.push(" AND (strpos(coalesce(title_key, title_folded), ");
+        query.push_bind(key.unwrap_or_else(|| lowered.clone())).push(") > 0");
+        // By its own spelling, a title is found that has no key yet.
+        query.push(" OR strpos(title_folded, ").push_bind(lowered).push(") > 0)");
     }
     if let Some(from) = filter.from {
         query.push(" AND over_at > ").push_bind(from.unix_ms());
@@ -265,12 +294,12 @@ async fn list(
 macro_rules! insert_event {
     ($on_conflict:literal) => {
         concat!(
-            "INSERT INTO events (event_id, organizer_id, title, title_folded, description,
+            "INSERT INTO events (event_id, organizer_id, title, title_folded, title_key, description,
                 venue, event_date, timezone, starts_at, over_at, status, sales_start, sales_end,
                 max_seats_per_booking, max_seats_per_user, hold_ttl_ms, cancellable_until,
                 prevent_orphans, version, created_at, updated_at)
             VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17,
-                $18, $19, $20, $21) ON CONFLICT (event_id) ",
+                $18, $19, $20, $21, $22) ON CONFLICT (event_id) ",
             $on_conflict
         )
     };
@@ -289,7 +318,7 @@ pub(super) async fn add_event(
 async fn put_event(session: &mut PgConnection, event: &Event) -> Result<(), Interrupt> {
     const SQL: &str = insert_event!(
         "DO UPDATE SET title = excluded.title,
-            title_folded = excluded.title_folded, description = excluded.description,
+            title_folded = excluded.title_folded, title_key = excluded.title_key, description = excluded.description,
             venue = excluded.venue, event_date = excluded.event_date, timezone = excluded.timezone,
             starts_at = excluded.starts_at, over_at = excluded.over_at, status = excluded.status,
             sales_start = excluded.sales_start, sales_end = excluded.sales_end,
@@ -305,11 +334,13 @@ async fn put_event(session: &mut PgConnection, event: &Event) -> Result<(), Inte
 
 fn bind_event(query: Binding, event: &Event) -> Binding {
     let terms = &event.terms;
+    let (lowered, key) = keys_of(&event.title);
     query
         .bind(uuid(terms.event_id))
         .bind(uuid(terms.organizer_id))
         .bind(event.title.clone())
-        .bind(folded(&event.title))
+        .bind(lowered)
+        .bind(key)
         .bind(event.description.clone())
         .bind(event.venue.clone())
         .bind(event.date.as_str().to_owned())
@@ -389,8 +420,9 @@ pub(super) async fn insert_section(
     now: Timestamp,
 ) -> Result<(), Interrupt> {
     const SECTION: &str = "INSERT INTO sections
-        (section_id, event_id, position, name, name_folded, price_minor, currency, layout_version)
-        VALUES ($1, $2, $3, $4, $5, $6, $7, $8)";
+        (section_id, event_id, position, name, name_folded, name_key, price_minor, currency,
+         layout_version)
+        VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)";
     const INVENTORY: &str = "INSERT INTO inventory
         (section_id, event_id, capacity, held, sold, blocked, version)
         VALUES ($1, $2, $3, 0, 0, 0, $4)";
@@ -398,12 +430,14 @@ pub(super) async fn insert_section(
     let deltas = Deltas { capacity, ..Deltas::default() };
     let mut inventory = Inventory::empty(section.section_id, section.event_id);
     inventory.apply(deltas);
+    let (lowered, key) = keys_of(&section.name);
     let query = sqlx::query(SECTION)
         .bind(uuid(section.section_id))
         .bind(uuid(section.event_id))
         .bind(i64::try_from(position).expect("an event has few sections"))
         .bind(section.name.to_string())
-        .bind(folded(&section.name))
+        .bind(lowered)
+        .bind(key)
         .bind(section.price.minor)
         .bind(section.price.currency.as_str().to_owned())
         .bind(opening.layout().map(|_| inventory.version));
@@ -434,13 +468,23 @@ pub(super) async fn insert_section(
     }
 }
 
-async fn update_section(session: &mut PgConnection, section: &Section) -> Result<(), Interrupt> {
-    const SQL: &str = "UPDATE sections SET name = $2, name_folded = $3, price_minor = $4,
-        currency = $5 WHERE section_id = $1";
-    let query = sqlx::query(SQL)
+/// Writes a changed section; its name only when that is another one, since the name it has may be kept
+/// beside one that compares equal.
+async fn update_section(
+    session: &mut PgConnection,
+    section: &Section,
+    is_renamed: bool,
+) -> Result<(), Interrupt> {
+    const NAME: &str = "UPDATE sections SET name = $2, name_folded = $3, name_key = $4
+        WHERE section_id = $1";
+    const PRICE: &str = "UPDATE sections SET price_minor = $2, currency = $3 WHERE section_id = $1";
+    if is_renamed {
+        let (lowered, key) = keys_of(&section.name);
+        let query = sqlx::query(NAME).bind(uuid(section.section_id)).bind(section.name.to_string());
+        query.bind(lowered).bind(key).execute(&mut *session).await?;
+    }
+    let query = sqlx::query(PRICE)
         .bind(uuid(section.section_id))
-        .bind(section.name.to_string())
-        .bind(folded(&section.name))
         .bind(section.price.minor)
         .bind(section.price.currency.as_str().to_owned());
     query.execute(session).await?;

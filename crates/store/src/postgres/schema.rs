@@ -15,6 +15,8 @@ static MIGRATOR: Migrator = sqlx::migrate!("../../migrations/postgres");
 
 /// The oldest server with transaction ids that do not wrap, which the log needs.
 const VERSION_MIN: i32 = 130_000;
+/// The only encoding of a database that can keep every text a client may send.
+const ENCODING: &str = "UTF8";
 /// How long one of several instances waits for the others to migrate.
 const TURN_TIMEOUT: Duration = Duration::from_mins(1);
 /// The advisory lock of those who migrate: "reservix" in ASCII.
@@ -25,7 +27,8 @@ pub(super) async fn check(session: &mut PgConnection, strict: bool) -> Result<()
     const SQL: &str = "SELECT current_setting('server_version_num')::int AS version,
         current_setting('fsync') AS fsync,
         current_setting('full_page_writes') AS full_page_writes,
-        current_setting('synchronous_commit') AS synchronous_commit, pg_is_in_recovery() AS standby";
+        current_setting('synchronous_commit') AS synchronous_commit, pg_is_in_recovery() AS standby,
+        current_setting('server_encoding') AS encoding, current_database() AS database";
     let row = sqlx::query(SQL).fetch_one(session).await?;
     let refuse = |why: String| Err(unavailable("looking at the database's settings")(why).into());
     let version: i32 = row.try_get("version")?;
@@ -34,6 +37,14 @@ pub(super) async fn check(session: &mut PgConnection, strict: bool) -> Result<()
     }
     if row.try_get("standby")? {
         return refuse("the server is a standby, which cannot be written to".to_owned());
+    }
+    let (encoding, database): (&str, &str) = (row.try_get("encoding")?, row.try_get("database")?);
+    if encoding != ENCODING {
+        // Whatever it cannot keep would fail in the middle of a request.
+        return refuse(format!(
+            "the database {database} has the encoding {encoding}, which cannot keep all text; create \
+             it with ENCODING 'UTF8' (TEMPLATE template0)"
+        ));
     }
     let mut unsafe_settings = Vec::new();
     for setting in ["fsync", "full_page_writes", "synchronous_commit"] {
@@ -110,6 +121,10 @@ impl Postgres {
         }
         // A goodbye gives the lock back sooner than the server notices the closed socket.
         session.close().await.map_err(failed(DOING))?;
+        // After the turn, so that another instance need not wait for it: it may take a while.
+        if after.contains(&newest) {
+            self.fill_in_keys().await?;
+        }
         let changed =
             |step: &Migration| before.contains(&step.version) != after.contains(&step.version);
         Ok(known().filter(changed).collect())

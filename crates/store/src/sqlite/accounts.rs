@@ -3,10 +3,10 @@
 use super::writer::Writing;
 use super::{Sqlite, failed};
 use crate::Accounts;
-use crate::rows::{ms, refresh_token, user};
+use crate::keys::keys_of;
+use crate::rows::{Columns as _, ms, refresh_token, user};
 use async_trait::async_trait;
 use engine::account::{Refresh, RefreshToken, User};
-use engine::event::folded;
 use engine::{Error, Fault, Refusal, Timestamp, UserId};
 
 fn insert(writing: &Writing<'_>, token: &RefreshToken) -> Result<(), Fault> {
@@ -27,16 +27,18 @@ fn insert(writing: &Writing<'_>, token: &RefreshToken) -> Result<(), Fault> {
 impl Accounts for Sqlite {
     async fn create_user(&self, new: &User) -> Result<(), Error> {
         const DOING: &str = "creating a user";
-        // The unique constraint decides who was first.
+        // The unique constraints decide who was first.
         const SQL: &str =
-            "INSERT INTO users (user_id, email, email_folded, name, password_hash, created_at)
-            VALUES (?, ?, ?, ?, ?, ?) ON CONFLICT (email_folded) DO NOTHING";
+            "INSERT INTO users (user_id, email, email_folded, email_key, name, password_hash, created_at)
+            VALUES (?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING";
         let new = new.clone();
         let insert = move |writing: &Writing<'_>| {
+            let (lowered, key) = keys_of(&new.email);
             let row = (
                 new.user_id.as_bytes(),
                 &new.email,
-                folded(&new.email),
+                lowered,
+                key,
                 &new.name,
                 &new.password_hash,
                 new.created_at.unix_ms(),
@@ -48,9 +50,19 @@ impl Accounts for Sqlite {
     }
 
     async fn user_by_email(&self, email: &str) -> Result<Option<User>, Fault> {
-        let query = sqlx::query("SELECT * FROM users WHERE email_folded = ?").bind(folded(email));
-        let row = query.fetch_optional(&self.readers).await.map_err(failed("finding a user"))?;
-        row.as_ref().map(user).transpose()
+        // Always both, so that an unknown address takes as long as a known one.
+        const SQL: &str = "SELECT * FROM users WHERE email_folded = ?1
+            UNION SELECT * FROM users WHERE coalesce(email_key, email_folded) = ?2";
+        let (lowered, key) = keys_of(email);
+        let query = sqlx::query(SQL).bind(lowered.clone()).bind(key.unwrap_or(lowered.clone()));
+        let found = query.fetch_all(&self.readers).await.map_err(failed("finding a user"))?;
+        let mut own = found.first();
+        for row in &found {
+            if row.text("email_folded")? == lowered {
+                own = Some(row);
+            }
+        }
+        own.map(user).transpose()
     }
 
     async fn user(&self, user_id: UserId) -> Result<Option<User>, Fault> {
@@ -68,24 +80,31 @@ impl Accounts for Sqlite {
     ) -> Result<User, Error> {
         const DOING: &str = "changing a user";
         const USER: &str = "SELECT * FROM users WHERE user_id = ?";
-        const TAKEN: &str = "SELECT user_id FROM users WHERE email_folded = ? AND user_id <> ?";
-        const UPDATE: &str =
-            "UPDATE users SET email = ?, email_folded = ?, name = ? WHERE user_id = ?";
+        const TAKEN: &str = "SELECT user_id FROM users WHERE email_folded = ?1 AND user_id <> ?3
+            UNION SELECT user_id FROM users
+                WHERE coalesce(email_key, email_folded) = ?2 AND user_id <> ?3";
+        const NAME: &str = "UPDATE users SET name = ? WHERE user_id = ?";
+        const EMAIL: &str =
+            "UPDATE users SET email = ?, email_folded = ?, email_key = ? WHERE user_id = ?";
         let change = move |writing: &Writing<'_>| {
             let id = user_id.as_bytes();
             let found = writing.one(DOING, USER, [id], |row| user(row))?;
             let mut changed = found.ok_or(Refusal::NotFound { what: "user" })?;
-            if let Some(email) = email {
-                if writing.one(DOING, TAKEN, (folded(&email), id), |_| Ok(()))?.is_some() {
-                    return Err(Error::from(Refusal::EmailTaken));
-                }
-                changed.email = email;
-            }
             if let Some(name) = name {
+                writing.run(DOING, NAME, (&name, id))?;
                 changed.name = name;
             }
-            let row = (&changed.email, folded(&changed.email), &changed.name, id);
-            writing.run(DOING, UPDATE, row)?;
+            // The same again is no change, also where another account has an address that compares
+            // equal.
+            if let Some(email) = email.filter(|email| *email != changed.email) {
+                let (lowered, key) = keys_of(&email);
+                let folded = key.as_ref().unwrap_or(&lowered);
+                if writing.one(DOING, TAKEN, (&lowered, folded, id), |_| Ok(()))?.is_some() {
+                    return Err(Error::from(Refusal::EmailTaken));
+                }
+                writing.run(DOING, EMAIL, (&email, &lowered, &key, id))?;
+                changed.email = email;
+            }
             Ok(changed)
         };
         self.writer.write(DOING, change).await
@@ -106,6 +125,23 @@ impl Accounts for Sqlite {
             Ok(changed)
         };
         self.writer.write(DOING, change).await
+    }
+
+    async fn renew_password_hash(
+        &self,
+        user_id: UserId,
+        old: &str,
+        new: &str,
+    ) -> Result<(), Fault> {
+        const DOING: &str = "renewing a password's hash";
+        // The predicate on the old hash lets a change of the password win.
+        const SQL: &str =
+            "UPDATE users SET password_hash = ? WHERE user_id = ? AND password_hash = ?";
+        let (old, new) = (old.to_owned(), new.to_owned());
+        let renew = move |writing: &Writing<'_>| {
+            writing.run(DOING, SQL, (new, user_id.as_bytes(), old)).map(drop)
+        };
+        self.writer.write(DOING, renew).await
     }
 
     async fn open_family(&self, token: &RefreshToken) -> Result<(), Fault> {

@@ -1,21 +1,24 @@
 //! Events and sections.
 
 use super::commit::{append_log, decide_in};
+use super::currency::change_currency;
 use super::rows::{Binding, read_rows};
 use super::seats::put_layout;
 use super::writer::Writing;
 use super::{Sqlite, failed};
+use crate::keys::keys_of;
 use crate::rows::{self, Columns, event, ms};
 use crate::{
     CREATION_KEY_KEPT_MS, Created, CreationKey, EventFilter, EventWithSections, Events, Opening,
     Page, SectionChange,
 };
 use async_trait::async_trait;
-use engine::event::{EventChange, folded, may_join};
+use engine::decide::SeatMaps;
+use engine::event::{EventChange, may_change_currency, may_join};
 use engine::seats::Marks;
 use engine::{
-    Deltas, Error, Event, EventId, EventStatus, Fault, Inventory, LogEntry, LogKind, Outcome,
-    Refusal, Section, SectionId, Timestamp, UserId,
+    Deltas, Error, Event, EventId, EventStatus, Fault, Inventory, LogEntry, LogKind, Money,
+    Outcome, Refusal, Section, SectionId, Timestamp, UserId,
 };
 use sqlx::{QueryBuilder, Row, Sqlite as Driver, SqliteConnection};
 
@@ -24,13 +27,13 @@ const MISSING: Refusal = Refusal::NotFound { what: "event" };
 /// Writes an event whole, new or changed.
 pub(super) fn put_event(writing: &Writing<'_>, event: &Event) -> Result<(), Fault> {
     const SQL: &str =
-        "INSERT INTO events (event_id, organizer_id, title, title_folded, description,
+        "INSERT INTO events (event_id, organizer_id, title, title_folded, title_key, description,
             venue, event_date, timezone, starts_at, over_at, status, sales_start, sales_end,
             max_seats_per_booking, max_seats_per_user, hold_ttl_ms, cancellable_until,
             prevent_orphans, version, created_at, updated_at)
-        VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+        VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
         ON CONFLICT (event_id) DO UPDATE SET title = excluded.title,
-            title_folded = excluded.title_folded, description = excluded.description,
+            title_folded = excluded.title_folded, title_key = excluded.title_key, description = excluded.description,
             venue = excluded.venue, event_date = excluded.event_date, timezone = excluded.timezone,
             starts_at = excluded.starts_at, over_at = excluded.over_at, status = excluded.status,
             sales_start = excluded.sales_start, sales_end = excluded.sales_end,
@@ -40,11 +43,13 @@ pub(super) fn put_event(writing: &Writing<'_>, event: &Event) -> Result<(), Faul
             prevent_orphans = excluded.prevent_orphans, version = excluded.version,
             updated_at = excluded.updated_at";
     let terms = &event.terms;
+    let (lowered, key) = keys_of(&event.title);
     let row = rusqlite::params![
         terms.event_id.as_bytes(),
         terms.organizer_id.as_bytes(),
         event.title,
-        folded(&event.title),
+        lowered,
+        key,
         event.description,
         event.venue,
         event.date.as_str(),
@@ -107,7 +112,7 @@ pub(super) fn insert_section(
 ) -> Result<(), Fault> {
     const DOING: &str = "writing a section";
     const SECTION: &str = "INSERT INTO sections (section_id, event_id, position, name, name_folded,
-        price_minor, currency, layout_version) VALUES (?, ?, ?, ?, ?, ?, ?, ?)";
+        name_key, price_minor, currency, layout_version) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)";
     const INVENTORY: &str =
         "INSERT INTO inventory (section_id, event_id, capacity, held, sold, blocked, version)
          VALUES (?, ?, ?, 0, 0, 0, ?)";
@@ -116,12 +121,14 @@ pub(super) fn insert_section(
     let mut inventory = Inventory::empty(section.section_id, section.event_id);
     inventory.apply(deltas);
     let (id, event_id) = (section.section_id.as_bytes(), section.event_id.as_bytes());
+    let (lowered, key) = keys_of(&section.name);
     let row = (
         id,
         event_id,
         i64::try_from(position).expect("an event has few sections"),
         &*section.name,
-        folded(&section.name),
+        lowered,
+        key,
         section.price.minor,
         section.price.currency.as_str(),
         opening.layout().map(|_| inventory.version),
@@ -248,7 +255,11 @@ impl Events for Sqlite {
         }
         if let Some(title) = &filter.title {
             // instr() takes the text as it is: no wildcard of LIKE to escape.
-            query.push(" AND instr(title_folded, ").push_bind(folded(title)).push(") > 0");
+            let (lowered, key) = keys_of(title);
+            query.push(" AND (instr(coalesce(title_key, title_folded), ");
+            query.push_bind(key.unwrap_or_else(|| lowered.clone())).push(") > 0");
+            // By its own spelling, a title is found that has no key yet.
+            query.push(" OR instr(title_folded, ").push_bind(lowered).push(") > 0)");
         }
         if let Some(from) = filter.from {
             query.push(" AND over_at > ").push_bind(from.unix_ms());
@@ -274,14 +285,25 @@ impl Events for Sqlite {
         by: UserId,
         expected: Option<i64>,
         change: EventChange,
-    ) -> Result<(), Error> {
+    ) -> Result<Vec<Inventory>, Error> {
+        let (policy, maps) = (self.policy, self.maps.clone());
         let revise = move |writing: &Writing<'_>| {
-            let mut event = load(writing, event_id)?.ok_or(MISSING)?.event;
+            let EventWithSections { mut event, sections } =
+                load(writing, event_id)?.ok_or(MISSING)?;
             event.may_edit(by, expected)?;
+            let currency = change.currency;
             event.revise(change, writing.now)?;
-            Ok(put_event(writing, &event)?)
+            put_event(writing, &event)?;
+            match currency {
+                Some(currency) if sections.iter().any(|of| of.price.currency != currency) => {
+                    change_currency(writing, &sections, by, currency, policy, &maps)
+                }
+                _ => Ok((Vec::new(), SeatMaps::new())),
+            }
         };
-        self.writer.write("changing an event", revise).await
+        let (inventories, changed) = self.writer.write("changing an event", revise).await?;
+        self.maps.keep(changed);
+        Ok(inventories)
     }
 
     async fn cancel_event(&self, event_id: EventId, by: UserId) -> Result<(), Error> {
@@ -335,29 +357,31 @@ impl Events for Sqlite {
         change: SectionChange,
     ) -> Result<Inventory, Error> {
         const DOING: &str = "changing a section";
-        const SQL: &str =
-            "UPDATE sections SET name = ?, name_folded = ?, price_minor = ?, currency = ?
+        // The name only when it is another one: the one it has may be kept beside one that compares
+        // equal.
+        const NAME: &str = "UPDATE sections SET name = ?, name_folded = ?, name_key = ?
             WHERE section_id = ?";
+        const PRICE: &str =
+            "UPDATE sections SET price_minor = ?, currency = ? WHERE section_id = ?";
         let (policy, maps) = (self.policy, self.maps.clone());
         let revise = move |writing: &Writing<'_>| {
             let EventWithSections { mut event, sections } =
                 load(writing, event_id)?.ok_or(MISSING)?;
             event.may_manage(by)?;
             let section = sections.iter().find(|section| section.section_id == section_id);
-            let mut section = section.ok_or(Refusal::NotFound { what: "section" })?.clone();
+            let before = section.ok_or(Refusal::NotFound { what: "section" })?;
+            let mut section = before.clone();
             event.may_edit(by, expected)?;
             section.revise(change.name.clone(), change.price, change.layout.as_deref())?;
             may_join(&section, &sections)?;
             event.touch(writing.now);
             put_event(writing, &event)?;
-            let row = (
-                &*section.name,
-                folded(&section.name),
-                section.price.minor,
-                section.price.currency.as_str(),
-                section_id.as_bytes(),
-            );
-            writing.run(DOING, SQL, row)?;
+            if section.name != before.name {
+                let (lowered, key) = keys_of(&section.name);
+                writing.run(DOING, NAME, (&*section.name, lowered, key, section_id.as_bytes()))?;
+            }
+            let Money { minor, currency } = section.price;
+            writing.run(DOING, PRICE, (minor, currency.as_str(), section_id.as_bytes()))?;
             // The same decision as in a lane's batch, so that due holds are retired and the log is written.
             let command = change.command(section_id, by);
             let (mut committed, changed) = decide_in(writing, &[command], policy, &maps)?;
@@ -369,7 +393,11 @@ impl Events for Sqlite {
             let inventory =
                 committed.inventories.into_iter().find(|of| of.section_id == section_id);
             let missing = || Fault::Corrupt { what: "a section without inventory".to_owned() };
-            Ok::<_, Error>((inventory.ok_or_else(missing)?, changed))
+            let inventory = inventory.ok_or_else(missing)?;
+            if section.price.currency != before.price.currency {
+                may_change_currency(std::iter::once(&inventory))?;
+            }
+            Ok::<_, Error>((inventory, changed))
         };
         let (inventory, changed) = self.writer.write(DOING, revise).await?;
         self.maps.keep(changed);

@@ -9,8 +9,10 @@
 mod accounts;
 mod bookings;
 mod commit;
+mod currency;
 mod events;
 mod fill;
+mod keys;
 mod rows;
 mod seats;
 mod upkeep;

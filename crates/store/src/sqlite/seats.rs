@@ -44,7 +44,7 @@ pub(super) fn load_maps(writing: &Writing<'_>, kept: &Maps, rows: &mut Rows) -> 
     Ok(())
 }
 
-fn layout_at(
+pub(super) fn layout_at(
     writing: &Writing<'_>,
     kept: &Maps,
     section_id: SectionId,

@@ -136,6 +136,9 @@ impl Upkeep for Sqlite {
             reader.close().await.map_err(failed(DOING))?;
         }
         let after = self.applied().await?;
+        if after.contains(&newest) {
+            self.fill_in_keys().await?;
+        }
         let changed =
             |step: &Migration| before.contains(&step.version) != after.contains(&step.version);
         Ok(known().filter(changed).collect())

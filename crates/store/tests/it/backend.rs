@@ -73,7 +73,7 @@ impl Backend for Fresh {
         by: UserId,
         change: EventChange,
     ) -> Result<(), Refusal> {
-        refused(self.store.revise_event(event_id, by, None, change).await)
+        refused(self.store.revise_event(event_id, by, None, change).await.map(drop))
     }
 
     async fn cancel_event(&self, event_id: EventId, by: UserId) -> Result<(), Refusal> {

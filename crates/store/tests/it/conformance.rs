@@ -8,12 +8,14 @@ mod accounts;
 mod booked;
 mod carts;
 mod commits;
+mod currency;
 mod events;
 mod layouts;
 mod races;
 mod reseats;
 mod seats;
 mod sections;
+mod text;
 mod upkeep;
 
 use crate::world::{Fresh, ManualClock, Mint, POLICY};
@@ -236,6 +238,17 @@ macro_rules! suite {
                 a_capacity_below_the_seats_in_use_is_refused_with_the_smallest_one,
                 a_change_of_a_section_is_made_whole_or_not_at_all,
                 a_new_price_leaves_bookings_as_they_are,
+            }
+            currency {
+                all_prices_of_an_event_get_another_currency_together,
+                a_currency_stays_while_anything_is_held_or_sold,
+                the_only_section_of_an_event_obeys_the_same_rule,
+            }
+            text {
+                an_address_belongs_to_one_account_however_it_is_spelled,
+                a_title_is_found_however_it_is_spelled,
+                a_renewed_hash_leaves_logins_and_a_changed_password_alone,
+                what_was_stored_before_is_found_and_collisions_are_kept,
             }
             commits {
                 i1_no_batch_takes_more_than_there_is,

@@ -297,13 +297,13 @@ async fn every_constraint_of_the_schema_is_in_force() {
     let insert_section = |name: &str, position: i64, price: i64| {
         format!(
             "INSERT INTO sections
-             VALUES ({}, {event}, {position}, '{name}', '{name}', {price}, 'USD', NULL)",
+             VALUES ({}, {event}, {position}, '{name}', '{name}', {price}, 'USD', NULL, NULL)",
             id(nobody)
         )
     };
     let user = |email: &str| {
         format!(
-            "INSERT INTO users VALUES ({}, '{email}', '{email}', NULL, '', 0)",
+            "INSERT INTO users VALUES ({}, '{email}', '{email}', NULL, '', 0, NULL)",
             id(kept.mint.user())
         )
     };
@@ -343,14 +343,25 @@ async fn every_constraint_of_the_schema_is_in_force() {
         ("UPDATE booking_log SET kind = 'stolen'".to_owned(), "booking_log_kind_known"),
         (insert_section("B", 1, -1), "sections_price_not_negative"),
         (
-            insert_section("a", 1, 1),
+            insert_section("a", 1, 1).replace("NULL, NULL)", "NULL, 'key')"),
             "UNIQUE constraint failed: sections.event_id, sections.name_folded",
         ),
         (
             insert_section("B", 0, 1),
             "UNIQUE constraint failed: sections.event_id, sections.position",
         ),
-        (user("ada@example.org"), "UNIQUE constraint failed: users.email_folded"),
+        (
+            user("ada@example.org").replace(", 0, NULL)", ", 0, 'key')"),
+            "UNIQUE constraint failed: users.email_folded",
+        ),
+        (
+            user("other@example.org").replace(", 0, NULL)", ", 0, 'ada@example.org')"),
+            "UNIQUE constraint failed: index 'users_email_key_unique'",
+        ),
+        (
+            insert_section("B", 1, 1).replace("NULL, NULL)", "NULL, 'a')"),
+            "UNIQUE constraint failed: index 'sections_name_key_unique'",
+        ),
         ("DELETE FROM sections".to_owned(), "FOREIGN KEY constraint failed"),
         ("DELETE FROM events".to_owned(), "FOREIGN KEY constraint failed"),
         (

@@ -25,7 +25,7 @@ fn what_is_wrong_with_a_layout_names_row_seat_field_and_limit() {
     let table: [(Spoil, &str); 18] = [
         (|d| d.rows.clear(), "rows: there are 0; a section has 1 to 5000"),
         (|d| d.rows[1].label = "A".into(), "row \"A\", row: is also the label of row number 1"),
-        (|d| d.rows[0].label = " A".into(), "row \" A\", row: must be 1 to 32 characters, no control characters, no outer spaces"),
+        (|d| d.rows[0].label = " A".into(), "row \" A\", row: must not begin or end with a space"),
         (|d| d.rows[0].seats.clear(), "row \"A\", seats: has 0 seats; a row has 1 to 1000"),
         (
             |d| d.rows[0].seats = vec![d.rows[0].seats[0].clone(); 1_001],

@@ -4,11 +4,12 @@ use super::super::body::{object, objects};
 use super::super::problem::{FieldError, Problem};
 use super::super::wire::given;
 use crate::catalog::Facts;
-use engine::event::{SEATS_PER_BOOKING_MAX, folded};
+use engine::event::SEATS_PER_BOOKING_MAX;
 use engine::seats::{
     CATEGORIES_MAX, LABEL_LENGTH_MAX, NUMBER_LENGTH_MAX, PARTY_ACCESSIBLE_MAX, PARTY_MAX, Party,
     SeatName,
 };
+use engine::text::folded;
 use engine::{Ask, Booking, Refusal, SectionId};
 use garde::Validate;
 use serde::{Deserialize, Serialize};
@@ -61,7 +62,7 @@ pub(super) struct ReviseHold {
 }
 
 /// Seats of one section.
-#[derive(Deserialize, Serialize)]
+#[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct NewItem {
     section_id: String,
@@ -114,7 +115,6 @@ fn listed<'de, D: serde::Deserializer<'de>>(
 }
 
 /// What is asked for, with sections as the client named them.
-#[derive(Serialize)]
 pub(super) enum Wanted {
     Items(Vec<NewItem>),
     Best(Best),
@@ -238,6 +238,22 @@ impl Best {
         let message = format!("must name 1 to {BEST_SECTIONS_MAX} sections");
         must(sections.is_none_or(|of| within(of.len(), BEST_SECTIONS_MAX)), "sections", message);
         if errors.is_empty() { Ok(()) } else { Err(Problem::invalid(&errors)) }
+    }
+
+    /// The same request, however its lists were ordered and its `sections` named. Where it names none,
+    /// it is about all that have numbered seats, whichever they are.
+    pub fn canonical(&self, sections: &[SectionId]) -> Self {
+        let sections = self.sections.is_some().then(|| {
+            let mut ids: Vec<_> = sections.iter().map(SectionId::to_string).collect();
+            ids.sort_unstable();
+            ids
+        });
+        let categories = self.categories.clone().map(|mut names| {
+            names.sort_unstable();
+            names.dedup();
+            names
+        });
+        Self { sections, categories, ..*self }
     }
 
     fn party(&self) -> Party {

@@ -6,7 +6,10 @@ use crate::http::body::{object, objects};
 use crate::http::problem::{FieldError, Problem};
 use crate::http::seats::{LayoutForm, LayoutSchema};
 use crate::http::token::random;
-use crate::http::wire::{At, given, present, printable};
+use crate::http::wire::{
+    At, composed, given, given_composed, legible, legible_or_empty, lines, present,
+    present_composed, present_prose, prose,
+};
 use chrono_tz::Tz;
 use engine::event::{CAPACITY_MAX, SEATS_PER_BOOKING_MAX, SECTIONS_MAX, may_stand_together};
 use engine::{
@@ -22,8 +25,13 @@ use utoipa::ToSchema;
 #[serde(deny_unknown_fields)]
 pub(super) struct NewSection {
     /// Unique in the event, without case.
-    #[garde(length(chars, min = 1, max = 100), custom(printable))]
-    #[schema(min_length = 1, max_length = 100, pattern = r"^[^\u0000-\u001f\u007f-\u009f]*$")]
+    #[serde(deserialize_with = "composed")]
+    #[garde(length(chars, min = 1, max = 100), custom(legible))]
+    #[schema(
+        min_length = 1,
+        max_length = 100,
+        pattern = r"^[^\s\u0000-\u001f\u007f-\u009f\u00ad\u034f\u061c\u115f\u1160\u17b4\u17b5\u180b-\u180f\u200b-\u200f\u2028-\u202e\u2060-\u206f\u2800\u3164\ufe00-\ufe0f\ufeff\uffa0\ufff0-\ufff8]([^\u0000-\u001f\u007f-\u009f\u00ad\u034f\u061c\u115f\u1160\u17b4\u17b5\u180b-\u180f\u200b-\u200f\u2028-\u202e\u2060-\u206f\u2800\u3164\ufe00-\ufe0f\ufeff\uffa0\ufff0-\ufff8]*[^\s\u0000-\u001f\u007f-\u009f\u00ad\u034f\u061c\u115f\u1160\u17b4\u17b5\u180b-\u180f\u200b-\u200f\u2028-\u202e\u2060-\u206f\u2800\u3164\ufe00-\ufe0f\ufeff\uffa0\ufff0-\ufff8])?$"
+    )]
     name: String,
     /// How many seats there are; missing where there is a `layout`.
     #[serde(default, deserialize_with = "given", skip_serializing_if = "Option::is_none")]
@@ -39,7 +47,7 @@ pub(super) struct NewSection {
     #[garde(inner(range(min = 0, max = Money::UNIT_PRICE_MAX)))]
     #[schema(minimum = 0, maximum = 100_000_000_000_i64)]
     price: Option<i64>,
-    /// ISO 4217; the same in all sections of an event.
+    /// ISO 4217; the same in all sections of an event. When it is missing, that of the event.
     #[garde(inner(custom(currency_code)))]
     #[schema(pattern = "^[A-Za-z]{3}$")]
     currency: Option<String>,
@@ -49,14 +57,28 @@ pub(super) struct NewSection {
 #[derive(Deserialize, Serialize, Validate, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct NewEvent {
-    #[garde(length(chars, min = 1, max = 200), custom(printable))]
-    #[schema(min_length = 1, max_length = 200, pattern = r"^[^\u0000-\u001f\u007f-\u009f]*$")]
+    #[serde(deserialize_with = "composed")]
+    #[garde(length(chars, min = 1, max = 200), custom(legible))]
+    #[schema(
+        min_length = 1,
+        max_length = 200,
+        pattern = r"^[^\s\u0000-\u001f\u007f-\u009f\u00ad\u034f\u061c\u115f\u1160\u17b4\u17b5\u180b-\u180f\u200b-\u200f\u2028-\u202e\u2060-\u206f\u2800\u3164\ufe00-\ufe0f\ufeff\uffa0\ufff0-\ufff8]([^\u0000-\u001f\u007f-\u009f\u00ad\u034f\u061c\u115f\u1160\u17b4\u17b5\u180b-\u180f\u200b-\u200f\u2028-\u202e\u2060-\u206f\u2800\u3164\ufe00-\ufe0f\ufeff\uffa0\ufff0-\ufff8]*[^\s\u0000-\u001f\u007f-\u009f\u00ad\u034f\u061c\u115f\u1160\u17b4\u17b5\u180b-\u180f\u200b-\u200f\u2028-\u202e\u2060-\u206f\u2800\u3164\ufe00-\ufe0f\ufeff\uffa0\ufff0-\ufff8])?$"
+    )]
     title: String,
-    #[garde(inner(length(chars, max = 5_000), custom(printable)))]
-    #[schema(max_length = 5_000, pattern = r"^[^\u0000-\u001f\u007f-\u009f]*$")]
+    /// May have several lines.
+    #[serde(default, deserialize_with = "prose")]
+    #[garde(inner(length(chars, max = 5_000), custom(lines)))]
+    #[schema(
+        max_length = 5_000,
+        pattern = r"^([^\u0000-\u0009\u000b-\u001f\u007f-\u009f]|\r\n)*$"
+    )]
     description: Option<String>,
-    #[garde(inner(length(chars, max = 200), custom(printable)))]
-    #[schema(max_length = 200, pattern = r"^[^\u0000-\u001f\u007f-\u009f]*$")]
+    #[serde(default, deserialize_with = "composed")]
+    #[garde(inner(length(chars, max = 200), custom(legible_or_empty)))]
+    #[schema(
+        max_length = 200,
+        pattern = r"^([^\s\u0000-\u001f\u007f-\u009f\u00ad\u034f\u061c\u115f\u1160\u17b4\u17b5\u180b-\u180f\u200b-\u200f\u2028-\u202e\u2060-\u206f\u2800\u3164\ufe00-\ufe0f\ufeff\uffa0\ufff0-\ufff8]([^\u0000-\u001f\u007f-\u009f\u00ad\u034f\u061c\u115f\u1160\u17b4\u17b5\u180b-\u180f\u200b-\u200f\u2028-\u202e\u2060-\u206f\u2800\u3164\ufe00-\ufe0f\ufeff\uffa0\ufff0-\ufff8]*[^\s\u0000-\u001f\u007f-\u009f\u00ad\u034f\u061c\u115f\u1160\u17b4\u17b5\u180b-\u180f\u200b-\u200f\u2028-\u202e\u2060-\u206f\u2800\u3164\ufe00-\ufe0f\ufeff\uffa0\ufff0-\ufff8])?)?$"
+    )]
     venue: Option<String>,
     /// A date (the whole day in `timezone`) or an instant, given back as it came.
     #[garde(length(bytes, max = 40))]
@@ -102,17 +124,17 @@ pub(super) struct NewEvent {
 #[derive(Deserialize, Validate, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct ReviseEvent {
-    #[serde(default, deserialize_with = "given")]
-    #[garde(inner(length(chars, min = 1, max = 200), custom(printable)))]
-    #[schema(value_type = String, required = false, min_length = 1, max_length = 200, pattern = r"^[^\u0000-\u001f\u007f-\u009f]*$")]
+    #[serde(default, deserialize_with = "given_composed")]
+    #[garde(inner(length(chars, min = 1, max = 200), custom(legible)))]
+    #[schema(value_type = String, required = false, min_length = 1, max_length = 200, pattern = r"^[^\s\u0000-\u001f\u007f-\u009f\u00ad\u034f\u061c\u115f\u1160\u17b4\u17b5\u180b-\u180f\u200b-\u200f\u2028-\u202e\u2060-\u206f\u2800\u3164\ufe00-\ufe0f\ufeff\uffa0\ufff0-\ufff8]([^\u0000-\u001f\u007f-\u009f\u00ad\u034f\u061c\u115f\u1160\u17b4\u17b5\u180b-\u180f\u200b-\u200f\u2028-\u202e\u2060-\u206f\u2800\u3164\ufe00-\ufe0f\ufeff\uffa0\ufff0-\ufff8]*[^\s\u0000-\u001f\u007f-\u009f\u00ad\u034f\u061c\u115f\u1160\u17b4\u17b5\u180b-\u180f\u200b-\u200f\u2028-\u202e\u2060-\u206f\u2800\u3164\ufe00-\ufe0f\ufeff\uffa0\ufff0-\ufff8])?$")]
     pub(super) title: Option<String>,
-    #[serde(default, deserialize_with = "present")]
-    #[garde(inner(inner(length(chars, max = 5_000), custom(printable))))]
-    #[schema(value_type = Option<String>, max_length = 5_000, pattern = r"^[^\u0000-\u001f\u007f-\u009f]*$")]
+    #[serde(default, deserialize_with = "present_prose")]
+    #[garde(inner(inner(length(chars, max = 5_000), custom(lines))))]
+    #[schema(value_type = Option<String>, max_length = 5_000, pattern = r"^([^\u0000-\u0009\u000b-\u001f\u007f-\u009f]|\r\n)*$")]
     pub(super) description: Option<Option<String>>,
-    #[serde(default, deserialize_with = "present")]
-    #[garde(inner(inner(length(chars, max = 200), custom(printable))))]
-    #[schema(value_type = Option<String>, max_length = 200, pattern = r"^[^\u0000-\u001f\u007f-\u009f]*$")]
+    #[serde(default, deserialize_with = "present_composed")]
+    #[garde(inner(inner(length(chars, max = 200), custom(legible_or_empty))))]
+    #[schema(value_type = Option<String>, max_length = 200, pattern = r"^([^\s\u0000-\u001f\u007f-\u009f\u00ad\u034f\u061c\u115f\u1160\u17b4\u17b5\u180b-\u180f\u200b-\u200f\u2028-\u202e\u2060-\u206f\u2800\u3164\ufe00-\ufe0f\ufeff\uffa0\ufff0-\ufff8]([^\u0000-\u001f\u007f-\u009f\u00ad\u034f\u061c\u115f\u1160\u17b4\u17b5\u180b-\u180f\u200b-\u200f\u2028-\u202e\u2060-\u206f\u2800\u3164\ufe00-\ufe0f\ufeff\uffa0\ufff0-\ufff8]*[^\s\u0000-\u001f\u007f-\u009f\u00ad\u034f\u061c\u115f\u1160\u17b4\u17b5\u180b-\u180f\u200b-\u200f\u2028-\u202e\u2060-\u206f\u2800\u3164\ufe00-\ufe0f\ufeff\uffa0\ufff0-\ufff8])?)?$")]
     pub(super) venue: Option<Option<String>>,
     #[serde(default, deserialize_with = "given")]
     #[garde(inner(length(bytes, max = 40)))]
@@ -154,15 +176,20 @@ pub(super) struct ReviseEvent {
     #[garde(skip)]
     #[schema(value_type = bool, required = false)]
     pub(super) prevent_orphans: Option<bool>,
+    /// ISO 4217: of all its prices, while nothing of the event is held or sold. The amounts stay.
+    #[serde(default, deserialize_with = "given")]
+    #[garde(inner(custom(currency_code)))]
+    #[schema(value_type = String, required = false, pattern = "^[A-Za-z]{3}$")]
+    pub(super) currency: Option<String>,
 }
 
 /// What to change of a section.
 #[derive(Deserialize, Validate, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct ReviseSection {
-    #[serde(default, deserialize_with = "given")]
-    #[garde(inner(length(chars, min = 1, max = 100), custom(printable)))]
-    #[schema(value_type = String, required = false, min_length = 1, max_length = 100, pattern = r"^[^\u0000-\u001f\u007f-\u009f]*$")]
+    #[serde(default, deserialize_with = "given_composed")]
+    #[garde(inner(length(chars, min = 1, max = 100), custom(legible)))]
+    #[schema(value_type = String, required = false, min_length = 1, max_length = 100, pattern = r"^[^\s\u0000-\u001f\u007f-\u009f\u00ad\u034f\u061c\u115f\u1160\u17b4\u17b5\u180b-\u180f\u200b-\u200f\u2028-\u202e\u2060-\u206f\u2800\u3164\ufe00-\ufe0f\ufeff\uffa0\ufff0-\ufff8]([^\u0000-\u001f\u007f-\u009f\u00ad\u034f\u061c\u115f\u1160\u17b4\u17b5\u180b-\u180f\u200b-\u200f\u2028-\u202e\u2060-\u206f\u2800\u3164\ufe00-\ufe0f\ufeff\uffa0\ufff0-\ufff8]*[^\s\u0000-\u001f\u007f-\u009f\u00ad\u034f\u061c\u115f\u1160\u17b4\u17b5\u180b-\u180f\u200b-\u200f\u2028-\u202e\u2060-\u206f\u2800\u3164\ufe00-\ufe0f\ufeff\uffa0\ufff0-\ufff8])?$")]
     pub(super) name: Option<String>,
     #[serde(default, deserialize_with = "given")]
     #[garde(inner(range(min = 1, max = CAPACITY_MAX)))]
@@ -213,6 +240,20 @@ pub(super) fn event_date(text: &str, timezone: Tz) -> Result<EventDate, Problem>
 }
 
 impl NewSection {
+    /// Leaves out what says no more than its absence, so that equal requests have one digest.
+    pub(super) fn simplify(&mut self) {
+        if let Some(currency) = &mut self.currency {
+            currency.make_ascii_uppercase();
+        }
+        let has_prices = self.layout.as_ref().is_some_and(LayoutForm::is_full);
+        if !has_prices {
+            self.price.take_if(|price| *price == 0);
+        }
+        if let Some(layout) = &mut self.layout {
+            layout.simplify();
+        }
+    }
+
     /// What is wrong with its fields taken together.
     fn flaw(&self) -> Option<(&'static str, &'static str)> {
         match (&self.capacity, &self.layout) {
@@ -226,16 +267,26 @@ impl NewSection {
     }
 
     /// The section with what it is to begin with; it is the only one of its request.
-    pub(super) fn build(self, app: &App, event_id: EventId) -> Result<(Section, Plan), Problem> {
+    /// `currency` is the event's.
+    pub(super) fn build(
+        self,
+        app: &App,
+        event_id: EventId,
+        currency: Currency,
+    ) -> Result<(Section, Plan), Problem> {
         match self.flaw() {
             Some((field, message)) => Err(Problem::invalid_field(field, message)),
-            None => Ok(self.planned(app, event_id)),
+            None => Ok(self.planned(app, event_id, currency)),
         }
     }
 
-    fn planned(self, app: &App, event_id: EventId) -> (Section, Plan) {
-        let currency = self.currency.as_deref().and_then(Currency::parse);
-        let currency = currency.unwrap_or(app.config.default_currency);
+    /// The currency that it names.
+    pub(super) fn own_currency(&self) -> Option<Currency> {
+        self.currency.as_deref().and_then(Currency::parse)
+    }
+
+    fn planned(self, app: &App, event_id: EventId, currency: Currency) -> (Section, Plan) {
+        let currency = self.own_currency().unwrap_or(currency);
         let section = Section {
             section_id: SectionId::new(
                 app.store.now(),
@@ -254,6 +305,14 @@ impl NewSection {
 }
 
 impl NewEvent {
+    /// Leaves out what says no more than its absence, so that equal requests have one digest.
+    pub(super) fn simplify(&mut self) {
+        self.timezone.take_if(|zone| zone == "UTC");
+        self.status.take_if(|status| status == EventStatus::OnSale.as_str());
+        self.prevent_orphans.take_if(|prevent| !*prevent);
+        self.sections.iter_mut().for_each(NewSection::simplify);
+    }
+
     /// The event, and its sections with what they are to begin with.
     pub(super) fn build(
         self,
@@ -301,7 +360,11 @@ impl NewEvent {
         if !flaws.is_empty() {
             return Err(Problem::invalid(&flaws));
         }
-        let planned = self.sections.into_iter().map(|section| section.planned(app, event_id));
+        // Sections that name no currency have that of those that do.
+        let currency = self.sections.iter().find_map(NewSection::own_currency);
+        let currency = currency.unwrap_or(app.config.default_currency);
+        let sections = self.sections.into_iter();
+        let planned = sections.map(|section| section.planned(app, event_id, currency));
         let planned: Vec<_> = planned.collect();
         let sections = planned.iter().map(|(section, _)| section);
         may_stand_together(sections).map_err(|(at, refusal)| match refusal {

@@ -73,6 +73,9 @@ fn entry(refusal: &Refusal) -> (StatusCode, &'static str, &'static str) {
         Refusal::CapacityInUse { .. } => {
             (S::CONFLICT, "capacity_in_use", "Seats beyond this capacity are in use")
         }
+        Refusal::CurrencyInUse { .. } => {
+            (S::CONFLICT, "currency_in_use", "Seats are held or sold in the present currency")
+        }
         Refusal::HoldExpired { .. } => (S::GONE, "hold_expired", "The hold has expired"),
         Refusal::VersionMismatch { .. } => {
             (S::PRECONDITION_FAILED, "version_mismatch", "It has changed since you read it")
@@ -80,6 +83,7 @@ fn entry(refusal: &Refusal) -> (StatusCode, &'static str, &'static str) {
         Refusal::EmptySaleWindow
         | Refusal::DuplicateSection
         | Refusal::CurrencyMismatch { .. }
+        | Refusal::TooManyToReprice { .. }
         | Refusal::TooManySections => {
             (S::UNPROCESSABLE_ENTITY, "validation_failed", "The request has invalid fields")
         }
@@ -151,6 +155,13 @@ impl From<Refusal> for Problem {
                 plain(&format!("{minimum} seats are held, sold or blocked."))
                     .with("minimum", minimum)
             }
+            Refusal::CurrencyInUse { seats } => {
+                plain(&format!("{seats} seats are held or sold.")).with("seats", seats)
+            }
+            Refusal::TooManyToReprice { limit } => Self::invalid_field(
+                "currency",
+                format!("can be changed of an event with at most {limit} numbered seats"),
+            ),
             Refusal::VersionMismatch { version } => {
                 plain(&format!("Its version is {version} now; read it again."))
                     .with("version", version)

@@ -3,7 +3,7 @@
 
 use crate::http::body::{object, objects};
 use crate::http::problem::{FieldError, Problem};
-use crate::http::wire::{given, printable};
+use crate::http::wire::{composed, given, legible};
 use engine::event::CAPACITY_MAX;
 use engine::seats::draft::SEAT_PITCH;
 use engine::seats::flaw::Place;
@@ -93,7 +93,11 @@ where
 #[schema(as = NewCategory)]
 pub struct CategoryForm {
     /// Unique in the section.
-    #[schema(min_length = 1, max_length = 32, pattern = r"^[^\u0000-\u001f\u007f-\u009f]*$")]
+    #[schema(
+        min_length = 1,
+        max_length = 32,
+        pattern = r"^[^\s\u0000-\u001f\u007f-\u009f\u00ad\u034f\u061c\u115f\u1160\u17b4\u17b5\u180b-\u180f\u200b-\u200f\u2028-\u202e\u2060-\u206f\u2800\u3164\ufe00-\ufe0f\ufeff\uffa0\ufff0-\ufff8]([^\u0000-\u001f\u007f-\u009f\u00ad\u034f\u061c\u115f\u1160\u17b4\u17b5\u180b-\u180f\u200b-\u200f\u2028-\u202e\u2060-\u206f\u2800\u3164\ufe00-\ufe0f\ufeff\uffa0\ufff0-\ufff8]*[^\s\u0000-\u001f\u007f-\u009f\u00ad\u034f\u061c\u115f\u1160\u17b4\u17b5\u180b-\u180f\u200b-\u200f\u2028-\u202e\u2060-\u206f\u2800\u3164\ufe00-\ufe0f\ufeff\uffa0\ufff0-\ufff8])?$"
+    )]
     name: String,
     /// Minor units.
     #[schema(minimum = 0, maximum = 100_000_000_000_i64)]
@@ -123,7 +127,11 @@ impl PointForm {
 #[schema(as = NewRow)]
 pub struct RowForm {
     /// Unique in the section.
-    #[schema(min_length = 1, max_length = 32, pattern = r"^[^\u0000-\u001f\u007f-\u009f]*$")]
+    #[schema(
+        min_length = 1,
+        max_length = 32,
+        pattern = r"^[^\s\u0000-\u001f\u007f-\u009f\u00ad\u034f\u061c\u115f\u1160\u17b4\u17b5\u180b-\u180f\u200b-\u200f\u2028-\u202e\u2060-\u206f\u2800\u3164\ufe00-\ufe0f\ufeff\uffa0\ufff0-\ufff8]([^\u0000-\u001f\u007f-\u009f\u00ad\u034f\u061c\u115f\u1160\u17b4\u17b5\u180b-\u180f\u200b-\u200f\u2028-\u202e\u2060-\u206f\u2800\u3164\ufe00-\ufe0f\ufeff\uffa0\ufff0-\ufff8]*[^\s\u0000-\u001f\u007f-\u009f\u00ad\u034f\u061c\u115f\u1160\u17b4\u17b5\u180b-\u180f\u200b-\u200f\u2028-\u202e\u2060-\u206f\u2800\u3164\ufe00-\ufe0f\ufeff\uffa0\ufff0-\ufff8])?$"
+    )]
     label: String,
     #[serde(deserialize_with = "objects")]
     #[schema(min_items = 1, max_items = 1_000)]
@@ -167,6 +175,18 @@ impl LayoutForm {
     /// Whether its categories have prices of their own.
     pub fn is_full(&self) -> bool {
         matches!(self.rows, Rows::Full(_))
+    }
+
+    /// Leaves out what says no more than its absence, so that equal requests have one digest.
+    pub fn simplify(&mut self) {
+        if let Some(aisles) = &mut self.aisles_after {
+            aisles.sort_unstable();
+            aisles.dedup();
+        }
+        if !self.is_full() {
+            self.aisles_after.take_if(|aisles| aisles.is_empty());
+            self.shape.take_if(|shape| shape == "block");
+        }
     }
 
     /// Writes it out. `name` and `price` are the section's: a short form has them, a full one has the
@@ -306,8 +326,13 @@ pub struct BlockedForm {
     #[schema(value_type = Vec<String>, required = false, max_items = 100_000)]
     seats: Option<Vec<String>>,
     /// Why, for the log.
-    #[garde(length(chars, min = 1, max = 200), custom(printable))]
-    #[schema(min_length = 1, max_length = 200, pattern = r"^[^\u0000-\u001f\u007f-\u009f]*$")]
+    #[serde(deserialize_with = "composed")]
+    #[garde(length(chars, min = 1, max = 200), custom(legible))]
+    #[schema(
+        min_length = 1,
+        max_length = 200,
+        pattern = r"^[^\s\u0000-\u001f\u007f-\u009f\u00ad\u034f\u061c\u115f\u1160\u17b4\u17b5\u180b-\u180f\u200b-\u200f\u2028-\u202e\u2060-\u206f\u2800\u3164\ufe00-\ufe0f\ufeff\uffa0\ufff0-\ufff8]([^\u0000-\u001f\u007f-\u009f\u00ad\u034f\u061c\u115f\u1160\u17b4\u17b5\u180b-\u180f\u200b-\u200f\u2028-\u202e\u2060-\u206f\u2800\u3164\ufe00-\ufe0f\ufeff\uffa0\ufff0-\ufff8]*[^\s\u0000-\u001f\u007f-\u009f\u00ad\u034f\u061c\u115f\u1160\u17b4\u17b5\u180b-\u180f\u200b-\u200f\u2028-\u202e\u2060-\u206f\u2800\u3164\ufe00-\ufe0f\ufeff\uffa0\ufff0-\ufff8])?$"
+    )]
     pub reason: String,
 }
 

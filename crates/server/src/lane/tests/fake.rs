@@ -318,6 +318,10 @@ impl Accounts for Fake {
         unimplemented!("{NOT_ASKED}")
     }
 
+    async fn renew_password_hash(&self, _: UserId, _: &str, _: &str) -> Result<(), Fault> {
+        unimplemented!("{NOT_ASKED}")
+    }
+
     async fn open_family(&self, _: &RefreshToken) -> Result<(), Fault> {
         unimplemented!("{NOT_ASKED}")
     }
@@ -360,7 +364,7 @@ impl Events for Fake {
         _: UserId,
         _: Option<i64>,
         _: EventChange,
-    ) -> Result<(), Error> {
+    ) -> Result<Vec<Inventory>, Error> {
         unimplemented!("{NOT_ASKED}")
     }
 

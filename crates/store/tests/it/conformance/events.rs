@@ -27,7 +27,7 @@ impl World {
         change: EventChange,
     ) -> Result<(), Refusal> {
         let revised = self.store.revise_event(event_id, by, None, change).await;
-        revised.map_err(|error| refusal::<()>(Err(error)))
+        revised.map(drop).map_err(|error| refusal::<()>(Err(error)))
     }
 }
 

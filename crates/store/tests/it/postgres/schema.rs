@@ -110,3 +110,19 @@ async fn sessions_go_on_when_a_later_version_adds_columns() {
     }
     stand.assert_sound().await;
 }
+
+#[tokio::test]
+async fn what_an_older_instance_changes_leaves_no_key_of_what_it_was() {
+    let stand = Stand::new().await;
+    let (user, other) = (stand.user("straße@example.org"), stand.user("STRASSE@example.org"));
+    stand.store.create_user(&user).await.expect("the address is free");
+    let found = stand.store.user_by_email("strasse@example.org").await.expect("it answers");
+    assert_eq!(found.map(|found| found.user_id), Some(user.user_id));
+    // It knows the lower case alone.
+    let sql = "UPDATE users SET email = 'new@example.org', email_folded = 'new@example.org'";
+    stand.raw().await.run(sql).await;
+    let found = async |email| stand.store.user_by_email(email).await.expect("it answers");
+    assert_eq!(found("strasse@example.org").await, None);
+    assert!(found("NEW@example.org").await.is_some());
+    stand.store.create_user(&other).await.expect("the address is free again");
+}

@@ -57,6 +57,27 @@ async fn i11_a_server_that_may_forget_what_it_committed_is_refused_when_strict()
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_database_that_cannot_keep_all_text_is_refused_and_named() {
+    let server = testbed::postgres::shared();
+    for encoding in ["LATIN1", "SQL_ASCII"] {
+        let name = format!("test_{}_{}", encoding.to_lowercase(), std::process::id());
+        let create =
+            format!("CREATE DATABASE {name} ENCODING '{encoding}' LOCALE 'C' TEMPLATE template0");
+        server.sql("postgres", &create);
+        let url = server.url(&name);
+        assert_tells(&refused(&url).await, &[&name, encoding, "ENCODING 'UTF8'"]);
+        // Not a matter of durability: outside production it could not keep an emoji either.
+        let lax = StoreOptions { strict: false, ..strict() };
+        let refused = opened(&url, lax).await.err().expect("refused as well");
+        assert_tells(&chain(&refused), &[encoding]);
+        server.sql("postgres", &format!("DROP DATABASE {name}"));
+    }
+    // Control: the same server, a database with the right encoding.
+    let lax = StoreOptions { strict: false, ..strict() };
+    opened(&server.create_database(), lax).await.expect("it keeps all text").close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_standby_is_refused_until_it_is_promoted() {
     let server = Postgres::start();
     let standby = server.standby(false);

@@ -1,0 +1,12 @@
+DROP TRIGGER forget_key ON events;
+DROP TRIGGER forget_key ON sections;
+DROP TRIGGER forget_key ON users;
+DROP FUNCTION forget_title_key();
+DROP FUNCTION forget_name_key();
+DROP FUNCTION forget_email_key();
+DROP TABLE text_keys;
+DROP INDEX sections_name_key_unique;
+DROP INDEX users_email_key_unique;
+ALTER TABLE events DROP COLUMN title_key;
+ALTER TABLE sections DROP COLUMN name_key;
+ALTER TABLE users DROP COLUMN email_key;
