@@ -1,3 +1,5 @@
+-- Lost: how names, addresses and titles compare by Unicode. The texts stay, and compare in lower case as before.
+--
 DROP TRIGGER forget_key ON events;
 DROP TRIGGER forget_key ON sections;
 DROP TRIGGER forget_key ON users;

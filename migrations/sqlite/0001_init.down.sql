@@ -1,3 +1,4 @@
+-- Lost: everything: users, events, bookings and the log.
 DROP TABLE booking_log;
 DROP TABLE creation_keys;
 DROP TABLE hold_keys;

@@ -1,3 +1,6 @@
+-- Lost: the layouts of all sections with numbered seats, which seats are held, sold or blocked, the names of
+-- the seats in bookings, and the setting `prevent_orphans` of events. Counts and prices stay.
+--
 -- The counters stay as they are; which seats they were is lost, also in the bookings: without a layout
 -- nothing could be done with a seat that has a number.
 UPDATE bookings SET items = (

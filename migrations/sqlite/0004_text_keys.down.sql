@@ -1,3 +1,5 @@
+-- Lost: how names, addresses and titles compare by Unicode. The texts stay, and compare in lower case as before.
+--
 DROP TABLE text_keys;
 DROP INDEX sections_name_key_unique;
 DROP INDEX users_email_key_unique;

@@ -167,6 +167,11 @@ pub enum Fault {
         /// What was full or late.
         what: &'static str,
     },
+    /// What we stand on cannot do what we need, and waiting will not help: somebody has to change it.
+    Unsuitable {
+        /// What is wrong, and what to do.
+        what: String,
+    },
     /// State or code of ours is wrong. A bug.
     Corrupt {
         /// What was found.
@@ -179,6 +184,7 @@ impl fmt::Display for Fault {
         match self {
             Self::Unavailable { doing, .. } => write!(f, "unavailable while {doing}"),
             Self::Overloaded { what } => write!(f, "overloaded: {what}"),
+            Self::Unsuitable { what } => f.write_str(what),
             Self::Corrupt { what } => write!(f, "corrupt: {what}"),
         }
     }
@@ -188,7 +194,7 @@ impl std::error::Error for Fault {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
         match self {
             Self::Unavailable { source, .. } => Some(&**source),
-            Self::Overloaded { .. } | Self::Corrupt { .. } => None,
+            Self::Overloaded { .. } | Self::Unsuitable { .. } | Self::Corrupt { .. } => None,
         }
     }
 }

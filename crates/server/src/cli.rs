@@ -6,6 +6,7 @@ use crate::{Failure, demo, http, print, probe};
 use clap::{Parser, Subcommand};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use store::Store;
 
 /// Seats that are held for ten minutes, then confirmed or lost, and never oversold.
 ///
@@ -71,10 +72,15 @@ enum Migrate {
     /// Apply every migration that is missing
     Up,
     /// Take back the last migrations; this deletes what they hold
+    ///
+    /// Without --yes it changes nothing, and says what would be lost.
     Down {
         /// How many
         #[arg(default_value_t = 1)]
         steps: usize,
+        /// Delete what the migrations hold
+        #[arg(long)]
+        yes: bool,
     },
     /// List the migrations
     Status,
@@ -128,34 +134,59 @@ pub fn settings() -> Result<Config, Failure> {
 
 async fn migrate(config: &Config, step: &Migrate) -> Result<(), Failure> {
     // The list can be read beside a running server; a change needs the store alone.
-    let store = serve::open(config, matches!(step, Migrate::Status)).await?;
-    let (target, done) = match step {
-        Migrate::Up => (None, "applied"),
-        Migrate::Down { steps } => {
-            let all = store.migrations().await?;
-            let applied: Vec<_> =
-                all.iter().filter(|(_, applied)| *applied).map(|(step, _)| step.version).collect();
-            let kept = applied.len().saturating_sub(*steps);
-            (Some(applied[..kept].last().copied().unwrap_or(0)), "taken back")
-        }
-        Migrate::Status | Migrate::New { .. } => {
-            for (step, applied) in store.migrations().await? {
-                let state = if applied { "applied" } else { "missing" };
-                print::line(format_args!("{:04} {:<40} {state}", step.version, step.name))?;
-            }
-            store.close().await;
-            return Ok(());
-        }
+    let changes = matches!(step, Migrate::Up | Migrate::Down { yes: true, .. });
+    let store = serve::open(config, !changes).await?;
+    let done = match step {
+        Migrate::Up => bring_to(&*store, None, "applied").await,
+        Migrate::Down { steps, yes } => take_back(&*store, *steps, *yes).await,
+        Migrate::Status | Migrate::New { .. } => list(&*store).await,
     };
-    let changed = store.migrate(target).await?;
+    store.close().await;
+    done
+}
+
+async fn list(store: &dyn Store) -> Result<(), Failure> {
+    for (step, applied) in store.migrations().await? {
+        let state = if applied { "applied" } else { "missing" };
+        print::line(format_args!("{:04} {:<40} {state}", step.version, step.name))?;
+    }
+    Ok(())
+}
+
+async fn bring_to(store: &dyn Store, version: Option<i64>, done: &str) -> Result<(), Failure> {
+    let changed = store.migrate(version).await?;
     for step in &changed {
         print::line(format_args!("{:04} {:<40} {done}", step.version, step.name))?;
     }
     if changed.is_empty() {
         print::line("nothing to do")?;
     }
-    store.close().await;
     Ok(())
+}
+
+/// Takes back the last `steps` migrations; unless `yes` is given, says what that would delete.
+async fn take_back(store: &dyn Store, steps: usize, yes: bool) -> Result<(), Failure> {
+    let all = store.migrations().await?;
+    let applied: Vec<_> =
+        all.into_iter().filter_map(|(step, applied)| applied.then_some(step)).collect();
+    let Some(kept) = applied.len().checked_sub(steps).filter(|_| steps > 0) else {
+        let count = applied.len();
+        return Err(Failure::plain(format!(
+            "cannot take back {steps} migrations: {count} are applied in {}; nothing was changed",
+            store.describe()
+        )));
+    };
+    print::line(format_args!("Taking back deletes for good, in {}:", store.describe()))?;
+    for step in applied[kept..].iter().rev() {
+        print::line(format_args!("{:04} {}: {}", step.version, step.name, step.lost))?;
+    }
+    if !yes {
+        return Err(Failure::plain(
+            "nothing was changed; back up, stop all servers, and repeat the command with --yes",
+        ));
+    }
+    let version = applied[..kept].last().map_or(0, |step| step.version);
+    bring_to(store, Some(version), "taken back").await
 }
 
 /// Writes the four files of a new migration: up and down, for both stores.
@@ -170,7 +201,12 @@ fn new_migration(dir: &Path, name: &str) -> Result<(), Failure> {
         std::fs::create_dir_all(folder).map_err(|error| Failure::new(folder.display(), error))?;
         for direction in ["up", "down"] {
             let path = folder.join(format!("{:04}_{name}.{direction}.sql", last + 1));
-            let text = format!("-- {name}, {direction}\n");
+            let text = match direction {
+                "down" => {
+                    "-- Lost: what is deleted, in words; `migrate down` shows it.\n".to_owned()
+                }
+                _ => format!("-- {name}, {direction}\n"),
+            };
             std::fs::write(&path, text).map_err(|error| Failure::new(path.display(), error))?;
             print::line(path.display())?;
         }
@@ -186,6 +222,7 @@ fn numbers(folder: &Path) -> Vec<u32> {
 
 async fn audit(config: &Config) -> Result<ExitCode, Failure> {
     let store = serve::open(config, true).await?;
+    serve::require_schema(&*store).await?;
     let report = store.audit().await?;
     print::line(format_args!(
         "checked {} sections, {} bookings, {} rows of the log in {}",

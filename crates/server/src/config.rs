@@ -9,6 +9,7 @@
 
 mod dotenv;
 mod parse;
+mod places;
 mod reader;
 mod secret;
 mod table;
@@ -45,6 +46,8 @@ pub struct Config {
     pub data_dir: PathBuf,
     /// Where the store is; its scheme picks the adapter.
     pub store_url: SecretString,
+    /// The setting that says where the store is, to be named when nothing is found there.
+    pub store_setting: &'static str,
     /// Connections to the store.
     pub db_pool_size: u32,
     /// Batches under way at once; at most half of the pool.
@@ -194,6 +197,7 @@ impl Config {
         let reader = &mut found;
         let data_dir = PathBuf::from(reader.read("DATA_DIR", parse::one_line));
         reader.read("HASHING_ALG", hashing_alg);
+        let (store_url, store_setting) = places::store_url(reader, &data_dir);
         let mut config = Self {
             app_name: reader.read("APP_NAME", parse::label),
             app_version: reader
@@ -204,11 +208,12 @@ impl Config {
             log_format: reader.read("LOG_FORMAT", LogFormat::parse),
             host: reader.read("HOST", parse::host),
             port: reader.number("PORT"),
-            store_url: store_url(reader, &data_dir),
+            store_url,
+            store_setting,
             data_dir,
             db_pool_size: reader.number("DB_POOL_SIZE"),
             lanes: reader.number("LANES"),
-            gate_url: gate_url(reader),
+            gate_url: places::gate_url(reader),
             gate_fresh_ms: reader.number("GATE_FRESH_MS"),
             secret_key: reader.secret("SECRET_KEY", secret_key),
             access_token_ttl: seconds(reader, "ACCESS_TOKEN_EXPIRE_SECONDS"),
@@ -274,7 +279,7 @@ impl Config {
             "::" => "::1",
             host => host,
         };
-        (self.port != 0).then(|| format!("http://{}:{}", bracketed(host), self.port))
+        (self.port != 0).then(|| format!("http://{}:{}", places::bracketed(host), self.port))
     }
 
     /// The limits of events that set none of their own.
@@ -341,74 +346,6 @@ fn secret_key(text: &str) -> Result<String, String> {
         return Err(format!("must have {} bytes or more", secret::SECRET_BYTES_MIN));
     }
     Ok(text.to_owned())
-}
-
-/// `DATABASE_URL`, or the server that `DB_HOST` and its companions name, or SQLite in `data_dir`.
-fn store_url(reader: &mut Reader, data_dir: &Path) -> SecretString {
-    let given = reader.optional("DATABASE_URL", parse::url).map(SecretString::from);
-    let port: u16 = reader.number("DB_PORT");
-    let host = reader.optional("DB_HOST", parse::host);
-    let name = reader.read("DB_NAME", parse::one_line);
-    let user = reader.read("DB_USER", parse::one_line);
-    let password = reader.secret("DB_PASSWORD", parse::one_line);
-    if let Some(url) = given {
-        return url;
-    }
-    if let Some(host) = host {
-        let login = user_info(&user, password.as_ref());
-        let name = parse::percent_encoded(&name);
-        let url =
-            SecretString::from(format!("postgres://{login}{}:{port}/{name}", bracketed(&host)));
-        reader.derive("DATABASE_URL", url.clone(), "DB_HOST");
-        return url;
-    }
-    refuse_parts(reader, &["DB_PORT", "DB_NAME", "DB_USER", "DB_PASSWORD"], "DB_HOST");
-    let path = data_dir.join("reservix.db");
-    let url = SecretString::from(format!("sqlite://{}", path.display()));
-    reader.derive("DATABASE_URL", url.clone(), "DATA_DIR");
-    url
-}
-
-/// `REDIS_URL`, or the server that `REDIS_HOST` and its companions name, or `None`.
-fn gate_url(reader: &mut Reader) -> Option<SecretString> {
-    let given = reader.optional("REDIS_URL", parse::url).map(SecretString::from);
-    let port: u16 = reader.number("REDIS_PORT");
-    let host = reader.optional("REDIS_HOST", parse::host);
-    let user = reader.optional("REDIS_USER", parse::one_line).unwrap_or_default();
-    let password = reader.secret("REDIS_PASSWORD", parse::one_line);
-    if given.is_some() {
-        return given;
-    }
-    let Some(host) = host else {
-        refuse_parts(reader, &["REDIS_PORT", "REDIS_USER", "REDIS_PASSWORD"], "REDIS_HOST");
-        return None;
-    };
-    let login = user_info(&user, password.as_ref());
-    let url = SecretString::from(format!("redis://{login}{}:{port}", bracketed(&host)));
-    reader.derive("REDIS_URL", url.clone(), "REDIS_HOST");
-    Some(url)
-}
-
-/// Somebody who names a user of a server, but no server, believes to run on it.
-fn refuse_parts(reader: &mut Reader, parts: &[&'static str], host: &str) {
-    for part in parts {
-        if reader.is_changed(part) && reader.are_sound(&[host, part]) {
-            reader.refuse(part, &format!("has no effect without {host}"));
-        }
-    }
-}
-
-fn user_info(user: &str, password: Option<&SecretString>) -> String {
-    let user = parse::percent_encoded(user);
-    match password {
-        Some(password) => format!("{user}:{}@", parse::percent_encoded(password.expose_secret())),
-        None if user.is_empty() => user,
-        None => format!("{user}@"),
-    }
-}
-
-fn bracketed(host: &str) -> String {
-    if host.contains(':') { format!("[{host}]") } else { host.to_owned() }
 }
 
 #[cfg(test)]

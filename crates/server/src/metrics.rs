@@ -2,9 +2,10 @@
 //!
 //! Handles are made once; the hot path only adds to them.
 
-use engine::{Fault, Outcome, Refusal};
+use engine::{Fault, Outcome, Refusal, Timestamp};
 use metrics::{Counter, Histogram, counter, gauge, histogram};
 use metrics_exporter_prometheus::{BuildError, Matcher, PrometheusBuilder, PrometheusHandle};
+use metrics_process::Collector;
 use parking_lot::RwLock;
 use std::collections::HashMap;
 use std::time::Duration;
@@ -19,6 +20,8 @@ const SIZES: [f64; 10] = [1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0, 256.0, 51
 /// All meters of this process.
 pub struct Metrics {
     prometheus: PrometheusHandle,
+    /// What the system knows of this process.
+    process: Collector,
     /// Requests for seats that the gate let through.
     pub gate_admit: Counter,
     /// Requests for seats that the gate refused.
@@ -54,8 +57,12 @@ impl Metrics {
             .set_buckets_for_metric(Matcher::Suffix("_size".to_owned()), &SIZES)?
             .install_recorder()?;
         describe();
+        let process = Collector::default();
+        process.describe();
+        gauge!("reservix_build_info", "version" => env!("CARGO_PKG_VERSION")).set(1.0);
+        drop(counter!("reservix_gate_repairs_total"));
         // Known from the start, so that the first fault is a rise that an alarm can see.
-        for kind in ["unavailable", "overloaded", "corrupt"] {
+        for kind in ["unavailable", "overloaded", "unsuitable", "corrupt"] {
             drop(counter!("reservix_store_faults_total", "fault" => kind));
             drop(counter!("reservix_batches_failed_total", "fault" => kind));
         }
@@ -63,6 +70,7 @@ impl Metrics {
         let bookings = |step| counter!("reservix_bookings_total", "step" => step);
         Ok(Self {
             prometheus,
+            process,
             gate_admit: gate("admit"),
             gate_sold_out: gate("sold_out"),
             gate_seats_taken: gate("seats_taken"),
@@ -81,12 +89,35 @@ impl Metrics {
     /// Everything, in Prometheus' text format.
     pub fn render(&self) -> String {
         counter!("reservix_log_lines_dropped_total").absolute(crate::log::lines_dropped());
+        self.process.collect();
         self.prometheus.render()
     }
 
     /// Folds what histograms have gathered; call it now and then.
     pub fn upkeep(&self) {
         self.prometheus.run_upkeep();
+    }
+
+    /// Makes the answers that alarms ask for known at 0, for every method and path of `routes`: a counter that
+    /// begins at 1 is no rise that an alarm can see.
+    pub fn expect_faults<'a>(&self, routes: impl IntoIterator<Item = (&'static str, &'a str)>) {
+        for (method, route) in routes {
+            for status in [500, 503] {
+                self.new_answer(method, route, status);
+            }
+        }
+    }
+
+    /// How many connections may be open.
+    pub fn connections_max(limit: usize) {
+        gauge!("reservix_connections_max").set(limit as f64);
+    }
+
+    /// A worker has begun, or has done a turn to its end.
+    pub fn worker_turn(worker: &'static str, interval: Duration, now: Timestamp) {
+        let at = now.unix_ms() as f64 / 1_000.0;
+        gauge!("reservix_worker_last_turn_timestamp_seconds", "worker" => worker).set(at);
+        gauge!("reservix_worker_interval_seconds", "worker" => worker).set(interval.as_secs_f64());
     }
 
     /// How many commands wait in a lane after it took a batch.
@@ -216,6 +247,7 @@ fn kind(fault: &Fault) -> &'static str {
     match fault {
         Fault::Unavailable { .. } => "unavailable",
         Fault::Overloaded { .. } => "overloaded",
+        Fault::Unsuitable { .. } => "unsuitable",
         Fault::Corrupt { .. } => "corrupt",
     }
 }
@@ -230,6 +262,13 @@ fn describe() {
         "From the request's head to its answer, by route."
     );
     gauges!("reservix_connections", "Open connections.");
+    gauges!("reservix_connections_max", "Connections that may be open: MAX_CONNECTIONS.");
+    gauges!("reservix_build_info", "1, with the version of the build.");
+    gauges!(
+        "reservix_worker_last_turn_timestamp_seconds",
+        "When a worker of this process last did a turn to its end, in seconds since 1970."
+    );
+    gauges!("reservix_worker_interval_seconds", "How often a worker takes a turn.");
     gauges!("reservix_lane_depth", "Commands waiting in a lane after it took a batch.");
     gauges!("reservix_lane_shedding", "Whether a lane refuses holds it cannot carry.");
     histograms!("reservix_batch_size", "Commands in a committed batch.");

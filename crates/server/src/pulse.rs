@@ -29,16 +29,20 @@ pub struct Pulse {
 impl Pulse {
     /// Nothing is known yet.
     pub fn new(store: Arc<dyn Store>, gate: Arc<dyn Gate>) -> Self {
-        let of_store = Last::new(
-            Metrics::store_up,
-            "the store answers",
-            "the store does not answer: what needs it is refused",
-        );
-        let of_gate = Last::new(
-            Metrics::gate_up,
-            "the gate answers",
-            "the gate does not answer: slower, never wrong",
-        );
+        let of_store = Last::new(Metrics::store_up, |trouble| {
+            if let Some(error) = trouble {
+                tracing::warn!(error, "the store does not answer: what needs it is refused");
+            } else {
+                tracing::info!("the store answers again");
+            }
+        });
+        let of_gate = Last::new(Metrics::gate_up, |trouble| {
+            if let Some(error) = trouble {
+                tracing::warn!(error, "the gate does not answer: slower, never wrong");
+            } else {
+                tracing::info!("the gate answers again");
+            }
+        });
         Self { store, gate, of_store, of_gate }
     }
 
@@ -63,14 +67,13 @@ impl Pulse {
 struct Last {
     answered: Mutex<Option<(Instant, bool)>>,
     meter: fn(bool),
-    /// What is logged when it changes.
-    up: &'static str,
-    down: &'static str,
+    /// Logs a change: why it does not answer, or nothing when it answers again.
+    tell: fn(Option<&str>),
 }
 
 impl Last {
-    fn new(meter: fn(bool), up: &'static str, down: &'static str) -> Self {
-        Self { answered: Mutex::new(None), meter, up, down }
+    fn new(meter: fn(bool), tell: fn(Option<&str>)) -> Self {
+        Self { answered: Mutex::new(None), meter, tell }
     }
 
     /// The last answer while it is fresh, else that of `ping`, which all who come meanwhile await.
@@ -87,12 +90,10 @@ impl Last {
             Err(_) => Some(format!("no answer within {} ms", PING_TIMEOUT.as_millis())),
         };
         let was_up = answered.is_none_or(|(_, up)| up);
-        match &trouble {
-            Some(error) if was_up => tracing::warn!(error, "{}", self.down),
-            None if !was_up => tracing::info!("{} again", self.up),
-            _ => {}
-        }
         let up = trouble.is_none();
+        if up != was_up {
+            (self.tell)(trouble.as_deref());
+        }
         *answered = Some((Instant::now(), up));
         (self.meter)(up);
         up
@@ -105,7 +106,7 @@ mod tests {
     use std::sync::atomic::{AtomicUsize, Ordering};
 
     fn last() -> Last {
-        Last::new(|_| (), "up", "down")
+        Last::new(|_| (), |_| ())
     }
 
     #[tokio::test]

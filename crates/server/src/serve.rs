@@ -46,9 +46,35 @@ pub enum Role {
     Worker,
 }
 
-/// Opens the store that the configuration names.
-pub async fn open(config: &Config, read_only: bool) -> Result<Arc<dyn Store>, Fault> {
+/// Opens the store that the configuration names, once; a failure names the setting.
+pub async fn open(config: &Config, read_only: bool) -> Result<Arc<dyn Store>, Failure> {
+    try_open(config, read_only).await.map_err(|fault| named(config, &fault))
+}
+
+async fn try_open(config: &Config, read_only: bool) -> Result<Arc<dyn Store>, Fault> {
     open_store(config.store_url.expose_secret(), store_options(config, read_only)).await
+}
+
+/// The failure, with the setting that says where the store is.
+fn named(config: &Config, fault: &Fault) -> Failure {
+    let setting = config.store_setting;
+    Failure::plain(format!("the store cannot be opened ({setting}): {}", crate::chain(fault)))
+}
+
+/// Refuses a store whose schema is not the one of this build, or newer.
+pub async fn require_schema(store: &dyn Store) -> Result<(), Failure> {
+    let all = store.migrations().await?;
+    let missing = all.iter().filter(|(_, applied)| !applied).count();
+    let place = store.describe();
+    match missing {
+        0 => Ok(()),
+        _ if missing == all.len() => Err(Failure::plain(format!(
+            "{place} has no schema yet: run `reservix migrate up`, or look whether this is the right one"
+        ))),
+        _ => Err(Failure::plain(format!(
+            "the schema of {place} is behind this build; run `reservix migrate up`"
+        ))),
+    }
 }
 
 /// How the configuration wants its store.
@@ -67,7 +93,7 @@ pub fn signing_key(config: &Config) -> Result<SecretString, Failure> {
     match &config.secret_key {
         Some(secret) => Ok(secret.clone()),
         None => load_or_create_secret(&config.data_dir)
-            .map_err(|error| Failure::new("keeping a signing key", error)),
+            .map_err(|error| Failure::new("keeping a signing key in DATA_DIR", error)),
     }
 }
 
@@ -128,8 +154,8 @@ async fn prepare(
         for step in store.migrate(None).await? {
             tracing::info!(version = step.version, name = step.name, "migrated the schema");
         }
-    } else if store.migrations().await?.iter().any(|(_, applied)| !applied) {
-        return Err(Failure::plain("the schema is behind this build; run `reservix migrate up`"));
+    } else {
+        require_schema(&*store).await?;
     }
     let fresh_ms = u64::try_from(config.gate_fresh_ms).unwrap_or(0);
     let gate_url = config.gate_url.as_ref().map(ExposeSecret::expose_secret);
@@ -145,7 +171,8 @@ async fn prepare(
     raise_file_limit(config.max_connections);
     let listener =
         TcpListener::bind((config.host.as_str(), config.port)).await.map_err(|error| {
-            Failure::new(format!("listening on {}:{}", config.host, config.port), error)
+            let place = format!("{}:{}", config.host, config.port);
+            Failure::new(format!("listening on {place} (HOST, PORT)"), error)
         })?;
     let address =
         listener.local_addr().map_err(|error| Failure::new("reading the address", error))?;
@@ -156,14 +183,17 @@ async fn prepare(
 /// Opens the store; a database server that is still starting is waited for.
 async fn open_when_there(config: &Config) -> Result<Arc<dyn Store>, Failure> {
     if config.is_embedded() {
-        return Ok(open(config, false).await?);
+        return open(config, false).await;
     }
-    patiently(START_PATIENCE, async || {
-        let store = open(config, false).await?;
+    let opened = patiently(START_PATIENCE, async || {
+        let store = try_open(config, false).await?;
         store.ping().await?;
         Ok(store)
-    })
-    .await
+    });
+    let setting = config.store_setting;
+    opened
+        .await
+        .map_err(|failure| Failure::plain(format!("{failure} ({setting} says where it is)")))
 }
 
 /// How long something that is away is waited for.
@@ -229,16 +259,11 @@ fn announce(
     address: std::net::SocketAddr,
 ) {
     let version = &config.app_version;
-    let what = match role {
-        Role::Api { .. } => "starts",
-        Role::Worker => "starts a worker",
-    };
-    tracing::info!(
-        version,
-        environment = config.environment.as_str(),
-        "{} {what}",
-        config.app_name
-    );
+    let (app, environment) = (&config.app_name, config.environment.as_str());
+    match role {
+        Role::Api { .. } => tracing::info!(version, environment, "{app} starts"),
+        Role::Worker => tracing::info!(version, environment, "{app} starts a worker"),
+    }
     tracing::info!("store: {}", store.describe());
     tracing::info!("gate: {gate}");
     tracing::info!("address: http://{address}");

@@ -75,7 +75,7 @@ pub async fn fill_store(
     tell: impl Fn(Filled) + Send,
 ) -> Result<Filled, Fault> {
     let policy = options.policy;
-    match Place::of(url)? {
+    match Place::open(url)? {
         Place::Sqlite(path) => {
             let store = sqlite::Sqlite::open(path, options)?;
             store.migrate(None).await?;

@@ -25,13 +25,14 @@ use engine::{
     Fault, IdempotencyKey, Inventory, KeyUse, Money, Outcome, Policy, Refusal, Section, SectionId,
     Timestamp, UserId,
 };
+use sqlx::migrate::Migrator;
 use std::collections::HashMap;
 use std::path::Path;
 use std::sync::Arc;
 
 pub use clock::Clock;
 pub use fill::{FILL_BOOKINGS_MAX, FILL_EVENTS_MAX, Fill, Filled, fill_store};
-pub use gate::{Gate, open_gate};
+pub use gate::{Gate, check_gate_url, open_gate};
 pub use maps::Laid;
 pub use sqlite::LOCK_FILE;
 
@@ -383,6 +384,28 @@ pub struct Migration {
     pub version: i64,
     /// Its name.
     pub name: String,
+    /// What is lost when it is taken back: the head of its `down.sql`, after `-- Lost:`.
+    pub lost: String,
+}
+
+/// The migrations of a store, in order.
+fn migrations_of(migrator: &Migrator) -> impl Iterator<Item = Migration> {
+    let up = migrator.iter().filter(|step| step.migration_type.is_up_migration());
+    up.map(|step| {
+        let is_back = |other: &&sqlx::migrate::Migration| {
+            other.version == step.version && other.migration_type.is_down_migration()
+        };
+        let back = migrator.iter().find(is_back).map_or("", |back| back.sql.as_str());
+        let (version, name) = (step.version, step.description.to_string());
+        Migration { version, name, lost: lost_by(back) }
+    })
+}
+
+/// What the head of a `down.sql` says is lost by it; empty when it says nothing.
+fn lost_by(sql: &str) -> String {
+    let head = sql.lines().map_while(|line| line.strip_prefix("--"));
+    let words = head.map(str::trim).take_while(|line| !line.is_empty()).collect::<Vec<_>>();
+    words.join(" ").strip_prefix("Lost:").map_or_else(String::new, |told| told.trim().to_owned())
 }
 
 /// How to open a store.
@@ -403,7 +426,7 @@ pub struct StoreOptions {
 
 /// Opens the store that the scheme of `url` names: `sqlite:PATH`, or `postgres://…`.
 pub async fn open_store(url: &str, options: StoreOptions) -> Result<Arc<dyn Store>, Fault> {
-    Ok(match Place::of(url)? {
+    Ok(match Place::open(url)? {
         Place::Sqlite(path) => Arc::new(sqlite::Sqlite::open(path, options)?),
         Place::Postgres => Arc::new(postgres::Postgres::open(url, options).await?),
     })
@@ -416,17 +439,41 @@ enum Place<'a> {
 }
 
 impl<'a> Place<'a> {
-    fn of(url: &'a str) -> Result<Self, Fault> {
+    fn open(url: &'a str) -> Result<Self, Fault> {
+        let wrong =
+            |what| Fault::Unsuitable { what: format!("DATABASE_URL cannot be used: {what}") };
+        Self::of(url).map_err(wrong)
+    }
+
+    fn of(url: &'a str) -> Result<Self, String> {
         if let Some(path) = url.strip_prefix("sqlite:") {
-            return Ok(Self::Sqlite(path.strip_prefix("//").unwrap_or(path).as_ref()));
+            let path = path.strip_prefix("//").unwrap_or(path);
+            if path.is_empty() || path.ends_with('/') || path.contains(['?', '#']) {
+                return Err("must be sqlite:// and the path of a file, without a query".to_owned());
+            }
+            if path.starts_with(":memory:") {
+                return Err("must name a file: the store outlives its process".to_owned());
+            }
+            return Ok(Self::Sqlite(path.as_ref()));
         }
         let scheme = url.split(':').next().unwrap_or_default();
         if matches!(scheme, "postgres" | "postgresql") {
             return Ok(Self::Postgres);
         }
-        Err(unavailable("opening the store")(format!(
-            "there is no store for DATABASE_URL with the scheme {scheme:?}; there are sqlite and postgres"
-        )))
+        // A driver of another language: `postgresql+asyncpg`.
+        let hint = scheme.split('+').next().filter(|base| base.starts_with("postgres"));
+        let hint = hint.map_or("", |_| "; leave out the driver: postgres://");
+        Err(format!(
+            "there is no store with the scheme {scheme:?}; there are sqlite and postgres{hint}"
+        ))
+    }
+}
+
+/// Says why a URL of a store can never work. It opens nothing, and repeats no secret.
+pub fn check_store_url(url: &str) -> Result<(), String> {
+    match Place::of(url)? {
+        Place::Sqlite(_) => Ok(()),
+        Place::Postgres => postgres::check_url(url),
     }
 }
 

@@ -1,7 +1,7 @@
 //! Private servers, and what can go wrong between them, for the tests of Reservix.
 //!
-//! [`postgres::Postgres`], [`redis::Redis`], [`redis::Cluster`] and [`redis::Sentinel`] start
-//! real servers on loopback, each with a data folder of its own; they can be killed, paused and
+//! [`postgres::Postgres`], [`redis::Redis`], [`redis::Cluster`], [`redis::Sentinel`] and
+//! [`pgbouncer::PgBouncer`] start real servers on loopback, each with a data folder of its own; they can be killed, paused and
 //! started again on the same port. [`proxy::Proxy`] stands between a client and any of them and
 //! injects the faults of a network; [`steps::Steps`] makes it fail at the k-th request, so that
 //! a test can sweep all the places where a connection can break.
@@ -15,6 +15,7 @@
 
 mod keeper;
 mod machine;
+pub mod pgbouncer;
 pub mod postgres;
 pub mod proxy;
 pub mod redis;

@@ -1,7 +1,7 @@
 //! How the text of a setting becomes a value. Every error completes the sentence «the value …».
 
 use axum::http::HeaderValue;
-use std::net::{IpAddr, Ipv6Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 /// Reads a boolean in any case.
 pub fn flag(text: &str) -> Result<bool, String> {
@@ -48,7 +48,12 @@ pub fn url(text: &str) -> Result<String, String> {
 pub fn host(text: &str) -> Result<String, String> {
     let bare = text.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')).unwrap_or(text);
     let is_name = |c: char| c.is_ascii_alphanumeric() || "._-".contains(c);
-    if bare.parse::<Ipv6Addr>().is_ok() || text.chars().all(is_name) {
+    // What ends in a number is an address, or a mistake: no name does.
+    let is_number =
+        text.rsplit('.').next().is_some_and(|end| end.bytes().all(|b| b.is_ascii_digit()));
+    let is_host =
+        if is_number { text.parse::<Ipv4Addr>().is_ok() } else { text.chars().all(is_name) };
+    if bare.parse::<Ipv6Addr>().is_ok() || is_host {
         return Ok(bare.to_owned());
     }
     Err("must be an address or a host name, without scheme and port".to_owned())
@@ -89,16 +94,26 @@ impl Origins {
 
 fn origin(text: &str) -> Result<HeaderValue, String> {
     let problem = || format!("must be origins such as https://example.com, or *; {text:?} is none");
-    let (scheme, host) = text.split_once("://").ok_or_else(problem)?;
+    let (scheme, place) = text.split_once("://").ok_or_else(problem)?;
+    let (host_name, port) = match place.rsplit_once(':') {
+        Some((host, port)) if !port.contains(']') => (host, Some(port)),
+        _ => (place, None),
+    };
     let is_scheme = |c: char| c.is_ascii_alphanumeric() || "+-.".contains(c);
-    let is_host = |c: char| c.is_ascii_alphanumeric() || "._-:[]".contains(c);
-    if scheme.is_empty() || host.is_empty() {
+    if scheme.is_empty() || host_name.is_empty() || !scheme.chars().all(is_scheme) {
         return Err(problem());
     }
-    if !scheme.chars().all(is_scheme) || !host.chars().all(is_host) {
-        return Err(problem());
-    }
-    HeaderValue::from_str(&text.to_ascii_lowercase()).map_err(|_| problem())
+    host(host_name).map_err(|_| problem())?;
+    let port = port.map(|port| port.parse::<u16>().map_err(|_| problem())).transpose()?;
+    let scheme = scheme.to_ascii_lowercase();
+    // Browsers leave out the usual port, and compare letter by letter.
+    let port = match (scheme.as_str(), port) {
+        (_, Some(0)) => return Err(problem()),
+        ("http", Some(80)) | ("https", Some(443)) | (_, None) => String::new(),
+        (_, Some(port)) => format!(":{port}"),
+    };
+    let origin = format!("{scheme}://{}{port}", host_name.to_ascii_lowercase());
+    HeaderValue::from_str(&origin).map_err(|_| problem())
 }
 
 /// Addresses that begin with the same bits.
@@ -173,6 +188,16 @@ pub fn masked(url: &str) -> String {
         None => (String::new(), rest),
     };
     let (place, query) = rest.split_once('?').map_or((rest, None), |(p, q)| (p, Some(q)));
+    // What stands where a port should be and is no number is a password whose @ is missing.
+    let hosts = place.split('/').next().unwrap_or(place).split(',');
+    let after_host = |host: &str| host.rsplit_once(']').map_or(host, |(_, port)| port).to_owned();
+    let is_port = |host: &str| {
+        let host = after_host(host);
+        host.split_once(':').is_none_or(|(_, port)| port.bytes().all(|b| b.is_ascii_digit()))
+    };
+    if user_info.is_empty() && !scheme.starts_with("sqlite") && !hosts.clone().all(is_port) {
+        return format!("{scheme}://********");
+    }
     let hide = |pair: &str| match pair.split_once('=') {
         Some((name, _)) if is_secret(name) => format!("{name}=********"),
         _ => pair.to_owned(),
@@ -208,7 +233,8 @@ mod tests {
         {
             assert_eq!(host(text).unwrap(), host_name);
         }
-        for bad in ["http://x", "localhost:80", "a b", "[::1]:80", "a/b"] {
+        for bad in ["http://x", "localhost:80", "a b", "[::1]:80", "a/b", "256.0.0.1", "10.1", "7"]
+        {
             assert!(host(bad).is_err(), "{bad}");
         }
     }
@@ -218,8 +244,21 @@ mod tests {
         let only = |origin| Origins::Only(vec![HeaderValue::from_static(origin)]);
         assert_eq!(Origins::parse("*"), Ok(Origins::Any));
         assert_eq!(Origins::parse("http://Localhost:3000"), Ok(only("http://localhost:3000")));
-        for bad in ["example.com", "https://a/", "https://a/b", "https://", "*, https://a", "null"]
-        {
+        assert_eq!(Origins::parse("https://a.example:443"), Ok(only("https://a.example")));
+        assert_eq!(Origins::parse("http://[::1]:8080"), Ok(only("http://[::1]:8080")));
+        for bad in [
+            "example.com",
+            "https://a/",
+            "https://a/b",
+            "https://",
+            "*, https://a",
+            "null",
+            "https://a:99999",
+            "https://a:b",
+            "https://a:0",
+            "https://[::1",
+            "https://256.0.0.1",
+        ] {
             assert!(Origins::parse(bad).is_err(), "{bad}");
         }
     }
@@ -285,6 +324,8 @@ mod tests {
                 "rediss+cluster://:********@[::1]:1,[::2]:2",
             ),
             ("redis+cluster://one:1,two:2", "redis+cluster://one:1,two:2"),
+            ("postgres://me:hunter2", "postgres://********"),
+            ("postgres://me:hunter2/x", "postgres://********"),
             ("hunter2", "********"),
         ] {
             assert_eq!(masked(url), shown);

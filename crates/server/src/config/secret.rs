@@ -2,25 +2,34 @@
 
 use secrecy::SecretString;
 use std::fmt::Write as _;
-use std::fs::{self, OpenOptions};
+use std::fs::{self, DirBuilder, OpenOptions, Permissions};
 use std::io::{self, Write as _};
-use std::os::unix::fs::OpenOptionsExt as _;
+use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _, PermissionsExt as _};
 use std::path::Path;
 
 /// The fewest bytes of a key: HMAC-SHA-256 gains nothing from more, and loses with less.
 pub const SECRET_BYTES_MIN: usize = 32;
+/// Whatever group and others may do with a file.
+const OTHERS: u32 = 0o077;
 
 /// The key in `data_dir/secret_key`; made of 32 random bytes, in hex, when there is none.
 ///
 /// Whatever interrupts it, and whoever else does the same at the same time: the file appears with
-/// its whole content, readable by its owner only, and every caller gets the one key in it.
+/// its whole content, readable by its owner only, and every caller gets the one key in it. A key that
+/// others could read is made private, too. An error names the file.
 pub fn load_or_create_secret(data_dir: &Path) -> io::Result<SecretString> {
     let path = data_dir.join("secret_key");
-    if !path.try_exists()? {
-        fs::create_dir_all(data_dir)?;
-        create(&path)?;
+    let named =
+        |error: io::Error| io::Error::new(error.kind(), format!("{}: {error}", path.display()));
+    if !path.try_exists().map_err(named)? {
+        DirBuilder::new().recursive(true).mode(0o700).create(data_dir).map_err(named)?;
+        create(&path).map_err(named)?;
     }
-    let key = fs::read_to_string(&path)?;
+    let key = fs::read_to_string(&path).map_err(named)?;
+    let others = fs::metadata(&path).map_err(named)?.permissions().mode() & OTHERS;
+    if others != 0 {
+        fs::set_permissions(&path, Permissions::from_mode(0o600)).map_err(named)?;
+    }
     if key.trim().len() < SECRET_BYTES_MIN {
         let problem = format!("{} holds no key; remove it to get a new one", path.display());
         return Err(io::Error::new(io::ErrorKind::InvalidData, problem));
@@ -54,7 +63,6 @@ fn create(path: &Path) -> io::Result<()> {
 mod tests {
     use super::*;
     use secrecy::ExposeSecret as _;
-    use std::os::unix::fs::PermissionsExt as _;
 
     #[test]
     fn the_key_is_made_once_and_readable_by_its_owner_only() {
@@ -67,6 +75,19 @@ mod tests {
         let mode = fs::metadata(data_dir.join("secret_key")).unwrap().permissions().mode();
         assert_eq!(mode & 0o777, 0o600);
         assert_eq!(fs::read_dir(&data_dir).unwrap().count(), 1, "no draft stays behind");
+    }
+
+    #[test]
+    fn a_key_that_others_could_read_is_made_private_and_an_error_names_the_file() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("secret_key");
+        fs::write(&path, "0123456789abcdef0123456789abcdef").unwrap();
+        fs::set_permissions(&path, Permissions::from_mode(0o644)).unwrap();
+        load_or_create_secret(folder.path()).unwrap();
+        assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
+        // A file stands where the folder should be.
+        let error = load_or_create_secret(&path.join("below")).unwrap_err().to_string();
+        assert!(error.contains("secret_key/below/secret_key"), "{error}");
     }
 
     #[test]

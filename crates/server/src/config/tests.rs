@@ -273,14 +273,33 @@ fn a_file_that_holds_no_secret_is_told_once() {
 
 #[test]
 fn every_kind_of_redis_is_let_through_and_shown_without_passwords() {
-    for scheme in
-        ["redis", "rediss", "redis+sentinel", "rediss+sentinel", "redis+cluster", "rediss+cluster"]
-    {
-        let url = format!("{scheme}://me:hunter2@one:1,two:2/sale?sentinel_password=hunter2");
+    for (scheme, place) in [
+        ("redis", "one:1/3"),
+        ("rediss", "one:1/3"),
+        ("redis+sentinel", "one:1,two:2/sale"),
+        ("rediss+sentinel", "one:1,two:2/sale"),
+        ("redis+cluster", "one:1,two:2"),
+        ("rediss+cluster", "one:1,two:2"),
+    ] {
+        let url = format!("{scheme}://me:hunter2@{place}");
         let config = good(&format!("REDIS_URL={url}"));
         assert_eq!(config.gate_url.as_ref().expect("set").expose_secret(), url);
-        let hidden = format!("{scheme}://me:********@one:1,two:2/sale?sentinel_password=********");
-        assert_eq!(shown(&config, "REDIS_URL"), format!("REDIS_URL={hidden} # environment"));
+        let hidden = format!("REDIS_URL={scheme}://me:********@{place} # environment");
+        assert_eq!(shown(&config, "REDIS_URL"), hidden);
+    }
+}
+
+#[test]
+fn the_setting_that_says_where_the_store_is_is_known() {
+    let key = format!("SECRET_KEY={KEY}");
+    for (settings, setting) in [
+        ("", "DATA_DIR"),
+        ("DATA_DIR=/srv/data", "DATA_DIR"),
+        ("DB_HOST=db", "DB_HOST"),
+        ("DATABASE_URL=postgres://db/x", "DATABASE_URL"),
+        ("DATABASE_URL=sqlite://a.db\nDB_HOST=db", "DATABASE_URL"),
+    ] {
+        assert_eq!(good(&format!("{key}\n{settings}")).store_setting, setting, "{settings}");
     }
 }
 

@@ -92,6 +92,8 @@ pub async fn serve(
     let limits = Limits { idle: config.idle_timeout, head: config.header_timeout };
     let patience = config.body_timeout;
     let places = Arc::new(Semaphore::new(config.max_connections));
+    Metrics::connections(0.0);
+    Metrics::connections_max(config.max_connections);
     let open = TaskTracker::new();
     let threads = Threads::start();
     let admit = |stream: std::net::TcpStream, peer: SocketAddr, place: OwnedSemaphorePermit| {

@@ -180,6 +180,24 @@ pub fn openapi(version: &str) -> OpenApi {
     paths(version).1
 }
 
+/// Every method and path of the API that is counted, as the meters call them.
+pub fn routes(document: &OpenApi) -> Vec<(&'static str, &str)> {
+    let mut routes = vec![("GET", "unknown"), ("POST", "unknown")];
+    for (path, item) in &document.paths.paths {
+        let methods = [
+            ("GET", item.get.is_some()),
+            ("POST", item.post.is_some()),
+            ("PATCH", item.patch.is_some()),
+            ("PUT", item.put.is_some()),
+            ("DELETE", item.delete.is_some()),
+        ];
+        let known = methods.into_iter().filter(|(_, there)| *there);
+        routes.extend(known.map(|(method, _)| (method, path.as_str())));
+    }
+    routes.retain(|(_, path)| !observe::PROBES.contains(path));
+    routes
+}
+
 /// What answers requests.
 #[derive(Clone)]
 pub struct Service {
@@ -193,6 +211,7 @@ impl Service {
     /// The whole API, with its pages.
     pub fn api(app: Arc<App>) -> Self {
         let (router, document) = paths(&app.config.app_version);
+        app.metrics.expect_faults(routes(&document));
         let pages: Router<Arc<App>> = SwaggerUi::new("/docs").url("/openapi.json", document).into();
         let pages = pages.layer(CompressionLayer::new()).layer(map_response(revalidated));
         let router = finished(router.merge(pages), app.clone());

@@ -28,6 +28,9 @@ const HEADERS_MAX: usize = 100;
 /// The longest request id that is taken over from a client.
 const REQUEST_ID_MAX: usize = 128;
 
+/// What is asked by supervisors, proxies and collectors.
+pub const PROBES: [&str; 4] = ["/health", "/health/live", "/health/ready", "/metrics"];
+
 /// Wraps everything.
 pub async fn observe(State(app): State<Arc<App>>, request: Request, next: Next) -> Response {
     let route = request.extensions().get::<MatchedPath>().cloned();
@@ -63,7 +66,10 @@ pub async fn observed<A: Future<Output = Response>>(
     }
     let status = response.status();
     let took = started.elapsed();
-    app.metrics.request(method, route, status.as_u16(), took);
+    // Probes are no traffic: they come when nobody is there, and their 503 refuses nobody.
+    if !PROBES.contains(&route) {
+        app.metrics.request(method, route, status.as_u16(), took);
+    }
     tracing::debug!(
         method,
         route,

@@ -215,7 +215,7 @@ impl From<Fault> for Problem {
     fn from(fault: Fault) -> Self {
         Metrics::fault(&fault);
         match &fault {
-            Fault::Unavailable { .. } => {
+            Fault::Unavailable { .. } | Fault::Unsuitable { .. } => {
                 static SAID: SaidLately = SaidLately::new();
                 // An outage fails every request alike: one line a second tells it.
                 if let Some(unsaid) = SAID.turn() {

@@ -35,9 +35,11 @@ type Work = Box<dyn Fn(Arc<App>, Arc<Part>, CancellationToken) -> BoxFuture<'sta
 /// Starts the workers that the configuration asks for. They end with `stop`.
 pub fn start(app: &Arc<App>, stop: &CancellationToken) -> TaskTracker {
     let workers = TaskTracker::new();
-    let keep = |name, work: Work| {
+    let keep = |name, interval, work: Work| {
         let (app, stop) = (app.clone(), stop.clone());
         let part = app.vitals.add(Kind::Worker, name, TURN_MAX);
+        // Once, not with every start: one that panics in each of its turns does none.
+        Metrics::worker_turn(name, interval, app.store.now());
         workers.spawn(vitals::keep(part.clone(), move || {
             work(app.clone(), part.clone(), stop.clone())
         }));
@@ -45,14 +47,15 @@ pub fn start(app: &Arc<App>, stop: &CancellationToken) -> TaskTracker {
     if let Some(interval) = app.config.sweep_interval {
         keep(
             "sweep",
+            interval,
             Box::new(move |app, part, stop| sweep::run(app, part, interval, stop).boxed()),
         );
     }
     if let Some(interval) = app.config.reconcile_interval {
         let run = move |app, part, stop| reconcile::run(app, part, interval, stop).boxed();
-        keep("reconcile", Box::new(run));
+        keep("reconcile", interval, Box::new(run));
     }
-    keep("purge", Box::new(|app, part, stop| purge(app, part, stop).boxed()));
+    keep("purge", TIDY_INTERVAL, Box::new(|app, part, stop| purge(app, part, stop).boxed()));
     workers.close();
     workers
 }
@@ -126,10 +129,10 @@ async fn pulse(app: Arc<App>, stop: CancellationToken) {
     }
 }
 
-/// Counts a turn that failed, and says why; the next one tries again.
-fn failed(fault: &Fault, what: &str) {
+/// Counts a turn that failed, and returns why, for the log; the next one tries again.
+fn failed(fault: &Fault) -> String {
     Metrics::fault(fault);
-    tracing::warn!(error = crate::chain(fault), "{what}");
+    crate::chain(fault)
 }
 
 /// Waits for the next turn; false when it is time to stop.
@@ -144,9 +147,14 @@ async fn purge(app: Arc<App>, part: Arc<Part>, stop: CancellationToken) {
     while next_turn(TIDY_INTERVAL, &stop).await {
         let _turn = part.turn();
         match app.store.purge(PURGED_MAX).await {
-            Ok(0) => {}
-            Ok(rows) => tracing::debug!(rows, "removed old keys and tokens"),
-            Err(fault) => failed(&fault, "cannot remove old rows"),
+            Ok(rows) => {
+                Metrics::worker_turn("purge", TIDY_INTERVAL, app.store.now());
+                tracing::debug!(rows, "removed old keys and tokens");
+            }
+            Err(fault) => {
+                let error = failed(&fault);
+                tracing::warn!(error, "cannot remove old rows");
+            }
         }
     }
 }

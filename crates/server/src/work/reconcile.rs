@@ -27,8 +27,12 @@ pub(super) async fn run(
     let mut books = Books::default();
     while next_turn(interval, &stop).await {
         let _turn = part.turn();
-        if let Err(fault) = books.turn(&app).await {
-            failed(&fault, "reconcile could not finish its turn");
+        match books.turn(&app).await {
+            Ok(()) => Metrics::worker_turn("reconcile", interval, app.store.now()),
+            Err(fault) => {
+                let error = failed(&fault);
+                tracing::warn!(error, "reconcile could not finish its turn");
+            }
         }
     }
 }
@@ -70,10 +74,7 @@ impl Books {
         let repaired = repair_gate(app, &reckoning.inventories).await;
         Metrics::drift(wrong, repaired);
         if wrong > 0 {
-            tracing::error!(
-                sections = wrong,
-                "counters differ from their log; run `reservix audit`"
-            );
+            tracing::error!(sections = wrong, "counters differ from their log; run reservix audit");
         }
         Ok(())
     }

@@ -28,9 +28,13 @@ pub(super) async fn run(
         let _turn = part.turn();
         for _ in 0..ROUNDS_MAX {
             let more = match turn(&app).await {
-                Ok(more) => more,
+                Ok(more) => {
+                    Metrics::worker_turn("sweep", interval, app.store.now());
+                    more
+                }
                 Err(fault) => {
-                    failed(&fault, "the sweep could not finish its turn");
+                    let error = failed(&fault);
+                    tracing::warn!(error, "the sweep could not finish its turn");
                     false
                 }
             };

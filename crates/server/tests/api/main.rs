@@ -5,6 +5,7 @@ mod support;
 
 mod accounts;
 mod addresses;
+mod alarms;
 mod bad_input;
 mod bookings;
 mod cancelling;
@@ -28,5 +29,7 @@ mod seats;
 mod seats_input;
 mod sections;
 mod shutdown;
+mod start_up;
 mod text;
 mod tokens;
+mod upkeep;

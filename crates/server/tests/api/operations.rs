@@ -5,7 +5,7 @@ use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
 
 /// The value of one meter, such as `reservix_replays_total` or `name{label="value"}`.
-async fn meter(client: &Client, name: &str) -> f64 {
+pub async fn meter(client: &Client, name: &str) -> f64 {
     let text = client.get("/metrics").await.expect(StatusCode::OK);
     let text = text.as_str().expect("text").to_owned();
     let line = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
@@ -145,7 +145,7 @@ async fn reconcile_alarms_when_counters_differ_from_their_log() {
 }
 
 /// Every call of the contract.
-const ROUTES: [(&str, &str); 36] = [
+pub const ROUTES: [(&str, &str); 36] = [
     ("post", "/api/v1/auth/register"),
     ("post", "/api/v1/auth/login"),
     ("post", "/api/v1/auth/refresh"),

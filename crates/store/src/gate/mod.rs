@@ -148,15 +148,21 @@ impl GateOptions {
 /// called in.
 pub fn open_gate(url: Option<&str>, options: GateOptions) -> Result<Arc<dyn Gate>, Fault> {
     let Some(url) = url else { return Ok(Arc::new(Local::new(options))) };
+    let wrong =
+        |what: String| Fault::Unsuitable { what: format!("REDIS_URL cannot be used: {what}") };
+    check_gate_url(url).map_err(wrong)?;
+    Ok(Arc::new(Redis::open(url, options).map_err(wrong)?))
+}
+
+/// Says why a URL of a gate can never work. It opens nothing, and repeats no secret.
+pub fn check_gate_url(url: &str) -> Result<(), String> {
     // What stands before :// is shown, and nothing else: it may be a password.
     let scheme = url.split_once("://").map_or("", |(scheme, _)| scheme);
-    let wrong = |what: String| crate::unavailable("opening the gate")(what);
     if !redis::knows(scheme) {
-        return Err(wrong(format!(
-            "there is no gate for REDIS_URL with the scheme {scheme:?}; there are redis, rediss, \
+        return Err(format!(
+            "there is no gate with the scheme {scheme:?}; there are redis, rediss, \
              redis+sentinel, rediss+sentinel, redis+cluster and rediss+cluster"
-        )));
+        ));
     }
-    let gate = Redis::open(url, options);
-    Ok(Arc::new(gate.map_err(|what| wrong(format!("REDIS_URL cannot be used: {what}")))?))
+    redis::check(url)
 }

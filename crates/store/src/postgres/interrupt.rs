@@ -106,9 +106,20 @@ fn is_cut(error: &Driver) -> bool {
 }
 
 /// Turns a failure of the driver into a fault: what a constraint or a type refuses is a mistake of
-/// ours (classes 22, 23 and 42), all else is a store that cannot answer now.
+/// ours (classes 22, 23 and 42), a missing permission or a pooler that shares sessions out one of the
+/// operator's, all else is a store that cannot answer now.
 pub(super) fn failed(doing: &'static str) -> impl FnOnce(Driver) -> Fault {
     move |error| match code(&error) {
+        Some(code) if code == "42501" => Fault::Unsuitable {
+            what: format!("{doing}: {error}: the role in DATABASE_URL has to be granted this"),
+        },
+        // A statement that we prepared is another's, or gone.
+        Some(code) if matches!(code.as_str(), "42P05" | "26000") => Fault::Unsuitable {
+            what: format!(
+                "{doing}: {error}: what stands between us and PostgreSQL lends sessions out by \
+                 transaction; PgBouncer needs pool_mode = session"
+            ),
+        },
         Some(code) if ["22", "23", "42"].iter().any(|class| code.starts_with(class)) => {
             Fault::Corrupt { what: format!("{doing}: {error}") }
         }

@@ -2,7 +2,7 @@
 //!
 //! What it guarantees: a commit is on the disk of the primary when it returns, as far as the server's
 //! settings allow, which are checked at the start (I11); no lock is waited for longer than
-//! [`LOCK_TIMEOUT`]; a commit whose answer was lost is done again under the same locks, where every
+//! `lock_timeout` of [`BOUNDED`]; a commit whose answer was lost is done again under the same locks, where every
 //! command finds what it has done already, and is never reported as failed (I12).
 //!
 //! The clock is the database's, read by the statement that loads the locked rows.
@@ -12,44 +12,67 @@ mod batch;
 mod bookings;
 mod clock;
 mod commit;
+mod connect;
 mod currency;
 mod events;
 mod fill;
 mod interrupt;
 mod keys;
 mod log;
+mod pooler;
 mod rows;
 mod schema;
 mod seats;
 mod sessions;
 mod upkeep;
+mod url;
 mod write;
 
 use crate::maps::Maps;
 use crate::{StoreOptions, unavailable};
 use clock::Estimate;
+use connect::{Door, Setting};
 use engine::{Error, EventId, Fault, Policy};
 use interrupt::{Interrupt, Meaning};
 use parking_lot::Mutex;
 use rand::RngExt as _;
-use sessions::{Session, Sessions};
+use sessions::{Session, Sessions, TAKE_TIMEOUT};
 use sqlx::ConnectOptions as _;
 use sqlx::Executor as _;
-use sqlx::postgres::PgConnectOptions;
 use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::time::{Instant, timeout_at};
+use tokio::time::{Instant, timeout, timeout_at};
 
-/// How long a statement waits for a lock.
-const LOCK_TIMEOUT: &str = "2s";
-/// How long a statement may take.
-const STATEMENT_TIMEOUT: &str = "3s";
-/// How long a transaction of an instance that froze keeps its locks: less than [`LOCK_TIMEOUT`], so
-/// that those who wait for them get them.
-const IDLE_IN_TRANSACTION_TIMEOUT: &str = "1500ms";
-/// How long the server waits for an instance that no longer takes what it is sent (ms).
-const TCP_USER_TIMEOUT: &str = "5000";
+/// Of every session. Snapshots are asked for where they are wanted.
+const EVERY: &[Setting] = &[("default_transaction_isolation", "read committed")];
+/// Of sessions that somebody waits for.
+const BOUNDED: &[Setting] = &[
+    // How long a statement waits for a lock.
+    ("lock_timeout", "2s"),
+    ("statement_timeout", "3s"),
+    // How long a transaction of an instance that froze keeps its locks: less than they are waited for, so
+    // that those who wait get them.
+    ("idle_in_transaction_session_timeout", "1500ms"),
+    // How long the server waits for an instance that no longer takes what it is sent (ms).
+    ("tcp_user_timeout", "5000"),
+];
+/// Of sessions for migrations and audits, whatever the role has for others.
+const PATIENT: &[Setting] = &[
+    ("lock_timeout", "0"),
+    ("statement_timeout", "0"),
+    ("idle_in_transaction_session_timeout", "0"),
+];
+/// A batch's statements are always the same, and must be looked up by index however empty a table was when
+/// the plan was made: planning each anew takes a seventh of a batch's time.
+const PLANNED_ONCE: &[Setting] =
+    &[("plan_cache_mode", "force_generic_plan"), ("enable_seqscan", "off")];
+/// Readers take what they look for in the order of an index, a page at a time. What the planner guesses of
+/// how many rows that will be is wrong for a great event, and for a young table.
+const IN_ORDER: &[Setting] =
+    &[("enable_seqscan", "off"), ("enable_bitmapscan", "off"), ("enable_sort", "off")];
+/// How long the look for a pooler may take.
+const POOLER_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// How long a read tries.
 const READ_PATIENCE: Duration = Duration::from_secs(3);
@@ -62,16 +85,16 @@ const ATTEMPTS_MAX: u32 = 10;
 /// The longest wait before another attempt; it is shorter by chance, and at first.
 const BACKOFF_MAX: Duration = Duration::from_millis(200);
 
+pub(crate) use url::check as check_url;
+
 /// A PostgreSQL database.
 pub(crate) struct Postgres {
-    /// Where it is, without secrets.
-    place: String,
     /// For the lanes, so that nobody else's work keeps a batch waiting.
     batches: Arc<Sessions>,
     /// For everything else.
     sessions: Arc<Sessions>,
     /// Without the time-outs: for migrations and audits.
-    patient: PgConnectOptions,
+    patient: Arc<Door>,
     clock: Estimate,
     policy: Policy,
     maps: Maps,
@@ -95,47 +118,53 @@ impl Postgres {
     pub(crate) async fn open(url: &str, options: StoreOptions) -> Result<Self, Fault> {
         const DOING: &str = "connecting to the database";
         crate::use_ring();
-        let connect: PgConnectOptions = url.parse().map_err(unavailable(DOING))?;
+        let connect = url::parse(url)?;
         let connect = connect
             .application_name("reservix")
             .disable_statement_logging()
-            .options([("default_transaction_isolation", "read committed")]);
-        let bounded = connect.clone().options([
-            ("lock_timeout", LOCK_TIMEOUT),
-            ("statement_timeout", STATEMENT_TIMEOUT),
-            ("idle_in_transaction_session_timeout", IDLE_IN_TRANSACTION_TIMEOUT),
-            ("tcp_user_timeout", TCP_USER_TIMEOUT),
-        ]);
-        // A batch's statements are always the same, and must be looked up by index however empty a
-        // table was when the plan was made: planning each anew takes a seventh of a batch's time.
-        let planned_once = bounded
-            .clone()
-            .options([("plan_cache_mode", "force_generic_plan"), ("enable_seqscan", "off")]);
-        // Readers take what they look for in the order of an index, a page at a time. What the planner guesses
-        // of how many rows that will be is wrong for a great event, and for a young table.
-        let in_order = bounded.options([
-            ("enable_seqscan", "off"),
-            ("enable_bitmapscan", "off"),
-            ("enable_sort", "off"),
-        ]);
+            // No column is a floating-point number, and poolers refuse to set this.
+            .extra_float_digits(None);
         let pool_size = (options.pool_size as usize).max(2);
-        let database = connect.get_database().unwrap_or("postgres");
-        let place = format!("{database} at {}:{}", connect.get_host(), connect.get_port());
+        let door = |settings: &[&[Setting]]| Door::new(&connect, settings);
+        let batches = door(&[EVERY, BOUNDED, PLANNED_ONCE]);
+        let others = door(&[EVERY, BOUNDED, IN_ORDER]);
         let store = Self {
-            place,
-            batches: Sessions::new(planned_once, pool_size / 2),
-            sessions: Sessions::new(in_order, pool_size - pool_size / 2),
-            patient: connect,
+            batches: Sessions::new(batches, pool_size / 2),
+            sessions: Sessions::new(others, pool_size - pool_size / 2),
+            patient: Arc::new(door(&[EVERY, PATIENT])),
             clock: Estimate::new(&options.clock),
             policy: options.policy,
             maps: Maps::default(),
             capped: Mutex::default(),
         };
+        store.begin(DOING).await?;
         let mut session = store.sessions.take(DOING).await?;
         let found = schema::check(&mut session, options.strict).await;
         found.map_err(|interrupt| interrupt.into_fault(DOING))?;
         session.give_back();
         Ok(store)
+    }
+
+    /// Begins the first session of either kind, unless a pooler that shares them out stands between.
+    async fn begin(&self, doing: &'static str) -> Result<(), Fault> {
+        let doors = (self.sessions.door(), self.batches.door());
+        let away = || doors.0.away(doing);
+        let both = async { tokio::try_join!(doors.0.connect(), doors.1.connect()) };
+        let both = timeout(TAKE_TIMEOUT, both).await;
+        let late = |_| doors.0.away(doing)("the database does not answer");
+        let (mut first, mut second) = both.map_err(late)?.map_err(away())?;
+        let look = async {
+            let missing = doors.0.missing(&mut first).await.map_err(away())?;
+            let suspect = !missing.is_empty();
+            pooler::refuse(doors.0, &mut first, &mut second, suspect).await?;
+            doors.0.set(&mut first, &missing).await.map_err(away())?;
+            let missing = doors.1.missing(&mut second).await.map_err(away())?;
+            doors.1.set(&mut second, &missing).await.map_err(away())
+        };
+        timeout(POOLER_TIMEOUT, look).await.map_err(late)??;
+        self.sessions.adopt(first);
+        self.batches.adopt(second);
+        Ok(())
     }
 
     /// Does a piece of work that changes nothing, on another session when the first is cut.

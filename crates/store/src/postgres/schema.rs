@@ -5,7 +5,7 @@ use super::interrupt::{Interrupt, failed};
 use crate::{Migration, unavailable};
 use engine::Fault;
 use sqlx::migrate::Migrator;
-use sqlx::postgres::{PgConnectOptions, PgConnection, PgPoolOptions};
+use sqlx::postgres::PgConnection;
 use sqlx::{Connection as _, Executor as _, Row as _};
 use std::collections::HashSet;
 use std::time::Duration;
@@ -30,13 +30,15 @@ pub(super) async fn check(session: &mut PgConnection, strict: bool) -> Result<()
         current_setting('synchronous_commit') AS synchronous_commit, pg_is_in_recovery() AS standby,
         current_setting('server_encoding') AS encoding, current_database() AS database";
     let row = sqlx::query(SQL).fetch_one(session).await?;
-    let refuse = |why: String| Err(unavailable("looking at the database's settings")(why).into());
+    let refuse = |what: String| Err(Fault::Unsuitable { what }.into());
     let version: i32 = row.try_get("version")?;
     if version < VERSION_MIN {
         return refuse(format!("PostgreSQL {} is too old: 13 is the oldest", version / 10_000));
     }
     if row.try_get("standby")? {
-        return refuse("the server is a standby, which cannot be written to".to_owned());
+        // It may be promoted while we wait.
+        let why = "the server is a standby, which cannot be written to";
+        return Err(unavailable("looking at the database's settings")(why).into());
     }
     let (encoding, database): (&str, &str) = (row.try_get("encoding")?, row.try_get("database")?);
     if encoding != ENCODING {
@@ -70,8 +72,7 @@ pub(super) async fn check(session: &mut PgConnection, strict: bool) -> Result<()
 
 /// The migrations this binary knows, in order.
 fn known() -> impl Iterator<Item = Migration> {
-    let up = MIGRATOR.iter().filter(|step| step.migration_type.is_up_migration());
-    up.map(|step| Migration { version: step.version, name: step.description.to_string() })
+    crate::migrations_of(&MIGRATOR)
 }
 
 async fn applied(session: &mut PgConnection) -> Result<HashSet<i64>, sqlx::Error> {
@@ -87,7 +88,10 @@ async fn applied(session: &mut PgConnection) -> Result<HashSet<i64>, sqlx::Error
 impl Postgres {
     /// A session of its own, without time-outs: it is closed when it is dropped.
     pub(super) async fn patient_session(&self, doing: &'static str) -> Result<PgConnection, Fault> {
-        connect(&self.patient, doing).await
+        const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+        let opening = timeout(CONNECT_TIMEOUT, self.patient.open()).await;
+        let late = |_| self.patient.away(doing)("the database does not answer");
+        opening.map_err(late)?.map_err(self.patient.away(doing))
     }
 
     pub(super) async fn migrate_to(&self, version: Option<i64>) -> Result<Vec<Migration>, Fault> {
@@ -97,7 +101,7 @@ impl Postgres {
         let turn = timeout(TURN_TIMEOUT, session.execute(TURN)).await;
         turn.map_err(unavailable(DOING))?.map_err(failed(DOING))?;
         let before = applied(&mut session).await.map_err(failed(DOING))?;
-        let pool = PgPoolOptions::new().max_connections(1).connect_lazy_with(self.patient.clone());
+        let pool = self.patient.pool_of_one();
         let newest = MIGRATOR.iter().map(|step| step.version).max().unwrap_or(0);
         let target = version.unwrap_or(newest);
         if version.is_some() && before.iter().any(|applied| *applied > target) {
@@ -154,10 +158,4 @@ async fn adopt_log(session: &mut PgConnection) -> Result<(), sqlx::Error> {
         tracing::info!(rows, "took over the log of another server");
     }
     Ok(())
-}
-
-async fn connect(options: &PgConnectOptions, doing: &'static str) -> Result<PgConnection, Fault> {
-    const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
-    let connecting = timeout(CONNECT_TIMEOUT, PgConnection::connect_with(options)).await;
-    connecting.map_err(unavailable(doing))?.map_err(unavailable(doing))
 }

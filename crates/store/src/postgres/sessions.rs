@@ -5,11 +5,12 @@
 //! closed, and the server rolls back what it was doing. So no session is ever handed out inside the
 //! transaction of somebody who has left.
 
+use super::connect::Door;
 use super::interrupt::Interrupt;
 use crate::unavailable;
 use engine::Fault;
 use parking_lot::Mutex;
-use sqlx::postgres::{PgConnectOptions, PgConnection};
+use sqlx::postgres::PgConnection;
 use sqlx::{Connection as _, Executor as _};
 use std::ops::{Deref, DerefMut};
 use std::sync::Arc;
@@ -18,11 +19,11 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{Instant, timeout_at};
 
 /// How long a request waits for a session before it is told to come again.
-const TAKE_TIMEOUT: Duration = Duration::from_secs(1);
+pub(super) const TAKE_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// A bounded number of sessions.
 pub(super) struct Sessions {
-    connect: PgConnectOptions,
+    door: Door,
     permits: Arc<Semaphore>,
     /// The most recently used last: it is the one whose caches are warm.
     idle: Mutex<Vec<PgConnection>>,
@@ -30,9 +31,9 @@ pub(super) struct Sessions {
 
 impl Sessions {
     /// At most `count` sessions, none of them open yet.
-    pub(super) fn new(connect: PgConnectOptions, count: usize) -> Arc<Self> {
+    pub(super) fn new(door: Door, count: usize) -> Arc<Self> {
         let permits = Arc::new(Semaphore::new(count.max(1)));
-        Arc::new(Self { connect, permits, idle: Mutex::default() })
+        Arc::new(Self { door, permits, idle: Mutex::default() })
     }
 
     /// A session that nobody else has, idle or new.
@@ -45,11 +46,21 @@ impl Sessions {
         let connection = if let Some(connection) = idle {
             connection
         } else {
-            let connecting = timeout_at(until, PgConnection::connect_with(&self.connect)).await;
-            let late = |_| unavailable(doing)("the database does not answer");
-            connecting.map_err(late)?.map_err(unavailable(doing))?
+            let opening = timeout_at(until, self.door.open()).await;
+            let late = |_| self.door.away(doing)("the database does not answer");
+            opening.map_err(late)?.map_err(self.door.away(doing))?
         };
         Ok(Session { connection: Some(connection), home: self.clone(), _permit: permit })
+    }
+
+    /// The way to new ones.
+    pub(super) fn door(&self) -> &Door {
+        &self.door
+    }
+
+    /// Takes over a session that is idle, as one of its own.
+    pub(super) fn adopt(&self, connection: PgConnection) {
+        self.idle.lock().push(connection);
     }
 
     /// Closes what is idle: after one session was cut, the others have most likely been cut too.

@@ -23,7 +23,7 @@ impl Upkeep for Postgres {
     }
 
     fn describe(&self) -> String {
-        format!("PostgreSQL, {}", self.place)
+        format!("PostgreSQL, {}", self.sessions.door().place())
     }
 
     async fn ping(&self) -> Result<(), Fault> {

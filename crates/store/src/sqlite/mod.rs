@@ -11,6 +11,7 @@ mod bookings;
 mod commit;
 mod currency;
 mod events;
+mod files;
 mod fill;
 mod keys;
 mod rows;
@@ -66,11 +67,14 @@ pub struct Sqlite {
 impl Sqlite {
     /// Opens the file, creating it when it is missing, and refuses when another process serves it.
     pub fn open(path: &Path, options: StoreOptions) -> Result<Self, Fault> {
-        let lock = if options.read_only { None } else { Some(lock(path)?) };
-        if options.read_only && !path.exists() {
-            let missing = format!("there is no database at {}", path.display());
-            return Err(unavailable("opening the database file")(missing));
-        }
+        let lock = if options.read_only {
+            files::check_readable(path)?;
+            None
+        } else {
+            let lock = lock(path)?;
+            files::make_private(path)?;
+            Some(lock)
+        };
         // The writer creates the file and its journal before any reader looks.
         let writer = Writer::open(path, options.read_only, BUSY_TIMEOUT, &SETTINGS, options.clock)?;
         let connect = SqliteConnectOptions::new().filename(path).busy_timeout(BUSY_TIMEOUT);
@@ -114,11 +118,10 @@ fn lock(path: &Path) -> Result<File, Fault> {
     if let Some(folder) = folder {
         // Addresses and password hashes are nobody else's business.
         let made = DirBuilder::new().recursive(true).mode(0o700).create(folder);
-        made.map_err(unavailable(DOING))?;
+        made.map_err(files::failed(DOING, "making the folder", folder))?;
     }
     let path = folder.unwrap_or(Path::new(".")).join(LOCK_FILE);
-    let file = File::options().create(true).truncate(false).write(true).open(&path);
-    let file = file.map_err(unavailable(DOING))?;
+    let file = files::open_private(&path).map_err(files::failed(DOING, "opening", &path))?;
     match file.try_lock() {
         Ok(()) => Ok(file),
         Err(TryLockError::WouldBlock) => Err(unavailable(DOING)(format!(
@@ -126,6 +129,6 @@ fn lock(path: &Path) -> Result<File, Fault> {
              stop it first, or give this one another DATA_DIR",
             path.display()
         ))),
-        Err(TryLockError::Error(error)) => Err(unavailable(DOING)(error)),
+        Err(TryLockError::Error(error)) => Err(files::failed(DOING, "locking", &path)(error)),
     }
 }

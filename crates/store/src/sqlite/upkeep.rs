@@ -220,8 +220,7 @@ async fn audit_slice(
 
 /// The migrations this binary knows, in order.
 fn known() -> impl Iterator<Item = Migration> {
-    let up = MIGRATOR.iter().filter(|step| step.migration_type.is_up_migration());
-    up.map(|step| Migration { version: step.version, name: step.description.to_string() })
+    crate::migrations_of(&MIGRATOR)
 }
 
 impl Sqlite {

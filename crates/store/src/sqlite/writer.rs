@@ -66,9 +66,13 @@ impl Writer {
                     connection.pragma_update(None, name, value)?;
                 }
             }
+            // Whatever else stands in the file is noticed when it is read first.
+            connection.query_row("SELECT count(*) FROM sqlite_schema", (), |_| Ok(()))?;
             Ok(connection)
         };
-        let connection = open().map_err(failed(DOING))?;
+        let named =
+            |error: rusqlite::Error| unavailable(DOING)(format!("{}: {error}", path.display()));
+        let connection = open().map_err(named)?;
         if !read_only {
             warn_of_later_rows(&connection, clock());
         }

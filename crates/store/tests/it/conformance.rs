@@ -318,6 +318,7 @@ macro_rules! suite {
                 the_audit_counts_what_it_has_looked_at,
                 old_keys_and_tokens_are_removed_and_no_others,
                 the_schema_goes_down_and_up_again,
+                every_migration_says_what_taking_it_back_deletes,
                 the_store_tells_its_clock_and_that_it_answers,
             }
             abandoned {

@@ -10,6 +10,7 @@ mod log;
 mod lost;
 mod order;
 mod plans;
+mod pooler;
 mod schema;
 mod seats;
 mod start;

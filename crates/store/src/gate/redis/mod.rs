@@ -45,7 +45,7 @@ use std::time::Duration;
 use tokio::sync::{Notify, broadcast};
 use tokio::task::JoinSet;
 
-pub(super) use url::knows;
+pub(super) use url::{check, knows};
 
 /// The longest anybody waits for an answer.
 const CALL_MAX: Duration = Duration::from_millis(250);

@@ -56,6 +56,11 @@ fn kind_and_tls(scheme: &str) -> Option<(Kind, bool)> {
     Some((kind, tls))
 }
 
+/// Says what is wrong with a URL.
+pub(in crate::gate) fn check(url: &str) -> Result<(), String> {
+    parse(url).map(drop)
+}
+
 /// Reads a URL, or says what is wrong with it without repeating what may be secret.
 pub(super) fn parse(url: &str) -> Result<Target, String> {
     let (scheme, rest) = url.split_once("://").ok_or("it has no scheme, such as redis://")?;

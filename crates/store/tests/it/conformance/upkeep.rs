@@ -109,3 +109,17 @@ pub async fn the_store_tells_its_clock_and_that_it_answers(world: World) {
     world.clock.advance_ms(1);
     assert_eq!(world.store.now(), world.clock.now());
 }
+
+pub async fn every_migration_says_what_taking_it_back_deletes(world: World) {
+    let steps = answered(world.store.migrations().await);
+    assert!(!steps.is_empty());
+    for (step, _) in steps {
+        let (number, name) = (step.version, step.name);
+        let is_told = step.lost.len() > 10 && step.lost.ends_with('.');
+        assert!(
+            is_told,
+            "{number:04}_{name}.down.sql begins with no `-- Lost: …`: {:?}",
+            step.lost
+        );
+    }
+}
