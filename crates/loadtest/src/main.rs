@@ -156,7 +156,8 @@ fn is_coloured() -> bool {
 fn read(path: &Path) -> Result<Report, Trouble> {
     let name = path.display();
     let text = std::fs::read_to_string(path).map_err(|error| Trouble::because(&name, error))?;
-    serde_json::from_str(&text).map_err(|error| Trouble::because(&name, error))
+    let report: Result<Report, _> = serde_json::from_str(&text);
+    report.map(Report::completed).map_err(|error| Trouble::because(&name, error))
 }
 
 /// Whether a file can be written there, asked for before the load: minutes later it would be too late.

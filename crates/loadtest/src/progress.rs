@@ -43,15 +43,17 @@ impl Progress {
 
     /// The latest slice of a run that is to take `seconds`.
     pub fn show(&self, tick: &Tick, seconds: f64) {
-        let Tick { at, accepted, refused, failed, sold, p50_ms, p99_ms, .. } = tick;
+        let Tick { at, accepted, refused, failed, sold, p50_ms, p95_ms, p99_ms, .. } = tick;
         let per_second = |count: u64| count as f64 / tick.seconds;
         let warm = if tick.warm_up { " warming up" } else { "" };
         self.bar.set_message(format!(
             "{at:.0}/{seconds:.0} s{warm} · {:.0} accepted/s · {:.0} refused/s · {:.0} failed/s · \
-             {sold} seats sold · p50 {p50_ms:.1} ms · p99 {p99_ms:.1} ms",
+             {sold} seats sold · accepted p50 {p50_ms:.1} p95 {p95_ms:.1} p99 {p99_ms:.1} ms · \
+             refused p99 {:.1} ms",
             per_second(*accepted),
             per_second(*refused),
             per_second(*failed),
+            tick.refused_p99_ms,
         ));
     }
 

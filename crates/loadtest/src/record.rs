@@ -4,11 +4,14 @@
 //! Only answers that arrive while the run is measured count, except in the timeline, which has the
 //! warm-up too.
 
-use crate::report::{Latency, Operation, Tick};
+use crate::report::series::UNGUIDED;
+use crate::report::{Latency, Operation, Sale, Tick};
 use hdrhistogram::Histogram;
 use parking_lot::Mutex;
+use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
+use tokio::time::Instant;
 
 /// Latencies are counted in microseconds up to this; what is slower counts as this.
 const LATENCY_US_MAX: u64 = 120_000_000;
@@ -101,9 +104,10 @@ impl Class {
 #[derive(Default)]
 struct Figures {
     sent: u64,
-    answers: Vec<(u16, Box<str>, u64)>,
+    answers: Vec<(u16, Box<str>, Class, u64)>,
     accepted: Option<Histogram<u64>>,
     refused: Option<Histogram<u64>>,
+    failed: Option<Histogram<u64>>,
 }
 
 #[derive(Default)]
@@ -111,7 +115,8 @@ struct Slice {
     accepted: u64,
     refused: u64,
     failed: u64,
-    latency: Option<Histogram<u64>>,
+    accepted_in: Option<Histogram<u64>>,
+    refused_in: Option<Histogram<u64>>,
 }
 
 #[derive(Default)]
@@ -119,19 +124,29 @@ struct Shard {
     figures: [Figures; Op::ALL.len()],
     slice: Slice,
     late: Option<Histogram<u64>>,
+    closed: bool,
 }
 
 /// Takes what happened, from all connections.
 pub struct Recorder {
     shards: Vec<Mutex<Shard>>,
     seats_sold: AtomicU64,
+    sold_in_first_second: AtomicU64,
+    last_sold_us: AtomicU64,
+    began: OnceLock<Instant>,
 }
 
 impl Recorder {
     /// With so many shards.
     pub fn new(shards: usize) -> Self {
         let shards = (0..shards.max(1)).map(|_| Mutex::default()).collect();
-        Self { shards, seats_sold: AtomicU64::new(0) }
+        Self {
+            shards,
+            seats_sold: AtomicU64::new(0),
+            sold_in_first_second: AtomicU64::new(0),
+            last_sold_us: AtomicU64::new(0),
+            began: OnceLock::new(),
+        }
     }
 
     /// An answer, or its lack: then `status` is 0, and `code` says why.
@@ -146,13 +161,18 @@ impl Recorder {
     ) {
         let us = micros(latency);
         let mut shard = self.shards[by % self.shards.len()].lock();
+        if shard.closed {
+            return;
+        }
         let Shard { figures, slice, .. } = &mut *shard;
         let figures = &mut figures[op as usize];
         figures.sent += 1;
-        let known = figures.answers.iter_mut().find(|(s, c, _)| *s == status && c.as_ref() == code);
-        match known {
+        let same = |(s, c, k, _): &&mut (u16, Box<str>, Class, u64)| {
+            *s == status && *k == class && c.as_ref() == code
+        };
+        match figures.answers.iter_mut().find(same) {
             Some((.., count)) => *count += 1,
-            None => figures.answers.push((status, code.into(), 1)),
+            None => figures.answers.push((status, code.into(), class, 1)),
         }
         match class {
             Class::Accepted => slice.accepted += 1,
@@ -160,18 +180,23 @@ impl Recorder {
             Class::Failed => slice.failed += 1,
         }
         if status != 0 {
-            let side = match class {
-                Class::Accepted => &mut figures.accepted,
-                Class::Refused | Class::Failed => &mut figures.refused,
+            let (side, in_slice) = match class {
+                Class::Accepted => (&mut figures.accepted, Some(&mut slice.accepted_in)),
+                Class::Refused => (&mut figures.refused, Some(&mut slice.refused_in)),
+                Class::Failed => (&mut figures.failed, None),
             };
-            side.get_or_insert_with(histogram).saturating_record(us);
-            slice.latency.get_or_insert_with(histogram).saturating_record(us);
+            for histogram_of in [Some(side), in_slice].into_iter().flatten() {
+                histogram_of.get_or_insert_with(histogram).saturating_record(us);
+            }
         }
     }
 
     /// A length of time that is no request's.
     pub fn measured(&self, by: usize, op: Op, length: Duration) {
         let mut shard = self.shards[by % self.shards.len()].lock();
+        if shard.closed {
+            return;
+        }
         let figures = &mut shard.figures[op as usize];
         figures.accepted.get_or_insert_with(histogram).saturating_record(micros(length));
     }
@@ -196,6 +221,28 @@ impl Recorder {
     /// Seats were confirmed.
     pub fn sold(&self, seats: u64) {
         self.seats_sold.fetch_add(seats, Ordering::Relaxed);
+        let Some(since) = self.began.get().map(Instant::elapsed) else { return };
+        if since <= Duration::from_secs(1) {
+            self.sold_in_first_second.fetch_add(seats, Ordering::Relaxed);
+        }
+        self.last_sold_us.fetch_max(micros(since), Ordering::Relaxed);
+    }
+
+    /// The clock of the sale starts.
+    pub fn begins(&self, at: Instant) {
+        let _ = self.began.set(at);
+    }
+
+    /// How fast so many seats were sold, now that it is over.
+    pub fn sale(&self, seats: u64) -> Sale {
+        let sold = self.seats_sold();
+        let since = if sold >= seats {
+            Duration::from_micros(self.last_sold_us.load(Ordering::Relaxed))
+        } else {
+            self.began.get().map(Instant::elapsed).unwrap_or_default()
+        };
+        let sold_in_first_second = self.sold_in_first_second.load(Ordering::Relaxed);
+        Sale { seats, sold, sold_in_first_second, seconds: since.as_secs_f64() }
     }
 
     /// Seats confirmed so far.
@@ -205,34 +252,50 @@ impl Recorder {
 
     /// What happened since the last time this was asked.
     pub fn tick(&self, at: f64, seconds: f64, warm_up: bool) -> Tick {
-        let mut latency = histogram();
+        let (mut accepted, mut refused) = (histogram(), histogram());
         let mut tick = Tick { at, seconds, warm_up, sold: self.seats_sold(), ..Tick::default() };
         for shard in &self.shards {
-            let mut shard = shard.lock();
-            let slice = &mut shard.slice;
-            tick.accepted += std::mem::take(&mut slice.accepted);
-            tick.refused += std::mem::take(&mut slice.refused);
-            tick.failed += std::mem::take(&mut slice.failed);
-            if let Some(of_shard) = &mut slice.latency {
-                latency.add(&*of_shard).expect("all histograms have the same bounds");
-                of_shard.reset();
+            let slice = std::mem::take(&mut shard.lock().slice);
+            tick.accepted += slice.accepted;
+            tick.refused += slice.refused;
+            tick.failed += slice.failed;
+            for (sum, part) in
+                [(&mut accepted, slice.accepted_in), (&mut refused, slice.refused_in)]
+            {
+                if let Some(part) = part {
+                    sum.add(part).expect("all histograms have the same bounds");
+                }
             }
         }
-        if !latency.is_empty() {
-            let at = |quantile| ms(latency.value_at_quantile(quantile));
-            (tick.p50_ms, tick.p90_ms, tick.p99_ms) = (at(0.5), at(0.9), at(0.99));
-            tick.max_ms = ms(latency.max());
-        }
+        let at = |of: &Histogram<u64>, quantile| {
+            if of.is_empty() { 0.0 } else { ms(of.value_at_quantile(quantile)) }
+        };
+        tick.p50_ms = at(&accepted, 0.5);
+        tick.p90_ms = at(&accepted, 0.9);
+        tick.p95_ms = at(&accepted, 0.95);
+        tick.p99_ms = at(&accepted, 0.99);
+        tick.max_ms = ms(accepted.max());
+        tick.refused_p50_ms = at(&refused, 0.5);
+        tick.refused_p95_ms = at(&refused, 0.95);
+        tick.refused_p99_ms = at(&refused, 0.99);
+        tick.refused_max_ms = ms(refused.max());
         tick
     }
 
-    /// Forgets what was counted: the warm-up is over.
+    /// Forgets what was counted: the warm-up is over. With the slice that is not cut, so that the slices
+    /// of the measured time add up to what is counted in it.
     pub fn begin(&self) {
         for shard in &self.shards {
             let mut shard = shard.lock();
             shard.figures = Default::default();
+            shard.slice = Slice::default();
             shard.late = None;
         }
+    }
+
+    /// Counts nothing from now on: the run is over.
+    pub fn close(&self) {
+        self.shards.iter().for_each(|shard| shard.lock().closed = true);
     }
 
     /// Everything that was counted in `seconds`. `sent` has the dropped ones not.
@@ -241,7 +304,7 @@ impl Recorder {
     }
 
     fn operation(&self, op: Op, seconds: f64) -> Option<Operation> {
-        let (mut accepted, mut refused) = (histogram(), histogram());
+        let (mut accepted, mut refused, mut failed) = (histogram(), histogram(), histogram());
         let mut operation = Operation {
             name: op.name().to_owned(),
             sent: 0,
@@ -251,17 +314,20 @@ impl Recorder {
             answered_per_second: 0.0,
             accepted: Latency::default(),
             refused: Latency::default(),
+            failed: Latency::default(),
         };
         for shard in &self.shards {
             let shard = shard.lock();
             let figures = &shard.figures[op as usize];
             operation.sent += figures.sent;
-            for (status, code, count) in &figures.answers {
-                *operation.answers.entry(label(*status, code)).or_default() += count;
+            for (status, code, class, count) in &figures.answers {
+                *operation.answers.entry(label(*status, code, *class)).or_default() += count;
             }
-            for (sum, part) in
-                [(&mut accepted, &figures.accepted), (&mut refused, &figures.refused)]
-            {
+            for (sum, part) in [
+                (&mut accepted, &figures.accepted),
+                (&mut refused, &figures.refused),
+                (&mut failed, &figures.failed),
+            ] {
                 if let Some(part) = part {
                     sum.add(part).expect("all histograms have the same bounds");
                 }
@@ -272,19 +338,21 @@ impl Recorder {
         }
         let per_second = |count: u64| if seconds > 0.0 { count as f64 / seconds } else { 0.0 };
         operation.accepted_per_second = per_second(accepted.len());
-        operation.answered_per_second = per_second(accepted.len() + refused.len());
+        operation.answered_per_second = per_second(accepted.len() + refused.len() + failed.len());
         operation.accepted = latency(&accepted);
         operation.refused = latency(&refused);
+        operation.failed = latency(&failed);
         Some(operation)
     }
 }
 
-fn label(status: u16, code: &str) -> String {
-    match (status, code) {
-        (0, why) => format!("no answer: {why}"),
+fn label(status: u16, code: &str, class: Class) -> String {
+    let name = match (status, code) {
+        (0, why) => return format!("no answer: {why}"),
         (status, "") => status.to_string(),
         (status, code) => format!("{status} {code}"),
-    }
+    };
+    if status == 503 && class == Class::Failed { format!("{name}{UNGUIDED}") } else { name }
 }
 
 /// 3 significant figures, from a microsecond on.
@@ -310,6 +378,7 @@ fn latency(of: &Histogram<u64>) -> Latency {
         mean_ms: of.mean() / 1_000.0,
         p50_ms: at(50.0),
         p90_ms: at(90.0),
+        p95_ms: at(95.0),
         p99_ms: at(99.0),
         p999_ms: at(99.9),
         max_ms: ms(of.max()),
@@ -359,9 +428,9 @@ mod tests {
         heard(&recorder, 1, 7, 500, "internal");
         let tick = recorder.tick(1.0, 0.5, false);
         assert_eq!((tick.accepted, tick.failed), (0, 1));
-        assert!((tick.max_ms - 7.0).abs() < 0.1);
         let hold = &recorder.operations(0.5)[0];
-        assert_eq!((hold.sent, hold.accepted.count, hold.refused.count), (1, 0, 1));
+        assert_eq!((hold.sent, hold.accepted.count, hold.refused.count), (1, 0, 0));
+        assert_eq!((hold.failed.count, tick.max_ms.to_bits()), (1, 0), "neither of the two");
     }
 
     #[test]
@@ -370,5 +439,67 @@ mod tests {
         assert_eq!(Class::of(503, false), Class::Failed);
         assert_eq!(Class::of(500, true), Class::Failed);
         assert_eq!(Class::of(304, false), Class::Accepted);
+    }
+
+    /// What the legends of a report add up is what its tables count.
+    #[test]
+    fn the_slices_of_the_measured_time_add_up_to_the_figures() {
+        let recorder = Recorder::new(4);
+        let counted = |tick: &Tick| (tick.accepted, tick.refused, tick.failed);
+        let mut ticks = Vec::new();
+        std::thread::scope(|scope| {
+            for by in 0..3 {
+                let recorder = &recorder;
+                scope.spawn(move || {
+                    for n in 0..60_000 {
+                        let (status, code) = [(201, ""), (409, "sold_out"), (500, "x")][n % 3];
+                        heard(recorder, by, 1, status, code);
+                    }
+                });
+            }
+            recorder.tick(0.1, 0.1, true);
+            recorder.begin();
+            for _ in 0..20 {
+                ticks.push(recorder.tick(0.2, 0.1, false));
+                std::thread::yield_now();
+            }
+            recorder.close();
+        });
+        let hold = recorder.operations(1.0).into_iter().next().unwrap();
+        ticks.push(recorder.tick(0.3, 0.1, false));
+        let sum = |of: fn(&Tick) -> u64| ticks.iter().map(of).sum::<u64>();
+        let sums = (sum(|it| it.accepted), sum(|it| it.refused), sum(|it| it.failed));
+        assert_eq!(sums, (hold.accepted.count, hold.refused.count, hold.failed.count));
+        assert_eq!(counted(&recorder.tick(0.4, 0.1, false)), (0, 0, 0));
+    }
+
+    #[test]
+    fn accepted_and_refused_answers_of_a_slice_have_latencies_of_their_own() {
+        let recorder = Recorder::new(1);
+        for ms in 1..=100 {
+            heard(&recorder, 0, 100 + ms, 201, "");
+            heard(&recorder, 0, ms, 409, "sold_out");
+        }
+        let tick = recorder.tick(1.0, 1.0, false);
+        let near = |told: f64, wanted: f64| assert!((told - wanted).abs() < 0.5, "{told}");
+        near(tick.p95_ms, 195.0);
+        near(tick.max_ms, 200.0);
+        near(tick.refused_p95_ms, 95.0);
+        near(tick.refused_max_ms, 100.0);
+        near(recorder.operations(1.0)[0].accepted.p95_ms, 195.0);
+        near(recorder.operations(1.0)[0].refused.p95_ms, 95.0);
+    }
+
+    #[test]
+    fn a_sale_counts_its_first_second_and_its_last_seat() {
+        let recorder = Recorder::new(1);
+        recorder.sold(5);
+        let began = Instant::now().checked_sub(Duration::from_millis(500)).unwrap();
+        recorder.begins(began);
+        recorder.sold(30);
+        let sale = recorder.sale(35);
+        assert!(sale.is_sold_out() && sale.seconds >= 0.5 && sale.seconds < 5.0, "{sale:?}");
+        assert_eq!((sale.sold, sale.sold_in_first_second), (35, 30));
+        assert!(!recorder.sale(36).is_sold_out());
     }
 }

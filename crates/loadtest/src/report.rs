@@ -75,6 +75,34 @@ pub struct Run {
     /// What the client itself needed.
     #[serde(default)]
     pub client: Client,
+    /// How fast everything was sold; of a rush on an event of its own.
+    #[serde(default)]
+    pub sale: Option<Sale>,
+}
+
+/// How fast the seats of a rush were sold.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub struct Sale {
+    /// All seats.
+    pub seats: u64,
+    /// Seats confirmed.
+    pub sold: u64,
+    /// Those of them that were confirmed in the first second.
+    pub sold_in_first_second: u64,
+    /// Seconds from the beginning to the confirm of the last seat, or to the end if some were left.
+    pub seconds: f64,
+}
+
+impl Sale {
+    /// Whether none was left.
+    pub fn is_sold_out(&self) -> bool {
+        self.sold >= self.seats
+    }
+
+    /// The share of all seats that was sold in the first second.
+    pub fn first_second(&self) -> f64 {
+        self.sold_in_first_second as f64 / self.seats.max(1) as f64
+    }
 }
 
 /// What the client itself needed in one run.
@@ -107,8 +135,11 @@ pub struct Operation {
     pub answered_per_second: f64,
     /// Of the accepted.
     pub accepted: Latency,
-    /// Of everything that was answered otherwise.
+    /// Of the refused: 4xx, and 503 with `Retry-After`.
     pub refused: Latency,
+    /// Of everything that was answered otherwise.
+    #[serde(default)]
+    pub failed: Latency,
 }
 
 /// A distribution of latencies.
@@ -122,6 +153,9 @@ pub struct Latency {
     pub p50_ms: f64,
     /// Percentiles.
     pub p90_ms: f64,
+    /// Percentiles.
+    #[serde(default)]
+    pub p95_ms: f64,
     /// Percentiles.
     pub p99_ms: f64,
     /// Percentiles.
@@ -149,14 +183,29 @@ pub struct Tick {
     pub failed: u64,
     /// Seats confirmed so far.
     pub sold: u64,
-    /// Percentiles of all answers in the slice.
+    /// Percentiles of the accepted answers in the slice.
     pub p50_ms: f64,
-    /// Percentiles of all answers in the slice.
+    /// Percentiles of the accepted answers in the slice.
     pub p90_ms: f64,
-    /// Percentiles of all answers in the slice.
+    /// Percentiles of the accepted answers in the slice.
+    #[serde(default)]
+    pub p95_ms: f64,
+    /// Percentiles of the accepted answers in the slice.
     pub p99_ms: f64,
-    /// The slowest answer in the slice.
+    /// The slowest accepted answer in the slice.
     pub max_ms: f64,
+    /// Percentiles of the refusals in the slice.
+    #[serde(default)]
+    pub refused_p50_ms: f64,
+    /// Percentiles of the refusals in the slice.
+    #[serde(default)]
+    pub refused_p95_ms: f64,
+    /// Percentiles of the refusals in the slice.
+    #[serde(default)]
+    pub refused_p99_ms: f64,
+    /// The slowest refusal in the slice.
+    #[serde(default)]
+    pub refused_max_ms: f64,
 }
 
 /// One figure over all runs.
@@ -198,6 +247,22 @@ pub struct Check {
     pub proven: bool,
     /// What was counted, and the first few offenders.
     pub detail: String,
+}
+
+impl Report {
+    /// Adds what a report of an earlier version has only in its curves.
+    pub fn completed(mut self) -> Self {
+        let operations = self.runs.iter_mut().flat_map(|run| &mut run.operations);
+        for latency in operations.flat_map(|it| [&mut it.accepted, &mut it.refused]) {
+            let at_95 = latency.curve.iter().find(|(percentile, _)| *percentile >= 95.0);
+            if latency.p95_ms == 0.0
+                && let Some((_, ms)) = at_95
+            {
+                latency.p95_ms = *ms;
+            }
+        }
+        self
+    }
 }
 
 /// Reports that do not say so were proven.

@@ -58,6 +58,7 @@ pub async fn run(plan: &Plan, stage: &Arc<Stage>, progress: &Progress) -> Result
     pulse.in_run(true);
 
     let started_at = Instant::now();
+    recorder.begins(started_at);
     let schedule = |stream: &Stream| (stream.role.op(), Arc::clone(&stream.schedule));
     let schedules: Vec<_> = streams.iter().map(schedule).collect();
     let (mut mains, mut besides) = (JoinSet::new(), JoinSet::new());
@@ -80,6 +81,7 @@ pub async fn run(plan: &Plan, stage: &Arc<Stage>, progress: &Progress) -> Result
         progress,
     };
     let mut run = watch.follow(&mut mains, &mut ledger).await;
+    let sale = recorder.sale(stage.capacity());
     for crowd in [&mut mains, &mut besides] {
         while let Some(joined) = crowd.join_next().await {
             match joined {
@@ -96,6 +98,9 @@ pub async fn run(plan: &Plan, stage: &Arc<Stage>, progress: &Progress) -> Result
         }
     }
     stop.why().unwrap_or("requests").clone_into(&mut run.ended);
+    if matches!(plan.role, Role::Rush(_)) && stage.is_ours {
+        run.sale = Some(sale);
+    }
     Ok(Done { run, ledger })
 }
 
@@ -211,6 +216,7 @@ impl Watch<'_> {
                 },
             }
         }
+        recorder.close();
         let seconds = measured_from.elapsed().as_secs_f64();
         let mut operations = recorder.operations(seconds);
         let client = client(recorder, own_before, seconds, &operations);
@@ -221,7 +227,7 @@ impl Watch<'_> {
                 operation.dropped += after - before;
             }
         }
-        Run { seconds, ended: String::new(), operations, timeline, client }
+        Run { seconds, ended: String::new(), operations, timeline, client, sale: None }
     }
 
     fn dropped(&self) -> Vec<u64> {

@@ -1,7 +1,7 @@
 //! Figures over all runs: the median, and how far the runs were apart.
 
 use crate::report::series::seats_taken;
-use crate::report::{Latency, Operation, Run, Summary};
+use crate::report::{Latency, Operation, Run, Sale, Summary};
 
 /// The figures of a session, in a fixed order with fixed names: scripts read them by name.
 pub fn over(runs: &[Run]) -> Vec<Summary> {
@@ -12,6 +12,13 @@ pub fn over(runs: &[Run]) -> Vec<Summary> {
         }
     }
     let mut figures = Vec::new();
+    let sales: Vec<&Sale> = runs.iter().filter_map(|run| run.sale.as_ref()).collect();
+    if !sales.is_empty() && sales.iter().all(|sale| sale.is_sold_out()) {
+        let after = sales.iter().map(|sale| sale.seconds).collect();
+        figures.extend(figure("sold out after".to_owned(), "s", after));
+    }
+    let first_second = sales.iter().map(|sale| sale.first_second()).collect();
+    figures.extend(figure("sold in first second".to_owned(), "share", first_second));
     for name in names {
         let of_all: Vec<&Operation> = runs
             .iter()
@@ -39,13 +46,18 @@ fn of_operation(name: &str, of_all: &[&Operation]) -> Vec<Summary> {
     if is_any(|it| &it.accepted) {
         add("p50", "ms", &|it| it.accepted.p50_ms);
         add("p90", "ms", &|it| it.accepted.p90_ms);
+        add("p95", "ms", &|it| it.accepted.p95_ms);
         add("p99", "ms", &|it| it.accepted.p99_ms);
         add("p99.9", "ms", &|it| it.accepted.p999_ms);
         add("max", "ms", &|it| it.accepted.max_ms);
     }
     if is_any(|it| &it.refused) {
         add("refused p50", "ms", &|it| it.refused.p50_ms);
+        add("refused p90", "ms", &|it| it.refused.p90_ms);
+        add("refused p95", "ms", &|it| it.refused.p95_ms);
         add("refused p99", "ms", &|it| it.refused.p99_ms);
+        add("refused p99.9", "ms", &|it| it.refused.p999_ms);
+        add("refused max", "ms", &|it| it.refused.max_ms);
     }
     if of_all.iter().any(|it| seats_taken(it).is_some()) {
         add("taken", "share", &|it| seats_taken(it).unwrap_or(0) as f64 / it.sent.max(1) as f64);

@@ -10,7 +10,7 @@ pub use page::page;
 
 use super::format::{NONE, counted, fit, instant, number, printable, put, times};
 use super::paint::Paint;
-use super::{Report, Summary, table};
+use super::{Report, Summary, series, table};
 
 /// What became of a figure from A to B.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -76,7 +76,7 @@ impl Row<'_> {
         let costs = ["failed", "dropped", "lost"].iter().any(|word| name.contains(word));
         match (self.unit, b.median > a.median) {
             ("1/s", _) if name.contains("refused") => Mark::Changed,
-            ("ms", more) => Self::good(!more),
+            ("ms" | "s", more) => Self::good(!more),
             ("1/s", more) => Self::good(more != costs),
             (_, more) if costs => Self::good(!more),
             _ => Mark::Changed,
@@ -187,6 +187,9 @@ fn side_text(letter: &str, report: &Report, paint: Paint) -> String {
     let mut out = paint.bold(letter);
     for (i, line) in table::lines(&what, table::WIDTH - 3).iter().enumerate() {
         put!(out, "{}{line}\n", if i == 0 { "  " } else { "   " });
+    }
+    if let Some(line) = series::sale_line(report) {
+        put!(out, "   {}\n", paint.bold(&line));
     }
     for line in table::lines(&report.target, table::WIDTH - 3) {
         put!(out, "   {line}\n");

@@ -40,11 +40,14 @@ fn header(report: &Report) -> String {
     }
     format!(
         "<header class=\"top\"><div><p class=\"brand\">{tool}</p><h1>{scenario}</h1>\
-         <p class=\"about\">{about}</p></div>{badge}\n<p class=\"meta\">{meta}</p></header>\n",
+         {lead}<p class=\"about\">{about}</p></div>{badge}\n<p class=\"meta\">{meta}</p></header>\n",
         tool = escape(&report.tool),
         scenario = escape(scenario),
         about = escape(&report.about),
         badge = badge(report),
+        lead = series::sale_line(report)
+            .map(|line| format!("<p class=\"lead\">{}</p>", escape(&line)))
+            .unwrap_or_default(),
     )
 }
 
@@ -59,7 +62,9 @@ fn over(report: &Report, of: impl Fn(&Run) -> Option<f64>) -> (f64, Option<(f64,
 }
 
 fn headline(report: &Report, operations: &[Operation]) -> Vec<Tile> {
-    let mut tiles = vec![accepted_tile(report, operations)];
+    let mut tiles = Vec::new();
+    tiles.extend(sale_tile(report));
+    tiles.push(accepted_tile(report, operations));
     if let Some(operation) = series::main_operation(operations) {
         tiles.push(latency_tile(report, operation));
     }
@@ -77,6 +82,21 @@ fn headline(report: &Report, operations: &[Operation]) -> Vec<Tile> {
         });
     }
     tiles
+}
+
+/// How fast a rush was: what is asked first.
+fn sale_tile(report: &Report) -> Option<Tile> {
+    let line = series::sale_line(report)?;
+    let (after, _) = over(report, |run| run.sale.as_ref().map(|sale| sale.seconds));
+    let is_left = line.starts_with("Not");
+    let (_, note) = line.split_once(if is_left { ": " } else { ", " })?;
+    Some(Tile {
+        label: if is_left { "Not sold out after" } else { "Sold out after" }.to_owned(),
+        value: seconds(after),
+        unit: "s",
+        note: note.to_owned(),
+        class: if is_left { "warn" } else { "" },
+    })
 }
 
 fn accepted_tile(report: &Report, operations: &[Operation]) -> Tile {
@@ -104,8 +124,9 @@ fn latency_tile(report: &Report, operation: &Operation) -> Tile {
     let unit = ["µs", "ms", "s"].into_iter().find(|known| *known == unit).unwrap_or("");
     let seen = operation.accepted.count > 0;
     let note = if seen {
-        let (half, tail) = (duration(operation.accepted.p50_ms), operation.accepted.p999_ms);
-        format!("p50 {half} · p99.9 {}", duration(tail))
+        let Latency { p50_ms, p95_ms, p999_ms, .. } = operation.accepted;
+        let of = |ms: f64| duration(ms);
+        format!("p50\u{a0}{} · p95\u{a0}{} · p99.9\u{a0}{}", of(p50_ms), of(p95_ms), of(p999_ms))
     } else {
         "nothing was accepted".to_owned()
     };
@@ -116,10 +137,13 @@ fn latency_tile(report: &Report, operation: &Operation) -> Tile {
 fn refused_tile(operations: &[Operation]) -> Tile {
     let refused = series::answers(operations, Answer::Refused);
     let all = operations.iter().flat_map(|o| o.answers.values()).sum();
-    let slowest = operations.iter().map(|o| &o.refused).filter(|l| l.count > 0);
-    let p99 = slowest.map(|latency| latency.p99_ms).fold(0.0, f64::max);
+    let most = |of: fn(&Latency) -> f64| {
+        let seen = operations.iter().map(|o| &o.refused).filter(|l| l.count > 0);
+        duration(seen.map(of).fold(0.0, f64::max))
+    };
     let note = if refused > 0 {
-        format!("{} of all, in {} at p99", share(refused, all), duration(p99))
+        let (p95, p99) = (most(|it| it.p95_ms), most(|it| it.p99_ms));
+        format!("{} of all · p95\u{a0}{p95} · p99\u{a0}{p99}", share(refused, all))
     } else {
         "none of the answers".to_owned()
     };
@@ -192,9 +216,11 @@ fn panel(n: usize, run: &Run, limit: usize) -> String {
     let distribution = plots::distribution(&id, &run.operations, limit).html();
     format!(
         "<div class=\"run\" id=\"{id}\">\n<h3 class=\"run-name\">Run {n}: {seconds} s measured, \
-         ended: {ended}</h3>\n<div class=\"together aligned\">{throughput}{latency}</div>\n\
+         ended: {ended}</h3>\n<div class=\"together aligned\">{throughput}{latency}{of_refused}</div>\n\
          <div class=\"row{pair}\"><div class=\"together\">{distribution}</div>{sold}</div>\n\
          {refusals}</div>\n",
+        of_refused =
+            plots::refused_latency(&id, run, limit).map(|it| it.html()).unwrap_or_default(),
         seconds = seconds(run.seconds),
         ended = escape(&run.ended),
         throughput = plots::throughput(&id, run, limit).html(),
@@ -259,17 +285,25 @@ fn requests(operations: &[Operation]) -> String {
         let head = format!("{name} <small>accepted</small>");
         let rate = format!("<b>{}</b>", number(operation.accepted_per_second));
         rows.push(latency_cells(head, &operation.accepted, &rate));
-        let refused = series::answers(one, Answer::Refused) + series::answers(one, Answer::Failed);
-        if refused > 0 || operation.refused.count > 0 {
-            let rate = operation.answered_per_second - operation.accepted_per_second;
-            let head = format!("<span class=\"again\">{name}</span> <small>refused</small>");
-            rows.push(latency_cells(head, &operation.refused, &number(rate.max(0.0))));
+        // What was answered otherwise, by its part of the rate of all answers.
+        let others = (operation.refused.count + operation.failed.count) as f64;
+        let rate = (operation.answered_per_second - operation.accepted_per_second).max(0.0);
+        let sorts = [
+            ("refused", &operation.refused, series::answers(one, Answer::Refused)),
+            ("failed", &operation.failed, series::answers(one, Answer::Failed)),
+        ];
+        for (sort, latency, answers) in sorts {
+            if answers > 0 || latency.count > 0 {
+                let head = format!("<span class=\"again\">{name}</span> <small>{sort}</small>");
+                let part = if others > 0.0 { latency.count as f64 / others } else { 0.0 };
+                rows.push(latency_cells(head, latency, &number(rate * part)));
+            }
         }
     }
     if rows.is_empty() {
         return "<p class=\"card note\">No request was sent.</p>\n".to_owned();
     }
-    let columns = ["", "per second", "count", "mean", "p50", "p90", "p99", "p99.9", "max"];
+    let columns = ["", "per second", "count", "mean", "p50", "p90", "p95", "p99", "p99.9", "max"];
     grid(&columns, &rows)
 }
 
@@ -282,6 +316,7 @@ fn latency_cells(name: String, latency: &Latency, rate: &str) -> Vec<String> {
         time(latency.mean_ms),
         time(latency.p50_ms),
         time(latency.p90_ms),
+        time(latency.p95_ms),
         format!("<b>{}</b>", time(latency.p99_ms)),
         time(latency.p999_ms),
         time(latency.max_ms),

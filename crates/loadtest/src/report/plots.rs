@@ -2,32 +2,32 @@
 
 use super::chart::{Axis, Chart, Line, Scale};
 use super::format::{duration, number, tick, tick_of_time, whole};
-use super::series::{answered, measured_from, merged};
+use super::series::{Answer, answers, measured_from, merged};
 use super::{Operation, Run, Tick};
 
 /// How many points a curve has at most, for a page with `runs` runs: a page stays below
 /// a megabyte.
 pub fn limit(runs: usize) -> usize {
-    (1_600 / runs.max(1)).clamp(12, 240)
+    (1_100 / runs.max(1)).clamp(12, 240)
 }
 
 /// Accepted, refused and failed answers per second over time.
 pub fn throughput(id: &str, run: &Run, limit: usize) -> Chart {
     let ticks = merged(&run.timeline, limit);
-    let measured = || run.timeline.iter().filter(|tick| !tick.warm_up);
-    let total = |of: fn(&Tick) -> u64| whole(measured().map(of).sum());
-    let line = |name: &str, class: &str, of: fn(&Tick) -> u64| Line {
+    // The same counts as in the tables.
+    let total = |sort: Answer| whole(answers(&run.operations, sort));
+    let line = |name: &str, class: &str, sort: Answer, of: fn(&Tick) -> u64| Line {
         name: name.to_owned(),
         class: class.to_owned(),
         points: rates(&ticks, of),
         area: name == "accepted",
-        note: total(of),
+        note: total(sort),
         end: String::new(),
     };
     let lines = vec![
-        line("accepted", "accepted", |tick| tick.accepted),
-        line("refused", "refused dash", |tick| tick.refused),
-        line("failed", "failed dots", |tick| tick.failed),
+        line("accepted", "accepted", Answer::Accepted, |tick| tick.accepted),
+        line("refused", "refused dash", Answer::Refused, |tick| tick.refused),
+        line("failed", "failed dots", Answer::Failed, |tick| tick.failed),
     ];
     Chart {
         id: format!("{id}-throughput"),
@@ -43,32 +43,59 @@ pub fn throughput(id: &str, run: &Run, limit: usize) -> Chart {
     }
 }
 
-/// Percentiles of the latency over time.
+/// Percentiles of the latency of accepted answers over time.
 pub fn latency(id: &str, run: &Run, limit: usize) -> Chart {
+    let of: [Quantile; 5] = [
+        ("p50", "p50", |tick| tick.p50_ms),
+        ("p90", "p90", |tick| tick.p90_ms),
+        ("p95", "p95", |tick| tick.p95_ms),
+        ("p99", "p99", |tick| tick.p99_ms),
+        ("max", "max thin", |tick| tick.max_ms),
+    ];
+    over_time((format!("{id}-latency"), "Latency of accepted", "accepted answers"), run, limit, &of)
+}
+
+/// Percentiles of the latency of refusals over time; none if nothing was refused.
+pub fn refused_latency(id: &str, run: &Run, limit: usize) -> Option<Chart> {
+    let of: [Quantile; 4] = [
+        ("p50", "p50", |tick| tick.refused_p50_ms),
+        ("p95", "p95", |tick| tick.refused_p95_ms),
+        ("p99", "p99", |tick| tick.refused_p99_ms),
+        ("max", "max thin", |tick| tick.refused_max_ms),
+    ];
+    let title = (format!("{id}-refused-latency"), "Latency of refused", "refusals");
+    let is_any = run.timeline.iter().any(|tick| tick.refused > 0 && tick.refused_max_ms > 0.0);
+    is_any.then(|| over_time(title, run, limit, &of))
+}
+
+/// The name of a line, its class or title, and its value in a slice.
+pub type Quantile = (&'static str, &'static str, fn(&Tick) -> f64);
+
+fn over_time(
+    (id, title, what): (String, &str, &str),
+    run: &Run,
+    limit: usize,
+    quantiles: &[Quantile],
+) -> Chart {
     let ticks = merged(&run.timeline, limit);
-    let line = |name: &str, class: &str, of: fn(&Tick) -> f64| Line {
-        name: name.to_owned(),
-        class: class.to_owned(),
-        points: latencies(&ticks, of),
+    let line = |(name, class, of): &Quantile| Line {
+        name: (*name).to_owned(),
+        class: (*class).to_owned(),
+        points: latencies(&ticks, *of),
         area: false,
         note: String::new(),
-        end: name.to_owned(),
+        end: (*name).to_owned(),
     };
-    let lines = vec![
-        line("p50", "p50", |tick| tick.p50_ms),
-        line("p90", "p90", |tick| tick.p90_ms),
-        line("p99", "p99", |tick| tick.p99_ms),
-        line("max", "max thin", |tick| tick.max_ms),
-    ];
+    let lines: Vec<Line> = quantiles.iter().map(line).collect();
     let merging = if ticks.len() < run.timeline.len() {
         " Slices are merged for drawing: p99 and max are the worst of each."
     } else {
         ""
     };
     Chart {
-        id: format!("{id}-latency"),
-        title: "Latency".to_owned(),
-        about: format!("Percentiles of all answers over time, on a log scale.{merging}"),
+        id,
+        title: title.to_owned(),
+        about: format!("Percentiles of {what} over time, on a log scale.{merging}"),
         height: 240.0,
         x: time_axis(&ticks),
         y: time_scale(&lines),
@@ -218,10 +245,9 @@ pub fn rates(ticks: &[Tick], of: fn(&Tick) -> u64) -> Vec<(f64, Option<f64>)> {
     ticks.iter().map(|tick| (middle(tick), Some(rate(tick)).filter(|r| r.is_finite()))).collect()
 }
 
-/// A percentile in each slice, at its middle; none where nothing was answered.
+/// A percentile in each slice, at its middle; none where there was no such answer.
 pub fn latencies(ticks: &[Tick], of: fn(&Tick) -> f64) -> Vec<(f64, Option<f64>)> {
-    let seen = |tick: &Tick| if answered(tick) > 0 { positive(of(tick)) } else { None };
-    ticks.iter().map(|tick| (middle(tick), seen(tick))).collect()
+    ticks.iter().map(|tick| (middle(tick), positive(of(tick)))).collect()
 }
 
 /// Seats sold at the end of each slice.

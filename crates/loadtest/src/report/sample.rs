@@ -58,6 +58,7 @@ pub fn broken() -> Report {
         accepted_per_second: f64::NAN,
         answered_per_second: f64::INFINITY,
         accepted: Latency::default(),
+        failed: Latency::default(),
         refused: Latency {
             count: 1,
             p50_ms: f64::NAN,
@@ -76,6 +77,7 @@ pub fn broken() -> Report {
             operations,
             timeline,
             client: Client::default(),
+            sale: None,
         });
     }
     let name = "hold p99".to_owned();
@@ -137,8 +139,13 @@ fn slice(i: u32, ticks: u32, sold: &mut u64, noise: &mut Noise) -> Tick {
         sold: *sold,
         p50_ms: p50,
         p90_ms: p50 * 2.3 * noise.about(0.08),
+        p95_ms: p50 * 3.1,
         p99_ms: p99,
         max_ms: p99 * (2.4 + 3.0 * noise.next()),
+        refused_p50_ms: p50 * 0.4,
+        refused_p95_ms: p50 * 0.9,
+        refused_p99_ms: p99 * 0.4,
+        refused_max_ms: p99 * 0.8,
     }
 }
 
@@ -159,6 +166,7 @@ fn run(scenario: &str, ticks: u32, seed: u64) -> Run {
         operations,
         timeline: timeline(ticks, seed),
         client: Client::default(),
+        sale: None,
     }
 }
 
@@ -185,6 +193,7 @@ fn operation(name: &str, rate: f64, p50: f64, refuses: bool) -> Operation {
         answers,
         accepted,
         refused,
+        failed: Latency::default(),
     }
 }
 
@@ -204,6 +213,7 @@ fn latency(count: u64, p50: f64, steep: f64) -> Latency {
         mean_ms: p50 * 1.3,
         p50_ms: p50,
         p90_ms: at(0.9),
+        p95_ms: at(0.95),
         p99_ms: at(0.99),
         p999_ms: at(0.999),
         max_ms: max,
@@ -224,6 +234,7 @@ fn summary(runs: &[Run]) -> Vec<Summary> {
         };
         out.extend(over("accepted/s", "1/s", |o| o.accepted_per_second));
         out.extend(over("p50", "ms", |o| o.accepted.p50_ms));
+        out.extend(over("p95", "ms", |o| o.accepted.p95_ms));
         out.extend(over("p99", "ms", |o| o.accepted.p99_ms));
         out.extend(over("p99.9", "ms", |o| o.accepted.p999_ms));
     }

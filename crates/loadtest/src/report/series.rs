@@ -1,14 +1,18 @@
 //! A report's figures made ready to show: medians over the runs, and timelines short enough to draw.
 
-use super::{Check, Latency, Machine, Operation, Proof, Report, Run, Tick};
+use super::format::{percent, seconds};
+use super::{Check, Latency, Machine, Operation, Proof, Report, Run, Sale, Tick};
 use std::collections::BTreeMap;
+
+/// Ends the name of a 503 without `Retry-After`, which is a failure.
+pub const UNGUIDED: &str = " without Retry-After";
 
 /// What an answer means, told from its name in [`Operation::answers`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Answer {
-    /// 2xx.
+    /// 2xx, and 304.
     Accepted,
-    /// 4xx, and a 503 that says why.
+    /// 4xx, and a 503 that says when to come back.
     Refused,
     /// Everything else.
     Failed,
@@ -18,9 +22,9 @@ pub enum Answer {
 pub fn answer(name: &str) -> Answer {
     let (status, code) = name.split_once(' ').unwrap_or((name, ""));
     match status.as_bytes() {
-        [b'2', _, _] => Answer::Accepted,
+        [b'2', _, _] | b"304" => Answer::Accepted,
         [b'4', _, _] => Answer::Refused,
-        b"503" if !code.is_empty() => Answer::Refused,
+        b"503" if !format!(" {code}").ends_with(UNGUIDED) => Answer::Refused,
         _ => Answer::Failed,
     }
 }
@@ -97,6 +101,26 @@ pub fn verdict_line(proof: &Proof) -> String {
     }
 }
 
+/// How fast everything was sold, in a sentence to begin with; nothing for a load that is no rush.
+pub fn sale_line(report: &Report) -> Option<String> {
+    let sales: Vec<&Sale> = report.runs.iter().filter_map(|run| run.sale.as_ref()).collect();
+    let of = |figure: fn(&Sale) -> f64| median(sales.iter().map(|sale| figure(sale)));
+    let after = seconds(of(|sale| sale.seconds)?);
+    let first = percent(of(Sale::first_second)?);
+    let left = sales.iter().filter(|sale| !sale.is_sold_out()).count();
+    let runs = match sales.len() {
+        1 => String::new(),
+        all if left == 0 => format!(" (median of {all} runs)"),
+        all => format!(" (median; seats were left in {left} of {all} runs)"),
+    };
+    Some(if left == 0 {
+        format!("Sold out after {after} s, {first} in the first second{runs}")
+    } else {
+        let sold = percent(of(|sale| sale.sold as f64 / sale.seats.max(1) as f64)?);
+        format!("Not sold out: {sold} after {after} s, {first} in the first second{runs}")
+    })
+}
+
 /// How far the machine's own noise may have touched the figures.
 pub fn noise(machine: &Machine) -> &'static str {
     let busy = machine.load_before / machine.cores.max(1) as f64;
@@ -165,6 +189,7 @@ fn over_runs(report: &Report, name: &str) -> Operation {
         answered_per_second: median(all().map(|o| o.answered_per_second)).unwrap_or(0.0),
         accepted: latency(&all().map(|operation| &operation.accepted).collect::<Vec<_>>()),
         refused: latency(&all().map(|operation| &operation.refused).collect::<Vec<_>>()),
+        failed: latency(&all().map(|operation| &operation.failed).collect::<Vec<_>>()),
     }
 }
 
@@ -176,6 +201,7 @@ fn latency(runs: &[&Latency]) -> Latency {
         mean_ms: middle(|latency| latency.mean_ms),
         p50_ms: middle(|latency| latency.p50_ms),
         p90_ms: middle(|latency| latency.p90_ms),
+        p95_ms: middle(|latency| latency.p95_ms),
         p99_ms: middle(|latency| latency.p99_ms),
         p999_ms: middle(|latency| latency.p999_ms),
         max_ms: seen().map(|latency| latency.max_ms).fold(0.0, f64::max),
@@ -185,16 +211,11 @@ fn latency(runs: &[&Latency]) -> Latency {
 
 /// A timeline of at most `limit` slices, each the sum of its neighbours.
 ///
-/// Percentiles cannot be added up, so p50 and p90 of a merged slice are the means weighted by
+/// Percentiles cannot be added up, so p50, p90 and p95 of a merged slice are the means weighted by
 /// answers, while p99 and the slowest are the worst of its parts: a spike never disappears.
 pub fn merged(timeline: &[Tick], limit: usize) -> Vec<Tick> {
     let size = timeline.len().div_ceil(limit.max(1)).max(1);
     timeline.chunks(size).map(merge).collect()
-}
-
-/// How many answers a slice had.
-pub fn answered(tick: &Tick) -> u64 {
-    tick.accepted + tick.refused + tick.failed
 }
 
 /// When the measuring began: the end of the warm-up, in seconds.
@@ -203,11 +224,13 @@ pub fn measured_from(timeline: &[Tick]) -> f64 {
 }
 
 fn merge(parts: &[Tick]) -> Tick {
-    let count: u64 = parts.iter().map(answered).sum();
-    let mean = |of: fn(&Tick) -> f64| {
-        let sum: f64 = parts.iter().map(|tick| of(tick) * answered(tick) as f64).sum();
-        if count == 0 { 0.0 } else { sum / count as f64 }
+    let mean_over = |count: fn(&Tick) -> u64, of: fn(&Tick) -> f64| {
+        let all: u64 = parts.iter().map(count).sum();
+        let sum: f64 = parts.iter().map(|tick| of(tick) * count(tick) as f64).sum();
+        if all == 0 { 0.0 } else { sum / all as f64 }
     };
+    let mean = |of| mean_over(|tick| tick.accepted, of);
+    let mean_refused = |of| mean_over(|tick| tick.refused, of);
     let worst = |of: fn(&Tick) -> f64| parts.iter().map(of).fold(0.0, f64::max);
     Tick {
         at: worst(|tick| tick.at),
@@ -219,8 +242,13 @@ fn merge(parts: &[Tick]) -> Tick {
         sold: parts.iter().map(|tick| tick.sold).max().unwrap_or(0),
         p50_ms: mean(|tick| tick.p50_ms),
         p90_ms: mean(|tick| tick.p90_ms),
+        p95_ms: mean(|tick| tick.p95_ms),
         p99_ms: worst(|tick| tick.p99_ms),
         max_ms: worst(|tick| tick.max_ms),
+        refused_p50_ms: mean_refused(|tick| tick.refused_p50_ms),
+        refused_p95_ms: mean_refused(|tick| tick.refused_p95_ms),
+        refused_p99_ms: worst(|tick| tick.refused_p99_ms),
+        refused_max_ms: worst(|tick| tick.refused_max_ms),
     }
 }
 
@@ -237,7 +265,10 @@ mod tests {
             ("409 sold_out", Refused),
             ("429", Refused),
             ("503 overloaded", Refused),
-            ("503", Failed),
+            ("304", Accepted),
+            ("503", Refused),
+            ("503 overloaded without Retry-After", Failed),
+            ("503 without Retry-After", Failed),
             ("500 internal", Failed),
             ("no answer: reset", Failed),
             ("", Failed),
@@ -252,6 +283,7 @@ mod tests {
         let ticks = sample::timeline(10_000, 0);
         let short = merged(&ticks, 240);
         assert!(short.len() <= 240 && short.len() > 200);
+        let answered = |tick: &Tick| tick.accepted + tick.refused + tick.failed;
         let sum = |ticks: &[Tick]| ticks.iter().map(answered).sum::<u64>();
         assert_eq!(sum(&short), sum(&ticks));
         let worst = |ticks: &[Tick]| ticks.iter().map(|t| t.max_ms).fold(0.0, f64::max);
@@ -282,6 +314,23 @@ mod tests {
         proof.checks[0].holds = false;
         let line = "A promise was broken: 1 of 5 checks fails, 1 not proven";
         assert_eq!(verdict_line(&proof), line);
+    }
+
+    #[test]
+    fn a_rush_begins_with_how_fast_it_was() {
+        let mut report = sample::report("pairs", 3);
+        assert_eq!(sale_line(&report), None, "no rush");
+        for (run, seconds) in report.runs.iter_mut().zip([9.0, 12.34, 30.0]) {
+            run.sale = Some(Sale { seats: 1_000, sold: 1_000, sold_in_first_second: 125, seconds });
+        }
+        let line = sale_line(&report).unwrap();
+        assert_eq!(line, "Sold out after 12.3 s, 12.5 % in the first second (median of 3 runs)");
+        report.runs.truncate(1);
+        let line = sale_line(&report).unwrap();
+        assert_eq!(line, "Sold out after 9 s, 12.5 % in the first second");
+        report.runs[0].sale.as_mut().unwrap().sold = 999;
+        let line = sale_line(&report).unwrap();
+        assert_eq!(line, "Not sold out: 99.9 % after 9 s, 12.5 % in the first second");
     }
 
     #[test]

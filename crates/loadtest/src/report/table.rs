@@ -94,6 +94,9 @@ fn header(report: &Report, paint: Paint) -> String {
     let gap = " ".repeat(WIDTH - title.chars().count() - when.chars().count());
     let gap = if when.is_empty() { "" } else { &gap };
     let mut out = format!("{}{gap}{}\n", paint.bold(&title), paint.dim(&when));
+    if let Some(line) = series::sale_line(report) {
+        put!(out, "{}\n", paint.bold(&line));
+    }
     if !report.about.is_empty() {
         for line in lines(&report.about, WIDTH) {
             put!(out, "{line}\n");
@@ -180,8 +183,8 @@ fn answers(operations: &[Operation], paint: Paint) -> String {
 
 fn latencies(report: &Report, operations: &[Operation], paint: Paint) -> String {
     let columns = format!(
-        "  {:<18}{:<10}{:>12}{:>10}{:>9}{:>9}{:>9}{:>10}{:>11}",
-        "", "", "count", "mean", "p50", "p90", "p99", "p99.9", "max"
+        "  {:<16}{:<9}{:>12}{:>9}{:>8}{:>8}{:>8}{:>9}{:>9}{:>10}",
+        "", "", "count", "mean", "p50", "p90", "p95", "p99", "p99.9", "max"
     );
     let aside = match report.runs.len() {
         0 | 1 => "ms".to_owned(),
@@ -189,10 +192,12 @@ fn latencies(report: &Report, operations: &[Operation], paint: Paint) -> String 
     };
     let mut out = section("LATENCY", &aside, &columns, paint);
     for operation in operations {
-        let name = fit(&printable(&operation.name), 17);
+        let name = fit(&printable(&operation.name), 15);
         out += &latency_row(&name, "accepted", &operation.accepted, paint);
-        if operation.refused.count > 0 {
-            out += &latency_row("", "refused", &operation.refused, paint);
+        for (sort, latency) in [("refused", &operation.refused), ("failed", &operation.failed)] {
+            if latency.count > 0 {
+                out += &latency_row("", sort, latency, paint);
+            }
         }
     }
     or_none(out, operations.is_empty())
@@ -201,11 +206,12 @@ fn latencies(report: &Report, operations: &[Operation], paint: Paint) -> String 
 fn latency_row(name: &str, sort: &str, latency: &Latency, paint: Paint) -> String {
     let figure = |ms: f64| if latency.count == 0 { NONE.to_owned() } else { number(ms) };
     format!(
-        "  {name:<18}{sort:<10}{:>12}{:>10}{:>9}{:>9}{}{:>10}{:>11}\n",
+        "  {name:<16}{sort:<9}{:>12}{:>9}{:>8}{:>8}{:>8}{}{:>9}{:>10}\n",
         whole(latency.count),
         figure(latency.mean_ms),
         figure(latency.p50_ms),
         figure(latency.p90_ms),
+        figure(latency.p95_ms),
         paint.bold(&format!("{:>9}", figure(latency.p99_ms))),
         figure(latency.p999_ms),
         figure(latency.max_ms),
@@ -300,14 +306,15 @@ ANSWERS
                     429 too_many_requests                                   18    <0.1 %
 
 LATENCY  ms
-                                     count      mean      p50      p90      p99     p99.9        max
-  hold              accepted     1,023,103      0.81     0.63     1.02     2.32      5.75        103
-                    refused         74,342      0.33     0.25     0.37     0.69      1.40       5.85
+                                  count     mean     p50     p90     p95      p99    p99.9       max
+  hold            accepted    1,023,103     0.81    0.63    1.02    1.29     2.32     5.75       103
+                  refused        74,342     0.33    0.25    0.37    0.44     0.69     1.40      5.85
 
 OVER THE RUNS  one run has no spread
                                       unit         median          min          max      spread
   hold accepted/s                     1/s          25,578       25,578       25,578           –
   hold p50                            ms             0.63         0.63         0.63           –
+  hold p95                            ms             1.29         1.29         1.29           –
   hold p99                            ms             2.32         2.32         2.32           –
   hold p99.9                          ms             5.75         5.75         5.75           –
 

@@ -3,6 +3,7 @@
 use super::super::chart::{Axis, Chart, Line, Scale};
 use super::super::format::{self, duration, escape, instant, number, put, times, whole};
 use super::super::html::{self, Bar, Tile};
+use super::super::plots::Quantile;
 use super::super::series::{self, Answer, measured_from, merged};
 use super::super::{Operation, Report, Run, Tick, plots, table};
 use super::{Mark, Row, differences, middle, range, rows, single, tally};
@@ -80,9 +81,10 @@ fn heading(a: &Report, b: &Report, rows: &[Row]) -> String {
 /// The first rates and the first tails, as big ratios.
 fn headline(rows: &[Row]) -> Vec<Tile> {
     let both = || rows.iter().filter(|row| row.ratio().is_finite());
+    let sale = both().filter(|row| row.unit == "s").take(1);
     let rates = both().filter(|row| row.unit == "1/s").take(2);
     let tails = both().filter(|row| row.unit == "ms" && row.name.ends_with("p99")).take(2);
-    rates
+    sale.chain(rates)
         .chain(tails)
         .map(|row| Tile {
             label: row.name.to_owned(),
@@ -149,11 +151,26 @@ fn overlaid(a: &Report, b: &Report) -> String {
     if ticks_a.iter().chain(&ticks_b).any(|tick| tick.failed > 0) {
         together += &rates("failed", "Failed", |tick| tick.failed);
     }
-    let latency = "Of all answers, on a log scale.";
-    together +=
-        &over_time.chart("p50", "Median latency", latency, Values::Latency(|tick| tick.p50_ms));
-    together +=
-        &over_time.chart("p99", "p99 latency", latency, Values::Latency(|tick| tick.p99_ms));
+    let about = "Of accepted answers, on a log scale.";
+    let latencies: [Quantile; 3] = [
+        ("p50", "Median latency of accepted", |tick| tick.p50_ms),
+        ("p95", "p95 latency of accepted", |tick| tick.p95_ms),
+        ("p99", "p99 latency of accepted", |tick| tick.p99_ms),
+    ];
+    for (id, title, of) in latencies {
+        together += &over_time.chart(id, title, about, Values::Latency(of));
+    }
+    if ticks_a.iter().chain(&ticks_b).any(|tick| tick.refused_max_ms > 0.0) {
+        let about = "Of refusals, on a log scale.";
+        let latencies: [Quantile; 3] = [
+            ("refused-p50", "Median latency of refused", |tick| tick.refused_p50_ms),
+            ("refused-p95", "p95 latency of refused", |tick| tick.refused_p95_ms),
+            ("refused-p99", "p99 latency of refused", |tick| tick.refused_p99_ms),
+        ];
+        for (id, title, of) in latencies {
+            together += &over_time.chart(id, title, about, Values::Latency(of));
+        }
+    }
     if ticks_a.iter().chain(&ticks_b).any(|tick| tick.sold > 0) {
         together += &over_time.chart("sold", "Seats sold", "Seats confirmed so far.", Values::Sold);
     }

@@ -116,6 +116,129 @@ fn the_run_in_the_middle_is_shown_first() {
     assert!(page(&report).contains(&shown));
 }
 
+/// The numbers behind `name` in the legends of a page.
+fn in_legend(page: &str, name: &str) -> Vec<String> {
+    let items = page.split("<ul class=\"legend\">").skip(1);
+    let items = items.flat_map(|list| list.split("</ul>").next().unwrap().split("<li>"));
+    let named = items.filter_map(|item| item.split("</svg>").nth(1)?.strip_prefix(name));
+    named
+        .filter_map(|rest| Some(rest.split_once("<b>")?.1.split_once("</b>")?.0.to_owned()))
+        .collect()
+}
+
+/// The counts of the rows of a sort in the table of requests, added up.
+fn in_table(page: &str, sort: &str) -> u64 {
+    let (_, table) = page.split_once("<h2>Requests</h2>").expect("a table of requests");
+    let rows = table.split("</table>").next().expect("it ends").split("<tr>");
+    let of_sort = rows.filter(|row| row.contains(&format!("<small>{sort}</small>")));
+    let count = |row: &str| -> Option<u64> {
+        row.split("<td>").nth(2)?.split('<').next()?.replace(',', "").parse().ok()
+    };
+    of_sort.filter_map(count).sum::<u64>()
+}
+
+#[test]
+fn legend_and_table_agree() {
+    let mut report = sample::report("pairs", 1);
+    for operation in &mut report.runs[0].operations {
+        // Failures that were answered have a row of their own; those without an answer have no latency.
+        operation.answers.remove("no answer: reset");
+        operation.answers.insert("503 overloaded without Retry-After".into(), 7);
+        operation.failed.count = 7;
+        operation.answers.insert("304".into(), 5);
+        operation.accepted.count += 5;
+    }
+    let shown = page(&report);
+    let numbers = |name: &str| -> Vec<u64> {
+        let texts = in_legend(&shown, name).into_iter();
+        texts.map(|text| text.replace(',', "").parse().unwrap()).collect()
+    };
+    for sort in ["accepted", "refused", "failed"] {
+        assert!(in_table(&shown, sort) > 0, "{sort}");
+        assert_eq!(numbers(sort), [in_table(&shown, sort)], "{sort}");
+    }
+    let text = table::text(&report, false);
+    let line =
+        |of: &str| text.lines().find(|line| line.contains(of)).unwrap_or_default().to_owned();
+    let operation = &report.runs[0].operations[0];
+    assert!(line("hold            accepted").contains(&whole(operation.accepted.count)), "{text}");
+}
+
+#[test]
+fn every_curve_of_the_distribution_is_a_row_of_the_table() {
+    let shown = page(&sample::report("pairs", 1));
+    for (name, sort) in [("hold", "accepted"), ("hold", "refused"), ("confirm", "accepted")] {
+        assert!(shown.contains(&format!("</svg>{name} {sort}</li>")), "{name} {sort} has a curve");
+        assert!(in_table(&shown, sort) > 0);
+    }
+    assert!(
+        !shown.contains("</svg>confirm refused"),
+        "none was refused, so there is no row either"
+    );
+}
+
+/// A 95th percentile stands wherever there is a 99th, of accepted answers and of refusals.
+#[test]
+fn p95_is_everywhere() {
+    let mut report = sample::report("pairs", 3);
+    report.summary = crate::summary::over(&report.runs);
+    let names: Vec<&str> = report.summary.iter().map(|figure| figure.name.as_str()).collect();
+    for name in ["hold p95", "hold refused p95", "confirm p95"] {
+        assert!(names.contains(&name), "{names:?}");
+    }
+    let json = serde_json::to_string(&report).unwrap();
+    for (p95, p99) in [("\"p95_ms\"", "\"p99_ms\""), ("refused_p95_ms", "refused_p99_ms")] {
+        assert_eq!(json.matches(p95).count(), json.matches(p99).count());
+    }
+    for text in [table::text(&report, false), compare::text(&report, &report, false)] {
+        assert!(text.matches("p95").count() >= 3, "{text}");
+        let rows = text.lines().filter(|line| line.contains(" p95"));
+        assert!(rows.count() >= 3, "{text}");
+    }
+    for shown in [page(&report), compare::page(&report, &report)] {
+        assert!(shown.contains("class=\"line p95\"") || shown.contains("p95 latency of accepted"));
+        assert!(shown.contains("Latency of refused") || shown.contains("p95 latency of refused"));
+        assert!(shown.contains("hold p95") && shown.contains("hold refused p95"));
+    }
+    assert!(page(&report).contains("<th scope=\"col\">p95</th>"));
+}
+
+#[test]
+fn a_report_of_an_earlier_version_has_its_p95_from_the_curve() {
+    let report = sample::report("hold", 1);
+    let mut old = serde_json::to_value(&report).unwrap();
+    let accepted = &mut old["runs"][0]["operations"][0]["accepted"];
+    accepted.as_object_mut().unwrap().remove("p95_ms");
+    accepted["curve"] = serde_json::json!([[0.0, 1.0], [95.0, 4.25], [100.0, 9.0]]);
+    let read: Report = serde_json::from_value(old).unwrap();
+    let p95 = read.completed().runs[0].operations[0].accepted.p95_ms;
+    assert!((p95 - 4.25).abs() < 1e-9, "{p95}");
+}
+
+#[test]
+fn a_rush_leads_with_when_it_was_sold_out() {
+    let mut report = sample::report("hold", 1);
+    let sale = super::super::Sale {
+        seats: 10_000,
+        sold: 10_000,
+        sold_in_first_second: 420,
+        seconds: 17.26,
+    };
+    report.runs[0].sale = Some(sale);
+    let line = "Sold out after 17.3 s, 4.2 % in the first second";
+    let text = table::text(&report, false);
+    assert_eq!(text.lines().nth(1), Some(line));
+    let shown = page(&report);
+    sound(&shown);
+    assert!(shown.contains(&format!("<p class=\"lead\">{line}</p>")));
+    let (_, tiles) = shown.split_once("class=\"tiles\"").unwrap();
+    assert!(tiles.find("Sold out after") < tiles.find("Accepted per second"));
+    assert!(compare::text(&report, &report, false).contains(line));
+    report.summary = crate::summary::over(&report.runs);
+    let first: Vec<&str> = report.summary.iter().take(2).map(|it| it.name.as_str()).collect();
+    assert_eq!(first, ["sold out after", "sold in first second"]);
+}
+
 /// Writes sample reports and their pages for a look at them:
 /// `cargo test -p loadtest -- --ignored samples`.
 #[test]
