@@ -12,6 +12,8 @@ use tokio::sync::broadcast;
 
 /// The most leases kept; later holds are read from the store.
 pub const LEASES_MAX: usize = 100_000;
+/// Ends of holds that may be left over, beside as many as there are leases.
+const ENDS_SPARE: usize = 1_024;
 /// The most snapshots kept; when there are more, the lapsed ones go, and all if that is not enough.
 pub const SNAPSHOTS_MAX: usize = 100_000;
 /// Announcements kept for a slow listener.
@@ -143,7 +145,7 @@ impl Leases {
                 self.live.remove(&booking_id);
             } else if let Some(lease) = self.live.get_mut(&booking_id) {
                 *lease = booking;
-            } else if self.by_end.len() < LEASES_MAX {
+            } else if self.live.len() < LEASES_MAX {
                 self.by_end.push(Reverse((booking.expires_at, booking_id)));
                 self.live.insert(booking_id, booking);
             }
@@ -159,6 +161,14 @@ impl Leases {
                 Some(_) => drop(self.live.remove(&booking_id)),
                 None => {}
             }
+        }
+        // Holds that were confirmed or cancelled leave their ends behind. Each is moved here once for
+        // every time that their number doubles.
+        if self.by_end.len() > 2 * self.live.len() + ENDS_SPARE {
+            let end = |(booking_id, lease): (&BookingId, &Booking)| {
+                Reverse((lease.expires_at, *booking_id))
+            };
+            self.by_end = self.live.iter().map(end).collect();
         }
     }
 }

@@ -40,11 +40,13 @@ const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(1);
 /// How long a migration or an audit on the same file may keep us waiting.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(2);
 /// What every connection is set to. The checkpoint is after so many pages of WAL (4 KiB each).
-const SETTINGS: [(&str, &str); 5] = [
+const SETTINGS: [(&str, &str); 6] = [
     ("journal_mode", "WAL"),
     ("synchronous", "FULL"),
     ("foreign_keys", "ON"),
     ("wal_autocheckpoint", "4000"),
+    // In KiB, for each connection, of which there are DB_POOL_SIZE and one.
+    ("cache_size", "-2000"),
     // For a list of some hundred values an index made on the spot looks cheap, and lures the planner
     // into reading all that is stored.
     ("automatic_index", "OFF"),

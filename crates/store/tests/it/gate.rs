@@ -353,6 +353,28 @@ async fn i9_the_in_process_gate_keeps_no_more_than_its_limits() {
 }
 
 #[tokio::test]
+async fn holds_that_were_confirmed_take_no_lease_from_those_that_live() {
+    let door = Doorway::to(open::in_process(NEVER_LAPSES).await);
+    let settle = |bookings| {
+        let (snapshots, marks, now) = (vec![], vec![], door.now);
+        door.gate.settle(Settlement { snapshots, marks, bookings, now });
+    };
+    for _ in 0..2 * LEASES_MAX / 1_000 {
+        let holds: Vec<_> = (0..1_000).map(|_| door.hold(600_000)).collect();
+        settle(holds.clone());
+        let confirm = |hold| Booking { status: BookingStatus::Confirmed, version: 2, ..hold };
+        settle(holds.into_iter().map(confirm).collect());
+    }
+    let (short, long) = (door.hold(1_000), door.hold(600_000));
+    settle(vec![short.clone(), long.clone()]);
+    assert!(door.is_leased(short.booking_id).await && door.is_leased(long.booking_id).await);
+    // They still end in their time.
+    door.settle(vec![], vec![], door.now.plus_ms(1_000)).await;
+    assert!(!door.is_leased(short.booking_id).await);
+    assert!(door.is_leased(long.booking_id).await);
+}
+
+#[tokio::test]
 async fn a_gate_nobody_has_is_refused_without_telling_secrets() {
     let Err(fault) = open_gate(Some("memcached://user:secret@host"), NEVER_LAPSES) else {
         panic!("there is no such gate");
