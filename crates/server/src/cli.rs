@@ -2,7 +2,7 @@
 
 use crate::config::Config;
 use crate::serve::{self, Role};
-use crate::{Failure, demo, http, print, probe};
+use crate::{Failure, demo, http, log, print, probe};
 use clap::{Parser, Subcommand};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -133,6 +133,10 @@ pub fn settings() -> Result<Config, Failure> {
 }
 
 async fn migrate(config: &Config, step: &Migrate) -> Result<(), Failure> {
+    if matches!(step, Migrate::Up) {
+        // It may find what its operator has to know, such as two accounts that are one by now.
+        log::start(config);
+    }
     // The list can be read beside a running server; a change needs the store alone.
     let changes = matches!(step, Migrate::Up | Migrate::Down { yes: true, .. });
     let store = serve::open(config, !changes).await?;

@@ -1,6 +1,6 @@
 //! Text: names, passwords and descriptions, however their letters were written.
 
-use crate::support::{Client, Server, show};
+use crate::support::{Client, Server, run_in, show};
 use reqwest::StatusCode;
 use serde_json::{Value, json};
 
@@ -218,4 +218,37 @@ async fn a_description_has_lines() {
     let longest = "\r\n".repeat(5_000);
     let event = user.post("/events", &show(&json!({"description": longest}))).await;
     event.expect(StatusCode::CREATED);
+}
+
+#[tokio::test]
+async fn two_accounts_that_are_one_by_now_are_kept_and_told_to_who_migrates() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let server = Server::start_in(folder.path(), &[]);
+    let client = server.client();
+    let account = json!({"email": "caf\u{e9}@example.org", "password": "first password"});
+    client.post("/auth/register", &account).await.expect(StatusCode::CREATED);
+    let account = json!({"email": "other@example.org", "password": "second password"});
+    let other = client.post("/auth/register", &account).await.expect(StatusCode::CREATED);
+    // As a version left it that took them for two.
+    server.sql(
+        "UPDATE users SET email = 'cafe\u{301}@example.org', email_folded = 'cafe\u{301}@example.org'
+         WHERE email = 'other@example.org'",
+    );
+    server.sql("DELETE FROM text_keys");
+    server.stop();
+    let migrated = run_in(folder.path(), &["migrate", "up"]);
+    let told = String::from_utf8_lossy(&migrated.stderr).into_owned();
+    assert!(migrated.status.success(), "{told}");
+    assert!(told.contains("compares equal to another one"), "{told}");
+    assert!(told.contains(other["user_id"].as_str().expect("an id")), "{told}");
+    assert!(!told.contains("example.org"), "addresses are nobody's business: {told}");
+    let server = Server::start_in(folder.path(), &[]);
+    let client = server.client();
+    for (email, password, is_right) in [
+        ("caf\u{e9}@example.org", "first password", true),
+        ("cafe\u{301}@EXAMPLE.org", "second password", true),
+        ("cafe\u{301}@example.org", "first password", false),
+    ] {
+        assert_eq!(login(&client, email, password).await.is_some(), is_right, "{email}");
+    }
 }
