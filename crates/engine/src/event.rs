@@ -18,7 +18,7 @@ pub const CAPACITY_MAX: i64 = 1_000_000_000;
 pub const SECTIONS_MAX: usize = 1_000;
 /// The most numbered seats, in all sections of an event, that get another currency at once: their
 /// layouts are written anew.
-pub const REPRICED_SEATS_MAX: usize = 500_000;
+pub const REPRICED_SEATS_MAX: usize = 200_000;
 /// The highest limit of seats per booking that a configuration or an event may set.
 pub const SEATS_PER_BOOKING_MAX: u32 = 10_000;
 

@@ -93,6 +93,7 @@ pub const TABLE: &[Row] = &[
     row(409, "extension_limit", "", ""),
     row(409, "not_cancellable", "", ""),
     row(409, "capacity_in_use", "`minimum`", ""),
+    row(409, "currency_in_use", "`seats`", "the currency can change when nothing is held or sold"),
     row(
         409,
         "idempotency_in_flight",
