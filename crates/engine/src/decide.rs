@@ -11,6 +11,7 @@
 //! Pure: no clock, no storage, no randomness. A refusal changes nothing, except that due holds of
 //! the loaded sections are retired first, whoever asks.
 
+mod agreement;
 mod ledger;
 mod rules;
 mod seats;

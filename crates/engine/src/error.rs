@@ -167,6 +167,14 @@ pub enum Fault {
         /// What was full or late.
         what: &'static str,
     },
+    /// What is stored of a section contradicts itself, so nothing is decided about it until somebody has
+    /// looked (`reservix repair`). Nothing was changed.
+    Contradiction {
+        /// The section.
+        section_id: SectionId,
+        /// What was found.
+        what: String,
+    },
     /// What we stand on cannot do what we need, and waiting will not help: somebody has to change it.
     Unsuitable {
         /// What is wrong, and what to do.
@@ -184,6 +192,9 @@ impl fmt::Display for Fault {
         match self {
             Self::Unavailable { doing, .. } => write!(f, "unavailable while {doing}"),
             Self::Overloaded { what } => write!(f, "overloaded: {what}"),
+            Self::Contradiction { section_id, what } => {
+                write!(f, "section {section_id} contradicts itself: {what}")
+            }
             Self::Unsuitable { what } => f.write_str(what),
             Self::Corrupt { what } => write!(f, "corrupt: {what}"),
         }
@@ -194,7 +205,10 @@ impl std::error::Error for Fault {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
         match self {
             Self::Unavailable { source, .. } => Some(&**source),
-            Self::Overloaded { .. } | Self::Unsuitable { .. } | Self::Corrupt { .. } => None,
+            Self::Overloaded { .. }
+            | Self::Contradiction { .. }
+            | Self::Unsuitable { .. }
+            | Self::Corrupt { .. } => None,
         }
     }
 }

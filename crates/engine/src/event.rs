@@ -339,7 +339,7 @@ pub struct Section {
     pub name: Arc<str>,
     /// What one seat costs, of numbered ones the cheapest; frozen into a booking when it is held.
     pub price: Money,
-    /// In a section with numbered seats, the version of the inventory at which its layout was laid.
+    /// In a section with numbered seats, the number of its layout.
     pub layout_version: Option<i64>,
 }
 

@@ -173,13 +173,15 @@ impl Kept {
     }
 
     /// What a gate keeps after a commit left `new` behind: a newer snapshot takes the place of an
-    /// older one, any takes the place of a lapsed one, and the same version counts as checked again.
+    /// older one, any takes the place of a lapsed one, and the same version counts as checked again. The
+    /// same version with other contents is of a store that was set back, and the later word counts.
     #[must_use]
     pub fn settle(held: Option<Self>, new: Snapshot, now_ms: i64, fresh_ms: i64) -> Self {
         match held {
-            Some(held) if held.is_fresh(now_ms, fresh_ms) && !new.replaces(&held.snapshot) => {
-                let again = new.version == held.snapshot.version;
-                Self { checked_at_ms: if again { now_ms } else { held.checked_at_ms }, ..held }
+            Some(held)
+                if held.is_fresh(now_ms, fresh_ms) && new.version < held.snapshot.version =>
+            {
+                held
             }
             _ => Self { snapshot: new, checked_at_ms: now_ms },
         }

@@ -15,6 +15,7 @@ pub mod ids;
 pub mod inventory;
 pub mod log;
 pub mod money;
+pub mod repair;
 pub mod seats;
 pub mod text;
 pub mod time;

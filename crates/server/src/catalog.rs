@@ -186,6 +186,15 @@ impl Catalog {
         self.told.invalidate(&event_id).await;
     }
 
+    /// Forgets every event.
+    pub fn forget_all(&self) {
+        self.forgotten.fetch_add(1, Ordering::SeqCst);
+        self.facts.invalidate_all();
+        self.shared.invalidate_all();
+        self.told.invalidate_all();
+        self.marks.forget_all();
+    }
+
     /// Forgets every event that an instance announces, for as long as it is polled. Announcements
     /// that were missed may have been of any event, so then all are forgotten.
     pub async fn follow(&self) {
@@ -195,10 +204,7 @@ impl Catalog {
                 Ok(event_id) => self.forget(event_id).await,
                 Err(RecvError::Lagged(missed)) => {
                     tracing::debug!(missed, "announcements were missed: all events are read anew");
-                    self.forgotten.fetch_add(1, Ordering::SeqCst);
-                    self.facts.invalidate_all();
-                    self.shared.invalidate_all();
-                    self.told.invalidate_all();
+                    self.forget_all();
                 }
                 // The gate has gone, and the process with it.
                 Err(RecvError::Closed) => return,

@@ -4,6 +4,7 @@ use crate::config::Config;
 use crate::serve::{self, Role};
 use crate::{Failure, demo, http, log, print, probe};
 use clap::{Parser, Subcommand};
+use engine::{Error, Fault, SectionId};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use store::Store;
@@ -53,6 +54,22 @@ enum Command {
     ///
     /// Exit code 0: clean. 2: violations were found, and are listed. 1: the store cannot be read.
     Audit,
+    /// Make the counters and seats of a section agree with its bookings and its log, and say what changed
+    ///
+    /// For a section that `audit` reports, or that answers 503 because it contradicts itself. Where
+    /// bookings and log themselves disagree nothing is changed. On the embedded store stop the server
+    /// first. Exit code 0: it agrees now. 2: it was left as it is, and the reason is printed. 1: the
+    /// store cannot be read.
+    Repair {
+        /// The section's id
+        section: String,
+        /// Only say what would change
+        #[arg(long)]
+        dry_run: bool,
+    },
+    /// Say that the database has another history than before
+    #[command(subcommand)]
+    Log(Log),
     /// Print the effective settings, with secrets hidden
     Config {
         /// Print an example file instead: every setting, commented out, with its default
@@ -65,6 +82,14 @@ enum Command {
     ///
     /// For load tests instead: --buyers writes access tokens to a file, and --bookings fills the store.
     Demo(demo::Demo),
+}
+
+#[derive(Subcommand)]
+enum Log {
+    /// Begin a new epoch: after the database was replaced by a copy of itself, such as a backup
+    ///
+    /// Every instance drops what it has kept, and no `ETag` of before fits any more. Part of every restore.
+    NewTimeline,
 }
 
 #[derive(Subcommand)]
@@ -110,6 +135,10 @@ pub async fn run() -> Result<ExitCode, Failure> {
         Command::Migrate(Migrate::New { name, dir }) => new_migration(&dir, &name)?,
         Command::Migrate(step) => migrate(&settings()?, &step).await?,
         Command::Audit => return audit(&settings()?).await,
+        Command::Repair { section, dry_run } => {
+            return repair(&settings()?, &section, dry_run).await;
+        }
+        Command::Log(Log::NewTimeline) => new_timeline(&settings()?).await?,
         Command::Config { example: true } => print::text(crate::config::example())?,
         Command::Config { example: false } => print::text(settings()?.render())?,
         Command::Openapi => {
@@ -248,4 +277,46 @@ async fn audit(config: &Config) -> Result<ExitCode, Failure> {
     let (all, told) = (report.violations, report.told.len());
     print::line(format_args!("{all} violations, {told} of them listed"))?;
     Ok(ExitCode::from(2))
+}
+
+async fn repair(config: &Config, section: &str, dry_run: bool) -> Result<ExitCode, Failure> {
+    let invalid = || Failure::plain(format!("{section:?} is no id of a section"));
+    let section_id: SectionId = section.parse().map_err(|_| invalid())?;
+    let store = serve::open(config, false).await?;
+    let repaired = store.repair(section_id, dry_run).await;
+    store.close().await;
+    match repaired {
+        Ok(told) if told.is_empty() => print::line("nothing to do: everything agrees")?,
+        Ok(told) => {
+            for line in &told {
+                print::line(line)?;
+            }
+            print::line(if dry_run { "nothing was changed: a dry run" } else { "repaired" })?;
+        }
+        Err(Error::Failed(Fault::Contradiction { what, .. })) => {
+            print::line("left as it is, since its bookings and its log disagree:")?;
+            for line in what.split("; ") {
+                print::line(line)?;
+            }
+            return Ok(ExitCode::from(2));
+        }
+        Err(Error::Failed(fault)) => return Err(fault.into()),
+        Err(Error::Refused(_)) => {
+            print::line(format_args!("there is no section {section_id}"))?;
+            return Ok(ExitCode::from(2));
+        }
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+async fn new_timeline(config: &Config) -> Result<(), Failure> {
+    if config.is_embedded() {
+        return print::line("nothing to do: the embedded store begins a new epoch at each start");
+    }
+    let store = serve::open(config, false).await?;
+    let epoch = store.begin_epoch().await?;
+    store.close().await;
+    print::line(format_args!(
+        "epoch {epoch}: every instance drops what it has kept within a few seconds"
+    ))
 }

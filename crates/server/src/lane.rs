@@ -289,8 +289,11 @@ impl Lane {
                     let replies = replies.into_iter().map(|(_, reply)| reply);
                     answer_all(replies.zip(answers));
                 }
-                Err(Fault::Corrupt { what }) if commands.len() > 1 => {
-                    Metrics::batch_failed(&Fault::Corrupt { what: what.clone() });
+                Err(fault @ (Fault::Corrupt { .. } | Fault::Contradiction { .. }))
+                    if commands.len() > 1 =>
+                {
+                    Metrics::batch_failed(&fault);
+                    let what = fault.to_string();
                     tracing::warn!(commands = commands.len(), what, "a batch failed and is halved");
                     let rebuilt = commands.iter().cloned().zip(replies);
                     let job = |(command, (deadline, reply))| Job { command, deadline, reply };
@@ -330,6 +333,10 @@ impl Lane {
         self.metrics.batch(size, took);
         self.metrics.decided(&committed);
         let now = committed.now;
+        // Of the same version, the gate would take the marks it has for the ones that were rebuilt.
+        if !committed.rebuilt.is_empty() {
+            self.gate.forget(&committed.rebuilt).await;
+        }
         let settled = Settlement::of(&committed.inventories, committed.bookings, now);
         let settled = settled.with_marks(committed.marks);
         let snapshots = if named.is_empty() { Vec::new() } else { settled.snapshots.clone() };

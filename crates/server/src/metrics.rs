@@ -61,8 +61,9 @@ impl Metrics {
         process.describe();
         gauge!("reservix_build_info", "version" => env!("CARGO_PKG_VERSION")).set(1.0);
         drop(counter!("reservix_gate_repairs_total"));
+        drop(counter!("reservix_marks_rebuilt_total"));
         // Known from the start, so that the first fault is a rise that an alarm can see.
-        for kind in ["unavailable", "overloaded", "unsuitable", "corrupt"] {
+        for kind in ["unavailable", "overloaded", "contradiction", "unsuitable", "corrupt"] {
             drop(counter!("reservix_store_faults_total", "fault" => kind));
             drop(counter!("reservix_batches_failed_total", "fault" => kind));
         }
@@ -141,6 +142,9 @@ impl Metrics {
     pub fn decided(&self, committed: &Committed) {
         use engine::BookingStatus::{Cancelled, Confirmed, Expired, Hold};
         self.expired.increment(committed.expired as u64);
+        if !committed.rebuilt.is_empty() {
+            counter!("reservix_marks_rebuilt_total").increment(committed.rebuilt.len() as u64);
+        }
         for booking in &committed.bookings {
             match booking.status {
                 Hold if booking.version == 1 => self.holds.increment(1),
@@ -248,6 +252,7 @@ fn kind(fault: &Fault) -> &'static str {
         Fault::Unavailable { .. } => "unavailable",
         Fault::Overloaded { .. } => "overloaded",
         Fault::Unsuitable { .. } => "unsuitable",
+        Fault::Contradiction { .. } => "contradiction",
         Fault::Corrupt { .. } => "corrupt",
     }
 }
@@ -301,6 +306,10 @@ fn describe() {
     gauges!(
         "reservix_drift_sections",
         "Sections whose counters differ from their log. Alarm above 0."
+    );
+    counters!(
+        "reservix_marks_rebuilt_total",
+        "Sections whose marks contradicted their bookings and were rebuilt."
     );
     counters!("reservix_gate_repairs_total", "Snapshots of the gate that reconcile had to forget.");
 }

@@ -160,6 +160,7 @@ async fn prepare(
     let fresh_ms = u64::try_from(config.gate_fresh_ms).unwrap_or(0);
     let gate_url = config.gate_url.as_ref().map(ExposeSecret::expose_secret);
     let gate = open_gate(gate_url, GateOptions { fresh_ms })?;
+    gate.enter(store.epoch());
     let connected = async {
         while gate.ping().await.is_err() {
             tokio::time::sleep(GATE_PAUSE).await;

@@ -6,6 +6,7 @@
 //! `engine::decide`, and writes the outcome.
 
 pub mod clock;
+mod epoch;
 mod fill;
 pub mod gate;
 mod keys;
@@ -29,8 +30,10 @@ use sqlx::migrate::Migrator;
 use std::collections::HashMap;
 use std::path::Path;
 use std::sync::Arc;
+use tokio::sync::watch;
 
 pub use clock::Clock;
+pub use epoch::Epoch;
 pub use fill::{FILL_BOOKINGS_MAX, FILL_EVENTS_MAX, Fill, Filled, fill_store};
 pub use gate::{Gate, check_gate_url, open_gate};
 pub use maps::Laid;
@@ -280,6 +283,8 @@ pub struct Committed {
     pub marks: Vec<(SectionId, Marks)>,
     /// Holds whose time was over and that were retired on the way.
     pub expired: usize,
+    /// Sections whose marks contradicted the bookings and were rebuilt from them.
+    pub rebuilt: Vec<SectionId>,
 }
 
 /// The live counters of a section, as readers are shown them.
@@ -357,6 +362,13 @@ pub trait Upkeep: Send + Sync {
     fn lanes(&self, wanted: usize) -> usize;
     /// What it is, for the start-up line. No secrets.
     fn describe(&self) -> String;
+    /// Which history of the database this is; a process may find itself in another one at any moment.
+    fn epoch(&self) -> Epoch;
+    /// Tells of each other epoch from now on.
+    fn epochs(&self) -> watch::Receiver<Epoch>;
+    /// Draws another epoch: after the database was replaced by a copy of itself, so that nothing which
+    /// was kept or shown before is taken for what is there now.
+    async fn begin_epoch(&self) -> Result<Epoch, Fault>;
     /// Whether the store answers.
     async fn ping(&self) -> Result<(), Fault>;
     /// Sections with holds that are due, longest overdue first, with the end of their oldest one.
@@ -367,6 +379,10 @@ pub trait Upkeep: Send + Sync {
     async fn reckon(&self, cursor: LogCursor) -> Result<Reckoning, Fault>;
     /// Checks I1 to I5 over everything that is stored, as of one moment, without blocking anyone.
     async fn audit(&self) -> Result<Report, Fault>;
+    /// Makes the counters, the marks, the taken seats and the index of expiry of a section agree with its
+    /// bookings and its log ([`engine::repair`]); tells what was wrong. With `dry_run` it only tells.
+    /// [`Fault::Contradiction`] where bookings and log say different things: then nothing is changed.
+    async fn repair(&self, section_id: SectionId, dry_run: bool) -> Result<Vec<String>, Error>;
     /// Removes what nobody can use any more: old keys and refresh tokens. Tells how many rows.
     async fn purge(&self, limit: u32) -> Result<u64, Fault>;
     /// Brings the schema to `version`; `None`: to the newest. Tells the steps taken.

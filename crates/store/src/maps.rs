@@ -3,6 +3,11 @@
 //! A map is taken out by the batch that decides on it and comes back when its commit is known to have
 //! happened, so one that stands here is of a version that was committed. Losing one costs a read of the
 //! layout and the marks, nothing else.
+//!
+//! Where several instances write, a version alone does not say that a kept map is what is stored: in a
+//! database that was set back, the same version comes again with other seats. So each write of marks
+//! draws a *stamp*, and a map is believed only under the version and the stamp that are stored. Layouts
+//! need none: their numbers are made of what is in them.
 
 use crate::rows::{Columns, corrupt, currency};
 use engine::decide::SeatMaps;
@@ -15,15 +20,45 @@ use std::sync::Arc;
 /// The most seats of which maps are kept: some 100 MB.
 const SEATS_KEPT_MAX: u32 = 1_000_000;
 
-/// A layout with the version of the inventory at which it was laid.
+/// A layout with the number under which it is stored.
 pub type Laid = (i64, Arc<Layout>);
 
 /// The seat maps and layouts that a store keeps.
 #[derive(Default)]
 pub(crate) struct Maps {
-    maps: Mutex<Kept<SeatMap>>,
+    maps: Mutex<Kept<Stamped>>,
     layouts: Mutex<Kept<Laid>>,
 }
+
+/// A seat map with the stamp of its marks.
+pub(crate) struct Stamped {
+    pub map: SeatMap,
+    pub stamp: i64,
+}
+
+/// The stamp of marks that are about to be written.
+pub(crate) fn draw_stamp() -> i64 {
+    rand::random()
+}
+
+/// Says that the marks of a section were wrong, and are right again.
+pub(crate) fn tell_rebuilt(section_id: SectionId) {
+    tracing::error!(
+        section_id = section_id.to_string(),
+        "I3 was broken: the marks of a section contradicted its bookings and were rebuilt"
+    );
+}
+
+/// What is stored of a section, and cannot be brought together.
+pub(crate) fn contradiction(section_id: SectionId, what: &str) -> Fault {
+    Fault::Contradiction { section_id, what: what.to_owned() }
+}
+
+/// Why a section is not decided about although its marks were rebuilt.
+pub(crate) const DISAGREE: &str = "its bookings, its taken seats and its counters do not agree";
+
+/// The stamps of sections; those that have none have 0.
+pub(crate) type Stamps = HashMap<SectionId, i64>;
 
 /// Things of sections, with the turn in which each was last used.
 struct Kept<T> {
@@ -40,19 +75,26 @@ impl<T> Default for Kept<T> {
 
 impl Maps {
     /// Takes out the map of a section.
-    pub(crate) fn take(&self, section_id: SectionId) -> Option<SeatMap> {
+    pub(crate) fn take(&self, section_id: SectionId) -> Option<Stamped> {
         self.maps.lock().remove(section_id, seats_of_map)
     }
 
-    /// Keeps maps as a commit has left them.
-    pub(crate) fn keep(&self, committed: SeatMaps) {
+    /// Keeps maps as a commit has left them, with the stamps of their marks.
+    pub(crate) fn keep(&self, committed: SeatMaps, stamps: &Stamps) {
         for (section_id, map) in committed {
             let (version, layout) = (map.layout_version(), map.layout());
             if self.layout(section_id, version).is_none() {
                 self.keep_layout(section_id, (version, layout.clone()));
             }
-            self.maps.lock().keep(section_id, map, seats_of_map);
+            let stamp = stamps.get(&section_id).copied().unwrap_or(0);
+            self.maps.lock().keep(section_id, Stamped { map, stamp }, seats_of_map);
         }
+    }
+
+    /// Forgets everything.
+    pub(crate) fn clear(&self) {
+        *self.maps.lock() = Kept::default();
+        *self.layouts.lock() = Kept::default();
     }
 
     /// The layout of a section, if it is kept and has this version.
@@ -68,8 +110,8 @@ impl Maps {
     }
 }
 
-fn seats_of_map(map: &SeatMap) -> u32 {
-    map.layout().seats()
+fn seats_of_map(kept: &Stamped) -> u32 {
+    kept.map.layout().seats()
 }
 
 fn seats_of_layout((_, layout): &Laid) -> u32 {

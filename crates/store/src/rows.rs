@@ -4,7 +4,8 @@
 //! than the schema says is a fault of ours, and says which column it was.
 
 use engine::account::{RefreshToken, User};
-use engine::seats::SeatName;
+use engine::decide::Held;
+use engine::seats::{SeatName, SeatState};
 use engine::{
     Booking, BookingId, BookingStatus, Currency, Deltas, Event, EventDate, EventId, EventStatus,
     Fault, Inventory, Item, LogEntry, LogKind, Money, Section, SectionId, Terms, Timestamp, UserId,
@@ -185,6 +186,27 @@ pub(crate) fn seat_taken(
     let booking_id = row.maybe_id("booking_id")?.map(|id| BookingId::from_slice(&id));
     let booking_id = booking_id.map(|id| id.ok_or_else(corrupt("booking_id"))).transpose()?;
     Ok((section_id(row, "section_id")?, row.text("seat")?.into(), booking_id))
+}
+
+/// A live hold in the index of expiry.
+pub(crate) fn held(row: &impl Columns) -> Result<Held, Fault> {
+    Ok(Held {
+        section_id: section_id(row, "section_id")?,
+        expires_at: instant(row, "expires_at")?,
+        booking_id: booking_id(row, "booking_id")?,
+        seats: u32::try_from(row.int("seats")?).map_err(|_| corrupt("seats")())?,
+    })
+}
+
+/// A taken seat, and what the status of the booking that has it says; no booking: it is blocked.
+pub(crate) fn seat_state(row: &impl Columns) -> Result<(SeatName, SeatState), Fault> {
+    let state = match row.maybe_text("status")?.map(BookingStatus::parse) {
+        None => SeatState::Blocked,
+        Some(Some(BookingStatus::Hold)) => SeatState::Held,
+        Some(Some(BookingStatus::Confirmed)) => SeatState::Sold,
+        Some(_) => return Err(corrupt("status")()),
+    };
+    Ok((row.text("seat")?.into(), state))
 }
 
 pub(crate) fn user(row: &impl Columns) -> Result<User, Fault> {

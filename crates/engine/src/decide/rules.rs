@@ -385,17 +385,17 @@ impl Ledger {
         layout: Arc<Layout>,
     ) -> Result<Outcome, Refusal> {
         let inventory = self.organized(section_id, by)?;
-        let version = inventory.version + 1;
+        let versions = (layout.id(), inventory.version + 1);
         let map = match self.rows.maps.get(&section_id) {
             Some(map) if **map.layout() == *layout => return Ok(self.counted(section_id)),
-            Some(map) => map.laid(layout.clone(), version).map_err(|harmed| {
+            Some(map) => map.laid(layout.clone(), versions).map_err(|harmed| {
                 let named = |(seat, harm)| (name(map.layout(), seat), harm);
                 Refusal::SeatsInUse { seats: harmed.into_iter().map(named).collect() }
             })?,
             None if inventory.in_use() > 0 => {
                 return Err(Refusal::CapacityInUse { minimum: inventory.in_use() });
             }
-            None => SeatMap::empty(layout.clone(), version),
+            None => SeatMap::empty(layout.clone(), versions),
         };
 
         // After this point it must succeed.
@@ -403,7 +403,7 @@ impl Ledger {
         let deltas = Deltas { capacity, ..Deltas::default() };
         self.note(entry(section_id, LogKind::Laid, deltas));
         let (section, _) = self.rows.sections.get_mut(&section_id).expect("it was found");
-        section.layout_version = Some(version);
+        section.layout_version = Some(versions.0);
         section.price = layout.lowest_price();
         self.rows.maps.insert(section_id, map);
         self.maps_changed.insert(section_id);

@@ -26,11 +26,41 @@ impl SeatMap {
         Some(Self { layout_version, seating: Seating::new(layout, taken)?, sold, blocked })
     }
 
-    /// A layout whose seats are all free.
+    /// A layout whose seats are all free, at this version of the inventory.
     #[must_use]
-    pub fn empty(layout: Arc<Layout>, layout_version: i64) -> Self {
-        let none = Marks::none(layout.seats(), layout_version);
+    pub fn empty(layout: Arc<Layout>, (layout_version, version): (i64, i64)) -> Self {
+        let none = Marks::none(layout.seats(), layout_version, version);
         Self::new(layout, none).expect("marks for these seats")
+    }
+
+    /// The map of a section at this version of its inventory in which these seats are taken: what its
+    /// bookings and its blocked seats say. `None` when the layout does not have one of them, or when one
+    /// is named twice.
+    #[must_use]
+    pub fn of(
+        layout: Arc<Layout>,
+        versions: (i64, i64),
+        taken: impl IntoIterator<Item = (SeatName, SeatState)>,
+    ) -> Option<Self> {
+        let mut map = Self::empty(layout, versions);
+        for (name, state) in taken {
+            let seat = [map.layout().find(&name)?];
+            match state {
+                SeatState::Blocked => map.block(&seat).ok()?,
+                SeatState::Held => map.hold(&seat).ok()?,
+                SeatState::Sold => {
+                    map.hold(&seat).ok()?;
+                    map.sell(&seat);
+                }
+            }
+        }
+        Some(map)
+    }
+
+    /// How many seats are taken, sold and blocked.
+    #[must_use]
+    pub fn counts(&self) -> (u32, u32, u32) {
+        (self.seating.taken().count(), self.sold.count(), self.blocked.count())
     }
 
     /// The layout.
@@ -39,7 +69,7 @@ impl SeatMap {
         self.seating.layout_arc()
     }
 
-    /// The version of the inventory at which the layout was laid.
+    /// The layout's number, as it is stored: its [`Layout::id`], or an older count of versions.
     #[must_use]
     pub fn layout_version(&self) -> i64 {
         self.layout_version
@@ -156,13 +186,13 @@ impl SeatMap {
     pub fn laid(
         &self,
         layout: Arc<Layout>,
-        layout_version: i64,
+        versions: (i64, i64),
     ) -> Result<Self, Vec<(SeatIndex, Harm)>> {
         let harmed = harmed(self.layout(), &layout, self.seating.taken());
         if !harmed.is_empty() {
             return Err(harmed);
         }
-        let mut laid = Self::empty(layout, layout_version);
+        let mut laid = Self::empty(layout, versions);
         let name = |seat| (self.layout().row(seat), self.layout().number(seat));
         let there = |new: &Self, seat| {
             let (row, number) = name(seat);

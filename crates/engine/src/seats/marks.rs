@@ -36,7 +36,7 @@ impl SeatState {
 /// The states of all seats of a section. See the [module](self).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Marks {
-    /// The version of the inventory at which the layout was laid: it names the layout.
+    /// The layout they belong to, by its [`Layout::id`](super::Layout::id).
     pub layout_version: i64,
     pub(super) taken: Taken,
     pub(super) sold: Taken,
@@ -44,10 +44,10 @@ pub struct Marks {
 }
 
 impl Marks {
-    /// All `seats` seats are free, at the version at which they were laid.
+    /// All `seats` seats of a layout are free, at this version of the inventory.
     #[must_use]
-    pub fn none(seats: u32, layout_version: i64) -> Self {
-        let none = Taken::none(seats, layout_version);
+    pub fn none(seats: u32, layout_version: i64, version: i64) -> Self {
+        let none = Taken::none(seats, version);
         Self { layout_version, taken: none.clone(), sold: none.clone(), blocked: none }
     }
 

@@ -37,6 +37,12 @@ impl NewestMarks {
         Self { store, gate, told: told.build(), read: read.build() }
     }
 
+    /// Forgets everything.
+    pub fn forget_all(&self) {
+        self.told.invalidate_all();
+        self.read.invalidate_all();
+    }
+
     /// The newest marks of a section; `None` when its seats have no numbers.
     pub async fn newest(&self, section_id: SectionId) -> Result<Option<Arc<Marks>>, Fault> {
         let known = self.known(section_id).await;
@@ -118,7 +124,7 @@ mod tests {
 
     /// Marks with so many seats taken, the last one at this version.
     fn marks(version: i64, taken: u32) -> Marks {
-        let mut map = SeatMap::empty(layout(), 1);
+        let mut map = SeatMap::empty(layout(), (1, 1));
         map.hold(&(0..taken).collect::<Vec<_>>()).expect("free seats");
         map.stamp(version);
         map.marks()

@@ -5,7 +5,7 @@ mod schema;
 mod views;
 
 use super::body::{Json, NoBody};
-use super::extract::{CurrentUser, Key, Path, expected_version, id};
+use super::extract::{CurrentUser, Key, Path, expected_booking, id};
 use super::lists::{Listed, Params};
 use super::problem::Problem;
 use super::token::random;
@@ -256,7 +256,7 @@ async fn revise(
     Json(revised): Json<ReviseHold>,
 ) -> Result<Response, Problem> {
     const MISSING: Refusal = Refusal::NotFound { what: "booking" };
-    let expected = expected_version(&headers)?;
+    let expected = expected_booking(&headers)?;
     let wanted = revised.wanted()?;
     let booking_id: BookingId = id(&booking_id, "booking")?;
     let booking = app.store.booking(booking_id).await?;

@@ -263,7 +263,7 @@ async fn revise(
     Json(change): Json<ReviseEvent>,
 ) -> Result<Response, Problem> {
     let event_id = id(&event_id, "event")?;
-    let expected = expected_version(&headers)?;
+    let expected = expected_version(&headers, app.store.epoch())?;
     let at = |at: Option<Option<At>>| at.map(|at| at.map(|At(at)| at));
     let date = match (change.event_date, change.timezone) {
         (None, None) => None,
@@ -382,7 +382,7 @@ async fn revise_section(
     Json(change): Json<ReviseSection>,
 ) -> Result<Response, Problem> {
     let event_id = id(&event_id, "event")?;
-    let expected = expected_version(&headers)?;
+    let expected = expected_version(&headers, app.store.epoch())?;
     let facts = visible(&app, event_id, Some(user_id)).await?;
     facts.of.event.may_manage(user_id)?;
     let section = facts.resolve(&section_id).ok_or(MISSING_SECTION)?;

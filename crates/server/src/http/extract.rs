@@ -12,6 +12,7 @@ use serde::de::DeserializeOwned;
 use std::net::IpAddr;
 use std::str::FromStr;
 use std::sync::Arc;
+use store::Epoch;
 
 /// The user whose access token came with the request.
 #[derive(Clone, Copy)]
@@ -122,11 +123,27 @@ impl FromRequestParts<Arc<App>> for IfNoneMatch {
     }
 }
 
-/// The version that `If-Match` names; `*` and no header match every version.
+/// The version of an event that `If-Match` names; `*` and no header match every version.
 ///
-/// Of several tags the newest is the state the client knows. A tag that is not one of ours is of no
-/// version, and matches none.
-pub fn expected_version(headers: &HeaderMap) -> Result<Option<i64>, Problem> {
+/// Of several tags the newest is the state the client knows. A tag that is not one of ours, or of another
+/// history of the store than `epoch`, is of no version, and matches none.
+pub fn expected_version(headers: &HeaderMap, epoch: Epoch) -> Result<Option<i64>, Problem> {
+    let epoch = epoch.to_string();
+    named_version(headers, |tag| {
+        let (state, of) = tag.rsplit_once('.')?;
+        (of == epoch).then(|| state.split('.').next())?
+    })
+}
+
+/// The version of a booking that `If-Match` names, as [`expected_version`] does: its `version`.
+pub fn expected_booking(headers: &HeaderMap) -> Result<Option<i64>, Problem> {
+    named_version(headers, |tag| tag.split('.').next())
+}
+
+fn named_version(
+    headers: &HeaderMap,
+    version: impl Fn(&str) -> Option<&str>,
+) -> Result<Option<i64>, Problem> {
     const NO_VERSION: i64 = 0;
     let mut lines = headers.get_all(header::IF_MATCH).iter().peekable();
     if lines.peek().is_none() {
@@ -138,7 +155,7 @@ pub fn expected_version(headers: &HeaderMap) -> Result<Option<i64>, Problem> {
     if text.trim() == "*" {
         return Ok(None);
     }
-    let version = |tag: &str| tag.split('.').next().and_then(|version| version.parse().ok());
+    let version = |tag| version(tag)?.parse().ok();
     let version = |tag| version(tag).unwrap_or(NO_VERSION);
     let newest = entity_tags(&text).and_then(|tags| tags.into_iter().map(version).max());
     let malformed = || Problem::malformed_request("If-Match must be ETags of this resource, or *.");

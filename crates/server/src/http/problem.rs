@@ -211,6 +211,9 @@ impl From<Error> for Problem {
     }
 }
 
+/// When to come again to a section that somebody has to look after, in seconds.
+const REPAIR_PAUSE_S: u64 = 30;
+
 impl From<Fault> for Problem {
     fn from(fault: Fault) -> Self {
         Metrics::fault(&fault);
@@ -230,6 +233,26 @@ impl From<Fault> for Problem {
                     detail,
                 )
                 .retry_after(1)
+            }
+            Fault::Contradiction { section_id, .. } => {
+                static SAID: SaidLately = SaidLately::new();
+                if let Some(unsaid) = SAID.turn() {
+                    let (error, section_id) = (crate::chain(&fault), section_id.to_string());
+                    tracing::error!(
+                        error,
+                        section_id,
+                        unsaid,
+                        "a section contradicts itself; run `reservix repair` for it"
+                    );
+                }
+                let detail = "Nothing was changed; this section has to be looked after first.";
+                Self::new(
+                    StatusCode::SERVICE_UNAVAILABLE,
+                    "unavailable",
+                    "Unavailable right now",
+                    detail,
+                )
+                .retry_after(REPAIR_PAUSE_S)
             }
             Fault::Overloaded { what } => Self::overloaded(format!("Nothing was changed: {what}.")),
             Fault::Corrupt { .. } => {

@@ -105,7 +105,7 @@ async fn lay(
     request: Request,
 ) -> Result<Response, Problem> {
     let (parts, body) = request.into_parts();
-    let expected = expected_version(&parts.headers)?;
+    let expected = expected_version(&parts.headers, app.store.epoch())?;
     let read = match () {
         () if is(&parts.headers, JSON) => from_json,
         () if is(&parts.headers, CSV) => from_csv,
@@ -218,7 +218,7 @@ async fn status(
     let shown = app.seats.pages.states(&app, event_id, section_id).await?;
     let (marks, page) =
         shown.ok_or_else(|| Problem::not_found("numbered seats of that section"))?;
-    let state = format!("{}.{}", marks.layout_version, marks.version());
+    let state = format!("{}.{}.{}", marks.layout_version, marks.version(), app.store.epoch());
     let vary = "accept-encoding, authorization";
     let Some(user_id) = viewer else {
         let head = Head { etag: format!("W/\"{state}\""), cache: "max-age=1", vary };

@@ -412,6 +412,10 @@ impl Gate for Cursed {
         self.gate.read(sections).await
     }
 
+    fn enter(&self, epoch: store::Epoch) {
+        self.gate.enter(epoch);
+    }
+
     fn settle(&self, settlement: Settlement) {
         self.gate.settle(settlement);
     }

@@ -79,6 +79,15 @@ pub fn keep_house(app: &Arc<App>, stop: &CancellationToken) {
             .boxed()
         }),
     );
+    keep(
+        "epochs",
+        Box::new(|app, _, stop| {
+            async move {
+                let _ = stop.run_until_cancelled(follow_epochs(&app)).await;
+            }
+            .boxed()
+        }),
+    );
     keep("pulse", Box::new(|app, _, stop| pulse(app, stop).boxed()));
     keep(
         "share_limits",
@@ -125,6 +134,19 @@ async fn pulse(app: Arc<App>, stop: CancellationToken) {
         app.vitals.measure();
         if !next_turn(WATCH_INTERVAL, &stop).await {
             break;
+        }
+    }
+}
+
+/// Goes over to each other history that the store turns out to be in, and forgets the one before.
+async fn follow_epochs(app: &App) {
+    let mut epochs = app.store.epochs();
+    loop {
+        let epoch = *epochs.borrow_and_update();
+        app.gate.enter(epoch);
+        app.catalog.forget_all();
+        if epochs.changed().await.is_err() {
+            return;
         }
     }
 }

@@ -12,7 +12,7 @@ use engine::{Fault, Inventory, SectionId};
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
-use store::LogCursor;
+use store::{Epoch, LogCursor};
 use tokio_util::sync::CancellationToken;
 
 /// Differences spelled out in the log of one turn.
@@ -40,13 +40,23 @@ pub(super) async fn run(
 /// The log, folded as far as it has been read.
 #[derive(Default)]
 struct Books {
+    /// The history in which it was read: another one has another log.
+    epoch: Option<Epoch>,
     cursor: LogCursor,
     folded: HashMap<SectionId, Inventory>,
 }
 
 impl Books {
     async fn turn(&mut self, app: &App) -> Result<(), Fault> {
+        let epoch = Some(app.store.epoch());
+        if self.epoch != epoch {
+            *self = Self { epoch, ..Self::default() };
+        }
         let reckoning = app.store.reckon(self.cursor).await?;
+        if Some(app.store.epoch()) != epoch {
+            // It was noticed meanwhile that the database is another one: the next turn begins anew.
+            return Ok(());
+        }
         for part in reckoning.folded {
             let empty = Inventory::empty(part.section_id, part.event_id);
             self.folded.entry(part.section_id).or_insert(empty).merge(&part);

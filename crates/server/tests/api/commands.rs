@@ -27,7 +27,7 @@ fn help_lists_the_commands() {
     let folder = folder();
     for arguments in [&["--help"][..], &["help"]] {
         let help = good(&run_in(folder.path(), arguments));
-        for command in ["serve", "migrate", "audit", "config", "openapi", "demo"] {
+        for command in ["serve", "migrate", "audit", "repair", "log", "config", "openapi", "demo"] {
             let line = help.lines().find(|line| line.trim_start().starts_with(command));
             assert!(line.is_some_and(|line| line.trim().len() > command.len() + 10), "{help}");
         }
@@ -199,6 +199,40 @@ fn a_new_migration_has_a_pair_of_files_for_each_store() {
     }
     let elsewhere = run_in(folder.path(), &["migrate", "new", "third", "--dir", "other"]);
     assert!(good(&elsewhere).contains("other/sqlite/0001_third.up.sql"));
+}
+
+#[tokio::test]
+async fn a_section_is_repaired_and_what_contradicts_itself_is_left_alone() {
+    let folder = folder();
+    let server = Server::start_in(folder.path(), &[("RECONCILE_INTERVAL_SECONDS", "0")]);
+    let user = server.user().await;
+    let event_id = user.event(5).await;
+    user.held(&event_id, 2).await;
+    let event = user.get(&format!("/events/{event_id}")).await.expect(StatusCode::OK);
+    let section = event["sections"][0]["section_id"].as_str().expect("an id").to_owned();
+    assert_eq!(server.stop(), Some(0));
+    let run = |arguments: &[&str]| run_in(folder.path(), arguments);
+    let nothing = good(&run(&["repair", &section]));
+    assert!(nothing.contains("nothing to do"), "{nothing}");
+    sql(folder.path(), "UPDATE inventory SET held = 1");
+    assert_eq!(run(&["audit"]).status.code(), Some(2));
+    let dry = good(&run(&["repair", &section, "--dry-run"]));
+    assert!(dry.contains("held was 1, is 2") && dry.contains("a dry run"), "{dry}");
+    assert_eq!(run(&["audit"]).status.code(), Some(2));
+    let repaired = good(&run(&["repair", &section]));
+    assert!(repaired.contains("held was 1, is 2") && repaired.contains("repaired"), "{repaired}");
+    audit(folder.path());
+    sql(folder.path(), "UPDATE booking_log SET held = 1 WHERE kind = 'held'");
+    let left = run(&["repair", &section]);
+    assert_eq!(left.status.code(), Some(2));
+    assert!(told(&left).contains("the log says 1 and 0"), "{}", told(&left));
+    let unknown = run(&["repair", "01a2038b-c695-86bb-9dce-ee03a30cf8fa"]);
+    assert_eq!(unknown.status.code(), Some(2));
+    let invalid = run(&["repair", "Stalls"]);
+    assert_eq!(invalid.status.code(), Some(1));
+    assert!(told(&invalid).contains("is no id of a section"), "{}", told(&invalid));
+    let epoch = good(&run(&["log", "new-timeline"]));
+    assert!(epoch.contains("at each start"), "{epoch}");
 }
 
 #[tokio::test]

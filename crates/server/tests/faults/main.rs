@@ -17,6 +17,7 @@
 
 mod fault;
 mod flush;
+mod fork;
 mod hall;
 mod instances;
 mod judge;

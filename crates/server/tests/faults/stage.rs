@@ -144,6 +144,22 @@ impl Stage {
         self.launch(instance, &format!("worker-{instance}"), &["worker"])
     }
 
+    /// The name of the database.
+    pub fn database_name(&self) -> String {
+        self.database.rsplit('/').next().expect("a name at the end").to_owned()
+    }
+
+    /// An instance on another database of the same server, and on the same Redis.
+    pub fn on_copy(&self, name: &str) -> Server {
+        let url = self.database.replace(&self.database_name(), name);
+        let folder = self.folder.path().join("copy");
+        std::fs::create_dir_all(&folder).expect("the folder is ours");
+        let redis_url = self.redis.url();
+        let settings =
+            [("SECRET_KEY", SECRET_KEY), ("DATABASE_URL", &url), ("REDIS_URL", &redis_url)];
+        Server::start_by(reservix(), &folder, &settings)
+    }
+
     fn launch(&self, instance: usize, folder: &str, arguments: &[&str]) -> Server {
         let link = &self.links[instance];
         let database_url = link.postgres.in_place_of(&self.database);

@@ -2,6 +2,7 @@
 
 use super::marks;
 use super::{Gate, GateOptions, Seen, Settlement};
+use crate::Epoch;
 use async_trait::async_trait;
 use engine::{Booking, BookingId, EventId, Fault, Kept, SectionId, Snapshot, Timestamp};
 use parking_lot::Mutex;
@@ -109,6 +110,12 @@ impl Gate for Local {
             snapshots.remove(section_id);
             marks.forget(*section_id);
         }
+    }
+
+    fn enter(&self, _: Epoch) {
+        self.snapshots.lock().clear();
+        *self.marks.lock() = marks::Kept::default();
+        *self.leases.lock() = Leases::default();
     }
 
     async fn lease(&self, booking_id: BookingId) -> Option<Booking> {

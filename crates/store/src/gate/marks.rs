@@ -108,6 +108,10 @@ impl KeptMarks {
                 if held.is_fresh(now_ms, fresh_ms) && !new.marks.replaces(&held.seen.marks) =>
             {
                 if new.marks.version() == held.seen.marks.version() {
+                    // Other bits of the same version are of a store that was set back.
+                    if new.marks != held.seen.marks {
+                        return Self { seen: new, checked_at_ms: now_ms };
+                    }
                     held.checked_at_ms = now_ms;
                     held.seen.through = held.seen.through.max(new.through);
                 }

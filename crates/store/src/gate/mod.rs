@@ -18,6 +18,7 @@ mod local;
 mod marks;
 mod redis;
 
+use crate::Epoch;
 use async_trait::async_trait;
 use engine::seats::Marks;
 use engine::{
@@ -61,6 +62,9 @@ pub trait Gate: Send + Sync {
     fn settle(&self, settlement: Settlement);
     /// Forgets sections. Always safe.
     async fn forget(&self, sections: &[SectionId]);
+    /// Goes over to another history of the store, and forgets the one before: what is kept in one is
+    /// never seen in another, by no instance and by no other store on the same gate.
+    fn enter(&self, epoch: Epoch);
     /// The live hold with this id, if the gate mirrors it.
     async fn lease(&self, booking_id: BookingId) -> Option<Booking>;
     /// Tells every instance that an event was changed. Returns at once; it may get lost.

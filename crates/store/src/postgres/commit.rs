@@ -2,8 +2,10 @@
 
 use super::batch::{Key, claim, claims_of, lock_and_load};
 use super::interrupt::Interrupt;
+use super::seats::Loaded;
 use super::{Postgres, WRITE_PATIENCE, on, write};
 use crate::Committed;
+use crate::maps::{Stamps, draw_stamp, tell_rebuilt};
 use engine::decide::{Ended, Needs, SeatMaps};
 use engine::{
     BookingStatus, Command, Error, EventId, Fault, Ledger, Outcome, Refusal, Rows, Terms,
@@ -35,12 +37,19 @@ pub(super) struct Earlier {
     answers: Mutex<Option<Answers>>,
     /// Whether one has locked too little, because it had not looked beyond the commands.
     survey: AtomicBool,
+    /// Whether one has met seats that are not as they were marked.
+    suspect: AtomicBool,
 }
 
 impl Earlier {
     /// For a batch of which every attempt looks beyond its commands.
     pub(super) fn surveyed() -> Self {
         Self { survey: AtomicBool::new(true), ..Self::default() }
+    }
+
+    /// For a change of a section by its organizer: rare, so its map is always rebuilt.
+    pub(super) fn of_section() -> Self {
+        Self { suspect: AtomicBool::new(true), ..Self::surveyed() }
     }
 }
 
@@ -95,8 +104,11 @@ impl Postgres {
     ) -> Result<Committed, Error> {
         let decide = on!(session => self.decide_in(&mut session, commands, earlier));
         let decided = self.write_until(until, &self.batches, "committing a batch", decide).await;
-        let (committed, maps) = decided?;
-        self.maps.keep(maps);
+        let (committed, (maps, stamps)) = decided?;
+        self.maps.keep(maps, &stamps);
+        for section_id in &committed.rebuilt {
+            tell_rebuilt(*section_id);
+        }
         Ok(committed)
     }
 
@@ -107,7 +119,7 @@ impl Postgres {
         session: &mut PgConnection,
         commands: &[Command],
         earlier: &Earlier,
-    ) -> Result<(Committed, SeatMaps), Interrupt> {
+    ) -> Result<(Committed, (SeatMaps, Stamps)), Interrupt> {
         // Kept until there are answers of this attempt: it may end before, and there is a next one.
         let before = earlier.answers.lock().clone();
         let needs = match before {
@@ -122,7 +134,8 @@ impl Postgres {
         earlier.survey.store(true, Ordering::Relaxed);
         let loaded = lock_and_load(session, needs, &taken, &self.policy, survey).await;
         let (mut rows, now) = loaded?;
-        self.load_maps(session, &mut rows).await?;
+        let suspect = earlier.suspect.load(Ordering::Relaxed);
+        let Loaded { mut stamps, rebuilt } = self.load_maps(session, &mut rows, suspect).await?;
         rows.bookings.reserve(commands.len());
         self.note_caps(&rows);
         self.clock.set(now);
@@ -136,8 +149,14 @@ impl Postgres {
         };
         *earlier.answers.lock() = Some(answers.clone());
         let Ended { changes, mut inventories, maps } = ledger.end_batch();
-        if !changes.is_empty() {
-            let next_expiries = write::write(session, &changes, claims).await?;
+        if !changes.is_empty() || !rebuilt.is_empty() {
+            let stamp = draw_stamp();
+            stamps.extend(changes.marks.iter().map(|(section_id, _)| (*section_id, stamp)));
+            let written = write::write(session, &changes, claims, stamp).await;
+            let next_expiries = written.inspect_err(|interrupt| {
+                let disagree = matches!(interrupt, Interrupt::SeatsDisagree);
+                earlier.suspect.fetch_or(disagree, Ordering::Relaxed);
+            })?;
             for inventory in &mut inventories {
                 if let Some(next_expiry) = next_expiries.get(&inventory.section_id) {
                     inventory.next_expiry = *next_expiry;
@@ -151,7 +170,8 @@ impl Postgres {
         let expired = changes.updated.iter().filter(expired).count();
         let bookings = changes.created.into_iter().chain(changes.updated).collect();
         let marks = changes.marks;
-        Ok((Committed { now, answers, inventories, bookings, marks, expired }, maps))
+        let committed = Committed { now, answers, inventories, bookings, marks, expired, rebuilt };
+        Ok((committed, (maps, stamps)))
     }
 
     /// Remembers which events have a cap, so that their batches lock the buyers at once.

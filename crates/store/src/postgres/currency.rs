@@ -4,6 +4,7 @@ use super::Postgres;
 use super::interrupt::Interrupt;
 use super::rows::uuids;
 use super::seats::read_layout;
+use crate::maps::Stamps;
 use engine::decide::SeatMaps;
 use engine::event::{REPRICED_SEATS_MAX, in_currency, may_change_currency};
 use engine::{Currency, Fault, Inventory, Refusal, Section, UserId};
@@ -17,7 +18,7 @@ impl Postgres {
         sections: &[Section],
         by: UserId,
         currency: Currency,
-    ) -> Result<(Vec<Inventory>, SeatMaps), Interrupt> {
+    ) -> Result<(Vec<Inventory>, (SeatMaps, Stamps)), Interrupt> {
         const SQL: &str = "UPDATE sections SET currency = $2 WHERE section_id = ANY($1)";
         let (mut commands, mut seats) = (Vec::with_capacity(sections.len()), 0);
         for Section { section_id, layout_version, .. } in sections {

@@ -12,6 +12,7 @@ use super::seats::put_layout;
 use super::write::{Binding, append_log};
 use super::{Postgres, on};
 use crate::keys::keys_of;
+use crate::maps::{Stamps, draw_stamp};
 use crate::rows::{self, Columns, event, ms};
 use crate::{
     CREATION_KEY_KEPT_MS, Created, CreationKey, EventFilter, EventWithSections, Events, Opening,
@@ -79,7 +80,7 @@ impl Events for Postgres {
                     let commands: Vec<_> = commands.collect();
                     changed = self.decide_sections(&mut session, &commands).await?.0;
                 }
-                return Ok((changed, SeatMaps::new()));
+                return Ok((changed, <(SeatMaps, Stamps)>::default()));
             }
             of.event.may_edit(by, expected)?;
             of.event.revise(change.clone(), now)?;
@@ -91,12 +92,12 @@ impl Events for Postgres {
                 Some(currency) if of.sections.iter().any(|of| of.price.currency != currency) => {
                     self.change_currency(&mut session, &of.sections, by, currency).await
                 }
-                _ => Ok((Vec::new(), SeatMaps::new())),
+                _ => Ok((Vec::new(), <(SeatMaps, Stamps)>::default())),
             }
         });
         let revised = self.write(&self.sessions, "changing an event", revise).await;
-        let (inventories, maps) = revised?;
-        self.maps.keep(maps);
+        let (inventories, (maps, stamps)) = revised?;
+        self.maps.keep(maps, &stamps);
         Ok(inventories)
     }
 
@@ -166,8 +167,8 @@ impl Events for Postgres {
             Ok((inventory, maps))
         });
         let revised = self.write(&self.sessions, "changing a section", revise).await;
-        let (inventory, maps) = revised?;
-        self.maps.keep(maps);
+        let (inventory, (maps, stamps)) = revised?;
+        self.maps.keep(maps, &stamps);
         Ok(inventory)
     }
 }
@@ -178,8 +179,8 @@ impl Postgres {
         &self,
         session: &mut PgConnection,
         commands: &[Command],
-    ) -> Result<(Vec<Inventory>, SeatMaps), Interrupt> {
-        let decided = self.decide_in(session, commands, &Earlier::surveyed()).await;
+    ) -> Result<(Vec<Inventory>, (SeatMaps, Stamps)), Interrupt> {
+        let decided = self.decide_in(session, commands, &Earlier::of_section()).await;
         let (committed, maps) = decided?;
         for answer in committed.answers {
             if let Outcome::Booking { .. } = answer? {
@@ -440,7 +441,7 @@ pub(super) async fn insert_section(
         .bind(key)
         .bind(section.price.minor)
         .bind(section.price.currency.as_str().to_owned())
-        .bind(opening.layout().map(|_| inventory.version));
+        .bind(opening.layout().map(|layout| layout.id()));
     query.execute(&mut *session).await?;
     let query = sqlx::query(INVENTORY)
         .bind(uuid(section.section_id))
@@ -461,8 +462,8 @@ pub(super) async fn insert_section(
     append_log(session, &[opened]).await?;
     match opening.layout() {
         Some(layout) => {
-            let marks = Marks::none(layout.seats(), inventory.version);
-            put_layout(session, section.section_id, layout, &marks).await
+            let marks = Marks::none(layout.seats(), layout.id(), inventory.version);
+            put_layout(session, section.section_id, layout, &marks, draw_stamp()).await
         }
         None => Ok(()),
     }

@@ -17,6 +17,9 @@ pub(super) enum Interrupt {
     KeyBusy,
     /// What was read without a lock had changed when the locks were there: to be done again.
     Changed,
+    /// A seat that was given away is somebody's, or one that was given back is nobody's: the marks on
+    /// which it was decided are wrong (I3). To be done again on marks that are rebuilt.
+    SeatsDisagree,
 }
 
 impl From<Driver> for Interrupt {
@@ -56,7 +59,7 @@ impl Interrupt {
             Self::Driver(error) if matches!(code(error).as_deref(), Some("40001" | "40P01")) => {
                 Meaning::Conflict
             }
-            Self::Changed => Meaning::Conflict,
+            Self::Changed | Self::SeatsDisagree => Meaning::Conflict,
             Self::Driver(_) | Self::Refused(_) | Self::Failed(_) | Self::KeyBusy => Meaning::Final,
         }
     }
@@ -64,6 +67,12 @@ impl Interrupt {
     /// Whether a lock was not had in time.
     pub(super) fn is_lock_timeout(&self) -> bool {
         matches!(self, Self::Driver(error) if code(error).as_deref() == Some("55P03"))
+    }
+
+    /// Whether a seat was somebody's already: the last judge of I3.
+    pub(super) fn is_seat_taken(&self) -> bool {
+        let Self::Driver(Driver::Database(refused)) = self else { return false };
+        refused.constraint() == Some("seats_taken_once")
     }
 
     /// What the caller is told.
@@ -74,6 +83,9 @@ impl Interrupt {
             Self::Failed(fault) => fault.into(),
             Self::KeyBusy => Refusal::IdempotencyInFlight.into(),
             Self::Changed => unavailable(doing)("the rows change too often").into(),
+            Self::SeatsDisagree => {
+                unavailable(doing)("the taken seats contradict their marks").into()
+            }
         }
     }
 

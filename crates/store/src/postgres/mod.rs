@@ -16,10 +16,12 @@ mod connect;
 mod currency;
 mod events;
 mod fill;
+mod history;
 mod interrupt;
 mod keys;
 mod log;
 mod pooler;
+mod repair;
 mod rows;
 mod schema;
 mod seats;
@@ -33,6 +35,7 @@ use crate::{StoreOptions, unavailable};
 use clock::Estimate;
 use connect::{Door, Setting};
 use engine::{Error, EventId, Fault, Policy};
+use history::History;
 use interrupt::{Interrupt, Meaning};
 use parking_lot::Mutex;
 use rand::RngExt as _;
@@ -56,6 +59,8 @@ const BOUNDED: &[Setting] = &[
     ("idle_in_transaction_session_timeout", "1500ms"),
     // How long the server waits for an instance that no longer takes what it is sent (ms).
     ("tcp_user_timeout", "5000"),
+    // A statement that takes a millisecond gains nothing by being compiled for a hundred.
+    ("jit", "off"),
 ];
 /// Of sessions for migrations and audits, whatever the role has for others.
 const PATIENT: &[Setting] = &[
@@ -97,7 +102,8 @@ pub(crate) struct Postgres {
     patient: Arc<Door>,
     clock: Estimate,
     policy: Policy,
-    maps: Maps,
+    maps: Arc<Maps>,
+    history: Arc<History>,
     /// Events that were seen with a cap on the seats of a buyer.
     capped: Mutex<HashSet<EventId>>,
 }
@@ -128,13 +134,17 @@ impl Postgres {
         let door = |settings: &[&[Setting]]| Door::new(&connect, settings);
         let batches = door(&[EVERY, BOUNDED, PLANNED_ONCE]);
         let others = door(&[EVERY, BOUNDED, IN_ORDER]);
+        let maps = Arc::<Maps>::default();
+        let history = History::new(maps.clone(), options.read_only);
+        let sessions = |door, count| Sessions::new(door, count, history.clone());
         let store = Self {
-            batches: Sessions::new(batches, pool_size / 2),
-            sessions: Sessions::new(others, pool_size - pool_size / 2),
+            batches: sessions(batches, pool_size / 2),
+            sessions: sessions(others, pool_size - pool_size / 2),
             patient: Arc::new(door(&[EVERY, PATIENT])),
             clock: Estimate::new(&options.clock),
             policy: options.policy,
-            maps: Maps::default(),
+            maps,
+            history,
             capped: Mutex::default(),
         };
         store.begin(DOING).await?;
@@ -162,9 +172,8 @@ impl Postgres {
             doors.1.set(&mut second, &missing).await.map_err(away())
         };
         timeout(POOLER_TIMEOUT, look).await.map_err(late)??;
-        self.sessions.adopt(first);
-        self.batches.adopt(second);
-        Ok(())
+        self.sessions.adopt(first, doing).await?;
+        self.batches.adopt(second, doing).await
     }
 
     /// Does a piece of work that changes nothing, on another session when the first is cut.

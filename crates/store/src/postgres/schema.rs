@@ -123,6 +123,7 @@ impl Postgres {
         if after.contains(&newest) {
             adopt_log(&mut session).await.map_err(failed(DOING))?;
         }
+        self.history.look(&mut session).await.map_err(|interrupt| interrupt.into_fault(DOING))?;
         // A goodbye gives the lock back sooner than the server notices the closed socket.
         session.close().await.map_err(failed(DOING))?;
         // After the turn, so that another instance need not wait for it: it may take a while.

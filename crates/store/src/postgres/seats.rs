@@ -3,63 +3,126 @@
 use super::interrupt::Interrupt;
 use super::rows::{uuid, uuids};
 use super::{Postgres, on};
-use crate::maps::{self, StoredLayout, brought_up_to_date};
+use crate::maps::{
+    self, DISAGREE, Stamped, Stamps, StoredLayout, brought_up_to_date, contradiction,
+};
 use crate::rows::{self, Columns, items_text};
 use crate::{Laid, Seats};
 use async_trait::async_trait;
 use engine::seats::{Layout, Marks, SeatMap};
 use engine::{Changes, Fault, Rows, SectionId};
 use sqlx::postgres::PgConnection;
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
+
+/// The seat maps of a batch.
+pub(super) struct Loaded {
+    /// The stamps of their marks.
+    pub stamps: Stamps,
+    /// Those whose marks were rebuilt.
+    pub rebuilt: Vec<SectionId>,
+}
 
 impl Postgres {
     /// Loads the seat maps of the loaded sections, which are locked.
+    ///
+    /// A map that contradicts the section's counters or a booking of the batch is rebuilt, with
+    /// `suspect` all of them; [`Fault::Contradiction`] where that does not help.
     pub(super) async fn load_maps(
         &self,
         session: &mut PgConnection,
         rows: &mut Rows,
-    ) -> Result<(), Interrupt> {
-        // The bits are read only where they are not those that are kept already.
-        const SQL: &str = "SELECT m.section_id,
-                CASE WHEN m.version = wanted.known THEN NULL ELSE m.marks END AS marks
-            FROM UNNEST($1::uuid[], $2::bigint[]) AS wanted (section_id, known)
+        suspect: bool,
+    ) -> Result<Loaded, Interrupt> {
+        // The bits are read only where they are not those that are kept already: a version comes again
+        // in a database that was set back, with other bits, and never with the same stamp.
+        const SQL: &str = "SELECT m.section_id, m.stamp,
+                CASE WHEN m.version = wanted.known AND m.stamp = wanted.stamp THEN NULL
+                    ELSE m.marks END AS marks
+            FROM UNNEST($1::uuid[], $2::bigint[], $3::bigint[])
+                AS wanted (section_id, known, stamp)
             JOIN seat_marks m USING (section_id)";
         let sections = rows.sections.values();
-        let mut kept: HashMap<SectionId, Option<SeatMap>> = sections
+        let numbered: BTreeMap<SectionId, i64> = sections
             .filter_map(|(section, _)| Some((section.section_id, section.layout_version?)))
-            .map(|(section_id, layout_version)| {
-                let kept = self.maps.take(section_id);
-                (section_id, kept.filter(|map| map.layout_version() == layout_version))
-            })
             .collect();
-        if kept.is_empty() {
-            return Ok(());
+        let mut loaded = Loaded { stamps: Stamps::new(), rebuilt: Vec::new() };
+        if numbered.is_empty() {
+            return Ok(loaded);
         }
-        let known = kept.values().map(|map| map.as_ref().map_or(-1, SeatMap::version));
-        let query = sqlx::query(SQL).bind(uuids(kept.keys())).bind(known.collect::<Vec<_>>());
+        let of_layout = |(section_id, layout_version): (&SectionId, &i64)| {
+            let kept = self.maps.take(*section_id);
+            (*section_id, kept.filter(|kept| kept.map.layout_version() == *layout_version))
+        };
+        let mut kept: HashMap<SectionId, Option<Stamped>> =
+            numbered.iter().map(of_layout).collect();
+        let known = kept.values().map(|kept| kept.as_ref().map_or(-1, |kept| kept.map.version()));
+        let stamps = kept.values().map(|kept| kept.as_ref().map_or(0, |kept| kept.stamp));
+        let query = sqlx::query(SQL)
+            .bind(uuids(kept.keys()))
+            .bind(known.collect::<Vec<_>>())
+            .bind(stamps.collect::<Vec<_>>());
         for row in query.fetch_all(&mut *session).await? {
             let section_id = rows::section_id(&row, "section_id")?;
-            let marks = row.maybe_bytes("marks")?.map(maps::marks).transpose()?;
-            let kept = kept.remove(&section_id).flatten();
+            loaded.stamps.insert(section_id, row.int("stamp")?);
+            let marks = row.maybe_bytes("marks")?.map(Marks::from_bytes);
+            let kept = kept.remove(&section_id).flatten().map(|kept| kept.map);
             let layout = match &marks {
-                Some(marks) if kept.is_none() => {
+                Some(Some(marks)) if kept.is_none() => {
                     self.layout_at(session, section_id, marks.layout_version).await?
                 }
                 _ => None,
             };
-            let map = brought_up_to_date(kept, marks, layout);
-            let broken =
-                || Fault::Corrupt { what: format!("section {section_id} has no seat map") };
-            rows.maps.insert(section_id, map.ok_or_else(broken)?);
+            // Marks that are none are those of nobody, and rebuilt.
+            let map = match marks {
+                Some(None) => None,
+                marks => brought_up_to_date(kept, marks.flatten(), layout),
+            };
+            let map = map.filter(|map| map.layout_version() == numbered[&section_id]);
+            rows.maps.extend(map.map(|map| (section_id, map)));
         }
-        // Without its map it would be sold like a section that counts its seats.
-        match kept.keys().next() {
-            None => Ok(()),
-            Some(section_id) => {
-                Err(Fault::Corrupt { what: format!("section {section_id} has no marks") }.into())
+        // Without its map a section would be sold like one that counts its seats.
+        let missing = |section_id: &&SectionId| suspect || !rows.maps.contains_key(section_id);
+        let mut wrong: BTreeSet<_> = numbered.keys().filter(missing).copied().collect();
+        wrong.extend(rows.contradicted());
+        for section_id in &wrong {
+            let (_, inventory) = &rows.sections[section_id];
+            let versions = (numbered[section_id], inventory.version);
+            let map = self.rebuild_map(session, *section_id, versions).await?;
+            if rows.maps.get(section_id) != Some(&map) {
+                loaded.stamps.insert(*section_id, put_marks(session, *section_id, &map).await?);
+                loaded.rebuilt.push(*section_id);
+                rows.maps.insert(*section_id, map);
             }
         }
+        match rows.contradicted().pop_first() {
+            Some(section_id) => Err(contradiction(section_id, DISAGREE).into()),
+            None => Ok(loaded),
+        }
+    }
+
+    /// The map of a section as its taken seats and the bookings that have them say. Rows of seats whose
+    /// booking has ended are removed: nobody has them.
+    async fn rebuild_map(
+        &self,
+        session: &mut PgConnection,
+        section_id: SectionId,
+        versions: (i64, i64),
+    ) -> Result<SeatMap, Interrupt> {
+        const STALE: &str = "DELETE FROM seats_taken t
+            WHERE t.section_id = $1 AND t.booking_id IS NOT NULL AND NOT EXISTS (
+                SELECT 1 FROM bookings b WHERE b.booking_id = t.booking_id
+                    AND b.status IN ('HOLD', 'CONFIRMED'))";
+        const TAKEN: &str = "SELECT t.seat, b.status FROM seats_taken t
+            LEFT JOIN bookings b USING (booking_id) WHERE t.section_id = $1";
+        let Some(layout) = self.layout_at(session, section_id, versions.0).await? else {
+            return Err(contradiction(section_id, "its layout is missing").into());
+        };
+        sqlx::query(STALE).bind(uuid(section_id)).execute(&mut *session).await?;
+        let found = sqlx::query(TAKEN).bind(uuid(section_id)).fetch_all(session).await?;
+        let taken = found.iter().map(rows::seat_state).collect::<Result<Vec<_>, Fault>>()?;
+        let map = SeatMap::of(layout, versions, taken);
+        Ok(map.ok_or_else(|| contradiction(section_id, "a taken seat is not in its layout"))?)
     }
 
     async fn layout_at(
@@ -122,20 +185,41 @@ impl Seats for Postgres {
     }
 }
 
+/// Writes the marks of a map that was rebuilt; gives their stamp.
+async fn put_marks(
+    session: &mut PgConnection,
+    section_id: SectionId,
+    map: &SeatMap,
+) -> Result<i64, Interrupt> {
+    const SQL: &str = "INSERT INTO seat_marks (section_id, version, marks, stamp)
+        VALUES ($1, $2, $3, $4) ON CONFLICT (section_id) DO UPDATE SET
+            version = excluded.version, marks = excluded.marks, stamp = excluded.stamp";
+    let stamp = maps::draw_stamp();
+    let query = sqlx::query(SQL)
+        .bind(uuid(section_id))
+        .bind(map.version())
+        .bind(map.marks().to_bytes())
+        .bind(stamp);
+    query.execute(session).await?;
+    Ok(stamp)
+}
+
 /// Writes a layout and its marks, new or in place of others.
 pub(super) async fn put_layout(
     session: &mut PgConnection,
     section_id: SectionId,
     layout: &Layout,
     marks: &Marks,
+    stamp: i64,
 ) -> Result<(), Interrupt> {
     const LAYOUT: &str =
         "INSERT INTO layouts (section_id, version, seats, currency, focal_x, focal_y)
         VALUES ($1, $2, $3, $4, $5, $6) ON CONFLICT (section_id) DO UPDATE SET
             version = excluded.version, seats = excluded.seats, currency = excluded.currency,
             focal_x = excluded.focal_x, focal_y = excluded.focal_y";
-    const MARKS: &str = "INSERT INTO seat_marks (section_id, version, marks) VALUES ($1, $2, $3)
-        ON CONFLICT (section_id) DO UPDATE SET version = excluded.version, marks = excluded.marks";
+    const MARKS: &str = "INSERT INTO seat_marks (section_id, version, marks, stamp)
+        VALUES ($1, $2, $3, $4) ON CONFLICT (section_id) DO UPDATE SET
+            version = excluded.version, marks = excluded.marks, stamp = excluded.stamp";
     const SECTION: &str = "UPDATE sections SET layout_version = $2, price_minor = $3, currency = $4
         WHERE section_id = $1";
     let stored = StoredLayout::of(layout);
@@ -152,7 +236,11 @@ pub(super) async fn put_layout(
             .bind(stored.currency)
             .bind(stored.focal.map(|at| i64::from(at.x)))
             .bind(stored.focal.map(|at| i64::from(at.y))),
-        sqlx::query(MARKS).bind(uuid(section_id)).bind(marks.version()).bind(marks.to_bytes()),
+        sqlx::query(MARKS)
+            .bind(uuid(section_id))
+            .bind(marks.version())
+            .bind(marks.to_bytes())
+            .bind(stamp),
     ];
     for query in queries {
         query.execute(&mut *session).await?;
@@ -165,6 +253,7 @@ pub(super) async fn put_layout(
 pub(super) async fn write_seats(
     session: &mut PgConnection,
     changes: &Changes,
+    stamp: i64,
 ) -> Result<(), Interrupt> {
     // A statement of its own: the seats it frees may be taken again by the next one.
     const FREED: &str = "DELETE FROM seats_taken t USING UNNEST($1::uuid[], $2::text[])
@@ -183,14 +272,14 @@ pub(super) async fn write_seats(
     for (section_id, layout) in &changes.laid {
         let (_, marks) =
             changes.marks.iter().find(|(of, _)| of == section_id).expect("a layout has marks");
-        put_layout(session, *section_id, layout, marks).await?;
+        put_layout(session, *section_id, layout, marks, stamp).await?;
     }
     if !changes.freed.is_empty() {
         let query = sqlx::query(FREED)
             .bind(uuids(changes.freed.iter().map(|(section_id, _)| section_id)))
             .bind(changes.freed.iter().map(|(_, seat)| seat.to_string()).collect::<Vec<_>>());
         if query.execute(&mut *session).await?.rows_affected() != changes.freed.len() as u64 {
-            return Err(Fault::Corrupt { what: "I3: a freed seat was nobody's".to_owned() }.into());
+            return Err(Interrupt::SeatsDisagree);
         }
     }
     if !changes.reseated.is_empty() {

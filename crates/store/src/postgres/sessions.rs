@@ -6,8 +6,9 @@
 //! transaction of somebody who has left.
 
 use super::connect::Door;
+use super::history::History;
 use super::interrupt::Interrupt;
-use crate::unavailable;
+use crate::{Epoch, unavailable};
 use engine::Fault;
 use parking_lot::Mutex;
 use sqlx::postgres::PgConnection;
@@ -25,15 +26,17 @@ pub(super) const TAKE_TIMEOUT: Duration = Duration::from_secs(1);
 pub(super) struct Sessions {
     door: Door,
     permits: Arc<Semaphore>,
-    /// The most recently used last: it is the one whose caches are warm.
-    idle: Mutex<Vec<PgConnection>>,
+    history: Arc<History>,
+    /// The most recently used last: it is the one whose caches are warm. Each with the epoch in which it
+    /// was opened.
+    idle: Mutex<Vec<(Epoch, PgConnection)>>,
 }
 
 impl Sessions {
     /// At most `count` sessions, none of them open yet.
-    pub(super) fn new(door: Door, count: usize) -> Arc<Self> {
+    pub(super) fn new(door: Door, count: usize, history: Arc<History>) -> Arc<Self> {
         let permits = Arc::new(Semaphore::new(count.max(1)));
-        Arc::new(Self { door, permits, idle: Mutex::default() })
+        Arc::new(Self { door, permits, history, idle: Mutex::default() })
     }
 
     /// A session that nobody else has, idle or new.
@@ -42,15 +45,37 @@ impl Sessions {
         let busy = || unavailable(doing)("all sessions of the database are busy");
         let permit = timeout_at(until, self.permits.clone().acquire_owned()).await;
         let permit = permit.map_err(|_| busy())?.map_err(unavailable(doing))?;
-        let idle = self.idle.lock().pop();
-        let connection = if let Some(connection) = idle {
-            connection
+        let (epoch, connection) = if let Some(idle) = self.idle_session() {
+            idle
         } else {
-            let opening = timeout_at(until, self.door.open()).await;
             let late = |_| self.door.away(doing)("the database does not answer");
-            opening.map_err(late)?.map_err(self.door.away(doing))?
+            timeout_at(until, self.open(doing)).await.map_err(late)??
         };
-        Ok(Session { connection: Some(connection), home: self.clone(), _permit: permit })
+        Ok(Session { connection: Some(connection), epoch, home: self.clone(), _permit: permit })
+    }
+
+    /// An idle session of the present history; those of another one are closed.
+    fn idle_session(&self) -> Option<(Epoch, PgConnection)> {
+        let mut idle = self.idle.lock();
+        if idle.last().is_some_and(|(epoch, _)| *epoch != self.history.epoch()) {
+            idle.clear();
+        }
+        idle.pop()
+    }
+
+    /// A new session, which has looked in which history it is.
+    async fn open(&self, doing: &'static str) -> Result<(Epoch, PgConnection), Fault> {
+        let opened = self.door.open().await;
+        self.look(opened.map_err(self.door.away(doing))?, doing).await
+    }
+
+    async fn look(
+        &self,
+        mut connection: PgConnection,
+        doing: &'static str,
+    ) -> Result<(Epoch, PgConnection), Fault> {
+        let looked = self.history.look(&mut connection).await;
+        Ok((looked.map_err(|interrupt| interrupt.into_fault(doing))?, connection))
     }
 
     /// The way to new ones.
@@ -59,20 +84,28 @@ impl Sessions {
     }
 
     /// Takes over a session that is idle, as one of its own.
-    pub(super) fn adopt(&self, connection: PgConnection) {
-        self.idle.lock().push(connection);
+    pub(super) async fn adopt(
+        &self,
+        connection: PgConnection,
+        doing: &'static str,
+    ) -> Result<(), Fault> {
+        let looked = self.look(connection, doing).await?;
+        self.idle.lock().push(looked);
+        Ok(())
     }
 
     /// Closes what is idle: after one session was cut, the others have most likely been cut too.
+    /// What was kept of the database goes with them.
     pub(super) fn close_idle(&self) {
         self.idle.lock().clear();
+        self.history.session_lost();
     }
 
     /// Gives no more sessions, and closes those that are idle.
     pub(super) async fn close(&self) {
         self.permits.close();
         let idle = std::mem::take(&mut *self.idle.lock());
-        for connection in idle {
+        for (_, connection) in idle {
             // The server notices a closed socket too; a goodbye only keeps its log clean.
             let _ = tokio::time::timeout(TAKE_TIMEOUT, connection.close()).await;
         }
@@ -82,6 +115,7 @@ impl Sessions {
 /// A connection in the hands of one user.
 pub(super) struct Session {
     connection: Option<PgConnection>,
+    epoch: Epoch,
     home: Arc<Sessions>,
     _permit: OwnedSemaphorePermit,
 }
@@ -92,7 +126,7 @@ impl Session {
         if let Some(connection) = self.connection.take()
             && !self.home.permits.is_closed()
         {
-            self.home.idle.lock().push(connection);
+            self.home.idle.lock().push((self.epoch, connection));
         }
     }
 

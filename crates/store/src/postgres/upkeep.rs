@@ -2,15 +2,17 @@
 
 use super::accounts::{fault, purge};
 use super::interrupt::Interrupt;
+use super::repair::repair;
 use super::{Postgres, events, log, on};
 use crate::rows::{self, instant};
 use crate::slices::Slice;
-use crate::{LogCursor, Migration, Reckoning, Upkeep};
+use crate::{Epoch, LogCursor, Migration, Reckoning, Upkeep};
 use async_trait::async_trait;
 use engine::audit::Report;
-use engine::{BookingId, Fault, SectionId, Timestamp};
+use engine::{BookingId, Error, Fault, SectionId, Timestamp};
 use sqlx::Executor as _;
 use sqlx::postgres::{PgConnection, PgRow};
+use tokio::sync::watch;
 
 #[async_trait]
 impl Upkeep for Postgres {
@@ -26,11 +28,27 @@ impl Upkeep for Postgres {
         format!("PostgreSQL, {}", self.sessions.door().place())
     }
 
+    fn epoch(&self) -> Epoch {
+        self.history.epoch()
+    }
+
+    fn epochs(&self) -> watch::Receiver<Epoch> {
+        self.history.epochs()
+    }
+
+    async fn begin_epoch(&self) -> Result<Epoch, Fault> {
+        const DOING: &str = "beginning another epoch";
+        self.read(DOING, on!(session => self.history.renew(&mut session))).await
+    }
+
     async fn ping(&self) -> Result<(), Fault> {
         // What `now_ms()` is, which does not exist before the first migration.
         const SQL: &str =
             "SELECT floor(extract(epoch FROM clock_timestamp()) * 1000)::bigint AS now";
-        let ask = on!(session => async { Ok(instant(&session.fetch_one(SQL).await?, "now")?) });
+        let ask = on!(session => async {
+            self.history.look(&mut session).await?;
+            Ok(instant(&session.fetch_one(SQL).await?, "now")?)
+        });
         let now = self.read("asking the database for a sign of life", ask).await?;
         // So an instance that commits nothing knows the time as well as the others.
         self.clock.set(now);
@@ -53,6 +71,8 @@ impl Upkeep for Postgres {
     async fn reckon(&self, cursor: LogCursor) -> Result<Reckoning, Fault> {
         const FOLD: &str = "SET LOCAL statement_timeout = '60s'; SET LOCAL enable_seqscan = on";
         let reckon = on!(session => async {
+            // A cursor of another history says nothing in this one.
+            self.history.look(&mut session).await?;
             session.execute(log::SNAPSHOT).await?;
             // The first fold reads the whole log, and that in any order.
             session.execute(FOLD).await?;
@@ -65,6 +85,24 @@ impl Upkeep for Postgres {
 
     async fn audit(&self) -> Result<Report, Fault> {
         self.audit_in(Slice::of).await
+    }
+
+    async fn repair(&self, section_id: SectionId, dry_run: bool) -> Result<Vec<String>, Error> {
+        const DOING: &str = "repairing a section";
+        // Without time-outs: the whole log is read. What is not committed is undone with the session.
+        let mut session = self.patient_session(DOING).await?;
+        let repair = async {
+            session.execute("BEGIN").await?;
+            let told = repair(&mut session, section_id, dry_run).await?;
+            session.execute("COMMIT").await?;
+            Ok::<_, Interrupt>(told)
+        };
+        let told = repair.await.map_err(|interrupt| interrupt.into_error(DOING))?;
+        if !dry_run && !told.is_empty() {
+            // No instance keeps anything of what was wrong.
+            self.begin_epoch().await?;
+        }
+        Ok(told)
     }
 
     async fn purge(&self, limit: u32) -> Result<u64, Fault> {

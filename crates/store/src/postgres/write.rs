@@ -17,12 +17,13 @@ pub(super) type Binding = Query<'static, sqlx::Postgres, PgArguments>;
 /// The next expiry of sections whose inventory was written.
 pub(super) type NextExpiries = HashMap<SectionId, Option<Timestamp>>;
 
-/// Writes what a batch changes; `claims` are the keys it has claimed. Gives the next expiry of every
-/// section it touched.
+/// Writes what a batch changes; `claims` are the keys it has claimed, and `stamp` is that of the marks.
+/// Gives the next expiry of every section it touched.
 pub(super) async fn write(
     session: &mut PgConnection,
     changes: &Changes,
     claims: BTreeMap<Key, KeyUse>,
+    stamp: i64,
 ) -> Result<NextExpiries, Interrupt> {
     let inventories: Vec<_> = changes
         .inventories
@@ -33,10 +34,10 @@ pub(super) async fn write(
             next_expiry: next_expiry(inventory, changes),
         })
         .collect();
-    write_seats(session, changes).await?;
+    write_seats(session, changes, stamp).await?;
     let (known, recounted): (Vec<_>, Vec<_>) =
         inventories.into_iter().partition(|counted| counted.next_expiry.is_some());
-    write_rows(session, changes, &known).await?;
+    write_rows(session, changes, &known, stamp).await?;
     write_keys(session, changes, claims).await?;
     let mut next_expiries = recount(session, &recounted).await?;
     let known = known.iter().map(|counted| (counted.inventory.section_id, counted.next_expiry));
@@ -64,6 +65,7 @@ async fn write_rows(
     session: &mut PgConnection,
     changes: &Changes,
     inventories: &[Counted<'_>],
+    stamp: i64,
 ) -> Result<(), Interrupt> {
     // One statement and one round trip for all of it; parts without rows cost nothing. The predicate on
     // the inventory's `version` proves that the row is the one that was decided on; the primary key of
@@ -112,7 +114,7 @@ async fn write_rows(
             INSERT INTO seats_taken (section_id, seat, booking_id)
             SELECT * FROM UNNEST($48::uuid[], $49::text[], $50::uuid[])
         ), marked AS (
-            UPDATE seat_marks m SET version = n.version, marks = n.marks
+            UPDATE seat_marks m SET version = n.version, marks = n.marks, stamp = $54
             FROM UNNEST($51::uuid[], $52::bigint[], $53::bytea[]) AS n (section_id, version, marks)
             WHERE m.section_id = n.section_id
         )
@@ -149,7 +151,10 @@ async fn write_rows(
         |(_, marks)| marks.version(),
         |(_, marks)| marks.to_bytes(),
     );
-    let row = query.fetch_one(session).await?;
+    let row = query.bind(stamp).fetch_one(session).await.map_err(|error| {
+        let interrupt = Interrupt::from(error);
+        if interrupt.is_seat_taken() { Interrupt::SeatsDisagree } else { interrupt }
+    })?;
     let updated = usize::try_from(row.int("updated")?);
     assert_eq!(updated, Ok(changes.updated.len()), "a loaded booking is there to be updated");
     if usize::try_from(row.int("counted")?) == Ok(inventories.len()) {

@@ -3,9 +3,9 @@
 use super::Sqlite;
 use super::rows::BOOKING_BY_ID;
 use super::seats::{load_maps, write_seats};
-use super::writer::Writing;
+use super::writer::{Turn, Writing};
 use crate::Committed;
-use crate::maps::Maps;
+use crate::maps::{self, Maps, Stamps};
 use crate::rows::{self, Columns, items_text, ms};
 use engine::decide::{Ended, Held, Needs, RETIRED_PER_SECTION_MAX, SeatMaps};
 use engine::{
@@ -19,10 +19,26 @@ impl Sqlite {
     /// Decides and commits a batch; see [`crate::Bookings::commit`]. It blocks its thread for one commit.
     pub(super) async fn commit_batch(&self, commands: &[Command]) -> Result<Committed, Fault> {
         let mut turn = self.writer.turn("beginning a batch").await?;
-        let writing = Writing::begin(&mut turn, self.writer.clock(), "beginning a batch")?;
-        let (committed, maps) = decide_in(&writing, commands, self.policy, &self.maps)?;
+        match self.attempt(&mut turn, commands, false) {
+            // Seats were not as they were marked: once more, on marks that are rebuilt.
+            Err(Fault::Contradiction { .. }) => self.attempt(&mut turn, commands, true),
+            done => done,
+        }
+    }
+
+    fn attempt(
+        &self,
+        turn: &mut Turn,
+        commands: &[Command],
+        suspect: bool,
+    ) -> Result<Committed, Fault> {
+        let writing = Writing::begin(turn, self.writer.clock(), "beginning a batch")?;
+        let (committed, maps) = decide_in(&writing, commands, self.policy, &self.maps, suspect)?;
         writing.commit("committing a batch")?;
-        self.maps.keep(maps);
+        self.maps.keep(maps, &Stamps::new());
+        for section_id in &committed.rebuilt {
+            maps::tell_rebuilt(*section_id);
+        }
         Ok(committed)
     }
 }
@@ -34,10 +50,11 @@ pub(super) fn decide_in(
     commands: &[Command],
     policy: Policy,
     kept: &Maps,
+    suspect: bool,
 ) -> Result<(Committed, SeatMaps), Fault> {
     let now = writing.now;
     let mut rows = load(writing, Needs::of(commands), &policy)?;
-    load_maps(writing, kept, &mut rows)?;
+    let rebuilt = load_maps(writing, kept, &mut rows, suspect)?;
     rows.bookings.reserve(commands.len());
     let mut ledger = Ledger::open(rows, now, policy);
     let answers = commands.iter().map(|command| ledger.decide(command)).collect();
@@ -54,7 +71,8 @@ pub(super) fn decide_in(
     let expired = changes.updated.iter().filter(expired).count();
     let bookings = changes.created.into_iter().chain(changes.updated).collect();
     let marks = changes.marks;
-    Ok((Committed { now, answers, inventories, bookings, marks, expired }, maps))
+    let committed = Committed { now, answers, inventories, bookings, marks, expired, rebuilt };
+    Ok((committed, maps))
 }
 
 fn load(writing: &Writing<'_>, needs: Needs, policy: &Policy) -> Result<Rows, Fault> {

@@ -36,7 +36,7 @@ pub(super) fn change_currency(
         commands.push(in_currency(*section_id, by, layout.as_deref(), currency));
         writing.run(DOING, SQL, (currency.as_str(), section_id.as_bytes()))?;
     }
-    let (committed, changed) = decide_in(writing, &commands, policy, maps)?;
+    let (committed, changed) = decide_in(writing, &commands, policy, maps, true)?;
     committed.answers.into_iter().collect::<Result<Vec<_>, _>>()?;
     may_change_currency(committed.inventories.iter())?;
     Ok((committed.inventories, changed))

@@ -7,6 +7,7 @@ use super::seats::put_layout;
 use super::writer::Writing;
 use super::{Sqlite, failed};
 use crate::keys::keys_of;
+use crate::maps::Stamps;
 use crate::rows::{self, Columns, event, ms};
 use crate::{
     CREATION_KEY_KEPT_MS, Created, CreationKey, EventFilter, EventWithSections, Events, Opening,
@@ -131,7 +132,7 @@ pub(super) fn insert_section(
         key,
         section.price.minor,
         section.price.currency.as_str(),
-        opening.layout().map(|_| inventory.version),
+        opening.layout().map(|layout| layout.id()),
     );
     writing.run(DOING, SECTION, row)?;
     writing.run(DOING, INVENTORY, (id, event_id, capacity, inventory.version))?;
@@ -148,7 +149,7 @@ pub(super) fn insert_section(
     append_log(writing, &[opened])?;
     match opening.layout() {
         Some(layout) => {
-            let marks = Marks::none(layout.seats(), inventory.version);
+            let marks = Marks::none(layout.seats(), layout.id(), inventory.version);
             put_layout(writing, section.section_id, layout, &marks)
         }
         None => Ok(()),
@@ -302,7 +303,7 @@ impl Events for Sqlite {
             }
         };
         let (inventories, changed) = self.writer.write("changing an event", revise).await?;
-        self.maps.keep(changed);
+        self.maps.keep(changed, &Stamps::new());
         Ok(inventories)
     }
 
@@ -384,7 +385,7 @@ impl Events for Sqlite {
             writing.run(DOING, PRICE, (minor, currency.as_str(), section_id.as_bytes()))?;
             // The same decision as in a lane's batch, so that due holds are retired and the log is written.
             let command = change.command(section_id, by);
-            let (mut committed, changed) = decide_in(writing, &[command], policy, &maps)?;
+            let (mut committed, changed) = decide_in(writing, &[command], policy, &maps, true)?;
             if let Outcome::Booking { .. } =
                 committed.answers.pop().expect("one command, one answer")?
             {
@@ -400,7 +401,7 @@ impl Events for Sqlite {
             Ok::<_, Error>((inventory, changed))
         };
         let (inventory, changed) = self.writer.write(DOING, revise).await?;
-        self.maps.keep(changed);
+        self.maps.keep(changed, &Stamps::new());
         Ok(inventory)
     }
 }

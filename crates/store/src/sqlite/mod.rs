@@ -14,13 +14,14 @@ mod events;
 mod files;
 mod fill;
 mod keys;
+mod repair;
 mod rows;
 mod seats;
 mod upkeep;
 mod writer;
 
 use crate::maps::Maps;
-use crate::{StoreOptions, unavailable};
+use crate::{Epoch, StoreOptions, unavailable};
 use engine::{Fault, Policy};
 use parking_lot::Mutex;
 use sqlx::migrate::Migrator;
@@ -30,6 +31,7 @@ use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
+use tokio::sync::watch;
 use writer::Writer;
 
 /// The file beside the database whose lock says that a process serves it.
@@ -62,6 +64,8 @@ pub struct Sqlite {
     readers: SqlitePool,
     policy: Policy,
     maps: Arc<Maps>,
+    /// Drawn at each start: the file may have been replaced meanwhile.
+    epoch: watch::Sender<Epoch>,
     /// Held until the store is closed, and let go by the system when the process dies.
     lock: Mutex<Option<File>>,
 }
@@ -97,6 +101,7 @@ impl Sqlite {
             readers,
             policy: options.policy,
             maps: Arc::default(),
+            epoch: watch::channel(Epoch::draw()).0,
             lock: Mutex::new(lock),
         })
     }

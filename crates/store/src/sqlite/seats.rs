@@ -2,46 +2,113 @@
 
 use super::writer::Writing;
 use super::{Sqlite, failed};
-use crate::maps::{self, Maps, StoredLayout, brought_up_to_date};
-use crate::rows::{Columns, items_text};
+use crate::maps::{self, DISAGREE, Maps, StoredLayout, brought_up_to_date, contradiction};
+use crate::rows::{self, Columns, items_text};
 use crate::{Laid, Seats};
 use async_trait::async_trait;
 use engine::seats::{Layout, Marks, SeatMap};
 use engine::{BookingId, Changes, Fault, Rows, SectionId};
 use sqlx::SqliteConnection;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 const LAYOUT: &str = "SELECT * FROM layouts WHERE section_id = ?";
 
-/// Loads the seat maps of the loaded sections.
-pub(super) fn load_maps(writing: &Writing<'_>, kept: &Maps, rows: &mut Rows) -> Result<(), Fault> {
-    // The bits are read only where they are not those that are kept already.
+/// Loads the seat maps of the loaded sections; tells those whose marks were rebuilt.
+///
+/// A map that contradicts the section's counters or a booking of the batch is rebuilt, with `suspect` all
+/// of them; [`Fault::Contradiction`] where that does not help.
+pub(super) fn load_maps(
+    writing: &Writing<'_>,
+    kept: &Maps,
+    rows: &mut Rows,
+    suspect: bool,
+) -> Result<Vec<SectionId>, Fault> {
+    // The bits are read only where they are not those that are kept already. One process writes, so the
+    // version says it.
     const SQL: &str = "SELECT iif(version = ?2, NULL, marks) AS marks
         FROM seat_marks WHERE section_id = ?1";
-    let numbered = rows
+    let numbered: BTreeMap<SectionId, i64> = rows
         .sections
         .values()
-        .filter_map(|(section, _)| Some((section.section_id, section.layout_version?)));
-    for (section_id, layout_version) in numbered {
-        let map = kept.take(section_id).filter(|map| map.layout_version() == layout_version);
+        .filter_map(|(section, _)| Some((section.section_id, section.layout_version?)))
+        .collect();
+    for (&section_id, &layout_version) in &numbered {
+        let map = kept.take(section_id).map(|kept| kept.map);
+        let map = map.filter(|map| map.layout_version() == layout_version);
         let known = map.as_ref().map_or(-1, SeatMap::version);
         let found = writing.one("loading seats", SQL, (section_id.as_bytes(), known), |row| {
-            row.maybe_bytes("marks")?.map(maps::marks).transpose()
+            Ok(row.maybe_bytes("marks")?.map(Marks::from_bytes))
         })?;
-        // Without its map it would be sold like a section that counts its seats.
-        let no_marks = || Fault::Corrupt { what: format!("section {section_id} has no marks") };
-        let marks = found.ok_or_else(no_marks)?;
-        let layout = match &marks {
-            Some(marks) if map.is_none() => {
+        let layout = match &found {
+            Some(Some(Some(marks))) if map.is_none() => {
                 layout_at(writing, kept, section_id, marks.layout_version)?
             }
             _ => None,
         };
-        let no_map = || Fault::Corrupt { what: format!("section {section_id} has no seat map") };
-        let map = brought_up_to_date(map, marks, layout).ok_or_else(no_map)?;
-        rows.maps.insert(section_id, map);
+        // Marks that are none are those of nobody, and rebuilt.
+        let map = match found {
+            None | Some(Some(None)) => None,
+            Some(marks) => brought_up_to_date(map, marks.flatten(), layout),
+        };
+        let map = map.filter(|map| map.layout_version() == layout_version);
+        rows.maps.extend(map.map(|map| (section_id, map)));
     }
-    Ok(())
+    // Without its map a section would be sold like one that counts its seats.
+    let missing = |section_id: &&SectionId| suspect || !rows.maps.contains_key(section_id);
+    let mut wrong: BTreeSet<_> = numbered.keys().filter(missing).copied().collect();
+    wrong.extend(rows.contradicted());
+    let mut rebuilt = Vec::new();
+    for section_id in wrong {
+        let (_, inventory) = &rows.sections[&section_id];
+        let versions = (numbered[&section_id], inventory.version);
+        let map = rebuild_map(writing, kept, section_id, versions)?;
+        if rows.maps.get(&section_id) != Some(&map) {
+            put_marks(writing, section_id, &map.marks())?;
+            rebuilt.push(section_id);
+            rows.maps.insert(section_id, map);
+        }
+    }
+    match rows.contradicted().pop_first() {
+        Some(section_id) => Err(contradiction(section_id, DISAGREE)),
+        None => Ok(rebuilt),
+    }
+}
+
+/// The map of a section as its taken seats and the bookings that have them say. Rows of seats whose
+/// booking has ended are removed: nobody has them.
+fn rebuild_map(
+    writing: &Writing<'_>,
+    kept: &Maps,
+    section_id: SectionId,
+    versions: (i64, i64),
+) -> Result<SeatMap, Fault> {
+    const DOING: &str = "rebuilding the marks of a section";
+    const STALE: &str = "DELETE FROM seats_taken
+        WHERE section_id = ?1 AND booking_id IS NOT NULL AND NOT EXISTS (
+            SELECT 1 FROM bookings b WHERE b.booking_id = seats_taken.booking_id
+                AND b.status IN ('HOLD', 'CONFIRMED'))";
+    const TAKEN: &str = "SELECT t.seat, b.status FROM seats_taken t
+        LEFT JOIN bookings b ON b.booking_id = t.booking_id WHERE t.section_id = ?1";
+    let Some(layout) = layout_at(writing, kept, section_id, versions.0)? else {
+        return Err(contradiction(section_id, "its layout is missing"));
+    };
+    let id = [section_id.as_bytes()];
+    writing.run(DOING, STALE, id)?;
+    let taken = writing.all(DOING, TAKEN, id, |row| rows::seat_state(row))?;
+    let map = SeatMap::of(layout, versions, taken);
+    map.ok_or_else(|| contradiction(section_id, "a taken seat is not in its layout"))
+}
+
+pub(super) fn put_marks(
+    writing: &Writing<'_>,
+    section_id: SectionId,
+    marks: &Marks,
+) -> Result<(), Fault> {
+    const MARKS: &str =
+        "INSERT OR REPLACE INTO seat_marks (section_id, version, marks) VALUES (?, ?, ?)";
+    let row = (section_id.as_bytes(), marks.version(), marks.to_bytes());
+    writing.run("writing the marks of a section", MARKS, row).map(drop)
 }
 
 pub(super) fn layout_at(
@@ -53,9 +120,16 @@ pub(super) fn layout_at(
     if let Some(layout) = kept.layout(section_id, version) {
         return Ok(Some(layout));
     }
-    let laid =
-        writing.one("reading a layout", LAYOUT, [section_id.as_bytes()], |row| maps::laid(row))?;
+    let laid = layout_row(writing, section_id)?;
     Ok(laid.filter(|(found, _)| *found == version).map(|(_, layout)| layout))
+}
+
+/// Reads the layout of a section inside a write.
+pub(super) fn layout_row(
+    writing: &Writing<'_>,
+    section_id: SectionId,
+) -> Result<Option<Laid>, Fault> {
+    writing.one("reading a layout", LAYOUT, [section_id.as_bytes()], |row| maps::laid(row))
 }
 
 /// Reads the layout of a section.
@@ -119,16 +193,13 @@ pub(super) fn put_layout(
         WHERE section_id = ?";
     const LAYOUT: &str = "INSERT OR REPLACE INTO layouts
         (section_id, version, seats, currency, focal_x, focal_y) VALUES (?, ?, ?, ?, ?, ?)";
-    const MARKS: &str =
-        "INSERT OR REPLACE INTO seat_marks (section_id, version, marks) VALUES (?, ?, ?)";
     let (id, laid_at, stored) =
         (section_id.as_bytes(), marks.layout_version, StoredLayout::of(layout));
     let section = (laid_at, layout.lowest_price().minor, &stored.currency, id);
     writing.run(DOING, SECTION, section)?;
     let (x, y) = (stored.focal.map(|at| at.x), stored.focal.map(|at| at.y));
     writing.run(DOING, LAYOUT, (id, laid_at, &stored.seats, &stored.currency, x, y))?;
-    writing.run(DOING, MARKS, (id, marks.version(), marks.to_bytes()))?;
-    Ok(())
+    put_marks(writing, section_id, marks)
 }
 
 /// Writes what a batch changes of numbered seats.
@@ -148,11 +219,17 @@ pub(super) fn write_seats(writing: &Writing<'_>, changes: &Changes) -> Result<()
         (section_id.as_bytes(), &**seat)
     })?;
     if freed != changes.freed.len() {
-        return Err(Fault::Corrupt { what: "I3: a freed seat was nobody's".to_owned() });
+        return Err(contradiction(changes.freed[0].0, "a seat that was given back was nobody's"));
     }
-    writing.run_all(DOING, TAKEN, &changes.taken, |taken| {
+    let taken = writing.run_all(DOING, TAKEN, &changes.taken, |taken| {
         let booking_id = taken.booking_id.as_ref().map(BookingId::as_bytes);
         (taken.section_id.as_bytes(), &*taken.seat, booking_id)
+    });
+    taken.map_err(|fault| match (fault, changes.taken.first()) {
+        (Fault::Corrupt { .. }, Some(taken)) => {
+            contradiction(taken.section_id, "a seat that was given away was somebody's")
+        }
+        (fault, _) => fault,
     })?;
     writing.run_all(DOING, MARKS, &changes.marks, |(section_id, marks)| {
         (section_id.as_bytes(), marks.version(), marks.to_bytes())

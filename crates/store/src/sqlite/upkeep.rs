@@ -1,18 +1,20 @@
 //! What workers and the person on call need: due sections, the reckoning, the audit, migrations.
 
+use super::repair::repair;
 use super::seats::{read_layout, read_marks};
 use super::writer::Writing;
 use super::{MIGRATOR, Sqlite, failed};
 use crate::rows::{self, Columns, instant, log_entry, seat_taken};
 use crate::slices::Slice;
-use crate::{LogCursor, Migration, Reckoning, Upkeep, unavailable};
+use crate::{Epoch, LogCursor, Migration, Reckoning, Upkeep, unavailable};
 use async_trait::async_trait;
 use engine::audit::{Audit, Report};
-use engine::{BookingId, EventId, Fault, Inventory, SectionId, Timestamp};
+use engine::{BookingId, Error, EventId, Fault, Inventory, SectionId, Timestamp};
 use futures_util::TryStreamExt;
 use sqlx::sqlite::SqlitePoolOptions;
 use sqlx::{Connection, Row, SqliteConnection};
 use std::collections::{HashMap, HashSet};
+use tokio::sync::watch;
 
 async fn all_inventories(connection: &mut SqliteConnection) -> Result<Vec<Inventory>, Fault> {
     let found = sqlx::query("SELECT * FROM inventory").fetch_all(connection).await;
@@ -32,6 +34,21 @@ impl Upkeep for Sqlite {
 
     fn describe(&self) -> String {
         format!("SQLite in {}", self.path.display())
+    }
+
+    fn epoch(&self) -> Epoch {
+        *self.epoch.borrow()
+    }
+
+    fn epochs(&self) -> watch::Receiver<Epoch> {
+        self.epoch.subscribe()
+    }
+
+    async fn begin_epoch(&self) -> Result<Epoch, Fault> {
+        let epoch = Epoch::draw();
+        self.epoch.send_replace(epoch);
+        self.maps.clear();
+        Ok(epoch)
     }
 
     async fn ping(&self) -> Result<(), Fault> {
@@ -91,6 +108,13 @@ impl Upkeep for Sqlite {
 
     async fn audit(&self) -> Result<Report, Fault> {
         self.audit_in(Slice::of).await
+    }
+
+    async fn repair(&self, section_id: SectionId, dry_run: bool) -> Result<Vec<String>, Error> {
+        let repair = move |writing: &Writing<'_>| repair(writing, section_id, dry_run);
+        let told = self.writer.write("repairing a section", repair).await?;
+        self.maps.clear();
+        Ok(told)
     }
 
     async fn purge(&self, limit: u32) -> Result<u64, Fault> {

@@ -209,6 +209,21 @@ impl<'a> Writing<'a> {
         rows.next().map_err(failed(doing))?.map(read).transpose()
     }
 
+    /// What `read` makes of the one row that a statement finds, which may read a table as a whole: for
+    /// what a person asks for, never for a request.
+    pub(super) fn whole<T>(
+        &self,
+        doing: &'static str,
+        sql: &'static str,
+        params: impl Params,
+        read: impl FnOnce(&Row<'_>) -> Result<T, Fault>,
+    ) -> Result<T, Fault> {
+        let mut statement = self.transaction.prepare(sql).map_err(failed(doing))?;
+        let mut rows = statement.query(params).map_err(failed(doing))?;
+        let row = rows.next().map_err(failed(doing))?;
+        read(row.ok_or_else(|| unavailable(doing)("a sum has a row"))?)
+    }
+
     /// What `read` makes of each row that a statement finds.
     pub(super) fn all<T>(
         &self,

@@ -5,6 +5,7 @@
 //! the checker notices.
 
 mod driver;
+mod fork;
 mod keys;
 mod log;
 mod lost;

@@ -208,7 +208,7 @@ impl Kept {
         self.write(changes);
         let inventories =
             inventories.iter().map(|of| self.sections[&of.section_id].1.clone()).collect();
-        Committed { now, answers, inventories, bookings, marks, expired }
+        Committed { now, answers, inventories, bookings, marks, expired, rebuilt: Vec::new() }
     }
 }
 
@@ -233,9 +233,9 @@ impl Pure {
             });
             let mut section = section.clone();
             if let Opening::Layout(layout) = opening {
-                section.layout_version = Some(inventory.version);
+                section.layout_version = Some(layout.id());
                 section.price = layout.lowest_price();
-                let marks = Marks::none(layout.seats(), inventory.version).to_bytes();
+                let marks = Marks::none(layout.seats(), layout.id(), inventory.version).to_bytes();
                 kept.layouts.insert(section.section_id, (layout.clone(), marks));
             }
             kept.sections.insert(section.section_id, (section, inventory));

@@ -80,13 +80,13 @@ fn a_change_may_not_move_or_remove_what_is_taken() {
     let mut taken = Taken::none(old.seats(), 5);
     taken.take(&[find("A-1"), find("C-8")]).expect("free");
     assert_eq!(harmed(&old, &new, &taken), []);
-    let mut map = SeatMap::empty(Arc::new(old.clone()), 5);
+    let mut map = SeatMap::empty(Arc::new(old.clone()), (5, 5));
     map.hold(&[find("A-1"), find("C-8")]).expect("free");
     map.sell(&[find("C-8")]);
     map.block(&[find("A-8")]).expect("free");
     map.stamp(6);
     let new = Arc::new(new);
-    let there = map.laid(new.clone(), 9).expect("nothing is harmed");
+    let there = map.laid(new.clone(), (9, 9)).expect("nothing is harmed");
     let marks = there.marks();
     let names: Vec<_> =
         marks.iter().map(|(seat, state)| (new.name(seat).to_string(), state)).collect();

@@ -8,7 +8,7 @@ use axum::http::HeaderValue;
 use engine::{EventId, SectionId, Timestamp, UserId};
 use serde::Serialize;
 use std::sync::Arc;
-use store::EventWithSections;
+use store::{Epoch, EventWithSections};
 use utoipa::ToSchema;
 
 /// Where an event stands.
@@ -95,12 +95,15 @@ pub(super) struct EventView {
     #[serde(serialize_with = "shown")]
     #[schema(value_type = String, format = "date-time")]
     updated_at: Timestamp,
+    /// The history of the store that this is of.
+    #[serde(skip)]
+    epoch: Epoch,
 }
 
 impl EventView {
     /// The event with the seats that can be held now.
     pub(super) async fn load(app: &App, of: &EventWithSections) -> Result<Self, Problem> {
-        Ok(Self::new(of, app.catalog.availability(of).await?))
+        Ok(Self::new(of, app.catalog.availability(of).await?, app.store.epoch()))
     }
 
     /// Several events with the seats that can be held now.
@@ -109,10 +112,14 @@ impl EventView {
         all: &[EventWithSections],
     ) -> Result<Vec<Self>, Problem> {
         let available = app.catalog.availabilities(all).await?;
-        Ok(all.iter().zip(available).map(|(of, available)| Self::new(of, available)).collect())
+        Ok(all
+            .iter()
+            .zip(available)
+            .map(|(of, available)| Self::new(of, available, app.store.epoch()))
+            .collect())
     }
 
-    fn new(of: &EventWithSections, available: Vec<Available>) -> Self {
+    fn new(of: &EventWithSections, available: Vec<Available>, epoch: Epoch) -> Self {
         let (event, terms) = (&of.event, &of.event.terms);
         let section = |(section, available): (&engine::Section, Available)| SectionView {
             section_id: section.section_id,
@@ -144,6 +151,7 @@ impl EventView {
             version: event.version,
             created_at: event.created_at,
             updated_at: event.updated_at,
+            epoch,
         }
     }
 
@@ -152,11 +160,12 @@ impl EventView {
     }
 
     /// Weak, since two answers of the same state may differ in how they are written. The event's
-    /// version comes first; the versions and seats of its sections only rise and fall with a change.
+    /// version comes first; the versions and seats of its sections only rise and fall with a change. Last
+    /// stands the history of the store, since in another one the same versions come again.
     pub(super) fn etag(&self) -> HeaderValue {
         let versions: i64 = self.sections.iter().map(|section| section.version).sum();
         let seats: i64 = self.sections.iter().map(|section| section.available_seats).sum();
-        let tag = format!("W/\"{}.{versions}.{seats}\"", self.version);
+        let tag = format!("W/\"{}.{versions}.{seats}.{}\"", self.version, self.epoch);
         HeaderValue::from_str(&tag).expect("digits are valid in a header")
     }
 

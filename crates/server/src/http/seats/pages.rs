@@ -14,6 +14,7 @@ use moka::future::Cache;
 use std::io::Write as _;
 use std::sync::Arc;
 use std::time::Duration;
+use store::Epoch;
 use tokio::sync::Semaphore;
 
 /// How much memory drawings may take.
@@ -92,7 +93,7 @@ pub struct Drawn {
 /// The pages that are kept.
 pub struct Pages {
     drawings: Cache<(SectionId, i64, Form), Arc<Drawn>>,
-    states: Cache<(SectionId, i64, i64), Page>,
+    states: Cache<(SectionId, Epoch, i64, i64), Page>,
     writing: Arc<Semaphore>,
 }
 
@@ -156,7 +157,7 @@ impl Pages {
                 _ => app.store.marks(section_id).await?.map(Arc::new),
             };
             let Some(marks) = marks else { return Ok(None) };
-            let key = (section_id, marks.layout_version, marks.version());
+            let key = (section_id, app.store.epoch(), marks.layout_version, marks.version());
             if let Some(known) = self.states.get(&key).await {
                 return Ok(Some((marks, known)));
             }

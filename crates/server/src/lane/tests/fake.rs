@@ -13,12 +13,13 @@ use parking_lot::Mutex;
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use store::Epoch;
 use store::{
     Accounts, BookingFilter, Bookings, Committed, Created, CreationKey, EventFilter,
     EventWithSections, Events, KeyedHolds, Laid, LiveInventory, LogCursor, Migration, Opening,
     Page, Reckoning, Seats, SectionChange, Upkeep,
 };
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, watch};
 
 const NOT_ASKED: &str = "no lane asks for this";
 
@@ -201,6 +202,7 @@ impl Bookings for Fake {
             bookings: Vec::new(),
             marks: self.marks.lock().take().into_iter().collect(),
             expired: 0,
+            rebuilt: Vec::new(),
         })
     }
 
@@ -251,6 +253,22 @@ impl Upkeep for Fake {
     }
 
     fn describe(&self) -> String {
+        unimplemented!("{NOT_ASKED}")
+    }
+
+    fn epoch(&self) -> Epoch {
+        unimplemented!("{NOT_ASKED}")
+    }
+
+    fn epochs(&self) -> watch::Receiver<Epoch> {
+        unimplemented!("{NOT_ASKED}")
+    }
+
+    async fn begin_epoch(&self) -> Result<Epoch, Fault> {
+        unimplemented!("{NOT_ASKED}")
+    }
+
+    async fn repair(&self, _: SectionId, _: bool) -> Result<Vec<String>, Error> {
         unimplemented!("{NOT_ASKED}")
     }
 

@@ -5,7 +5,7 @@
 //! whoever listens keeps nothing for longer than a second anyway.
 
 use super::connect::in_time;
-use super::{HEARTBEAT, Redis, Shared};
+use super::{HEARTBEAT, Shared};
 use futures_util::StreamExt;
 use redis::{Msg, RedisError, RedisResult};
 use std::time::Duration;
@@ -21,17 +21,23 @@ pub(super) async fn listen(shared: &Shared) {
     }
 }
 
-/// Listens until the connection ends.
+/// Listens until the connection ends, or the store is in another history, which has a channel of its own.
 async fn subscription(shared: &Shared, turn: usize) -> RedisResult<()> {
+    let mut space = shared.space.subscribe();
+    let channel = space.borrow_and_update().channel();
     let subscribe = async {
         let client = shared.link.target().client(turn).await?;
         let (mut sink, stream) = client.get_async_pubsub().await?.split();
-        sink.subscribe(Redis::CHANNEL).await?;
+        sink.subscribe(&channel).await?;
         Ok::<_, RedisError>((sink, stream))
     };
     let (mut sink, mut stream) = in_time(subscribe).await?;
     loop {
-        match tokio::time::timeout(HEARTBEAT, stream.next()).await {
+        let next = tokio::select! {
+            next = tokio::time::timeout(HEARTBEAT, stream.next()) => next,
+            _ = space.changed() => return Ok(()),
+        };
+        match next {
             Ok(Some(message)) => pass_on(shared, &message),
             Ok(None) => return Ok(()),
             // A peer that has vanished sends no end: it is asked for a sign of life.

@@ -1,12 +1,14 @@
 //! The Redis gate: what many instances share, on one server, behind sentinels, or on a cluster.
 //!
 //! ```text
-//! reservix:{7}:section:<id>   a hash: version capacity available next_expiry checked_at
-//! reservix:{7}:seats:<id>     a hash: version through checked_at marks
-//! reservix:{7}:lease:<id>     "<version> <checked_at> {the hold}", or the word of its end
-//! reservix:{tally-3}:<name>   a counter of a limit that all instances share
+//! reservix:<epoch>:{7}:section:<id>   a hash: version capacity available next_expiry checked_at
+//! reservix:<epoch>:{7}:seats:<id>     a hash: version through checked_at marks
+//! reservix:<epoch>:{7}:lease:<id>     "<version> <checked_at> {the hold}", or the word of its end
+//! reservix:<epoch>:{tally-3}:<name>   a counter of a limit that all instances share
+//! reservix:<epoch>:events             the channel of announcements
 //! ```
-//! `{7}` is the shard; all keys have a time to live. Times are by the server's own clock (`TIME`), and
+//! The epoch is the store's ([`Epoch`]): neither another store on the same server nor a history that was
+//! left has a key in common with this one. `{7}` is the shard; all keys have a time to live. Times are by the server's own clock (`TIME`), and
 //! the scripts apply the rules of [`engine::Kept`] by it. What is sent carries the instant at which it
 //! was settled, so that nothing is believed for longer than `fresh_ms` from then (I8), also when a
 //! frozen server takes it late. A lease is believed under the same rule as a snapshot: its
@@ -28,6 +30,7 @@ mod tests;
 mod url;
 
 use super::{Gate, GateHealth, GateOptions, Seen, Settlement};
+use crate::Epoch;
 use async_trait::async_trait;
 use engine::seats::Marks;
 use engine::{Booking, BookingId, BookingStatus, EventId, Fault, SectionId, Snapshot, Timestamp};
@@ -42,7 +45,7 @@ use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::time::Duration;
-use tokio::sync::{Notify, broadcast};
+use tokio::sync::{Notify, broadcast, watch};
 use tokio::task::JoinSet;
 
 pub(super) use url::{check, knows};
@@ -74,6 +77,7 @@ pub struct Redis {
 struct Shared {
     options: GateOptions,
     link: Link,
+    space: watch::Sender<Space>,
     own: Mutex<Own>,
     unsent: Notify,
     announced: broadcast::Sender<EventId>,
@@ -86,16 +90,34 @@ struct Shared {
     lost: AtomicU64,
 }
 
-fn section_key(section_id: SectionId) -> String {
-    format!("reservix:{}:section:{section_id}", Tag::Shard(section_id.shard().index()))
-}
+/// What the keys of one history of one store begin with.
+#[derive(Clone)]
+struct Space(Arc<str>);
 
-fn seats_key(section_id: SectionId) -> String {
-    format!("reservix:{}:seats:{section_id}", Tag::Shard(section_id.shard().index()))
-}
+impl Space {
+    fn of(epoch: Epoch) -> Self {
+        Self(format!("reservix:{epoch}").into())
+    }
 
-fn lease_key(booking_id: BookingId) -> String {
-    format!("reservix:{}:lease:{booking_id}", Tag::Shard(booking_id.shard().index()))
+    fn section(&self, section_id: SectionId) -> String {
+        format!("{}:{}:section:{section_id}", self.0, Tag::Shard(section_id.shard().index()))
+    }
+
+    fn seats(&self, section_id: SectionId) -> String {
+        format!("{}:{}:seats:{section_id}", self.0, Tag::Shard(section_id.shard().index()))
+    }
+
+    fn lease(&self, booking_id: BookingId) -> String {
+        format!("{}:{}:lease:{booking_id}", self.0, Tag::Shard(booking_id.shard().index()))
+    }
+
+    fn counter(&self, tag: Tag, name: &str) -> String {
+        format!("{}:{tag}:{name}", self.0)
+    }
+
+    fn channel(&self) -> String {
+        format!("{}:events", self.0)
+    }
 }
 
 /// `items` by their hash tags, in calls of at most [`CALL_KEYS_MAX`], each with its place.
@@ -122,8 +144,6 @@ fn section_tag(section_id: &SectionId) -> Tag {
 }
 
 impl Redis {
-    const CHANNEL: &'static str = "reservix:events";
-
     /// A gate at `url`, or what is wrong with the URL. It connects beside its callers and keeps
     /// trying, so a server that is away is no error. Needs the runtime that is to do this.
     pub(super) fn open(url: &str, options: GateOptions) -> Result<Self, String> {
@@ -132,6 +152,7 @@ impl Redis {
         let shared = Arc::new(Shared {
             options,
             link: Link::new(target),
+            space: watch::channel(Space::of(Epoch::NONE)).0,
             own: Mutex::new(Own::new(options)),
             unsent: Notify::new(),
             announced: broadcast::channel(ANNOUNCED_MAX).0,
@@ -169,10 +190,16 @@ async fn again_after_panics<F: Future<Output = ()>>(task: &'static str, start: i
 }
 
 impl Shared {
+    /// Where the keys of the present history are.
+    fn space(&self) -> Space {
+        self.space.borrow().clone()
+    }
+
     /// The marks that Redis has of these sections.
     async fn read_shared_marks(&self, sections: &[SectionId], known: &mut [Option<Seen>]) {
+        let space = &self.space();
         let calls = by_tag(sections, section_tag).into_iter().map(|(tag, part)| async move {
-            let keys = part.iter().map(|(_, section_id)| seats_key(*section_id)).collect();
+            let keys = part.iter().map(|(_, section_id)| space.seats(*section_id)).collect();
             let call = Call::new(&MARKS, keys);
             let told = self.link.call::<Vec<Option<(String, Vec<u8>)>>>(tag, &call).await;
             (part, told.unwrap_or_default())
@@ -187,8 +214,9 @@ impl Shared {
 
     /// The snapshots that Redis has of these sections.
     async fn read_shared(&self, sections: &[SectionId], known: &mut [Option<Snapshot>]) {
+        let space = &self.space();
         let calls = by_tag(sections, section_tag).into_iter().map(|(tag, part)| async move {
-            let keys = part.iter().map(|(_, section_id)| section_key(*section_id)).collect();
+            let keys = part.iter().map(|(_, section_id)| space.section(*section_id)).collect();
             let call = Call::new(&READ, keys).arg(self.options.fresh_ms());
             let lines = self.link.call::<Vec<Option<String>>>(tag, &call).await;
             (part, lines.unwrap_or_default())
@@ -281,13 +309,21 @@ impl Gate for Redis {
                 own.forget(*section_id);
             }
         }
+        let space = &self.shared.space();
         let calls = by_tag(sections, section_tag).into_iter().map(|(tag, part)| async move {
-            let sections = part.iter().map(|(_, section_id)| section_key(*section_id));
-            let seats = part.iter().map(|(_, section_id)| seats_key(*section_id));
+            let sections = part.iter().map(|(_, section_id)| space.section(*section_id));
+            let seats = part.iter().map(|(_, section_id)| space.seats(*section_id));
             let keys = sections.chain(seats).collect();
             self.shared.link.call::<Option<()>>(tag, &Call::new(&FORGET, keys)).await
         });
         join_all(calls).await;
+    }
+
+    fn enter(&self, epoch: Epoch) {
+        let shared = &self.shared;
+        shared.space.send_replace(Space::of(epoch));
+        // What another history settled is not sent into this one.
+        shared.own.lock().clear();
     }
 
     async fn lease(&self, booking_id: BookingId) -> Option<Booking> {
@@ -297,7 +333,8 @@ impl Gate for Redis {
             return None;
         }
         let tag = Tag::Shard(booking_id.shard().index());
-        let call = Call::new(&LEASE, vec![lease_key(booking_id)]).arg(shared.options.fresh_ms());
+        let call = Call::new(&LEASE, vec![shared.space().lease(booking_id)])
+            .arg(shared.options.fresh_ms());
         let line = shared.link.call::<Option<String>>(tag, &call).await.flatten();
         let lease = match (own, line.and_then(|line| lease::read(booking_id, &line))) {
             (Some(own), Some((version, _))) if own.version >= version => Some((*own).clone()),
@@ -325,8 +362,9 @@ impl Gate for Redis {
     async fn tally(&self, counts: &[(String, u32)], window_ms: u64) -> Option<Vec<u64>> {
         let places: Vec<_> = (0..counts.len()).collect();
         let tag_of = |place: &usize| tally_tag(&counts[*place].0);
+        let space = &self.shared.space();
         let calls = by_tag(&places, tag_of).into_iter().map(|(tag, part)| async move {
-            let keys = part.iter().map(|(place, _)| format!("reservix:{tag}:{}", counts[*place].0));
+            let keys = part.iter().map(|(place, _)| space.counter(tag, &counts[*place].0));
             let mut call = Call::new(&TALLY, keys.collect()).arg(window_ms);
             for (place, _) in &part {
                 call.push(counts[*place].1);

@@ -162,6 +162,17 @@ impl Own {
         self.unsent_marks.remove(&section_id);
     }
 
+    /// Forgets everything.
+    pub fn clear(&mut self) {
+        self.snapshots.clear();
+        self.marks = marks::Kept::default();
+        self.bookings.clear();
+        self.unsent_sections.clear();
+        self.unsent_marks.clear();
+        self.unsent_bookings.clear();
+        self.notes.clear();
+    }
+
     /// What is to be sent now, and is not any more.
     pub fn take_unsent(&mut self, now_ms: i64) -> Unsent {
         self.lapse(now_ms);

@@ -7,7 +7,7 @@ use super::super::marks::KeptMarks;
 use super::link::Tag;
 use super::own::{Noted, Unsent};
 use super::script::{Call, SETTLE};
-use super::{CALL_KEYS_MAX, Redis, Shared, lease, lease_key, seats_key, section_key};
+use super::{CALL_KEYS_MAX, Shared, lease};
 use engine::{Booking, BookingStatus, Kept, Timestamp};
 use futures_util::future::join_all;
 use std::collections::{BTreeMap, HashMap};
@@ -27,7 +27,7 @@ pub(super) async fn send(shared: &Shared) {
         let announced = std::mem::take(&mut *shared.outbox.lock());
         for event_id in announced {
             let message = format!("{} {event_id}", shared.instance);
-            shared.link.publish(Redis::CHANNEL, &message).await;
+            shared.link.publish(&shared.space().channel(), &message).await;
         }
         let unsent = shared.own.lock().take_unsent(shared.link.now_ms());
         round(shared, unsent).await;
@@ -89,12 +89,13 @@ impl Parcel {
 /// Sends one parcel; `None` when it may not have arrived.
 async fn deliver(shared: &Shared, tag: Tag, parcel: &Parcel) -> Option<()> {
     let zero_ms = shared.link.server_ms(tag, 0).await?;
+    let space = shared.space();
     let runs = runs(&parcel.bookings, shared.options.fresh_ms());
-    let sections = parcel.snapshots.iter().map(|kept| section_key(kept.snapshot.section_id));
-    let leases = runs.values().flatten().map(|booking| lease_key(booking.booking_id));
+    let sections = parcel.snapshots.iter().map(|kept| space.section(kept.snapshot.section_id));
+    let leases = runs.values().flatten().map(|booking| space.lease(booking.booking_id));
     let fresh_ms = shared.options.fresh_ms();
     let kept_ms = fresh_ms.saturating_add(LAPSED_KEPT_MS);
-    let seats = parcel.marks.iter().map(|kept| seats_key(kept.seen.section_id));
+    let seats = parcel.marks.iter().map(|kept| space.seats(kept.seen.section_id));
     let mut call = Call::new(&SETTLE, sections.chain(seats).chain(leases).collect())
         .arg(fresh_ms)
         .arg(kept_ms)

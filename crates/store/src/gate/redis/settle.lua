@@ -24,12 +24,11 @@ for i = 1, sections do
       held = {}
     end
     local held_version, checked_at = tonumber(held[1] or ''), tonumber(held[2] or '')
-    if held_version and is_fresh(checked_at) and version <= held_version then
-      -- Only a newer one takes the place of what is fresh; the same version is checked again.
-      if version == held_version and settled_at > checked_at then
-        redis.call('HSET', key, 'checked_at', ARGV[at + 4])
-      end
-    else
+    local is_older = held_version and (version < held_version
+      or (version == held_version and settled_at < (checked_at or 0)))
+    -- Only a newer one takes the place of what is fresh. The same version told again counts as checked
+    -- again; where its contents differ, the store was set back, and the later word counts.
+    if not (is_older and is_fresh(checked_at)) then
       redis.call('HSET', key, 'version', ARGV[at], 'capacity', ARGV[at + 1],
         'available', ARGV[at + 2], 'next_expiry', ARGV[at + 3], 'checked_at', ARGV[at + 4])
     end

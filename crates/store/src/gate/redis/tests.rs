@@ -34,11 +34,12 @@ fn settle_late(held: Option<Kept>, new: Snapshot, settled_at_ms: i64, now_ms: i6
         return held;
     }
     let kept = match held {
-        Some(held) if held.is_fresh(now_ms, FRESH_MS) && !new.replaces(&held.snapshot) => {
-            let again = new.version == held.snapshot.version;
-            let checked_at_ms =
-                held.checked_at_ms.max(if again { settled_at_ms } else { i64::MIN });
-            Kept { checked_at_ms, ..held }
+        // Of one version the later word counts.
+        Some(held)
+            if held.is_fresh(now_ms, FRESH_MS)
+                && (new.version, settled_at_ms) < (held.snapshot.version, held.checked_at_ms) =>
+        {
+            held
         }
         _ => news,
     };
@@ -105,8 +106,8 @@ impl Bench {
 
     async fn follow(&mut self, steps: &[Step]) {
         let id = self.section_id;
-        let keys =
-            [super::section_key(id), super::seats_key(id), super::lease_key(self.booking_id)];
+        let space = super::Space::of(crate::Epoch::NONE);
+        let keys = [space.section(id), space.seats(id), space.lease(self.booking_id)];
         let (mut now_ms, mut kept, mut leased) = (1_800_000_000_000, None, None::<(i64, i64)>);
         let mut marked = None;
         for step in steps {
@@ -126,7 +127,7 @@ impl Bench {
                     let call =
                         Call::new(&SETTLE, keys.to_vec()).arg(FRESH_MS).arg(60_000).arg(1).arg(1);
                     let call = call.arg(version).arg(10).arg(10 - version).arg(expiry);
-                    let marks = Arc::new(Marks::none(10, version));
+                    let marks = Arc::new(Marks::none(10, 1, version));
                     let seen = Seen::read(id, marks, Some(version + late_ms.rem_euclid(3)));
                     let call = call.arg(settled_at_ms).arg(version).arg(seen.through);
                     let mut call = call.arg(settled_at_ms);

@@ -22,7 +22,7 @@ fn layout() -> Arc<Layout> {
 
 /// Marks of 100 seats of which these were taken last at `version`.
 fn marks(version: i64, taken: &[SeatIndex]) -> Marks {
-    let mut map = SeatMap::empty(layout(), 1);
+    let mut map = SeatMap::empty(layout(), (1, 1));
     map.hold(taken).expect("free seats");
     map.stamp(version);
     map.marks()
@@ -177,7 +177,7 @@ pub async fn i8_the_marks_of_commits_speak_until_an_extension_and_after_a_read(d
 #[tokio::test]
 async fn i9_the_in_process_gate_keeps_no_more_marks_than_its_limit() {
     let door = Doorway::to(open::in_process(NEVER_LAPSES).await);
-    let large = Arc::new(Marks::none(100_000, 1));
+    let large = Arc::new(Marks::none(100_000, 1, 1));
     let bytes = large.to_bytes().len();
     let sections: Vec<_> = (0..2 * MARKS_BYTES_MAX / bytes).map(|_| door.section()).collect();
     for section_id in &sections {
@@ -190,7 +190,7 @@ async fn i9_the_in_process_gate_keeps_no_more_marks_than_its_limit() {
 }
 
 fn seats_key(section_id: SectionId) -> String {
-    format!("reservix:{{{}}}:seats:{section_id}", section_id.shard().index())
+    format!("reservix:0000000000000000:{{{}}}:seats:{section_id}", section_id.shard().index())
 }
 
 async fn on_redis(options: GateOptions) -> Doorway {
@@ -243,7 +243,7 @@ async fn an_instance_sees_its_own_marks_at_once_and_newer_ones_of_another() {
 #[tokio::test]
 async fn marks_of_many_large_sections_arrive_in_several_calls() {
     let door = on_redis(NEVER_LAPSES).await;
-    let large = Arc::new(Marks::none(100_000, 1));
+    let large = Arc::new(Marks::none(100_000, 1, 1));
     let id = |index| SectionId::new(door.now, Shard::pick(3), index);
     let sections: Vec<_> = (0..40).map(id).collect();
     let read = |section_id: &SectionId| Seen::read(*section_id, large.clone(), None);

@@ -11,12 +11,12 @@ use testbed::redis::{Redis, shared};
 use tokio::sync::broadcast::Receiver;
 
 fn section_key(section_id: SectionId) -> String {
-    format!("reservix:{{{}}}:section:{section_id}", section_id.shard().index())
+    format!("reservix:0000000000000000:{{{}}}:section:{section_id}", section_id.shard().index())
 }
 
 fn lease_key(booking: &Booking) -> String {
     let booking_id = booking.booking_id;
-    format!("reservix:{{{}}}:lease:{booking_id}", booking_id.shard().index())
+    format!("reservix:0000000000000000:{{{}}}:lease:{booking_id}", booking_id.shard().index())
 }
 
 /// Asks the shared server, as a person would.

@@ -5,6 +5,7 @@ use async_trait::async_trait;
 use engine::{Booking, BookingId, EventId, Fault, SectionId, Snapshot};
 use std::sync::OnceLock;
 use std::time::Instant;
+use store::Epoch;
 use store::gate::{Seen, Settlement};
 use testbed::redis::{Cluster, Sentinel, shared};
 use tokio::sync::OnceCell;
@@ -93,6 +94,11 @@ impl Gate for Instances {
 
     async fn forget(&self, sections: &[SectionId]) {
         self.settles.forget(sections).await;
+    }
+
+    fn enter(&self, epoch: Epoch) {
+        self.settles.enter(epoch);
+        self.reads.enter(epoch);
     }
 
     async fn lease(&self, booking_id: BookingId) -> Option<Booking> {

@@ -1,0 +1,101 @@
+//! Repairing a section, inside the one write transaction.
+
+use super::seats::{layout_row, put_marks};
+use super::writer::Writing;
+use crate::maps::contradiction;
+use crate::rows::{self, Columns as _, seat_taken};
+use engine::decide::Held;
+use engine::repair::{Records, Repair, SeatRecords};
+use engine::seats::Marks;
+use engine::{Booking, BookingId, Error, Fault, Inventory, Refusal, SectionId};
+
+const DOING: &str = "repairing a section";
+
+/// Repairs a section; tells what was wrong.
+pub(super) fn repair(
+    writing: &Writing<'_>,
+    section_id: SectionId,
+    dry_run: bool,
+) -> Result<Vec<String>, Error> {
+    let records = load(writing, section_id)?;
+    let repair = records.repair();
+    let repair = repair.map_err(|found| contradiction(section_id, &found.join("; ")))?;
+    if !dry_run && !repair.told.is_empty() {
+        write(writing, section_id, &repair)?;
+    }
+    Ok(repair.told)
+}
+
+fn load(writing: &Writing<'_>, section_id: SectionId) -> Result<Records, Error> {
+    const INVENTORY: &str = "SELECT * FROM inventory WHERE section_id = ?";
+    const FOLDED: &str = "SELECT COUNT(*) AS version, COALESCE(SUM(capacity), 0) AS capacity,
+            COALESCE(SUM(held), 0) AS held, COALESCE(SUM(sold), 0) AS sold,
+            COALESCE(SUM(blocked), 0) AS blocked
+        FROM booking_log WHERE section_id = ?";
+    const BOOKINGS: &str =
+        "SELECT * FROM bookings WHERE event_id = ? AND status IN ('HOLD', 'CONFIRMED')";
+    const HOLDS: &str = "SELECT * FROM holds WHERE section_id = ?";
+    const TAKEN: &str = "SELECT * FROM seats_taken WHERE section_id = ?";
+    const MARKS: &str = "SELECT marks FROM seat_marks WHERE section_id = ?";
+    let id = [section_id.as_bytes()];
+    let inventory = writing.one(DOING, INVENTORY, id, |row| rows::inventory(row))?;
+    let inventory = inventory.ok_or(Refusal::NotFound { what: "section" })?;
+    let empty = Inventory::empty(section_id, inventory.event_id);
+    let folded = writing.whole(DOING, FOLDED, id, |row| {
+        Ok(Inventory {
+            capacity: row.int("capacity")?,
+            held: row.int("held")?,
+            sold: row.int("sold")?,
+            blocked: row.int("blocked")?,
+            version: row.int("version")?,
+            ..empty.clone()
+        })
+    })?;
+    let event = [inventory.event_id.as_bytes()];
+    let bookings = writing.all(DOING, BOOKINGS, event, |row| rows::booking(row))?;
+    let is_here = |of: &Booking| of.sections().any(|(here, _)| here == section_id);
+    let bookings = bookings.into_iter().filter(is_here).collect();
+    let holds: Vec<Held> = writing.all(DOING, HOLDS, id, |row| rows::held(row))?;
+    let seats = match layout_row(writing, section_id)? {
+        None => None,
+        Some(layout) => Some(SeatRecords {
+            layout,
+            // Unreadable marks are none.
+            marks: writing
+                .one(DOING, MARKS, id, |row| Ok(Marks::from_bytes(row.bytes("marks")?)))?
+                .flatten(),
+            taken: writing
+                .all(DOING, TAKEN, id, |row| seat_taken(row).map(|(_, seat, by)| (seat, by)))?,
+        }),
+    };
+    Ok(Records { inventory, folded, bookings, holds, seats })
+}
+
+fn write(writing: &Writing<'_>, section_id: SectionId, repair: &Repair) -> Result<(), Fault> {
+    const COUNTED: &str = "UPDATE inventory SET capacity = ?2, held = ?3, sold = ?4, blocked = ?5,
+        version = ?6, next_expiry = ?7 WHERE section_id = ?1";
+    const UNHELD: &str = "DELETE FROM holds WHERE section_id = ?";
+    const HELD: &str =
+        "INSERT INTO holds (section_id, expires_at, booking_id, seats) VALUES (?, ?, ?, ?)";
+    const FREED: &str = "DELETE FROM seats_taken WHERE section_id = ?";
+    const TAKEN: &str = "INSERT INTO seats_taken (section_id, seat, booking_id) VALUES (?, ?, ?)";
+    const LAID: &str = "UPDATE sections SET layout_version = ?2 WHERE section_id = ?1";
+    let Inventory { capacity, held, sold, blocked, version, next_expiry, .. } = repair.inventory;
+    let id = section_id.as_bytes();
+    let counted = (id, capacity, held, sold, blocked, version, rows::ms(next_expiry));
+    writing.run(DOING, COUNTED, counted)?;
+    writing.run(DOING, UNHELD, [id])?;
+    writing.run_all(DOING, HELD, &repair.holds, |held| {
+        (id, held.expires_at.unix_ms(), held.booking_id.as_bytes(), held.seats)
+    })?;
+    if let Some((map, taken)) = &repair.seats {
+        writing.run(DOING, FREED, [id])?;
+        let taken: Vec<_> = taken.iter().collect();
+        writing.run_all(DOING, TAKEN, &taken, |(seat, by)| {
+            (id, &***seat, by.as_ref().map(BookingId::as_bytes))
+        })?;
+        put_marks(writing, section_id, &map.marks())?;
+        writing.run(DOING, LAID, (id, map.layout_version()))?;
+    }
+    Ok(())
+}

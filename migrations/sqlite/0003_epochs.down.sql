@@ -1,0 +1,2 @@
+-- Nothing was added.
+SELECT 1;
