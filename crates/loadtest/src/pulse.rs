@@ -34,6 +34,8 @@ pub struct Pulse {
     useful: AtomicU64,
     silences: AtomicU64,
     stood_still_ms: AtomicU64,
+    watched_since: OnceLock<Instant>,
+    last_beat_ms: AtomicU64,
     in_run: AtomicBool,
     end_run: CancellationToken,
     over: CancellationToken,
@@ -112,6 +114,14 @@ impl Pulse {
         Duration::from_millis(self.stood_still_ms.load(Ordering::Relaxed))
     }
 
+    /// The same with what is not yet known at the beat: whoever wakes up may be sooner than the beat.
+    pub fn stood_still_until_now(&self) -> Duration {
+        let last = Duration::from_millis(self.last_beat_ms.load(Ordering::Relaxed));
+        let since = self.watched_since.get().map(Instant::elapsed).unwrap_or_default();
+        let overdue = since.saturating_sub(last).saturating_sub(BEAT);
+        self.stood_still() + if overdue > LATE_MAX { overdue } else { Duration::ZERO }
+    }
+
     /// Does `work`, until nobody is to wait for it any more.
     pub async fn unless_over<T>(
         &self,
@@ -164,6 +174,7 @@ impl Pulse {
     async fn beat(&self) {
         let mut silence = Silence::default();
         let mut last = Instant::now();
+        let began = *self.watched_since.get_or_init(|| last);
         loop {
             sleep(BEAT).await;
             let took = last.elapsed();
@@ -173,6 +184,8 @@ impl Pulse {
                 let ms = u64::try_from(late.as_millis()).unwrap_or(u64::MAX);
                 self.stood_still_ms.fetch_add(ms, Ordering::Relaxed);
             }
+            let ms = u64::try_from((last - began).as_millis()).unwrap_or(u64::MAX);
+            self.last_beat_ms.store(ms, Ordering::Relaxed);
             // Time in which this process stood still is not the server's.
             let sight = Sight {
                 answers: self.answers.load(Ordering::Relaxed),

@@ -175,9 +175,11 @@ impl Worker {
         self.last = heard.ok();
         match heard {
             Ok(answer) => {
-                let until = self.stage.cast.target.pulse.stood_still();
-                let took = now.saturating_duration_since(self.wire.sent_at);
-                let took = took.saturating_sub(until.saturating_sub(stood_still));
+                let mut took = now.saturating_duration_since(self.wire.sent_at);
+                if took > SLOW {
+                    let until = self.stage.cast.target.pulse.stood_still_until_now();
+                    took = took.saturating_sub(until.saturating_sub(stood_still));
+                }
                 self.heard(op, latency, took, answer);
             }
             Err(silence) => {
