@@ -1,2 +1,2 @@
--- Nothing was added.
+-- Lost: nothing, since nothing was added here.
 SELECT 1;

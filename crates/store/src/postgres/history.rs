@@ -14,7 +14,8 @@
 use super::interrupt::Interrupt;
 use crate::Epoch;
 use crate::maps::Maps;
-use crate::rows::Columns as _;
+use crate::rows::{Columns as _, instant};
+use engine::Timestamp;
 use sqlx::Row as _;
 use sqlx::postgres::{PgConnection, PgRow};
 use std::sync::Arc;
@@ -29,7 +30,7 @@ const LOOKS_MAX: usize = 3;
 macro_rules! look {
     ($cluster:literal) => {
         concat!(
-            "SELECT e.epoch, e.mark,
+            "SELECT now_ms() AS now, e.epoch, e.mark,
                 COALESCE(pg_sequence_last_value('booking_log_seq_seq'::regclass), 0) AS log,
                 left(pg_walfile_name(pg_current_wal_lsn()), 8) || '.' || d.oid || '.' || ",
             $cluster,
@@ -60,8 +61,16 @@ struct Known {
     log: i64,
 }
 
+/// What a look comes to.
+pub(super) struct Looked {
+    pub epoch: Epoch,
+    /// The database's clock; `None` before the schema is made.
+    pub now: Option<Timestamp>,
+}
+
 /// What a look finds.
 struct Found {
+    now: Timestamp,
     epoch: Epoch,
     /// The mark that is stored, empty when none was.
     stored: String,
@@ -84,6 +93,7 @@ enum Judged {
 impl Found {
     fn of(row: &PgRow) -> Result<Self, Interrupt> {
         Ok(Self {
+            now: instant(row, "now")?,
             epoch: Epoch::from_stored(row.int("epoch")?),
             stored: row.try_get("mark")?,
             mark: row.try_get("found")?,
@@ -125,11 +135,13 @@ impl History {
         self.epoch.subscribe()
     }
 
-    /// Looks which history this session's database is in; tells its epoch.
-    pub(super) async fn look(&self, session: &mut PgConnection) -> Result<Epoch, Interrupt> {
+    /// Looks which history this session's database is in.
+    pub(super) async fn look(&self, session: &mut PgConnection) -> Result<Looked, Interrupt> {
         let mut known = self.known.lock().await;
         for _ in 0..LOOKS_MAX {
-            let Some(found) = self.find(session).await? else { return Ok(self.epoch()) };
+            let Some(found) = self.find(session).await? else {
+                return Ok(Looked { epoch: self.epoch(), now: None });
+            };
             let judged = found.judge(*known);
             let drawn = match judged {
                 _ if self.read_only => found.epoch,
@@ -149,7 +161,7 @@ impl History {
             let seen = known.filter(|known| known.epoch == drawn).map_or(0, |known| known.log);
             *known = Some(Known { epoch: drawn, log: found.log.max(seen) });
             self.enter(drawn, why);
-            return Ok(drawn);
+            return Ok(Looked { epoch: drawn, now: Some(found.now) });
         }
         Err(Interrupt::Changed)
     }
@@ -230,7 +242,8 @@ mod tests {
 
     fn found(epoch: u8, stored: &str, mark: &str, log: i64) -> Found {
         let (stored, mark) = (stored.to_owned(), mark.to_owned());
-        Found { epoch: Epoch::from_stored(i64::from(epoch)), stored, mark, log }
+        let (epoch, now) = (Epoch::from_stored(i64::from(epoch)), Timestamp::from_unix_ms(0));
+        Found { now, epoch, stored, mark, log }
     }
 
     fn known(epoch: u8, log: i64) -> Known {

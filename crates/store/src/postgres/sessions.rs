@@ -75,7 +75,8 @@ impl Sessions {
         doing: &'static str,
     ) -> Result<(Epoch, PgConnection), Fault> {
         let looked = self.history.look(&mut connection).await;
-        Ok((looked.map_err(|interrupt| interrupt.into_fault(doing))?, connection))
+        let looked = looked.map_err(|interrupt| interrupt.into_fault(doing))?;
+        Ok((looked.epoch, connection))
     }
 
     /// The way to new ones.
