@@ -242,7 +242,7 @@ impl From<Fault> for Problem {
                         error,
                         section_id,
                         unsaid,
-                        "a section contradicts itself; run `reservix repair` for it"
+                        "a section contradicts itself; run reservix repair for it"
                     );
                 }
                 let detail = "Nothing was changed; this section has to be looked after first.";
