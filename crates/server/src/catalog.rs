@@ -214,11 +214,11 @@ impl Catalog {
 
     /// The counters of an event as the store has them now, for its organizer.
     pub async fn counters(&self, event_id: EventId) -> Result<Counters, Fault> {
-        self.read(&[event_id]).await
+        self.read(event_id).await
     }
 
-    async fn read(&self, events: &[EventId]) -> Result<Counters, Fault> {
-        let read = self.store.inventories(events).await?;
+    async fn read(&self, event_id: EventId) -> Result<Counters, Fault> {
+        let read = self.store.inventories(&[event_id]).await?;
         // What was just read is as good as a commit's word, unless holds are due.
         let whole = read.iter().filter(|live| live.due == 0);
         let snapshots = whole.map(|live| live.inventory.snapshot()).collect();
@@ -242,7 +242,7 @@ impl Catalog {
                 .collect());
         }
         let event_id = of.event.terms.event_id;
-        let read = async { Ok::<_, Fault>(Arc::new(self.read(&[event_id]).await?)) };
+        let read = async { Ok::<_, Fault>(Arc::new(self.read(event_id).await?)) };
         let read = self.shared.try_get_with(event_id, read).await.map_err(Arc::unwrap_or_clone)?;
         let section = |(section, known): (&Section, _)| seats(known, read.get(&section.section_id));
         Ok(of.sections.iter().zip(known).map(section).collect())
@@ -257,27 +257,13 @@ impl Catalog {
         self.marks.newest(section_id).await
     }
 
-    /// The seats of several events, with at most one read of the store for all of them.
-    pub async fn availabilities(
-        &self,
-        events: &[EventWithSections],
-    ) -> Result<Vec<Vec<Available>>, Fault> {
-        let mut known = Vec::with_capacity(events.len());
-        let mut unsettled = Vec::new();
-        for of in events {
-            let (snapshots, settled) = self.ask_gate(of).await;
-            known.push(snapshots);
-            if !settled {
-                unsettled.push(of.event.terms.event_id);
-            }
-        }
+    /// [`Self::availability`] after a change of the event: by a read that began after it.
+    pub async fn availability_anew(&self, of: &EventWithSections) -> Result<Vec<Available>, Fault> {
+        let (known, settled) = self.ask_gate(of).await;
         let read =
-            if unsettled.is_empty() { Counters::new() } else { self.read(&unsettled).await? };
-        let event = |(of, known): (&EventWithSections, Vec<_>)| {
-            let sections = of.sections.iter().zip(known);
-            sections.map(|(section, known)| seats(known, read.get(&section.section_id))).collect()
-        };
-        Ok(events.iter().zip(known).map(event).collect())
+            if settled { Counters::new() } else { self.read(of.event.terms.event_id).await? };
+        let section = |(section, known): (&Section, _)| seats(known, read.get(&section.section_id));
+        Ok(of.sections.iter().zip(known).map(section).collect())
     }
 
     /// What the gate knows of these sections, and whether that is all there is to know: fresh, with

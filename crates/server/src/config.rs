@@ -96,6 +96,8 @@ pub struct Config {
     pub header_timeout: Duration,
     /// How long a client may take to send its body.
     pub body_timeout: Duration,
+    /// How long a client may read nothing of its answer.
+    pub write_timeout: Duration,
     /// Opens `/metrics` to others than loopback.
     pub metrics_token: Option<SecretString>,
     settings: Vec<Setting>,
@@ -235,6 +237,7 @@ impl Config {
             idle_timeout: seconds(reader, "IDLE_TIMEOUT_SECONDS"),
             header_timeout: seconds(reader, "HEADER_TIMEOUT_SECONDS"),
             body_timeout: seconds(reader, "BODY_TIMEOUT_SECONDS"),
+            write_timeout: seconds(reader, "WRITE_TIMEOUT_SECONDS"),
             metrics_token: reader.secret("METRICS_TOKEN", parse::visible),
             settings: Vec::new(),
         };

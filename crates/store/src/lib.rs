@@ -112,6 +112,28 @@ pub struct EventWithSections {
     pub sections: Vec<Section>,
 }
 
+/// An event as lists show it: with sums in the place of its sections, of which it may have 1,000.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct EventCard {
+    /// The event.
+    pub event: Event,
+    /// What its cheapest and its dearest seat cost; `None` when it has no section.
+    pub prices: Option<(Money, Money)>,
+    /// How many seats there are.
+    pub capacity: i64,
+    /// How many can be held now; seats of holds that are due count.
+    pub available: i64,
+}
+
+/// A part of a list.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Paged<T> {
+    /// The items, newest first.
+    pub items: Vec<T>,
+    /// Whether there may be older ones.
+    pub has_more: bool,
+}
+
 /// What a section begins with.
 #[derive(Clone, Debug)]
 pub enum Opening {
@@ -191,6 +213,9 @@ pub struct Page<Id> {
     pub limit: u32,
 }
 
+/// The size of the items of the bookings of a page, as stored, from which on the page ends.
+pub const PAGE_BYTES_MAX: usize = 256 * 1024;
+
 /// What an organizer wants to change of a section; `None` leaves a field as it is.
 #[derive(Clone, Debug, Default)]
 pub struct SectionChange {
@@ -229,12 +254,12 @@ pub trait Events: Send + Sync {
     ) -> Result<Created<EventId>, Error>;
     /// The event with this id, for whoever asks: visibility is the caller's business.
     async fn event(&self, event_id: EventId) -> Result<Option<EventWithSections>, Fault>;
-    /// A page of events.
+    /// A page of events, with the sums of their sections.
     async fn events(
         &self,
         filter: &EventFilter,
         page: Page<EventId>,
-    ) -> Result<Vec<EventWithSections>, Fault>;
+    ) -> Result<Paged<EventCard>, Fault>;
     /// Changes an event by the rules of [`Event::may_edit`], [`Event::revise`] and, for another
     /// currency, `engine::event::may_change_currency`. Gives the inventories that were changed with it.
     async fn revise_event(
@@ -310,12 +335,13 @@ pub trait Bookings: Send + Sync {
     async fn keyed_holds(&self, keys: &[(UserId, IdempotencyKey)]) -> Result<KeyedHolds, Fault>;
     /// The booking with this id, for whoever asks.
     async fn booking(&self, booking_id: BookingId) -> Result<Option<Booking>, Fault>;
-    /// A page of bookings.
+    /// A page of bookings. It also ends when its items have [`PAGE_BYTES_MAX`] as they are stored, since
+    /// one booking may name thousands of seats; it has at least one.
     async fn bookings(
         &self,
         filter: &BookingFilter,
         page: Page<BookingId>,
-    ) -> Result<Vec<Booking>, Fault>;
+    ) -> Result<Paged<Booking>, Fault>;
     /// The live counters of all sections of these events.
     async fn inventories(&self, events: &[EventId]) -> Result<Vec<LiveInventory>, Fault>;
 }

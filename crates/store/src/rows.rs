@@ -3,6 +3,7 @@
 //! Both stores name their columns alike, so each thing is read in one way. A value of another kind
 //! than the schema says is a fault of ours, and says which column it was.
 
+use crate::{EventCard, PAGE_BYTES_MAX, Paged};
 use engine::account::{RefreshToken, User};
 use engine::decide::Held;
 use engine::seats::{SeatName, SeatState};
@@ -12,6 +13,7 @@ use engine::{
 };
 use serde::{Deserialize, Serialize};
 use std::borrow::Cow;
+use std::collections::HashMap;
 use std::fmt::Display;
 use std::sync::Arc;
 use uuid::Uuid;
@@ -110,6 +112,53 @@ pub(crate) fn event(row: &impl Columns) -> Result<Event, Fault> {
         created_at: instant(row, "created_at")?,
         updated_at: instant(row, "updated_at")?,
     })
+}
+
+/// The cards of events, in their order, from the rows of the sums of those that have sections.
+pub(crate) fn cards<R: Columns>(events: Vec<Event>, sums: &[R]) -> Result<Vec<EventCard>, Fault> {
+    let sums = sums.iter().map(|row| Ok((event_id(row, "event_id")?, row)));
+    let sums = sums.collect::<Result<HashMap<_, _>, Fault>>()?;
+    let card = |event: Event| {
+        let Some(sums) = sums.get(&event.terms.event_id) else {
+            return Ok(EventCard { event, prices: None, capacity: 0, available: 0 });
+        };
+        let currency = currency(sums.text("currency")?)?;
+        let price = |column| Ok::<_, Fault>(Money { minor: sums.int(column)?, currency });
+        Ok(EventCard {
+            event,
+            prices: Some((price("price_from")?, price("price_to")?)),
+            capacity: sums.int("capacity")?,
+            available: sums.int("available")?,
+        })
+    };
+    events.into_iter().map(card).collect()
+}
+
+/// What a page of bookings has so far.
+pub(crate) struct BookingPage {
+    page: Paged<Booking>,
+    limit: usize,
+    bytes: usize,
+}
+
+impl BookingPage {
+    pub(crate) fn new(limit: u32) -> Self {
+        let page = Paged { items: Vec::new(), has_more: false };
+        Self { page, limit: limit as usize, bytes: 0 }
+    }
+
+    /// Adds the next booking; false when the page has ended and needs no more.
+    pub(crate) fn add(&mut self, row: &impl Columns) -> Result<bool, Fault> {
+        self.page.items.push(booking(row)?);
+        self.bytes += row.text("items")?.len();
+        let is_full = self.page.items.len() >= self.limit || self.bytes >= PAGE_BYTES_MAX;
+        self.page.has_more = is_full;
+        Ok(!is_full)
+    }
+
+    pub(crate) fn end(self) -> Paged<Booking> {
+        self.page
+    }
 }
 
 pub(crate) fn section(row: &impl Columns) -> Result<Section, Fault> {

@@ -357,6 +357,13 @@ impl Layout {
         prices.min_by_key(|price| price.minor).expect("a layout has a category")
     }
 
+    /// What the dearest of its categories costs.
+    #[must_use]
+    pub fn highest_price(&self) -> Money {
+        let prices = self.categories.iter().map(|category| category.price);
+        prices.max_by_key(|price| price.minor).expect("a layout has a category")
+    }
+
     /// The category of `seat`.
     #[must_use]
     pub fn category(&self, seat: SeatIndex) -> &Category {

@@ -236,7 +236,13 @@ pub const TABLE: [(&str, &[Variable]); 8] = [
                 "BODY_TIMEOUT_SECONDS",
                 "30",
                 (1, 600),
-                "How long a client may take to send its body, or take nothing of its answer, in seconds",
+                "How long a client may take to send its body, in seconds",
+            ),
+            number(
+                "WRITE_TIMEOUT_SECONDS",
+                "10",
+                (1, 600),
+                "How long a client may read nothing of its answer before it is disconnected, in seconds",
             ),
             secret("METRICS_TOKEN", "Opens /metrics to others than loopback; unset: nobody else."),
         ],
@@ -244,7 +250,7 @@ pub const TABLE: [(&str, &[Variable]); 8] = [
 ];
 
 /// Names that begin like this are meant for us, so one that is not in the table is a mistake.
-const PREFIXES: [&str; 21] = [
+const PREFIXES: [&str; 22] = [
     "ACCESS_TOKEN_",
     "ALLOWED_ORIGIN",
     "BODY_TIMEOUT",
@@ -266,6 +272,7 @@ const PREFIXES: [&str; 21] = [
     "RESERVIX_",
     "SWEEP_",
     "TRUSTED_PROX",
+    "WRITE_TIMEOUT",
 ];
 
 /// All settings, in the order of the table.

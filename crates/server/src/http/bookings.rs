@@ -6,7 +6,7 @@ mod views;
 
 use super::body::{Json, NoBody};
 use super::extract::{CurrentUser, Key, Path, expected_booking, id};
-use super::lists::{Listed, Params};
+use super::lists::{Listed, PAGE_BYTES_MAX, Params, page};
 use super::problem::Problem;
 use super::token::random;
 use super::wire::{fingerprint, json};
@@ -303,7 +303,7 @@ async fn list(
     State(app): State<Arc<App>>,
     CurrentUser(user_id): CurrentUser,
     params: Params,
-) -> Result<axum::Json<Listed<BookingView>>, Problem> {
+) -> Result<Response, Problem> {
     let event = params.read("event_id", "must be a UUID", |text| text.parse().ok())?;
     let filter = BookingFilter { user: Some(user_id), event, status: status_filter(&params)? };
     listed(&app, &filter, &params).await
@@ -314,12 +314,13 @@ pub(super) async fn listed(
     app: &App,
     filter: &BookingFilter,
     params: &Params,
-) -> Result<axum::Json<Listed<BookingView>>, Problem> {
-    let page = params.page()?;
-    let found = app.store.bookings(filter, page).await?;
+) -> Result<Response, Problem> {
+    let part = params.page()?;
+    let room = app.answers.room(PAGE_BYTES_MAX).await?;
+    let found = app.store.bookings(filter, part).await?;
     let now = app.store.now();
-    let items = found.iter().map(|booking| BookingView::new(booking, now)).collect();
-    Ok(axum::Json(Listed::new(items, page.limit, BookingView::id)))
+    let items = found.items.iter().map(|booking| BookingView::new(booking, now));
+    Ok(page(room, items, found.has_more, BookingView::id))
 }
 
 /// A booking, for its buyer or the organizer of its event.

@@ -90,7 +90,7 @@ pub async fn serve(
         // asked nonetheless.
         .half_close(true);
     let limits = Limits { idle: config.idle_timeout, head: config.header_timeout };
-    let patience = config.body_timeout;
+    let patience = config.write_timeout;
     let places = Arc::new(Semaphore::new(config.max_connections));
     Metrics::connections(0.0);
     Metrics::connections_max(config.max_connections);

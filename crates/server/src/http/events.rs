@@ -7,9 +7,9 @@ mod views;
 use super::body::{Json, NoBody};
 use super::bookings::{BookingView, REPLAYED, listed, status_filter};
 use super::extract::{CurrentUser, IfNoneMatch, Key, MaybeUser, Path, expected_version, id};
-use super::lists::{Listed, Params};
+use super::lists::{Listed, PAGE_BYTES_MAX, Params, page};
 use super::problem::Problem;
-use super::wire::{At, fingerprint, json};
+use super::wire::{At, fingerprint, json_in};
 use super::{App, PROBLEM};
 use crate::catalog::Facts;
 use axum::extract::{FromRequestParts as _, Request, State};
@@ -30,7 +30,7 @@ use std::sync::Arc;
 use store::{BookingFilter, CreationKey, EventFilter, EventWithSections, SectionChange};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
-use views::{AvailabilityView, EventView, StatusWord};
+use views::{AvailabilityView, EventCardView, EventView, StatusWord};
 
 pub(super) use views::{SectionView, is_known};
 
@@ -55,8 +55,7 @@ async fn changed(app: &App, event_id: EventId, viewer: UserId) -> Result<EventVi
     // Past the catalog, where a reader's load from before the commit may be under way.
     let read = app.store.event(event_id).await?;
     let read = read.filter(|of| of.event.terms.visible_to(Some(viewer))).ok_or(MISSING)?;
-    let mut views = EventView::load_all(app, std::slice::from_ref(&read)).await?;
-    Ok(views.pop().ok_or(MISSING)?)
+    EventView::load_anew(app, &read).await
 }
 
 /// The answer to a change of a section: the section as it is now.
@@ -151,7 +150,7 @@ async fn create(
     ("from" = Option<String>, Query, description = "Events that are not over by this date or instant"),
     ("to" = Option<String>, Query, description = "Events that start before this date or instant"),
     super::docs::PageParams,
-), responses((status = 200, description = "A page of events", body = Listed<EventView>)))]
+), responses((status = 200, description = "A page of events, without their sections", body = Listed<EventCardView>)))]
 async fn list(
     State(app): State<Arc<App>>,
     MaybeUser(viewer): MaybeUser,
@@ -177,11 +176,12 @@ async fn list(
         from: params.read("from", WHEN, when)?,
         to: params.read("to", WHEN, when)?,
     };
-    let page = params.page()?;
-    let found = app.store.events(&filter, page).await?;
-    let items = EventView::load_all(&app, &found).await?;
+    let part = params.page()?;
+    let room = app.answers.room(PAGE_BYTES_MAX).await?;
+    let found = app.store.events(&filter, part).await?;
+    let cards = found.items.into_iter().map(EventCardView::from);
     let cache = HeaderValue::from_static(if viewer.is_some() { "no-store" } else { "max-age=1" });
-    let list = axum::Json(Listed::new(items, page.limit, EventView::id));
+    let list = page(room, cards, found.has_more, EventCardView::id);
     Ok(([(header::CACHE_CONTROL, cache)], list).into_response())
 }
 
@@ -212,7 +212,8 @@ async fn read(
     if is_known(&known, &etag) {
         return Ok((StatusCode::NOT_MODIFIED, headers_out).into_response());
     }
-    let mut response = json(StatusCode::OK, &view);
+    let room = app.answers.room(view.bytes_max()).await?;
+    let mut response = json_in(room, StatusCode::OK, &view);
     response.headers_mut().extend(headers_out.into_iter().map(|(name, value)| (Some(name), value)));
     Ok(response)
 }
@@ -243,8 +244,9 @@ async fn availability(
     let organizer = viewer == Some(facts.of.event.terms.organizer_id);
     let view = AvailabilityView::load(&app, &facts.of, organizer).await?;
     let cache = if organizer { "private, no-store" } else { "max-age=1" };
-    Ok(([(header::CACHE_CONTROL, HeaderValue::from_static(cache))], axum::Json(view))
-        .into_response())
+    let room = app.answers.room(view.bytes_max()).await?;
+    let answer = json_in(room, StatusCode::OK, &view);
+    Ok(([(header::CACHE_CONTROL, HeaderValue::from_static(cache))], answer).into_response())
 }
 
 /// Changes an event.
@@ -422,7 +424,7 @@ async fn bookings(
     CurrentUser(user_id): CurrentUser,
     Path(event_id): Path<String>,
     params: Params,
-) -> Result<axum::Json<Listed<BookingView>>, Problem> {
+) -> Result<Response, Problem> {
     let event_id = id(&event_id, "event")?;
     let facts = visible(&app, event_id, Some(user_id)).await?;
     facts.of.event.may_manage(user_id)?;

@@ -1,9 +1,12 @@
 //! Lists: the parameters of a query, and pages of what it finds.
 
 use super::App;
+use super::answers::Room;
 use super::problem::Problem;
 use axum::extract::FromRequestParts;
 use axum::http::request::Parts;
+use axum::http::{HeaderValue, header};
+use axum::response::{IntoResponse, Response};
 use std::fmt;
 use std::str::FromStr;
 use std::sync::Arc;
@@ -31,6 +34,8 @@ impl FromRequestParts<Arc<App>> for Params {
 const PAGE_DEFAULT: u32 = 20;
 /// How many items a page may have.
 const PAGE_MAX: u32 = 100;
+/// The size of a page, in bytes: it ends before the item with which it would be larger.
+pub const PAGE_BYTES_MAX: usize = 512 * 1024;
 
 impl Params {
     /// The value of a parameter; an empty one counts as none.
@@ -62,7 +67,8 @@ impl Params {
 }
 
 /// A page of a list, newest first.
-#[derive(serde::Serialize, utoipa::ToSchema)]
+#[derive(utoipa::ToSchema)]
+#[expect(dead_code, reason = "describes a page; `page` writes it")]
 pub struct Listed<T> {
     /// The items, newest first.
     pub items: Vec<T>,
@@ -71,11 +77,66 @@ pub struct Listed<T> {
     pub next: Option<String>,
 }
 
-impl<T> Listed<T> {
-    /// A page of `items`; a full one may have a next.
-    pub fn new<Id: fmt::Display>(items: Vec<T>, limit: u32, id: impl Fn(&T) -> Id) -> Self {
-        let full = items.len() >= limit as usize;
-        let next = items.last().filter(|_| full).map(|last| id(last).to_string());
-        Self { items, next }
+/// A page of these items, in room for [`PAGE_BYTES_MAX`]; it has at least one of them. It has a next one
+/// when an item is left out, or when there may be more.
+pub fn page<T: serde::Serialize, Id: fmt::Display>(
+    room: Room,
+    items: impl IntoIterator<Item = T>,
+    has_more: bool,
+    id: impl Fn(&T) -> Id,
+) -> Response {
+    const WRITTEN: &str = "what we answer can be written as JSON";
+    let mut bytes = br#"{"items":["#.to_vec();
+    let (mut last, mut is_cut) = (None, false);
+    for item in items {
+        let end = bytes.len();
+        if last.is_some() {
+            bytes.push(b',');
+        }
+        serde_json::to_writer(&mut bytes, &item).expect(WRITTEN);
+        if last.is_some() && bytes.len() > PAGE_BYTES_MAX {
+            bytes.truncate(end);
+            is_cut = true;
+            break;
+        }
+        last = Some(id(&item).to_string());
+    }
+    bytes.extend_from_slice(br#"],"next":"#);
+    let next = last.filter(|_| is_cut || has_more);
+    serde_json::to_writer(&mut bytes, &next).expect(WRITTEN);
+    bytes.push(b'}');
+    bytes.shrink_to_fit();
+    let json = (header::CONTENT_TYPE, HeaderValue::from_static(super::body::JSON));
+    ([json], room.keep(bytes)).into_response()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::http::answers::Answers;
+    use http_body_util::BodyExt as _;
+
+    /// How many of so many items of such a size are on a page, and what its next is.
+    async fn listed(items: usize, size: usize, has_more: bool) -> (usize, Option<String>) {
+        let room = Answers::default().room(PAGE_BYTES_MAX).await.expect("room");
+        let items: Vec<_> = (0..items).map(|n| format!("{n:0size$}")).collect();
+        let page = page(room, items, has_more, |item| item.trim_start_matches('0').to_owned());
+        let bytes = page.into_body().collect().await.expect("a body").to_bytes();
+        let page: serde_json::Value = serde_json::from_slice(&bytes).expect("JSON");
+        let count = page["items"].as_array().expect("a list").len();
+        assert!(bytes.len() < PAGE_BYTES_MAX + 100 || count == 1, "{}", bytes.len());
+        (count, page["next"].as_str().map(str::to_owned))
+    }
+
+    #[tokio::test]
+    async fn a_page_ends_by_bytes_as_well_and_its_next_is_its_last_item() {
+        assert_eq!(listed(0, 1, false).await, (0, None));
+        assert_eq!(listed(3, 10, false).await, (3, None));
+        assert_eq!(listed(3, 10, true).await, (3, Some("2".to_owned())));
+        let half = PAGE_BYTES_MAX / 2;
+        assert_eq!(listed(3, half - 10, false).await, (2, Some("1".to_owned())));
+        assert_eq!(listed(3, half, false).await, (1, Some(String::new())));
+        assert_eq!(listed(2, 3 * PAGE_BYTES_MAX, false).await, (1, Some(String::new())));
+        assert_eq!(listed(1, 3 * PAGE_BYTES_MAX, false).await, (1, None));
     }
 }

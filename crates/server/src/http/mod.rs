@@ -6,6 +6,7 @@
 //! ```
 //! Handlers extract, translate and answer; they hold no rule and see no SQL.
 
+mod answers;
 mod auth;
 mod body;
 mod bookings;
@@ -36,6 +37,7 @@ use crate::lane::Lanes;
 use crate::metrics::Metrics;
 use crate::pulse::Pulse;
 use crate::vitals::Vitals;
+use answers::Answers;
 use axum::Router;
 use axum::extract::Request;
 use axum::http::{HeaderValue, Method, header};
@@ -97,6 +99,8 @@ pub struct App {
     cors: Option<Cors>,
     /// Keys of requests under way.
     in_flight: InFlight,
+    /// Room for large answers.
+    answers: Answers,
     /// Imports of layouts, and what watchers of numbered seats are shown.
     seats: Seats,
     /// Whether the store and the gate answer.
@@ -128,6 +132,7 @@ impl App {
             pulse: Pulse::new(store.clone(), gate.clone()),
             vitals,
             in_flight: InFlight::default(),
+            answers: Answers::default(),
             seats: Seats::default(),
             passwords: Passwords::new(),
             draining: CancellationToken::new(),

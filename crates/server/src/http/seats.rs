@@ -231,9 +231,12 @@ async fn status(
     if head.is_known(&known) {
         return Ok(head.on(StatusCode::NOT_MODIFIED.into_response()));
     }
+    // Beside the page of all, this one is its caller's alone: as it is, and compressed.
+    let names: usize = yours.iter().map(|seat| seat.len() + 3).sum();
+    let room = app.answers.room(2 * (page.bytes.len() + names)).await?;
     let write = move || with_yours(&page.bytes, &yours);
     let page = app.seats.pages.write(marks.taken(), write).await?;
-    Ok(head.on(as_json(page.answer(&headers))))
+    Ok(head.on(as_json(page.answer_in(room, &headers))))
 }
 
 /// The numbered seats of a section that a user holds or has bought.
@@ -247,10 +250,17 @@ async fn own_seats(
     for status in [BookingStatus::Hold, BookingStatus::Confirmed] {
         let filter =
             BookingFilter { user: Some(user_id), event: Some(event_id), status: Some(status) };
-        let page = Page { after: None, limit: OWN_BOOKINGS_MAX };
-        for booking in app.store.bookings(&filter, page).await? {
-            let here = booking.numbers().filter(|(section, _)| *section == section_id);
-            seats.extend(here.map(|(_, seat)| seat.to_string()));
+        let mut page = Page { after: None, limit: OWN_BOOKINGS_MAX };
+        // A page of the store ends early when its bookings have very many seats.
+        while page.limit > 0 {
+            let found = app.store.bookings(&filter, page).await?;
+            for booking in &found.items {
+                let here = booking.numbers().filter(|(section, _)| *section == section_id);
+                seats.extend(here.map(|(_, seat)| seat.to_string()));
+            }
+            let Some(last) = found.items.last().filter(|_| found.has_more) else { break };
+            let seen = u32::try_from(found.items.len()).unwrap_or(u32::MAX);
+            page = Page { after: Some(last.booking_id), limit: page.limit.saturating_sub(seen) };
         }
     }
     Ok(seats)

@@ -1,5 +1,6 @@
 //! How values stand on the wire: helpers for serde and garde.
 
+use super::answers::Room;
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use engine::{Timestamp, text};
@@ -165,10 +166,22 @@ pub fn fingerprint(request: &impl serde::Serialize) -> i64 {
 /// Room for an answer in JSON: most of ours are a little shorter.
 const ANSWER_BYTES: usize = 1_024;
 
-/// An answer in JSON, written into room that need not grow.
+/// An answer in JSON, written into memory that need not grow.
 pub fn json(status: StatusCode, body: &impl serde::Serialize) -> Response {
+    (status, [as_json()], written(body)).into_response()
+}
+
+/// An answer in JSON that may be large.
+pub fn json_in(room: Room, status: StatusCode, body: &impl serde::Serialize) -> Response {
+    (status, [as_json()], room.keep(written(body))).into_response()
+}
+
+fn as_json() -> (header::HeaderName, HeaderValue) {
+    (header::CONTENT_TYPE, HeaderValue::from_static("application/json"))
+}
+
+fn written(body: &impl serde::Serialize) -> Vec<u8> {
     let mut bytes = Vec::with_capacity(ANSWER_BYTES);
     serde_json::to_writer(&mut bytes, body).expect("what we answer can be written as JSON");
-    let content_type = (header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
-    (status, [content_type], bytes).into_response()
+    bytes
 }

@@ -307,7 +307,7 @@ async fn a_body_that_would_be_refused_is_not_asked_for() {
 
 #[tokio::test]
 async fn a_client_that_takes_nothing_of_its_answers_is_cut_off() {
-    let server = Server::start(&[("BODY_TIMEOUT_SECONDS", "1")]);
+    let server = Server::start(&[("WRITE_TIMEOUT_SECONDS", "1")]);
     let mut wire = Wire::open(&server).await;
     let page = "GET /docs/swagger-ui-bundle.js HTTP/1.1\r\nHost: x\r\n\r\n";
     wire.send(page.repeat(200)).await;

@@ -42,7 +42,120 @@ async fn events_come_newest_first_page_by_page_each_once() {
     assert_eq!((whole["items"].as_array().map(Vec::len), &whole["next"]), (Some(5), &Value::Null));
     let event = &whole["items"][0];
     let path = format!("/events/{}", event["event_id"].as_str().expect("an id"));
-    assert_eq!(anyone.get(&path).await.expect(StatusCode::OK), *event, "items are whole events");
+    let mut read = anyone.get(&path).await.expect(StatusCode::OK);
+    let read = read.as_object_mut().expect("an event");
+    read.remove("sections").expect("an event that is read is whole");
+    for (name, value) in read {
+        assert_eq!(event[name.as_str()], *value, "an item has all else: {name}");
+    }
+}
+
+#[tokio::test]
+async fn a_listed_event_has_sums_in_the_place_of_its_sections() {
+    let server = Server::start(&[]);
+    let user = server.user().await;
+    let sections = json!([
+        {"name": "Floor", "capacity": 10, "price": 4500, "currency": "EUR"},
+        {"name": "Box", "currency": "EUR", "layout": {
+            "categories": [{"name": "Front", "price": 9900}, {"name": "Rear", "price": 5000}],
+            "rows": [{"label": "1", "seats": [
+                {"number": "1", "x": 0, "y": 0, "category": "Front"},
+                {"number": "2", "x": 50, "y": 0, "category": "Rear"}]}]}},
+        {"name": "Door", "capacity": 5, "price": 1500, "currency": "EUR"},
+    ]);
+    let show = show(&json!({
+        "sections": sections, "venue": "Hall", "event_date": "2099-06-15", "timezone": "Asia/Tokyo",
+    }));
+    let event_id = user.event_with(&show).await;
+    for section in ["Floor", "Box"] {
+        let hold = json!({"event_id": event_id, "section_id": section, "seats_requested": 1});
+        user.post("/bookings/hold", &hold).await.expect(StatusCode::CREATED);
+    }
+    let page = server.client().get("/events").await.expect(StatusCode::OK);
+    let card = &page["items"][0];
+    assert!(card.get("sections").is_none(), "{card:#}");
+    for (name, expected) in [
+        ("event_id", json!(event_id)),
+        ("venue", json!("Hall")),
+        ("event_date", json!("2099-06-15")),
+        ("starts_at", json!("2099-06-14T15:00:00.000Z")),
+        ("status", json!("on_sale")),
+        ("price_from", json!(1_500)),
+        ("price_to", json!(9_900)),
+        ("currency", json!("EUR")),
+        ("capacity", json!(17)),
+        ("available_seats", json!(15)),
+        ("version", json!(1)),
+    ] {
+        assert_eq!(card[name], expected, "{name}");
+    }
+    assert!(card["organizer_id"].is_string() && card["created_at"].is_string(), "{card:#}");
+}
+
+/// All items of a list by pages of at most 100, with how many each page has; no page is larger than it
+/// may be, and each item is there once.
+async fn paged(client: &Client, list: &str, id: &str) -> Vec<usize> {
+    const PAGE_BYTES_MAX: usize = 512 * 1024;
+    let (mut sizes, mut seen, mut after) = (Vec::new(), Vec::new(), String::new());
+    loop {
+        let page = client.get(&format!("{list}?limit=100{after}")).await.expect(StatusCode::OK);
+        let items = page["items"].as_array().expect("a list");
+        assert!(
+            !items.is_empty() && page.to_string().len() <= PAGE_BYTES_MAX + 100 || items.len() == 1
+        );
+        sizes.push(items.len());
+        seen.extend(items.iter().map(|item| item[id].as_str().expect("an id").to_owned()));
+        match page["next"].as_str() {
+            Some(next) => {
+                assert_eq!(Some(next), seen.last().map(String::as_str));
+                after = format!("&after={next}");
+            }
+            None => break,
+        }
+    }
+    assert!(seen.is_sorted_by(|one, other| one > other), "newest first, each once");
+    sizes
+}
+
+#[tokio::test]
+async fn a_page_ends_by_its_size_as_well_and_the_next_goes_on_behind_it() {
+    let server = Server::start(&[]);
+    let user = server.user().await;
+    let description = "🎹".repeat(5_000);
+    for _ in 0..30 {
+        add(&user, "Long", json!({"description": description})).await;
+    }
+    assert_eq!(paged(&user, "/events", "event_id").await, [25, 5]);
+
+    // A booking of 2,000 seats with long names has them twice: some 150 kB.
+    let row = |row: u32| {
+        let seat =
+            |n: u32| json!({"number": n.to_string(), "x": n * 50, "y": row, "category": "A"});
+        json!({"label": format!("{row:032}"), "seats": (1..=1_000).map(seat).collect::<Vec<_>>()})
+    };
+    let rows: Vec<_> = (1..=14).map(row).collect();
+    let layout = json!({"categories": [{"name": "A", "price": 1}], "rows": rows});
+    let hall = show(&json!({
+        "sections": [{"name": "A", "layout": layout}], "max_seats_per_booking": 2_000,
+    }));
+    let made = user.post("/events", &hall).await;
+    let event_id = made.expect(StatusCode::CREATED)["event_id"].as_str().expect("an id").to_owned();
+    for number in 0..7 {
+        let seat = |row: u32, n: u32| format!("{row:032}-{n}");
+        let rows = [2 * number + 1, 2 * number + 2];
+        let seats = rows.iter().flat_map(|row| (1..=1_000).map(|n| seat(*row, n)));
+        let seats: Vec<_> = seats.collect();
+        let hold = json!({"event_id": event_id, "section_id": "A", "seats": seats});
+        user.post("/bookings/hold", &hold).await.expect(StatusCode::CREATED);
+    }
+    let pages = paged(&user, "/bookings", "booking_id").await;
+    assert!(pages.len() > 1 && pages.iter().sum::<usize>() == 7, "{pages:?}");
+    let of_event = format!("/events/{event_id}/bookings");
+    assert_eq!(paged(&user, &of_event, "booking_id").await, pages);
+    // What is the caller's own is told whole.
+    let status = format!("/events/{event_id}/sections/A/seats/status");
+    let status = user.get(&status).await.expect(StatusCode::OK);
+    assert_eq!(status["yours"].as_array().map(Vec::len), Some(14_000));
 }
 
 #[tokio::test]

@@ -29,6 +29,7 @@ mod seats;
 mod seats_input;
 mod sections;
 mod shutdown;
+mod slow_readers;
 mod start_up;
 mod text;
 mod tokens;

@@ -51,6 +51,14 @@ impl Wire {
         Self::over(TcpStream::connect(address).await.expect("connects"))
     }
 
+    /// Connects with a small buffer for what comes, so that who does not read is noticed soon.
+    pub async fn narrow(server: &Server) -> Self {
+        let address = server.url.trim_start_matches("http://").parse().expect("an address");
+        let socket = tokio::net::TcpSocket::new_v4().expect("a socket");
+        socket.set_recv_buffer_size(4_096).expect("a socket");
+        Self::over(socket.connect(address).await.expect("connects"))
+    }
+
     /// Speaks over an open connection.
     pub fn over(stream: TcpStream) -> Self {
         stream.set_nodelay(true).expect("a socket");

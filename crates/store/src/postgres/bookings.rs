@@ -3,10 +3,11 @@
 use super::interrupt::Interrupt;
 use super::rows::{booking_by_id, uuid, uuids};
 use super::{Postgres, batch, on};
-use crate::rows::{self, Columns};
-use crate::{BookingFilter, Bookings, Committed, KeyedHolds, LiveInventory, Page, Upkeep};
+use crate::rows::{self, BookingPage, Columns};
+use crate::{BookingFilter, Bookings, Committed, KeyedHolds, LiveInventory, Page, Paged, Upkeep};
 use async_trait::async_trait;
 use engine::{Booking, BookingId, BookingStatus, Command, EventId, Fault, IdempotencyKey, UserId};
+use futures_util::TryStreamExt as _;
 use sqlx::postgres::{PgConnection, PgRow};
 use sqlx::{Postgres as Driver, QueryBuilder};
 use uuid::Uuid;
@@ -30,7 +31,7 @@ impl Bookings for Postgres {
         &self,
         filter: &BookingFilter,
         page: Page<BookingId>,
-    ) -> Result<Vec<Booking>, Fault> {
+    ) -> Result<Paged<Booking>, Fault> {
         let now_ms = self.now().unix_ms();
         let list = on!(session => list(&mut session, filter, page, now_ms));
         self.read("listing bookings", list).await
@@ -46,7 +47,7 @@ async fn list(
     filter: &BookingFilter,
     page: Page<BookingId>,
     now_ms: i64,
-) -> Result<Vec<Booking>, Interrupt> {
+) -> Result<Paged<Booking>, Interrupt> {
     let mut order = "booking_id DESC";
     let mut query = match (filter.user, filter.event) {
         (None, Some(event_id)) => {
@@ -85,7 +86,14 @@ async fn list(
         }
     }
     query.push(format_args!(" ORDER BY {order} LIMIT ")).push_bind(i64::from(page.limit));
-    Ok(rows::bookings(&query.build().fetch_all(session).await?)?)
+    // Row by row, so that what the page does not take is not in memory. It is received nonetheless: the
+    // session goes to others afterwards.
+    let mut found = query.build().fetch(session);
+    let (mut bookings, mut takes_more) = (BookingPage::new(page.limit), true);
+    while let Some(row) = found.try_next().await? {
+        takes_more = takes_more && bookings.add(&row)?;
+    }
+    Ok(bookings.end())
 }
 
 /// The bookings of an event, written so that the planner has no other way than the one that is short

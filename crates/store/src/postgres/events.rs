@@ -15,8 +15,8 @@ use crate::keys::keys_of;
 use crate::maps::{Stamps, draw_stamp};
 use crate::rows::{self, Columns, event, ms};
 use crate::{
-    CREATION_KEY_KEPT_MS, Created, CreationKey, EventFilter, EventWithSections, Events, Opening,
-    Page, SectionChange,
+    CREATION_KEY_KEPT_MS, Created, CreationKey, EventCard, EventFilter, EventWithSections, Events,
+    Opening, Page, Paged, SectionChange,
 };
 use async_trait::async_trait;
 use engine::decide::SeatMaps;
@@ -27,7 +27,7 @@ use engine::{
     Outcome, Refusal, Section, SectionId, Timestamp, UserId,
 };
 use parking_lot::Mutex;
-use sqlx::postgres::{PgConnection, PgRow};
+use sqlx::postgres::PgConnection;
 use sqlx::{Postgres as Driver, QueryBuilder, Row as _};
 use std::collections::HashMap;
 
@@ -57,7 +57,7 @@ impl Events for Postgres {
         &self,
         filter: &EventFilter,
         page: Page<EventId>,
-    ) -> Result<Vec<EventWithSections>, Fault> {
+    ) -> Result<Paged<EventCard>, Fault> {
         self.read("listing events", on!(session => list(&mut session, filter, page))).await
     }
 
@@ -252,7 +252,7 @@ async fn list(
     session: &mut PgConnection,
     filter: &EventFilter,
     page: Page<EventId>,
-) -> Result<Vec<EventWithSections>, Interrupt> {
+) -> Result<Paged<EventCard>, Interrupt> {
     let mut query = QueryBuilder::<Driver>::new("SELECT * FROM events WHERE (status <> 'draft'");
     if let Some(viewer) = filter.viewer {
         query.push(" OR organizer_id = ").push_bind(uuid(viewer));
@@ -283,12 +283,29 @@ async fn list(
     }
     query.push(" ORDER BY event_id DESC LIMIT ").push_bind(i64::from(page.limit));
     let found = query.build().fetch_all(&mut *session).await?;
-    let bare = |row: &PgRow| -> Result<_, Fault> {
-        Ok(EventWithSections { event: event(row)?, sections: Vec::new() })
-    };
-    let mut events = found.iter().map(bare).collect::<Result<Vec<_>, _>>()?;
-    load_sections(session, &mut events).await?;
-    Ok(events)
+    let has_more = found.len() >= page.limit as usize;
+    let events = found.iter().map(event).collect::<Result<Vec<_>, _>>()?;
+    Ok(Paged { items: load_cards(session, events).await?, has_more })
+}
+
+/// The cards of these events, in their order. What each section adds is added up by the database.
+async fn load_cards(
+    session: &mut PgConnection,
+    events: Vec<Event>,
+) -> Result<Vec<EventCard>, Interrupt> {
+    const SQL: &str = "SELECT s.event_id, MIN(s.price_minor) AS price_from,
+            MAX(COALESCE(s.price_max_minor, s.price_minor)) AS price_to,
+            MIN(s.currency) AS currency, SUM(i.capacity)::bigint AS capacity,
+            SUM(i.capacity - i.held - i.sold - i.blocked + CASE WHEN i.next_expiry <= clock.now THEN
+                (SELECT COALESCE(SUM(h.seats), 0)::bigint FROM holds h
+                 WHERE h.section_id = i.section_id AND h.expires_at <= clock.now)
+            ELSE 0 END)::bigint AS available
+        FROM sections s JOIN inventory i USING (section_id)
+            CROSS JOIN (SELECT now_ms() AS now OFFSET 0) clock
+        WHERE s.event_id = ANY($1) GROUP BY s.event_id";
+    let ids = uuids(events.iter().map(|event| event.terms.event_id));
+    let found = sqlx::query(SQL).bind(ids).fetch_all(session).await?;
+    Ok(rows::cards(events, &found)?)
 }
 
 /// The text of an insertion of an event, and what to do when it is there already.

@@ -2,6 +2,9 @@
 
 use super::Postgres;
 use super::interrupt::{Interrupt, failed};
+use super::rows::uuid;
+use super::seats::read_layout;
+use crate::rows;
 use crate::{Migration, unavailable};
 use engine::Fault;
 use sqlx::migrate::Migrator;
@@ -122,6 +125,7 @@ impl Postgres {
         let after = applied(&mut session).await.map_err(failed(DOING))?;
         if after.contains(&newest) {
             adopt_log(&mut session).await.map_err(failed(DOING))?;
+            fill_highest_prices(&mut session).await.map_err(|error| error.into_fault(DOING))?;
         }
         self.history.look(&mut session).await.map_err(|interrupt| interrupt.into_fault(DOING))?;
         // A goodbye gives the lock back sooner than the server notices the closed socket.
@@ -157,6 +161,20 @@ async fn adopt_log(session: &mut PgConnection) -> Result<(), sqlx::Error> {
         let adopted = session.execute("UPDATE booking_log SET transaction = 0").await?;
         let rows = adopted.rows_affected();
         tracing::info!(rows, "took over the log of another server");
+    }
+    Ok(())
+}
+
+/// Notes the highest price of sections whose layout was written before it was noted.
+async fn fill_highest_prices(session: &mut PgConnection) -> Result<(), Interrupt> {
+    const MISSING: &str = "SELECT section_id FROM sections
+        WHERE layout_version IS NOT NULL AND price_max_minor IS NULL";
+    const NOTE: &str = "UPDATE sections SET price_max_minor = $2 WHERE section_id = $1";
+    for row in &sqlx::query(MISSING).fetch_all(&mut *session).await? {
+        let section_id = rows::section_id(row, "section_id")?;
+        let Some((_, layout)) = read_layout(session, section_id).await? else { continue };
+        let note = sqlx::query(NOTE).bind(uuid(section_id)).bind(layout.highest_price().minor);
+        note.execute(&mut *session).await?;
     }
     Ok(())
 }

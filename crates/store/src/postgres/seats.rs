@@ -220,14 +220,15 @@ pub(super) async fn put_layout(
     const MARKS: &str = "INSERT INTO seat_marks (section_id, version, marks, stamp)
         VALUES ($1, $2, $3, $4) ON CONFLICT (section_id) DO UPDATE SET
             version = excluded.version, marks = excluded.marks, stamp = excluded.stamp";
-    const SECTION: &str = "UPDATE sections SET layout_version = $2, price_minor = $3, currency = $4
-        WHERE section_id = $1";
+    const SECTION: &str = "UPDATE sections SET layout_version = $2, price_minor = $3,
+        price_max_minor = $4, currency = $5 WHERE section_id = $1";
     let stored = StoredLayout::of(layout);
     let queries = [
         sqlx::query(SECTION)
             .bind(uuid(section_id))
             .bind(marks.layout_version)
             .bind(layout.lowest_price().minor)
+            .bind(layout.highest_price().minor)
             .bind(stored.currency.clone()),
         sqlx::query(LAYOUT)
             .bind(uuid(section_id))

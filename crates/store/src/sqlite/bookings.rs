@@ -2,12 +2,13 @@
 
 use super::rows::{BOOKING_BY_ID, Binding, bind_id, read_rows};
 use super::{Sqlite, failed};
-use crate::rows::{self, Columns};
-use crate::{BookingFilter, Bookings, Committed, KeyedHolds, LiveInventory, Page, Upkeep};
+use crate::rows::{self, BookingPage, Columns};
+use crate::{BookingFilter, Bookings, Committed, KeyedHolds, LiveInventory, Page, Paged, Upkeep};
 use async_trait::async_trait;
 use engine::{
     Booking, BookingId, BookingStatus, Command, EventId, Fault, IdempotencyKey, KeyUse, UserId,
 };
+use futures_util::TryStreamExt as _;
 use sqlx::sqlite::SqliteRow;
 use sqlx::{QueryBuilder, Sqlite as Driver};
 
@@ -48,7 +49,8 @@ impl Bookings for Sqlite {
         &self,
         filter: &BookingFilter,
         page: Page<BookingId>,
-    ) -> Result<Vec<Booking>, Fault> {
+    ) -> Result<Paged<Booking>, Fault> {
+        const DOING: &str = "listing bookings";
         let mut query = QueryBuilder::<Driver>::new("SELECT * FROM bookings WHERE 1 = 1");
         if let Some(user_id) = filter.user {
             query.push(" AND user_id = ").push_bind(user_id.as_bytes().to_vec());
@@ -72,8 +74,16 @@ impl Bookings for Sqlite {
             push_status(&mut query, status, self.now().unix_ms());
         }
         query.push(" ORDER BY booking_id DESC LIMIT ").push_bind(page.limit);
-        let found = query.build().fetch_all(&self.readers).await;
-        rows::bookings(&found.map_err(failed("listing bookings"))?)
+        let mut connection = self.readers.acquire().await.map_err(failed(DOING))?;
+        // Row by row, so that what the page does not take is not in memory.
+        let mut found = query.build().fetch(&mut *connection);
+        let mut bookings = BookingPage::new(page.limit);
+        while let Some(row) = found.try_next().await.map_err(failed(DOING))? {
+            if !bookings.add(&row)? {
+                break;
+            }
+        }
+        Ok(bookings.end())
     }
 
     async fn inventories(&self, events: &[EventId]) -> Result<Vec<LiveInventory>, Fault> {

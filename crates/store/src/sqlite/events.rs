@@ -2,7 +2,7 @@
 
 use super::commit::{append_log, decide_in};
 use super::currency::change_currency;
-use super::rows::{Binding, read_rows};
+use super::rows::{Binding, bind_id, read_rows};
 use super::seats::put_layout;
 use super::writer::Writing;
 use super::{Sqlite, failed};
@@ -10,8 +10,8 @@ use crate::keys::keys_of;
 use crate::maps::Stamps;
 use crate::rows::{self, Columns, event, ms};
 use crate::{
-    CREATION_KEY_KEPT_MS, Created, CreationKey, EventFilter, EventWithSections, Events, Opening,
-    Page, SectionChange,
+    CREATION_KEY_KEPT_MS, Created, CreationKey, EventCard, EventFilter, EventWithSections, Events,
+    Opening, Page, Paged, SectionChange, Upkeep,
 };
 use async_trait::async_trait;
 use engine::decide::SeatMaps;
@@ -82,6 +82,27 @@ fn load(writing: &Writing<'_>, event_id: EventId) -> Result<Option<EventWithSect
     let Some(event) = writing.one(DOING, EVENT, id, |row| event(row))? else { return Ok(None) };
     let sections = writing.all(DOING, SECTIONS, id, |row| rows::section(row))?;
     Ok(Some(EventWithSections { event, sections }))
+}
+
+/// The cards of these events, in their order. What each section adds is added up by the database.
+async fn load_cards(
+    connection: &mut SqliteConnection,
+    events: Vec<Event>,
+    now_ms: i64,
+) -> Result<Vec<EventCard>, Fault> {
+    const SQL: &str = "WITH wanted (event_id, now) AS ({})
+        SELECT s.event_id, MIN(s.price_minor) AS price_from,
+            MAX(COALESCE(s.price_max_minor, s.price_minor)) AS price_to,
+            MIN(s.currency) AS currency, SUM(i.capacity) AS capacity,
+            SUM(i.capacity - i.held - i.sold - i.blocked + CASE WHEN i.next_expiry <= wanted.now THEN
+                (SELECT COALESCE(SUM(h.seats), 0) FROM holds h
+                 WHERE h.section_id = i.section_id AND h.expires_at <= wanted.now)
+            ELSE 0 END) AS available
+        FROM wanted CROSS JOIN sections s USING (event_id) CROSS JOIN inventory i USING (section_id)
+        GROUP BY s.event_id";
+    let bind = |query: Binding, of: &Event| bind_id(query, &of.terms.event_id).bind(now_ms);
+    let found = read_rows(connection, SQL, 2, &events, bind).await;
+    rows::cards(events, &found.map_err(failed("adding up sections"))?)
 }
 
 async fn load_sections(
@@ -242,7 +263,7 @@ impl Events for Sqlite {
         &self,
         filter: &EventFilter,
         page: Page<EventId>,
-    ) -> Result<Vec<EventWithSections>, Fault> {
+    ) -> Result<Paged<EventCard>, Fault> {
         const DOING: &str = "listing events";
         let viewer = filter.viewer.map(|viewer| viewer.as_bytes().to_vec());
         let mut query =
@@ -274,10 +295,10 @@ impl Events for Sqlite {
         query.push(" ORDER BY event_id DESC LIMIT ").push_bind(page.limit);
         let mut connection = self.readers.acquire().await.map_err(failed(DOING))?;
         let found = query.build().fetch_all(&mut *connection).await.map_err(failed(DOING))?;
-        let bare = |row| Ok(EventWithSections { event: event(row)?, sections: Vec::new() });
-        let mut events = found.iter().map(bare).collect::<Result<Vec<_>, Fault>>()?;
-        load_sections(&mut connection, &mut events).await?;
-        Ok(events)
+        let has_more = found.len() >= page.limit as usize;
+        let events = found.iter().map(event).collect::<Result<Vec<_>, Fault>>()?;
+        let items = load_cards(&mut connection, events, self.now().unix_ms()).await?;
+        Ok(Paged { items, has_more })
     }
 
     async fn revise_event(

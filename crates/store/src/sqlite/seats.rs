@@ -189,13 +189,15 @@ pub(super) fn put_layout(
     marks: &Marks,
 ) -> Result<(), Fault> {
     const DOING: &str = "writing a layout";
-    const SECTION: &str = "UPDATE sections SET layout_version = ?, price_minor = ?, currency = ?
+    const SECTION: &str = "UPDATE sections
+        SET layout_version = ?, price_minor = ?, price_max_minor = ?, currency = ?
         WHERE section_id = ?";
     const LAYOUT: &str = "INSERT OR REPLACE INTO layouts
         (section_id, version, seats, currency, focal_x, focal_y) VALUES (?, ?, ?, ?, ?, ?)";
     let (id, laid_at, stored) =
         (section_id.as_bytes(), marks.layout_version, StoredLayout::of(layout));
-    let section = (laid_at, layout.lowest_price().minor, &stored.currency, id);
+    let (lowest, highest) = (layout.lowest_price().minor, layout.highest_price().minor);
+    let section = (laid_at, lowest, highest, &stored.currency, id);
     writing.run(DOING, SECTION, section)?;
     let (x, y) = (stored.focal.map(|at| at.x), stored.focal.map(|at| at.y));
     writing.run(DOING, LAYOUT, (id, laid_at, &stored.seats, &stored.currency, x, y))?;

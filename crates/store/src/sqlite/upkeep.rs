@@ -21,6 +21,23 @@ async fn all_inventories(connection: &mut SqliteConnection) -> Result<Vec<Invent
     found.map_err(failed("reading all inventories"))?.iter().map(rows::inventory).collect()
 }
 
+/// Notes the highest price of sections whose layout was written before it was noted.
+async fn fill_highest_prices(session: &mut SqliteConnection) -> Result<(), Fault> {
+    const DOING: &str = "noting the highest price of sections";
+    const MISSING: &str = "SELECT section_id FROM sections
+        WHERE layout_version IS NOT NULL AND price_max_minor IS NULL";
+    const NOTE: &str = "UPDATE sections SET price_max_minor = ? WHERE section_id = ?";
+    let found = sqlx::query(MISSING).fetch_all(&mut *session).await.map_err(failed(DOING))?;
+    for row in &found {
+        let section_id = rows::section_id(row, "section_id")?;
+        let Some((_, layout)) = read_layout(session, section_id).await? else { continue };
+        let note = sqlx::query(NOTE).bind(layout.highest_price().minor);
+        let note = note.bind(section_id.as_bytes().to_vec()).execute(&mut *session).await;
+        note.map_err(failed(DOING))?;
+    }
+    Ok(())
+}
+
 #[async_trait]
 impl Upkeep for Sqlite {
     fn now(&self) -> Timestamp {
@@ -151,6 +168,10 @@ impl Upkeep for Sqlite {
                 let due = due.filter(|step| step.migration_type.is_up_migration()).cloned();
                 let migrator = sqlx::migrate::Migrator::with_migrations(due.collect());
                 migrator.run(&pool).await.map_err(unavailable(DOING))?;
+            }
+            if target >= newest {
+                let mut session = pool.acquire().await.map_err(failed(DOING))?;
+                fill_highest_prices(&mut session).await?;
             }
             pool.close().await;
         }

@@ -3,13 +3,13 @@
 //! Another store plugs in with one line in [`Kind::ALL`] and one in [`Kind::open`].
 
 use crate::pure::Pure;
-use crate::world::{self, Fresh, ManualClock};
+use crate::world::{self, Fresh, ManualClock, all_bookings};
 use async_trait::async_trait;
 use engine::audit::Report;
 use engine::event::EventChange;
 use engine::{Booking, Command, Error, EventId, Policy, Refusal, UserId};
 use std::fmt::Debug;
-use store::{BookingFilter, Committed, EventWithSections, LiveInventory, Page};
+use store::{BookingFilter, Committed, EventWithSections, LiveInventory};
 
 /// Something that decides commands and keeps what came of them.
 #[async_trait]
@@ -86,7 +86,7 @@ impl Backend for Fresh {
 
     async fn bookings(&self, event_id: EventId) -> Vec<Booking> {
         let filter = BookingFilter { user: None, event: Some(event_id), status: None };
-        sound(self.store.bookings(&filter, Page { after: None, limit: 1_000_000 }).await)
+        all_bookings(&*self.store, &filter).await
     }
 
     async fn inventories(&self, event_id: EventId) -> Vec<LiveInventory> {

@@ -11,6 +11,7 @@ mod commits;
 mod currency;
 mod events;
 mod layouts;
+mod lists;
 mod races;
 mod reseats;
 mod seats;
@@ -311,6 +312,11 @@ macro_rules! suite {
                 a_section_that_counts_its_seats_is_laid_when_none_is_in_use,
                 i3_a_new_layout_neither_moves_nor_removes_a_seat_somebody_has,
                 a_layout_is_laid_between_the_commands_of_a_batch,
+            }
+            lists {
+                a_listed_event_has_the_sums_of_its_sections,
+                the_highest_price_of_a_layout_is_known_also_of_one_laid_before_it_was_noted,
+                a_page_of_bookings_ends_by_bytes_and_the_next_goes_on_behind_it,
             }
             upkeep {
                 sections_with_due_holds_are_told_longest_overdue_first,

@@ -9,8 +9,8 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::path::PathBuf;
 use std::time::Duration;
 use store::{
-    BookingFilter, EventFilter, EventWithSections, Fill, LogCursor, Page, Reckoning, fill_store,
-    open_store,
+    BookingFilter, EventCard, EventFilter, EventWithSections, Fill, LiveInventory, LogCursor, Page,
+    Reckoning, fill_store, open_store,
 };
 
 const FILL: Fill = Fill { bookings: 20_000, events: 50, seed: 7, beside_others: false };
@@ -67,9 +67,17 @@ impl Filled {
             let page = Page { after, limit: 20 };
             let found = self.fresh.store.events(&EventFilter::default(), page).await;
             let found = found.expect("the store answers");
-            let Some(last) = found.last() else { return all };
+            let Some(last) = found.items.last() else { return all };
             after = Some(last.event.terms.event_id);
-            all.extend(found);
+            for EventCard { event, capacity, available, .. } in found.items {
+                let event_id = event.terms.event_id;
+                let of = self.fresh.store.event(event_id).await.expect("the store answers");
+                all.push(of.expect("it is listed"));
+                let live = self.fresh.store.inventories(&[event_id]).await.expect("it answers");
+                let sum = |count: fn(&LiveInventory) -> i64| live.iter().map(count).sum::<i64>();
+                assert_eq!(capacity, sum(|live| live.inventory.capacity));
+                assert_eq!(available, sum(|live| live.inventory.available() + live.due));
+            }
         }
     }
 
@@ -80,9 +88,9 @@ impl Filled {
         loop {
             let found = self.fresh.store.bookings(&filter, Page { after, limit: 100 }).await;
             let found = found.expect("the store answers");
-            let Some(last) = found.last() else { return all };
+            let Some(last) = found.items.last() else { return all };
             after = Some(last.booking_id);
-            all.extend(found);
+            all.extend(found.items);
         }
     }
 

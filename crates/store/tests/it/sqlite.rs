@@ -209,7 +209,7 @@ async fn i11_everything_is_there_when_the_file_is_opened_again_closed_or_not() {
         let filter = BookingFilter { user: None, event: None, status: None };
         let page = Page { after: None, limit: 9 };
         let bookings = store.bookings(&filter, page).await.expect("it answers");
-        assert_eq!(bookings, [held, sold.clone()]);
+        assert_eq!(bookings.items, [held, sold.clone()]);
         let again = store.reckon(store::LogCursor::default()).await.expect("it answers");
         assert_eq!(again.inventories, reckoning.inventories);
         assert!(audit(&*store).await.is_clean());
@@ -297,7 +297,7 @@ async fn every_constraint_of_the_schema_is_in_force() {
     let insert_section = |name: &str, position: i64, price: i64| {
         format!(
             "INSERT INTO sections
-             VALUES ({}, {event}, {position}, '{name}', '{name}', {price}, 'USD', NULL, NULL)",
+             VALUES ({}, {event}, {position}, '{name}', '{name}', {price}, 'USD', NULL, NULL, NULL)",
             id(nobody)
         )
     };
@@ -343,7 +343,7 @@ async fn every_constraint_of_the_schema_is_in_force() {
         ("UPDATE booking_log SET kind = 'stolen'".to_owned(), "booking_log_kind_known"),
         (insert_section("B", 1, -1), "sections_price_not_negative"),
         (
-            insert_section("a", 1, 1).replace("NULL, NULL)", "NULL, 'key')"),
+            insert_section("a", 1, 1).replace("NULL, NULL, NULL)", "NULL, 'key', NULL)"),
             "UNIQUE constraint failed: sections.event_id, sections.name_folded",
         ),
         (
@@ -359,7 +359,7 @@ async fn every_constraint_of_the_schema_is_in_force() {
             "UNIQUE constraint failed: index 'users_email_key_unique'",
         ),
         (
-            insert_section("B", 1, 1).replace("NULL, NULL)", "NULL, 'a')"),
+            insert_section("B", 1, 1).replace("NULL, NULL, NULL)", "NULL, 'a', NULL)"),
             "UNIQUE constraint failed: index 'sections_name_key_unique'",
         ),
         ("DELETE FROM sections".to_owned(), "FOREIGN KEY constraint failed"),

@@ -1,15 +1,18 @@
 //! What every suite starts from: a clock set by hand, ids, fresh stores, and events ready for sale.
 
 use engine::{
-    Ask, BookingId, Currency, Event, EventDate, EventId, EventStatus, Money, Policy, Section,
-    SectionId, Shard, Terms, Timestamp, UserId,
+    Ask, Booking, BookingId, Currency, Event, EventDate, EventId, EventStatus, Money, Policy,
+    Section, SectionId, Shard, Terms, Timestamp, UserId,
 };
 use std::any::Any;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
-use store::{Clock, EventWithSections, Fill, Store, StoreOptions, fill_store, open_store};
+use store::{
+    BookingFilter, Clock, EventWithSections, Fill, Page, Store, StoreOptions, fill_store,
+    open_store,
+};
 use tempfile::TempDir;
 use tokio::sync::OnceCell;
 
@@ -273,4 +276,18 @@ pub fn folder() -> TempDir {
     let memory = Path::new("/dev/shm");
     let made = if memory.is_dir() { TempDir::new_in(memory) } else { TempDir::new() };
     made.or_else(|_| TempDir::new()).expect("a folder for the test")
+}
+
+/// All bookings that a list would show, page by page.
+pub async fn all_bookings(store: &dyn Store, filter: &BookingFilter) -> Vec<Booking> {
+    let (mut all, mut after) = (Vec::new(), None);
+    loop {
+        let page = Page { after, limit: 10_000 };
+        let found = store.bookings(filter, page).await.expect("the store answers");
+        all.extend(found.items);
+        if !found.has_more {
+            return all;
+        }
+        after = all.last().map(|last: &Booking| last.booking_id);
+    }
 }

@@ -2,7 +2,7 @@
 //!
 //! To a head that cannot be read hyper answers with a bare status. It is withheld here, so that the
 //! client can be told as a problem what is wrong. And hyper waits forever for a client that does not
-//! read its answer; here it waits as long as for a body.
+//! read its answer; here it waits for `WRITE_TIMEOUT_SECONDS` in which nothing is read.
 
 use super::turn::Turn;
 use axum::http::StatusCode;

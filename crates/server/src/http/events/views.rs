@@ -8,8 +8,14 @@ use axum::http::HeaderValue;
 use engine::{EventId, SectionId, Timestamp, UserId};
 use serde::Serialize;
 use std::sync::Arc;
-use store::{Epoch, EventWithSections};
+use store::{Epoch, EventCard, EventWithSections};
 use utoipa::ToSchema;
+
+/// The size of an event without its sections and its description, as it is written.
+const EVENT_BYTES_MAX: usize = 4 * 1024;
+/// The size of a section in an event or its availability, as it is written: its name has up to 100
+/// characters.
+const SECTION_BYTES_MAX: usize = 700;
 
 /// Where an event stands.
 #[derive(ToSchema)]
@@ -106,17 +112,9 @@ impl EventView {
         Ok(Self::new(of, app.catalog.availability(of).await?, app.store.epoch()))
     }
 
-    /// Several events with the seats that can be held now.
-    pub(super) async fn load_all(
-        app: &App,
-        all: &[EventWithSections],
-    ) -> Result<Vec<Self>, Problem> {
-        let available = app.catalog.availabilities(all).await?;
-        Ok(all
-            .iter()
-            .zip(available)
-            .map(|(of, available)| Self::new(of, available, app.store.epoch()))
-            .collect())
+    /// [`Self::load`] after a change of the event.
+    pub(super) async fn load_anew(app: &App, of: &EventWithSections) -> Result<Self, Problem> {
+        Ok(Self::new(of, app.catalog.availability_anew(of).await?, app.store.epoch()))
     }
 
     fn new(of: &EventWithSections, available: Vec<Available>, epoch: Epoch) -> Self {
@@ -155,8 +153,10 @@ impl EventView {
         }
     }
 
-    pub(super) fn id(&self) -> EventId {
-        self.event_id
+    /// The size that it can have when it is written.
+    pub(super) fn bytes_max(&self) -> usize {
+        let description = self.description.as_ref().map_or(0, String::len);
+        EVENT_BYTES_MAX + description + self.sections.len() * SECTION_BYTES_MAX
     }
 
     /// Weak, since two answers of the same state may differ in how they are written. The event's
@@ -172,6 +172,111 @@ impl EventView {
     /// One of its sections.
     pub(super) fn into_section(self, section_id: SectionId) -> Option<SectionView> {
         self.sections.into_iter().find(|section| section.section_id == section_id)
+    }
+}
+
+/// An event as lists show it: the sums of its sections in the place of them.
+#[derive(Serialize, ToSchema)]
+#[schema(as = EventCard)]
+pub(super) struct EventCardView {
+    #[serde(serialize_with = "shown")]
+    #[schema(value_type = String, format = "uuid")]
+    event_id: EventId,
+    #[serde(serialize_with = "shown")]
+    #[schema(value_type = String, format = "uuid")]
+    organizer_id: UserId,
+    title: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    description: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    venue: Option<String>,
+    /// As it came: a date or an instant.
+    event_date: String,
+    timezone: &'static str,
+    /// The instant when the event begins; of a date, the beginning of the day in `timezone`.
+    #[serde(serialize_with = "shown")]
+    #[schema(value_type = String, format = "date-time")]
+    starts_at: Timestamp,
+    #[schema(value_type = StatusWord)]
+    status: &'static str,
+    #[serde(serialize_with = "shown_or_null", skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>, format = "date-time")]
+    sales_start: Option<Timestamp>,
+    #[serde(serialize_with = "shown_or_null", skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>, format = "date-time")]
+    sales_end: Option<Timestamp>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    max_seats_per_booking: Option<u32>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    max_seats_per_user: Option<u32>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    hold_ttl_seconds: Option<i64>,
+    #[serde(serialize_with = "shown_or_null", skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>, format = "date-time")]
+    cancellable_until: Option<Timestamp>,
+    /// Whether choices of numbered seats that would leave one alone are refused.
+    prevent_orphans: bool,
+    /// The lowest price of a seat, in minor units.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = i64, required)]
+    price_from: Option<i64>,
+    /// The highest price of a seat, in minor units.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = i64, required)]
+    price_to: Option<i64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = String, required)]
+    currency: Option<String>,
+    /// Of all sections together.
+    capacity: i64,
+    /// Of all sections together.
+    available_seats: i64,
+    version: i64,
+    #[serde(serialize_with = "shown")]
+    #[schema(value_type = String, format = "date-time")]
+    created_at: Timestamp,
+    #[serde(serialize_with = "shown")]
+    #[schema(value_type = String, format = "date-time")]
+    updated_at: Timestamp,
+}
+
+impl From<EventCard> for EventCardView {
+    fn from(card: EventCard) -> Self {
+        let event = card.event;
+        let terms = &event.terms;
+        Self {
+            event_id: terms.event_id,
+            organizer_id: terms.organizer_id,
+            event_date: event.date.as_str().to_owned(),
+            timezone: event.timezone.name(),
+            starts_at: event.date.starts_at(),
+            status: terms.status.as_str(),
+            sales_start: terms.sales_start,
+            sales_end: terms.sales_end,
+            max_seats_per_booking: terms.max_seats_per_booking,
+            max_seats_per_user: terms.max_seats_per_user,
+            hold_ttl_seconds: terms.hold_ttl_ms.map(|ms| ms / 1_000),
+            cancellable_until: terms.cancellable_until,
+            prevent_orphans: terms.prevent_orphans,
+            // Every event that is made by a call has a section.
+            price_from: card.prices.map(|(from, _)| from.minor),
+            price_to: card.prices.map(|(_, to)| to.minor),
+            currency: card.prices.map(|(from, _)| from.currency.to_string()),
+            capacity: card.capacity,
+            available_seats: card.available,
+            version: event.version,
+            created_at: event.created_at,
+            updated_at: event.updated_at,
+            title: event.title,
+            description: event.description,
+            venue: event.venue,
+        }
+    }
+}
+
+impl EventCardView {
+    pub(super) fn id(&self) -> EventId {
+        self.event_id
     }
 }
 
@@ -215,6 +320,11 @@ pub(super) struct AvailabilityView {
 }
 
 impl AvailabilityView {
+    /// The size that it can have when it is written.
+    pub(super) fn bytes_max(&self) -> usize {
+        EVENT_BYTES_MAX + self.sections.len() * SECTION_BYTES_MAX
+    }
+
     /// The seats that can be held now, and, for the organizer, those held and sold.
     pub(super) async fn load(
         app: &App,

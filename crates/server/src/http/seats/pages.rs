@@ -2,6 +2,7 @@
 
 use super::views::{Drawing, StatusView};
 use crate::http::App;
+use crate::http::answers::Room;
 use crate::http::problem::Problem;
 use axum::body::Bytes;
 use axum::http::{HeaderMap, HeaderName, HeaderValue, header};
@@ -56,6 +57,17 @@ impl Page {
         }
         let encoding = [(header::CONTENT_ENCODING, HeaderValue::from_static("gzip"))];
         (encoding, self.gzip.clone()).into_response()
+    }
+}
+
+impl Page {
+    /// [`Self::answer`] of a page that is nobody else's.
+    pub fn answer_in(self, room: Room, headers: &HeaderMap) -> Response {
+        if !takes_gzip(headers) {
+            return room.keep(self.bytes).into_response();
+        }
+        let encoding = [(header::CONTENT_ENCODING, HeaderValue::from_static("gzip"))];
+        (encoding, room.keep(self.gzip)).into_response()
     }
 }
 

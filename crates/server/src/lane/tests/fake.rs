@@ -15,9 +15,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use store::Epoch;
 use store::{
-    Accounts, BookingFilter, Bookings, Committed, Created, CreationKey, EventFilter,
+    Accounts, BookingFilter, Bookings, Committed, Created, CreationKey, EventCard, EventFilter,
     EventWithSections, Events, KeyedHolds, Laid, LiveInventory, LogCursor, Migration, Opening,
-    Page, Reckoning, Seats, SectionChange, Upkeep,
+    Page, Paged, Reckoning, Seats, SectionChange, Upkeep,
 };
 use tokio::sync::{Semaphore, watch};
 
@@ -219,7 +219,11 @@ impl Bookings for Fake {
         unimplemented!("{NOT_ASKED}")
     }
 
-    async fn bookings(&self, _: &BookingFilter, _: Page<BookingId>) -> Result<Vec<Booking>, Fault> {
+    async fn bookings(
+        &self,
+        _: &BookingFilter,
+        _: Page<BookingId>,
+    ) -> Result<Paged<Booking>, Fault> {
         unimplemented!("{NOT_ASKED}")
     }
 
@@ -368,11 +372,7 @@ impl Events for Fake {
         unimplemented!("{NOT_ASKED}")
     }
 
-    async fn events(
-        &self,
-        _: &EventFilter,
-        _: Page<EventId>,
-    ) -> Result<Vec<EventWithSections>, Fault> {
+    async fn events(&self, _: &EventFilter, _: Page<EventId>) -> Result<Paged<EventCard>, Fault> {
         unimplemented!("{NOT_ASKED}")
     }
 

@@ -10,7 +10,7 @@ const ALL: Page<BookingId> = Page { after: None, limit: 100 };
 impl World {
     async fn listed(&self, filter: &BookingFilter) -> Vec<BookingId> {
         let found = answered(self.store.bookings(filter, ALL).await);
-        found.iter().map(|booking| booking.booking_id).collect()
+        found.items.iter().map(|booking| booking.booking_id).collect()
     }
 
     async fn of_status(&self, sale: &Sale, status: BookingStatus) -> Vec<BookingId> {
@@ -53,9 +53,10 @@ pub async fn bookings_are_listed_newest_first_page_by_page_without_gaps(world: W
     let (mut seen, mut after) = (Vec::new(), None);
     loop {
         let found = answered(world.store.bookings(&filter, Page { after, limit: 4 }).await);
-        seen.extend(found.iter().map(|booking| booking.booking_id));
+        seen.extend(found.items.iter().map(|booking| booking.booking_id));
         after = seen.last().copied();
-        if found.len() < 4 {
+        assert_eq!(found.has_more, found.items.len() == 4);
+        if !found.has_more {
             break;
         }
         world.clock.advance_ms(1);

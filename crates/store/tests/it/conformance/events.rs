@@ -6,14 +6,14 @@ use engine::event::EventChange;
 use engine::{
     Actor, BookingStatus, Command, EventDate, EventId, EventStatus, Refusal, Timestamp, UserId,
 };
-use store::{CREATION_KEY_KEPT_MS, EventFilter, EventWithSections, Page};
+use store::{CREATION_KEY_KEPT_MS, EventCard, EventFilter, EventWithSections, Page};
 
 const ALL: Page<EventId> = Page { after: None, limit: 100 };
 
 impl World {
     async fn listed_events(&self, filter: &EventFilter) -> Vec<EventId> {
         let found = answered(self.store.events(filter, ALL).await);
-        found.iter().map(|it| it.event.terms.event_id).collect()
+        found.items.iter().map(|it| it.event.terms.event_id).collect()
     }
 
     async fn event(&self, event_id: EventId) -> EventWithSections {
@@ -67,7 +67,14 @@ pub async fn an_event_is_given_back_as_it_was_recorded(world: World) {
         world.store.create_event(&new, &crate::world::opened(&[1, 1_000_000_000, 3]), None).await;
     assert!(!created.expect("recorded").replayed);
     assert_eq!(world.event(event_id).await, new);
-    assert_eq!(answered(world.store.events(&EventFilter::default(), ALL).await), [new.clone()]);
+    let listed = answered(world.store.events(&EventFilter::default(), ALL).await);
+    let sums = EventCard {
+        event: new.event.clone(),
+        prices: Some((new.sections[0].price, usd(100_000_000_000))),
+        capacity: 1_000_000_004,
+        available: 1_000_000_004,
+    };
+    assert_eq!((listed.items, listed.has_more), (vec![sums], false));
     let mut capacities = answered(world.store.inventories(&[event_id]).await);
     capacities.sort_by_key(|live| live.inventory.capacity);
     let capacities: Vec<_> = capacities.iter().map(|it| it.inventory.capacity).collect();
@@ -139,10 +146,14 @@ pub async fn events_are_listed_newest_first_page_by_page_without_gaps(world: Wor
     loop {
         let page = Page { after, limit: 7 };
         let found = answered(world.store.events(&EventFilter::default(), page).await);
-        assert!(found.iter().all(|it| it.sections.len() == 2), "with all their sections");
-        seen.extend(found.iter().map(|it| it.event.terms.event_id));
+        assert!(
+            found.items.iter().all(|it| it.capacity == 2),
+            "with the sums of all their sections"
+        );
+        seen.extend(found.items.iter().map(|it| it.event.terms.event_id));
         after = seen.last().copied();
-        if found.len() < 7 {
+        assert_eq!(found.has_more, found.items.len() == 7);
+        if !found.has_more {
             break;
         }
         // What appears while somebody turns the pages shifts none of them.

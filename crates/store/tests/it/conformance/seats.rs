@@ -295,8 +295,10 @@ pub async fn i6_a_retry_gets_the_same_seats_and_hears_whether_they_are_together(
         }
     }
     world.clock.advance_ms(300_000);
-    let first =
-        answered(world.store.bookings(&all(&sale), PAGE).await).pop().expect("there are some");
+    let first = answered(world.store.bookings(&all(&sale), PAGE).await)
+        .items
+        .pop()
+        .expect("there are some");
     let more = Command::Extend { booking_id: first.booking_id, user_id: first.user_id };
     let longer = booking(world.commit_one(more).await);
     assert_eq!(longer.items, first.items);

@@ -17,7 +17,7 @@ impl World {
     async fn found(&self, title: &str) -> Vec<EventId> {
         let filter = EventFilter { title: Some(title.to_owned()), ..EventFilter::default() };
         let found = done(self.store.events(&filter, Page { after: None, limit: 100 }).await);
-        found.into_iter().map(|of| of.event.terms.event_id).collect()
+        found.items.into_iter().map(|of| of.event.terms.event_id).collect()
     }
 
     async fn titled(&self, title: &str) -> EventId {

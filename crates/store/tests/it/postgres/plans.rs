@@ -158,7 +158,7 @@ async fn lists_and_counters_read_by_index_when_there_are_many_bookings() {
             assert_by_index(&stand, &format!("the list {filter:?}"), async |store| {
                 let first = store.bookings(&filter, Page { after: None, limit: 10 }).await;
                 let first = first.expect("the store answers");
-                let after = first.last().map(|last| last.booking_id);
+                let after = first.items.last().map(|last| last.booking_id);
                 store.bookings(&filter, Page { after, limit: 10 }).await.expect("the store answers")
             })
             .await;
@@ -202,7 +202,7 @@ async fn a_list_of_a_great_event_of_long_ago_reads_its_own_bookings_only() {
         for status in [None].into_iter().chain(BookingStatus::ALL.map(Some)) {
             let filter = BookingFilter { user: None, event, status };
             let first = store.bookings(&filter, Page { after: None, limit: 10 }).await;
-            let after = first.expect("the store answers").last().map(|last| last.booking_id);
+            let after = first.expect("the store answers").items.last().map(|last| last.booking_id);
             store.bookings(&filter, Page { after, limit: 10 }).await.expect("the store answers");
         }
     }

@@ -4,12 +4,13 @@ use super::order::{ROW_LOCK, VERSION, crippled};
 use super::{Sale, Stand, booking, confirm, one};
 use crate::halls::{draft, laid, layout, names};
 use crate::seating::model::Model;
+use crate::world::all_bookings;
 use engine::seats::Party;
 use engine::{Ask, Booking, BookingId, Command, Fault, Hold, Outcome, Refusal, SectionId};
 use futures_util::future::{join, join3};
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use store::{BookingFilter, Opening, Page, SectionChange, Store};
+use store::{BookingFilter, Opening, SectionChange, Store};
 use testbed::steps::{Action, Steps};
 use tokio::task::JoinSet;
 
@@ -39,8 +40,7 @@ impl Stand {
     /// The seats of live bookings, with those that are in several of them.
     async fn seats_of(&self, sale: &Sale) -> (BTreeMap<String, BookingId>, Vec<String>) {
         let filter = BookingFilter { user: None, event: Some(sale.event_id), status: None };
-        let page = Page { after: None, limit: 100_000 };
-        let bookings = self.store.bookings(&filter, page).await.expect("the store answers");
+        let bookings = all_bookings(&*self.store, &filter).await;
         let live = |of: &&Booking| of.status.is_live();
         let (mut seats, mut twice) = (BTreeMap::new(), Vec::new());
         for booking in bookings.iter().filter(live) {

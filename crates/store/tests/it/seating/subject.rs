@@ -3,12 +3,12 @@
 use crate::backend::Backend as _;
 use crate::halls::{Raw, Taken, hex};
 use crate::pure::{Kept, Pure};
-use crate::world::{self, Fresh, ManualClock, POLICY, options};
+use crate::world::{self, Fresh, ManualClock, POLICY, all_bookings, options};
 use engine::seats::{Layout, Marks};
 use engine::{Booking, Command, EventId, SectionId};
 use std::sync::Arc;
 use store::{
-    BookingFilter, Committed, EventWithSections, LiveInventory, Opening, Page, Store, open_store,
+    BookingFilter, Committed, EventWithSections, LiveInventory, Opening, Store, open_store,
 };
 use tokio::sync::Mutex;
 
@@ -196,8 +196,7 @@ impl Subject {
             Self::Pure(pure, _) => pure.bookings(event_id).await,
             Self::Stores { .. } => {
                 let filter = BookingFilter { user: None, event: Some(event_id), status: None };
-                let page = Page { after: None, limit: 10_000 };
-                self.store().await.bookings(&filter, page).await.expect("the store answers")
+                all_bookings(&*self.store().await, &filter).await
             }
         }
     }
