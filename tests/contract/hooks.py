@@ -8,9 +8,14 @@ the keys stay as they came. Every choice depends on the request alone, so a seed
 import hashlib
 import json
 import os
+import sys
 import uuid
+from pathlib import Path
 
 import schemathesis
+
+sys.path.insert(0, str(Path(__file__).parent))
+import rules  # noqa: E402
 
 EVENT = os.environ["CONTRACT_EVENT"]
 SECTION = os.environ["CONTRACT_SECTION"]
@@ -43,6 +48,18 @@ def map_case(context, case):
         map_login(case.operation.path, case.body)
     map_key(case)
     return case
+
+
+@schemathesis.check
+def explained_422(context, response, case):
+    """A well-formed request is answered 422 only for a rule that `rules.py` names, and that it breaks."""
+    if response.status_code != 422 or case.meta is None or not case.meta.generation.mode.is_positive:
+        return
+    sent = response.request
+    query = case.query if isinstance(case.query, dict) else {}
+    request = rules.Request(case.operation.label, case.body, query, dict(sent.headers))
+    unexplained = rules.unexplained(request, response.json())
+    assert not unexplained, "no rule of tests/contract/rules.py explains: " + "; ".join(unexplained)
 
 
 def map_path(path: str, parameters: object) -> None:

@@ -164,7 +164,7 @@ impl Metrics {
 
     /// A request was refused.
     pub fn refused(refusal: &Refusal) {
-        counter!("reservix_refusals_total", "code" => crate::http::problem::code(refusal))
+        counter!("reservix_refusals_total", "code" => crate::http::problem::code(refusal).as_str())
             .increment(1);
     }
 

@@ -111,6 +111,7 @@ struct ChangePassword {
 
 /// A user, as they see themselves.
 #[derive(Serialize, ToSchema)]
+#[schema(as = User)]
 pub(super) struct UserView {
     #[serde(serialize_with = "shown")]
     #[schema(value_type = String, format = "uuid")]
@@ -232,7 +233,7 @@ async fn renew_hash(app: &App, user: &User, password: String) {
 
 /// Exchanges a refresh token for new tokens. The old one is spent; used again after ten seconds it
 /// ends its family.
-#[utoipa::path(post, path = "/api/v1/auth/refresh", tag = TAG, request_body = Refresh, responses(
+#[utoipa::path(post, path = "/api/v1/auth/refresh", tag = TAG, operation_id = "refresh_tokens", request_body = Refresh, responses(
     (status = 200, description = "Tokens", body = TokenPair),
     (status = 401, description = "`invalid_refresh_token`", body = super::docs::Problem, content_type = PROBLEM),
 ))]

@@ -5,10 +5,10 @@
 //! no JSON for us (400: encoding, depth, keys that stand twice) from JSON of another shape (422).
 
 use super::App;
-use super::problem::{FieldError, Problem};
+use super::problem::{Code, FieldError, Problem};
 use axum::body::{Body, HttpBody};
 use axum::extract::{FromRequest, Request};
-use axum::http::{HeaderMap, StatusCode, header};
+use axum::http::{HeaderMap, header};
 use garde::Validate;
 use http_body_util::{BodyExt, LengthLimitError, Limited};
 use serde::de::value::MapAccessDeserializer;
@@ -52,12 +52,7 @@ where
 
 /// 415 for a call that takes JSON alone.
 pub fn not_json() -> Problem {
-    Problem::new(
-        StatusCode::UNSUPPORTED_MEDIA_TYPE,
-        "unsupported_media_type",
-        "The body must be JSON",
-        "Send the body with Content-Type: application/json.",
-    )
+    Problem::new(Code::UnsupportedMediaType, "Send the body with Content-Type: application/json.")
 }
 
 /// No body, or an empty object: for calls that need nothing but their path.
@@ -107,9 +102,7 @@ pub async fn read(
         Ok(Err(error)) if error.is::<LengthLimitError>() => Err(too_large(limit)),
         Ok(Err(_)) => Err(Problem::malformed_request("The body ended before it was whole.")),
         Err(_) => Err(Problem::new(
-            StatusCode::REQUEST_TIMEOUT,
-            "request_timeout",
-            "The request took too long to arrive",
+            Code::RequestTimeout,
             format!("The body must arrive within {} s.", app.config.body_timeout.as_secs()),
         )),
     }
@@ -126,12 +119,7 @@ fn is_encoded(headers: &HeaderMap) -> bool {
 }
 
 fn too_large(limit: usize) -> Problem {
-    Problem::new(
-        StatusCode::PAYLOAD_TOO_LARGE,
-        "body_too_large",
-        "The body is too large",
-        format!("A body may have {limit} bytes."),
-    )
+    Problem::new(Code::BodyTooLarge, format!("A body may have {limit} bytes."))
 }
 
 /// A struct that is written as an object: serde alone would also take an array of its fields.

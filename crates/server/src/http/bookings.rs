@@ -6,7 +6,7 @@ mod views;
 
 use super::body::{Json, NoBody};
 use super::extract::{CurrentUser, Key, Path, expected_booking, id};
-use super::lists::{Listed, PAGE_BYTES_MAX, Params, page};
+use super::lists::{PAGE_BYTES_MAX, Params, page};
 use super::problem::Problem;
 use super::token::random;
 use super::wire::{fingerprint, json};
@@ -25,7 +25,7 @@ use store::BookingFilter;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-pub(super) use views::{BookingView, StatusWord};
+pub(super) use views::{BookingPage, BookingView, StatusWord};
 
 const TAG: &str = "Bookings";
 
@@ -35,11 +35,11 @@ pub(super) const REPLAYED: HeaderName = HeaderName::from_static("idempotent-repl
 pub(super) fn routes() -> OpenApiRouter<Arc<App>> {
     OpenApiRouter::new()
         .routes(routes!(hold))
+        .routes(routes!(read, revise))
+        .routes(routes!(extend))
         .routes(routes!(confirm_by_post))
         .routes(routes!(confirm_by_patch))
-        .routes(routes!(extend))
         .routes(routes!(cancel))
-        .routes(routes!(read, revise))
 }
 
 /// [`hold`] without the router.
@@ -71,7 +71,7 @@ pub(super) fn lists() -> OpenApiRouter<Arc<App>> {
 /// Holds seats for ten minutes, or as long as the event says.
 ///
 /// With an `Idempotency-Key`, retries have one effect.
-#[utoipa::path(post, path = "/api/v1/bookings/hold", tag = TAG, request_body = HoldForm, security(("bearer" = [])),
+#[utoipa::path(post, path = "/api/v1/bookings/hold", tag = TAG, operation_id = "create_hold", request_body = HoldForm, security(("bearer" = [])),
     params(super::docs::IdempotencyKey), responses(
     (status = 201, description = "The hold", body = BookingView, headers(
         ("Location" = String, description = "Where the booking is"),
@@ -164,7 +164,7 @@ async fn committed(
 }
 
 /// Confirms a hold. Again: the same answer.
-#[utoipa::path(post, path = "/api/v1/bookings/{booking_id}/confirm", tag = TAG, operation_id = "confirm",
+#[utoipa::path(post, path = "/api/v1/bookings/{booking_id}/confirm", tag = TAG, operation_id = "confirm_booking",
     request_body(content = super::docs::Empty, description = "Nothing, or an empty object"),
     params(("booking_id" = String, Path, format = "uuid")), security(("bearer" = [])), responses(
     (status = 200, description = "The booking", body = BookingView),
@@ -181,7 +181,7 @@ async fn confirm_by_post(
 }
 
 /// Confirms a hold. Again: the same answer.
-#[utoipa::path(patch, path = "/api/v1/bookings/{booking_id}/confirm", tag = TAG, operation_id = "confirm_by_patch",
+#[utoipa::path(patch, path = "/api/v1/bookings/{booking_id}/confirm", tag = TAG, operation_id = "confirm_booking_by_patch",
     request_body(content = super::docs::Empty, description = "Nothing, or an empty object"),
     params(("booking_id" = String, Path, format = "uuid")), security(("bearer" = [])), responses(
     (status = 200, description = "The booking", body = BookingView),
@@ -207,7 +207,7 @@ async fn confirm(
 }
 
 /// Gives a hold more time: `min(now + ttl, max_expires_at)`.
-#[utoipa::path(post, path = "/api/v1/bookings/{booking_id}/extend", tag = TAG,
+#[utoipa::path(post, path = "/api/v1/bookings/{booking_id}/extend", tag = TAG, operation_id = "extend_booking",
     request_body(content = super::docs::Empty, description = "Nothing, or an empty object"),
     params(("booking_id" = String, Path, format = "uuid")), security(("bearer" = [])), responses(
     (status = 200, description = "The booking", body = BookingView),
@@ -241,7 +241,7 @@ async fn cancel(
 }
 
 /// Gives a hold other seats, fewer or more: all of it, or the hold stays as it is.
-#[utoipa::path(patch, path = "/api/v1/bookings/{booking_id}", tag = TAG, operation_id = "revise_hold", request_body = ReviseHold,
+#[utoipa::path(patch, path = "/api/v1/bookings/{booking_id}", tag = TAG, operation_id = "update_booking", request_body = ReviseHold,
     params(("booking_id" = String, Path, format = "uuid"), super::docs::IfMatch), security(("bearer" = [])), responses(
     (status = 200, description = "The booking", body = BookingView),
     (status = 409, description = "`not_changeable`, `booking_cancelled`, and those of a hold", body = super::docs::Problem, content_type = PROBLEM),
@@ -298,7 +298,7 @@ pub(super) fn status_filter(params: &Params) -> Result<Option<BookingStatus>, Pr
     ("status" = Option<StatusWord>, Query, description = "As it reads now"),
     ("event_id" = Option<String>, Query, format = "uuid"),
     super::docs::PageParams,
-), responses((status = 200, description = "A page of bookings", body = Listed<BookingView>)))]
+), responses((status = 200, description = "A page of bookings", body = BookingPage)))]
 async fn list(
     State(app): State<Arc<App>>,
     CurrentUser(user_id): CurrentUser,
@@ -324,7 +324,7 @@ pub(super) async fn listed(
 }
 
 /// A booking, for its buyer or the organizer of its event.
-#[utoipa::path(get, path = "/api/v1/bookings/{booking_id}", tag = TAG, operation_id = "read_booking",
+#[utoipa::path(get, path = "/api/v1/bookings/{booking_id}", tag = TAG, operation_id = "get_booking",
     params(("booking_id" = String, Path, format = "uuid")), security(("bearer" = [])), responses(
     (status = 200, description = "The booking", body = BookingView),
 ))]

@@ -14,7 +14,7 @@ mod socket;
 mod turn;
 
 use super::observe::{guard, headers_too_large, new_id, uri_too_long};
-use super::problem::Problem;
+use super::problem::{Code, Problem};
 use super::threads::Threads;
 use super::{App, Service};
 use crate::config::Config;
@@ -277,12 +277,7 @@ fn unreadable_head(status: StatusCode, read: &[u8]) -> Problem {
 }
 
 fn late_head() -> Problem {
-    Problem::new(
-        StatusCode::REQUEST_TIMEOUT,
-        "request_timeout",
-        "The request took too long to arrive",
-        "The head of the request did not arrive in time.",
-    )
+    Problem::new(Code::RequestTimeout, "The head of the request did not arrive in time.")
 }
 
 /// The whole answer to a request whose head was never read whole; `head` is what came of it.

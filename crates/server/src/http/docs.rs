@@ -1,9 +1,12 @@
 //! The API's own documentation: OpenAPI 3.1 made from the handlers, and a page that needs no network.
 
+mod examples;
+mod words;
+
 use super::PROBLEM;
-use super::problem::FieldError;
-use serde::Serialize;
-use utoipa::openapi::path::{Operation, ParameterIn};
+use super::problem::{Code, FieldError};
+use axum::http::{HeaderName, header};
+use utoipa::openapi::path::{Operation, Parameter, ParameterIn};
 use utoipa::openapi::request_body::RequestBody;
 use utoipa::openapi::security::{Http, HttpAuthScheme, SecurityScheme};
 use utoipa::openapi::{
@@ -11,23 +14,106 @@ use utoipa::openapi::{
 };
 use utoipa::{IntoParams, OpenApi as _, ToSchema};
 
-/// What a problem looks like (RFC 9457). Some codes add members, such as `limit` or `available`.
-#[derive(Serialize, ToSchema)]
+pub use words::{DateWord, SeatWord};
+
+/// What a problem looks like (RFC 9457). What stands behind `request_id` comes with some codes only.
+#[derive(ToSchema)]
+#[expect(dead_code, reason = "describes what `super::problem` writes")]
 pub struct Problem {
     /// `/problems/<code>`.
-    #[serde(rename = "type")]
+    #[schema(rename = "type", pattern = "^/problems/[a-z_]+$")]
     kind: String,
+    /// For people; it may change.
     title: String,
+    #[schema(minimum = 400, maximum = 599)]
     status: u16,
+    /// For people; it may change.
     detail: String,
-    /// Stable; part of the API.
-    code: String,
-    /// Whether the same request can succeed later.
+    #[schema(value_type = Code)]
+    code: Code,
+    /// Whether the same request can succeed later, unchanged.
     retryable: bool,
+    /// By which the server's log knows the request.
     request_id: String,
-    /// With `validation_failed`.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    errors: Option<Vec<FieldError>>,
+    /// `validation_failed`: what is wrong with which field.
+    #[schema(value_type = Vec<FieldError>, required = false)]
+    errors: Vec<FieldError>,
+    /// `validation_failed` of layouts: how many more there are.
+    #[schema(value_type = u64, required = false)]
+    errors_untold: u64,
+    /// `too_many_seats`, `buyer_limit`: how many seats one may have.
+    #[schema(value_type = u64, required = false)]
+    limit: u64,
+    /// `buyer_limit`: how many more the buyer may take.
+    #[schema(value_type = u64, required = false)]
+    remaining: u64,
+    /// `sold_out`: how many seats there are.
+    #[schema(value_type = i64, required = false)]
+    available: i64,
+    /// `sold_out`, `not_together`: how many seats were asked for.
+    #[schema(value_type = u64, required = false)]
+    requested: u64,
+    /// `sold_out` of numbered seats, `not_together`: how many are beside each other at most.
+    #[schema(value_type = u64, required = false)]
+    largest_contiguous_block: u64,
+    /// `seats_unavailable`: which seats, at most 1,000.
+    #[schema(value_type = Vec<SeatConflict>, required = false, max_items = 1_000)]
+    conflicts: Vec<SeatConflict>,
+    /// `orphan_seat`: the names of the seats. `seats_in_use`: which seats, at most 100.
+    #[schema(value_type = Vec<NamedSeat>, required = false)]
+    seats: Vec<NamedSeat>,
+    /// `capacity_in_use`: the lowest capacity that is possible.
+    #[schema(value_type = i64, required = false)]
+    minimum: i64,
+    /// `hold_expired`: when it ended.
+    #[schema(value_type = String, required = false, format = "date-time")]
+    expired_at: String,
+    /// `sale_not_open`: when it begins; null when no date is set.
+    #[schema(value_type = Option<String>, format = "date-time")]
+    sales_start: Option<String>,
+    /// `version_mismatch`: the version there is now.
+    #[schema(value_type = i64, required = false)]
+    version: i64,
+}
+
+/// A seat that cannot be had.
+#[derive(ToSchema)]
+#[expect(dead_code, reason = "describes what `super::problem` writes")]
+struct SeatConflict {
+    #[schema(format = "uuid")]
+    section_id: String,
+    /// As it was asked for.
+    seat: String,
+    #[schema(value_type = ConflictReason)]
+    reason: ConflictReason,
+}
+
+/// Why a seat cannot be had.
+#[derive(ToSchema)]
+#[schema(rename_all = "snake_case")]
+#[expect(dead_code, reason = "the words of the schema; the engine has the rule")]
+enum ConflictReason {
+    Held,
+    Sold,
+    Blocked,
+    Unknown,
+}
+
+/// A seat by its name, or with what is the matter with it.
+#[derive(ToSchema)]
+#[serde(untagged)]
+#[expect(dead_code, reason = "describes what `super::problem` writes")]
+enum NamedSeat {
+    Name(String),
+    InUse(SeatInUse),
+}
+
+/// A seat that is in the way of a layout.
+#[derive(ToSchema)]
+#[expect(dead_code, reason = "describes what `super::problem` writes")]
+struct SeatInUse {
+    seat: String,
+    reason: String,
 }
 
 /// An empty object.
@@ -89,38 +175,55 @@ pub struct PageParams {
 #[openapi(
     info(
         title = "Reservix",
-        description = "Hold seats for ten minutes, then confirm or lose them. Nothing is ever oversold.",
+        description = "Hold seats for ten minutes, then confirm or lose them. Nothing is ever oversold.\n\n\
+            To try it on the page `/docs`, execute **register** and **login**: the token is filled in by \
+            itself. The calls below are filled in with examples that follow one another; execute them from \
+            top to bottom, or change what you like. Where an example names an event or a booking, the page \
+            sends the id of the one that you made.",
         license(name = "Apache-2.0", identifier = "Apache-2.0"),
     ),
+    servers((url = "/", description = "This server")),
     components(schemas(Problem, FieldError)),
     tags(
         (name = "Accounts", description = "Users and their tokens"),
         (name = "Events", description = "Events, sections and availability"),
         (name = "Seats", description = "Numbered seats: layouts, drawings, and which seats are taken"),
         (name = "Bookings", description = "Hold, confirm, extend, cancel"),
+        (name = "Organizers", description = "The bookings of an event, and calling it off"),
         (name = "Operations", description = "Health and metrics"),
     ),
 )]
 struct Base;
+
+/// Where the token comes from.
+const TOKEN: &str = "The `access_token` that `POST /api/v1/auth/login` answers with. On the page `/docs` \
+    it is filled in here when login or refresh is executed, and it stays over a reload.";
+
+/// What the page does when it is opened, in the place of what Swagger UI brings.
+pub(super) async fn page() -> ([(HeaderName, &'static str); 1], &'static str) {
+    ([(header::CONTENT_TYPE, "text/javascript; charset=utf-8")], include_str!("docs/page.js"))
+}
 
 /// The document before its paths are added.
 pub(super) fn base(version: &str) -> OpenApi {
     let mut document = Base::openapi();
     version.clone_into(&mut document.info.version);
     let components = document.components.get_or_insert_default();
-    let bearer = Http::builder().scheme(HttpAuthScheme::Bearer).bearer_format("JWT").build();
+    let bearer = Http::builder().scheme(HttpAuthScheme::Bearer).bearer_format("JWT");
+    let bearer = bearer.description(Some(TOKEN)).build();
     components.security_schemes.insert("bearer".to_owned(), SecurityScheme::Http(bearer).into());
     document
 }
 
-/// Adds to every operation the refusals that the layers around its handler give.
-pub(super) fn with_common_refusals(mut document: OpenApi) -> OpenApi {
+/// Adds what all operations have: the refusals that the layers around their handlers give, and examples.
+pub(super) fn finished(mut document: OpenApi) -> OpenApi {
     for (path, item) in &mut document.paths.paths {
         let operations = [&mut item.get, &mut item.post, &mut item.patch, &mut item.put];
         for operation in operations.into_iter().filter_map(Option::as_mut) {
             add_refusals(path, operation);
         }
     }
+    examples::add(&mut document);
     document
 }
 
@@ -130,20 +233,17 @@ fn add_refusals(path: &str, operation: &mut Operation) {
         refuse(operation, "503", "`unavailable`, `overloaded`");
         return;
     }
-    let parameters = operation.parameters.as_deref().unwrap_or_default();
-    let stands = |place: &ParameterIn| {
-        let inline =
-            parameters.iter().filter_map(|it| if let RefOr::T(it) = it { Some(it) } else { None });
-        inline.into_iter().any(|it| it.parameter_in == *place)
-    };
-    let in_path = stands(&ParameterIn::Path);
+    let in_path = parameters(operation).any(|it| it.parameter_in == ParameterIn::Path);
     let (has_body, secured) = (operation.request_body.is_some(), operation.security.is_some());
+    let takes_key = parameters(operation).any(|it| it.name == "Idempotency-Key");
     if let Some(RefOr::T(body)) = operation.request_body.as_mut()
         && is_empty(body)
     {
         body.required = Some(Required::False);
     }
-    refuse(operation, "400", "`malformed_request`, `malformed_json`");
+    let unread =
+        if has_body { "`malformed_request`, `malformed_json`" } else { "`malformed_request`" };
+    refuse(operation, "400", unread);
     if secured {
         refuse(operation, "401", "`unauthorized`");
     }
@@ -155,11 +255,19 @@ fn add_refusals(path: &str, operation: &mut Operation) {
         refuse(operation, "413", "`body_too_large`");
         refuse(operation, "415", "`unsupported_media_type`");
     }
-    refuse(operation, "422", "`validation_failed`, `idempotency_key_reused`");
+    let invalid = "`validation_failed`";
+    let reused = "`validation_failed`, `idempotency_key_reused`";
+    refuse(operation, "422", if takes_key { reused } else { invalid });
     refuse(operation, "414", "`uri_too_long`");
     refuse(operation, "431", "`headers_too_large`");
     refuse(operation, "429", "`rate_limited`");
     refuse(operation, "503", "`unavailable`, `overloaded`");
+}
+
+/// The parameters of a call.
+fn parameters(operation: &Operation) -> impl Iterator<Item = &Parameter> {
+    let all = operation.parameters.as_deref().unwrap_or_default();
+    all.iter().filter_map(|it| if let RefOr::T(it) = it { Some(it) } else { None })
 }
 
 /// Whether a call takes no body: then it may send an empty object, or nothing at all.

@@ -5,9 +5,10 @@ mod opening;
 mod views;
 
 use super::body::{Json, NoBody};
-use super::bookings::{BookingView, REPLAYED, listed, status_filter};
+use super::bookings::{BookingPage, BookingView, REPLAYED, listed, status_filter};
+use super::docs::DateWord;
 use super::extract::{CurrentUser, IfNoneMatch, Key, MaybeUser, Path, expected_version, id};
-use super::lists::{Listed, PAGE_BYTES_MAX, Params, page};
+use super::lists::{PAGE_BYTES_MAX, Params, page};
 use super::problem::Problem;
 use super::wire::{At, fingerprint, json_in};
 use super::{App, PROBLEM};
@@ -30,11 +31,13 @@ use std::sync::Arc;
 use store::{BookingFilter, CreationKey, EventFilter, EventWithSections, SectionChange};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
-use views::{AvailabilityView, EventCardView, EventView, StatusWord};
+use views::{AvailabilityView, EventCardView, EventPage, EventView, StatusWord};
 
 pub(super) use views::{SectionView, is_known};
 
 const TAG: &str = "Events";
+/// What comes after the sale has begun; below the bookings in the document.
+const ORGANIZERS: &str = "Organizers";
 const MISSING: Refusal = Refusal::NotFound { what: "event" };
 pub(super) const MISSING_SECTION: Refusal = Refusal::NotFound { what: "section" };
 
@@ -147,10 +150,10 @@ async fn create(
     ("status" = Option<StatusWord>, Query),
     ("organizer" = Option<String>, Query, pattern = "^me$", description = "`me`: my own events"),
     ("q" = Option<String>, Query, max_length = 200, description = "A part of the title, without case"),
-    ("from" = Option<String>, Query, description = "Events that are not over by this date or instant"),
-    ("to" = Option<String>, Query, description = "Events that start before this date or instant"),
+    ("from" = Option<DateWord>, Query, description = "Events that are not over by this date or instant"),
+    ("to" = Option<DateWord>, Query, description = "Events that start before this date or instant"),
     super::docs::PageParams,
-), responses((status = 200, description = "A page of events, without their sections", body = Listed<EventCardView>)))]
+), responses((status = 200, description = "A page of events, without their sections", body = EventPage)))]
 async fn list(
     State(app): State<Arc<App>>,
     MaybeUser(viewer): MaybeUser,
@@ -186,7 +189,7 @@ async fn list(
 }
 
 /// An event with live availability.
-#[utoipa::path(get, path = "/api/v1/events/{event_id}", tag = TAG, operation_id = "read_event",
+#[utoipa::path(get, path = "/api/v1/events/{event_id}", tag = TAG, operation_id = "get_event",
     security((), ("bearer" = [])), params(
     ("event_id" = String, Path, format = "uuid"),
     super::docs::IfNoneMatch,
@@ -231,7 +234,7 @@ pub(super) async fn take_read(
 }
 
 /// The seats that can be held now; the organizer also sees those held and sold.
-#[utoipa::path(get, path = "/api/v1/events/{event_id}/availability", tag = TAG, operation_id = "availability",
+#[utoipa::path(get, path = "/api/v1/events/{event_id}/availability", tag = TAG, operation_id = "get_availability",
     security((), ("bearer" = [])), params(("event_id" = String, Path, format = "uuid")), responses(
     (status = 200, description = "The seats of each section", body = AvailabilityView),
 ))]
@@ -250,7 +253,7 @@ async fn availability(
 }
 
 /// Changes an event.
-#[utoipa::path(patch, path = "/api/v1/events/{event_id}", tag = TAG, operation_id = "revise_event", request_body = ReviseEvent,
+#[utoipa::path(patch, path = "/api/v1/events/{event_id}", tag = TAG, operation_id = "update_event", request_body = ReviseEvent,
     security(("bearer" = [])), params(("event_id" = String, Path, format = "uuid"), super::docs::IfMatch), responses(
     (status = 200, description = "The event", body = EventView),
     (status = 403, description = "`not_organizer`", body = super::docs::Problem, content_type = PROBLEM),
@@ -299,7 +302,7 @@ async fn revise(
 }
 
 /// Calls an event off. Its live bookings are cancelled soon after.
-#[utoipa::path(post, path = "/api/v1/events/{event_id}/cancel", tag = TAG, operation_id = "cancel_event",
+#[utoipa::path(post, path = "/api/v1/events/{event_id}/cancel", tag = ORGANIZERS, operation_id = "cancel_event",
     request_body(content = super::docs::Empty, description = "Nothing, or an empty object"),
     security(("bearer" = [])), params(("event_id" = String, Path, format = "uuid")), responses(
     (status = 200, description = "The event", body = EventView),
@@ -317,7 +320,7 @@ async fn cancel(
 }
 
 /// Adds a section.
-#[utoipa::path(post, path = "/api/v1/events/{event_id}/sections", tag = TAG, operation_id = "add_section", request_body = NewSection,
+#[utoipa::path(post, path = "/api/v1/events/{event_id}/sections", tag = TAG, operation_id = "create_section", request_body = NewSection,
     security(("bearer" = [])), params(("event_id" = String, Path, format = "uuid"), super::docs::IdempotencyKey), responses(
     (status = 201, description = "The section", body = SectionView, headers(
         ("Location" = String, description = "Where the section is"),
@@ -365,10 +368,10 @@ async fn add_section(
 }
 
 /// Changes a section, whole or not at all.
-#[utoipa::path(patch, path = "/api/v1/events/{event_id}/sections/{section_id}", tag = TAG, operation_id = "revise_section",
+#[utoipa::path(patch, path = "/api/v1/events/{event_id}/sections/{section_id}", tag = TAG, operation_id = "update_section",
     request_body = ReviseSection, security(("bearer" = [])), params(
     ("event_id" = String, Path, format = "uuid"),
-    ("section_id" = String, Path, description = "The section's id, or its name"),
+    ("section_id" = String, Path, min_length = 1, max_length = 100, description = "The section's id, or its name"),
     super::docs::IfMatch,
 ), responses(
     (status = 200, description = "The section", body = SectionView),
@@ -410,13 +413,13 @@ async fn revise_section(
 }
 
 /// The bookings of an event, newest first, for its organizer.
-#[utoipa::path(get, path = "/api/v1/events/{event_id}/bookings", tag = TAG, operation_id = "list_event_bookings",
+#[utoipa::path(get, path = "/api/v1/events/{event_id}/bookings", tag = ORGANIZERS, operation_id = "list_event_bookings",
     security(("bearer" = [])), params(
     ("event_id" = String, Path, format = "uuid"),
     ("status" = Option<super::bookings::StatusWord>, Query, description = "As it reads now"),
     super::docs::PageParams,
 ), responses(
-    (status = 200, description = "A page of bookings", body = Listed<BookingView>),
+    (status = 200, description = "A page of bookings", body = BookingPage),
     (status = 403, description = "`not_organizer`", body = super::docs::Problem, content_type = PROBLEM),
 ))]
 async fn bookings(

@@ -29,12 +29,14 @@ pub(super) fn probes() -> OpenApiRouter<Arc<App>> {
 
 /// A sign of life.
 #[derive(Serialize, ToSchema)]
+#[schema(as = Alive)]
 struct AliveView {
     status: &'static str,
 }
 
 /// How the parts are.
 #[derive(Serialize, ToSchema)]
+#[schema(as = Health)]
 struct HealthView {
     /// `degraded`: the gate is away, or the workers stand still; slower, never wrong.
     #[schema(pattern = "^(healthy|degraded|unhealthy)$")]
@@ -54,14 +56,14 @@ struct HealthView {
 }
 
 /// 200 while the process serves.
-#[utoipa::path(get, path = "/health/live", tag = TAG,
+#[utoipa::path(get, path = "/health/live", tag = TAG, operation_id = "get_liveness",
     responses((status = 200, description = "The process serves", body = AliveView)))]
 async fn live() -> axum::Json<AliveView> {
     axum::Json(AliveView { status: "alive" })
 }
 
 /// Whether to send requests here: 503 while the store is away, a lane stands still, or the process is stopping.
-#[utoipa::path(get, path = "/health/ready", tag = TAG,
+#[utoipa::path(get, path = "/health/ready", tag = TAG, operation_id = "get_readiness",
     responses((status = 200, description = "Ready", body = AliveView)))]
 async fn ready(State(app): State<Arc<App>>) -> Result<axum::Json<AliveView>, Problem> {
     if app.draining.is_cancelled() {
@@ -77,7 +79,7 @@ async fn ready(State(app): State<Arc<App>>) -> Result<axum::Json<AliveView>, Pro
 }
 
 /// How the parts are, for people.
-#[utoipa::path(get, path = "/health", tag = TAG, responses(
+#[utoipa::path(get, path = "/health", tag = TAG, operation_id = "get_health", responses(
     (status = 200, description = "Healthy, or degraded", body = HealthView),
     (status = 503, description = "Unhealthy", body = HealthView),
 ))]
@@ -108,9 +110,9 @@ async fn health(State(app): State<Arc<App>>) -> Response {
 }
 
 /// Prometheus' text format, on loopback, or with `METRICS_TOKEN` as the Bearer token.
-#[utoipa::path(get, path = "/metrics", tag = TAG, responses(
+#[utoipa::path(get, path = "/metrics", tag = TAG, operation_id = "get_metrics", responses(
     (status = 200, description = "All meters", body = String, content_type = "text/plain"),
-    (status = 404, description = "Not from here", body = super::docs::Problem, content_type = PROBLEM),
+    (status = 404, description = "`not_found`: not from here", body = super::docs::Problem, content_type = PROBLEM),
 ))]
 async fn metrics(State(app): State<Arc<App>>, caller: MetricsCaller) -> Result<Response, Problem> {
     if !caller.local && !caller.token_given(&app) {

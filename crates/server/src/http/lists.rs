@@ -66,17 +66,6 @@ impl Params {
     }
 }
 
-/// A page of a list, newest first.
-#[derive(utoipa::ToSchema)]
-#[expect(dead_code, reason = "describes a page; `page` writes it")]
-pub struct Listed<T> {
-    /// The items, newest first.
-    pub items: Vec<T>,
-    /// What to pass as `after` for the next page; null on the last one.
-    #[schema(required)]
-    pub next: Option<String>,
-}
-
 /// A page of these items, in room for [`PAGE_BYTES_MAX`]; it has at least one of them. It has a next one
 /// when an item is left out, or when there may be more.
 pub fn page<T: serde::Serialize, Id: fmt::Display>(

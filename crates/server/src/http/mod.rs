@@ -51,7 +51,7 @@ use futures_util::FutureExt as _;
 use hyper::body::Incoming;
 use in_flight::InFlight;
 use limits::Limits;
-use problem::Problem;
+use problem::{Code, Problem};
 use query::Known;
 use seats::Seats;
 use secrecy::SecretString;
@@ -172,7 +172,7 @@ fn paths(version: &str) -> (Router<Arc<App>>, OpenApi) {
     let router = router.route(pages::PROBLEM_PATH, get(pages::problem));
     let known = Known::of(&document).with_page(pages::PROBLEM_PATH);
     let router = router.route_layer(from_fn_with_state(Arc::new(known), query::check));
-    (router, docs::with_common_refusals(document))
+    (router, docs::finished(document))
 }
 
 /// Compresses answers that are worth it, for who accepts that.
@@ -218,6 +218,7 @@ impl Service {
         let (router, document) = paths(&app.config.app_version);
         app.metrics.expect_faults(routes(&document));
         let pages: Router<Arc<App>> = SwaggerUi::new("/docs").url("/openapi.json", document).into();
+        let pages = pages.route("/docs/swagger-initializer.js", get(docs::page));
         let pages = pages.layer(CompressionLayer::new()).layer(map_response(revalidated));
         let router = finished(router.merge(pages), app.clone());
         Self { router, app, has_shortcut: true }
@@ -253,13 +254,7 @@ fn finished(router: Router<Arc<App>>, app: Arc<App>) -> Router {
     let router = router
         .fallback(|| async { Problem::not_found("path") })
         .method_not_allowed_fallback(|| async {
-            let title = "The path does not know this method";
-            Problem::new(
-                axum::http::StatusCode::METHOD_NOT_ALLOWED,
-                "method_not_allowed",
-                title,
-                "The Allow header lists the methods it knows.",
-            )
+            Problem::new(Code::MethodNotAllowed, "The Allow header lists the methods it knows.")
         });
     router
         .layer(from_fn_with_state(app.clone(), cors::preflight))

@@ -2,7 +2,7 @@
 //! adds the headers that every answer has.
 
 use super::App;
-use super::problem::Problem;
+use super::problem::{Code, Problem};
 use super::token::random;
 use axum::body::HttpBody;
 use axum::extract::{MatchedPath, Request, State};
@@ -115,13 +115,8 @@ fn leaves_unread(status: StatusCode, body_bytes_max: Option<u64>) -> bool {
 }
 
 fn panicked() -> Response {
-    Problem::new(
-        StatusCode::INTERNAL_SERVER_ERROR,
-        "internal",
-        "Internal error",
-        "Something on our side is wrong; it has been recorded.",
-    )
-    .into_response()
+    Problem::new(Code::Internal, "Something on our side is wrong; it has been recorded.")
+        .into_response()
 }
 
 /// What is wrong with the head of a request.
@@ -161,9 +156,7 @@ fn names_its_host(request: &Request) -> bool {
 /// 414.
 pub fn uri_too_long() -> Problem {
     Problem::new(
-        StatusCode::URI_TOO_LONG,
-        "uri_too_long",
-        "The target is too long",
+        Code::UriTooLong,
         format!("The target of a request may have {URI_BYTES_MAX} bytes."),
     )
 }
@@ -171,9 +164,7 @@ pub fn uri_too_long() -> Problem {
 /// 431.
 pub fn headers_too_large() -> Problem {
     Problem::new(
-        StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
-        "headers_too_large",
-        "The headers are too large",
+        Code::HeadersTooLarge,
         format!(
             "The headers of a request may be {HEADERS_MAX}, and have {HEADER_BYTES_MAX} bytes."
         ),

@@ -43,6 +43,7 @@ static POLICY: LazyLock<HeaderValue> = LazyLock::new(|| {
 
 /// What this is.
 #[derive(Serialize, ToSchema)]
+#[schema(as = Info)]
 pub(super) struct RootView {
     app: String,
     version: String,
@@ -51,7 +52,7 @@ pub(super) struct RootView {
 }
 
 /// What this is, and where its documentation stands.
-#[utoipa::path(get, path = "/", tag = "Operations", responses((status = 200, description = "This server",
+#[utoipa::path(get, path = "/", tag = "Operations", operation_id = "get_info", responses((status = 200, description = "This server",
     content((RootView = "application/json"), (String = "text/html")))))]
 pub(super) async fn root(State(app): State<Arc<App>>, headers: HeaderMap) -> Response {
     let config = &app.config;

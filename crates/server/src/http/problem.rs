@@ -10,16 +10,18 @@
 //!
 //! A handler returns a [`Problem`]; the outermost layer writes it out, with the request's id.
 
+mod code;
 mod refusals;
 pub mod table;
 
 use crate::metrics::Metrics;
 use crate::quiet::SaidLately;
-use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
+use axum::http::{HeaderMap, HeaderValue, header};
 use axum::response::{IntoResponse, Response};
 use engine::{Error, Fault};
 use serde_json::{Map, Value, json};
 
+pub use code::Code;
 pub use refusals::code;
 
 /// An answer that is no success. One pointer, so that the results it stands in stay small.
@@ -28,9 +30,7 @@ pub struct Problem(Box<Told>);
 
 #[derive(Clone, Debug)]
 struct Told {
-    status: StatusCode,
-    code: &'static str,
-    title: &'static str,
+    code: Code,
     detail: String,
     /// Further members, such as `limit`.
     members: Map<String, Value>,
@@ -48,18 +48,9 @@ pub struct FieldError {
 
 impl Problem {
     /// A problem without further members.
-    pub fn new(
-        status: StatusCode,
-        code: &'static str,
-        title: &'static str,
-        detail: impl Into<String>,
-    ) -> Self {
-        debug_assert!(
-            table::rows(code).any(|row| row.status == status.as_u16()),
-            "{code} has no row"
-        );
+    pub fn new(code: Code, detail: impl Into<String>) -> Self {
         let (members, headers) = (Map::new(), HeaderMap::new());
-        Self(Box::new(Told { status, code, title, detail: detail.into(), members, headers }))
+        Self(Box::new(Told { code, detail: detail.into(), members, headers }))
     }
 
     /// Adds a member.
@@ -76,27 +67,18 @@ impl Problem {
 
     /// 400: the request cannot be read.
     pub fn malformed_request(detail: impl Into<String>) -> Self {
-        Self::new(
-            StatusCode::BAD_REQUEST,
-            "malformed_request",
-            "The request cannot be read",
-            detail,
-        )
+        Self::new(Code::MalformedRequest, detail)
     }
 
     /// 400: the body is no JSON that we read.
     pub fn malformed_json(detail: impl Into<String>) -> Self {
-        Self::new(StatusCode::BAD_REQUEST, "malformed_json", "The body is not valid JSON", detail)
+        Self::new(Code::MalformedJson, detail)
     }
 
     /// 415: the body has a `Content-Encoding`; the answer lists the one that is read.
     pub fn encoded_body() -> Self {
-        let mut problem = Self::new(
-            StatusCode::UNSUPPORTED_MEDIA_TYPE,
-            "unsupported_media_type",
-            "The media type of the body is not supported",
-            "Send the body without Content-Encoding.",
-        );
+        let mut problem =
+            Self::new(Code::UnsupportedMediaType, "Send the body without Content-Encoding.");
         let identity = HeaderValue::from_static("identity");
         problem.0.headers.insert(header::ACCEPT_ENCODING, identity);
         problem
@@ -104,12 +86,7 @@ impl Problem {
 
     /// 401, with the challenge that RFC 6750 asks for.
     pub fn unauthorized(detail: &'static str) -> Self {
-        let mut problem = Self::new(
-            StatusCode::UNAUTHORIZED,
-            "unauthorized",
-            "A valid access token is needed",
-            detail,
-        );
+        let mut problem = Self::new(Code::Unauthorized, detail);
         let challenge = HeaderValue::from_static("Bearer realm=\"reservix\"");
         problem.0.headers.insert(header::WWW_AUTHENTICATE, challenge);
         problem
@@ -118,7 +95,7 @@ impl Problem {
     /// 404.
     pub fn not_found(what: &str) -> Self {
         let detail = format!("There is no such {what}, or it is not yours to see.");
-        Self::new(StatusCode::NOT_FOUND, "not_found", "Not found", detail)
+        Self::new(Code::NotFound, detail)
     }
 
     /// 422, with what is wrong with each field.
@@ -126,12 +103,7 @@ impl Problem {
         let first = errors.first();
         let detail =
             first.map_or_else(String::new, |error| format!("{}: {}", error.field, error.message));
-        let problem = Self::new(
-            StatusCode::UNPROCESSABLE_ENTITY,
-            "validation_failed",
-            "The request has invalid fields",
-            detail,
-        );
+        let problem = Self::new(Code::ValidationFailed, detail);
         problem.with("errors", json!(errors))
     }
 
@@ -153,36 +125,33 @@ impl Problem {
     /// 429.
     pub fn rate_limited(seconds: u64) -> Self {
         let detail = format!("Too many requests; come again in {seconds} s.");
-        Self::new(StatusCode::TOO_MANY_REQUESTS, "rate_limited", "Too many requests", detail)
-            .retry_after(seconds)
+        Self::new(Code::RateLimited, detail).retry_after(seconds)
     }
 
     /// 503: a queue of ours is full.
     pub fn overloaded(detail: impl Into<String>) -> Self {
-        Self::new(StatusCode::SERVICE_UNAVAILABLE, "overloaded", "Too busy right now", detail)
-            .retry_after(1)
+        Self::new(Code::Overloaded, detail).retry_after(1)
     }
 
     /// Writes the problem into the response that carried it, for the request with this id. Headers
     /// that routing has set, such as `Allow`, stay.
     pub fn render(self, carrier: Response, request_id: &str) -> Response {
         let told = *self.0;
-        let retryable =
-            matches!(told.status.as_u16(), 408 | 429 | 503) || told.code == "idempotency_in_flight";
+        let (code, status) = (told.code, told.code.status());
         let mut body = json!({
-            "type": format!("/problems/{}", told.code),
-            "title": told.title,
-            "status": told.status.as_u16(),
+            "type": format!("/problems/{}", code.as_str()),
+            "title": code.title(),
+            "status": status.as_u16(),
             "detail": told.detail,
-            "code": told.code,
-            "retryable": retryable,
+            "code": code.as_str(),
+            "retryable": code.is_retryable(),
             "request_id": request_id,
         });
         if let Some(members) = body.as_object_mut() {
             members.extend(told.members);
         }
         let (mut parts, _) = carrier.into_parts();
-        parts.status = told.status;
+        parts.status = status;
         parts.headers.extend(told.headers);
         parts.headers.remove(header::CONTENT_LENGTH);
         parts
@@ -196,7 +165,7 @@ impl Problem {
 impl IntoResponse for Problem {
     /// Leaves the problem for the outermost layer, which knows the request's id.
     fn into_response(self) -> Response {
-        let mut response = self.0.status.into_response();
+        let mut response = self.0.code.status().into_response();
         response.extensions_mut().insert(self);
         response
     }
@@ -226,13 +195,7 @@ impl From<Fault> for Problem {
                     tracing::warn!(error, unsaid, "requests could not be served");
                 }
                 let detail = "The outcome may be unknown; retry with the same Idempotency-Key.";
-                Self::new(
-                    StatusCode::SERVICE_UNAVAILABLE,
-                    "unavailable",
-                    "Unavailable right now",
-                    detail,
-                )
-                .retry_after(1)
+                Self::new(Code::Unavailable, detail).retry_after(1)
             }
             Fault::Contradiction { section_id, .. } => {
                 static SAID: SaidLately = SaidLately::new();
@@ -261,7 +224,7 @@ impl From<Fault> for Problem {
                     "a bug: state or code of ours is wrong"
                 );
                 let detail = "Something on our side is wrong; it has been recorded.";
-                Self::new(StatusCode::INTERNAL_SERVER_ERROR, "internal", "Internal error", detail)
+                Self::new(Code::Internal, detail)
             }
         }
     }

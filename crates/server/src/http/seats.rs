@@ -12,7 +12,7 @@ use super::PROBLEM;
 use super::body::{JSON, is, not_json, validated};
 use super::events::{MISSING_SECTION, SectionView, changed_section, is_known, visible};
 use super::extract::{CurrentUser, IfNoneMatch, MaybeUser, Path, expected_version, id};
-use super::problem::Problem;
+use super::problem::{Code, Problem};
 use super::wire::fingerprint;
 use axum::body::Bytes;
 use axum::extract::{Request, State};
@@ -85,12 +85,12 @@ async fn own_section(
 ///
 /// Seats that are held, sold or blocked keep their names and stay where they are. The body may have
 /// 16 MiB. A section whose seats were counted must have none in use.
-#[utoipa::path(put, path = "/api/v1/events/{event_id}/sections/{section_id}/seats", tag = TAG, operation_id = "lay_seats",
+#[utoipa::path(put, path = "/api/v1/events/{event_id}/sections/{section_id}/seats", tag = TAG, operation_id = "set_layout",
     request_body(content((LayoutSchema = "application/json"), (String = "text/csv",
         example = "row,seat,category,price\nA,1,Parquet,4500\nA,2,Parquet,\n"))),
     security(("bearer" = [])), params(
     ("event_id" = String, Path, format = "uuid"),
-    ("section_id" = String, Path, description = "The section's id, or its name"),
+    ("section_id" = String, Path, min_length = 1, max_length = 100, description = "The section's id, or its name"),
     super::docs::IfMatch,
 ), responses(
     (status = 200, description = "The section", body = SectionView, headers(("ETag" = String, description = "The event's state"))),
@@ -111,9 +111,7 @@ async fn lay(
         () if is(&parts.headers, CSV) => from_csv,
         () => {
             return Err(Problem::new(
-                StatusCode::UNSUPPORTED_MEDIA_TYPE,
-                "unsupported_media_type",
-                "The body must be JSON or CSV",
+                Code::UnsupportedMediaType,
                 "Send the body with Content-Type: application/json or text/csv.",
             ));
         }
@@ -149,10 +147,10 @@ fn from_csv(bytes: &Bytes, _: &str, price: Money) -> Result<Layout, Problem> {
 /// The drawing of a section: where its seats are, and what they cost.
 ///
 /// As CSV for `Accept: text/csv`. It changes with the layout only.
-#[utoipa::path(get, path = "/api/v1/events/{event_id}/sections/{section_id}/seats", tag = TAG, operation_id = "draw_seats",
+#[utoipa::path(get, path = "/api/v1/events/{event_id}/sections/{section_id}/seats", tag = TAG, operation_id = "get_drawing",
     security((), ("bearer" = [])), params(
     ("event_id" = String, Path, format = "uuid"),
-    ("section_id" = String, Path, description = "The section's id, or its name"),
+    ("section_id" = String, Path, min_length = 1, max_length = 100, description = "The section's id, or its name"),
     ("v" = Option<String>, Query, description = "The `layout_version` that is wanted: names the drawing for caches, and changes nothing here"),
     super::docs::IfNoneMatch,
 ), responses(
@@ -196,10 +194,10 @@ async fn drawing(
 ///
 /// Of two answers the one with the higher `sequence` is newer. With a token, `yours` names the caller's
 /// own seats, from their newest 100 holds and 100 sales at the event.
-#[utoipa::path(get, path = "/api/v1/events/{event_id}/sections/{section_id}/seats/status", tag = TAG, operation_id = "seats_status",
+#[utoipa::path(get, path = "/api/v1/events/{event_id}/sections/{section_id}/seats/status", tag = TAG, operation_id = "get_seats_status",
     security((), ("bearer" = [])), params(
     ("event_id" = String, Path, format = "uuid"),
-    ("section_id" = String, Path, description = "The section's id, or its name"),
+    ("section_id" = String, Path, min_length = 1, max_length = 100, description = "The section's id, or its name"),
     super::docs::IfNoneMatch,
 ), responses(
     (status = 200, description = "The seats that are not free", body = StatusView,
@@ -307,10 +305,10 @@ impl Head {
 /// Keeps seats of a section off sale: what is sent is what will be blocked in all.
 ///
 /// `number` where seats are counted, `seats` where they are numbered. The body may have 16 MiB.
-#[utoipa::path(put, path = "/api/v1/events/{event_id}/sections/{section_id}/blocked", tag = TAG, operation_id = "block_seats",
+#[utoipa::path(put, path = "/api/v1/events/{event_id}/sections/{section_id}/blocked", tag = TAG, operation_id = "set_blocked_seats",
     request_body = BlockedForm, security(("bearer" = [])), params(
     ("event_id" = String, Path, format = "uuid"),
-    ("section_id" = String, Path, description = "The section's id, or its name"),
+    ("section_id" = String, Path, min_length = 1, max_length = 100, description = "The section's id, or its name"),
 ), responses(
     (status = 200, description = "The section", body = SectionView, headers(("ETag" = String, description = "The event's state"))),
     (status = 403, description = "`not_organizer`", body = super::docs::Problem, content_type = PROBLEM),

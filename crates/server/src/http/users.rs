@@ -42,7 +42,7 @@ struct UpdateUser {
 }
 
 /// The user whose token this is.
-#[utoipa::path(get, path = "/api/v1/users/me", tag = TAG, security(("bearer" = [])), responses(
+#[utoipa::path(get, path = "/api/v1/users/me", tag = TAG, operation_id = "get_me", security(("bearer" = [])), responses(
     (status = 200, description = "The user", body = UserView),
 ))]
 async fn me(
@@ -54,7 +54,7 @@ async fn me(
 }
 
 /// Changes the name or the address of the user.
-#[utoipa::path(patch, path = "/api/v1/users/me", tag = TAG, request_body = UpdateUser, security(("bearer" = [])),
+#[utoipa::path(patch, path = "/api/v1/users/me", tag = TAG, operation_id = "update_me", request_body = UpdateUser, security(("bearer" = [])),
     responses(
     (status = 200, description = "The user", body = UserView),
     (status = 409, description = "`email_taken`", body = super::docs::Problem, content_type = super::PROBLEM),

@@ -13,6 +13,7 @@ mod clock;
 mod commands;
 mod connections;
 mod demo;
+mod document;
 mod event_lists;
 mod events;
 mod heads;

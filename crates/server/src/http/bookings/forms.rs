@@ -53,6 +53,7 @@ pub(super) struct NewHold {
 /// What a hold is to have from now on.
 #[derive(Deserialize, Validate, ToSchema)]
 #[serde(deny_unknown_fields)]
+#[schema(as = UpdateBooking)]
 pub(super) struct ReviseHold {
     /// At most 50; those of one section have to be met together.
     #[serde(deserialize_with = "objects")]
@@ -80,16 +81,13 @@ pub(super) struct Best {
     /// How many seats.
     #[schema(minimum = 1, maximum = 50)]
     number: u32,
-    /// Where to look: ids or names of sections with numbered seats; all of them unless given.
-    #[serde(default, deserialize_with = "given")]
+    /// Where to look: ids or names of sections with numbered seats; null or missing: all of them.
     #[schema(min_items = 1, max_items = 50)]
     sections: Option<Vec<String>>,
-    /// Only seats of these categories.
-    #[serde(default, deserialize_with = "given")]
+    /// Only seats of these categories; null or missing: of any.
     #[schema(value_type = Option<Vec<String>>, min_items = 1, max_items = 64)]
     categories: Option<Vec<Arc<str>>>,
-    /// The highest price of one seat, in minor units.
-    #[serde(default, deserialize_with = "given")]
+    /// The highest price of one seat, in minor units; null or missing: any.
     #[schema(minimum = 0)]
     max_price: Option<i64>,
     /// How many of the seats have to be accessible; others are never given such seats.

@@ -1,5 +1,6 @@
 //! The forms of a hold as the OpenAPI document shows them; what reads them is [`super::forms`].
 
+use super::super::docs::SeatWord;
 use super::forms::Best;
 use utoipa::ToSchema;
 
@@ -19,6 +20,7 @@ pub(super) enum HoldForm {
 #[derive(ToSchema)]
 #[serde(deny_unknown_fields)]
 #[expect(dead_code, reason = "a form of the schema")]
+#[schema(as = HoldByNumber)]
 pub(super) struct CountForm {
     #[schema(format = "uuid")]
     event_id: String,
@@ -33,14 +35,14 @@ pub(super) struct CountForm {
 #[derive(ToSchema)]
 #[serde(deny_unknown_fields)]
 #[expect(dead_code, reason = "a form of the schema")]
+#[schema(as = HoldByName)]
 pub(super) struct SeatsForm {
     #[schema(format = "uuid")]
     event_id: String,
     /// The section's id, or its name.
     #[schema(min_length = 1, max_length = 100)]
     section_id: String,
-    /// Names of seats, such as `C-12`.
-    #[schema(min_items = 1, max_items = 10_000)]
+    #[schema(value_type = Vec<SeatWord>, min_items = 1, max_items = 10_000)]
     seats: Vec<String>,
 }
 
@@ -48,6 +50,7 @@ pub(super) struct SeatsForm {
 #[derive(ToSchema)]
 #[serde(deny_unknown_fields)]
 #[expect(dead_code, reason = "a form of the schema")]
+#[schema(as = HoldOfCart)]
 pub(super) struct ItemsForm {
     #[schema(format = "uuid")]
     event_id: String,
@@ -59,6 +62,7 @@ pub(super) struct ItemsForm {
 #[derive(ToSchema)]
 #[serde(deny_unknown_fields)]
 #[expect(dead_code, reason = "a form of the schema")]
+#[schema(as = HoldOfBest)]
 pub(super) struct BestForm {
     #[schema(format = "uuid")]
     event_id: String,
@@ -79,6 +83,7 @@ pub(super) enum ItemForm {
 #[derive(ToSchema)]
 #[serde(deny_unknown_fields)]
 #[expect(dead_code, reason = "a form of the schema")]
+#[schema(as = ItemByNumber)]
 pub(super) struct ItemOfCount {
     /// The section's id, or its name.
     #[schema(min_length = 1, max_length = 100)]
@@ -91,11 +96,11 @@ pub(super) struct ItemOfCount {
 #[derive(ToSchema)]
 #[serde(deny_unknown_fields)]
 #[expect(dead_code, reason = "a form of the schema")]
+#[schema(as = ItemByName)]
 pub(super) struct ItemOfSeats {
     /// The section's id, or its name.
     #[schema(min_length = 1, max_length = 100)]
     section_id: String,
-    /// Names of seats, such as `C-12`.
-    #[schema(min_items = 1, max_items = 10_000)]
+    #[schema(value_type = Vec<SeatWord>, min_items = 1, max_items = 10_000)]
     seats: Vec<String>,
 }

@@ -1,5 +1,6 @@
 //! How bookings are shown.
 
+use super::super::docs::SeatWord;
 use super::super::wire::{shown, shown_or_null};
 use engine::seats::SeatName;
 use engine::{Booking, BookingId, BookingStatus, EventId, Item, SectionId, Timestamp, UserId};
@@ -9,6 +10,7 @@ use utoipa::ToSchema;
 
 /// Seats of one section in a booking, as they were when they were held.
 #[derive(Serialize, ToSchema)]
+#[schema(as = Item)]
 struct ItemView {
     #[serde(serialize_with = "shown")]
     #[schema(value_type = String, format = "uuid")]
@@ -18,10 +20,11 @@ struct ItemView {
     seats_requested: u32,
     /// Where seats have numbers, which.
     #[serde(skip_serializing_if = "Vec::is_empty")]
-    #[schema(value_type = Option<Vec<String>>)]
+    #[schema(value_type = Vec<SeatWord>, required = false)]
     seats: Vec<SeatName>,
     /// Minor units.
     unit_price: i64,
+    #[schema(pattern = "^[A-Z]{3}$")]
     currency: String,
 }
 
@@ -51,11 +54,13 @@ pub(in super::super) enum StatusWord {
 
 /// A booking.
 #[derive(Serialize, ToSchema)]
+#[schema(as = Booking)]
 pub(in super::super) struct BookingView {
     #[serde(serialize_with = "shown")]
     #[schema(value_type = String, format = "uuid")]
     booking_id: BookingId,
     /// Short, for people.
+    #[schema(pattern = "^[0-9A-HJKMNP-TV-Z]{8}$")]
     reference: String,
     #[serde(serialize_with = "shown")]
     #[schema(value_type = String, format = "uuid")]
@@ -65,22 +70,25 @@ pub(in super::super) struct BookingView {
     event_id: EventId,
     /// Of the only item.
     #[serde(serialize_with = "shown_or_null", skip_serializing_if = "Option::is_none")]
-    #[schema(value_type = Option<String>, format = "uuid")]
+    #[schema(value_type = String, required = false, format = "uuid")]
     section_id: Option<SectionId>,
     /// Of the only item.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = u32, required = false)]
     seats_requested: Option<u32>,
     /// Of the only item, where seats have numbers.
     #[serde(skip_serializing_if = "Vec::is_empty")]
-    #[schema(value_type = Option<Vec<String>>)]
+    #[schema(value_type = Vec<SeatWord>, required = false)]
     seats: Vec<SeatName>,
     /// For a hold whose seats were chosen for its buyer, in the answer that gives them: whether all of
     /// them are beside each other.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = bool, required = false)]
     next_to_each_other: Option<bool>,
     items: Vec<ItemView>,
     /// Minor units.
     total_price: i64,
+    #[schema(pattern = "^[A-Z]{3}$")]
     currency: String,
     #[schema(value_type = StatusWord)]
     status: &'static str,
@@ -93,10 +101,10 @@ pub(in super::super) struct BookingView {
     #[schema(value_type = String, format = "date-time")]
     max_expires_at: Timestamp,
     #[serde(serialize_with = "shown_or_null", skip_serializing_if = "Option::is_none")]
-    #[schema(value_type = Option<String>, format = "date-time")]
+    #[schema(value_type = String, required = false, format = "date-time")]
     confirmed_at: Option<Timestamp>,
     #[serde(serialize_with = "shown_or_null", skip_serializing_if = "Option::is_none")]
-    #[schema(value_type = Option<String>, format = "date-time")]
+    #[schema(value_type = String, required = false, format = "date-time")]
     cancelled_at: Option<Timestamp>,
     #[serde(serialize_with = "shown")]
     #[schema(value_type = String, format = "date-time")]
@@ -153,4 +161,15 @@ impl BookingView {
     pub(in super::super) fn id(&self) -> BookingId {
         self.booking_id
     }
+}
+
+/// A page of bookings, newest first.
+#[derive(ToSchema)]
+#[expect(dead_code, reason = "describes a page; `lists::page` writes it")]
+pub(in super::super) struct BookingPage {
+    #[schema(max_items = 100)]
+    items: Vec<BookingView>,
+    /// What to pass as `after` for the next page; null on the last one.
+    #[schema(required, format = "uuid")]
+    next: Option<String>,
 }

@@ -3,6 +3,7 @@
 use super::opening::Plan;
 use crate::http::App;
 use crate::http::body::{object, objects};
+use crate::http::docs::DateWord;
 use crate::http::problem::{FieldError, Problem};
 use crate::http::seats::{LayoutForm, LayoutSchema};
 use crate::http::token::random;
@@ -82,7 +83,7 @@ pub(super) struct NewEvent {
     venue: Option<String>,
     /// A date (the whole day in `timezone`) or an instant, given back as it came.
     #[garde(length(bytes, max = 40))]
-    #[schema(min_length = 1, max_length = 40, example = "2027-06-15")]
+    #[schema(value_type = DateWord)]
     event_date: String,
     /// An IANA zone such as `Europe/Berlin`; UTC when it is missing.
     #[garde(inner(length(bytes, max = 64)))]
@@ -123,6 +124,7 @@ pub(super) struct NewEvent {
 /// What to change of an event. Null clears what may be missing.
 #[derive(Deserialize, Validate, ToSchema)]
 #[serde(deny_unknown_fields)]
+#[schema(as = UpdateEvent)]
 pub(super) struct ReviseEvent {
     #[serde(default, deserialize_with = "given_composed")]
     #[garde(inner(length(chars, min = 1, max = 200), custom(legible)))]
@@ -138,7 +140,7 @@ pub(super) struct ReviseEvent {
     pub(super) venue: Option<Option<String>>,
     #[serde(default, deserialize_with = "given")]
     #[garde(inner(length(bytes, max = 40)))]
-    #[schema(value_type = String, required = false, min_length = 1, max_length = 40, example = "2027-06-15")]
+    #[schema(value_type = DateWord, required = false)]
     pub(super) event_date: Option<String>,
     #[serde(default, deserialize_with = "given")]
     #[garde(inner(length(bytes, max = 64)))]
@@ -186,6 +188,7 @@ pub(super) struct ReviseEvent {
 /// What to change of a section.
 #[derive(Deserialize, Validate, ToSchema)]
 #[serde(deny_unknown_fields)]
+#[schema(as = UpdateSection)]
 pub(super) struct ReviseSection {
     #[serde(default, deserialize_with = "given_composed")]
     #[garde(inner(length(chars, min = 1, max = 100), custom(legible)))]

@@ -40,6 +40,7 @@ pub(super) enum SettableStatus {
 
 /// A section with its seats.
 #[derive(Serialize, ToSchema)]
+#[schema(as = Section)]
 pub(in crate::http) struct SectionView {
     #[serde(serialize_with = "shown")]
     #[schema(value_type = String, format = "uuid")]
@@ -52,6 +53,7 @@ pub(in crate::http) struct SectionView {
     available_seats: i64,
     /// Minor units; of numbered seats the lowest.
     price: i64,
+    #[schema(pattern = "^[A-Z]{3}$")]
     currency: String,
     #[serde(skip)]
     version: i64,
@@ -59,6 +61,7 @@ pub(in crate::http) struct SectionView {
 
 /// An event with live availability.
 #[derive(Serialize, ToSchema)]
+#[schema(as = Event)]
 pub(super) struct EventView {
     #[serde(serialize_with = "shown")]
     #[schema(value_type = String, format = "uuid")]
@@ -68,8 +71,10 @@ pub(super) struct EventView {
     organizer_id: UserId,
     title: String,
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = String, required = false)]
     description: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = String, required = false)]
     venue: Option<String>,
     /// As it came: a date or an instant.
     event_date: String,
@@ -77,19 +82,22 @@ pub(super) struct EventView {
     #[schema(value_type = StatusWord)]
     status: &'static str,
     #[serde(serialize_with = "shown_or_null", skip_serializing_if = "Option::is_none")]
-    #[schema(value_type = Option<String>, format = "date-time")]
+    #[schema(value_type = String, required = false, format = "date-time")]
     sales_start: Option<Timestamp>,
     #[serde(serialize_with = "shown_or_null", skip_serializing_if = "Option::is_none")]
-    #[schema(value_type = Option<String>, format = "date-time")]
+    #[schema(value_type = String, required = false, format = "date-time")]
     sales_end: Option<Timestamp>,
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = u32, required = false)]
     max_seats_per_booking: Option<u32>,
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = u32, required = false)]
     max_seats_per_user: Option<u32>,
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = i64, required = false)]
     hold_ttl_seconds: Option<i64>,
     #[serde(serialize_with = "shown_or_null", skip_serializing_if = "Option::is_none")]
-    #[schema(value_type = Option<String>, format = "date-time")]
+    #[schema(value_type = String, required = false, format = "date-time")]
     cancellable_until: Option<Timestamp>,
     /// Whether choices of numbered seats that would leave one alone are refused.
     prevent_orphans: bool,
@@ -280,6 +288,17 @@ impl EventCardView {
     }
 }
 
+/// A page of events, newest first.
+#[derive(ToSchema)]
+#[expect(dead_code, reason = "describes a page; `lists::page` writes it")]
+pub(super) struct EventPage {
+    #[schema(max_items = 100)]
+    items: Vec<EventCardView>,
+    /// What to pass as `after` for the next page; null on the last one.
+    #[schema(required, format = "uuid")]
+    next: Option<String>,
+}
+
 /// Whether the client already has what `etag` names.
 pub(in crate::http) fn is_known(known: &[HeaderValue], etag: &HeaderValue) -> bool {
     let opaque = |tag: &str| tag.trim().trim_start_matches("W/").to_owned();
@@ -290,6 +309,7 @@ pub(in crate::http) fn is_known(known: &[HeaderValue], etag: &HeaderValue) -> bo
 
 /// The seats of a section.
 #[derive(Serialize, ToSchema)]
+#[schema(as = SectionSeats)]
 struct SeatsView {
     #[serde(serialize_with = "shown")]
     #[schema(value_type = String, format = "uuid")]
@@ -300,15 +320,18 @@ struct SeatsView {
     available_seats: i64,
     /// For the organizer only.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = i64, required = false)]
     held_seats: Option<i64>,
     /// For the organizer only.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = i64, required = false)]
     sold_seats: Option<i64>,
     version: i64,
 }
 
 /// The seats of an event.
 #[derive(Serialize, ToSchema)]
+#[schema(as = Availability)]
 pub(super) struct AvailabilityView {
     #[serde(serialize_with = "shown")]
     #[schema(value_type = String, format = "uuid")]

@@ -1,7 +1,7 @@
-//! The table of refusals: status, code, title and members of each.
+//! Refusals: the code of each, with its detail and its members.
 
-use super::Problem;
-use axum::http::{HeaderValue, StatusCode, header};
+use super::{Code, Problem};
+use axum::http::{HeaderValue, header};
 use engine::Refusal;
 use engine::seats::SeatState;
 use serde_json::{Value, json};
@@ -11,94 +11,48 @@ const CONFLICTS_TOLD_MAX: usize = 1_000;
 /// How many seats that are in the way of a layout are told.
 const SEATS_TOLD_MAX: usize = 100;
 
-/// The stable code of a refusal, part of the API.
-pub fn code(refusal: &Refusal) -> &'static str {
-    entry(refusal).1
-}
-
-/// The table: status, code and title of every refusal.
-fn entry(refusal: &Refusal) -> (StatusCode, &'static str, &'static str) {
-    use StatusCode as S;
+/// The row of the table that a refusal is told by.
+pub fn code(refusal: &Refusal) -> Code {
     match refusal {
-        Refusal::InvalidCredentials => {
-            (S::UNAUTHORIZED, "invalid_credentials", "Unknown address or wrong password")
-        }
-        Refusal::InvalidRefreshToken => {
-            (S::UNAUTHORIZED, "invalid_refresh_token", "The refresh token is not valid")
-        }
-        Refusal::NotOrganizer => (S::FORBIDDEN, "not_organizer", "Only the organizer may do this"),
-        Refusal::NotFound { .. } => (S::NOT_FOUND, "not_found", "Not found"),
-        Refusal::EmailTaken => (S::CONFLICT, "email_taken", "Another account has this address"),
-        Refusal::EventCancelled => (S::CONFLICT, "event_cancelled", "The event was cancelled"),
-        Refusal::SaleNotOpen { .. } => (S::CONFLICT, "sale_not_open", "The sale has not begun"),
-        Refusal::SaleClosed => (S::CONFLICT, "sale_closed", "The sale has ended"),
-        Refusal::EventOver => (S::CONFLICT, "event_over", "The event is over"),
-        Refusal::TooManySeats { .. } => {
-            (S::CONFLICT, "too_many_seats", "Too many seats for one booking")
-        }
-        Refusal::BuyerLimit { .. } => (S::CONFLICT, "buyer_limit", "Too many seats for one buyer"),
-        Refusal::SoldOut { .. } | Refusal::TooFewFit { .. } => {
-            (S::CONFLICT, "sold_out", "Not enough seats are available")
-        }
-        Refusal::SeatsUnavailable { .. } => {
-            (S::CONFLICT, "seats_unavailable", "Some of the seats are not available")
-        }
-        Refusal::OrphanSeat { .. } => {
-            (S::CONFLICT, "orphan_seat", "A single seat would be left alone")
-        }
-        Refusal::NotTogether { .. } => {
-            (S::CONFLICT, "not_together", "So many seats together are not available")
-        }
-        Refusal::SeatsInUse { .. } => {
-            (S::CONFLICT, "seats_in_use", "Seats that are taken would move or vanish")
-        }
-        Refusal::SeatsAreNumbered => {
-            (S::CONFLICT, "seats_are_numbered", "The section has numbered seats")
-        }
-        Refusal::NotChangeable => {
-            (S::CONFLICT, "not_changeable", "The booking can no longer be changed")
-        }
-        Refusal::BookingCancelled => {
-            (S::CONFLICT, "booking_cancelled", "The booking was cancelled")
-        }
-        Refusal::ExtensionLimit => {
-            (S::CONFLICT, "extension_limit", "The hold cannot be extended further")
-        }
-        Refusal::NotCancellable => {
-            (S::CONFLICT, "not_cancellable", "The booking can no longer be cancelled")
-        }
-        Refusal::IdempotencyInFlight => {
-            (S::CONFLICT, "idempotency_in_flight", "An equal request is being decided")
-        }
-        Refusal::CapacityInUse { .. } => {
-            (S::CONFLICT, "capacity_in_use", "Seats beyond this capacity are in use")
-        }
-        Refusal::CurrencyInUse { .. } => {
-            (S::CONFLICT, "currency_in_use", "Seats are held or sold in the present currency")
-        }
-        Refusal::HoldExpired { .. } => (S::GONE, "hold_expired", "The hold has expired"),
-        Refusal::VersionMismatch { .. } => {
-            (S::PRECONDITION_FAILED, "version_mismatch", "It has changed since you read it")
-        }
+        Refusal::InvalidCredentials => Code::InvalidCredentials,
+        Refusal::InvalidRefreshToken => Code::InvalidRefreshToken,
+        Refusal::NotOrganizer => Code::NotOrganizer,
+        Refusal::NotFound { .. } => Code::NotFound,
+        Refusal::EmailTaken => Code::EmailTaken,
+        Refusal::EventCancelled => Code::EventCancelled,
+        Refusal::SaleNotOpen { .. } => Code::SaleNotOpen,
+        Refusal::SaleClosed => Code::SaleClosed,
+        Refusal::EventOver => Code::EventOver,
+        Refusal::TooManySeats { .. } => Code::TooManySeats,
+        Refusal::BuyerLimit { .. } => Code::BuyerLimit,
+        Refusal::SoldOut { .. } | Refusal::TooFewFit { .. } => Code::SoldOut,
+        Refusal::SeatsUnavailable { .. } => Code::SeatsUnavailable,
+        Refusal::OrphanSeat { .. } => Code::OrphanSeat,
+        Refusal::NotTogether { .. } => Code::NotTogether,
+        Refusal::SeatsInUse { .. } => Code::SeatsInUse,
+        Refusal::SeatsAreNumbered => Code::SeatsAreNumbered,
+        Refusal::NotChangeable => Code::NotChangeable,
+        Refusal::BookingCancelled => Code::BookingCancelled,
+        Refusal::ExtensionLimit => Code::ExtensionLimit,
+        Refusal::NotCancellable => Code::NotCancellable,
+        Refusal::IdempotencyInFlight => Code::IdempotencyInFlight,
+        Refusal::CapacityInUse { .. } => Code::CapacityInUse,
+        Refusal::CurrencyInUse { .. } => Code::CurrencyInUse,
+        Refusal::HoldExpired { .. } => Code::HoldExpired,
+        Refusal::VersionMismatch { .. } => Code::VersionMismatch,
         Refusal::EmptySaleWindow
         | Refusal::DuplicateSection
         | Refusal::CurrencyMismatch { .. }
         | Refusal::TooManyToReprice { .. }
-        | Refusal::TooManySections => {
-            (S::UNPROCESSABLE_ENTITY, "validation_failed", "The request has invalid fields")
-        }
-        Refusal::IdempotencyKeyReused => (
-            S::UNPROCESSABLE_ENTITY,
-            "idempotency_key_reused",
-            "The key belongs to another request",
-        ),
+        | Refusal::TooManySections => Code::ValidationFailed,
+        Refusal::IdempotencyKeyReused => Code::IdempotencyKeyReused,
     }
 }
 
 impl From<Refusal> for Problem {
     fn from(refusal: Refusal) -> Self {
-        let (status, code, title) = entry(&refusal);
-        let plain = |detail: &str| Self::new(status, code, title, detail);
+        let code = code(&refusal);
+        let plain = |detail: &str| Self::new(code, detail);
         match refusal {
             Refusal::NotFound { what } => Self::not_found(what),
             Refusal::InvalidCredentials => {

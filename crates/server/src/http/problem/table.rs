@@ -2,6 +2,8 @@
 //!
 //! It is the one in `docs/HTTP.md`, row by row.
 
+use super::Code;
+
 /// A kind of problem. A code whose members differ has several rows.
 pub struct Row {
     /// The status of its answers.
@@ -14,8 +16,8 @@ pub struct Row {
     pub advice: &'static str,
 }
 
-const fn row(status: u16, code: &'static str, members: &'static str, advice: &'static str) -> Row {
-    Row { status, code, members, advice }
+const fn row(code: Code, members: &'static str, advice: &'static str) -> Row {
+    Row { status: code.status().as_u16(), code: code.as_str(), members, advice }
 }
 
 /// The rows of a code; none when it is unknown.
@@ -26,117 +28,114 @@ pub fn rows(code: &str) -> impl Iterator<Item = &'static Row> {
 /// All codes.
 pub const TABLE: &[Row] = &[
     row(
-        400,
-        "malformed_json",
+        Code::MalformedJson,
         "",
         "the body is no JSON: syntax, encoding, depth, a key that stands twice",
     ),
     row(
-        400,
-        "malformed_request",
+        Code::MalformedRequest,
         "",
         "another part cannot be read: the head, `Host`, the query, `Idempotency-Key`, `If-Match`, a body that ended early",
     ),
-    row(401, "unauthorized", "`WWW-Authenticate`", "send a token; refresh it when it has expired"),
-    row(401, "invalid_credentials", "`WWW-Authenticate`", "unknown address, or wrong password"),
-    row(401, "invalid_refresh_token", "", "log in again"),
-    row(403, "not_organizer", "", "the event is another user's"),
-    row(404, "not_found", "", "unknown path, id or section; or another user's"),
-    row(405, "method_not_allowed", "`Allow`", ""),
-    row(408, "request_timeout", "", "headers or body came too slowly; retry"),
-    row(409, "email_taken", "", ""),
-    row(409, "event_cancelled", "", "the event was called off"),
-    row(409, "sale_not_open", "`sales_start`", "wait until then; null when no date is set"),
-    row(409, "sale_closed", "", ""),
-    row(409, "event_over", "", ""),
-    row(409, "too_many_seats", "`limit`", "seats in one booking"),
-    row(409, "buyer_limit", "`limit`, `remaining`", "seats of one buyer at the event"),
+    row(Code::Unauthorized, "`WWW-Authenticate`", "send a token; refresh it when it has expired"),
+    row(Code::InvalidCredentials, "`WWW-Authenticate`", "unknown address, or wrong password"),
+    row(Code::InvalidRefreshToken, "", "log in again"),
+    row(Code::NotOrganizer, "", "the event is another user's"),
+    row(Code::NotFound, "", "unknown path, id or section; or another user's"),
+    row(Code::MethodNotAllowed, "`Allow`", ""),
+    row(Code::RequestTimeout, "", "headers or body came too slowly; retry"),
+    row(Code::EmailTaken, "", ""),
+    row(Code::EventCancelled, "", "the event was called off"),
+    row(Code::SaleNotOpen, "`sales_start`", "wait until then; null when no date is set"),
+    row(Code::SaleClosed, "", ""),
+    row(Code::EventOver, "", ""),
+    row(Code::TooManySeats, "`limit`", "seats in one booking"),
+    row(Code::BuyerLimit, "`limit`, `remaining`", "seats of one buyer at the event"),
     row(
-        409,
-        "sold_out",
+        Code::SoldOut,
         "`available`, `requested`",
         "ask for at most `available`; more may come back when holds end",
     ),
     row(
-        409,
-        "sold_out",
+        Code::SoldOut,
         "`available`, `requested`, `largest_contiguous_block`",
         "the same of numbered seats that were to be chosen",
     ),
     row(
-        409,
-        "seats_unavailable",
+        Code::SeatsUnavailable,
         "`conflicts`: `[{section_id, seat, reason}]`, at most 1,000",
         "choose other seats",
     ),
-    row(409, "orphan_seat", "`seats`", "take them too, or others"),
+    row(Code::OrphanSeat, "`seats`", "take them too, or others"),
     row(
-        409,
-        "not_together",
+        Code::NotTogether,
         "`requested`, `largest_contiguous_block`",
         "ask without `adjacent`, or for fewer",
     ),
     row(
-        409,
-        "seats_in_use",
+        Code::SeatsInUse,
         "`seats`: `[{seat, reason}]`, at most 100",
         "the layout keeps them: they are held, sold or blocked",
     ),
     row(
-        409,
-        "seats_are_numbered",
+        Code::SeatsAreNumbered,
         "",
         "capacity and prices are those of the layout, and seats are named",
     ),
-    row(409, "not_changeable", "", "a sale keeps its seats"),
-    row(409, "booking_cancelled", "", "hold seats again"),
-    row(409, "extension_limit", "", ""),
-    row(409, "not_cancellable", "", ""),
-    row(409, "capacity_in_use", "`minimum`", ""),
-    row(409, "currency_in_use", "`seats`", "the currency can change when nothing is held or sold"),
+    row(Code::NotChangeable, "", "a sale keeps its seats"),
+    row(Code::BookingCancelled, "", "hold seats again"),
+    row(Code::ExtensionLimit, "", ""),
+    row(Code::NotCancellable, "", ""),
+    row(Code::CapacityInUse, "`minimum`", ""),
+    row(Code::CurrencyInUse, "`seats`", "the currency can change when nothing is held or sold"),
     row(
-        409,
-        "idempotency_in_flight",
+        Code::IdempotencyInFlight,
         "`Retry-After`",
         "an equal request came first and is still being decided after 2 s: send it again with the same key",
     ),
-    row(410, "hold_expired", "`expired_at`", "hold seats again"),
-    row(412, "version_mismatch", "`version`", "read it again, then decide again"),
-    row(413, "body_too_large", "", ""),
-    row(414, "uri_too_long", "", ""),
+    row(Code::HoldExpired, "`expired_at`", "hold seats again"),
+    row(Code::VersionMismatch, "`version`", "read it again, then decide again"),
+    row(Code::BodyTooLarge, "", ""),
+    row(Code::UriTooLong, "", ""),
     row(
-        415,
-        "unsupported_media_type",
+        Code::UnsupportedMediaType,
         "",
         "send `Content-Type: application/json`, without `Content-Encoding`; a layout may be `text/csv`",
     ),
     row(
-        422,
-        "validation_failed",
+        Code::ValidationFailed,
         "`errors`: `[{field, message}]`, and of layouts `errors_untold`, how many more there are",
         "correct the fields",
     ),
-    row(422, "idempotency_key_reused", "", "use a new key for a new request"),
-    row(429, "rate_limited", "`Retry-After`", "wait"),
-    row(431, "headers_too_large", "", ""),
+    row(Code::IdempotencyKeyReused, "", "use a new key for a new request"),
+    row(Code::RateLimited, "`Retry-After`", "wait"),
+    row(Code::HeadersTooLarge, "", ""),
     row(
-        503,
-        "overloaded",
+        Code::Overloaded,
         "`Retry-After`",
         "more comes than can be carried, and nothing was changed; retry after that time",
     ),
     row(
-        503,
-        "unavailable",
+        Code::Unavailable,
         "`Retry-After`",
         "the outcome may be unknown; retry with the same `Idempotency-Key`",
     ),
-    row(500, "internal", "", "a bug of the server; tell its operator the `request_id`"),
+    row(Code::Internal, "", "a bug of the server; tell its operator the `request_id`"),
 ];
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn every_code_has_its_rows() {
+        let mut told: Vec<_> = TABLE.iter().map(|row| row.code).collect();
+        told.dedup();
+        let mut all: Vec<_> = Code::ALL.iter().map(|code| code.as_str()).collect();
+        told.sort_unstable();
+        all.sort_unstable();
+        assert_eq!(told, all);
+    }
 
     #[test]
     fn the_document_has_the_same_table() {

@@ -2,6 +2,7 @@
 //! are kept off sale.
 
 use crate::http::body::{object, objects};
+use crate::http::docs::SeatWord;
 use crate::http::problem::{FieldError, Problem};
 use crate::http::wire::{composed, given, legible};
 use engine::event::CAPACITY_MAX;
@@ -315,6 +316,7 @@ pub fn flawed(flaws: &Flaws) -> Problem {
 #[derive(Deserialize, Validate, ToSchema)]
 #[serde(deny_unknown_fields)]
 #[schema(example = json!({"seats": ["A-1", "A-2"], "reason": "The mixing desk stands there"}))]
+#[schema(as = BlockedSeats)]
 pub struct BlockedForm {
     #[serde(default, deserialize_with = "given")]
     #[garde(inner(range(min = 0, max = CAPACITY_MAX)))]
@@ -323,7 +325,7 @@ pub struct BlockedForm {
     /// The names of the seats, such as `A-1`; none puts all on sale again.
     #[serde(default, deserialize_with = "given")]
     #[garde(inner(length(max = SEATS_MAX)))]
-    #[schema(value_type = Vec<String>, required = false, max_items = 100_000)]
+    #[schema(value_type = Vec<SeatWord>, required = false, max_items = 100_000)]
     seats: Option<Vec<String>>,
     /// Why, for the log.
     #[serde(deserialize_with = "composed")]

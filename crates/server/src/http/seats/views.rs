@@ -1,6 +1,7 @@
 //! How numbered seats are shown: the drawing of a section, and which of its seats are not free.
 
 use super::forms::PointForm;
+use crate::http::docs::SeatWord;
 use crate::http::wire::shown;
 use engine::seats::{Layout, Marks, SeatDraft, SeatState};
 use engine::{EventId, SectionId, Timestamp};
@@ -14,6 +15,7 @@ struct CategoryView {
     name: String,
     /// Minor units.
     price: i64,
+    #[schema(pattern = "^[A-Z]{3}$")]
     currency: String,
 }
 
@@ -153,11 +155,15 @@ pub struct StatusView {
     capacity: u32,
     /// How many are in none of the lists.
     available: u32,
+    #[schema(value_type = Vec<SeatWord>)]
     held: Vec<String>,
+    #[schema(value_type = Vec<SeatWord>)]
     sold: Vec<String>,
+    #[schema(value_type = Vec<SeatWord>)]
     blocked: Vec<String>,
     /// The caller's own, held or sold; only with a token.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Vec<SeatWord>, required = false)]
     yours: Option<Vec<String>>,
 }
 
