@@ -346,7 +346,7 @@ RULES = [
         "labels and categories have no outer spaces",
         ("event", "section", "layout"),
         r".*(row|label|category)",
-        r".*must be 1 to 32 characters, no control characters, no outer spaces",
+        r"(.*: )?must (be 1 to 32 characters.*|not begin or end with a space|not be blank)",
         "what counts as a space differs between the languages of patterns",
         label_has_outer_space,
     ),

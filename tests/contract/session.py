@@ -276,6 +276,7 @@ def refusals(session: Session, ids: dict[str, str]) -> None:
     time.sleep(1.1)
     refuse("hold_expired", call("confirm_booking", values=lapsed))
     refuse("not_cancellable", call("cancel_booking", values=lapsed))
+    refuse("currency_in_use", call("update_event", values=of_event, body={"currency": "USD"}))
     wrong = {"If-Match": 'W/"1.1.1"'}
     refuse("version_mismatch", call("update_event", values=of_event, headers=wrong, body={"title": "Late"}))
     keyed = {"Idempotency-Key": "order-4711"}

@@ -59,9 +59,10 @@ pub struct Problem {
     /// `seats_unavailable`: which seats, at most 1,000.
     #[schema(value_type = Vec<SeatConflict>, required = false, max_items = 1_000)]
     conflicts: Vec<SeatConflict>,
-    /// `orphan_seat`: the names of the seats. `seats_in_use`: which seats, at most 100.
-    #[schema(value_type = Vec<NamedSeat>, required = false)]
-    seats: Vec<NamedSeat>,
+    /// `orphan_seat`: the names of the seats. `seats_in_use`: which seats, at most 100. `currency_in_use`: how
+    /// many.
+    #[schema(value_type = SeatsOfProblem, required = false)]
+    seats: SeatsOfProblem,
     /// `capacity_in_use`: the lowest capacity that is possible.
     #[schema(value_type = i64, required = false)]
     minimum: i64,
@@ -97,6 +98,15 @@ enum ConflictReason {
     Sold,
     Blocked,
     Unknown,
+}
+
+/// Seats, or how many.
+#[derive(ToSchema)]
+#[serde(untagged)]
+#[expect(dead_code, reason = "describes what `super::problem` writes")]
+enum SeatsOfProblem {
+    Named(Vec<NamedSeat>),
+    Number(i64),
 }
 
 /// A seat by its name, or with what is the matter with it.
