@@ -207,6 +207,7 @@ def successes(session: Session) -> dict[str, str]:
     keep("list_event_bookings", "page", "A page", values=of_event, query={"limit": 20})
     for name in ["get_info", "get_liveness", "get_readiness", "get_health"]:
         keep(name, "answer", "The answer")
+    keep("get_info", "page", "For browsers", headers={"Accept": "text/html"})
     metrics = session.send("get_metrics")
     wanted = re.compile(r"(# (HELP|TYPE) )?reservix_(gate_up|store_up)\b")
     lines = [line for line in metrics.body.splitlines() if wanted.match(line)]

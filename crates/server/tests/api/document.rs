@@ -26,6 +26,12 @@ async fn a_wish_of_the_best_seats_that_is_null_is_none() {
     }
 }
 
+/// What the name of a call begins with.
+const VERBS: [&str; 14] = [
+    "register", "login", "logout", "refresh", "change", "get", "list", "create", "update", "set",
+    "cancel", "confirm", "extend", "delete",
+];
+
 #[tokio::test]
 async fn the_document_names_calls_by_verbs_and_its_pages_by_reference() {
     let server = Server::start(&[]);
@@ -40,10 +46,6 @@ async fn the_document_names_calls_by_verbs_and_its_pages_by_reference() {
     for path in ["/api/v1/bookings", "/api/v1/events/{event_id}/bookings"] {
         assert_eq!(answer(path), "#/components/schemas/BookingPage");
     }
-    const VERBS: [&str; 14] = [
-        "register", "login", "logout", "refresh", "change", "get", "list", "create", "update",
-        "set", "cancel", "confirm", "extend", "delete",
-    ];
     for item in document["paths"].as_object().expect("paths").values() {
         for operation in item.as_object().expect("operations").values() {
             let name = operation["operationId"].as_str().expect("a name");
