@@ -209,13 +209,7 @@ impl From<Fault> for Problem {
                     );
                 }
                 let detail = "Nothing was changed; this section has to be looked after first.";
-                Self::new(
-                    StatusCode::SERVICE_UNAVAILABLE,
-                    "unavailable",
-                    "Unavailable right now",
-                    detail,
-                )
-                .retry_after(REPAIR_PAUSE_S)
+                Self::new(Code::Unavailable, detail).retry_after(REPAIR_PAUSE_S)
             }
             Fault::Overloaded { what } => Self::overloaded(format!("Nothing was changed: {what}.")),
             Fault::Corrupt { .. } => {
