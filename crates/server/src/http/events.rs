@@ -5,7 +5,7 @@ mod opening;
 mod views;
 
 use super::body::{Json, NoBody};
-use super::bookings::{BookingPage, BookingView, REPLAYED, listed, status_filter};
+use super::bookings::{BookingPage, REPLAYED, listed, status_filter};
 use super::docs::DateWord;
 use super::extract::{CurrentUser, IfNoneMatch, Key, MaybeUser, Path, expected_version, id};
 use super::lists::{PAGE_BYTES_MAX, Params, page};
