@@ -211,6 +211,8 @@ def successes(session: Session) -> dict[str, str]:
     metrics = session.send("get_metrics")
     wanted = re.compile(r"(# (HELP|TYPE) )?reservix_(gate_up|store_up)\b")
     lines = [line for line in metrics.body.splitlines() if wanted.match(line)]
+    # The exporter tells its meters in any order, each with its help and its type before its value.
+    lines.sort(key=lambda line: re.search(r"reservix_\w+", line)[0])
     session.keep_answer("get_metrics", "meters", "Some of the meters",
                         Answer(200, "text/plain", "\n".join(lines) + "\n", {}))
     return {**of_event, **of_booking}
