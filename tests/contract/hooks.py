@@ -25,6 +25,7 @@ DOOMED_EVENT = os.environ["CONTRACT_DOOMED_EVENT"]
 BOOKINGS = os.environ["CONTRACT_BOOKINGS"].split()
 EMAIL = os.environ["CONTRACT_EMAIL"]
 PASSWORD = os.environ["CONTRACT_PASSWORD"]
+REFRESH = os.environ["CONTRACT_REFRESH"]
 ZONES = ["UTC", "Europe/Berlin", "America/New_York", "Asia/Kathmandu"]
 DATES = ["2099-06-15", "2099-06-15T18:00:00Z", "2001-01-01", "2099-12-31T23:59:59.999+05:45"]
 
@@ -148,7 +149,11 @@ def is_whole(value: object, least: int, most: int) -> bool:
 
 
 def map_login(path: str, body: dict) -> None:
-    """Half of the logins, and of the changes of the password to what it is, have the right password."""
+    """Half of the logins, and of the changes of the password to what it is, have the right password; half of
+    the exchanges have a token that was given out."""
+    token = body.get("refresh_token")
+    if path.endswith("/auth/refresh") and is_text(token, 200) and len(token) % 2 == 0:
+        body["refresh_token"] = REFRESH
     password = body.get("current_password", body.get("password"))
     if not is_text(password, 128) or len(password) % 2:
         return

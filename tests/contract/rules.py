@@ -231,6 +231,14 @@ def category_is_unknown(request: Request) -> bool:
     )
 
 
+def is_no_table(request: Request) -> bool:
+    """Whether a layout that is sent as a table has not the columns that it needs."""
+    if not isinstance(request.body, str):
+        return False
+    columns = {column.strip().strip('"').lower() for column in request.body.split("\n")[0].split(",")}
+    return not {"row", "seat", "category", "price"} <= columns
+
+
 # ---- Of bookings ----
 
 
@@ -405,6 +413,14 @@ RULES = [
         "a seat is either accessible or for a companion",
         "depends on another field",
         lambda request: any(seat.get("accessible") and seat.get("companion") for seat in seats(request)),
+    ),
+    Rule(
+        "a table has its columns",
+        ("layout",),
+        r"(line \d+: )?.*",
+        ".*",
+        "JSON Schema does not look into a table",
+        is_no_table,
     ),
     Rule(
         "seats are named once",

@@ -48,6 +48,7 @@ class Server:
         try:
             self.url = self.wait_until_ready()
         except BaseException:
+            self.print_log()
             self.process.kill()
             self.process.wait()
             shutil.rmtree(self.folder)

@@ -433,7 +433,8 @@ CHANGING = [
     (re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}"), "an id"),
     (re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z"), "a time"),
 ]
-SECRET = {"access_token", "refresh_token", "request_id", "reference", "expires_in"}
+# Versions of layouts and the order of changes begin where the history of a database does.
+RENEWED = {"access_token", "refresh_token", "request_id", "reference", "expires_in", "layout_version", "sequence"}
 
 
 def plain(value: object, name: str = "", places: dict[str, int] | None = None) -> object:
@@ -446,7 +447,7 @@ def plain(value: object, name: str = "", places: dict[str, int] | None = None) -
             # Those of a booking come in the order of the ids of their sections.
             value = sorted(value, key=lambda item: str(item.get("section_name", "")))
         return [plain(part, name, places) for part in value]
-    if name in SECRET:
+    if name in RENEWED:
         return "changes"
     if isinstance(value, str):
         value = CHANGING[0][0].sub(lambda found: f"id {places.setdefault(found[0], len(places))}", value)

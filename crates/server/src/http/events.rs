@@ -149,7 +149,7 @@ async fn create(
 #[utoipa::path(get, path = "/api/v1/events", tag = TAG, operation_id = "list_events", security((), ("bearer" = [])), params(
     ("status" = Option<StatusWord>, Query),
     ("organizer" = Option<String>, Query, pattern = "^me$", description = "`me`: my own events"),
-    ("q" = Option<String>, Query, max_length = 200, description = "A part of the title, without case"),
+    ("q" = Option<String>, Query, max_length = 200, pattern = r"^[^\u0000-\u001f\u007f-\u009f]*$", description = "A part of the title, without case"),
     ("from" = Option<DateWord>, Query, description = "Events that are not over by this date or instant"),
     ("to" = Option<DateWord>, Query, description = "Events that start before this date or instant"),
     super::docs::PageParams,
