@@ -1,3 +1,3 @@
--- Lost: which history of the database this is, and the stamps of seat marks. No booking, no seat, no layout.
+-- Lost: which history of the database this is, where that is kept. No booking, no seat and no layout.
 ALTER TABLE seat_marks DROP COLUMN stamp;
 DROP TABLE store_epoch;

@@ -1,2 +1,2 @@
--- Lost: nothing, since nothing was added here.
+-- Lost: which history of the database this is, where that is kept. No booking, no seat and no layout.
 SELECT 1;

@@ -154,9 +154,13 @@ fn an_interrupt_ends_the_run_and_a_second_one_the_proof() {
     assert_eq!(outcome.code, 0, "one interrupt leaves the proof: {}", outcome.stdout);
 
     let tool = Tool::start(&["hold", &server.url, "--seconds", "600", "--verify", "1000000"]);
-    server.wait_for_holds();
+    // Enough for a proof that takes a while, and a server that does not end it before it is interrupted.
+    for _ in 0..10 {
+        server.wait_for_holds();
+    }
     tool.signal("INT");
     server.wait_for_reads_of_bookings();
+    server.signal("STOP");
     tool.signal("INT");
     let asked_at = Instant::now();
     is_not_proven(&tool.end(), "interrupted");
