@@ -4,6 +4,8 @@
 //! unknown or broken: the client may retry, and an outcome that is unknown is never reported as
 //! failed (I12). One table in the server maps both to HTTP.
 
+mod code;
+
 use crate::ids::SectionId;
 use crate::money::Currency;
 use crate::seats::change::Harm;
@@ -11,6 +13,8 @@ use crate::seats::{SeatName, SeatState};
 use crate::time::Timestamp;
 use std::fmt;
 use std::sync::Arc;
+
+pub use code::RefusalCode;
 
 /// A request that was understood and refused. Nothing changed.
 #[derive(Clone, Debug, PartialEq, Eq)]

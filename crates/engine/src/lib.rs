@@ -24,7 +24,7 @@ pub use booking::{Booking, BookingStatus, Item};
 pub use decide::{
     Actor, Ask, Blocked, Changes, Command, Hold, KeyUse, Ledger, Outcome, Policy, Rows,
 };
-pub use error::{Error, Fault, Refusal, SeatConflict};
+pub use error::{Error, Fault, Refusal, RefusalCode, SeatConflict};
 pub use event::{Event, EventStatus, Section, Terms};
 pub use ids::{BookingId, EventId, IdempotencyKey, SectionId, Shard, UserId};
 pub use inventory::{Answer, Inventory, Kept, Snapshot};

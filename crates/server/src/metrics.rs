@@ -164,8 +164,7 @@ impl Metrics {
 
     /// A request was refused.
     pub fn refused(refusal: &Refusal) {
-        counter!("reservix_refusals_total", "code" => crate::http::problem::code(refusal).as_str())
-            .increment(1);
+        counter!("reservix_refusals_total", "code" => refusal.code().as_str()).increment(1);
     }
 
     /// A request or a worker's turn failed, and it was not the client's doing.

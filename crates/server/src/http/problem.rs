@@ -22,7 +22,6 @@ use engine::{Error, Fault};
 use serde_json::{Map, Value, json};
 
 pub use code::Code;
-pub use refusals::code;
 
 /// An answer that is no success. One pointer, so that the results it stands in stay small.
 #[derive(Clone, Debug)]

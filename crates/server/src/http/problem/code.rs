@@ -1,14 +1,25 @@
-//! The codes of problems, each with its status and its title. The enum of the document is made from them, and
-//! [`table`](super::table) says what they mean.
+//! The codes of problems, each with its status and its title. Those of refusals are the engine's. The
+//! enum of the document is made from them, and [`table`](super::table) says what they mean.
 
 use axum::http::StatusCode;
+use engine::RefusalCode;
 use std::borrow::Cow;
 use utoipa::openapi::RefOr;
 use utoipa::openapi::schema::{ObjectBuilder, Schema, Type};
 use utoipa::{PartialSchema, ToSchema};
 
+/// How a code is written: as it stands here, or as the engine names its refusal.
+macro_rules! written {
+    ($name:ident engine) => {
+        RefusalCode::$name.as_str()
+    };
+    ($name:ident $code:literal) => {
+        $code
+    };
+}
+
 macro_rules! codes {
-    ($($name:ident $status:ident $code:literal $title:literal)*) => {
+    ($($name:ident $status:ident $code:tt $title:literal)*) => {
         /// What kind of problem it is: stable, part of the API.
         #[derive(Clone, Copy, Debug, PartialEq, Eq)]
         pub enum Code {
@@ -26,7 +37,7 @@ macro_rules! codes {
 
             /// How it is written.
             pub const fn as_str(self) -> &'static str {
-                match self { $(Self::$name => $code,)* }
+                match self { $(Self::$name => written!($name $code),)* }
             }
 
             /// What it says to people.
@@ -41,41 +52,40 @@ codes! {
     MalformedJson BAD_REQUEST "malformed_json" "The body is not valid JSON"
     MalformedRequest BAD_REQUEST "malformed_request" "The request cannot be read"
     Unauthorized UNAUTHORIZED "unauthorized" "A valid access token is needed"
-    InvalidCredentials UNAUTHORIZED "invalid_credentials" "Unknown address or wrong password"
-    InvalidRefreshToken UNAUTHORIZED "invalid_refresh_token" "The refresh token is not valid"
-    NotOrganizer FORBIDDEN "not_organizer" "Only the organizer may do this"
-    NotFound NOT_FOUND "not_found" "Not found"
+    InvalidCredentials UNAUTHORIZED engine "Unknown address or wrong password"
+    InvalidRefreshToken UNAUTHORIZED engine "The refresh token is not valid"
+    NotOrganizer FORBIDDEN engine "Only the organizer may do this"
+    NotFound NOT_FOUND engine "Not found"
     MethodNotAllowed METHOD_NOT_ALLOWED "method_not_allowed" "The path does not know this method"
     RequestTimeout REQUEST_TIMEOUT "request_timeout" "The request took too long to arrive"
-    EmailTaken CONFLICT "email_taken" "Another account has this address"
-    EventCancelled CONFLICT "event_cancelled" "The event was cancelled"
-    SaleNotOpen CONFLICT "sale_not_open" "The sale has not begun"
-    SaleClosed CONFLICT "sale_closed" "The sale has ended"
-    EventOver CONFLICT "event_over" "The event is over"
-    TooManySeats CONFLICT "too_many_seats" "Too many seats for one booking"
-    BuyerLimit CONFLICT "buyer_limit" "Too many seats for one buyer"
-    SoldOut CONFLICT "sold_out" "Not enough seats are available"
-    SeatsUnavailable CONFLICT "seats_unavailable" "Some of the seats are not available"
-    OrphanSeat CONFLICT "orphan_seat" "A single seat would be left alone"
-    NotTogether CONFLICT "not_together" "So many seats together are not available"
-    SeatsInUse CONFLICT "seats_in_use" "Seats that are taken would move or vanish"
-    SeatsAreNumbered CONFLICT "seats_are_numbered" "The section has numbered seats"
-    NotChangeable CONFLICT "not_changeable" "The booking can no longer be changed"
-    BookingCancelled CONFLICT "booking_cancelled" "The booking was cancelled"
-    ExtensionLimit CONFLICT "extension_limit" "The hold cannot be extended further"
-    NotCancellable CONFLICT "not_cancellable" "The booking can no longer be cancelled"
-    CapacityInUse CONFLICT "capacity_in_use" "Seats beyond this capacity are in use"
-    CurrencyInUse CONFLICT "currency_in_use" "Seats are held or sold in the present currency"
-    IdempotencyInFlight CONFLICT "idempotency_in_flight" "An equal request is being decided"
-    HoldExpired GONE "hold_expired" "The hold has expired"
-    VersionMismatch PRECONDITION_FAILED "version_mismatch" "It has changed since you read it"
+    EmailTaken CONFLICT engine "Another account has this address"
+    EventCancelled CONFLICT engine "The event was cancelled"
+    SaleNotOpen CONFLICT engine "The sale has not begun"
+    SaleClosed CONFLICT engine "The sale has ended"
+    EventOver CONFLICT engine "The event is over"
+    TooManySeats CONFLICT engine "Too many seats for one booking"
+    BuyerLimit CONFLICT engine "Too many seats for one buyer"
+    SoldOut CONFLICT engine "Not enough seats are available"
+    SeatsUnavailable CONFLICT engine "Some of the seats are not available"
+    OrphanSeat CONFLICT engine "A single seat would be left alone"
+    NotTogether CONFLICT engine "So many seats together are not available"
+    SeatsInUse CONFLICT engine "Seats that are taken would move or vanish"
+    SeatsAreNumbered CONFLICT engine "The section has numbered seats"
+    NotChangeable CONFLICT engine "The booking can no longer be changed"
+    BookingCancelled CONFLICT engine "The booking was cancelled"
+    ExtensionLimit CONFLICT engine "The hold cannot be extended further"
+    NotCancellable CONFLICT engine "The booking can no longer be cancelled"
+    CapacityInUse CONFLICT engine "Seats beyond this capacity are in use"
+    CurrencyInUse CONFLICT engine "Seats are held or sold in the present currency"
+    IdempotencyInFlight CONFLICT engine "An equal request is being decided"
+    HoldExpired GONE engine "The hold has expired"
+    VersionMismatch PRECONDITION_FAILED engine "It has changed since you read it"
     BodyTooLarge PAYLOAD_TOO_LARGE "body_too_large" "The body is too large"
     UriTooLong URI_TOO_LONG "uri_too_long" "The target is too long"
     UnsupportedMediaType UNSUPPORTED_MEDIA_TYPE "unsupported_media_type"
         "The body has a form that is not read here"
-    ValidationFailed UNPROCESSABLE_ENTITY "validation_failed" "The request has invalid fields"
-    IdempotencyKeyReused UNPROCESSABLE_ENTITY "idempotency_key_reused"
-        "The key belongs to another request"
+    ValidationFailed UNPROCESSABLE_ENTITY engine "The request has invalid fields"
+    IdempotencyKeyReused UNPROCESSABLE_ENTITY engine "The key belongs to another request"
     RateLimited TOO_MANY_REQUESTS "rate_limited" "Too many requests"
     HeadersTooLarge REQUEST_HEADER_FIELDS_TOO_LARGE "headers_too_large" "The headers are too large"
     Internal INTERNAL_SERVER_ERROR "internal" "Internal error"
@@ -83,10 +93,44 @@ codes! {
     Unavailable SERVICE_UNAVAILABLE "unavailable" "Unavailable right now"
 }
 
+/// Names the same code here and in the engine; one that is missing here does not compile.
+macro_rules! refusals {
+    ($($name:ident)*) => {
+        impl From<RefusalCode> for Code {
+            fn from(code: RefusalCode) -> Self {
+                match code { $(RefusalCode::$name => Self::$name,)* }
+            }
+        }
+
+        impl Code {
+            /// The engine's code, where it has one.
+            const fn of_refusal(self) -> Option<RefusalCode> {
+                match self {
+                    $(Self::$name => Some(RefusalCode::$name),)*
+                    _ => None,
+                }
+            }
+        }
+    };
+}
+
+refusals! {
+    NotFound NotOrganizer EmailTaken InvalidCredentials
+    InvalidRefreshToken EventCancelled SaleNotOpen SaleClosed
+    EventOver TooManySeats BuyerLimit SoldOut
+    SeatsUnavailable OrphanSeat NotTogether SeatsInUse
+    SeatsAreNumbered NotChangeable BookingCancelled HoldExpired
+    ExtensionLimit NotCancellable CapacityInUse CurrencyInUse
+    ValidationFailed VersionMismatch IdempotencyKeyReused IdempotencyInFlight
+}
+
 impl Code {
-    /// Whether the same request can succeed later, unchanged.
+    /// Whether the same request can succeed later, unchanged. Of refusals the engine says so.
     pub fn is_retryable(self) -> bool {
-        matches!(self.status().as_u16(), 408 | 429 | 503) || self == Self::IdempotencyInFlight
+        match self.of_refusal() {
+            Some(code) => code.may_succeed_later(),
+            None => matches!(self.status().as_u16(), 408 | 429 | 503),
+        }
     }
 }
 
@@ -127,6 +171,23 @@ mod tests {
         assert_eq!(words, &serde_json::json!(all));
         let code = &document["components"]["schemas"]["Problem"]["properties"]["code"];
         assert_eq!(code["$ref"], "#/components/schemas/ProblemCode", "{code}");
+    }
+
+    #[test]
+    fn what_is_retryable_of_a_refusal_is_what_the_engine_says() {
+        let retryable: Vec<_> = Code::ALL.iter().filter(|code| code.is_retryable()).collect();
+        let expected = [
+            Code::RequestTimeout,
+            Code::IdempotencyInFlight,
+            Code::RateLimited,
+            Code::Overloaded,
+            Code::Unavailable,
+        ];
+        assert_eq!(retryable, expected.iter().collect::<Vec<_>>());
+        for code in RefusalCode::ALL {
+            assert_eq!(Code::from(*code).as_str(), code.as_str());
+            assert_eq!(Code::from(*code).is_retryable(), code.may_succeed_later());
+        }
     }
 
     /// A code stands at an answer of its own status, and each can be met somewhere.

@@ -1,4 +1,4 @@
-//! Refusals: the code of each, with its detail and its members.
+//! Refusals: the detail and the members of each. Its code is the engine's.
 
 use super::{Code, Problem};
 use axum::http::{HeaderValue, header};
@@ -11,47 +11,9 @@ const CONFLICTS_TOLD_MAX: usize = 1_000;
 /// How many seats that are in the way of a layout are told.
 const SEATS_TOLD_MAX: usize = 100;
 
-/// The row of the table that a refusal is told by.
-pub fn code(refusal: &Refusal) -> Code {
-    match refusal {
-        Refusal::InvalidCredentials => Code::InvalidCredentials,
-        Refusal::InvalidRefreshToken => Code::InvalidRefreshToken,
-        Refusal::NotOrganizer => Code::NotOrganizer,
-        Refusal::NotFound { .. } => Code::NotFound,
-        Refusal::EmailTaken => Code::EmailTaken,
-        Refusal::EventCancelled => Code::EventCancelled,
-        Refusal::SaleNotOpen { .. } => Code::SaleNotOpen,
-        Refusal::SaleClosed => Code::SaleClosed,
-        Refusal::EventOver => Code::EventOver,
-        Refusal::TooManySeats { .. } => Code::TooManySeats,
-        Refusal::BuyerLimit { .. } => Code::BuyerLimit,
-        Refusal::SoldOut { .. } | Refusal::TooFewFit { .. } => Code::SoldOut,
-        Refusal::SeatsUnavailable { .. } => Code::SeatsUnavailable,
-        Refusal::OrphanSeat { .. } => Code::OrphanSeat,
-        Refusal::NotTogether { .. } => Code::NotTogether,
-        Refusal::SeatsInUse { .. } => Code::SeatsInUse,
-        Refusal::SeatsAreNumbered => Code::SeatsAreNumbered,
-        Refusal::NotChangeable => Code::NotChangeable,
-        Refusal::BookingCancelled => Code::BookingCancelled,
-        Refusal::ExtensionLimit => Code::ExtensionLimit,
-        Refusal::NotCancellable => Code::NotCancellable,
-        Refusal::IdempotencyInFlight => Code::IdempotencyInFlight,
-        Refusal::CapacityInUse { .. } => Code::CapacityInUse,
-        Refusal::CurrencyInUse { .. } => Code::CurrencyInUse,
-        Refusal::HoldExpired { .. } => Code::HoldExpired,
-        Refusal::VersionMismatch { .. } => Code::VersionMismatch,
-        Refusal::EmptySaleWindow
-        | Refusal::DuplicateSection
-        | Refusal::CurrencyMismatch { .. }
-        | Refusal::TooManyToReprice { .. }
-        | Refusal::TooManySections => Code::ValidationFailed,
-        Refusal::IdempotencyKeyReused => Code::IdempotencyKeyReused,
-    }
-}
-
 impl From<Refusal> for Problem {
     fn from(refusal: Refusal) -> Self {
-        let code = code(&refusal);
+        let code = Code::from(refusal.code());
         let plain = |detail: &str| Self::new(code, detail);
         match refusal {
             Refusal::NotFound { what } => Self::not_found(what),
