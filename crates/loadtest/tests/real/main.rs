@@ -16,8 +16,8 @@ const SHORT: [&str; 4] = ["--seconds", "1.5", "--warm-up", "0.5"];
 /// The server is given up 10 s after its last answer; the rest is for a machine that is busy.
 const GIVEN_UP_WITHIN: Duration = Duration::from_secs(16);
 
-/// Everything that a test of this file starts has a machine for itself: figures of one are not to be those
-/// of another.
+/// What is measured has a machine for itself: figures of one are not to be those of another. A test that only
+/// waits until its tool has given up a server leaves the turn to the next one.
 static TURN: parking_lot::Mutex<()> = parking_lot::Mutex::new(());
 
 #[expect(clippy::disallowed_methods, reason = "no runtime, and nobody else on this thread")]
@@ -100,11 +100,12 @@ fn is_not_proven(outcome: &Outcome, why: &str) {
 
 #[test]
 fn a_server_that_is_killed_in_the_run_costs_ten_seconds_and_not_the_figures() {
-    let _turn = TURN.lock();
+    let turn = TURN.lock();
     let server = Server::start();
     let tool = Tool::start(&["hold", &server.url, "--seconds", "600", "--warm-up", "0"]);
     server.wait_for_holds();
     server.kill();
+    drop(turn);
     let gone_at = Instant::now();
     let outcome = tool.end();
     assert!(gone_at.elapsed() < GIVEN_UP_WITHIN, "{:?}", gone_at.elapsed());
@@ -114,12 +115,13 @@ fn a_server_that_is_killed_in_the_run_costs_ten_seconds_and_not_the_figures() {
 
 #[test]
 fn a_server_that_freezes_in_the_run_costs_ten_seconds_and_not_the_figures() {
-    let _turn = TURN.lock();
+    let turn = TURN.lock();
     let server = Server::start();
     let args = ["--seconds", "600", "--warm-up", "0", "--timeout-ms", "600000", "--keys"];
     let tool = Tool::start(&[&["hold", server.url.as_str()], &args[..]].concat());
     server.wait_for_holds();
     server.signal("STOP");
+    drop(turn);
     let gone_at = Instant::now();
     let outcome = tool.end();
     assert!(gone_at.elapsed() < GIVEN_UP_WITHIN, "{:?}", gone_at.elapsed());
@@ -128,13 +130,14 @@ fn a_server_that_freezes_in_the_run_costs_ten_seconds_and_not_the_figures() {
 
 #[test]
 fn a_server_that_is_killed_in_the_proof_costs_ten_seconds_and_not_the_figures() {
-    let _turn = TURN.lock();
+    let turn = TURN.lock();
     let server = Server::start();
     // More bookings to read again than a moment is enough for.
     let args = ["--verify", "1000000", "--warm-up", "0", "--requests", "20000"];
     let tool = Tool::start(&[&["hold", server.url.as_str()], &args[..]].concat());
     server.wait_for_reads_of_bookings();
     server.kill();
+    drop(turn);
     let gone_at = Instant::now();
     let outcome = tool.end();
     assert!(gone_at.elapsed() < GIVEN_UP_WITHIN, "{:?}", gone_at.elapsed());
