@@ -19,6 +19,7 @@ mod ask;
 mod desk;
 mod door;
 mod halls;
+mod observers;
 
 use crate::metrics::Metrics;
 use crate::quiet::SaidLately;
@@ -28,11 +29,11 @@ use desk::answer_all;
 use door::Door;
 use engine::{Actor, BookingId, Command, Error, Fault, Hold, Outcome, Refusal, Shard, Timestamp};
 use halls::Halls;
+use observers::{Batch, Observer, observers};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
-use store::gate::Settlement;
 use store::{Gate, Store};
 use tokio::sync::{mpsc, oneshot};
 
@@ -119,6 +120,7 @@ impl Lanes {
         vitals: &Vitals,
     ) -> Self {
         let halls = Halls::new(store.clone(), gate.clone());
+        let observers = observers(metrics, gate, &halls);
         let mut lanes = Vec::with_capacity(count);
         let mut start = |index: usize| {
             let (urgent, urgent_queue) = mpsc::channel(QUEUE_MAX);
@@ -137,6 +139,7 @@ impl Lanes {
                 gate: gate.clone(),
                 halls: halls.clone(),
                 metrics: metrics.clone(),
+                observers: observers.clone(),
             };
             lanes.push(keep_running(lane));
             Queues { urgent, holds, admission, is_refusing }
@@ -217,6 +220,7 @@ struct Lane {
     gate: Arc<dyn Gate>,
     halls: Arc<Halls>,
     metrics: Arc<Metrics>,
+    observers: Arc<[Box<dyn Observer>]>,
 }
 
 impl Lane {
@@ -321,29 +325,20 @@ impl Lane {
         commands: Arc<[Command]>,
     ) -> Result<Vec<Result<Decided, Error>>, Fault> {
         let started = Instant::now();
-        let (size, named) = (commands.len(), halls::named(commands.iter()));
-        let store = self.store.clone();
+        let (store, batch) = (self.store.clone(), commands.clone());
         // In a task of its own: nothing that happens to this one can cut a transaction in two, and a
         // panic in a decision is a failed batch, not a dead lane.
-        let task = tokio::spawn(async move { store.commit(&commands).await });
+        let task = tokio::spawn(async move { store.commit(&batch).await });
         let ended = task.await;
         let took = started.elapsed();
         self.admission.committed(took);
         let committed = ended.map_err(|panic| Fault::Corrupt { what: panic.to_string() })??;
-        self.metrics.batch(size, took);
-        self.metrics.decided(&committed);
+        let batch = Batch { commands, took, committed };
+        for observer in &*self.observers {
+            observer.committed(&batch).await;
+        }
+        let committed = batch.committed;
         let now = committed.now;
-        // Of the same version, the gate would take the marks it has for the ones that were rebuilt.
-        if !committed.rebuilt.is_empty() {
-            self.gate.forget(&committed.rebuilt).await;
-        }
-        let settled = Settlement::of(&committed.inventories, committed.bookings, now);
-        let settled = settled.with_marks(committed.marks);
-        let snapshots = if named.is_empty() { Vec::new() } else { settled.snapshots.clone() };
-        self.gate.settle(settled);
-        if !named.is_empty() {
-            self.halls.follow(&named, &snapshots);
-        }
         let decided = |answer: Result<Outcome, Refusal>| match answer {
             Ok(outcome) => Ok((outcome, now)),
             Err(refusal) => Err(refusal.into()),

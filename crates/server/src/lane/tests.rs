@@ -12,7 +12,7 @@ use fake::{Fake, Oddity, booking_id, now, number_of};
 use futures_util::FutureExt;
 use std::collections::BTreeMap;
 use std::sync::atomic::AtomicUsize;
-use store::gate::{GateOptions, Local};
+use store::gate::{GateOptions, Local, Settlement};
 use tokio::task::JoinHandle;
 
 /// The number of the command at which a store freezes.

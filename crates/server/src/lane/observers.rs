@@ -1,0 +1,85 @@
+//! Observers: what learns of every batch that a lane has committed.
+//!
+//! A lane calls them one after the other, in the order of their list, before it answers the batch: a
+//! client that has its answer finds the gate settled. An observer holds up its lane, so whatever takes
+//! long belongs into a task of its own.
+
+use super::halls::{Halls, named};
+use crate::metrics::Metrics;
+use async_trait::async_trait;
+use engine::{Command, Inventory};
+use std::sync::Arc;
+use std::time::Duration;
+use store::gate::Settlement;
+use store::{Committed, Gate};
+
+/// A batch that was committed.
+pub(super) struct Batch {
+    /// What it decided.
+    pub commands: Arc<[Command]>,
+    /// How long that took.
+    pub took: Duration,
+    /// What it came to.
+    pub committed: Committed,
+}
+
+/// What learns of committed batches.
+#[async_trait]
+pub(super) trait Observer: Send + Sync {
+    /// A batch was committed, and nobody in it has been answered yet.
+    async fn committed(&self, batch: &Batch);
+}
+
+/// The observers of all lanes, in the order in which they are called.
+pub(super) fn observers(
+    metrics: &Arc<Metrics>,
+    gate: &Arc<dyn Gate>,
+    halls: &Arc<Halls>,
+) -> Arc<[Box<dyn Observer>]> {
+    let (count, settle) = (Count(metrics.clone()), Settle(gate.clone()));
+    // Last: it asks the gate for what has just been settled.
+    let follow = Follow(halls.clone());
+    Arc::new([Box::new(count), Box::new(settle), Box::new(follow)])
+}
+
+/// Counts what was decided.
+struct Count(Arc<Metrics>);
+
+#[async_trait]
+impl Observer for Count {
+    async fn committed(&self, batch: &Batch) {
+        self.0.batch(batch.commands.len(), batch.took);
+        self.0.decided(&batch.committed);
+    }
+}
+
+/// Settles the gate.
+struct Settle(Arc<dyn Gate>);
+
+#[async_trait]
+impl Observer for Settle {
+    async fn committed(&self, batch: &Batch) {
+        let committed = &batch.committed;
+        // Of the same version, the gate would take the marks it has for the ones that were rebuilt.
+        if !committed.rebuilt.is_empty() {
+            self.0.forget(&committed.rebuilt).await;
+        }
+        let bookings = committed.bookings.clone();
+        let settled = Settlement::of(&committed.inventories, bookings, committed.now);
+        self.0.settle(settled.with_marks(committed.marks.clone()));
+    }
+}
+
+/// Looks up what the gate needs to judge named seats.
+struct Follow(Arc<Halls>);
+
+#[async_trait]
+impl Observer for Follow {
+    async fn committed(&self, batch: &Batch) {
+        let named = named(batch.commands.iter());
+        if !named.is_empty() {
+            let snapshots = batch.committed.inventories.iter().map(Inventory::snapshot);
+            self.0.follow(&named, &snapshots.collect::<Vec<_>>());
+        }
+    }
+}
