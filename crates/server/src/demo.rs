@@ -4,7 +4,7 @@
 mod bookings;
 mod buyers;
 
-use crate::http::token::random;
+use crate::random::random;
 use crate::{Failure, cli, print};
 use serde_json::{Value, json};
 use std::time::Duration;

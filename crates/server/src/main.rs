@@ -3,6 +3,7 @@
 mod catalog;
 mod cli;
 mod config;
+mod core;
 mod demo;
 mod http;
 mod lane;
@@ -12,6 +13,7 @@ mod print;
 mod probe;
 mod pulse;
 mod quiet;
+mod random;
 mod serve;
 mod vitals;
 mod work;

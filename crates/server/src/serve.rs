@@ -1,6 +1,7 @@
 //! The server's life: opening what it stands on, serving, and stopping without losing a request.
 
 use crate::config::{Config, Environment, load_or_create_secret};
+use crate::core::Core;
 use crate::http::connection::SHUTDOWN_GRACE;
 use crate::http::{App, Service, connection};
 use crate::metrics::Metrics;
@@ -114,19 +115,19 @@ pub async fn run(config: Config, role: Role, migrate: bool) -> Result<(), Failur
             return Ok(());
         }
     };
-    let (app, listener) = ready;
+    let (core, app, listener) = ready;
     let stop = CancellationToken::new();
-    if role == Role::Worker {
-        app.vitals.works_alone();
-    }
-    work::keep_house(&app, &stop);
+    work::keep_house(&core, &stop);
     let runs_workers = matches!(role, Role::Worker | Role::Api { workers: true });
-    let at_work = runs_workers.then(|| work::start(&app, &stop));
-    let paths = match role {
-        Role::Api { .. } => Service::api(app.clone()),
-        Role::Worker => Service::probes(app.clone()),
+    let at_work = runs_workers.then(|| work::start(&core, &stop));
+    let service = if let Some(app) = app {
+        app.keep_house(&stop);
+        Service::api(app)
+    } else {
+        core.vitals.works_alone();
+        Service::probes(core.clone())
     };
-    let serving = connection::serve(listener, paths, &app.config, stop.clone());
+    let serving = connection::serve(listener, service, &core.config, stop.clone());
     let working = async {
         stop.cancelled().await;
         if let Some(at_work) = at_work
@@ -135,18 +136,18 @@ pub async fn run(config: Config, role: Role, migrate: bool) -> Result<(), Failur
             tracing::warn!("the workers did not finish their turn in time");
         }
     };
-    tokio::join!(stop_on_signal(&app, role, signals, &stop), serving, working);
-    app.store.close().await;
+    tokio::join!(stop_on_signal(&core, role, signals, &stop), serving, working);
+    core.store.close().await;
     tracing::info!("stopped");
     Ok(())
 }
 
-/// Opens what the process stands on, and the door.
+/// Opens what the process stands on, and the door. A worker has no `App`: it serves no API.
 async fn prepare(
     config: Config,
     role: Role,
     migrate: bool,
-) -> Result<(Arc<App>, TcpListener), Failure> {
+) -> Result<(Arc<Core>, Option<Arc<App>>, TcpListener), Failure> {
     let metrics =
         Arc::new(Metrics::install().map_err(|error| Failure::new("starting the meters", error))?);
     let store = open_when_there(&config).await?;
@@ -168,7 +169,10 @@ async fn prepare(
     };
     // A gate that is away does not keep us from serving: the store decides.
     let _ = tokio::time::timeout(GATE_PATIENCE, connected).await;
-    let secret = signing_key(&config)?;
+    let secret = match role {
+        Role::Api { .. } => Some(signing_key(&config)?),
+        Role::Worker => None,
+    };
     raise_file_limit(config.max_connections);
     let listener =
         TcpListener::bind((config.host.as_str(), config.port)).await.map_err(|error| {
@@ -178,7 +182,9 @@ async fn prepare(
     let address =
         listener.local_addr().map_err(|error| Failure::new("reading the address", error))?;
     announce(&config, role, &*store, &gate.describe(), address);
-    Ok((Arc::new(App::new(config, store, gate, &secret, metrics)), listener))
+    let core = Arc::new(Core::new(config, store, gate, metrics));
+    let app = secret.map(|secret| Arc::new(App::new(core.clone(), &secret)));
+    Ok((core, app, listener))
 }
 
 /// Opens the store; a database server that is still starting is waited for.
@@ -298,12 +304,12 @@ impl Signals {
 }
 
 /// Waits for a signal, turns readiness first, then closes the door.
-async fn stop_on_signal(app: &App, role: Role, mut signals: Signals, stop: &CancellationToken) {
+async fn stop_on_signal(core: &Core, role: Role, mut signals: Signals, stop: &CancellationToken) {
     let signal = signals.next().await;
     tracing::info!(signal, "stopping: what is under way finishes first");
-    app.draining.cancel();
+    core.draining.cancel();
     // Nobody is sent to a worker, so nobody has to notice.
-    let is_balanced = role != Role::Worker && app.config.environment == Environment::Production;
+    let is_balanced = role != Role::Worker && core.config.environment == Environment::Production;
     if is_balanced && signal == "SIGTERM" {
         tokio::time::sleep(DRAIN).await;
     }

@@ -6,7 +6,8 @@
 
 use crate::Failure;
 use crate::config::Config;
-use crate::http::token::{Tokens, random};
+use crate::http::token::Tokens;
+use crate::random::random;
 use crate::{print, serve};
 use engine::{Shard, UserId};
 use std::fs::{self, File, OpenOptions};

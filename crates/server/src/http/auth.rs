@@ -3,9 +3,10 @@
 use super::body::Json;
 use super::extract::{CurrentUser, Origin};
 use super::problem::Problem;
-use super::token::{Verdict, random, refresh_hash, refresh_token};
+use super::token::{Verdict, refresh_hash, refresh_token};
 use super::wire::{composed, legible, password, printable, shown};
 use super::{App, PROBLEM};
+use crate::random::random;
 use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
@@ -151,18 +152,18 @@ struct TokenPair {
 impl TokenPair {
     fn new(app: &App, user_id: UserId, refresh_token: String) -> Result<Self, Problem> {
         Ok(Self {
-            access_token: app.tokens.issue(user_id, app.store.now())?,
+            access_token: app.tokens.issue(user_id, app.core.store.now())?,
             token_type: "Bearer",
             expires_in: app.tokens.expires_in(),
             refresh_token,
-            refresh_expires_in: app.config.refresh_token_ttl.as_secs(),
+            refresh_expires_in: app.core.config.refresh_token_ttl.as_secs(),
         })
     }
 }
 
 fn refresh_end(app: &App) -> Timestamp {
-    let ttl_ms = i64::try_from(app.config.refresh_token_ttl.as_millis()).unwrap_or(i64::MAX);
-    app.store.now().plus_ms(ttl_ms)
+    let ttl_ms = i64::try_from(app.core.config.refresh_token_ttl.as_millis()).unwrap_or(i64::MAX);
+    app.core.store.now().plus_ms(ttl_ms)
 }
 
 /// Creates an account.
@@ -176,7 +177,7 @@ async fn register(
     Json(new): Json<Register>,
 ) -> Result<Response, Problem> {
     app.limits.login(&new.email, origin).await?;
-    let now = app.store.now();
+    let now = app.core.store.now();
     let user = User {
         user_id: UserId::new(
             now,
@@ -188,7 +189,7 @@ async fn register(
         password_hash: app.passwords.hash(new.password).await?,
         created_at: now,
     };
-    app.store.create_user(&user).await?;
+    app.core.store.create_user(&user).await?;
     Ok((StatusCode::CREATED, axum::Json(UserView::from(user))).into_response())
 }
 
@@ -203,7 +204,7 @@ async fn login(
     Json(login): Json<Login>,
 ) -> Result<axum::Json<TokenPair>, Problem> {
     app.limits.login(&login.email, origin).await?;
-    let user = app.store.user_by_email(&login.email).await?;
+    let user = app.core.store.user_by_email(&login.email).await?;
     let stored = user.as_ref().map(|user| user.password_hash.clone());
     let verdict = app.passwords.verify(login.password.clone(), stored).await?;
     let is_right = verdict != Verdict::Wrong;
@@ -219,7 +220,7 @@ async fn login(
         expires_at: refresh_end(&app),
         spent_at: None,
     };
-    app.store.open_family(&token).await?;
+    app.core.store.open_family(&token).await?;
     Ok(axum::Json(TokenPair::new(&app, user.user_id, secret)?))
 }
 
@@ -227,7 +228,7 @@ async fn login(
 /// that fails, the next login does it.
 async fn renew_hash(app: &App, user: &User, password: String) {
     if let Ok(new) = app.passwords.hash(password).await {
-        let _ = app.store.renew_password_hash(user.user_id, &user.password_hash, &new).await;
+        let _ = app.core.store.renew_password_hash(user.user_id, &user.password_hash, &new).await;
     }
 }
 
@@ -242,10 +243,10 @@ async fn refresh(
     Origin(origin): Origin,
     Json(refresh): Json<Refresh>,
 ) -> Result<axum::Json<TokenPair>, Problem> {
-    app.limits.anonymous(origin, app.store.now())?;
+    app.limits.anonymous(origin, app.core.store.now())?;
     let (secret, hash) = refresh_token();
     let spent = refresh_hash(&refresh.refresh_token);
-    let token = app.store.rotate(&spent, (hash, refresh_end(&app))).await?;
+    let token = app.core.store.rotate(&spent, (hash, refresh_end(&app))).await?;
     Ok(axum::Json(TokenPair::new(&app, token.user_id, secret)?))
 }
 
@@ -258,8 +259,8 @@ async fn logout(
     Origin(origin): Origin,
     Json(refresh): Json<Refresh>,
 ) -> Result<StatusCode, Problem> {
-    app.limits.anonymous(origin, app.store.now())?;
-    app.store.end_family(&refresh_hash(&refresh.refresh_token)).await?;
+    app.limits.anonymous(origin, app.core.store.now())?;
+    app.core.store.end_family(&refresh_hash(&refresh.refresh_token)).await?;
     Ok(StatusCode::NO_CONTENT)
 }
 
@@ -275,7 +276,7 @@ async fn change_password(
     Origin(origin): Origin,
     Json(change): Json<ChangePassword>,
 ) -> Result<StatusCode, Problem> {
-    let user = app.store.user(user_id).await?.ok_or(Refusal::InvalidCredentials)?;
+    let user = app.core.store.user(user_id).await?.ok_or(Refusal::InvalidCredentials)?;
     app.limits.login(&user.email, origin).await?;
     let old = user.password_hash;
     let verdict = app.passwords.verify(change.current_password, Some(old.clone())).await?;
@@ -283,7 +284,7 @@ async fn change_password(
         return Err(Refusal::InvalidCredentials.into());
     }
     let new = app.passwords.hash(change.new_password).await?;
-    if !app.store.set_password(user_id, &old, &new).await? {
+    if !app.core.store.set_password(user_id, &old, &new).await? {
         return Err(Refusal::InvalidCredentials.into());
     }
     Ok(StatusCode::NO_CONTENT)

@@ -35,7 +35,7 @@ where
         if !is(&parts.headers, JSON) {
             return Err(not_json());
         }
-        let bytes = read(&parts.headers, body, app, app.config.max_body_bytes).await?;
+        let bytes = read(&parts.headers, body, app, app.core.config.max_body_bytes).await?;
         validated(&bytes).map(Self)
     }
 }
@@ -63,7 +63,7 @@ impl FromRequest<Arc<App>> for NoBody {
 
     async fn from_request(request: Request, app: &Arc<App>) -> Result<Self, Problem> {
         let (parts, body) = request.into_parts();
-        let bytes = read(&parts.headers, body, app, app.config.max_body_bytes).await?;
+        let bytes = read(&parts.headers, body, app, app.core.config.max_body_bytes).await?;
         if !bytes.is_empty() {
             let Object(super::docs::Empty {}) = parse(&bytes)?;
         }
@@ -96,14 +96,15 @@ pub async fn read(
     if body.size_hint().lower() > limit as u64 {
         return Err(too_large(limit));
     }
-    let whole = tokio::time::timeout(app.config.body_timeout, Limited::new(body, limit).collect());
+    let whole =
+        tokio::time::timeout(app.core.config.body_timeout, Limited::new(body, limit).collect());
     match whole.await {
         Ok(Ok(collected)) => Ok(collected.to_bytes()),
         Ok(Err(error)) if error.is::<LengthLimitError>() => Err(too_large(limit)),
         Ok(Err(_)) => Err(Problem::malformed_request("The body ended before it was whole.")),
         Err(_) => Err(Problem::new(
             Code::RequestTimeout,
-            format!("The body must arrive within {} s.", app.config.body_timeout.as_secs()),
+            format!("The body must arrive within {} s.", app.core.config.body_timeout.as_secs()),
         )),
     }
 }

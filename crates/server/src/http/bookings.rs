@@ -8,9 +8,9 @@ use super::body::{Json, NoBody};
 use super::extract::{CurrentUser, Key, Path, expected_booking, id};
 use super::lists::{PAGE_BYTES_MAX, Params, page};
 use super::problem::Problem;
-use super::token::random;
 use super::wire::{fingerprint, json};
 use super::{App, PROBLEM};
+use crate::random::random;
 use axum::extract::{FromRequest as _, FromRequestParts as _, Request, State};
 use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use axum::response::Response;
@@ -89,7 +89,8 @@ async fn hold(
 ) -> Result<Response, Problem> {
     let event_id: EventId = id(&new.event_id, "event")?;
     let wanted = new.wanted()?;
-    let facts = app.catalog.event(event_id).await?.ok_or(Refusal::NotFound { what: "event" })?;
+    let facts =
+        app.core.catalog.event(event_id).await?.ok_or(Refusal::NotFound { what: "event" })?;
     // What a draft has in it is not told to those who cannot see it, not even by the gate.
     let visible = facts.of.event.terms.visible_to(Some(user_id));
     // Since a key made its hold, the event may be hidden and the section renamed (I6).
@@ -104,10 +105,10 @@ async fn hold(
         (key, digest)
     });
     let booking_id =
-        BookingId::new(app.store.now(), event_id.shard(), u64::from_le_bytes(random()));
+        BookingId::new(app.core.store.now(), event_id.shard(), u64::from_le_bytes(random()));
     let hold = Hold { booking_id, user_id, event_id, asks, key };
     let name = hold.key.as_ref().map(|(key, _)| key.clone());
-    let decided = app.lanes.submit(event_id.shard(), Command::Hold(hold));
+    let decided = app.core.lanes.submit(event_id.shard(), Command::Hold(hold));
     let (outcome, now) = app.in_flight.run("hold", user_id, name.as_ref(), decided).await??;
     let Outcome::Booking { booking, replayed, next_to_each_other } = outcome else {
         return Err(no_booking());
@@ -159,7 +160,7 @@ async fn committed(
     key: Option<&IdempotencyKey>,
 ) -> Result<Option<Booking>, Fault> {
     let Some(key) = key else { return Ok(None) };
-    let found = app.store.keyed_holds(&[(user_id, key.clone())]).await?;
+    let found = app.core.store.keyed_holds(&[(user_id, key.clone())]).await?;
     Ok(found.into_values().next().map(|(_, booking)| booking))
 }
 
@@ -259,13 +260,13 @@ async fn revise(
     let expected = expected_booking(&headers)?;
     let wanted = revised.wanted()?;
     let booking_id: BookingId = id(&booking_id, "booking")?;
-    let booking = app.store.booking(booking_id).await?;
+    let booking = app.core.store.booking(booking_id).await?;
     let booking = booking.filter(|booking| booking.user_id == user_id).ok_or(MISSING)?;
     let event_id = booking.event_id;
-    let facts = app.catalog.event(event_id).await?.ok_or(MISSING)?;
+    let facts = app.core.catalog.event(event_id).await?.ok_or(MISSING)?;
     let asks = wanted.asks(&facts, true, Some(&booking))?;
     let command = Command::Change { booking_id, user_id, event_id, expected, asks };
-    let (outcome, now) = app.lanes.submit(booking_id.shard(), command).await?;
+    let (outcome, now) = app.core.lanes.submit(booking_id.shard(), command).await?;
     let Outcome::Booking { booking, next_to_each_other, .. } = outcome else {
         return Err(no_booking());
     };
@@ -279,7 +280,7 @@ async fn change(
     command: impl FnOnce(BookingId) -> Command,
 ) -> Result<Response, Problem> {
     let booking_id: BookingId = id(booking_id, "booking")?;
-    let (outcome, now) = app.lanes.submit(booking_id.shard(), command(booking_id)).await?;
+    let (outcome, now) = app.core.lanes.submit(booking_id.shard(), command(booking_id)).await?;
     let Outcome::Booking { booking, .. } = outcome else { return Err(no_booking()) };
     Ok(json(StatusCode::OK, &BookingView::new(&booking, now)))
 }
@@ -317,8 +318,8 @@ pub(super) async fn listed(
 ) -> Result<Response, Problem> {
     let part = params.page()?;
     let room = app.answers.room(PAGE_BYTES_MAX).await?;
-    let found = app.store.bookings(filter, part).await?;
-    let now = app.store.now();
+    let found = app.core.store.bookings(filter, part).await?;
+    let now = app.core.store.now();
     let items = found.items.iter().map(|booking| BookingView::new(booking, now));
     Ok(page(room, items, found.has_more, BookingView::id))
 }
@@ -335,16 +336,16 @@ async fn read(
 ) -> Result<axum::Json<BookingView>, Problem> {
     const MISSING: Refusal = Refusal::NotFound { what: "booking" };
     let booking_id: BookingId = id(&booking_id, "booking")?;
-    let booking = match app.gate.lease(booking_id).await {
+    let booking = match app.core.gate.lease(booking_id).await {
         Some(lease) => lease,
-        None => app.store.booking(booking_id).await?.ok_or(MISSING)?,
+        None => app.core.store.booking(booking_id).await?.ok_or(MISSING)?,
     };
     if booking.user_id != user_id {
-        let facts = app.catalog.event(booking.event_id).await?;
+        let facts = app.core.catalog.event(booking.event_id).await?;
         let organizer = facts.is_some_and(|facts| facts.of.event.terms.organizer_id == user_id);
         if !organizer {
             return Err(MISSING.into());
         }
     }
-    Ok(axum::Json(BookingView::new(&booking, app.store.now())))
+    Ok(axum::Json(BookingView::new(&booking, app.core.store.now())))
 }

@@ -13,10 +13,11 @@
 mod socket;
 mod turn;
 
-use super::observe::{guard, headers_too_large, new_id, uri_too_long};
+use super::Service;
+use super::layers::Layers;
+use super::observe::{headers_too_large, new_id, uri_too_long};
 use super::problem::{Code, Problem};
 use super::threads::Threads;
-use super::{App, Service};
 use crate::config::Config;
 use crate::metrics::Metrics;
 use axum::http::{HeaderName, HeaderValue, StatusCode, header};
@@ -193,7 +194,7 @@ async fn converse(
     service: Service,
     stop: CancellationToken,
 ) {
-    let (of, app) = (turn.clone(), service.app.clone());
+    let (of, layers) = (turn.clone(), service.layers.clone());
     let answer = service_fn(move |request: hyper::Request<Incoming>| {
         let (ours, answer) = (of.take(), service.answer(request, Peer::new(peer)));
         answer.map(|answer| answer.map(|answer| answer.map(|body| Answer::new(body, ours))))
@@ -244,7 +245,7 @@ async fn converse(
         Some(Err(error)) => tracing::debug!(%error, "a connection ended early"),
     }
     if let Some(problem) = refusal {
-        let answer = last_words(&app, problem, &parts.read_buf).await;
+        let answer = last_words(&layers, problem, &parts.read_buf).await;
         let _ = tokio::time::timeout(LINGER, stream.write_all(&answer)).await;
     }
     let _ = stream.shutdown().await;
@@ -281,14 +282,14 @@ fn late_head() -> Problem {
 }
 
 /// The whole answer to a request whose head was never read whole; `head` is what came of it.
-async fn last_words(app: &App, problem: Problem, head: &[u8]) -> Vec<u8> {
+async fn last_words(layers: &Layers, problem: Problem, head: &[u8]) -> Vec<u8> {
     let id = new_id();
     let mut answer = problem.clone().render(problem.into_response(), &id);
     let headers = answer.headers_mut();
     headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
     let request_id = HeaderValue::from_str(&id).expect("hexadecimal digits are valid in a header");
     headers.insert(HeaderName::from_static("x-request-id"), request_id);
-    guard(app, origin(head).as_ref(), headers);
+    layers.guard(origin(head).as_ref(), headers);
     let (parts, body) = answer.into_parts();
     let body = body.collect().await.map(Collected::to_bytes).unwrap_or_default();
     let head = format!("HTTP/1.1 {}\r\ncontent-length: {}\r\n", parts.status, body.len());

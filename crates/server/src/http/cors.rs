@@ -1,19 +1,17 @@
 //! CORS: which pages may read the answers (`ALLOWED_ORIGINS`).
 //!
-//! The headers are made once, by the library that answers preflights, and looked up for each answer. So
-//! the router, the shortcut, and what is answered before either of them send the same ones.
+//! The headers are made once, by the library that answers preflights, and looked up for each answer, also
+//! for one that is written before its request has been read.
 
-use super::{App, bookings};
+use super::bookings;
 use crate::config::Origins;
 use axum::body::Body;
-use axum::extract::{Request, State};
+use axum::extract::Request;
 use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, header};
-use axum::middleware::Next;
 use axum::response::Response;
 use futures_util::FutureExt as _;
 use std::convert::Infallible;
 use std::future::ready;
-use std::sync::Arc;
 use tower::{Layer as _, ServiceExt as _, service_fn};
 use tower_http::cors::{AllowOrigin, Any, CorsLayer, ExposeHeaders};
 
@@ -41,6 +39,15 @@ impl Cors {
         Some(Self { layer, allowed, others })
     }
 
+    /// Answers a preflight, which asks what a page may send; gives back any other request.
+    pub async fn preflight(&self, request: Request) -> Result<Response, Request> {
+        let asks = request.headers().contains_key(header::ACCESS_CONTROL_REQUEST_METHOD);
+        if *request.method() == Method::OPTIONS && asks {
+            return Ok(ask(&self.layer, request.map(|_| Body::empty())).await);
+        }
+        Err(request)
+    }
+
     /// Adds the headers to an answer for a page of this origin.
     pub fn mark(&self, origin: Option<&HeaderValue>, answer: &mut HeaderMap) {
         let of = |origin| self.allowed.iter().find(|(allowed, _)| allowed == origin);
@@ -52,17 +59,6 @@ impl Cors {
                 answer.insert(name, value.clone());
             }
         }
-    }
-}
-
-/// Answers preflights, which ask what a page may send.
-pub async fn preflight(State(app): State<Arc<App>>, request: Request, next: Next) -> Response {
-    let asks = request.headers().contains_key(header::ACCESS_CONTROL_REQUEST_METHOD);
-    match &app.cors {
-        Some(cors) if *request.method() == Method::OPTIONS && asks => {
-            ask(&cors.layer, request.map(|_| Body::empty())).await
-        }
-        _ => next.run(request).await,
     }
 }
 

@@ -54,9 +54,9 @@ pub(super) fn routes() -> OpenApiRouter<Arc<App>> {
 
 /// The event that was just changed, as `viewer` sees it, read anew from the store.
 async fn changed(app: &App, event_id: EventId, viewer: UserId) -> Result<EventView, Problem> {
-    app.catalog.changed(event_id).await;
+    app.core.catalog.changed(event_id).await;
     // Past the catalog, where a reader's load from before the commit may be under way.
-    let read = app.store.event(event_id).await?;
+    let read = app.core.store.event(event_id).await?;
     let read = read.filter(|of| of.event.terms.visible_to(Some(viewer))).ok_or(MISSING)?;
     EventView::load_anew(app, &read).await
 }
@@ -80,7 +80,7 @@ pub(super) async fn visible(
     event_id: EventId,
     viewer: Option<UserId>,
 ) -> Result<Arc<Facts>, Problem> {
-    let facts = app.catalog.event(event_id).await?;
+    let facts = app.core.catalog.event(event_id).await?;
     let facts = facts.filter(|facts| facts.of.event.terms.visible_to(viewer));
     Ok(facts.ok_or(MISSING)?)
 }
@@ -137,7 +137,7 @@ async fn create(
     let (event, planned) = new.build(&app, user_id)?;
     let (sections, openings) = open(&app, planned, section_field).await?;
     let event = EventWithSections { event, sections };
-    let (name, store) = (key.as_ref().map(|key| key.key.clone()), app.store.clone());
+    let (name, store) = (key.as_ref().map(|key| key.key.clone()), app.core.store.clone());
     let work = async move { store.create_event(&event, &openings, key.as_ref()).await };
     let done = once(&app, "create_event", user_id, name, work).await?;
     let view = changed(&app, done.id, user_id).await?;
@@ -181,7 +181,7 @@ async fn list(
     };
     let part = params.page()?;
     let room = app.answers.room(PAGE_BYTES_MAX).await?;
-    let found = app.store.events(&filter, part).await?;
+    let found = app.core.store.events(&filter, part).await?;
     let cards = found.items.into_iter().map(EventCardView::from);
     let cache = HeaderValue::from_static(if viewer.is_some() { "no-store" } else { "max-age=1" });
     let list = page(room, cards, found.has_more, EventCardView::id);
@@ -268,7 +268,7 @@ async fn revise(
     Json(change): Json<ReviseEvent>,
 ) -> Result<Response, Problem> {
     let event_id = id(&event_id, "event")?;
-    let expected = expected_version(&headers, app.store.epoch())?;
+    let expected = expected_version(&headers, app.core.store.epoch())?;
     let at = |at: Option<Option<At>>| at.map(|at| at.map(|At(at)| at));
     let date = match (change.event_date, change.timezone) {
         (None, None) => None,
@@ -294,9 +294,9 @@ async fn revise(
         prevent_orphans: change.prevent_orphans,
         currency: change.currency.as_deref().and_then(Currency::parse),
     };
-    let changed_too = app.store.revise_event(event_id, user_id, expected, change).await?;
+    let changed_too = app.core.store.revise_event(event_id, user_id, expected, change).await?;
     for inventory in &changed_too {
-        app.settle(inventory);
+        app.core.settle(inventory);
     }
     Ok(with_etag(changed(&app, event_id, user_id).await?))
 }
@@ -315,7 +315,7 @@ async fn cancel(
     _: NoBody,
 ) -> Result<Response, Problem> {
     let event_id = id(&event_id, "event")?;
-    app.store.cancel_event(event_id, user_id).await?;
+    app.core.store.cancel_event(event_id, user_id).await?;
     Ok(with_etag(changed(&app, event_id, user_id).await?))
 }
 
@@ -343,11 +343,12 @@ async fn add_section(
     let facts = visible(&app, event_id, Some(user_id)).await?;
     let of_event = facts.of.sections.first().map(|section| section.price.currency);
     let inherits = new.own_currency().is_none();
-    let planned = new.build(&app, event_id, of_event.unwrap_or(app.config.default_currency))?;
+    let planned =
+        new.build(&app, event_id, of_event.unwrap_or(app.core.config.default_currency))?;
     let (mut sections, mut openings) = open(&app, vec![planned], |_| String::new()).await?;
     let mut section = sections.pop().expect("as many as were planned");
     let opening = openings.pop().expect("one for each section");
-    let (name, store) = (key.as_ref().map(|key| key.key.clone()), app.store.clone());
+    let (name, store) = (key.as_ref().map(|key| key.key.clone()), app.core.store.clone());
     let work = async move {
         match store.add_section(&section, opening.clone(), user_id, key.as_ref()).await {
             // What is kept of the event is older than a change of its currency.
@@ -387,7 +388,7 @@ async fn revise_section(
     Json(change): Json<ReviseSection>,
 ) -> Result<Response, Problem> {
     let event_id = id(&event_id, "event")?;
-    let expected = expected_version(&headers, app.store.epoch())?;
+    let expected = expected_version(&headers, app.core.store.epoch())?;
     let facts = visible(&app, event_id, Some(user_id)).await?;
     facts.of.event.may_manage(user_id)?;
     let section = facts.resolve(&section_id).ok_or(MISSING_SECTION)?;
@@ -407,8 +408,8 @@ async fn revise_section(
         layout: None,
     };
     let inventory =
-        app.store.revise_section(event_id, section_id, user_id, expected, change).await?;
-    app.settle(&inventory);
+        app.core.store.revise_section(event_id, section_id, user_id, expected, change).await?;
+    app.core.settle(&inventory);
     changed_section(&app, event_id, section_id, user_id).await
 }
 

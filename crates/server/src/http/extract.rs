@@ -36,7 +36,7 @@ impl FromRequestParts<Arc<App>> for MaybeUser {
     type Rejection = Problem;
 
     async fn from_request_parts(parts: &mut Parts, app: &Arc<App>) -> Result<Self, Problem> {
-        let now = app.store.now();
+        let now = app.core.store.now();
         let user = match only(&parts.headers, "authorization")? {
             None => None,
             Some(value) => {

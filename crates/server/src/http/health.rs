@@ -1,10 +1,11 @@
-//! Health, readiness and metrics.
+//! Health, readiness and metrics: what every process answers, also one that serves no API.
 
 use super::connection::Peer;
 use super::problem::Problem;
 use super::{App, PROBLEM};
+use crate::core::Core;
 use crate::vitals::Kind;
-use axum::extract::State;
+use axum::extract::{FromRef, FromRequestParts, State};
 use axum::http::request::Parts;
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
@@ -18,8 +19,22 @@ use utoipa_axum::routes;
 
 const TAG: &str = "Operations";
 
-/// What every process tells, whether it serves the API or not.
-pub(super) fn probes() -> OpenApiRouter<Arc<App>> {
+/// The core, as what a router keeps for these calls.
+#[derive(Clone)]
+pub(super) struct Probed(pub Arc<Core>);
+
+impl FromRef<Arc<App>> for Probed {
+    fn from_ref(app: &Arc<App>) -> Self {
+        Self(app.core.clone())
+    }
+}
+
+/// The probes, in a router that keeps the core or more.
+pub(super) fn probes<S>() -> OpenApiRouter<S>
+where
+    Probed: FromRef<S>,
+    S: Clone + Send + Sync + 'static,
+{
     OpenApiRouter::new()
         .routes(routes!(live))
         .routes(routes!(ready))
@@ -65,14 +80,14 @@ async fn live() -> axum::Json<AliveView> {
 /// Whether to send requests here: 503 while the store is away, a lane stands still, or the process is stopping.
 #[utoipa::path(get, path = "/health/ready", tag = TAG, operation_id = "get_readiness",
     responses((status = 200, description = "Ready", body = AliveView)))]
-async fn ready(State(app): State<Arc<App>>) -> Result<axum::Json<AliveView>, Problem> {
-    if app.draining.is_cancelled() {
+async fn ready(State(Probed(core)): State<Probed>) -> Result<axum::Json<AliveView>, Problem> {
+    if core.draining.is_cancelled() {
         return Err(Problem::overloaded("This instance is stopping."));
     }
-    if !app.pulse.store_is_up().await {
+    if !core.pulse.store_is_up().await {
         return Err(Problem::overloaded("The store does not answer."));
     }
-    if let Some(trouble) = app.vitals.trouble() {
+    if let Some(trouble) = core.vitals.trouble() {
         return Err(Problem::overloaded(trouble));
     }
     Ok(axum::Json(AliveView { status: "ready" }))
@@ -83,10 +98,10 @@ async fn ready(State(app): State<Arc<App>>) -> Result<axum::Json<AliveView>, Pro
     (status = 200, description = "Healthy, or degraded", body = HealthView),
     (status = 503, description = "Unhealthy", body = HealthView),
 ))]
-async fn health(State(app): State<Arc<App>>) -> Response {
-    let (database, gate) = tokio::join!(app.pulse.store_is_up(), app.pulse.gate_is_up());
-    let (lanes, workers) = (app.vitals.of(Kind::Lane), app.vitals.of(Kind::Worker));
-    let serves = database && app.vitals.trouble().is_none();
+async fn health(State(Probed(core)): State<Probed>) -> Response {
+    let (database, gate) = tokio::join!(core.pulse.store_is_up(), core.pulse.gate_is_up());
+    let (lanes, workers) = (core.vitals.of(Kind::Lane), core.vitals.of(Kind::Worker));
+    let serves = database && core.vitals.trouble().is_none();
     let (code, status) = match (serves, gate && workers != Some(false)) {
         (true, true) => (StatusCode::OK, "healthy"),
         (true, false) => (StatusCode::OK, "degraded"),
@@ -99,8 +114,8 @@ async fn health(State(app): State<Arc<App>>) -> Response {
         gate: word(gate),
         lanes: word(lanes != Some(false)),
         workers: workers.map_or("off", word),
-        environment: app.config.environment.as_str(),
-        version: app.config.app_version.clone(),
+        environment: core.config.environment.as_str(),
+        version: core.config.app_version.clone(),
     };
     let mut response = (code, axum::Json(view)).into_response();
     if !serves {
@@ -114,12 +129,15 @@ async fn health(State(app): State<Arc<App>>) -> Response {
     (status = 200, description = "All meters", body = String, content_type = "text/plain"),
     (status = 404, description = "`not_found`: not from here", body = super::docs::Problem, content_type = PROBLEM),
 ))]
-async fn metrics(State(app): State<Arc<App>>, caller: MetricsCaller) -> Result<Response, Problem> {
-    if !caller.local && !caller.token_given(&app) {
+async fn metrics(
+    State(Probed(core)): State<Probed>,
+    caller: MetricsCaller,
+) -> Result<Response, Problem> {
+    if !caller.local && !caller.token_given(&core) {
         return Err(Problem::not_found("path"));
     }
     let content_type = HeaderValue::from_static("text/plain; version=0.0.4; charset=utf-8");
-    Ok(([(header::CONTENT_TYPE, content_type)], app.metrics.render()).into_response())
+    Ok(([(header::CONTENT_TYPE, content_type)], core.metrics.render()).into_response())
 }
 
 /// Who asks for the metrics.
@@ -130,20 +148,20 @@ struct MetricsCaller {
 }
 
 impl MetricsCaller {
-    fn token_given(&self, app: &App) -> bool {
+    fn token_given(&self, core: &Core) -> bool {
         // Compared as digests, so that the time tells nothing about the token.
         let digest = |token: &str| Sha256::digest(token.as_bytes());
-        match (&app.config.metrics_token, &self.token) {
+        match (&core.config.metrics_token, &self.token) {
             (Some(expected), Some(given)) => digest(expected.expose_secret()) == digest(given),
             _ => false,
         }
     }
 }
 
-impl axum::extract::FromRequestParts<Arc<App>> for MetricsCaller {
+impl<S: Sync> FromRequestParts<S> for MetricsCaller {
     type Rejection = Problem;
 
-    async fn from_request_parts(parts: &mut Parts, _: &Arc<App>) -> Result<Self, Problem> {
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Problem> {
         let loopback =
             parts.extensions.get::<Peer>().is_some_and(|peer| peer.address().is_loopback());
         let proxied = parts.headers.contains_key("x-forwarded-for")

@@ -1,18 +1,17 @@
 //! The outermost layer: gives every request an id, checks its head, counts it, writes problems out, and
 //! adds the headers that every answer has.
 
-use super::App;
+use super::cors::Cors;
 use super::problem::{Code, Problem};
-use super::token::random;
+use crate::core::Core;
+use crate::random::random;
 use axum::body::HttpBody;
-use axum::extract::{MatchedPath, Request, State};
+use axum::extract::Request;
 use axum::http::uri::Authority;
 use axum::http::{HeaderMap, HeaderValue, StatusCode, Version, header};
-use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use futures_util::FutureExt;
 use std::panic::AssertUnwindSafe;
-use std::sync::Arc;
 use std::sync::LazyLock;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
@@ -31,25 +30,20 @@ const REQUEST_ID_MAX: usize = 128;
 /// What is asked by supervisors, proxies and collectors.
 pub const PROBES: [&str; 4] = ["/health", "/health/live", "/health/ready", "/metrics"];
 
-/// Wraps everything.
-pub async fn observe(State(app): State<Arc<App>>, request: Request, next: Next) -> Response {
-    let route = request.extensions().get::<MatchedPath>().cloned();
-    let route = route.as_ref().map_or("unknown", MatchedPath::as_str);
-    observed(&app, route, request, |request| next.run(request)).await
-}
-
 /// Observes how `answer` answers a request of this route.
-pub async fn observed<A: Future<Output = Response>>(
-    app: &App,
+pub async fn observed(
+    core: &Core,
+    cors: Option<&Cors>,
     route: &str,
     request: Request,
-    answer: impl FnOnce(Request) -> A,
+    answer: impl AsyncFnOnce(Request) -> Response,
 ) -> Response {
     let started = Instant::now();
     let request_id = request_id(&request);
     let method = method_name(request.method().as_str());
     let body_bytes_max = request.body().size_hint().upper();
     let origin = request.headers().get(header::ORIGIN).cloned();
+    let place = Place::of(request.uri().path());
     let answered = match unsound(&request) {
         Some(problem) => problem.into_response(),
         None => {
@@ -58,17 +52,14 @@ pub async fn observed<A: Future<Output = Response>>(
     };
     let mut response = answered;
     let problem = response.extensions_mut().remove::<Problem>();
-    // The pages of the documentation have no problem for a file that is not theirs.
-    let bare = matches!(response.status().as_u16(), 400 | 404);
-    let unknown_page = || bare.then(|| Problem::not_found("path"));
-    if let Some(problem) = problem.or_else(unknown_page) {
+    if let Some(problem) = problem.or_else(|| place.explains(&response)) {
         response = problem.render(response, request_id.to_str().unwrap_or_default());
     }
     let status = response.status();
     let took = started.elapsed();
     // Probes are no traffic: they come when nobody is there, and their 503 refuses nobody.
     if !PROBES.contains(&route) {
-        app.metrics.request(method, route, status.as_u16(), took);
+        core.metrics.request(method, route, status.as_u16(), took);
     }
     tracing::debug!(
         method,
@@ -83,21 +74,47 @@ pub async fn observed<A: Future<Output = Response>>(
         tracing::error!(method, route, request_id, "a request was answered with 500");
     }
     // Whoever keeps a connection to a process that is about to stop finds another one before it does.
-    if leaves_unread(status, body_bytes_max) || app.draining.is_cancelled() {
+    if leaves_unread(status, body_bytes_max) || core.draining.is_cancelled() {
         response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
     }
     response.headers_mut().insert("x-request-id", request_id);
-    guard(app, origin.as_ref(), response.headers_mut());
+    guard(cors, origin.as_ref(), response.headers_mut());
     response
+}
+
+/// What reads the errors of a path.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Place {
+    /// Programs, which always get a problem: the API and the probes.
+    Calls,
+    /// People and their browsers: everything else.
+    Pages,
+}
+
+impl Place {
+    fn of(path: &str) -> Self {
+        let is_call = path == "/api" || path.starts_with("/api/") || PROBES.contains(&path);
+        if is_call { Self::Calls } else { Self::Pages }
+    }
+
+    /// The problem for a bare 400 or 404, which no handler has explained: the path is unknown, or a page
+    /// has no such file. Among pages, one that brings its own HTML stays as it is.
+    fn explains(self, response: &Response) -> Option<Problem> {
+        let is_bare = matches!(response.status().as_u16(), 400 | 404);
+        let content_type = response.headers().get(header::CONTENT_TYPE);
+        let is_html = content_type.is_some_and(|it| it.as_bytes().starts_with(b"text/html"));
+        let is_own_page = self == Self::Pages && is_html;
+        (is_bare && !is_own_page).then(|| Problem::not_found("path"))
+    }
 }
 
 /// Adds what every answer says to browsers and caches: its media type is the one it names, it is not
 /// stored unless its handler says how, and pages of these origins may read it.
-pub fn guard(app: &App, origin: Option<&HeaderValue>, headers: &mut HeaderMap) {
+pub fn guard(cors: Option<&Cors>, origin: Option<&HeaderValue>, headers: &mut HeaderMap) {
     headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
     let cache = headers.entry(header::CACHE_CONTROL);
     cache.or_insert(HeaderValue::from_static("no-store"));
-    if let Some(cors) = &app.cors {
+    if let Some(cors) = cors {
         cors.mark(origin, headers);
     }
 }
@@ -197,4 +214,38 @@ pub fn new_id() -> String {
 fn method_name(method: &str) -> &'static str {
     const KNOWN: [&str; 7] = ["GET", "POST", "PATCH", "HEAD", "OPTIONS", "PUT", "DELETE"];
     KNOWN.into_iter().find(|known| *known == method).unwrap_or("OTHER")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn bare_errors_are_problems_and_only_a_page_may_bring_its_own_html() {
+        let answer = |status: u16, content_type: &'static str| {
+            let mut response = StatusCode::from_u16(status).expect("a status").into_response();
+            response
+                .headers_mut()
+                .insert(header::CONTENT_TYPE, HeaderValue::from_static(content_type));
+            response
+        };
+        let html = "text/html; charset=utf-8";
+        for (path, status, content_type, is_explained) in [
+            ("/api/v1/nothing", 404, "text/plain", true),
+            ("/api/v1/nothing", 404, html, true),
+            ("/api", 404, html, true),
+            ("/health/ready", 404, html, true),
+            ("/metrics", 400, "text/plain", true),
+            // Its own answer, which health checks read.
+            ("/health", 503, "application/json", false),
+            ("/docs/nothing", 404, "text/plain", true),
+            ("/docs/nothing", 400, "text/plain", true),
+            ("/somewhere", 404, html, false),
+            ("/apical", 404, html, false),
+            ("/", 200, html, false),
+        ] {
+            let explained = Place::of(path).explains(&answer(status, content_type));
+            assert_eq!(explained.is_some(), is_explained, "{path} {status} {content_type}");
+        }
+    }
 }

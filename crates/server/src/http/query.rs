@@ -5,12 +5,9 @@
 //! can differ from the other.
 
 use super::problem::{FieldError, Problem};
-use axum::extract::{MatchedPath, Query, Request, State};
-use axum::http::{Method, Uri};
-use axum::middleware::Next;
-use axum::response::{IntoResponse, Response};
+use axum::extract::{Query, Request};
+use axum::http::Method;
 use std::collections::{BTreeSet, HashMap, HashSet};
-use std::sync::Arc;
 use utoipa::openapi::path::{Operation, ParameterIn};
 use utoipa::openapi::{OpenApi, RefOr};
 
@@ -47,11 +44,14 @@ impl Known {
         self
     }
 
-    /// What is wrong with the query of a call.
-    fn flaws(&self, path: &str, method: &Method, uri: &Uri) -> Option<Problem> {
-        let method = if *method == Method::HEAD { Method::GET } else { method.clone() };
-        let known = self.0.get(&(path.to_owned(), method))?;
-        let pairs = match Query::<Vec<(String, String)>>::try_from_uri(uri) {
+    /// What is wrong with the query of a call of this route. Other paths and methods are answered alike
+    /// with any query.
+    pub fn flaws(&self, route: &str, request: &Request) -> Option<Problem> {
+        request.uri().query().filter(|query| !query.is_empty())?;
+        let is_head = *request.method() == Method::HEAD;
+        let method = if is_head { Method::GET } else { request.method().clone() };
+        let known = self.0.get(&(route.to_owned(), method))?;
+        let pairs = match Query::<Vec<(String, String)>>::try_from_uri(request.uri()) {
             Ok(Query(pairs)) => pairs,
             Err(error) => return Some(Problem::malformed_request(error.to_string())),
         };
@@ -86,15 +86,4 @@ fn expected(known: &BTreeSet<String>) -> String {
     }
     let known: Vec<_> = known.iter().map(|name| format!("`{name}`")).collect();
     format!("unknown parameter, expected one of {}", known.join(", "))
-}
-
-/// Refuses a query that its call does not take.
-pub async fn check(State(known): State<Arc<Known>>, request: Request, next: Next) -> Response {
-    let has_query = request.uri().query().is_some_and(|query| !query.is_empty());
-    let path = request.extensions().get::<MatchedPath>().filter(|_| has_query);
-    let flaws = path.and_then(|path| known.flaws(path.as_str(), request.method(), request.uri()));
-    match flaws {
-        Some(problem) => problem.into_response(),
-        None => next.run(request).await,
-    }
 }

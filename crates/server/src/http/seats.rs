@@ -105,7 +105,7 @@ async fn lay(
     request: Request,
 ) -> Result<Response, Problem> {
     let (parts, body) = request.into_parts();
-    let expected = expected_version(&parts.headers, app.store.epoch())?;
+    let expected = expected_version(&parts.headers, app.core.store.epoch())?;
     let read = match () {
         () if is(&parts.headers, JSON) => from_json,
         () if is(&parts.headers, CSV) => from_csv,
@@ -124,8 +124,8 @@ async fn lay(
     let change = SectionChange { layout: Some(Arc::new(layout?)), ..SectionChange::default() };
     let section_id = section.section_id;
     let inventory =
-        app.store.revise_section(event_id, section_id, user_id, expected, change).await?;
-    app.settle(&inventory);
+        app.core.store.revise_section(event_id, section_id, user_id, expected, change).await?;
+    app.core.settle(&inventory);
     changed_section(&app, event_id, section_id, user_id).await
 }
 
@@ -216,7 +216,7 @@ async fn status(
     let shown = app.seats.pages.states(&app, event_id, section_id).await?;
     let (marks, page) =
         shown.ok_or_else(|| Problem::not_found("numbered seats of that section"))?;
-    let state = format!("{}.{}.{}", marks.layout_version, marks.version(), app.store.epoch());
+    let state = format!("{}.{}.{}", marks.layout_version, marks.version(), app.core.store.epoch());
     let vary = "accept-encoding, authorization";
     let Some(user_id) = viewer else {
         let head = Head { etag: format!("W/\"{state}\""), cache: "max-age=1", vary };
@@ -251,7 +251,7 @@ async fn own_seats(
         let mut page = Page { after: None, limit: OWN_BOOKINGS_MAX };
         // A page of the store ends early when its bookings have very many seats.
         while page.limit > 0 {
-            let found = app.store.bookings(&filter, page).await?;
+            let found = app.core.store.bookings(&filter, page).await?;
             for booking in &found.items {
                 let here = booking.numbers().filter(|(section, _)| *section == section_id);
                 seats.extend(here.map(|(_, seat)| seat.to_string()));
@@ -339,6 +339,6 @@ async fn block(
     }
     let section_id = section.section_id;
     let command = Command::Block { section_id, by: user_id, blocked, reason: Some(reason) };
-    app.lanes.submit(event_id.shard(), command).await?;
+    app.core.lanes.submit(event_id.shard(), command).await?;
     changed_section(&app, event_id, section_id, user_id).await
 }

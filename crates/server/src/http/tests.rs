@@ -1,23 +1,18 @@
-//! Several instances in one process: on one store, and with one gate between them.
+//! Instances in this process, on one store and with one gate between them.
+
+mod instances;
+mod same;
 
 use super::*;
-use crate::lane::tests::fake::Fake;
+use crate::config::Config;
 use crate::metrics::FOR_TESTS;
-use crate::vitals::Kind;
-use crate::{serve, work};
-use axum::body::Body;
-use axum::http::StatusCode;
-use engine::{Shard, UserId};
-use http_body_util::BodyExt;
-use serde_json::{Value, json};
-use std::time::{Duration, Instant};
+use crate::serve;
+use engine::{Shard, Timestamp, UserId};
+use secrecy::SecretString;
 use store::gate::{GateOptions, Local};
-use tower::ServiceExt;
+use store::{Gate, Store};
 
 const SECRET: &str = "0123456789abcdef0123456789abcdef";
-
-/// How long something may take to become so, on a machine that is busy with other tests.
-const EVENTUALLY: Duration = Duration::from_secs(20);
 
 struct World {
     folder: tempfile::TempDir,
@@ -34,202 +29,38 @@ impl World {
         Self { folder, store, gate: Arc::new(Local::new(GateOptions { fresh_ms: 1_000 })) }
     }
 
-    fn instance(&self) -> Arc<App> {
-        let secret = SecretString::from(SECRET);
+    /// A process without an API.
+    fn core(&self) -> Arc<Core> {
+        self.core_with(&[])
+    }
+
+    fn core_with(&self, settings: &[(&str, &str)]) -> Arc<Core> {
+        let config = config_with(&self.folder, settings);
         let (store, gate) = (self.store.clone(), self.gate.clone());
-        Arc::new(App::new(config(&self.folder), store, gate, &secret, FOR_TESTS.clone()))
+        Arc::new(Core::new(config, store, gate, FOR_TESTS.clone()))
+    }
+
+    /// A process that serves the API.
+    fn instance(&self) -> Arc<App> {
+        Arc::new(App::new(self.core(), &SecretString::from(SECRET)))
     }
 }
 
 fn config(folder: &tempfile::TempDir) -> Config {
+    config_with(folder, &[])
+}
+
+fn config_with(folder: &tempfile::TempDir, settings: &[(&str, &str)]) -> Config {
     let data_dir = folder.path().display().to_string();
-    let settings =
+    let all =
         [("DATA_DIR", data_dir.as_str()), ("SWEEP_INTERVAL_MS", "20"), ("HOLD_TTL_SECONDS", "1")];
-    let settings = settings.map(|(name, value)| (name.to_owned(), value.to_owned()));
+    let settings = all.iter().chain(settings);
+    let settings = settings.map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
     Config::from_pairs(settings, []).unwrap_or_else(|errors| panic!("{errors}"))
 }
 
-/// Asks an instance, as its user.
-async fn ask(
-    router: &Router,
-    app: &App,
-    method: Method,
-    path: &str,
-    body: Option<Value>,
-) -> (StatusCode, Value) {
+/// The token of the user that all tests here have.
+fn token(app: &App) -> String {
     let user_id = UserId::new(Timestamp::from_unix_ms(1), Shard::pick(1), 1);
-    let token = app.tokens.issue(user_id, app.store.now()).expect("a token");
-    let request = Request::builder()
-        .method(method)
-        .uri(path)
-        .header(header::HOST, "localhost")
-        .header(header::AUTHORIZATION, format!("Bearer {token}"))
-        .header(header::CONTENT_TYPE, "application/json")
-        .body(body.map_or_else(Body::empty, |body| Body::from(body.to_string())))
-        .expect("a request");
-    let answer = router.clone().oneshot(request).await.expect("an answer");
-    let status = answer.status();
-    let bytes = answer.into_body().collect().await.expect("a body").to_bytes();
-    (status, serde_json::from_slice(&bytes).unwrap_or_default())
-}
-
-async fn event(router: &Router, app: &App) -> String {
-    let sections = json!([{"name": "A", "capacity": 2}]);
-    let show = json!({"title": "Show", "event_date": "2099-06-15", "sections": sections});
-    let (status, made) = ask(router, app, Method::POST, "/api/v1/events", Some(show)).await;
-    assert_eq!(status, StatusCode::CREATED, "{made:#}");
-    made["event_id"].as_str().expect("an id").to_owned()
-}
-
-#[tokio::test]
-async fn a_change_is_seen_on_every_instance_before_its_facts_lapse() {
-    let world = World::new().await;
-    let (one, two) = (world.instance(), world.instance());
-    let stop = CancellationToken::new();
-    work::keep_house(&one, &stop);
-    work::keep_house(&two, &stop);
-    let (writer, reader) = (Service::api(one.clone()).router, Service::api(two.clone()).router);
-    let path = format!("/api/v1/events/{}", event(&writer, &one).await);
-    // On a machine that is busy a try can take so long that the facts lapse: then it tells nothing.
-    let begun = Instant::now();
-    for number in 0.. {
-        let title = format!("Show {number}");
-        let (status, _) = ask(&reader, &two, Method::GET, &path, None).await;
-        assert_eq!(status, StatusCode::OK);
-        let cached_at = Instant::now();
-        let change = json!({"title": title});
-        let (status, _) = ask(&writer, &one, Method::PATCH, &path, Some(change)).await;
-        assert_eq!(status, StatusCode::OK);
-        tokio::time::sleep(Duration::from_millis(50)).await;
-        let (_, seen) = ask(&reader, &two, Method::GET, &path, None).await;
-        if cached_at.elapsed() < Duration::from_millis(800) {
-            assert_eq!(seen["title"], title);
-            break;
-        }
-        assert!(begun.elapsed() < EVENTUALLY, "the machine is too busy");
-    }
-    stop.cancel();
-}
-
-#[tokio::test]
-async fn who_missed_announcements_forgets_all_events() {
-    let world = World::new().await;
-    let app = world.instance();
-    let paths = Service::api(app.clone()).router;
-    let event_id = event(&paths, &app).await.parse().expect("an id");
-    let before = app.catalog.event(event_id).await.expect("the store answers").expect("known");
-    let mut follow = std::pin::pin!(app.catalog.follow());
-    // Polled once it listens; then more is announced than is kept for it.
-    assert!(futures_util::poll!(&mut follow).is_pending());
-    for number in 0..5_000 {
-        app.gate.announce(engine::EventId::new(app.store.now(), Shard::pick(number), number));
-    }
-    assert!(tokio::time::timeout(Duration::from_millis(20), follow).await.is_err());
-    let after = app.catalog.event(event_id).await.expect("the store answers").expect("known");
-    assert!(!Arc::ptr_eq(&before, &after), "it was read anew");
-}
-
-#[tokio::test]
-async fn a_worker_retires_what_is_due_and_tells_how_it_is_and_nothing_else() {
-    let world = World::new().await;
-    let (api, worker) = (world.instance(), world.instance());
-    let paths = Service::api(api.clone()).router;
-    let event_id = event(&paths, &api).await;
-    let wanted = json!({"event_id": event_id, "section_id": "A", "seats_requested": 2});
-    let hold = "/api/v1/bookings/hold";
-    let (status, held) = ask(&paths, &api, Method::POST, hold, Some(wanted)).await;
-    assert_eq!(status, StatusCode::CREATED, "{held:#}");
-
-    let stop = CancellationToken::new();
-    work::keep_house(&worker, &stop);
-    let at_work = work::start(&worker, &stop);
-    let probes = Service::probes(worker.clone()).router;
-    for path in ["/health", "/health/live", "/health/ready"] {
-        let (status, told) = ask(&probes, &worker, Method::GET, path, None).await;
-        assert_eq!(status, StatusCode::OK, "{path}: {told:#}");
-    }
-    for path in ["/", "/docs", "/openapi.json", "/api/v1/events", hold] {
-        let (status, told) = ask(&probes, &worker, Method::GET, path, None).await;
-        assert_eq!((status, told["code"].as_str()), (StatusCode::NOT_FOUND, Some("not_found")));
-    }
-    // Nobody asks for the section, and the counters show its seats nonetheless.
-    let event_id = event_id.parse().expect("an id");
-    let begun = Instant::now();
-    loop {
-        let live = world.store.inventories(&[event_id]).await.expect("the store answers");
-        if live[0].inventory.held == 0 {
-            break;
-        }
-        assert!(begun.elapsed() < EVENTUALLY, "{live:?}");
-        tokio::time::sleep(Duration::from_millis(20)).await;
-    }
-    let text = worker.metrics.render();
-    for meter in ["reservix_store_up 1", "reservix_gate_up 1"] {
-        assert!(text.contains(meter), "{meter} in\n{text}");
-    }
-    worker.draining.cancel();
-    let (status, _) = ask(&probes, &worker, Method::GET, "/health/ready", None).await;
-    assert_eq!(status, StatusCode::SERVICE_UNAVAILABLE);
-    stop.cancel();
-    let finished = tokio::time::timeout(Duration::from_secs(10), at_work.wait()).await;
-    assert!(finished.is_ok(), "its turn was finished");
-}
-
-#[tokio::test]
-async fn health_knows_of_a_lane_or_a_worker_that_stands_still() {
-    let world = World::new().await;
-    let app = world.instance();
-    let paths = Service::api(app.clone()).router;
-    let told = async || {
-        let (status, health) = ask(&paths, &app, Method::GET, "/health", None).await;
-        let word = |name: &str| health[name].as_str().expect("a word").to_owned();
-        let ready = ask(&paths, &app, Method::GET, "/health/ready", None).await.0;
-        (status.as_u16(), word("status"), word("lanes"), word("workers"), ready.as_u16())
-    };
-    let is = |status: u16, words: [&str; 3], ready: u16| {
-        let [health, lanes, workers] = words.map(str::to_owned);
-        (status, health, lanes, workers, ready)
-    };
-    // Others run the workers.
-    assert_eq!(told().await, is(200, ["healthy", "up", "off"], 200));
-    let worker = app.vitals.add(Kind::Worker, "test_sweep", Duration::ZERO);
-    assert_eq!(told().await, is(200, ["healthy", "up", "up"], 200));
-    let turn = worker.turn();
-    tokio::time::sleep(Duration::from_millis(5)).await;
-    assert_eq!(told().await, is(200, ["degraded", "up", "down"], 200));
-    let lane = app.vitals.add(Kind::Lane, "test_lane", Duration::ZERO);
-    let batch = lane.turn();
-    tokio::time::sleep(Duration::from_millis(5)).await;
-    assert_eq!(told().await, is(503, ["unhealthy", "down", "down"], 503));
-    drop((turn, batch));
-    assert_eq!(told().await, is(200, ["healthy", "up", "up"], 200));
-}
-
-#[tokio::test]
-async fn workers_that_panic_are_started_again_and_health_knows() {
-    let world = World::new().await;
-    let secret = SecretString::from(SECRET);
-    // It panics whenever a worker asks it for anything.
-    let store = Arc::new(Fake::default());
-    let config = config(&world.folder);
-    let app = App::new(config, store, world.gate.clone(), &secret, FOR_TESTS.clone());
-    let (app, stop) = (Arc::new(app), CancellationToken::new());
-    let at_work = work::start(&app, &stop);
-    let restarts = || {
-        let text = app.metrics.render();
-        let name = "reservix_task_restarts_total{task=\"sweep\"} ";
-        let told = text.lines().find_map(|line| line.strip_prefix(name)?.parse::<u64>().ok());
-        told.unwrap_or(0)
-    };
-    let (before, begun) = (restarts(), Instant::now());
-    while restarts() < before + 3 || app.vitals.of(Kind::Worker) != Some(false) {
-        assert!(begun.elapsed() < EVENTUALLY, "{} restarts", restarts() - before);
-        tokio::time::sleep(Duration::from_millis(5)).await;
-    }
-    assert_eq!(app.vitals.trouble(), None, "buyers need no worker");
-    app.vitals.works_alone();
-    assert!(app.vitals.trouble().is_some());
-    stop.cancel();
-    let finished = tokio::time::timeout(Duration::from_secs(10), at_work.wait()).await;
-    assert!(finished.is_ok(), "they end as they should");
+    app.tokens.issue(user_id, app.core.store.now()).expect("a token")
 }

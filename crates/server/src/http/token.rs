@@ -5,6 +5,7 @@
 //! bounded number at a time.
 
 use super::problem::Problem;
+use crate::random::random;
 use argon2::{Argon2, PasswordHash, PasswordHasher, PasswordVerifier};
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -25,11 +26,6 @@ pub const HASHES_WAITING_MAX: usize = 64;
 const HASH_WAIT: Duration = Duration::from_secs(4);
 /// The longest access token that is looked at, in bytes; ours have about 230.
 const TOKEN_BYTES_MAX: usize = 1_024;
-
-/// Random bytes that nobody can guess, without a call of the system for each.
-pub fn random<const BYTES: usize>() -> [u8; BYTES] {
-    rand::random()
-}
 
 #[derive(Serialize, Deserialize)]
 struct Claims {

@@ -49,7 +49,7 @@ async fn me(
     State(app): State<Arc<App>>,
     CurrentUser(user_id): CurrentUser,
 ) -> Result<axum::Json<UserView>, Problem> {
-    let user = app.store.user(user_id).await?.ok_or(Refusal::NotFound { what: "user" })?;
+    let user = app.core.store.user(user_id).await?.ok_or(Refusal::NotFound { what: "user" })?;
     Ok(axum::Json(user.into()))
 }
 
@@ -64,6 +64,6 @@ async fn update_me(
     CurrentUser(user_id): CurrentUser,
     Json(change): Json<UpdateUser>,
 ) -> Result<axum::Json<UserView>, Problem> {
-    let user = app.store.update_user(user_id, change.name, change.email).await?;
+    let user = app.core.store.update_user(user_id, change.name, change.email).await?;
     Ok(axum::Json(user.into()))
 }

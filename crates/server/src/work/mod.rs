@@ -6,8 +6,7 @@
 mod reconcile;
 mod sweep;
 
-use crate::http::App;
-use crate::http::limits::SYNC_INTERVAL;
+use crate::core::Core;
 use crate::metrics::Metrics;
 use crate::pulse::WATCH_INTERVAL;
 use crate::vitals::{self, Kind, Part};
@@ -19,8 +18,8 @@ use std::time::Duration;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-/// How often old keys and tokens, and idle callers are tidied.
-const TIDY_INTERVAL: Duration = Duration::from_mins(1);
+/// How often old keys and tokens, and idle callers are removed.
+pub const TIDY_INTERVAL: Duration = Duration::from_mins(1);
 /// How often histograms are folded: until then each keeps 24 bytes for every request.
 const FOLD_INTERVAL: Duration = Duration::from_secs(5);
 /// Rows removed by one tidying, of each kind.
@@ -30,108 +29,99 @@ const PURGED_MAX: u32 = 1_000;
 const TURN_MAX: Duration = Duration::from_mins(5);
 
 /// What a task does, from its start until it is told to stop.
-type Work = Box<dyn Fn(Arc<App>, Arc<Part>, CancellationToken) -> BoxFuture<'static, ()> + Send>;
+type Work = Box<dyn Fn(Arc<Core>, Arc<Part>, CancellationToken) -> BoxFuture<'static, ()> + Send>;
 
 /// Starts the workers that the configuration asks for. They end with `stop`.
-pub fn start(app: &Arc<App>, stop: &CancellationToken) -> TaskTracker {
+pub fn start(core: &Arc<Core>, stop: &CancellationToken) -> TaskTracker {
     let workers = TaskTracker::new();
     let keep = |name, interval, work: Work| {
-        let (app, stop) = (app.clone(), stop.clone());
-        let part = app.vitals.add(Kind::Worker, name, TURN_MAX);
+        let (core, stop) = (core.clone(), stop.clone());
+        let part = core.vitals.add(Kind::Worker, name, TURN_MAX);
         // Once, not with every start: one that panics in each of its turns does none.
-        Metrics::worker_turn(name, interval, app.store.now());
+        Metrics::worker_turn(name, interval, core.store.now());
         workers.spawn(vitals::keep(part.clone(), move || {
-            work(app.clone(), part.clone(), stop.clone())
+            work(core.clone(), part.clone(), stop.clone())
         }));
     };
-    if let Some(interval) = app.config.sweep_interval {
+    if let Some(interval) = core.config.sweep_interval {
         keep(
             "sweep",
             interval,
-            Box::new(move |app, part, stop| sweep::run(app, part, interval, stop).boxed()),
+            Box::new(move |core, part, stop| sweep::run(core, part, interval, stop).boxed()),
         );
     }
-    if let Some(interval) = app.config.reconcile_interval {
-        let run = move |app, part, stop| reconcile::run(app, part, interval, stop).boxed();
+    if let Some(interval) = core.config.reconcile_interval {
+        let run = move |core, part, stop| reconcile::run(core, part, interval, stop).boxed();
         keep("reconcile", interval, Box::new(run));
     }
-    keep("purge", TIDY_INTERVAL, Box::new(|app, part, stop| purge(app, part, stop).boxed()));
+    keep("purge", TIDY_INTERVAL, Box::new(|core, part, stop| purge(core, part, stop).boxed()));
     workers.close();
     workers
 }
 
-/// Starts what every process does for itself: it hears what others announce and tells what callers
-/// have used, looks whether the store and the gate answer, and tidies its memory. Ends with `stop`.
-pub fn keep_house(app: &Arc<App>, stop: &CancellationToken) {
+/// Starts what every process does for itself: it hears what others announce, looks whether the store
+/// and the gate answer, and folds its meters. Ends with `stop`.
+pub fn keep_house(core: &Arc<Core>, stop: &CancellationToken) {
     let keep = |name, work: Work| {
-        let (app, stop) = (app.clone(), stop.clone());
-        let part = app.vitals.add(Kind::House, name, TURN_MAX);
+        let (core, stop) = (core.clone(), stop.clone());
+        let part = core.vitals.add(Kind::House, name, TURN_MAX);
         tokio::spawn(vitals::keep(part.clone(), move || {
-            work(app.clone(), part.clone(), stop.clone())
+            work(core.clone(), part.clone(), stop.clone())
         }));
     };
     keep(
         "follow",
-        Box::new(|app, _, stop| {
+        Box::new(|core, _, stop| {
             async move {
-                let _ = stop.run_until_cancelled(app.catalog.follow()).await;
+                let _ = stop.run_until_cancelled(core.catalog.follow()).await;
             }
             .boxed()
         }),
     );
     keep(
         "epochs",
-        Box::new(|app, _, stop| {
+        Box::new(|core, _, stop| {
             async move {
-                let _ = stop.run_until_cancelled(follow_epochs(&app)).await;
+                let _ = stop.run_until_cancelled(follow_epochs(&core)).await;
             }
             .boxed()
         }),
     );
-    keep("pulse", Box::new(|app, _, stop| pulse(app, stop).boxed()));
-    keep(
-        "share_limits",
-        Box::new(|app, part, stop| {
-            async move {
-                while next_turn(SYNC_INTERVAL, &stop).await {
-                    let _turn = part.turn();
-                    app.limits.share(app.store.now()).await;
-                }
+    keep("pulse", Box::new(|core, _, stop| pulse(core, stop).boxed()));
+    let metrics = core.metrics.clone();
+    every(core, "fold_meters", FOLD_INTERVAL, stop, move || {
+        metrics.upkeep();
+        std::future::ready(())
+    });
+}
+
+/// Starts a task that takes a turn each `interval`, for this process alone. Ends with `stop`; when a
+/// turn panics, the task is started again.
+pub fn every<T: Future<Output = ()> + Send>(
+    core: &Core,
+    name: &'static str,
+    interval: Duration,
+    stop: &CancellationToken,
+    turn: impl Fn() -> T + Send + Sync + 'static,
+) {
+    let (stop, turn) = (stop.clone(), Arc::new(turn));
+    let part = core.vitals.add(Kind::House, name, TURN_MAX);
+    tokio::spawn(vitals::keep(part.clone(), move || {
+        let (part, stop, turn) = (part.clone(), stop.clone(), turn.clone());
+        async move {
+            while next_turn(interval, &stop).await {
+                let _turn = part.turn();
+                turn().await;
             }
-            .boxed()
-        }),
-    );
-    keep(
-        "tidy",
-        Box::new(|app, part, stop| {
-            async move {
-                while next_turn(TIDY_INTERVAL, &stop).await {
-                    let _turn = part.turn();
-                    app.limits.forget_idle();
-                }
-            }
-            .boxed()
-        }),
-    );
-    keep(
-        "fold_meters",
-        Box::new(|app, part, stop| {
-            async move {
-                while next_turn(FOLD_INTERVAL, &stop).await {
-                    let _turn = part.turn();
-                    app.metrics.upkeep();
-                }
-            }
-            .boxed()
-        }),
-    );
+        }
+    }));
 }
 
 /// Asks the store and the gate for a sign of life, and tells the meters of all that lives here.
-async fn pulse(app: Arc<App>, stop: CancellationToken) {
+async fn pulse(core: Arc<Core>, stop: CancellationToken) {
     loop {
-        app.pulse.ask().await;
-        app.vitals.measure();
+        core.pulse.ask().await;
+        core.vitals.measure();
         if !next_turn(WATCH_INTERVAL, &stop).await {
             break;
         }
@@ -139,12 +129,12 @@ async fn pulse(app: Arc<App>, stop: CancellationToken) {
 }
 
 /// Goes over to each other history that the store turns out to be in, and forgets the one before.
-async fn follow_epochs(app: &App) {
-    let mut epochs = app.store.epochs();
+async fn follow_epochs(core: &Core) {
+    let mut epochs = core.store.epochs();
     loop {
         let epoch = *epochs.borrow_and_update();
-        app.gate.enter(epoch);
-        app.catalog.forget_all();
+        core.gate.enter(epoch);
+        core.catalog.forget_all();
         if epochs.changed().await.is_err() {
             return;
         }
@@ -165,12 +155,12 @@ async fn next_turn(interval: Duration, stop: &CancellationToken) -> bool {
     }
 }
 
-async fn purge(app: Arc<App>, part: Arc<Part>, stop: CancellationToken) {
+async fn purge(core: Arc<Core>, part: Arc<Part>, stop: CancellationToken) {
     while next_turn(TIDY_INTERVAL, &stop).await {
         let _turn = part.turn();
-        match app.store.purge(PURGED_MAX).await {
+        match core.store.purge(PURGED_MAX).await {
             Ok(rows) => {
-                Metrics::worker_turn("purge", TIDY_INTERVAL, app.store.now());
+                Metrics::worker_turn("purge", TIDY_INTERVAL, core.store.now());
                 tracing::debug!(rows, "removed old keys and tokens");
             }
             Err(fault) => {

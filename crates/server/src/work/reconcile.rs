@@ -4,7 +4,7 @@
 //! since the last. Counters and log are read in one transaction, so a difference is never a race.
 
 use super::{failed, next_turn};
-use crate::http::App;
+use crate::core::Core;
 use crate::metrics::Metrics;
 use crate::vitals::Part;
 use engine::audit::drift;
@@ -19,7 +19,7 @@ use tokio_util::sync::CancellationToken;
 const TOLD_MAX: usize = 10;
 
 pub(super) async fn run(
-    app: Arc<App>,
+    core: Arc<Core>,
     part: Arc<Part>,
     interval: Duration,
     stop: CancellationToken,
@@ -27,8 +27,8 @@ pub(super) async fn run(
     let mut books = Books::default();
     while next_turn(interval, &stop).await {
         let _turn = part.turn();
-        match books.turn(&app).await {
-            Ok(()) => Metrics::worker_turn("reconcile", interval, app.store.now()),
+        match books.turn(&core).await {
+            Ok(()) => Metrics::worker_turn("reconcile", interval, core.store.now()),
             Err(fault) => {
                 let error = failed(&fault);
                 tracing::warn!(error, "reconcile could not finish its turn");
@@ -47,13 +47,13 @@ struct Books {
 }
 
 impl Books {
-    async fn turn(&mut self, app: &App) -> Result<(), Fault> {
-        let epoch = Some(app.store.epoch());
+    async fn turn(&mut self, core: &Core) -> Result<(), Fault> {
+        let epoch = Some(core.store.epoch());
         if self.epoch != epoch {
             *self = Self { epoch, ..Self::default() };
         }
-        let reckoning = app.store.reckon(self.cursor).await?;
-        if Some(app.store.epoch()) != epoch {
+        let reckoning = core.store.reckon(self.cursor).await?;
+        if Some(core.store.epoch()) != epoch {
             // It was noticed meanwhile that the database is another one: the next turn begins anew.
             return Ok(());
         }
@@ -81,7 +81,7 @@ impl Books {
                 }
             }
         }
-        let repaired = repair_gate(app, &reckoning.inventories).await;
+        let repaired = repair_gate(core, &reckoning.inventories).await;
         Metrics::drift(wrong, repaired);
         if wrong > 0 {
             tracing::error!(sections = wrong, "counters differ from their log; run reservix audit");
@@ -92,9 +92,9 @@ impl Books {
 
 /// Makes the gate forget every snapshot that says something else than the store said at the same
 /// version. Forgetting never raises the gate: the next commit settles it.
-async fn repair_gate(app: &App, inventories: &[Inventory]) -> usize {
+async fn repair_gate(core: &Core, inventories: &[Inventory]) -> usize {
     let sections: Vec<_> = inventories.iter().map(|inventory| inventory.section_id).collect();
-    let known = app.gate.read(&sections).await;
+    let known = core.gate.read(&sections).await;
     let differs = |(inventory, known): (&Inventory, &Option<engine::Snapshot>)| {
         let known = known.as_ref()?;
         let wrong = known.version == inventory.version && *known != inventory.snapshot();
@@ -106,7 +106,7 @@ async fn repair_gate(app: &App, inventories: &[Inventory]) -> usize {
             sections = wrong.len(),
             "the gate differed from the store and was corrected"
         );
-        app.gate.forget(&wrong).await;
+        core.gate.forget(&wrong).await;
     }
     wrong.len()
 }

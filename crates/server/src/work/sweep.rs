@@ -5,7 +5,7 @@
 //! that is late, dead or doubled changes nothing but how soon counters show it.
 
 use super::{failed, next_turn};
-use crate::http::App;
+use crate::core::Core;
 use crate::metrics::Metrics;
 use crate::vitals::Part;
 use engine::{Command, Error, Fault};
@@ -19,7 +19,7 @@ const PER_TURN_MAX: u32 = 500;
 const ROUNDS_MAX: u32 = 20;
 
 pub(super) async fn run(
-    app: Arc<App>,
+    core: Arc<Core>,
     part: Arc<Part>,
     interval: Duration,
     stop: CancellationToken,
@@ -27,9 +27,9 @@ pub(super) async fn run(
     while next_turn(interval, &stop).await {
         let _turn = part.turn();
         for _ in 0..ROUNDS_MAX {
-            let more = match turn(&app).await {
+            let more = match turn(&core).await {
                 Ok(more) => {
-                    Metrics::worker_turn("sweep", interval, app.store.now());
+                    Metrics::worker_turn("sweep", interval, core.store.now());
                     more
                 }
                 Err(fault) => {
@@ -46,19 +46,19 @@ pub(super) async fn run(
 }
 
 /// One turn; true when there was more work than fits into it.
-async fn turn(app: &App) -> Result<bool, Fault> {
-    let due = app.store.due_sections(PER_TURN_MAX).await?;
-    let now = app.store.now();
+async fn turn(core: &Core) -> Result<bool, Fault> {
+    let due = core.store.due_sections(PER_TURN_MAX).await?;
+    let now = core.store.now();
     let lag_ms = due.first().map_or(0, |(_, oldest)| now.since_ms(*oldest).max(0));
     Metrics::sweep_lag(Duration::from_millis(lag_ms.unsigned_abs()));
     let retired = due.iter().map(|(section_id, _)| {
-        app.lanes.submit(section_id.shard(), Command::Retire { section_id: *section_id })
+        core.lanes.submit(section_id.shard(), Command::Retire { section_id: *section_id })
     });
     for done in futures_util::future::join_all(retired).await {
         settled(done)?;
     }
-    let called_off = app.store.to_cancel(PER_TURN_MAX).await?;
-    let cancelled = called_off.iter().map(|booking_id| app.lanes.call_off(*booking_id));
+    let called_off = core.store.to_cancel(PER_TURN_MAX).await?;
+    let cancelled = called_off.iter().map(|booking_id| core.lanes.call_off(*booking_id));
     for done in futures_util::future::join_all(cancelled).await {
         settled(done)?;
     }

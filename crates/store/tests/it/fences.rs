@@ -94,6 +94,94 @@ fn dependencies_point_from_the_server_to_the_store_to_the_rules() {
     }
 }
 
+/// The files of the server that may use its module `http`, each with why.
+const NAMES_HTTP: [(&str, &str); 3] = [
+    ("serve.rs", "starts it, or the probes alone"),
+    ("cli.rs", "prints the document of the API"),
+    ("demo/buyers.rs", "signs access tokens"),
+];
+
+/// Every Rust file below a folder, by its path within it.
+fn sources(folder: &Path) -> BTreeMap<String, String> {
+    let (mut files, mut folders) = (BTreeMap::new(), vec![folder.to_owned()]);
+    while let Some(inner) = folders.pop() {
+        for entry in std::fs::read_dir(inner).expect("the folder is there") {
+            let path = entry.expect("an entry of the folder").path();
+            if path.is_dir() {
+                folders.push(path);
+            } else if path.extension().is_some_and(|end| end == "rs") {
+                let name = path.strip_prefix(folder).expect("it is below").display().to_string();
+                files.insert(name, std::fs::read_to_string(path).expect("it is text"));
+            }
+        }
+    }
+    files
+}
+
+/// The statements of a source that name a module `http` of its own crate, not one of a library.
+fn naming_http(source: &str) -> Vec<&str> {
+    let is_letter = |letter: char| letter.is_alphanumeric() || letter == '_';
+    let names_ours = |statement: &str| {
+        let is_use = ["use crate::", "use super::"].iter().any(|begin| statement.contains(begin));
+        statement.match_indices("http").any(|(at, word)| {
+            let (before, after) = (&statement[..at], &statement[at + word.len()..]);
+            let line = before.rsplit('\n').next().unwrap_or_default();
+            if before.ends_with(is_letter) || after.starts_with(is_letter) || line.contains("//") {
+                return false;
+            }
+            match before.trim_end().strip_suffix("::") {
+                Some(of) => ["crate", "super", "self"].iter().any(|ours| of.ends_with(ours)),
+                None => after.starts_with("::") || (is_use && !after.starts_with("://")),
+            }
+        })
+    };
+    source.split(';').filter(|statement| names_ours(statement)).collect()
+}
+
+#[test]
+fn what_is_no_http_stands_on_the_core_and_never_on_http() {
+    let sources = sources(&root().join("crates/server/src"));
+    let outside =
+        sources.iter().filter(|(name, _)| !name.starts_with("http/") && *name != "http.rs");
+    let naming: BTreeSet<_> = outside
+        .clone()
+        .filter(|(_, source)| !naming_http(source).is_empty())
+        .map(|(name, _)| name.as_str())
+        .collect();
+    assert_eq!(naming, NAMES_HTTP.map(|(name, _)| name).into());
+    for part in ["core.rs", "lane.rs", "lane/", "catalog.rs", "metrics.rs", "work/", "vitals.rs"] {
+        assert!(outside.clone().any(|(name, _)| name.starts_with(part)), "{part} was looked at");
+    }
+}
+
+#[test]
+fn a_way_around_the_fence_of_http_would_be_seen() {
+    for planted in [
+        "use crate::http::App;",
+        "use crate::http;",
+        "use crate::{http, log};",
+        "use crate::{\n    http::App,\n    log,\n};",
+        "use super::http::limits::SYNC_INTERVAL;",
+        "use super::super::{catalog, http};",
+        "fn f(app: &crate::http::App) {}",
+        "fn f() { http::problem::code(1) }",
+        "pub(crate) use crate::http as api;",
+    ] {
+        assert_eq!(naming_http(planted).len(), 1, "{planted}");
+    }
+    for clean in [
+        "use axum::http::HeaderValue;",
+        "use axum::{body::Body, http};",
+        "// As crate::http does.\nuse crate::core::Core;",
+        "use crate::core::Core;\nconst URL: &str = \"http://x\";",
+        "counter!(\"reservix_http_requests_total\");",
+        "struct Client { http: reqwest::Client }",
+        "let client = Client { http, url };",
+    ] {
+        assert!(naming_http(clean).is_empty(), "{clean}");
+    }
+}
+
 #[test]
 fn a_moved_fence_would_be_seen() {
     let manifest = "[package]\nname = \"engine\"\n\n[dependencies]\nuuid.workspace = true\n\

@@ -6,11 +6,11 @@ use crate::http::body::{object, objects};
 use crate::http::docs::DateWord;
 use crate::http::problem::{FieldError, Problem};
 use crate::http::seats::{LayoutForm, LayoutSchema};
-use crate::http::token::random;
 use crate::http::wire::{
     At, composed, given, given_composed, legible, legible_or_empty, lines, present,
     present_composed, present_prose, prose,
 };
+use crate::random::random;
 use chrono_tz::Tz;
 use engine::event::{CAPACITY_MAX, SEATS_PER_BOOKING_MAX, SECTIONS_MAX, may_stand_together};
 use engine::{
@@ -292,7 +292,7 @@ impl NewSection {
         let currency = self.own_currency().unwrap_or(currency);
         let section = Section {
             section_id: SectionId::new(
-                app.store.now(),
+                app.core.store.now(),
                 event_id.shard(),
                 u64::from_le_bytes(random()),
             ),
@@ -322,7 +322,7 @@ impl NewEvent {
         app: &App,
         organizer_id: UserId,
     ) -> Result<(Event, Vec<(Section, Plan)>), Problem> {
-        let now = app.store.now();
+        let now = app.core.store.now();
         let shard = Shard::pick(u64::from_le_bytes(random()));
         let event_id = EventId::new(now, shard, u64::from_le_bytes(random()));
         let timezone = timezone(self.timezone.as_deref())?;
@@ -365,7 +365,7 @@ impl NewEvent {
         }
         // Sections that name no currency have that of those that do.
         let currency = self.sections.iter().find_map(NewSection::own_currency);
-        let currency = currency.unwrap_or(app.config.default_currency);
+        let currency = currency.unwrap_or(app.core.config.default_currency);
         let sections = self.sections.into_iter();
         let planned = sections.map(|section| section.planned(app, event_id, currency));
         let planned: Vec<_> = planned.collect();

@@ -117,12 +117,12 @@ pub(super) struct EventView {
 impl EventView {
     /// The event with the seats that can be held now.
     pub(super) async fn load(app: &App, of: &EventWithSections) -> Result<Self, Problem> {
-        Ok(Self::new(of, app.catalog.availability(of).await?, app.store.epoch()))
+        Ok(Self::new(of, app.core.catalog.availability(of).await?, app.core.store.epoch()))
     }
 
     /// [`Self::load`] after a change of the event.
     pub(super) async fn load_anew(app: &App, of: &EventWithSections) -> Result<Self, Problem> {
-        Ok(Self::new(of, app.catalog.availability_anew(of).await?, app.store.epoch()))
+        Ok(Self::new(of, app.core.catalog.availability_anew(of).await?, app.core.store.epoch()))
     }
 
     fn new(of: &EventWithSections, available: Vec<Available>, epoch: Epoch) -> Self {
@@ -365,7 +365,7 @@ impl AvailabilityView {
             version: available.version,
         };
         let sections = if organizer {
-            let counters = app.catalog.counters(event_id).await?;
+            let counters = app.core.catalog.counters(event_id).await?;
             let counted = |section: &engine::Section| {
                 let live = counters.get(&section.section_id)?;
                 let inventory = &live.inventory;
@@ -379,9 +379,9 @@ impl AvailabilityView {
             };
             of.sections.iter().filter_map(counted).collect()
         } else {
-            let available = app.catalog.availability(of).await?;
+            let available = app.core.catalog.availability(of).await?;
             of.sections.iter().zip(available).map(|(section, seats)| view(section, seats)).collect()
         };
-        Ok(Self { event_id, server_time: app.store.now(), sections })
+        Ok(Self { event_id, server_time: app.core.store.now(), sections })
     }
 }

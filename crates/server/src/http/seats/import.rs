@@ -51,7 +51,7 @@ impl Imports {
         headers: &HeaderMap,
         body: Body,
     ) -> Result<Bytes, Problem> {
-        let small = app.config.max_body_bytes;
+        let small = app.core.config.max_body_bytes;
         let is_small = body.size_hint().upper().is_some_and(|bytes| bytes <= small as u64);
         let _place =
             if is_small { None } else { Some(self.arriving.try_acquire().map_err(|_| busy())?) };

@@ -138,7 +138,7 @@ impl Pages {
             return Ok(Some(known));
         }
         // Sections keep their layout once they have one, so `None` is rare and not worth keeping.
-        let Some((layout_version, layout)) = app.store.layout(section_id).await? else {
+        let Some((layout_version, layout)) = app.core.store.layout(section_id).await? else {
             return Ok(None);
         };
         let write = async {
@@ -165,21 +165,21 @@ impl Pages {
         for attempt in 0..ATTEMPTS_MAX {
             // Of a layout that was just exchanged elsewhere only the store knows for sure.
             let marks = match attempt {
-                0 => app.catalog.marks(section_id).await?,
-                _ => app.store.marks(section_id).await?.map(Arc::new),
+                0 => app.core.catalog.marks(section_id).await?,
+                _ => app.core.store.marks(section_id).await?.map(Arc::new),
             };
             let Some(marks) = marks else { return Ok(None) };
-            let key = (section_id, app.store.epoch(), marks.layout_version, marks.version());
+            let key = (section_id, app.core.store.epoch(), marks.layout_version, marks.version());
             if let Some(known) = self.states.get(&key).await {
                 return Ok(Some((marks, known)));
             }
-            let Some((layout_version, layout)) = app.store.layout(section_id).await? else {
+            let Some((layout_version, layout)) = app.core.store.layout(section_id).await? else {
                 return Ok(None);
             };
             if layout_version != marks.layout_version || layout.seats() != marks.seats() {
                 continue;
             }
-            let now = app.store.now();
+            let now = app.core.store.now();
             let write = async {
                 let (layout, marks): (Arc<Layout>, _) = (layout, marks.clone());
                 self.write(marks.taken(), move || {

@@ -1,0 +1,68 @@
+//! The core: what a process of Reservix is made of, however it is reached.
+//!
+//! Workers, commands and HTTP stand on it. It knows nothing of HTTP, so that what runs without an API
+//! needs none of it.
+
+use crate::catalog::Catalog;
+use crate::config::Config;
+use crate::lane::Lanes;
+use crate::metrics::Metrics;
+use crate::pulse::Pulse;
+use crate::vitals::Vitals;
+use engine::Inventory;
+use std::sync::Arc;
+use store::gate::Settlement;
+use store::{Gate, Store};
+use tokio_util::sync::CancellationToken;
+
+/// The parts that every process has.
+pub struct Core {
+    /// The settings.
+    pub config: Config,
+    /// The truth.
+    pub store: Arc<dyn Store>,
+    /// What may say no.
+    pub gate: Arc<dyn Gate>,
+    /// The way to the store for all that changes inventory.
+    pub lanes: Lanes,
+    /// Event facts and availability.
+    pub catalog: Catalog,
+    /// Whether the store and the gate answer.
+    pub pulse: Pulse,
+    /// Whether the lanes and the workers live.
+    pub vitals: Vitals,
+    /// Meters.
+    pub metrics: Arc<Metrics>,
+    /// Cancelled when the process has been told to stop.
+    pub draining: CancellationToken,
+}
+
+impl Core {
+    /// Puts the parts together and starts the lanes.
+    pub fn new(
+        config: Config,
+        store: Arc<dyn Store>,
+        gate: Arc<dyn Gate>,
+        metrics: Arc<Metrics>,
+    ) -> Self {
+        let vitals = Vitals::default();
+        let lanes = Lanes::start(store.lanes(config.lanes), &store, &gate, &metrics, &vitals);
+        Self {
+            catalog: Catalog::new(store.clone(), gate.clone()),
+            pulse: Pulse::new(store.clone(), gate.clone()),
+            draining: CancellationToken::new(),
+            config,
+            store,
+            gate,
+            lanes,
+            vitals,
+            metrics,
+        }
+    }
+
+    /// Settles the gate after a change that was not committed by a lane.
+    pub fn settle(&self, inventory: &Inventory) {
+        let now = self.store.now();
+        self.gate.settle(Settlement::of(std::slice::from_ref(inventory), Vec::new(), now));
+    }
+}

@@ -1,0 +1,60 @@
+//! What handlers of the API may use: the core, and what only HTTP needs.
+
+use super::answers::Answers;
+use super::in_flight::InFlight;
+use super::limits::{Limits, SYNC_INTERVAL};
+use super::seats::Seats;
+use super::token::{Passwords, Tokens};
+use crate::core::Core;
+use crate::work;
+use secrecy::SecretString;
+use std::sync::Arc;
+use tokio_util::sync::CancellationToken;
+
+/// What every handler may use.
+pub struct App {
+    /// What the whole process stands on.
+    pub core: Arc<Core>,
+    /// Access tokens.
+    pub tokens: Tokens,
+    /// Passwords.
+    pub passwords: Passwords,
+    /// Rate limits.
+    pub limits: Limits,
+    /// Keys of requests under way.
+    pub(super) in_flight: InFlight,
+    /// Room for large answers.
+    pub(super) answers: Answers,
+    /// Imports of layouts, and what watchers of numbered seats are shown.
+    pub(super) seats: Seats,
+}
+
+impl App {
+    /// Puts the parts together; `secret` signs the access tokens.
+    pub fn new(core: Arc<Core>, secret: &SecretString) -> Self {
+        Self {
+            tokens: Tokens::new(secret, core.config.access_token_ttl),
+            passwords: Passwords::new(),
+            limits: Limits::new(&core.config, secret, core.gate.clone()),
+            in_flight: InFlight::default(),
+            answers: Answers::default(),
+            seats: Seats::default(),
+            core,
+        }
+    }
+
+    /// Starts what a process that serves the API does for itself, until `stop`: it shares the rates of
+    /// its callers with other instances, and forgets callers that are idle.
+    pub fn keep_house(self: &Arc<Self>, stop: &CancellationToken) {
+        let app = self.clone();
+        work::every(&self.core, "share_limits", SYNC_INTERVAL, stop, move || {
+            let app = app.clone();
+            async move { app.limits.share(app.core.store.now()).await }
+        });
+        let app = self.clone();
+        work::every(&self.core, "tidy", work::TIDY_INTERVAL, stop, move || {
+            app.limits.forget_idle();
+            std::future::ready(())
+        });
+    }
+}

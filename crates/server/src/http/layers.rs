@@ -1,0 +1,193 @@
+//! Layers: what a request passes on its way to its handler, and its answer on the way back.
+//!
+//! ```text
+//! Layers, of all calls:     observe ─▶ preflight ─▶ query ─▶ Group
+//! Group, of some of them:   compression ─▶ detach ─▶ handler
+//! ```
+//! The router and the shortcut send every request through [`Layers::around`] and [`Group::around`], and
+//! add nothing of their own: a layer is added here, once, and both have it.
+
+use super::cors::Cors;
+use super::observe::{guard, observed};
+use super::problem::Problem;
+use super::query::Known;
+use crate::core::Core;
+use axum::Router;
+use axum::body::{Body, HttpBody};
+use axum::extract::{MatchedPath, Request, State};
+use axum::http::{HeaderMap, HeaderValue, Method, header};
+use axum::middleware::{Next, from_fn_with_state};
+use axum::response::{IntoResponse, Response};
+use engine::Fault;
+use std::convert::Infallible;
+use std::sync::Arc;
+use tower::{Layer, ServiceExt, service_fn};
+use tower_http::compression::CompressionLayer;
+use tower_http::compression::predicate::{And, NotForContentType, Predicate};
+use utoipa_axum::router::OpenApiRouter;
+
+/// The layers of all calls of a process.
+pub struct Layers {
+    core: Arc<Core>,
+    /// What browsers are allowed; `None`: nothing.
+    cors: Option<Cors>,
+    /// The query parameters of each call.
+    known: Known,
+}
+
+impl Layers {
+    /// The layers around calls that take these query parameters.
+    pub fn new(core: Arc<Core>, known: Known) -> Arc<Self> {
+        let cors = Cors::new(&core.config.allowed_origins);
+        Arc::new(Self { core, cors, known })
+    }
+
+    /// Answers a call of this route through all layers, the outermost first.
+    pub async fn around<A: Future<Output = Response>>(
+        &self,
+        route: &str,
+        request: Request,
+        answer: impl FnOnce(Request) -> A,
+    ) -> Response {
+        let cors = self.cors.as_ref();
+        let inner = async |request: Request| {
+            let request = match cors {
+                Some(cors) => match cors.preflight(request).await {
+                    Ok(answered) => return answered,
+                    Err(request) => request,
+                },
+                None => request,
+            };
+            match self.known.flaws(route, &request) {
+                Some(problem) => problem.into_response(),
+                None => answer(request).await,
+            }
+        };
+        observed(&self.core, cors, route, request, inner).await
+    }
+
+    /// The router, with these layers around all its calls.
+    pub fn on<S: Clone + Send + Sync + 'static>(self: &Arc<Self>, router: Router<S>) -> Router<S> {
+        router.layer(from_fn_with_state(self.clone(), layered))
+    }
+
+    /// Adds the headers of every answer to one that is written before there is a request.
+    pub fn guard(&self, origin: Option<&HeaderValue>, headers: &mut HeaderMap) {
+        guard(self.cors.as_ref(), origin, headers);
+    }
+}
+
+async fn layered(State(layers): State<Arc<Layers>>, request: Request, next: Next) -> Response {
+    let route = request.extensions().get::<MatchedPath>().cloned();
+    let route = route.as_ref().map_or("unknown", MatchedPath::as_str);
+    layers.around(route, request, |request| next.run(request)).await
+}
+
+/// The layers of a group of calls, within those of all.
+#[derive(Clone, Copy)]
+pub struct Group {
+    /// Answers that are worth it are compressed if the client accepts gzip.
+    compresses: bool,
+    /// What writes runs in a task of its own: a client that hangs up cannot cut it in two.
+    detaches: bool,
+}
+
+/// Single bookings. Their answers are small, and their commands run in lanes, which no client can cancel.
+pub const BOOKINGS: Group = Group { compresses: false, detaches: false };
+/// Lists of bookings.
+pub const LISTS: Group = Group { compresses: true, detaches: false };
+/// Accounts and events.
+pub const RECORDS: Group = Group { compresses: true, detaches: true };
+/// Numbered seats, whose answers are compressed once for all who ask.
+pub const SEATS: Group = Group { compresses: false, detaches: true };
+
+impl Group {
+    /// Answers a request through the layers of the group, the outermost first.
+    pub async fn around<A>(self, request: Request, answer: impl FnOnce(Request) -> A) -> Response
+    where
+        A: Future<Output = Response> + Send + 'static,
+    {
+        let accepted = self.compresses.then(|| accepted(&request));
+        let is_read = matches!(*request.method(), Method::GET | Method::HEAD);
+        let answered = answer(request);
+        let response =
+            if self.detaches && !is_read { detached(answered).await } else { answered.await };
+        match accepted {
+            Some(accepted) => compressed(accepted, response).await,
+            None => response,
+        }
+    }
+
+    /// The calls, with the layers of the group around each.
+    pub fn on<S: Clone + Send + Sync + 'static>(self, calls: OpenApiRouter<S>) -> OpenApiRouter<S> {
+        calls.layer(from_fn_with_state(self, grouped))
+    }
+}
+
+async fn grouped(State(group): State<Group>, request: Request, next: Next) -> Response {
+    group.around(request, |request| next.run(request)).await
+}
+
+/// Runs in a task of its own what a client must not be able to cancel.
+async fn detached(answer: impl Future<Output = Response> + Send + 'static) -> Response {
+    match tokio::spawn(answer).await {
+        Ok(response) => response,
+        Err(panic) => {
+            let fault = Fault::Corrupt { what: format!("a handler panicked: {panic}") };
+            Problem::from(fault).into_response()
+        }
+    }
+}
+
+/// Answers from this size on are compressed, in bytes.
+const COMPRESSED_BYTES_MIN: u64 = 1_500;
+
+/// Which answers are worth compressing: those of a known size of at least [`COMPRESSED_BYTES_MIN`].
+///
+/// A body whose size is unknown is a stream, such as one of events. Compression would hold back what
+/// has been written until there is enough of it.
+#[derive(Clone, Copy)]
+pub struct Worth;
+
+impl Predicate for Worth {
+    fn should_compress<B: HttpBody>(&self, response: &Response<B>) -> bool {
+        let bytes = response.body().size_hint().exact();
+        bytes.is_some_and(|bytes| bytes >= COMPRESSED_BYTES_MIN)
+    }
+}
+
+/// Compresses answers of at least 1,500 bytes if the client accepts gzip. Images are compressed already.
+pub fn compression() -> CompressionLayer<And<Worth, NotForContentType>> {
+    CompressionLayer::new().compress_when(Worth.and(NotForContentType::IMAGES))
+}
+
+/// The encodings that a client accepts.
+fn accepted(request: &Request) -> Vec<HeaderValue> {
+    request.headers().get_all(header::ACCEPT_ENCODING).iter().cloned().collect()
+}
+
+/// An answer, compressed if it is worth it and the client accepts gzip.
+async fn compressed(accepted: Vec<HeaderValue>, response: Response) -> Response {
+    // Most answers are small: they do not pay for the way through the layer.
+    if !Worth.should_compress(&response) {
+        return response;
+    }
+    let mut request = Request::new(Body::empty());
+    for encodings in accepted {
+        request.headers_mut().append(header::ACCEPT_ENCODING, encodings);
+    }
+    let status = response.status();
+    let mut response = Some(response);
+    let answer = service_fn(move |_: Request| {
+        let response = response.take().expect("it is asked once");
+        std::future::ready(Ok::<_, Infallible>(response))
+    });
+    let Ok(response) = compression().layer(answer).oneshot(request).await;
+    let mut response = response.map(Body::new);
+    // For a client that accepts nothing the layer says 406, though the call is done by now.
+    *response.status_mut() = status;
+    response
+}
+
+#[cfg(test)]
+mod tests;
