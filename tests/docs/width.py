@@ -12,8 +12,8 @@ FENCE = re.compile(r"\s*(?:```|~~~)")
 ITEM = re.compile(r"(\s*)((?:[-*+]|\d+[.)])\s+)?(.*)")
 # Lines that are no prose: headings, tables, comments, quotations, addresses of links.
 OTHER = re.compile(r"\s*(?:#{1,6} |\||<!--|>|\[[^\]]+\]: |<\w)")
-# A code span or the text of a link is not broken, nor what follows it without a space.
-TOKEN = re.compile(r"(?:`[^`]+`|\[[^\]\s]*\]|\S)+")
+# A code span or the text of a link is not broken, nor what follows it without a space, nor a dot between two.
+TOKEN = re.compile(r"(?:`[^`]+`|\[[^\]]{1,60}\](?=\()|\S)+(?: ·)?")
 # At the beginning of a line they would be more than text.
 SYNTAX = re.compile(r"[-+*]$|\d+[.)]$|#{1,6}$|>|[|=]|-{2,}$")
 # A word in Rust that nobody can break: a pattern, a token, an address.
