@@ -52,7 +52,7 @@ pub fn duration(ms: f64) -> String {
     }
 }
 
-/// The label of an axis: as few digits as name the value, `0.5`, `20`, `1,000`.
+/// A round figure: as few digits as name the value, `0.5`, `20`, `1,000`.
 pub fn tick(value: f64) -> String {
     let rounded = (value * 1e6).round() / 1e6;
     let text = format!("{}", rounded.abs());
@@ -60,17 +60,6 @@ pub fn tick(value: f64) -> String {
     let dot = if rest.is_empty() { "" } else { "." };
     let sign = if rounded < 0.0 { "-" } else { "" };
     format!("{sign}{}{dot}{rest}", grouped(digits))
-}
-
-/// The label of an axis of latencies, with the unit: `200 µs`, `5 ms`, `2 s`.
-pub fn tick_of_time(ms: f64) -> String {
-    if ms >= 1000.0 {
-        format!("{} s", tick(ms / 1000.0))
-    } else if ms > 0.0 && ms < 1.0 {
-        format!("{} µs", tick(ms * 1000.0))
-    } else {
-        format!("{} ms", tick(ms))
-    }
 }
 
 /// A length of time to a tenth of a second, `40` or `12.5`.
@@ -231,7 +220,6 @@ mod tests {
             [0.0, 0.43, 12.34, 999.0, 1_200.0].map(duration).join(" | ").replace('\u{a0}', " "),
             "0 ms | 430 µs | 12.3 ms | 999 ms | 1.20 s"
         );
-        assert_eq!([0.2, 5.0, 2_000.0].map(tick_of_time).join(" | "), "200 µs | 5 ms | 2 s");
         assert_eq!([0.5, 0.1 + 0.2, 20_000.0].map(tick).join(" | "), "0.5 | 0.3 | 20,000");
         assert_eq!(duration(f64::NAN), "–");
     }

@@ -1,7 +1,7 @@
 //! The charts of a run: what is drawn, over which axis, in which words.
 
-use super::chart::{Axis, Chart, Line, Scale};
-use super::format::{duration, number, tick, tick_of_time, whole};
+use super::chart::{Along, Chart, Line, Values};
+use super::format::whole;
 use super::series::{Answer, answers, measured_from, merged};
 use super::{Operation, Run, Tick};
 
@@ -22,7 +22,6 @@ pub fn throughput(id: &str, run: &Run, limit: usize) -> Chart {
         points: rates(&ticks, of),
         area: name == "accepted",
         note: total(sort),
-        end: String::new(),
     };
     let lines = vec![
         line("accepted", "accepted", Answer::Accepted, |tick| tick.accepted),
@@ -33,13 +32,11 @@ pub fn throughput(id: &str, run: &Run, limit: usize) -> Chart {
         id: format!("{id}-throughput"),
         title: "Throughput".to_owned(),
         about: "Answers per second over time. The totals are without the warm-up.".to_owned(),
-        height: 220.0,
-        x: time_axis(&ticks),
-        y: Axis::new(Scale::counting(highest(&lines)), 5.0, tick),
+        height: 250,
+        x: Along::Time,
+        y: Values::Rate,
         lines,
         shade: warm_up(&run.timeline),
-        reads: reads(&ticks),
-        value: per_second,
     }
 }
 
@@ -84,7 +81,6 @@ fn over_time(
         points: latencies(&ticks, *of),
         area: false,
         note: String::new(),
-        end: (*name).to_owned(),
     };
     let lines: Vec<Line> = quantiles.iter().map(line).collect();
     let merging = if ticks.len() < run.timeline.len() {
@@ -96,13 +92,11 @@ fn over_time(
         id,
         title: title.to_owned(),
         about: format!("Percentiles of {what} over time, on a log scale.{merging}"),
-        height: 240.0,
-        x: time_axis(&ticks),
-        y: time_scale(&lines),
+        height: 270,
+        x: Along::Time,
+        y: Values::Latency,
         lines,
         shade: warm_up(&run.timeline),
-        reads: reads(&ticks),
-        value: duration,
     }
 }
 
@@ -119,19 +113,16 @@ pub fn sold(id: &str, run: &Run, limit: usize) -> Option<Chart> {
         points: sales(&ticks),
         area: true,
         note: whole(last),
-        end: String::new(),
     };
     Some(Chart {
         id: format!("{id}-sold"),
         title: "Seats sold".to_owned(),
         about: "Seats confirmed so far.".to_owned(),
-        height: 240.0,
-        x: time_axis(&ticks),
-        y: Axis::new(Scale::counting(last as f64), 5.0, tick),
+        height: 270,
+        x: Along::Time,
+        y: Values::Count,
         lines: vec![line],
         shade: warm_up(&run.timeline),
-        reads: reads(&ticks),
-        value: number,
     })
 }
 
@@ -157,32 +148,13 @@ pub fn distribution(id: &str, operations: &[Operation], limit: usize) -> Chart {
         "By percentile, both axes logarithmic: 99.9 is what one answer in a thousand exceeded."
             .to_owned(),
         lines,
-        limit,
     )
 }
 
 /// A chart of percentile curves, whatever they are of.
-pub fn percentile_chart(
-    id: String,
-    title: String,
-    about: String,
-    lines: Vec<Line>,
-    limit: usize,
-) -> Chart {
-    let end = lines.iter().flat_map(|line| &line.points).map(|(x, _)| *x).fold(10.0, f64::max);
-    let scale = Scale::log(1.0, end);
-    let marks = percentile_marks(end);
-    let mut reads: Vec<(f64, String)> = Vec::new();
-    let steps = limit.min(120) as f64;
-    let mut step = 0.0;
-    while step <= steps {
-        let x = end.powf(step / steps);
-        reads.push((x, format!("p{}", percentile(1.0 - 1.0 / x))));
-        step += 1.0;
-    }
-    let y = time_scale(&lines);
-    let x = Axis { scale, marks };
-    Chart { id, title, about, height: 240.0, x, y, lines, shade: None, reads, value: duration }
+pub fn percentile_chart(id: String, title: String, about: String, lines: Vec<Line>) -> Chart {
+    let (x, y) = (Along::Percentile, Values::Latency);
+    Chart { id, title, about, height: 270, x, y, lines, shade: None }
 }
 
 /// A percentile curve as a line over 1/(1-p). The 100th percentile, which lies at infinity, is put
@@ -204,7 +176,6 @@ pub fn percentiles(name: &str, class: &str, curve: &[(f64, f64)], limit: usize) 
         points,
         area: false,
         note: String::new(),
-        end: String::new(),
     }
 }
 
@@ -214,29 +185,6 @@ fn thinned(curve: &[(f64, f64)], limit: usize) -> Vec<(f64, f64)> {
     let last = curve.len().saturating_sub(1);
     let kept = curve.iter().enumerate().filter(|(i, _)| i % step == 0 || *i == last);
     kept.map(|(_, point)| *point).collect()
-}
-
-fn percentile_marks(end: f64) -> Vec<(f64, String)> {
-    let mut marks = vec![(2.0, "50".to_owned())];
-    let mut x = 10.0;
-    while x <= end * 1.000_001 && marks.len() < 12 {
-        marks.push((x, percentile(1.0 - 1.0 / x)));
-        x *= 10.0;
-    }
-    marks
-}
-
-/// `99.9`, with as many digits as the tail needs.
-fn percentile(part: f64) -> String {
-    let tail = (1.0 - part).max(1e-9).log10().abs().ceil();
-    let text = if tail > 4.0 {
-        format!("{:.4}", part * 100.0)
-    } else if tail > 2.0 {
-        format!("{:.2}", part * 100.0)
-    } else {
-        format!("{:.1}", part * 100.0)
-    };
-    text.trim_end_matches('0').trim_end_matches('.').to_owned()
 }
 
 /// Answers per second in each slice, at its middle.
@@ -253,33 +201,6 @@ pub fn latencies(ticks: &[Tick], of: fn(&Tick) -> f64) -> Vec<(f64, Option<f64>)
 /// Seats sold at the end of each slice.
 pub fn sales(ticks: &[Tick]) -> Vec<(f64, Option<f64>)> {
     ticks.iter().map(|tick| (middle(tick), Some(tick.sold as f64))).collect()
-}
-
-/// Seconds, from the first to the last slice.
-pub fn time_axis(ticks: &[Tick]) -> Axis {
-    let end = ticks.iter().map(|tick| tick.at).fold(0.0, f64::max);
-    Axis::new(Scale::linear(0.0, end), 6.0, |s| format!("{} s", tick(s)))
-}
-
-/// A log axis of milliseconds around all of `lines`.
-pub fn time_scale(lines: &[Line]) -> Axis {
-    let values = lines.iter().flat_map(|line| &line.points).filter_map(|(_, y)| *y);
-    Axis::new(Scale::spanning(values), 6.0, tick_of_time)
-}
-
-/// The places in time at which values are read out.
-pub fn reads(ticks: &[Tick]) -> Vec<(f64, String)> {
-    ticks.iter().map(|tick| (middle(tick), format!("{:.1} s", middle(tick)))).collect()
-}
-
-/// The greatest value of all lines, zero if there is none.
-pub fn highest(lines: &[Line]) -> f64 {
-    lines.iter().flat_map(|line| &line.points).filter_map(|(_, y)| *y).fold(0.0, f64::max)
-}
-
-/// A rate as the read-out writes it.
-pub fn per_second(value: f64) -> String {
-    format!("{}/s", number(value))
 }
 
 fn warm_up(timeline: &[Tick]) -> Option<(f64, f64, &'static str)> {
@@ -307,12 +228,6 @@ mod tests {
         let places: Vec<String> = line.points.iter().map(|(x, _)| format!("{x:.0}")).collect();
         assert_eq!(places.join(" "), "1 2 100 120");
         assert_eq!(line.points[3].1, Some(9.0));
-    }
-
-    #[test]
-    fn percentiles_are_named_with_the_digits_they_need() {
-        let names = [0.5, 0.9, 0.99, 0.999, 0.9999, 0.99999].map(percentile);
-        assert_eq!(names.join(" "), "50 90 99 99.9 99.99 99.999");
     }
 
     #[test]

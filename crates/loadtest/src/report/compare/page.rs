@@ -1,7 +1,7 @@
 //! The comparison as a page.
 
-use super::super::chart::{Axis, Chart, Line, Scale};
-use super::super::format::{self, duration, escape, instant, number, put, times, whole};
+use super::super::chart::{self, Along, Chart, Line};
+use super::super::format::{self, escape, instant, put, times, whole};
 use super::super::html::{self, Bar, Tile};
 use super::super::plots::Quantile;
 use super::super::series::{self, Answer, measured_from, merged};
@@ -206,34 +206,25 @@ impl OverTime<'_> {
             },
             area: false,
             note: String::new(),
-            end: name.to_owned(),
         };
         let lines = vec![line("A", "a", self.a), line("B", "b dash", self.b)];
-        let longer = |ticks: &[Tick]| ticks.last().map_or(0.0, |tick| tick.at);
-        let longest = if longer(self.a) >= longer(self.b) { self.a } else { self.b };
-        let (y, value): (Axis, fn(f64) -> String) = match values {
-            Values::Latency(_) => (plots::time_scale(&lines), duration),
-            Values::Rate(_) => (counting(&lines), plots::per_second),
-            Values::Sold => (counting(&lines), number),
+        let y = match values {
+            Values::Latency(_) => chart::Values::Latency,
+            Values::Rate(_) => chart::Values::Rate,
+            Values::Sold => chart::Values::Count,
         };
         let chart = Chart {
             id: format!("ab-{id}"),
             title: title.to_owned(),
             about: about.to_owned(),
-            height: 190.0,
-            x: plots::time_axis(longest),
+            height: 220,
+            x: Along::Time,
             y,
             lines,
             shade: None,
-            reads: plots::reads(longest),
-            value,
         };
         chart.html()
     }
-}
-
-fn counting(lines: &[Line]) -> Axis {
-    Axis::new(Scale::counting(plots::highest(lines)), 5.0, format::tick)
 }
 
 /// The percentile curves of every kind of request that both have.
@@ -255,7 +246,6 @@ fn distributions(a: &Report, b: &Report) -> String {
                 plots::percentiles("A", "a", &of_a.accepted.curve, LIMIT),
                 plots::percentiles("B", "b dash", &of_b.accepted.curve, LIMIT),
             ],
-            LIMIT,
         );
         put!(out, "<div class=\"together\">{}</div>", chart.html());
     }

@@ -4,6 +4,14 @@ use super::super::Report;
 use super::super::format::{NONE, escape, put};
 use super::super::series::{self, Verdict};
 
+/// What draws the charts: a library, in the page itself. Its own first line names an address.
+fn script() -> String {
+    let library = include_str!("../uplot/uPlot.iife.min.js");
+    let (_, library) = library.split_once('\n').unwrap_or_default();
+    let notice = "/* uPlot 1.6.32, Copyright (c) 2022 Leon Sorokin, MIT licence */";
+    format!("{notice}\n{library}\n{}", include_str!("../page.js"))
+}
+
 /// A page around `body`.
 pub fn shell(title: &str, body: &str) -> String {
     format!(
@@ -12,11 +20,13 @@ pub fn shell(title: &str, body: &str) -> String {
          <meta http-equiv=\"Content-Security-Policy\" content=\"default-src 'none'; \
          style-src 'unsafe-inline'; script-src 'unsafe-inline'; img-src data:\">\n\
          <meta name=\"color-scheme\" content=\"light dark\">\n<link rel=\"icon\" href=\"data:,\">\n\
-         <title>{}</title>\n<style>\n{}</style>\n</head>\n<body>\n<main>\n{body}</main>\n\
+         <title>{}</title>\n<style>\n{}\n{}</style>\n</head>\n<body>\n<main>\n{body}</main>\n\
+         <noscript><p class=\"note\">The curves are drawn by a script; all else is here.</p></noscript>\n\
          <script>\n{}</script>\n</body>\n</html>\n",
         escape(title),
+        include_str!("../uplot/uPlot.min.css"),
         include_str!("../page.css"),
-        include_str!("../page.js"),
+        script(),
     )
 }
 
