@@ -1,12 +1,14 @@
 //! What handlers of the API may use: the core, and what only HTTP needs.
 
 use super::answers::Answers;
+use super::health::Probed;
 use super::in_flight::InFlight;
 use super::limits::{Limits, SYNC_INTERVAL};
 use super::seats::Seats;
 use super::token::{Passwords, Tokens};
 use crate::core::Core;
 use crate::work;
+use axum::extract::FromRef;
 use secrecy::SecretString;
 use std::sync::Arc;
 use tokio_util::sync::CancellationToken;
@@ -56,5 +58,11 @@ impl App {
             app.limits.forget_idle();
             std::future::ready(())
         });
+    }
+}
+
+impl FromRef<Arc<App>> for Probed {
+    fn from_ref(app: &Arc<App>) -> Self {
+        Self(app.core.clone())
     }
 }

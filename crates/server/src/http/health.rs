@@ -1,8 +1,8 @@
 //! Health, readiness and metrics: what every process answers, also one that serves no API.
 
+use super::PROBLEM;
 use super::connection::Peer;
 use super::problem::Problem;
-use super::{App, PROBLEM};
 use crate::core::Core;
 use crate::vitals::Kind;
 use axum::extract::{FromRef, FromRequestParts, State};
@@ -19,15 +19,9 @@ use utoipa_axum::routes;
 
 const TAG: &str = "Operations";
 
-/// The core, as what a router keeps for these calls.
+/// The core, as what a router keeps for these calls. A router that keeps more has the core within it.
 #[derive(Clone)]
 pub(super) struct Probed(pub Arc<Core>);
-
-impl FromRef<Arc<App>> for Probed {
-    fn from_ref(app: &Arc<App>) -> Self {
-        Self(app.core.clone())
-    }
-}
 
 /// The probes, in a router that keeps the core or more.
 pub(super) fn probes<S>() -> OpenApiRouter<S>

@@ -258,35 +258,3 @@ async fn large_reads_are_compressed_and_answers_to_commands_are_not() {
     let made = user.send(Method::POST, "/events", Some(&new), &gzip).await;
     assert!(!made.headers.contains_key("content-encoding"));
 }
-
-#[tokio::test]
-async fn an_event_is_told_alike_with_and_without_the_shortcut() {
-    let server = Server::start(&[]);
-    let user = server.user().await;
-    // The shortcut leaves those that come from a page of another origin to the router.
-    let (origin, gzip) = (("Origin", "https://shop.example"), ("Accept-Encoding", "gzip, br;q=0"));
-    for (sections, is_large) in [(1, false), (30, true)] {
-        let section = |n| json!({"name": format!("Section {n}"), "capacity": n});
-        let sections: Vec<_> = (1..=sections).map(section).collect();
-        let new = json!({"title": "x", "event_date": "2099-01-01", "sections": sections});
-        let made = user.send(Method::POST, "/events", Some(&new), &[]).await;
-        let id = made.body["event_id"].as_str().expect("an id").to_owned();
-        let path = format!("/events/{id}");
-        for headers in [&[][..], &[gzip], &[("If-None-Match", "*"), gzip]] {
-            let short = user.send(Method::GET, &path, None, headers).await;
-            let long = user.send(Method::GET, &path, None, &[headers, &[origin]].concat()).await;
-            assert_eq!((short.status, &short.body), (long.status, &long.body), "{headers:?}");
-            for name in ["content-encoding", "content-type", "etag", "cache-control", "vary"] {
-                assert_eq!(short.headers.get(name), long.headers.get(name), "{name} {headers:?}");
-            }
-            let is_zipped = short.headers.contains_key("content-encoding");
-            assert_eq!(is_zipped, is_large && headers == [gzip], "{headers:?}");
-        }
-    }
-    for path in ["/events/00000000-0000-7000-8000-000000000000", "/events/abc"] {
-        let short = user.send(Method::GET, path, None, &[]).await;
-        let long = user.send(Method::GET, path, None, &[origin]).await;
-        assert_eq!((short.status.as_u16(), long.status.as_u16()), (404, 404));
-        assert_eq!(short.body["code"], long.body["code"]);
-    }
-}

@@ -369,3 +369,25 @@ async fn the_shortcut_and_the_router_answer_a_read_of_an_event_with_the_same_byt
     assert_eq!(statuses, [200, 304, 401, 404, 422, 431].into());
     both.stop.cancel();
 }
+
+#[tokio::test]
+async fn the_shortcut_and_the_router_refuse_what_is_beyond_a_rate_with_the_same_bytes() {
+    let world = World::new().await;
+    let both = Both::new(&world, &[("RATE_LIMIT_REQUESTS_PER_SECOND", "1")]).await;
+    let path = format!("/api/v1/events/{NOBODY}");
+    for headers in [vec![], vec![("Authorization", both.authorization.clone())]] {
+        let headers: Vec<_> = headers.iter().map(|(name, value)| (*name, value.as_str())).collect();
+        let read = request("GET", &path, &headers, "");
+        let begun = std::time::Instant::now();
+        // One a second is let through, by whichever of them.
+        loop {
+            let (short, long) = (hear(both.short, &read).await, hear(both.long, &read).await);
+            if (short.code(), long.code()) == (429, 429) {
+                assert_eq!(short, long);
+                break;
+            }
+            assert!(begun.elapsed().as_secs() < 20, "nobody is refused");
+        }
+    }
+    both.stop.cancel();
+}
