@@ -1,11 +1,11 @@
 //! Accounts: register, login, refresh, logout, password.
 
+use super::App;
 use super::body::Json;
 use super::extract::{CurrentUser, Origin};
 use super::problem::Problem;
 use super::token::{Verdict, refresh_hash, refresh_token};
 use super::wire::{composed, legible, password, printable, shown};
-use super::{App, PROBLEM};
 use crate::random::random;
 use axum::extract::State;
 use axum::http::StatusCode;
@@ -167,10 +167,10 @@ fn refresh_end(app: &App) -> Timestamp {
 }
 
 /// Creates an account.
-#[utoipa::path(post, path = "/api/v1/auth/register", tag = TAG, request_body = Register, responses(
-    (status = 201, description = "The account", body = UserView),
-    (status = 409, description = "`email_taken`", body = super::docs::Problem, content_type = PROBLEM),
-))]
+#[utoipa::path(
+    post, path = "/api/v1/auth/register", tag = TAG, request_body = Register,
+    responses((status = 201, description = "The account", body = UserView)),
+)]
 async fn register(
     State(app): State<Arc<App>>,
     Origin(origin): Origin,
@@ -194,10 +194,10 @@ async fn register(
 }
 
 /// Exchanges an address and a password for tokens.
-#[utoipa::path(post, path = "/api/v1/auth/login", tag = TAG, request_body = Login, responses(
-    (status = 200, description = "Tokens", body = TokenPair),
-    (status = 401, description = "`invalid_credentials`", body = super::docs::Problem, content_type = PROBLEM),
-))]
+#[utoipa::path(
+    post, path = "/api/v1/auth/login", tag = TAG, request_body = Login,
+    responses((status = 200, description = "Tokens", body = TokenPair)),
+)]
 async fn login(
     State(app): State<Arc<App>>,
     Origin(origin): Origin,
@@ -234,10 +234,11 @@ async fn renew_hash(app: &App, user: &User, password: String) {
 
 /// Exchanges a refresh token for new tokens. The old one is spent; used again after ten seconds it
 /// ends its family.
-#[utoipa::path(post, path = "/api/v1/auth/refresh", tag = TAG, operation_id = "refresh_tokens", request_body = Refresh, responses(
-    (status = 200, description = "Tokens", body = TokenPair),
-    (status = 401, description = "`invalid_refresh_token`", body = super::docs::Problem, content_type = PROBLEM),
-))]
+#[utoipa::path(
+    post, path = "/api/v1/auth/refresh", tag = TAG, operation_id = "refresh_tokens",
+    request_body = Refresh,
+    responses((status = 200, description = "Tokens", body = TokenPair)),
+)]
 async fn refresh(
     State(app): State<Arc<App>>,
     Origin(origin): Origin,
@@ -251,9 +252,10 @@ async fn refresh(
 }
 
 /// Ends the family of a refresh token. Access tokens live out their hour.
-#[utoipa::path(post, path = "/api/v1/auth/logout", tag = TAG, request_body = Refresh, responses(
-    (status = 204, description = "The login has ended"),
-))]
+#[utoipa::path(
+    post, path = "/api/v1/auth/logout", tag = TAG, request_body = Refresh,
+    responses((status = 204, description = "The login has ended")),
+)]
 async fn logout(
     State(app): State<Arc<App>>,
     Origin(origin): Origin,
@@ -265,11 +267,11 @@ async fn logout(
 }
 
 /// Changes the password, and ends all logins of the user.
-#[utoipa::path(post, path = "/api/v1/auth/password", tag = TAG, request_body = ChangePassword,
-    security(("bearer" = [])), responses(
-    (status = 204, description = "The password is changed"),
-    (status = 401, description = "`unauthorized`, `invalid_credentials`", body = super::docs::Problem, content_type = PROBLEM),
-))]
+#[utoipa::path(
+    post, path = "/api/v1/auth/password", tag = TAG, request_body = ChangePassword,
+    security(("bearer" = [])),
+    responses((status = 204, description = "The password is changed")),
+)]
 async fn change_password(
     State(app): State<Arc<App>>,
     CurrentUser(user_id): CurrentUser,

@@ -4,12 +4,12 @@ mod forms;
 mod schema;
 mod views;
 
+use super::App;
 use super::body::{Json, NoBody};
 use super::extract::{CurrentUser, Key, Path, expected_booking, id};
 use super::lists::{PAGE_BYTES_MAX, Params, page};
 use super::problem::Problem;
 use super::wire::{fingerprint, json};
-use super::{App, PROBLEM};
 use crate::random::random;
 use axum::extract::{FromRequest as _, FromRequestParts as _, Request, State};
 use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
@@ -71,16 +71,24 @@ pub(super) fn lists() -> OpenApiRouter<Arc<App>> {
 /// Holds seats for ten minutes, or as long as the event says.
 ///
 /// With an `Idempotency-Key`, retries have one effect.
-#[utoipa::path(post, path = "/api/v1/bookings/hold", tag = TAG, operation_id = "create_hold", request_body = HoldForm, security(("bearer" = [])),
-    params(super::docs::IdempotencyKey), responses(
-    (status = 201, description = "The hold", body = BookingView, headers(
-        ("Location" = String, description = "Where the booking is"),
-        ("Idempotent-Replayed" = Option<String>, description = "`true` when an earlier request made the hold"),
-    )),
-    (status = 404, description = "`not_found`: the event or the section", body = super::docs::Problem, content_type = PROBLEM),
-    (status = 409, description = "`event_cancelled`, `sale_not_open`, `sale_closed`, `event_over`, `too_many_seats`, `buyer_limit`, `sold_out`, `seats_unavailable`, `orphan_seat`, `not_together`, `idempotency_in_flight`",
-        body = super::docs::Problem, content_type = PROBLEM),
-))]
+#[utoipa::path(
+    post, path = "/api/v1/bookings/hold", tag = TAG, operation_id = "create_hold",
+    request_body = HoldForm,
+    security(("bearer" = [])),
+    params(super::docs::IdempotencyKey),
+    responses(
+        (
+            status = 201, description = "The hold", body = BookingView,
+            headers(
+                ("Location" = String, description = "Where the booking is"),
+                (
+                    "Idempotent-Replayed" = Option<String>,
+                    description = "`true` when an earlier request made the hold"
+                ),
+            ),
+        ),
+    ),
+)]
 async fn hold(
     State(app): State<Arc<App>>,
     CurrentUser(user_id): CurrentUser,
@@ -165,13 +173,14 @@ async fn committed(
 }
 
 /// Confirms a hold. Again: the same answer.
-#[utoipa::path(post, path = "/api/v1/bookings/{booking_id}/confirm", tag = TAG, operation_id = "confirm_booking",
+#[utoipa::path(
+    post, path = "/api/v1/bookings/{booking_id}/confirm", tag = TAG,
+    operation_id = "confirm_booking",
     request_body(content = super::docs::Empty, description = "Nothing, or an empty object"),
-    params(("booking_id" = String, Path, format = "uuid")), security(("bearer" = [])), responses(
-    (status = 200, description = "The booking", body = BookingView),
-    (status = 409, description = "`event_cancelled`, `booking_cancelled`", body = super::docs::Problem, content_type = PROBLEM),
-    (status = 410, description = "`hold_expired`", body = super::docs::Problem, content_type = PROBLEM),
-))]
+    params(("booking_id" = String, Path, format = "uuid")),
+    security(("bearer" = [])),
+    responses((status = 200, description = "The booking", body = BookingView)),
+)]
 async fn confirm_by_post(
     state: State<Arc<App>>,
     user: CurrentUser,
@@ -182,13 +191,14 @@ async fn confirm_by_post(
 }
 
 /// Confirms a hold. Again: the same answer.
-#[utoipa::path(patch, path = "/api/v1/bookings/{booking_id}/confirm", tag = TAG, operation_id = "confirm_booking_by_patch",
+#[utoipa::path(
+    patch, path = "/api/v1/bookings/{booking_id}/confirm", tag = TAG,
+    operation_id = "confirm_booking_by_patch",
     request_body(content = super::docs::Empty, description = "Nothing, or an empty object"),
-    params(("booking_id" = String, Path, format = "uuid")), security(("bearer" = [])), responses(
-    (status = 200, description = "The booking", body = BookingView),
-    (status = 409, description = "`event_cancelled`, `booking_cancelled`", body = super::docs::Problem, content_type = PROBLEM),
-    (status = 410, description = "`hold_expired`", body = super::docs::Problem, content_type = PROBLEM),
-))]
+    params(("booking_id" = String, Path, format = "uuid")),
+    security(("bearer" = [])),
+    responses((status = 200, description = "The booking", body = BookingView)),
+)]
 async fn confirm_by_patch(
     state: State<Arc<App>>,
     user: CurrentUser,
@@ -208,13 +218,13 @@ async fn confirm(
 }
 
 /// Gives a hold more time: `min(now + ttl, max_expires_at)`.
-#[utoipa::path(post, path = "/api/v1/bookings/{booking_id}/extend", tag = TAG, operation_id = "extend_booking",
+#[utoipa::path(
+    post, path = "/api/v1/bookings/{booking_id}/extend", tag = TAG, operation_id = "extend_booking",
     request_body(content = super::docs::Empty, description = "Nothing, or an empty object"),
-    params(("booking_id" = String, Path, format = "uuid")), security(("bearer" = [])), responses(
-    (status = 200, description = "The booking", body = BookingView),
-    (status = 409, description = "`event_cancelled`, `booking_cancelled`, `extension_limit`", body = super::docs::Problem, content_type = PROBLEM),
-    (status = 410, description = "`hold_expired`", body = super::docs::Problem, content_type = PROBLEM),
-))]
+    params(("booking_id" = String, Path, format = "uuid")),
+    security(("bearer" = [])),
+    responses((status = 200, description = "The booking", body = BookingView)),
+)]
 async fn extend(
     State(app): State<Arc<App>>,
     CurrentUser(user_id): CurrentUser,
@@ -225,12 +235,13 @@ async fn extend(
 }
 
 /// Gives a hold back, or undoes a sale. Again: the same answer.
-#[utoipa::path(post, path = "/api/v1/bookings/{booking_id}/cancel", tag = TAG, operation_id = "cancel_booking",
+#[utoipa::path(
+    post, path = "/api/v1/bookings/{booking_id}/cancel", tag = TAG, operation_id = "cancel_booking",
     request_body(content = super::docs::Empty, description = "Nothing, or an empty object"),
-    params(("booking_id" = String, Path, format = "uuid")), security(("bearer" = [])), responses(
-    (status = 200, description = "The booking", body = BookingView),
-    (status = 409, description = "`not_cancellable`", body = super::docs::Problem, content_type = PROBLEM),
-))]
+    params(("booking_id" = String, Path, format = "uuid")),
+    security(("bearer" = [])),
+    responses((status = 200, description = "The booking", body = BookingView)),
+)]
 async fn cancel(
     State(app): State<Arc<App>>,
     CurrentUser(user_id): CurrentUser,
@@ -242,13 +253,13 @@ async fn cancel(
 }
 
 /// Gives a hold other seats, fewer or more: all of it, or the hold stays as it is.
-#[utoipa::path(patch, path = "/api/v1/bookings/{booking_id}", tag = TAG, operation_id = "update_booking", request_body = ReviseHold,
-    params(("booking_id" = String, Path, format = "uuid"), super::docs::IfMatch), security(("bearer" = [])), responses(
-    (status = 200, description = "The booking", body = BookingView),
-    (status = 409, description = "`not_changeable`, `booking_cancelled`, and those of a hold", body = super::docs::Problem, content_type = PROBLEM),
-    (status = 410, description = "`hold_expired`", body = super::docs::Problem, content_type = PROBLEM),
-    (status = 412, description = "`version_mismatch`", body = super::docs::Problem, content_type = PROBLEM),
-))]
+#[utoipa::path(
+    patch, path = "/api/v1/bookings/{booking_id}", tag = TAG, operation_id = "update_booking",
+    request_body = ReviseHold,
+    params(("booking_id" = String, Path, format = "uuid"), super::docs::IfMatch),
+    security(("bearer" = [])),
+    responses((status = 200, description = "The booking", body = BookingView)),
+)]
 async fn revise(
     State(app): State<Arc<App>>,
     CurrentUser(user_id): CurrentUser,
@@ -295,11 +306,16 @@ pub(super) fn status_filter(params: &Params) -> Result<Option<BookingStatus>, Pr
 }
 
 /// The bookings of the user, newest first.
-#[utoipa::path(get, path = "/api/v1/bookings", tag = TAG, operation_id = "list_bookings", security(("bearer" = [])), params(
-    ("status" = Option<StatusWord>, Query, description = "As it reads now"),
-    ("event_id" = Option<String>, Query, format = "uuid"),
-    super::docs::PageParams,
-), responses((status = 200, description = "A page of bookings", body = BookingPage)))]
+#[utoipa::path(
+    get, path = "/api/v1/bookings", tag = TAG, operation_id = "list_bookings",
+    security(("bearer" = [])),
+    params(
+        ("status" = Option<StatusWord>, Query, description = "As it reads now"),
+        ("event_id" = Option<String>, Query, format = "uuid"),
+        super::docs::PageParams,
+    ),
+    responses((status = 200, description = "A page of bookings", body = BookingPage)),
+)]
 async fn list(
     State(app): State<Arc<App>>,
     CurrentUser(user_id): CurrentUser,
@@ -325,10 +341,12 @@ pub(super) async fn listed(
 }
 
 /// A booking, for its buyer or the organizer of its event.
-#[utoipa::path(get, path = "/api/v1/bookings/{booking_id}", tag = TAG, operation_id = "get_booking",
-    params(("booking_id" = String, Path, format = "uuid")), security(("bearer" = [])), responses(
-    (status = 200, description = "The booking", body = BookingView),
-))]
+#[utoipa::path(
+    get, path = "/api/v1/bookings/{booking_id}", tag = TAG, operation_id = "get_booking",
+    params(("booking_id" = String, Path, format = "uuid")),
+    security(("bearer" = [])),
+    responses((status = 200, description = "The booking", body = BookingView)),
+)]
 async fn read(
     State(app): State<Arc<App>>,
     CurrentUser(user_id): CurrentUser,

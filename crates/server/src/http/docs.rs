@@ -1,17 +1,14 @@
 //! The API's own documentation: OpenAPI 3.1 made from the handlers, and a page that needs no network.
 
 mod examples;
+mod refusals;
 mod words;
 
-use super::PROBLEM;
 use super::problem::{Code, FieldError};
 use axum::http::{HeaderName, header};
-use utoipa::openapi::path::{Operation, Parameter, ParameterIn};
 use utoipa::openapi::request_body::RequestBody;
 use utoipa::openapi::security::{Http, HttpAuthScheme, SecurityScheme};
-use utoipa::openapi::{
-    Content, ContentBuilder, Header, OpenApi, Ref, RefOr, Required, ResponseBuilder, Schema,
-};
+use utoipa::openapi::{Content, OpenApi, Ref, RefOr, Required};
 use utoipa::{IntoParams, OpenApi as _, ToSchema};
 
 pub use words::{DateWord, SeatWord};
@@ -59,8 +56,8 @@ pub struct Problem {
     /// `seats_unavailable`: which seats, at most 1,000.
     #[schema(value_type = Vec<SeatConflict>, required = false, max_items = 1_000)]
     conflicts: Vec<SeatConflict>,
-    /// `orphan_seat`: the names of the seats. `seats_in_use`: which seats, at most 100. `currency_in_use`: how
-    /// many.
+    /// `orphan_seat`: the names of the seats. `seats_in_use`: which seats, at most 100.
+    /// `currency_in_use`: how many.
     #[schema(value_type = SeatsOfProblem, required = false)]
     seats: SeatsOfProblem,
     /// `capacity_in_use`: the lowest capacity that is possible.
@@ -225,59 +222,21 @@ pub(super) fn base(version: &str) -> OpenApi {
     document
 }
 
-/// Adds what all operations have: the refusals that the layers around their handlers give, and examples.
+/// Adds what the calls do not say themselves: what they refuse, and examples.
 pub(super) fn finished(mut document: OpenApi) -> OpenApi {
     for (path, item) in &mut document.paths.paths {
         let operations = [&mut item.get, &mut item.post, &mut item.patch, &mut item.put];
         for operation in operations.into_iter().filter_map(Option::as_mut) {
-            add_refusals(path, operation);
+            if let Some(RefOr::T(body)) = operation.request_body.as_mut()
+                && is_empty(body)
+            {
+                body.required = Some(Required::False);
+            }
+            refusals::add(path, operation);
         }
     }
     examples::add(&mut document);
     document
-}
-
-fn add_refusals(path: &str, operation: &mut Operation) {
-    if !path.starts_with("/api/") {
-        refuse(operation, "422", "`validation_failed`: a parameter that it does not take");
-        refuse(operation, "503", "`unavailable`, `overloaded`");
-        return;
-    }
-    let in_path = parameters(operation).any(|it| it.parameter_in == ParameterIn::Path);
-    let (has_body, secured) = (operation.request_body.is_some(), operation.security.is_some());
-    let takes_key = parameters(operation).any(|it| it.name == "Idempotency-Key");
-    if let Some(RefOr::T(body)) = operation.request_body.as_mut()
-        && is_empty(body)
-    {
-        body.required = Some(Required::False);
-    }
-    let unread =
-        if has_body { "`malformed_request`, `malformed_json`" } else { "`malformed_request`" };
-    refuse(operation, "400", unread);
-    if secured {
-        refuse(operation, "401", "`unauthorized`");
-    }
-    if in_path || path.ends_with("/me") {
-        refuse(operation, "404", "`not_found`");
-    }
-    if has_body {
-        refuse(operation, "408", "`request_timeout`");
-        refuse(operation, "413", "`body_too_large`");
-        refuse(operation, "415", "`unsupported_media_type`");
-    }
-    let invalid = "`validation_failed`";
-    let reused = "`validation_failed`, `idempotency_key_reused`";
-    refuse(operation, "422", if takes_key { reused } else { invalid });
-    refuse(operation, "414", "`uri_too_long`");
-    refuse(operation, "431", "`headers_too_large`");
-    refuse(operation, "429", "`rate_limited`");
-    refuse(operation, "503", "`unavailable`, `overloaded`");
-}
-
-/// The parameters of a call.
-fn parameters(operation: &Operation) -> impl Iterator<Item = &Parameter> {
-    let all = operation.parameters.as_deref().unwrap_or_default();
-    all.iter().filter_map(|it| if let RefOr::T(it) = it { Some(it) } else { None })
 }
 
 /// Whether a call takes no body: then it may send an empty object, or nothing at all.
@@ -288,17 +247,4 @@ fn is_empty(body: &RequestBody) -> bool {
             if named.ref_location == empty)
     };
     body.content.values().all(is_empty)
-}
-
-fn refuse(operation: &mut Operation, status: &str, codes: &str) {
-    let content = ContentBuilder::new().schema(Some(Ref::from_schema_name("Problem"))).build();
-    let mut response = ResponseBuilder::new().description(codes).content(PROBLEM, content);
-    if matches!(status, "429" | "503") {
-        let seconds = Header::new(Schema::from(utoipa::openapi::Object::with_type(
-            utoipa::openapi::Type::Integer,
-        )));
-        response = response.header("Retry-After", seconds);
-    }
-    let entry = operation.responses.responses.entry(status.to_owned());
-    entry.or_insert_with(|| RefOr::T(response.build()));
 }

@@ -4,6 +4,7 @@ mod forms;
 mod opening;
 mod views;
 
+use super::App;
 use super::body::{Json, NoBody};
 use super::bookings::{BookingPage, REPLAYED, listed, status_filter};
 use super::docs::DateWord;
@@ -11,7 +12,6 @@ use super::extract::{CurrentUser, IfNoneMatch, Key, MaybeUser, Path, expected_ve
 use super::lists::{PAGE_BYTES_MAX, Params, page};
 use super::problem::Problem;
 use super::wire::{At, fingerprint, json_in};
-use super::{App, PROBLEM};
 use crate::catalog::Facts;
 use axum::extract::{FromRequestParts as _, Request, State};
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
@@ -117,15 +117,25 @@ async fn once<T: Send + 'static>(
 }
 
 /// Records an event; the user becomes its organizer.
-#[utoipa::path(post, path = "/api/v1/events", tag = TAG, operation_id = "create_event", request_body = NewEvent,
-    security(("bearer" = [])), params(super::docs::IdempotencyKey), responses(
-    (status = 201, description = "The event", body = EventView, headers(
-        ("Location" = String, description = "Where the event is"),
-        ("ETag" = String, description = "Its version"),
-        ("Idempotent-Replayed" = Option<String>, description = "`true` when an earlier request made the event"),
-    )),
-    (status = 409, description = "`idempotency_in_flight`", body = super::docs::Problem, content_type = PROBLEM),
-))]
+#[utoipa::path(
+    post, path = "/api/v1/events", tag = TAG, operation_id = "create_event",
+    request_body = NewEvent,
+    security(("bearer" = [])),
+    params(super::docs::IdempotencyKey),
+    responses(
+        (
+            status = 201, description = "The event", body = EventView,
+            headers(
+                ("Location" = String, description = "Where the event is"),
+                ("ETag" = String, description = "Its version"),
+                (
+                    "Idempotent-Replayed" = Option<String>,
+                    description = "`true` when an earlier request made the event"
+                ),
+            ),
+        ),
+    ),
+)]
 async fn create(
     State(app): State<Arc<App>>,
     CurrentUser(user_id): CurrentUser,
@@ -146,14 +156,34 @@ async fn create(
 }
 
 /// The events, newest first; drafts are shown to their organizer only.
-#[utoipa::path(get, path = "/api/v1/events", tag = TAG, operation_id = "list_events", security((), ("bearer" = [])), params(
-    ("status" = Option<StatusWord>, Query),
-    ("organizer" = Option<String>, Query, pattern = "^me$", description = "`me`: my own events"),
-    ("q" = Option<String>, Query, max_length = 200, pattern = r"^[^\u0000-\u001f\u007f-\u009f]*$", description = "A part of the title, without case"),
-    ("from" = Option<DateWord>, Query, description = "Events that are not over by this date or instant"),
-    ("to" = Option<DateWord>, Query, description = "Events that start before this date or instant"),
-    super::docs::PageParams,
-), responses((status = 200, description = "A page of events, without their sections", body = EventPage)))]
+#[utoipa::path(
+    get, path = "/api/v1/events", tag = TAG, operation_id = "list_events",
+    security((), ("bearer" = [])),
+    params(
+        ("status" = Option<StatusWord>, Query),
+        (
+            "organizer" = Option<String>, Query, pattern = "^me$",
+            description = "`me`: my own events",
+        ),
+        (
+            "q" = Option<String>, Query, max_length = 200,
+            pattern = r"^[^\u0000-\u001f\u007f-\u009f]*$",
+            description = "A part of the title, without case",
+        ),
+        (
+            "from" = Option<DateWord>, Query,
+            description = "Events that are not over by this date or instant",
+        ),
+        (
+            "to" = Option<DateWord>, Query,
+            description = "Events that start before this date or instant",
+        ),
+        super::docs::PageParams,
+    ),
+    responses(
+        (status = 200, description = "A page of events, without their sections", body = EventPage),
+    ),
+)]
 async fn list(
     State(app): State<Arc<App>>,
     MaybeUser(viewer): MaybeUser,
@@ -189,14 +219,18 @@ async fn list(
 }
 
 /// An event with live availability.
-#[utoipa::path(get, path = "/api/v1/events/{event_id}", tag = TAG, operation_id = "get_event",
-    security((), ("bearer" = [])), params(
-    ("event_id" = String, Path, format = "uuid"),
-    super::docs::IfNoneMatch,
-), responses(
-    (status = 200, description = "The event", body = EventView, headers(("ETag" = String, description = "Its state"))),
-    (status = 304, description = "Nothing has changed"),
-))]
+#[utoipa::path(
+    get, path = "/api/v1/events/{event_id}", tag = TAG, operation_id = "get_event",
+    security((), ("bearer" = [])),
+    params(("event_id" = String, Path, format = "uuid"), super::docs::IfNoneMatch),
+    responses(
+        (
+            status = 200, description = "The event", body = EventView,
+            headers(("ETag" = String, description = "Its state")),
+        ),
+        (status = 304, description = "Nothing has changed"),
+    ),
+)]
 async fn read(
     State(app): State<Arc<App>>,
     MaybeUser(viewer): MaybeUser,
@@ -234,10 +268,13 @@ pub(super) async fn take_read(
 }
 
 /// The seats that can be held now; the organizer also sees those held and sold.
-#[utoipa::path(get, path = "/api/v1/events/{event_id}/availability", tag = TAG, operation_id = "get_availability",
-    security((), ("bearer" = [])), params(("event_id" = String, Path, format = "uuid")), responses(
-    (status = 200, description = "The seats of each section", body = AvailabilityView),
-))]
+#[utoipa::path(
+    get, path = "/api/v1/events/{event_id}/availability", tag = TAG,
+    operation_id = "get_availability",
+    security((), ("bearer" = [])),
+    params(("event_id" = String, Path, format = "uuid")),
+    responses((status = 200, description = "The seats of each section", body = AvailabilityView)),
+)]
 async fn availability(
     State(app): State<Arc<App>>,
     MaybeUser(viewer): MaybeUser,
@@ -253,13 +290,13 @@ async fn availability(
 }
 
 /// Changes an event.
-#[utoipa::path(patch, path = "/api/v1/events/{event_id}", tag = TAG, operation_id = "update_event", request_body = ReviseEvent,
-    security(("bearer" = [])), params(("event_id" = String, Path, format = "uuid"), super::docs::IfMatch), responses(
-    (status = 200, description = "The event", body = EventView),
-    (status = 403, description = "`not_organizer`", body = super::docs::Problem, content_type = PROBLEM),
-    (status = 409, description = "`event_cancelled`, `currency_in_use`", body = super::docs::Problem, content_type = PROBLEM),
-    (status = 412, description = "`version_mismatch`", body = super::docs::Problem, content_type = PROBLEM),
-))]
+#[utoipa::path(
+    patch, path = "/api/v1/events/{event_id}", tag = TAG, operation_id = "update_event",
+    request_body = ReviseEvent,
+    security(("bearer" = [])),
+    params(("event_id" = String, Path, format = "uuid"), super::docs::IfMatch),
+    responses((status = 200, description = "The event", body = EventView)),
+)]
 async fn revise(
     State(app): State<Arc<App>>,
     CurrentUser(user_id): CurrentUser,
@@ -302,12 +339,14 @@ async fn revise(
 }
 
 /// Calls an event off. Its live bookings are cancelled soon after.
-#[utoipa::path(post, path = "/api/v1/events/{event_id}/cancel", tag = ORGANIZERS, operation_id = "cancel_event",
+#[utoipa::path(
+    post, path = "/api/v1/events/{event_id}/cancel", tag = ORGANIZERS,
+    operation_id = "cancel_event",
     request_body(content = super::docs::Empty, description = "Nothing, or an empty object"),
-    security(("bearer" = [])), params(("event_id" = String, Path, format = "uuid")), responses(
-    (status = 200, description = "The event", body = EventView),
-    (status = 403, description = "`not_organizer`", body = super::docs::Problem, content_type = PROBLEM),
-))]
+    security(("bearer" = [])),
+    params(("event_id" = String, Path, format = "uuid")),
+    responses((status = 200, description = "The event", body = EventView)),
+)]
 async fn cancel(
     State(app): State<Arc<App>>,
     CurrentUser(user_id): CurrentUser,
@@ -320,15 +359,24 @@ async fn cancel(
 }
 
 /// Adds a section.
-#[utoipa::path(post, path = "/api/v1/events/{event_id}/sections", tag = TAG, operation_id = "create_section", request_body = NewSection,
-    security(("bearer" = [])), params(("event_id" = String, Path, format = "uuid"), super::docs::IdempotencyKey), responses(
-    (status = 201, description = "The section", body = SectionView, headers(
-        ("Location" = String, description = "Where the section is"),
-        ("Idempotent-Replayed" = Option<String>, description = "`true` when an earlier request made the section"),
-    )),
-    (status = 403, description = "`not_organizer`", body = super::docs::Problem, content_type = PROBLEM),
-    (status = 409, description = "`event_cancelled`, `idempotency_in_flight`", body = super::docs::Problem, content_type = PROBLEM),
-))]
+#[utoipa::path(
+    post, path = "/api/v1/events/{event_id}/sections", tag = TAG, operation_id = "create_section",
+    request_body = NewSection,
+    security(("bearer" = [])),
+    params(("event_id" = String, Path, format = "uuid"), super::docs::IdempotencyKey),
+    responses(
+        (
+            status = 201, description = "The section", body = SectionView,
+            headers(
+                ("Location" = String, description = "Where the section is"),
+                (
+                    "Idempotent-Replayed" = Option<String>,
+                    description = "`true` when an earlier request made the section"
+                ),
+            ),
+        ),
+    ),
+)]
 async fn add_section(
     State(app): State<Arc<App>>,
     CurrentUser(user_id): CurrentUser,
@@ -369,17 +417,20 @@ async fn add_section(
 }
 
 /// Changes a section, whole or not at all.
-#[utoipa::path(patch, path = "/api/v1/events/{event_id}/sections/{section_id}", tag = TAG, operation_id = "update_section",
-    request_body = ReviseSection, security(("bearer" = [])), params(
-    ("event_id" = String, Path, format = "uuid"),
-    ("section_id" = String, Path, min_length = 1, max_length = 100, description = "The section's id, or its name"),
-    super::docs::IfMatch,
-), responses(
-    (status = 200, description = "The section", body = SectionView),
-    (status = 403, description = "`not_organizer`", body = super::docs::Problem, content_type = PROBLEM),
-    (status = 409, description = "`capacity_in_use`, `currency_in_use`, `seats_are_numbered`, `event_cancelled`", body = super::docs::Problem, content_type = PROBLEM),
-    (status = 412, description = "`version_mismatch`", body = super::docs::Problem, content_type = PROBLEM),
-))]
+#[utoipa::path(
+    patch, path = "/api/v1/events/{event_id}/sections/{section_id}", tag = TAG,
+    operation_id = "update_section", request_body = ReviseSection,
+    security(("bearer" = [])),
+    params(
+        ("event_id" = String, Path, format = "uuid"),
+        (
+            "section_id" = String, Path, min_length = 1, max_length = 100,
+            description = "The section's id, or its name",
+        ),
+        super::docs::IfMatch,
+    ),
+    responses((status = 200, description = "The section", body = SectionView)),
+)]
 async fn revise_section(
     State(app): State<Arc<App>>,
     CurrentUser(user_id): CurrentUser,
@@ -414,15 +465,17 @@ async fn revise_section(
 }
 
 /// The bookings of an event, newest first, for its organizer.
-#[utoipa::path(get, path = "/api/v1/events/{event_id}/bookings", tag = ORGANIZERS, operation_id = "list_event_bookings",
-    security(("bearer" = [])), params(
-    ("event_id" = String, Path, format = "uuid"),
-    ("status" = Option<super::bookings::StatusWord>, Query, description = "As it reads now"),
-    super::docs::PageParams,
-), responses(
-    (status = 200, description = "A page of bookings", body = BookingPage),
-    (status = 403, description = "`not_organizer`", body = super::docs::Problem, content_type = PROBLEM),
-))]
+#[utoipa::path(
+    get, path = "/api/v1/events/{event_id}/bookings", tag = ORGANIZERS,
+    operation_id = "list_event_bookings",
+    security(("bearer" = [])),
+    params(
+        ("event_id" = String, Path, format = "uuid"),
+        ("status" = Option<super::bookings::StatusWord>, Query, description = "As it reads now"),
+        super::docs::PageParams,
+    ),
+    responses((status = 200, description = "A page of bookings", body = BookingPage)),
+)]
 async fn bookings(
     State(app): State<Arc<App>>,
     CurrentUser(user_id): CurrentUser,

@@ -1,6 +1,5 @@
 //! Health, readiness and metrics: what every process answers, also one that serves no API.
 
-use super::PROBLEM;
 use super::connection::Peer;
 use super::problem::Problem;
 use crate::core::Core;
@@ -65,15 +64,19 @@ struct HealthView {
 }
 
 /// 200 while the process serves.
-#[utoipa::path(get, path = "/health/live", tag = TAG, operation_id = "get_liveness",
-    responses((status = 200, description = "The process serves", body = AliveView)))]
+#[utoipa::path(
+    get, path = "/health/live", tag = TAG, operation_id = "get_liveness",
+    responses((status = 200, description = "The process serves", body = AliveView)),
+)]
 async fn live() -> axum::Json<AliveView> {
     axum::Json(AliveView { status: "alive" })
 }
 
-/// Whether to send requests here: 503 while the store is away, a lane stands still, or the process is stopping.
-#[utoipa::path(get, path = "/health/ready", tag = TAG, operation_id = "get_readiness",
-    responses((status = 200, description = "Ready", body = AliveView)))]
+/// Whether to send requests here: 503 while the store is away, a lane stands still, or the process stops.
+#[utoipa::path(
+    get, path = "/health/ready", tag = TAG, operation_id = "get_readiness",
+    responses((status = 200, description = "Ready", body = AliveView)),
+)]
 async fn ready(State(Probed(core)): State<Probed>) -> Result<axum::Json<AliveView>, Problem> {
     if core.draining.is_cancelled() {
         return Err(Problem::overloaded("This instance is stopping."));
@@ -88,10 +91,13 @@ async fn ready(State(Probed(core)): State<Probed>) -> Result<axum::Json<AliveVie
 }
 
 /// How the parts are, for people.
-#[utoipa::path(get, path = "/health", tag = TAG, operation_id = "get_health", responses(
-    (status = 200, description = "Healthy, or degraded", body = HealthView),
-    (status = 503, description = "Unhealthy", body = HealthView),
-))]
+#[utoipa::path(
+    get, path = "/health", tag = TAG, operation_id = "get_health",
+    responses(
+        (status = 200, description = "Healthy, or degraded", body = HealthView),
+        (status = 503, description = "Unhealthy", body = HealthView),
+    ),
+)]
 async fn health(State(Probed(core)): State<Probed>) -> Response {
     let (database, gate) = tokio::join!(core.pulse.store_is_up(), core.pulse.gate_is_up());
     let (lanes, workers) = (core.vitals.of(Kind::Lane), core.vitals.of(Kind::Worker));
@@ -119,10 +125,12 @@ async fn health(State(Probed(core)): State<Probed>) -> Response {
 }
 
 /// Prometheus' text format, on loopback, or with `METRICS_TOKEN` as the Bearer token.
-#[utoipa::path(get, path = "/metrics", tag = TAG, operation_id = "get_metrics", responses(
-    (status = 200, description = "All meters", body = String, content_type = "text/plain"),
-    (status = 404, description = "`not_found`: not from here", body = super::docs::Problem, content_type = PROBLEM),
-))]
+#[utoipa::path(
+    get, path = "/metrics", tag = TAG, operation_id = "get_metrics",
+    responses(
+        (status = 200, description = "All meters", body = String, content_type = "text/plain"),
+    ),
+)]
 async fn metrics(
     State(Probed(core)): State<Probed>,
     caller: MetricsCaller,

@@ -52,8 +52,15 @@ pub(super) struct RootView {
 }
 
 /// What this is, and where its documentation stands.
-#[utoipa::path(get, path = "/", tag = "Operations", operation_id = "get_info", responses((status = 200, description = "This server",
-    content((RootView = "application/json"), (String = "text/html")))))]
+#[utoipa::path(
+    get, path = "/", tag = "Operations", operation_id = "get_info",
+    responses(
+        (
+            status = 200, description = "This server",
+            content((RootView = "application/json"), (String = "text/html")),
+        ),
+    ),
+)]
 pub(super) async fn root(State(app): State<Arc<App>>, headers: HeaderMap) -> Response {
     let config = &app.core.config;
     let (app, version) = (config.app_name.clone(), config.app_version.clone());

@@ -8,7 +8,6 @@ mod schema;
 mod views;
 
 use super::App;
-use super::PROBLEM;
 use super::body::{JSON, is, not_json, validated};
 use super::events::{MISSING_SECTION, SectionView, changed_section, is_known, visible};
 use super::extract::{CurrentUser, IfNoneMatch, MaybeUser, Path, expected_version, id};
@@ -85,19 +84,34 @@ async fn own_section(
 ///
 /// Seats that are held, sold or blocked keep their names and stay where they are. The body may have
 /// 16 MiB. A section whose seats were counted must have none in use.
-#[utoipa::path(put, path = "/api/v1/events/{event_id}/sections/{section_id}/seats", tag = TAG, operation_id = "set_layout",
-    request_body(content((LayoutSchema = "application/json"), (String = "text/csv",
-        example = "row,seat,category,price\nA,1,Parquet,4500\nA,2,Parquet,\n"))),
-    security(("bearer" = [])), params(
-    ("event_id" = String, Path, format = "uuid"),
-    ("section_id" = String, Path, min_length = 1, max_length = 100, description = "The section's id, or its name"),
-    super::docs::IfMatch,
-), responses(
-    (status = 200, description = "The section", body = SectionView, headers(("ETag" = String, description = "The event's state"))),
-    (status = 403, description = "`not_organizer`", body = super::docs::Problem, content_type = PROBLEM),
-    (status = 409, description = "`seats_in_use`, `capacity_in_use`, `event_cancelled`", body = super::docs::Problem, content_type = PROBLEM),
-    (status = 412, description = "`version_mismatch`", body = super::docs::Problem, content_type = PROBLEM),
-))]
+#[utoipa::path(
+    put, path = "/api/v1/events/{event_id}/sections/{section_id}/seats", tag = TAG,
+    operation_id = "set_layout",
+    request_body(
+        content(
+            (LayoutSchema = "application/json"),
+            (
+                String = "text/csv",
+                example = "row,seat,category,price\nA,1,Parquet,4500\nA,2,Parquet,\n",
+            ),
+        ),
+    ),
+    security(("bearer" = [])),
+    params(
+        ("event_id" = String, Path, format = "uuid"),
+        (
+            "section_id" = String, Path, min_length = 1, max_length = 100,
+            description = "The section's id, or its name",
+        ),
+        super::docs::IfMatch,
+    ),
+    responses(
+        (
+            status = 200, description = "The section", body = SectionView,
+            headers(("ETag" = String, description = "The event's state")),
+        ),
+    ),
+)]
 async fn lay(
     State(app): State<Arc<App>>,
     CurrentUser(user_id): CurrentUser,
@@ -147,17 +161,32 @@ fn from_csv(bytes: &Bytes, _: &str, price: Money) -> Result<Layout, Problem> {
 /// The drawing of a section: where its seats are, and what they cost.
 ///
 /// As CSV for `Accept: text/csv`. It changes with the layout only.
-#[utoipa::path(get, path = "/api/v1/events/{event_id}/sections/{section_id}/seats", tag = TAG, operation_id = "get_drawing",
-    security((), ("bearer" = [])), params(
-    ("event_id" = String, Path, format = "uuid"),
-    ("section_id" = String, Path, min_length = 1, max_length = 100, description = "The section's id, or its name"),
-    ("v" = Option<String>, Query, description = "The `layout_version` that is wanted: names the drawing for caches, and changes nothing here"),
-    super::docs::IfNoneMatch,
-), responses(
-    (status = 200, description = "The drawing", content((Drawing = "application/json"), (String = "text/csv")),
-        headers(("ETag" = String, description = "Which layout, and how it is written"))),
-    (status = 304, description = "Nothing has changed"),
-))]
+#[utoipa::path(
+    get, path = "/api/v1/events/{event_id}/sections/{section_id}/seats", tag = TAG,
+    operation_id = "get_drawing",
+    security((), ("bearer" = [])),
+    params(
+        ("event_id" = String, Path, format = "uuid"),
+        (
+            "section_id" = String, Path, min_length = 1, max_length = 100,
+            description = "The section's id, or its name",
+        ),
+        (
+            "v" = Option<String>, Query,
+            description = "The `layout_version` that is wanted: names the drawing for caches, and \
+                changes nothing here",
+        ),
+        super::docs::IfNoneMatch,
+    ),
+    responses(
+        (
+            status = 200, description = "The drawing",
+            content((Drawing = "application/json"), (String = "text/csv")),
+            headers(("ETag" = String, description = "Which layout, and how it is written")),
+        ),
+        (status = 304, description = "Nothing has changed"),
+    ),
+)]
 async fn drawing(
     State(app): State<Arc<App>>,
     MaybeUser(viewer): MaybeUser,
@@ -194,16 +223,26 @@ async fn drawing(
 ///
 /// Of two answers the one with the higher `sequence` is newer. With a token, `yours` names the caller's
 /// own seats, from their newest 100 holds and 100 sales at the event.
-#[utoipa::path(get, path = "/api/v1/events/{event_id}/sections/{section_id}/seats/status", tag = TAG, operation_id = "get_seats_status",
-    security((), ("bearer" = [])), params(
-    ("event_id" = String, Path, format = "uuid"),
-    ("section_id" = String, Path, min_length = 1, max_length = 100, description = "The section's id, or its name"),
-    super::docs::IfNoneMatch,
-), responses(
-    (status = 200, description = "The seats that are not free", body = StatusView,
-        headers(("ETag" = String, description = "Their state"))),
-    (status = 304, description = "Nothing has changed"),
-))]
+#[utoipa::path(
+    get, path = "/api/v1/events/{event_id}/sections/{section_id}/seats/status", tag = TAG,
+    operation_id = "get_seats_status",
+    security((), ("bearer" = [])),
+    params(
+        ("event_id" = String, Path, format = "uuid"),
+        (
+            "section_id" = String, Path, min_length = 1, max_length = 100,
+            description = "The section's id, or its name",
+        ),
+        super::docs::IfNoneMatch,
+    ),
+    responses(
+        (
+            status = 200, description = "The seats that are not free", body = StatusView,
+            headers(("ETag" = String, description = "Their state")),
+        ),
+        (status = 304, description = "Nothing has changed"),
+    ),
+)]
 async fn status(
     State(app): State<Arc<App>>,
     MaybeUser(viewer): MaybeUser,
@@ -305,15 +344,24 @@ impl Head {
 /// Keeps seats of a section off sale: what is sent is what will be blocked in all.
 ///
 /// `number` where seats are counted, `seats` where they are numbered. The body may have 16 MiB.
-#[utoipa::path(put, path = "/api/v1/events/{event_id}/sections/{section_id}/blocked", tag = TAG, operation_id = "set_blocked_seats",
-    request_body = BlockedForm, security(("bearer" = [])), params(
-    ("event_id" = String, Path, format = "uuid"),
-    ("section_id" = String, Path, min_length = 1, max_length = 100, description = "The section's id, or its name"),
-), responses(
-    (status = 200, description = "The section", body = SectionView, headers(("ETag" = String, description = "The event's state"))),
-    (status = 403, description = "`not_organizer`", body = super::docs::Problem, content_type = PROBLEM),
-    (status = 409, description = "`seats_unavailable`, `sold_out`, `seats_are_numbered`", body = super::docs::Problem, content_type = PROBLEM),
-))]
+#[utoipa::path(
+    put, path = "/api/v1/events/{event_id}/sections/{section_id}/blocked", tag = TAG,
+    operation_id = "set_blocked_seats", request_body = BlockedForm,
+    security(("bearer" = [])),
+    params(
+        ("event_id" = String, Path, format = "uuid"),
+        (
+            "section_id" = String, Path, min_length = 1, max_length = 100,
+            description = "The section's id, or its name",
+        ),
+    ),
+    responses(
+        (
+            status = 200, description = "The section", body = SectionView,
+            headers(("ETag" = String, description = "The event's state")),
+        ),
+    ),
+)]
 async fn block(
     State(app): State<Arc<App>>,
     CurrentUser(user_id): CurrentUser,

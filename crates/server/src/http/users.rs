@@ -42,9 +42,11 @@ struct UpdateUser {
 }
 
 /// The user whose token this is.
-#[utoipa::path(get, path = "/api/v1/users/me", tag = TAG, operation_id = "get_me", security(("bearer" = [])), responses(
-    (status = 200, description = "The user", body = UserView),
-))]
+#[utoipa::path(
+    get, path = "/api/v1/users/me", tag = TAG, operation_id = "get_me",
+    security(("bearer" = [])),
+    responses((status = 200, description = "The user", body = UserView)),
+)]
 async fn me(
     State(app): State<Arc<App>>,
     CurrentUser(user_id): CurrentUser,
@@ -54,11 +56,12 @@ async fn me(
 }
 
 /// Changes the name or the address of the user.
-#[utoipa::path(patch, path = "/api/v1/users/me", tag = TAG, operation_id = "update_me", request_body = UpdateUser, security(("bearer" = [])),
-    responses(
-    (status = 200, description = "The user", body = UserView),
-    (status = 409, description = "`email_taken`", body = super::docs::Problem, content_type = super::PROBLEM),
-))]
+#[utoipa::path(
+    patch, path = "/api/v1/users/me", tag = TAG, operation_id = "update_me",
+    request_body = UpdateUser,
+    security(("bearer" = [])),
+    responses((status = 200, description = "The user", body = UserView)),
+)]
 async fn update_me(
     State(app): State<Arc<App>>,
     CurrentUser(user_id): CurrentUser,
