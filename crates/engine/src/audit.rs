@@ -1,9 +1,10 @@
 //! The audit: folds the log and compares it with everything else that is stored.
 //!
 //! Feed it the whole log in order, then the inventories, then the bookings, all of one moment, and
-//! [`Audit::finish`] tells which of I1 to I5 do not hold, and where. It keeps a line for each booking:
-//! where there are many, feed several with some of the events each, and [`Report::add`] them up. It shares no code with
-//! [`decide`](crate::decide) but the arithmetic of [`Deltas`], so a wrong decision cannot hide itself.
+//! [`Audit::finish`] tells which of I1 to I5 do not hold, and where. It keeps a line for each
+//! booking: where there are many, feed several with some of the events each, and [`Report::add`]
+//! them up. It shares no code with [`decide`](crate::decide) but the arithmetic of [`Deltas`], so a
+//! wrong decision cannot hide itself.
 
 mod report;
 
@@ -222,7 +223,13 @@ impl Audit {
                 let (rows, sections) = (trace.rows as usize, booking.sections().count());
                 let changed = trace.last_kind == LogKind::Changed && rows > sections;
                 if rows != sections && !changed {
-                    self.tell("I4", format!("booking {booking_id} is in {sections} sections and has {rows} rows in its last step"));
+                    self.tell(
+                        "I4",
+                        format!(
+                            "booking {booking_id} is in {sections} sections and \
+                             has {rows} rows in its last step"
+                        ),
+                    );
                 }
             }
         }
@@ -254,7 +261,13 @@ impl Audit {
         if i64::from(layout.seats()) != inventory.capacity || marks.seats() != layout.seats() {
             let (seats, marked) = (layout.seats(), marks.seats());
             let capacity = inventory.capacity;
-            self.tell("I3", format!("section {section_id} has {seats} seats in its layout, marks for {marked} and a capacity of {capacity}"));
+            self.tell(
+                "I3",
+                format!(
+                    "section {section_id} has {seats} seats in its layout, \
+                     marks for {marked} and a capacity of {capacity}"
+                ),
+            );
             return;
         }
         let (mut live, mut blocked) = (0, HashSet::new());
@@ -272,7 +285,13 @@ impl Audit {
             };
             if !fits {
                 let state = state.as_str();
-                self.tell("I3", format!("seat {name} of section {section_id} is marked {state}, which its bookings do not say"));
+                self.tell(
+                    "I3",
+                    format!(
+                        "seat {name} of section {section_id} is marked {state}, \
+                         which its bookings do not say"
+                    ),
+                );
             }
             if state == SeatState::Blocked {
                 blocked.insert(name);
@@ -285,7 +304,13 @@ impl Audit {
         numbered.blocked = blocked;
         let in_bookings = numbered.live;
         if live != in_bookings {
-            self.tell("I3", format!("section {section_id} marks {live} seats as held or sold, its live bookings have {in_bookings}"));
+            self.tell(
+                "I3",
+                format!(
+                    "section {section_id} marks {live} seats as held or sold, \
+                     its live bookings have {in_bookings}"
+                ),
+            );
         }
         if i64::from(many) != inventory.blocked {
             let counted = inventory.blocked;
@@ -319,7 +344,13 @@ impl Audit {
             );
         }
         if live != by {
-            self.tell("I3", format!("seat {seat} of section {section_id} is noted for {by:?}, the live booking with it is {live:?}"));
+            self.tell(
+                "I3",
+                format!(
+                    "seat {seat} of section {section_id} is noted for {by:?}, \
+                     the live booking with it is {live:?}"
+                ),
+            );
         }
     }
 
@@ -333,12 +364,24 @@ impl Audit {
             let Numbered { live, blocked, rows } = numbered;
             let blocked = count(&blocked);
             if rows != live + blocked {
-                self.tell("I3", format!("section {section_id} has {rows} rows of taken seats, for {live} in live bookings and {blocked} blocked"));
+                self.tell(
+                    "I3",
+                    format!(
+                        "section {section_id} has {rows} rows of taken seats, \
+                         for {live} in live bookings and {blocked} blocked"
+                    ),
+                );
             }
         }
         for (section_id, (held, sold)) in std::mem::take(&mut self.live) {
             if (held, sold) != (0, 0) {
-                self.tell("I4", format!("section {section_id} counts {held} held and {sold} sold seats more than its bookings have"));
+                self.tell(
+                    "I4",
+                    format!(
+                        "section {section_id} counts {held} held and {sold} \
+                         sold seats more than its bookings have"
+                    ),
+                );
             }
         }
         self.report

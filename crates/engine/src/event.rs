@@ -328,7 +328,8 @@ pub fn in_currency(
     }
 }
 
-/// A part of an event, with one price or with numbered seats; its counters are its [`Inventory`](crate::Inventory).
+/// A part of an event, with one price or with numbered seats; its counters are its
+/// [`Inventory`](crate::Inventory).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Section {
     /// The section.

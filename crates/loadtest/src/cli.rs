@@ -113,7 +113,8 @@ pub struct SaleArgs {
 #[derive(Debug, Args)]
 pub struct SpreadArgs {
     /// Events to make, over which the load is spread
-    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=100_000), conflicts_with = "event")]
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=100_000),
+        conflicts_with = "event")]
     pub events: u32,
     /// How unevenly events are picked: the one of rank k with a weight of 1/k^ZIPF, 0 is evenly. Of a
     /// single event it is said of the sections [default: 1 for several events, 0 for one]
@@ -236,7 +237,8 @@ pub struct MixedArgs {
     #[arg(long, default_value_t = 8, value_parser = clap::value_parser!(u32).range(1..=1_000))]
     pub sections: u32,
     /// Seats of each section
-    #[arg(long, default_value_t = 1_000_000, value_parser = clap::value_parser!(u64).range(1..=1_000_000_000))]
+    #[arg(long, default_value_t = 1_000_000,
+        value_parser = clap::value_parser!(u64).range(1..=1_000_000_000))]
     pub seats: u64,
     #[command(flatten)]
     pub mind: MindArgs,
@@ -255,7 +257,8 @@ pub struct HallsArgs {
     #[arg(long, default_value_t = 20_000, value_parser = clap::value_parser!(u64).range(1..=100_000))]
     pub seats: u64,
     /// Halls to make, each an event of its own; when all are full, the run ends
-    #[arg(long, default_value_t = 20, value_parser = clap::value_parser!(u32).range(1..=1_000), conflicts_with = "event")]
+    #[arg(long, default_value_t = 20, value_parser = clap::value_parser!(u32).range(1..=1_000),
+        conflicts_with = "event")]
     pub halls: u32,
     /// Share of the seats that is sold before the run, in random places
     #[arg(long, default_value_t = 0.0, value_parser = share)]

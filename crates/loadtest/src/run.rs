@@ -193,8 +193,8 @@ impl Watch<'_> {
         loop {
             tokio::select! {
                 biased;
-                // Also where nobody is to wait any more. Of two signals given one after the other, either may be
-                // seen first, so the reason is not told by which it was.
+                // Also where nobody is to wait any more. Of two signals given one after the other,
+                // either may be seen first, so the reason is not told by which it was.
                 () = pulse.run_is_to_end(), if !stop.is_set() => {
                     stop.set(if pulse.is_away() { "no answer" } else { "interrupted" });
                 }

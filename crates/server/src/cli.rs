@@ -265,7 +265,8 @@ async fn audit(config: &Config) -> Result<ExitCode, Failure> {
         store.describe()
     ))?;
     print::line(
-        "I1 capacity   I2 transitions   I3 seats   I4 counters = log   I5 confirmed in time   I7 log = bookings",
+        "I1 capacity   I2 transitions   I3 seats   I4 counters = log   I5 confirmed in time   \
+         I7 log = bookings",
     )?;
     for violation in &report.told {
         print::line(violation)?;

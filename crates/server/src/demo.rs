@@ -103,7 +103,9 @@ API={url}/api/v1
 TOKEN={token}
 EVENT={event_id}
 curl -s $API/events/$EVENT
-curl -s $API/bookings/hold -H "Authorization: Bearer $TOKEN" -H 'Content-Type: application/json' -H "Idempotency-Key: first" -d '{{"event_id":"'$EVENT'","section_id":"Floor","seats_requested":2}}' | tee hold.json
+curl -s $API/bookings/hold -H "Authorization: Bearer $TOKEN" -H 'Content-Type: application/json' \
+  -H "Idempotency-Key: first" \
+  -d '{{"event_id":"'$EVENT'","section_id":"Floor","seats_requested":2}}' | tee hold.json
 BOOKING=$(sed 's/.*"booking_id":"\([^"]*\)".*/\1/' hold.json)
 curl -s $API/bookings/$BOOKING/confirm -X POST -H "Authorization: Bearer $TOKEN"
 curl -s $API/events/$EVENT/availability -H "Authorization: Bearer $TOKEN"

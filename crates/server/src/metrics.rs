@@ -99,8 +99,8 @@ impl Metrics {
         self.prometheus.run_upkeep();
     }
 
-    /// Makes the answers that alarms ask for known at 0, for every method and path of `routes`: a counter that
-    /// begins at 1 is no rise that an alarm can see.
+    /// Makes the answers that alarms ask for known at 0, for every method and path of `routes`: a
+    /// counter that begins at 1 is no rise that an alarm can see.
     pub fn expect_faults<'a>(&self, routes: impl IntoIterator<Item = (&'static str, &'a str)>) {
         for (method, route) in routes {
             for status in [500, 503] {

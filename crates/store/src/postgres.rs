@@ -1,9 +1,10 @@
 //! The store of many instances: PostgreSQL.
 //!
-//! What it guarantees: a commit is on the disk of the primary when it returns, as far as the server's
-//! settings allow, which are checked at the start (I11); no lock is waited for longer than
-//! `lock_timeout` of [`BOUNDED`]; a commit whose answer was lost is done again under the same locks, where every
-//! command finds what it has done already, and is never reported as failed (I12).
+//! What it guarantees: a commit is on the disk of the primary when it returns, as far as the
+//! server's settings allow, which are checked at the start (I11); no lock is waited for longer than
+//! `lock_timeout` of [`BOUNDED`]; a commit whose answer was lost is done again under the same
+//! locks, where every command finds what it has done already, and is never reported as failed
+//! (I12).
 //!
 //! The clock is the database's, read by the statement that loads the locked rows.
 

@@ -1,10 +1,10 @@
 //! Private servers, and what can go wrong between them, for the tests of Reservix.
 //!
 //! [`postgres::Postgres`], [`redis::Redis`], [`redis::Cluster`], [`redis::Sentinel`] and
-//! [`pgbouncer::PgBouncer`] start real servers on loopback, each with a data folder of its own; they can be killed, paused and
-//! started again on the same port. [`proxy::Proxy`] stands between a client and any of them and
-//! injects the faults of a network; [`steps::Steps`] makes it fail at the k-th request, so that
-//! a test can sweep all the places where a connection can break.
+//! [`pgbouncer::PgBouncer`] start real servers on loopback, each with a data folder of its own;
+//! they can be killed, paused and started again on the same port. [`proxy::Proxy`] stands between a
+//! client and any of them and injects the faults of a network; [`steps::Steps`] makes it fail at
+//! the k-th request, so that a test can sweep all the places where a connection can break.
 //!
 //! Everything here blocks the calling thread, for at most [`START_LIMIT`] and a little; none of
 //! it needs a runtime, and all of it may be called inside one. What goes wrong is a panic that

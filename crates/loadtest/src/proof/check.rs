@@ -184,9 +184,9 @@ impl<'a> Case<'a> {
         self.known[section as usize]
     }
 
-    /// Asks again for everything that was left without an answer: for holds with the same key, and for confirms
-    /// and cancels, which may be repeated. Only looking would not do: the first request may still be on
-    /// its way.
+    /// Asks again for everything that was left without an answer: for holds with the same key, and
+    /// for confirms and cancels, which may be repeated. Only looking would not do: the first
+    /// request may still be on its way.
     async fn resolve(&mut self, crew: &mut Crew) {
         let entries = &mut self.ledger.entries;
         let is_open = |entry: &Entry| {

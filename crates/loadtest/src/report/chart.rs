@@ -1,8 +1,8 @@
 //! Line charts, drawn by uPlot when the page is opened.
 //!
-//! Here stands what is drawn, and in which words: names, values and gaps as data, and what those read who
-//! cannot see it. `page.js` makes the library's options of it; scales, marks, the read-out under the pointer and the
-//! zoom are the library's.
+//! Here stands what is drawn, and in which words: names, values and gaps as data, and what those
+//! read who cannot see it. `page.js` makes the library's options of it; scales, marks, the read-out
+//! under the pointer and the zoom are the library's.
 
 use super::format::{duration, escape, number, put};
 

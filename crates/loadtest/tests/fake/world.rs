@@ -154,8 +154,8 @@ impl World {
         let sections = self.events[&id].sections.iter().map(|section| {
             let Section { id, capacity, held, sold, hall } = section;
             let available = capacity.saturating_sub(held + sold);
-            json!({ "section_id": id, "capacity": capacity, "numbered": hall.is_some(), "available_seats": available,
-                    "held_seats": held, "sold_seats": sold })
+            json!({ "section_id": id, "capacity": capacity, "numbered": hall.is_some(),
+                    "available_seats": available, "held_seats": held, "sold_seats": sold })
         });
         let sections: Vec<Value> = sections.collect();
         json!({ "event_id": id, "server_time": at(self.now_ms()), "sections": sections })

@@ -60,6 +60,7 @@ fn progress(filled: Filled, count: u64, elapsed: Duration) -> String {
     let (bookings, rows, seconds) = (filled.bookings, filled.log_rows, elapsed.as_secs_f64());
     let rate = bookings as f64 / seconds.max(0.001);
     format!(
-        "{bookings} of {count} bookings, {rows} rows of the log, after {seconds:.1} s ({rate:.0} bookings a second)"
+        "{bookings} of {count} bookings, {rows} rows of the log, after {seconds:.1} s \
+         ({rate:.0} bookings a second)"
     )
 }

@@ -1,11 +1,11 @@
 //! Admission: whether one more hold may wait in a lane.
 //!
 //! A burst may queue: it is served in its order, as long as nobody in it would wait for more than
-//! [`BURST_WAIT_MAX`]. A queue that stands for [`STANDING_MAX`] is no burst: more comes than the lane
-//! carries, and whoever waits longer only makes everybody wait longer. From then on the lane sheds:
-//! as many wait as the next batch takes beside its confirms, everybody else is refused at once. Whoever is accepted then
-//! waits for the batch under way and their own, as under any full load, and the batches stay full. It
-//! ends when nobody had to be refused for [`CALM`].
+//! [`BURST_WAIT_MAX`]. A queue that stands for [`STANDING_MAX`] is no burst: more comes than the
+//! lane carries, and whoever waits longer only makes everybody wait longer. From then on the lane
+//! sheds: as many wait as the next batch takes beside its confirms, everybody else is refused at
+//! once. Whoever is accepted then waits for the batch under way and their own, as under any full
+//! load, and the batches stay full. It ends when nobody had to be refused for [`CALM`].
 //!
 //! Confirms and their like are not judged here: they have a queue, and a share of each batch, of
 //! their own.

@@ -113,7 +113,10 @@ async fn a_draft_exists_for_its_organizer_only() {
     assert_eq!(seen.headers["cache-control"], "private, no-store");
     let section_id = seen.expect(StatusCode::OK)["sections"][0]["section_id"].clone();
     let section = path(&format!("/sections/{}", section_id.as_str().expect("an id")));
-    let hold = |section: &str, seats: u32| json!({"event_id": event_id, "section_id": section, "seats_requested": seats});
+    let hold = |section: &str, seats: u32| {
+        json!({"event_id": event_id, "section_id": section,
+        "seats_requested": seats})
+    };
     for (method, path, body) in [
         (Method::GET, path(""), None),
         (Method::GET, path("/availability"), None),

@@ -6,12 +6,17 @@ use serde_json::{Value, json};
 
 /// A hall of three rows of four seats with an aisle in the middle.
 fn hall() -> Value {
-    json!({"name": "Hall", "price": 2_000, "layout": {"rows": "A-C", "seats_per_row": 4, "aisles_after": [2]}})
+    let layout = json!({"rows": "A-C", "seats_per_row": 4, "aisles_after": [2]});
+    json!({"name": "Hall", "price": 2_000, "layout": layout})
 }
 
 /// A layout in full: a front row in gold, and a balcony.
 fn full() -> Value {
-    let seat = |number: &str, x: i32, y: i32, category: &str| json!({"number": number, "x": x, "y": y, "category": category});
+    let seat = |number: &str, x: i32, y: i32, category: &str| {
+        json!({
+            "number": number, "x": x, "y": y, "category": category,
+        })
+    };
     json!({
         "categories": [{"name": "Gold", "price": 9_000}, {"name": "Blue", "price": 3_000}],
         "focal": {"x": 10, "y": -20},

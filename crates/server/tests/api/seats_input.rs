@@ -193,7 +193,10 @@ async fn new_sections_have_a_capacity_or_a_layout() {
     let event_id = user.event(10).await;
     let layout = json!({"rows": "A-B", "seats_per_row": 3});
     let full = row(&json!([seat(&json!({}))]));
-    let long = json!({"rows": [{"label": "A", "seats": vec![seat(&json!({"number": "?"})); 150]}], "categories": [{"name": "Gold", "price": 1}]});
+    let long = json!({
+        "rows": [{"label": "A", "seats": vec![seat(&json!({"number": "?"})); 150]}],
+        "categories": [{"name": "Gold", "price": 1}],
+    });
     for (field, section) in [
         ("capacity", json!({"name": "B"})),
         ("layout", json!({"name": "B", "capacity": 1, "layout": layout})),
@@ -226,7 +229,10 @@ async fn new_sections_have_a_capacity_or_a_layout() {
     let other = user.send(Method::POST, &sections, Some(&other), &key).await;
     other.problem(422, "idempotency_key_reused");
     // A request of a kilobyte makes no million seats.
-    let large = |at: u32| json!({"name": format!("S{at}"), "layout": {"rows": "1-100", "seats_per_row": 1_000}});
+    let large = |at: u32| {
+        let layout = json!({"rows": "1-100", "seats_per_row": 1_000});
+        json!({"name": format!("S{at}"), "layout": layout})
+    };
     let large = show(&json!({"sections": [large(0), large(1), large(2)]}));
     let large = user.post("/events", &large).await.problem(422, INVALID);
     assert_eq!(large["errors"][0]["field"], "sections[1].layout");

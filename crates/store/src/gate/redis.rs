@@ -7,12 +7,13 @@
 //! reservix:<epoch>:{tally-3}:<name>   a counter of a limit that all instances share
 //! reservix:<epoch>:events             the channel of announcements
 //! ```
-//! The epoch is the store's ([`Epoch`]): neither another store on the same server nor a history that was
-//! left has a key in common with this one. `{7}` is the shard; all keys have a time to live. Times are by the server's own clock (`TIME`), and
-//! the scripts apply the rules of [`engine::Kept`] by it. What is sent carries the instant at which it
-//! was settled, so that nothing is believed for longer than `fresh_ms` from then (I8), also when a
-//! frozen server takes it late. A lease is believed under the same rule as a snapshot: its
-//! removal may get lost with the instance that made it, and then it lapses like everything else.
+//! The epoch is the store's ([`Epoch`]): neither another store on the same server nor a history
+//! that was left has a key in common with this one. `{7}` is the shard; all keys have a time to
+//! live. Times are by the server's own clock (`TIME`), and the scripts apply the rules of
+//! [`engine::Kept`] by it. What is sent carries the instant at which it was settled, so that
+//! nothing is believed for longer than `fresh_ms` from then (I8), also when a frozen server takes
+//! it late. A lease is believed under the same rule as a snapshot: its removal may get lost with
+//! the instance that made it, and then it lapses like everything else.
 //!
 //! Nobody waits for Redis longer than [`CALL_MAX`], and while it is away nobody waits at all
 //! ([`link`]). What this instance settled itself ([`own`]) serves it also then: it is a commit's

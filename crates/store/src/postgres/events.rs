@@ -336,7 +336,8 @@ pub(super) async fn add_event(
 async fn put_event(session: &mut PgConnection, event: &Event) -> Result<(), Interrupt> {
     const SQL: &str = insert_event!(
         "DO UPDATE SET title = excluded.title,
-            title_folded = excluded.title_folded, title_key = excluded.title_key, description = excluded.description,
+            title_folded = excluded.title_folded, title_key = excluded.title_key,
+            description = excluded.description,
             venue = excluded.venue, event_date = excluded.event_date, timezone = excluded.timezone,
             starts_at = excluded.starts_at, over_at = excluded.over_at, status = excluded.status,
             sales_start = excluded.sales_start, sales_end = excluded.sales_end,

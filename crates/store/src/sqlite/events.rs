@@ -34,7 +34,8 @@ pub(super) fn put_event(writing: &Writing<'_>, event: &Event) -> Result<(), Faul
             prevent_orphans, version, created_at, updated_at)
         VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
         ON CONFLICT (event_id) DO UPDATE SET title = excluded.title,
-            title_folded = excluded.title_folded, title_key = excluded.title_key, description = excluded.description,
+            title_folded = excluded.title_folded, title_key = excluded.title_key,
+            description = excluded.description,
             venue = excluded.venue, event_date = excluded.event_date, timezone = excluded.timezone,
             starts_at = excluded.starts_at, over_at = excluded.over_at, status = excluded.status,
             sales_start = excluded.sales_start, sales_end = excluded.sales_end,

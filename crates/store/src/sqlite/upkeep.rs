@@ -203,7 +203,8 @@ impl Upkeep for Sqlite {
         self.readers.close().await;
         self.writer.close().await;
         if let Some(lock) = self.lock.lock().take() {
-            // Said, not left to the closing of the file: a child that is about to be started has it open, too.
+            // Said, not left to the closing of the file: a child that is about to be started has it
+            // open, too.
             let _ = lock.unlock();
         }
     }

@@ -1,11 +1,12 @@
 //! A model of the gate's protocol, run through many thousands of random schedules.
 //!
-//! Two instances sell one section of few numbered seats through one gate, by count and by name. Between any two steps messages may
-//! be delayed, reordered, doubled or lost, an instance may crash, an outcome may stay unknown, the
-//! gate may be flushed, set back to an old state, or have its clock set. The gate and the instances
-//! apply the real rules ([`Kept`], [`Snapshot`], [`KeptMarks`], [`Seen`]); the store is the truth.
-//! Commits tell the marks of seats only when they changed some; an instance whose named seat the store
-//! had to refuse reads them beside what goes on. After each step:
+//! Two instances sell one section of few numbered seats through one gate, by count and by name.
+//! Between any two steps messages may be delayed, reordered, doubled or lost, an instance may
+//! crash, an outcome may stay unknown, the gate may be flushed, set back to an old state, or have
+//! its clock set. The gate and the instances apply the real rules ([`Kept`], [`Snapshot`],
+//! [`KeptMarks`], [`Seen`]); the store is the truth. Commits tell the marks of seats only when they
+//! changed some; an instance whose named seat the store had to refuse reads them beside what goes
+//! on. After each step:
 //!
 //! - never oversold;
 //! - a refusal that the store would not have made comes at most [`FRESH_MS`] after the refusing

@@ -126,7 +126,8 @@ impl NewHold {
         let loose = (self.seats_requested.is_some() || self.seats.is_some()) && !section;
         if forms.iter().filter(|form| **form).count() != 1 || loose {
             let field = if section || loose { "section_id" } else { "items" };
-            let message = "give exactly one of section_id (with seats_requested or seats), items and best_available";
+            let message = "give exactly one of section_id (with seats_requested or seats), \
+                 items and best_available";
             return Err(Problem::invalid_field(field, message));
         }
         let wanted = match (self.section_id, self.items, self.best_available) {

@@ -132,7 +132,11 @@ pub(super) struct ReviseEvent {
     pub(super) title: Option<String>,
     #[serde(default, deserialize_with = "present_prose")]
     #[garde(inner(inner(length(chars, max = 5_000), custom(lines))))]
-    #[schema(value_type = Option<String>, max_length = 5_000, pattern = r"^([^\u0000-\u0009\u000b-\u001f\u007f-\u009f]|\r\n)*$")]
+    #[schema(
+        value_type = Option<String>,
+        max_length = 5_000,
+        pattern = r"^([^\u0000-\u0009\u000b-\u001f\u007f-\u009f]|\r\n)*$"
+    )]
     pub(super) description: Option<Option<String>>,
     #[serde(default, deserialize_with = "present_composed")]
     #[garde(inner(inner(length(chars, max = 200), custom(legible_or_empty))))]
@@ -144,7 +148,8 @@ pub(super) struct ReviseEvent {
     pub(super) event_date: Option<String>,
     #[serde(default, deserialize_with = "given")]
     #[garde(inner(length(bytes, max = 64)))]
-    #[schema(value_type = String, required = false, min_length = 1, max_length = 64, example = "Europe/Berlin")]
+    #[schema(value_type = String, required = false, min_length = 1, max_length = 64,
+        example = "Europe/Berlin")]
     pub(super) timezone: Option<String>,
     #[serde(default, deserialize_with = "given")]
     #[garde(inner(custom(settable)))]

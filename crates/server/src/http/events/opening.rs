@@ -59,7 +59,8 @@ fn opened(
         }
         if at > 0 && seats > SEATS_MAX && errors.is_empty() {
             let message = format!(
-                "the layouts of one request have at most {SEATS_MAX} seats together; add the others by calls of their own"
+                "the layouts of one request have at most {SEATS_MAX} seats together; add the \
+                 others by calls of their own"
             );
             errors.push(FieldError { field: format!("{}layout", field(at)), message });
         }

@@ -35,7 +35,8 @@ pub const TABLE: &[Row] = &[
     row(
         Code::MalformedRequest,
         "",
-        "another part cannot be read: the head, `Host`, the query, `Idempotency-Key`, `If-Match`, a body that ended early",
+        "another part cannot be read: the head, `Host`, the query, `Idempotency-Key`, \
+         `If-Match`, a body that ended early",
     ),
     row(Code::Unauthorized, "`WWW-Authenticate`", "send a token; refresh it when it has expired"),
     row(Code::InvalidCredentials, "`WWW-Authenticate`", "unknown address, or wrong password"),

@@ -110,7 +110,8 @@ pub async fn check(
     ensure!(stranger.is_none(), "there is a booking that no key explains: {stranger:?}");
     let sent = tries.len();
     Ok(format!(
-        "{sent} tries, {acknowledged} holds acknowledged, {late} committed without a word, {fresh} made by the retry"
+        "{sent} tries, {acknowledged} holds acknowledged, {late} committed without a word, \
+         {fresh} made by the retry"
     ))
 }
 
