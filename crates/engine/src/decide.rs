@@ -12,6 +12,7 @@
 //! the loaded sections are retired first, whoever asks.
 
 mod agreement;
+mod committed;
 mod ledger;
 mod rules;
 mod seats;
@@ -27,6 +28,7 @@ use crate::time::Timestamp;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
+pub use committed::Committed;
 pub use ledger::{Ended, Ledger};
 
 /// Due holds retired of one section by one batch, at most: it bounds the work of a batch.

@@ -1,16 +1,20 @@
 //! Events and their sections: who may sell what, when, and how much of it to whom.
 
+mod section;
+
 use crate::decide::Command;
 use crate::error::Refusal;
 use crate::ids::{EventId, SectionId, UserId};
 use crate::inventory::Inventory;
-use crate::money::{Currency, Money};
+use crate::money::Currency;
 use crate::seats::Layout;
 use crate::text::folded;
 use crate::time::{EventDate, Timestamp};
 use chrono_tz::Tz;
 use std::collections::HashSet;
 use std::sync::Arc;
+
+pub use section::{Opening, Section, SectionChange};
 
 /// The most seats a section may have.
 pub const CAPACITY_MAX: i64 = 1_000_000_000;
@@ -134,6 +138,15 @@ pub struct Event {
     pub created_at: Timestamp,
     /// When it was last changed.
     pub updated_at: Timestamp,
+}
+
+/// An event with its sections in the order of their creation.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct EventWithSections {
+    /// The event.
+    pub event: Event,
+    /// Its sections.
+    pub sections: Vec<Section>,
 }
 
 /// What an organizer wants to change of an event; `None` leaves a field as it is, and an inner
@@ -325,46 +338,5 @@ pub fn in_currency(
             Command::Lay { section_id, by, layout }
         }
         None => Command::Retire { section_id },
-    }
-}
-
-/// A part of an event, with one price or with numbered seats; its counters are its
-/// [`Inventory`](crate::Inventory).
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Section {
-    /// The section.
-    pub section_id: SectionId,
-    /// The event it belongs to.
-    pub event_id: EventId,
-    /// Its name, unique in the event without case.
-    pub name: Arc<str>,
-    /// What one seat costs, of numbered ones the cheapest; frozen into a booking when it is held.
-    pub price: Money,
-    /// In a section with numbered seats, the number of its layout.
-    pub layout_version: Option<i64>,
-}
-
-impl Section {
-    /// Whether its seats have numbers.
-    #[must_use]
-    pub fn is_numbered(&self) -> bool {
-        self.layout_version.is_some()
-    }
-
-    /// Gives it another name or price, or the price of a layout it is about to get.
-    ///
-    /// Refuses a price where the seats have their own ([`Refusal::SeatsAreNumbered`]).
-    pub fn revise(
-        &mut self,
-        name: Option<Arc<str>>,
-        price: Option<Money>,
-        layout: Option<&Layout>,
-    ) -> Result<(), Refusal> {
-        if price.is_some() && (self.is_numbered() || layout.is_some()) {
-            return Err(Refusal::SeatsAreNumbered);
-        }
-        set(&mut self.name, name);
-        set(&mut self.price, price.or(layout.map(Layout::lowest_price)));
-        Ok(())
     }
 }

@@ -102,6 +102,15 @@ impl Inventory {
     }
 }
 
+/// The live counters of a section, as readers are shown them.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LiveInventory {
+    /// As stored.
+    pub inventory: Inventory,
+    /// Seats of holds that are due and not retired yet: they count as available.
+    pub due: i64,
+}
+
 /// What the gate keeps of a section: what the store had committed at `version`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Snapshot {

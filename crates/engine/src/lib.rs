@@ -22,12 +22,12 @@ pub mod time;
 
 pub use booking::{Booking, BookingStatus, Item};
 pub use decide::{
-    Actor, Ask, Blocked, Changes, Command, Hold, KeyUse, Ledger, Outcome, Policy, Rows,
+    Actor, Ask, Blocked, Changes, Command, Committed, Hold, KeyUse, Ledger, Outcome, Policy, Rows,
 };
 pub use error::{Error, Fault, Refusal, RefusalCode, SeatConflict};
-pub use event::{Event, EventStatus, Section, Terms};
+pub use event::{Event, EventStatus, EventWithSections, Opening, Section, SectionChange, Terms};
 pub use ids::{BookingId, EventId, IdempotencyKey, SectionId, Shard, UserId};
-pub use inventory::{Answer, Inventory, Kept, Snapshot};
+pub use inventory::{Answer, Inventory, Kept, LiveInventory, Snapshot};
 pub use log::{Deltas, LogEntry, LogKind};
 pub use money::{Currency, Money};
 pub use time::{EventDate, Timestamp};

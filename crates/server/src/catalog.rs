@@ -9,7 +9,7 @@ mod marks;
 
 use engine::seats::Marks;
 use engine::text::folded;
-use engine::{EventId, Fault, Section, SectionId, Snapshot};
+use engine::{EventId, EventWithSections, Fault, LiveInventory, Section, SectionId, Snapshot};
 use marks::NewestMarks;
 use moka::future::Cache;
 use std::collections::HashMap;
@@ -17,7 +17,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 use store::gate::Settlement;
-use store::{EventWithSections, Gate, LiveInventory, Store};
+use store::{Gate, Store};
 use tokio::sync::broadcast::error::RecvError;
 
 /// How late another instance notices a change whose announcement was lost, and how long an unknown

@@ -2,14 +2,13 @@
 //!
 //! Handles are made once; the hot path only adds to them.
 
-use engine::{Fault, Outcome, Refusal, Timestamp};
+use engine::{Committed, Fault, Outcome, Refusal, Timestamp};
 use metrics::{Counter, Histogram, counter, gauge, histogram};
 use metrics_exporter_prometheus::{BuildError, Matcher, PrometheusBuilder, PrometheusHandle};
 use metrics_process::Collector;
 use parking_lot::RwLock;
 use std::collections::HashMap;
 use std::time::Duration;
-use store::Committed;
 
 /// Upper bounds of durations, in seconds.
 const SECONDS: [f64; 14] =

@@ -8,8 +8,8 @@ mod book;
 mod dice;
 mod plan;
 
-use crate::{EventWithSections, Place, StoreOptions, Upkeep as _, postgres, sqlite, unavailable};
-use engine::{Changes, Fault, Timestamp};
+use crate::{Place, StoreOptions, Upkeep as _, postgres, sqlite, unavailable};
+use engine::{Changes, EventWithSections, Fault, Timestamp};
 use plan::Plan;
 
 /// The most bookings of one fill.

@@ -20,11 +20,11 @@ use async_trait::async_trait;
 use engine::account::{RefreshToken, User};
 use engine::audit::Report;
 use engine::event::EventChange;
-use engine::seats::{Layout, Marks};
+use engine::seats::Marks;
 use engine::{
-    Booking, BookingId, BookingStatus, Command, Currency, Error, Event, EventId, EventStatus,
-    Fault, IdempotencyKey, Inventory, KeyUse, Money, Outcome, Policy, Refusal, Section, SectionId,
-    Timestamp, UserId,
+    Booking, BookingId, BookingStatus, Command, Committed, Error, Event, EventId, EventStatus,
+    EventWithSections, Fault, IdempotencyKey, Inventory, KeyUse, LiveInventory, Money, Opening,
+    Policy, Section, SectionChange, SectionId, Timestamp, UserId,
 };
 use sqlx::migrate::Migrator;
 use std::collections::HashMap;
@@ -46,7 +46,7 @@ impl<T: Accounts + Events + Bookings + Seats + Upkeep> Store for T {}
 /// Users and their refresh tokens.
 #[async_trait]
 pub trait Accounts: Send + Sync {
-    /// Adds a user, or [`Refusal::EmailTaken`].
+    /// Adds a user, or [`EmailTaken`](engine::Refusal::EmailTaken).
     async fn create_user(&self, user: &User) -> Result<(), Error>;
     /// The user with this address, however it is spelled; where two were the same before that was
     /// refused, the one whose spelling it is.
@@ -54,7 +54,7 @@ pub trait Accounts: Send + Sync {
     /// The user with this id.
     async fn user(&self, user_id: UserId) -> Result<Option<User>, Fault>;
     /// Changes a user's name (an inner `None` clears it) or address: not found, or
-    /// [`Refusal::EmailTaken`].
+    /// [`EmailTaken`](engine::Refusal::EmailTaken).
     async fn update_user(
         &self,
         user_id: UserId,
@@ -70,7 +70,7 @@ pub trait Accounts: Send + Sync {
     /// Keeps the first token of a new family.
     async fn open_family(&self, token: &RefreshToken) -> Result<(), Fault>;
     /// Exchanges the token `spent` for one with the hash and the end of `next`, by the rule of
-    /// [`RefreshToken::judge`]; or [`Refusal::InvalidRefreshToken`].
+    /// [`RefreshToken::judge`]; or [`InvalidRefreshToken`](engine::Refusal::InvalidRefreshToken).
     async fn rotate(
         &self,
         spent: &[u8; 32],
@@ -103,15 +103,6 @@ pub struct Created<Id> {
     pub replayed: bool,
 }
 
-/// An event with its sections in the order of their creation.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct EventWithSections {
-    /// The event.
-    pub event: Event,
-    /// Its sections.
-    pub sections: Vec<Section>,
-}
-
 /// An event as lists show it: with sums in the place of its sections, of which it may have 1,000.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct EventCard {
@@ -132,48 +123,6 @@ pub struct Paged<T> {
     pub items: Vec<T>,
     /// Whether there may be older ones.
     pub has_more: bool,
-}
-
-/// What a section begins with.
-#[derive(Clone, Debug)]
-pub enum Opening {
-    /// So many seats.
-    Capacity(i64),
-    /// Numbered seats.
-    Layout(Arc<Layout>),
-}
-
-impl From<i64> for Opening {
-    fn from(capacity: i64) -> Self {
-        Self::Capacity(capacity)
-    }
-}
-
-impl Opening {
-    /// How many seats it has.
-    #[must_use]
-    pub fn capacity(&self) -> i64 {
-        match self {
-            Self::Capacity(capacity) => *capacity,
-            Self::Layout(layout) => i64::from(layout.seats()),
-        }
-    }
-
-    /// The same with prices in another currency.
-    #[must_use]
-    pub fn in_currency(self, currency: Currency) -> Self {
-        match self {
-            Self::Capacity(capacity) => Self::Capacity(capacity),
-            Self::Layout(layout) => Self::Layout(Arc::new(layout.in_currency(currency))),
-        }
-    }
-
-    fn layout(&self) -> Option<&Arc<Layout>> {
-        match self {
-            Self::Capacity(_) => None,
-            Self::Layout(layout) => Some(layout),
-        }
-    }
 }
 
 /// Which events a list shows.
@@ -215,31 +164,6 @@ pub struct Page<Id> {
 
 /// The size of the items of the bookings of a page, as stored, from which on the page ends.
 pub const PAGE_BYTES_MAX: usize = 256 * 1024;
-
-/// What an organizer wants to change of a section; `None` leaves a field as it is.
-#[derive(Clone, Debug, Default)]
-pub struct SectionChange {
-    /// Its name.
-    pub name: Option<Arc<str>>,
-    /// What one seat costs; bookings keep the price they were made at.
-    pub price: Option<Money>,
-    /// How many seats there are.
-    pub capacity: Option<i64>,
-    /// Which seats there are; with it, the capacity and the price are those of the layout.
-    pub layout: Option<Arc<Layout>>,
-}
-
-impl SectionChange {
-    /// The decision it needs: the same as in a lane's batch, so that due holds are retired and the log
-    /// is written.
-    fn command(&self, section_id: SectionId, by: UserId) -> Command {
-        match (&self.layout, self.capacity) {
-            (Some(layout), _) => Command::Lay { section_id, by, layout: layout.clone() },
-            (None, Some(capacity)) => Command::Resize { section_id, by, capacity },
-            (None, None) => Command::Retire { section_id },
-        }
-    }
-}
 
 /// Events and their sections.
 #[async_trait]
@@ -291,34 +215,6 @@ pub trait Events: Send + Sync {
         expected: Option<i64>,
         change: SectionChange,
     ) -> Result<Inventory, Error>;
-}
-
-/// What a batch came to.
-#[derive(Debug)]
-pub struct Committed {
-    /// The clock by which it was decided.
-    pub now: Timestamp,
-    /// One answer for each command, in order.
-    pub answers: Vec<Result<Outcome, Refusal>>,
-    /// Every section that was locked, as it is now.
-    pub inventories: Vec<Inventory>,
-    /// Every booking that was made or changed, as it is now.
-    pub bookings: Vec<Booking>,
-    /// The marks of every section with numbered seats of which some were taken or released.
-    pub marks: Vec<(SectionId, Marks)>,
-    /// Holds whose time was over and that were retired on the way.
-    pub expired: usize,
-    /// Sections whose marks contradicted the bookings and were rebuilt from them.
-    pub rebuilt: Vec<SectionId>,
-}
-
-/// The live counters of a section, as readers are shown them.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct LiveInventory {
-    /// As stored.
-    pub inventory: Inventory,
-    /// Seats of holds that are due and not retired yet: they count as available.
-    pub due: i64,
 }
 
 /// What committed keys name.

@@ -19,8 +19,8 @@ use axum::response::{IntoResponse, Response};
 use chrono_tz::Tz;
 use engine::event::EventChange;
 use engine::{
-    Currency, Error, EventDate, EventId, EventStatus, Fault, IdempotencyKey, Money, Refusal,
-    SectionId, UserId,
+    Currency, Error, EventDate, EventId, EventStatus, EventWithSections, Fault, IdempotencyKey,
+    Money, Refusal, SectionChange, SectionId, UserId,
 };
 use forms::{
     NewEvent, NewSection, ReviseEvent, ReviseSection, event_date, section_field, timezone,
@@ -28,7 +28,7 @@ use forms::{
 use opening::open;
 use serde::Serialize;
 use std::sync::Arc;
-use store::{BookingFilter, CreationKey, EventFilter, EventWithSections, SectionChange};
+use store::{BookingFilter, CreationKey, EventFilter};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 use views::{AvailabilityView, EventCardView, EventPage, EventView, StatusWord};

@@ -19,12 +19,13 @@ use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use engine::seats::{Draft, Layout};
 use engine::{
-    Blocked, BookingStatus, Command, EventId, EventStatus, Money, Section, SectionId, UserId,
+    Blocked, BookingStatus, Command, EventId, EventStatus, Money, Section, SectionChange,
+    SectionId, UserId,
 };
 use forms::{BlockedForm, flawed};
 use pages::{Form, Pages};
 use std::sync::Arc;
-use store::{BookingFilter, Page, SectionChange};
+use store::{BookingFilter, Page};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 use views::{Drawing, StatusView, with_yours};

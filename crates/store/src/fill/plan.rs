@@ -6,10 +6,9 @@
 
 use super::dice::Dice;
 use super::{Fill, Part};
-use crate::EventWithSections;
 use engine::{
-    Currency, Deltas, Event, EventDate, EventId, EventStatus, Inventory, Money, Policy, Section,
-    SectionId, Shard, Terms, Timestamp, UserId,
+    Currency, Deltas, Event, EventDate, EventId, EventStatus, EventWithSections, Inventory, Money,
+    Policy, Section, SectionId, Shard, Terms, Timestamp, UserId,
 };
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;

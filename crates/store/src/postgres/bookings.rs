@@ -4,9 +4,12 @@ use super::interrupt::Interrupt;
 use super::rows::{booking_by_id, uuid, uuids};
 use super::{Postgres, batch, on};
 use crate::rows::{self, BookingPage, Columns};
-use crate::{BookingFilter, Bookings, Committed, KeyedHolds, LiveInventory, Page, Paged, Upkeep};
+use crate::{BookingFilter, Bookings, KeyedHolds, Page, Paged, Upkeep};
 use async_trait::async_trait;
-use engine::{Booking, BookingId, BookingStatus, Command, EventId, Fault, IdempotencyKey, UserId};
+use engine::{
+    Booking, BookingId, BookingStatus, Command, Committed, EventId, Fault, IdempotencyKey,
+    LiveInventory, UserId,
+};
 use futures_util::TryStreamExt as _;
 use sqlx::postgres::{PgConnection, PgRow};
 use sqlx::{Postgres as Driver, QueryBuilder};

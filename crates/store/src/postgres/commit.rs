@@ -4,11 +4,10 @@ use super::batch::{Key, claim, claims_of, lock_and_load};
 use super::interrupt::Interrupt;
 use super::seats::Loaded;
 use super::{Postgres, WRITE_PATIENCE, on, write};
-use crate::Committed;
 use crate::maps::{Stamps, draw_stamp, tell_rebuilt};
 use engine::decide::{Ended, Needs, SeatMaps};
 use engine::{
-    BookingStatus, Command, Error, EventId, Fault, Ledger, Outcome, Refusal, Rows, Terms,
+    BookingStatus, Command, Committed, Error, EventId, Fault, Ledger, Outcome, Refusal, Rows, Terms,
 };
 use parking_lot::Mutex;
 use sqlx::Executor as _;

@@ -15,16 +15,16 @@ use crate::keys::keys_of;
 use crate::maps::{Stamps, draw_stamp};
 use crate::rows::{self, Columns, event, ms};
 use crate::{
-    CREATION_KEY_KEPT_MS, Created, CreationKey, EventCard, EventFilter, EventWithSections, Events,
-    Opening, Page, Paged, SectionChange,
+    CREATION_KEY_KEPT_MS, Created, CreationKey, EventCard, EventFilter, Events, Page, Paged,
 };
 use async_trait::async_trait;
 use engine::decide::SeatMaps;
 use engine::event::{EventChange, may_change_currency, may_join};
 use engine::seats::Marks;
 use engine::{
-    Command, Deltas, Error, Event, EventId, EventStatus, Fault, Inventory, LogEntry, LogKind,
-    Outcome, Refusal, Section, SectionId, Timestamp, UserId,
+    Command, Deltas, Error, Event, EventId, EventStatus, EventWithSections, Fault, Inventory,
+    LogEntry, LogKind, Opening, Outcome, Refusal, Section, SectionChange, SectionId, Timestamp,
+    UserId,
 };
 use parking_lot::Mutex;
 use sqlx::postgres::PgConnection;

@@ -3,10 +3,11 @@
 use super::rows::{BOOKING_BY_ID, Binding, bind_id, read_rows};
 use super::{Sqlite, failed};
 use crate::rows::{self, BookingPage, Columns};
-use crate::{BookingFilter, Bookings, Committed, KeyedHolds, LiveInventory, Page, Paged, Upkeep};
+use crate::{BookingFilter, Bookings, KeyedHolds, Page, Paged, Upkeep};
 use async_trait::async_trait;
 use engine::{
-    Booking, BookingId, BookingStatus, Command, EventId, Fault, IdempotencyKey, KeyUse, UserId,
+    Booking, BookingId, BookingStatus, Command, Committed, EventId, Fault, IdempotencyKey, KeyUse,
+    LiveInventory, UserId,
 };
 use futures_util::TryStreamExt as _;
 use sqlx::sqlite::SqliteRow;

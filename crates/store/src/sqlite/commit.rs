@@ -4,13 +4,12 @@ use super::Sqlite;
 use super::rows::BOOKING_BY_ID;
 use super::seats::{load_maps, write_seats};
 use super::writer::{Turn, Writing};
-use crate::Committed;
 use crate::maps::{self, Maps, Stamps};
 use crate::rows::{self, Columns, items_text, ms};
 use engine::decide::{Ended, Held, Needs, RETIRED_PER_SECTION_MAX, SeatMaps};
 use engine::{
-    Booking, BookingId, BookingStatus, Changes, Command, EventId, Fault, IdempotencyKey, Inventory,
-    KeyUse, Ledger, LogEntry, Policy, Rows, SectionId, Timestamp, UserId,
+    Booking, BookingId, BookingStatus, Changes, Command, Committed, EventId, Fault, IdempotencyKey,
+    Inventory, KeyUse, Ledger, LogEntry, Policy, Rows, SectionId, Timestamp, UserId,
 };
 use rusqlite::Row;
 use std::collections::{BTreeSet, HashMap};

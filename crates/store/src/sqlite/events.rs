@@ -10,16 +10,16 @@ use crate::keys::keys_of;
 use crate::maps::Stamps;
 use crate::rows::{self, Columns, event, ms};
 use crate::{
-    CREATION_KEY_KEPT_MS, Created, CreationKey, EventCard, EventFilter, EventWithSections, Events,
-    Opening, Page, Paged, SectionChange, Upkeep,
+    CREATION_KEY_KEPT_MS, Created, CreationKey, EventCard, EventFilter, Events, Page, Paged, Upkeep,
 };
 use async_trait::async_trait;
 use engine::decide::SeatMaps;
 use engine::event::{EventChange, may_change_currency, may_join};
 use engine::seats::Marks;
 use engine::{
-    Deltas, Error, Event, EventId, EventStatus, Fault, Inventory, LogEntry, LogKind, Money,
-    Outcome, Refusal, Section, SectionId, Timestamp, UserId,
+    Deltas, Error, Event, EventId, EventStatus, EventWithSections, Fault, Inventory, LogEntry,
+    LogKind, Money, Opening, Outcome, Refusal, Section, SectionChange, SectionId, Timestamp,
+    UserId,
 };
 use sqlx::{QueryBuilder, Row, Sqlite as Driver, SqliteConnection};
 

@@ -7,9 +7,12 @@ use crate::world::{self, Fresh, ManualClock, all_bookings};
 use async_trait::async_trait;
 use engine::audit::Report;
 use engine::event::EventChange;
-use engine::{Booking, Command, Error, EventId, Policy, Refusal, UserId};
+use engine::{
+    Booking, Command, Committed, Error, EventId, EventWithSections, LiveInventory, Policy, Refusal,
+    UserId,
+};
 use std::fmt::Debug;
-use store::{BookingFilter, Committed, EventWithSections, LiveInventory};
+use store::BookingFilter;
 
 /// Something that decides commands and keeps what came of them.
 #[async_trait]

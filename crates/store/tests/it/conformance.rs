@@ -21,14 +21,12 @@ mod upkeep;
 
 use crate::world::{Fresh, ManualClock, Mint, POLICY};
 use engine::{
-    Ask, Booking, BookingId, Command, Error, EventId, Fault, Hold, IdempotencyKey, Outcome, Policy,
-    Refusal, SectionId, UserId,
+    Ask, Booking, BookingId, Command, Committed, Error, EventId, EventWithSections, Fault, Hold,
+    IdempotencyKey, LiveInventory, Outcome, Policy, Refusal, SectionId, UserId,
 };
 use std::sync::Arc;
 use std::time::Duration;
-use store::{
-    Committed, CreationKey, EventWithSections, LiveInventory, LogCursor, Reckoning, Store,
-};
+use store::{CreationKey, LogCursor, Reckoning, Store};
 
 /// A fresh store, and all that tests make in it.
 struct World {

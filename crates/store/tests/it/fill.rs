@@ -2,15 +2,15 @@
 
 use crate::world::{self, Fresh, ManualClock, Mint, POLICY, options, sqlite_url};
 use engine::{
-    Ask, Booking, BookingStatus, Command, EventId, EventStatus, Hold, Inventory, Outcome, SectionId,
+    Ask, Booking, BookingStatus, Command, EventId, EventStatus, EventWithSections, Hold, Inventory,
+    LiveInventory, Outcome, SectionId,
 };
 use sqlx::{Connection as _, SqliteConnection};
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::path::PathBuf;
 use std::time::Duration;
 use store::{
-    BookingFilter, EventCard, EventFilter, EventWithSections, Fill, LiveInventory, LogCursor, Page,
-    Reckoning, fill_store, open_store,
+    BookingFilter, EventCard, EventFilter, Fill, LogCursor, Page, Reckoning, fill_store, open_store,
 };
 
 const FILL: Fill = Fill { bookings: 20_000, events: 50, seed: 7, beside_others: false };

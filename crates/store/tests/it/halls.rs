@@ -2,11 +2,10 @@
 
 use crate::world::{Fresh, usd};
 use engine::seats::{Category, Draft, Layout, SeatName, Shape, Short};
-use engine::{EventId, SectionId};
+use engine::{EventId, Opening, SectionId};
 use sqlx::{AssertSqlSafe, Connection as _, PgConnection, Row as _, SqliteConnection};
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use store::Opening;
 
 /// The draft of rows such as `A-C`, each with so many seats at 12.50 USD and an aisle after some.
 pub fn draft(rows: &str, seats_per_row: u32, aisles_after: &[u32]) -> Draft {

@@ -21,8 +21,8 @@ mod waits;
 use crate::world::{self, ManualClock, Mint, POLICY, options};
 use engine::account::{RefreshToken, User};
 use engine::{
-    Ask, Booking, BookingId, Command, Fault, Hold, IdempotencyKey, Inventory, Outcome, Policy,
-    Refusal, SectionId, UserId,
+    Ask, Booking, BookingId, Command, EventWithSections, Fault, Hold, IdempotencyKey, Inventory,
+    Outcome, Policy, Refusal, SectionId, UserId,
 };
 use engine::{EventId, Timestamp};
 use sqlx::postgres::{PgConnection, PgRow};
@@ -31,7 +31,7 @@ use std::error::Error as _;
 use std::fmt::Debug;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
-use store::{EventWithSections, Store, open_store};
+use store::{Store, open_store};
 use testbed::proxy::Proxy;
 use testbed::steps::Steps;
 

@@ -11,14 +11,13 @@ use engine::decide::{Held, Needs, RETIRED_PER_SECTION_MAX, SeatTaken};
 use engine::event::EventChange;
 use engine::seats::{Layout, Marks, SeatMap, SeatName};
 use engine::{
-    Booking, BookingId, BookingStatus, Changes, Command, Deltas, Event, EventId, IdempotencyKey,
-    Inventory, KeyUse, Ledger, LogEntry, LogKind, Policy, Refusal, Rows, Section, SectionId,
-    Timestamp, UserId,
+    Booking, BookingId, BookingStatus, Changes, Command, Committed, Deltas, Event, EventId,
+    EventWithSections, IdempotencyKey, Inventory, KeyUse, Ledger, LiveInventory, LogEntry, LogKind,
+    Opening, Policy, Refusal, Rows, Section, SectionId, Timestamp, UserId,
 };
 use parking_lot::Mutex;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
-use store::{Committed, EventWithSections, LiveInventory, Opening};
 
 /// The rows, under the one lock that makes batches follow each other.
 pub struct Pure {

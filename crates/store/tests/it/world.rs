@@ -1,18 +1,15 @@
 //! What every suite starts from: a clock set by hand, ids, fresh stores, and events ready for sale.
 
 use engine::{
-    Ask, Booking, BookingId, Currency, Event, EventDate, EventId, EventStatus, Money, Policy,
-    Section, SectionId, Shard, Terms, Timestamp, UserId,
+    Ask, Booking, BookingId, Currency, Event, EventDate, EventId, EventStatus, EventWithSections,
+    Money, Policy, Section, SectionId, Shard, Terms, Timestamp, UserId,
 };
 use std::any::Any;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
-use store::{
-    BookingFilter, Clock, EventWithSections, Fill, Page, Store, StoreOptions, fill_store,
-    open_store,
-};
+use store::{BookingFilter, Clock, Fill, Page, Store, StoreOptions, fill_store, open_store};
 use tempfile::TempDir;
 use tokio::sync::OnceCell;
 
@@ -156,7 +153,7 @@ impl Mint {
 }
 
 /// What sections with these capacities begin with.
-pub fn opened(capacities: &[i64]) -> Vec<store::Opening> {
+pub fn opened(capacities: &[i64]) -> Vec<engine::Opening> {
     capacities.iter().map(|capacity| (*capacity).into()).collect()
 }
 

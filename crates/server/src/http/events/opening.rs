@@ -3,10 +3,9 @@
 use crate::http::App;
 use crate::http::problem::{FieldError, Problem};
 use crate::http::seats::{LayoutForm, aside, field_errors};
-use engine::Section;
 use engine::seats::{FLAWS_TOLD_MAX, Layout, SEATS_MAX};
+use engine::{Opening, Section};
 use std::sync::Arc;
-use store::Opening;
 
 /// What a section is to begin with, before its layout is checked.
 pub(super) enum Plan {

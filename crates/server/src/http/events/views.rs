@@ -5,10 +5,10 @@ use crate::http::App;
 use crate::http::problem::Problem;
 use crate::http::wire::{shown, shown_or_null};
 use axum::http::HeaderValue;
-use engine::{EventId, SectionId, Timestamp, UserId};
+use engine::{EventId, EventWithSections, SectionId, Timestamp, UserId};
 use serde::Serialize;
 use std::sync::Arc;
-use store::{Epoch, EventCard, EventWithSections};
+use store::{Epoch, EventCard};
 use utoipa::ToSchema;
 
 /// The size of an event without its sections and its description, as it is written.

@@ -6,8 +6,9 @@ use engine::audit::Report;
 use engine::event::EventChange;
 use engine::seats::{Layout, Marks};
 use engine::{
-    Booking, BookingId, BookingStatus, Command, Currency, Error, EventId, Fault, Hold,
-    IdempotencyKey, Inventory, Item, KeyUse, Money, Outcome, SectionId, Shard, Timestamp, UserId,
+    Booking, BookingId, BookingStatus, Command, Committed, Currency, Error, EventId,
+    EventWithSections, Fault, Hold, IdempotencyKey, Inventory, Item, KeyUse, LiveInventory, Money,
+    Opening, Outcome, SectionChange, SectionId, Shard, Timestamp, UserId,
 };
 use parking_lot::Mutex;
 use std::collections::HashMap;
@@ -15,9 +16,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use store::Epoch;
 use store::{
-    Accounts, BookingFilter, Bookings, Committed, Created, CreationKey, EventCard, EventFilter,
-    EventWithSections, Events, KeyedHolds, Laid, LiveInventory, LogCursor, Migration, Opening,
-    Page, Paged, Reckoning, Seats, SectionChange, Upkeep,
+    Accounts, BookingFilter, Bookings, Created, CreationKey, EventCard, EventFilter, Events,
+    KeyedHolds, Laid, LogCursor, Migration, Page, Paged, Reckoning, Seats, Upkeep,
 };
 use tokio::sync::{Semaphore, watch};
 

@@ -4,9 +4,11 @@ use super::{World, refusal};
 use crate::halls::{laid, names};
 use crate::world::usd;
 use engine::event::EventChange;
-use engine::{Actor, Ask, Booking, Command, Currency, Hold, Money, Outcome, Refusal, SectionId};
+use engine::{
+    Actor, Ask, Booking, Command, Currency, Hold, Money, Opening, Outcome, Refusal, SectionChange,
+    SectionId,
+};
 use std::fmt::Debug;
-use store::{Opening, SectionChange};
 
 /// What the store answers, which neither refuses nor fails.
 fn done<T, E: Debug>(result: Result<T, E>) -> T {

@@ -4,9 +4,10 @@ use super::{World, answered, booking, confirm, creation_key, refusal, release};
 use crate::world::usd;
 use engine::event::EventChange;
 use engine::{
-    Actor, BookingStatus, Command, EventDate, EventId, EventStatus, Refusal, Timestamp, UserId,
+    Actor, BookingStatus, Command, EventDate, EventId, EventStatus, EventWithSections, Refusal,
+    Timestamp, UserId,
 };
-use store::{CREATION_KEY_KEPT_MS, EventCard, EventFilter, EventWithSections, Page};
+use store::{CREATION_KEY_KEPT_MS, EventCard, EventFilter, Page};
 
 const ALL: Page<EventId> = Page { after: None, limit: 100 };
 

@@ -6,9 +6,8 @@ use crate::halls::{draft, laid, layout, plain};
 use crate::world::usd;
 use engine::seats::change::Harm;
 use engine::seats::{Category, Layout, Party, Point, SeatName};
-use engine::{Command, Inventory, Refusal, SectionId};
+use engine::{Command, Inventory, Opening, Refusal, SectionChange, SectionId};
 use std::sync::Arc;
-use store::{Opening, SectionChange};
 
 impl World {
     async fn lay(

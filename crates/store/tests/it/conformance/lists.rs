@@ -4,9 +4,9 @@ use super::{Sale, World, answered, booking, confirm};
 use crate::halls::{draft, laid, layout};
 use crate::world::usd;
 use engine::seats::{Category, Draft, SeatName};
-use engine::{Ask, Command};
+use engine::{Ask, Command, Opening, SectionChange};
 use std::collections::BTreeSet;
-use store::{BookingFilter, EventCard, EventFilter, Opening, PAGE_BYTES_MAX, Page, SectionChange};
+use store::{BookingFilter, EventCard, EventFilter, PAGE_BYTES_MAX, Page};
 
 impl World {
     async fn card(&self, sale: &Sale) -> EventCard {

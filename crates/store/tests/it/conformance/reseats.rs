@@ -5,8 +5,7 @@ use super::{Sale, World, booking, confirm, release};
 use crate::halls::{Raw, laid, layout, names, taken_by};
 use crate::world::usd;
 use engine::seats::{Party, SeatState};
-use engine::{Ask, Blocked, Booking, Command, Outcome, Refusal};
-use store::SectionChange;
+use engine::{Ask, Blocked, Booking, Command, Outcome, Refusal, SectionChange};
 
 /// What gives a hold other seats.
 fn change(sale: &Sale, held: &Booking, expected: Option<i64>, asks: Vec<Ask>) -> Command {

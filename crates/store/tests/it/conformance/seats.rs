@@ -4,9 +4,11 @@ use super::{Sale, World, answered, booking, confirm, key, release};
 use crate::halls::{self, Raw, draft, laid, layout, names, plain};
 use crate::world::usd;
 use engine::seats::{Category, Flags, Party, SeatName, SeatState};
-use engine::{Ask, Blocked, Booking, Command, Hold, Outcome, Refusal, SeatConflict};
+use engine::{
+    Ask, Blocked, Booking, Command, EventWithSections, Hold, Opening, Outcome, Refusal,
+    SeatConflict,
+};
 use std::sync::Arc;
-use store::{EventWithSections, Opening};
 
 impl World {
     /// An event on sale with sections `S0`, `S1` and so on that begin with these.
@@ -323,7 +325,7 @@ pub async fn seats_with_numbers_are_not_resized_blocked_by_count_or_priced(world
     for command in [resize, block] {
         assert_eq!(world.commit_one(command).await, Err(Refusal::SeatsAreNumbered));
     }
-    let dear = store::SectionChange { price: Some(usd(1)), ..store::SectionChange::default() };
+    let dear = engine::SectionChange { price: Some(usd(1)), ..engine::SectionChange::default() };
     let refused = world.store.revise_section(sale.event_id, section_id, by, None, dear).await;
     assert_eq!(super::refusal(refused), Refusal::SeatsAreNumbered);
     assert_eq!(

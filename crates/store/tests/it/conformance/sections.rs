@@ -2,8 +2,7 @@
 
 use super::{World, answered, booking, creation_key, refusal};
 use crate::world::usd;
-use engine::{Command, Currency, EventStatus, Money, Refusal, Section, SectionId};
-use store::SectionChange;
+use engine::{Command, Currency, EventStatus, Money, Refusal, Section, SectionChange, SectionId};
 
 fn named(name: &str) -> SectionChange {
     SectionChange { name: Some(name.into()), ..SectionChange::default() }

@@ -4,9 +4,9 @@
 use super::{World, refusal};
 use crate::halls::Raw;
 use engine::account::User;
-use engine::{EventId, Refusal};
+use engine::{EventId, Refusal, SectionChange};
 use std::fmt::Debug;
-use store::{EventFilter, Page, SectionChange};
+use store::{EventFilter, Page};
 
 /// What the store answers, which neither refuses nor fails.
 fn done<T, E: Debug>(result: Result<T, E>) -> T {

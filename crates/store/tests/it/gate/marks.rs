@@ -9,9 +9,8 @@ use super::{
 use crate::halls::plain;
 use crate::world::{ManualClock, POLICY, sqlite};
 use engine::seats::{Layout, Marks, SeatIndex, SeatMap, SeatState};
-use engine::{Ask, Command, Hold, Outcome, Shard};
+use engine::{Ask, Command, Hold, Opening, Outcome, Shard};
 use std::time::Instant;
-use store::Opening;
 use store::gate::{MARKS_BYTES_MAX, Seen};
 use testbed::redis::{Redis, shared};
 

@@ -4,9 +4,9 @@
 use super::seats::named;
 use super::{Raw, Sale, Stand, booking, confirm, one};
 use crate::halls::{draft, laid, layout};
-use engine::{Booking, Command, Refusal};
+use engine::{Booking, Command, Opening, Refusal, SectionChange};
 use std::sync::Arc;
-use store::{Epoch, LogCursor, Opening, SectionChange, Store};
+use store::{Epoch, LogCursor, Store};
 
 /// All that a sale writes.
 const TABLES: [&str; 9] = [

@@ -4,10 +4,10 @@
 use super::{Sale, Stand, booking, confirm, key, one};
 use crate::world::usd;
 use engine::event::EventChange;
-use engine::{Actor, Booking, BookingStatus, Command, Hold, Outcome};
+use engine::{Actor, Booking, BookingStatus, Command, Hold, Outcome, SectionChange};
 use std::sync::Arc;
 use std::time::Duration;
-use store::{CreationKey, SectionChange, Store};
+use store::{CreationKey, Store};
 use testbed::proxy::Proxy;
 use testbed::steps::{Action, Steps};
 

@@ -1,11 +1,11 @@
 //! Batches at once on the same rows: nobody oversells, nobody deadlocks.
 
 use super::{Sale, Stand, booking, keys, lock_section, one};
-use engine::{Command, Hold, Outcome, Refusal};
+use engine::{Command, Committed, Hold, Outcome, Refusal};
 use futures_util::future::join_all;
 use std::collections::BTreeSet;
 use std::sync::Arc;
-use store::{Committed, Store};
+use store::Store;
 use testbed::proxy::Proxy;
 use testbed::steps::Steps;
 use tokio::task::JoinSet;

@@ -57,7 +57,7 @@ async fn filled() -> Filled {
     let stand = Stand::new().await;
     let mut sales = Vec::new();
     for _ in 0..10 {
-        let capped = |new: &mut store::EventWithSections| {
+        let capped = |new: &mut engine::EventWithSections| {
             new.event.terms.max_seats_per_user = Some(1_000);
         };
         sales.push(stand.sale_with(&[1_000_000; 4], capped).await);

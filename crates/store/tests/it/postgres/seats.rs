@@ -6,11 +6,14 @@ use crate::halls::{draft, laid, layout, names};
 use crate::seating::model::Model;
 use crate::world::all_bookings;
 use engine::seats::Party;
-use engine::{Ask, Booking, BookingId, Command, Fault, Hold, Outcome, Refusal, SectionId};
+use engine::{
+    Ask, Booking, BookingId, Command, Fault, Hold, Opening, Outcome, Refusal, SectionChange,
+    SectionId,
+};
 use futures_util::future::{join, join3};
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use store::{BookingFilter, Opening, SectionChange, Store};
+use store::{BookingFilter, Store};
 use testbed::steps::{Action, Steps};
 use tokio::task::JoinSet;
 

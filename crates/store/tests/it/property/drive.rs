@@ -7,12 +7,11 @@ use crate::world::{ManualClock, Mint, fingerprint};
 use engine::decide::Needs;
 use engine::event::EventChange;
 use engine::{
-    Actor, Ask, Booking, BookingId, BookingStatus, Command, EventDate, EventId, Hold,
+    Actor, Ask, Booking, BookingId, BookingStatus, Command, Committed, EventDate, EventId, Hold,
     IdempotencyKey, Inventory, Outcome, Policy, Refusal, SectionId, Timestamp, UserId,
 };
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Debug;
-use store::Committed;
 
 /// A sequence under way.
 pub struct Drive<'a> {

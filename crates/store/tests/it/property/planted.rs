@@ -7,12 +7,12 @@ use async_trait::async_trait;
 use engine::audit::Report;
 use engine::event::EventChange;
 use engine::{
-    Booking, BookingId, Changes, Command, EventId, Hold, IdempotencyKey, Ledger, LogKind, Outcome,
-    Policy, Refusal, Rows, SectionId, Timestamp, UserId,
+    Booking, BookingId, Changes, Command, Committed, EventId, EventWithSections, Hold,
+    IdempotencyKey, Ledger, LiveInventory, LogKind, Outcome, Policy, Refusal, Rows, SectionId,
+    Timestamp, UserId,
 };
 use parking_lot::Mutex;
 use std::collections::{BTreeMap, HashMap};
-use store::{Committed, EventWithSections, LiveInventory};
 
 /// What is wrong.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

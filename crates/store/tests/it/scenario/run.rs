@@ -5,9 +5,11 @@ use super::settings;
 use super::text::{Expected, Line, Scenario, duration_ms};
 use crate::backend::{Backend, Kind};
 use crate::world::{ManualClock, Mint, POLICY};
-use engine::{BookingId, Command, EventId, Hold, Outcome, Policy, Refusal, SectionId, UserId};
+use engine::{
+    BookingId, Command, Committed, EventId, EventWithSections, Hold, Outcome, Policy, Refusal,
+    SectionId, UserId,
+};
 use std::collections::{BTreeMap, HashMap};
-use store::{Committed, EventWithSections};
 
 /// Commands in one batch of a crowd, as many as a lane takes.
 const CROWD_BATCH: u32 = 512;
@@ -282,8 +284,9 @@ impl Stage {
             let inventories = backend.inventories(event_id).await;
             due.extend(inventories.into_iter().filter(|live| live.due > 0));
         }
-        let retire =
-            |live: &store::LiveInventory| Command::Retire { section_id: live.inventory.section_id };
+        let retire = |live: &engine::LiveInventory| Command::Retire {
+            section_id: live.inventory.section_id,
+        };
         let committed = backend.commit(&due.iter().map(retire).collect::<Vec<_>>()).await;
         compare(line, &Seen::new("done").fact("expired", &committed.expired))
     }

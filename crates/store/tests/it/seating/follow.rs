@@ -5,11 +5,10 @@ use super::property::Drive;
 use crate::halls::{hex, layout};
 use engine::decide::Needs;
 use engine::{
-    Ask, Blocked, Booking, BookingId, BookingStatus, Command, Outcome, Refusal, SectionId,
-    Timestamp,
+    Ask, Blocked, Booking, BookingId, BookingStatus, Command, Committed, Outcome, Refusal,
+    SectionId, Timestamp,
 };
 use std::collections::{BTreeMap, BTreeSet};
-use store::Committed;
 
 impl Drive<'_> {
     /// Compares what a batch was answered, and lets the model do the same.

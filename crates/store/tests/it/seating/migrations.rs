@@ -3,8 +3,7 @@
 use super::{Hall, booking};
 use crate::halls::{Raw, names, plain};
 use crate::world::{self, ManualClock, POLICY};
-use engine::{Actor, Ask, Booking, Command, Hold, Refusal};
-use store::SectionChange;
+use engine::{Actor, Ask, Booking, Command, Hold, Refusal, SectionChange};
 
 /// The last version without numbered seats.
 const BEFORE_SEATS: i64 = 1;

@@ -8,9 +8,8 @@ use super::subject::{Bug, Subject, Where};
 use crate::halls::{draft, layout};
 use crate::world::{ManualClock, Mint, usd};
 use engine::seats::{Draft, Party, SeatName};
-use engine::{Actor, Ask, Blocked, BookingId, Command, EventId, Hold, SectionId, UserId};
+use engine::{Actor, Ask, Blocked, BookingId, Command, EventId, Hold, Opening, SectionId, UserId};
 use std::collections::BTreeMap;
-use store::Opening;
 
 /// Sequences on the pure rules, on the embedded store, and on two instances of the other one.
 const CASES: [u64; 3] = [4_000, 150, 40];

@@ -5,11 +5,11 @@ use crate::halls::{Raw, Taken, hex};
 use crate::pure::{Kept, Pure};
 use crate::world::{self, Fresh, ManualClock, POLICY, all_bookings, options};
 use engine::seats::{Layout, Marks};
-use engine::{Booking, Command, EventId, SectionId};
-use std::sync::Arc;
-use store::{
-    BookingFilter, Committed, EventWithSections, LiveInventory, Opening, Store, open_store,
+use engine::{
+    Booking, Command, Committed, EventId, EventWithSections, LiveInventory, Opening, SectionId,
 };
+use std::sync::Arc;
+use store::{BookingFilter, Store, open_store};
 use tokio::sync::Mutex;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

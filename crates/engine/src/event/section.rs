@@ -1,0 +1,119 @@
+//! A section: what it is, what it begins with, and what an organizer may change of it.
+
+use super::set;
+use crate::decide::Command;
+use crate::error::Refusal;
+use crate::ids::{EventId, SectionId, UserId};
+use crate::money::{Currency, Money};
+use crate::seats::Layout;
+use std::sync::Arc;
+
+/// A part of an event, with one price or with numbered seats; its counters are its
+/// [`Inventory`](crate::Inventory).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Section {
+    /// The section.
+    pub section_id: SectionId,
+    /// The event it belongs to.
+    pub event_id: EventId,
+    /// Its name, unique in the event without case.
+    pub name: Arc<str>,
+    /// What one seat costs, of numbered ones the cheapest; frozen into a booking when it is held.
+    pub price: Money,
+    /// In a section with numbered seats, the number of its layout.
+    pub layout_version: Option<i64>,
+}
+
+impl Section {
+    /// Whether its seats have numbers.
+    #[must_use]
+    pub fn is_numbered(&self) -> bool {
+        self.layout_version.is_some()
+    }
+
+    /// Gives it another name or price, or the price of a layout it is about to get.
+    ///
+    /// Refuses a price where the seats have their own ([`Refusal::SeatsAreNumbered`]).
+    pub fn revise(
+        &mut self,
+        name: Option<Arc<str>>,
+        price: Option<Money>,
+        layout: Option<&Layout>,
+    ) -> Result<(), Refusal> {
+        if price.is_some() && (self.is_numbered() || layout.is_some()) {
+            return Err(Refusal::SeatsAreNumbered);
+        }
+        set(&mut self.name, name);
+        set(&mut self.price, price.or(layout.map(Layout::lowest_price)));
+        Ok(())
+    }
+}
+
+/// What a section begins with.
+#[derive(Clone, Debug)]
+pub enum Opening {
+    /// So many seats.
+    Capacity(i64),
+    /// Numbered seats.
+    Layout(Arc<Layout>),
+}
+
+impl From<i64> for Opening {
+    fn from(capacity: i64) -> Self {
+        Self::Capacity(capacity)
+    }
+}
+
+impl Opening {
+    /// How many seats it has.
+    #[must_use]
+    pub fn capacity(&self) -> i64 {
+        match self {
+            Self::Capacity(capacity) => *capacity,
+            Self::Layout(layout) => i64::from(layout.seats()),
+        }
+    }
+
+    /// The same with prices in another currency.
+    #[must_use]
+    pub fn in_currency(self, currency: Currency) -> Self {
+        match self {
+            Self::Capacity(capacity) => Self::Capacity(capacity),
+            Self::Layout(layout) => Self::Layout(Arc::new(layout.in_currency(currency))),
+        }
+    }
+
+    /// Its layout, if its seats have numbers.
+    #[must_use]
+    pub fn layout(&self) -> Option<&Arc<Layout>> {
+        match self {
+            Self::Capacity(_) => None,
+            Self::Layout(layout) => Some(layout),
+        }
+    }
+}
+
+/// What an organizer wants to change of a section; `None` leaves a field as it is.
+#[derive(Clone, Debug, Default)]
+pub struct SectionChange {
+    /// Its name.
+    pub name: Option<Arc<str>>,
+    /// What one seat costs; bookings keep the price they were made at.
+    pub price: Option<Money>,
+    /// How many seats there are.
+    pub capacity: Option<i64>,
+    /// Which seats there are; with it, the capacity and the price are those of the layout.
+    pub layout: Option<Arc<Layout>>,
+}
+
+impl SectionChange {
+    /// The command that decides about its seats, which also retires due holds and writes the log.
+    #[must_use]
+    pub fn command(&self, section_id: SectionId, by: UserId) -> Command {
+        match (&self.layout, self.capacity) {
+            (Some(layout), _) => Command::Lay { section_id, by, layout: layout.clone() },
+            (None, Some(capacity)) => Command::Resize { section_id, by, capacity },
+            (None, None) => Command::Retire { section_id },
+        }
+    }
+}
