@@ -7,11 +7,11 @@
 use super::halls::{Halls, named};
 use crate::metrics::Metrics;
 use async_trait::async_trait;
-use engine::{Command, Inventory};
+use engine::{Command, Committed, Inventory};
 use std::sync::Arc;
 use std::time::Duration;
+use store::Gate;
 use store::gate::Settlement;
-use store::{Committed, Gate};
 
 /// A batch that was committed.
 pub(super) struct Batch {

@@ -19,7 +19,7 @@ mod sections;
 mod text;
 mod upkeep;
 
-use crate::world::{Fresh, ManualClock, Mint, POLICY};
+use crate::world::Fresh;
 use engine::{
     Ask, Booking, BookingId, Command, Committed, Error, EventId, EventWithSections, Fault, Hold,
     IdempotencyKey, LiveInventory, Outcome, Policy, Refusal, SectionId, UserId,
@@ -27,6 +27,7 @@ use engine::{
 use std::sync::Arc;
 use std::time::Duration;
 use store::{CreationKey, LogCursor, Reckoning, Store};
+use suite::world::{ManualClock, Mint, POLICY};
 
 /// A fresh store, and all that tests make in it.
 struct World {
@@ -64,7 +65,7 @@ impl World {
         set(&mut new);
         let capacities: Vec<_> = sections.iter().map(|(_, capacity)| *capacity).collect();
         self.store
-            .create_event(&new, &crate::world::opened(&capacities), None)
+            .create_event(&new, &suite::world::opened(&capacities), None)
             .await
             .expect("the event is recorded");
         let sections = new.sections.iter().map(|section| section.section_id).collect();

@@ -3,8 +3,31 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
-/// What a crate names under any kind of dependencies.
-type Dependencies = BTreeSet<String>;
+/// What a crate names among its dependencies.
+#[derive(Debug, Default)]
+struct Dependencies {
+    /// What it is built from.
+    own: BTreeSet<String>,
+    /// What only its tests need.
+    dev: BTreeSet<String>,
+}
+
+impl Dependencies {
+    fn add(&mut self, is_dev: bool, name: &str) {
+        let names = if is_dev { &mut self.dev } else { &mut self.own };
+        names.insert(name.to_owned());
+    }
+
+    fn contains(&self, name: &str) -> bool {
+        self.own.contains(name) || self.dev.contains(name)
+    }
+
+    /// Those that are crates of ours.
+    fn ours<'a>(&self, crates: &'a BTreeMap<String, Dependencies>) -> Vec<&'a str> {
+        let all = crates.keys().filter(|name| self.contains(name));
+        all.map(String::as_str).collect()
+    }
+}
 
 fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../..")
@@ -12,19 +35,22 @@ fn root() -> PathBuf {
 
 /// The names in all tables of dependencies of a manifest, also those for one target only.
 fn dependencies(manifest: &str) -> Dependencies {
-    let (mut names, mut inside) = (BTreeSet::new(), false);
+    let (mut names, mut inside) = (Dependencies::default(), None);
     for line in manifest.lines().map(str::trim) {
         if let Some(table) = line.strip_prefix('[') {
             let table = table.trim_end_matches(']');
+            let is_dev = table.split('.').any(|part| part == "dev-dependencies");
             let kinds = ["dependencies", "dev-dependencies", "build-dependencies"];
-            inside =
+            let is_table =
                 kinds.iter().any(|kind| table == *kind || table.ends_with(&format!(".{kind}")));
+            inside = is_table.then_some(is_dev);
             // A table of its own: [dependencies.tokio].
-            let own = table.rsplit_once("dependencies.").map(|(_, name)| name.to_owned());
-            names.extend(own);
-        } else if inside && !line.is_empty() && !line.starts_with('#') {
+            if let Some((_, name)) = table.rsplit_once("dependencies.") {
+                names.add(is_dev, name);
+            }
+        } else if let (Some(is_dev), false) = (inside, line.is_empty() || line.starts_with('#')) {
             let name = line.split(['.', '=', ' ']).next().unwrap_or_default();
-            names.insert(name.trim_matches('"').to_owned());
+            names.add(is_dev, name.trim_matches('"'));
         }
     }
     names
@@ -48,15 +74,51 @@ fn users_of(names: &[&str]) -> Vec<String> {
     crates().into_iter().filter(|(_, of)| uses(of)).map(|(name, _)| name).collect()
 }
 
+/// What neither the rules nor what tests them may stand on: runtimes, storage, wire formats.
+const OUTSIDE: [&str; 10] = [
+    "tokio",
+    "futures-util",
+    "sqlx",
+    "rusqlite",
+    "redis",
+    "axum",
+    "hyper",
+    "reqwest",
+    "serde",
+    "serde_json",
+];
+
 #[test]
 fn the_rules_know_no_runtime_no_storage_no_wire_and_no_crate_of_ours() {
     let crates = crates();
     let engine = &crates["engine"];
     assert!(engine.contains("chrono"), "the manifest was read: {engine:?}");
-    let outside =
-        ["tokio", "futures-util", "sqlx", "redis", "axum", "hyper", "serde", "serde_json"];
-    for foreign in outside.into_iter().chain(crates.keys().map(String::as_str)) {
-        assert!(!engine.contains(foreign), "engine depends on {foreign}");
+    for foreign in OUTSIDE.into_iter().chain(crates.keys().map(String::as_str)) {
+        assert!(!engine.own.contains(foreign), "engine depends on {foreign}");
+    }
+}
+
+#[test]
+fn the_tests_of_the_rules_need_the_rules_alone() {
+    let crates = crates();
+    assert_eq!(crates["engine"].ours(&crates), ["suite"]);
+    assert_eq!(crates["suite"].ours(&crates), ["engine"]);
+    for foreign in OUTSIDE {
+        for tested in ["engine", "suite"] {
+            assert!(!crates[tested].contains(foreign), "{tested} depends on {foreign}");
+        }
+    }
+    for (name, of) in &crates {
+        assert!(!of.own.contains("suite"), "{name} ships the suite");
+    }
+}
+
+/// How others are reached knows what is said to them, and not where it is stored.
+#[test]
+fn the_way_out_knows_the_rules_alone() {
+    let crates = crates();
+    if let Some(outbound) = crates.get("outbound") {
+        assert_eq!(outbound.ours(&crates), ["engine"]);
     }
 }
 
@@ -87,10 +149,11 @@ fn dependencies_point_from_the_server_to_the_store_to_the_rules() {
     let crates = crates();
     assert!(crates["store"].contains("engine") && !crates["store"].contains("server"));
     assert!(crates["server"].contains("store") && crates["server"].contains("engine"));
-    // Nobody but a stranger may stand beside them.
-    let ours: BTreeSet<_> = ["engine", "store", "server"].map(str::to_owned).into();
-    for (name, dependencies) in crates.iter().filter(|(name, _)| !ours.contains(*name)) {
-        assert!(dependencies.is_disjoint(&ours), "{name} is no stranger");
+    // Nobody else may stand on them but those above.
+    let ours = ["engine", "store", "server", "suite", "outbound"];
+    for (name, of) in crates.iter().filter(|(name, _)| !ours.contains(&name.as_str())) {
+        let known: Vec<_> = ours.iter().filter(|name| of.contains(name)).collect();
+        assert!(known.is_empty(), "{name} is no stranger: it knows {known:?}");
     }
 }
 
@@ -188,6 +251,7 @@ fn a_moved_fence_would_be_seen() {
                     # sqlx = \"0.9\"\n\"redis\" = { version = \"1\" }\n\n[features]\naxum = []\n\n\
                     [dependencies.tokio]\nversion = \"1\"\n\n\
                     [target.'cfg(unix)'.dev-dependencies]\nhyper = \"1\"\n";
-    let seen: Vec<_> = dependencies(manifest).into_iter().collect();
-    assert_eq!(seen, ["hyper", "redis", "tokio", "uuid"]);
+    let Dependencies { own, dev } = dependencies(manifest);
+    assert_eq!(Vec::from_iter(own), ["redis", "tokio", "uuid"]);
+    assert_eq!(Vec::from_iter(dev), ["hyper"]);
 }

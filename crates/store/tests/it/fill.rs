@@ -1,6 +1,6 @@
 //! Stores that were filled with a made-up past: sound, and to be used like any other.
 
-use crate::world::{self, Fresh, ManualClock, Mint, POLICY, options, sqlite_url};
+use crate::world::{self, Fresh, options, sqlite_url};
 use engine::{
     Ask, Booking, BookingStatus, Command, EventId, EventStatus, EventWithSections, Hold, Inventory,
     LiveInventory, Outcome, SectionId,
@@ -12,6 +12,7 @@ use std::time::Duration;
 use store::{
     BookingFilter, EventCard, EventFilter, Fill, LogCursor, Page, Reckoning, fill_store, open_store,
 };
+use suite::world::{ManualClock, Mint, POLICY};
 
 const FILL: Fill = Fill { bookings: 20_000, events: 50, seed: 7, beside_others: false };
 

@@ -19,7 +19,7 @@ use marks::{
     i8_the_marks_of_commits_speak_until_an_extension_and_after_a_read,
 };
 
-use crate::world::{ManualClock, Mint, sqlite, usd};
+use crate::world::sqlite;
 use engine::{
     Answer, Ask, Booking, BookingId, BookingStatus, Command, EventId, Hold, Item, Outcome,
     SectionId, Snapshot, Timestamp,
@@ -29,6 +29,7 @@ use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
 use store::gate::{GateOptions, LEASES_MAX, SNAPSHOTS_MAX, Settlement};
 use store::{Gate, open_gate};
+use suite::world::{ManualClock, Mint, usd};
 
 /// A gate whose snapshots outlive any test.
 const NEVER_LAPSES: GateOptions = GateOptions { fresh_ms: 600_000 };
@@ -200,7 +201,7 @@ async fn a_lease_ends_with_the_time_of_its_hold(door: Doorway) {
 
 async fn i8_a_sold_out_section_is_refused_until_the_next_hold_ends(door: Doorway) {
     let clock = ManualClock::new();
-    let fresh = sqlite(crate::world::POLICY, &clock).await;
+    let fresh = sqlite(suite::world::POLICY, &clock).await;
     let organizer = door.mint.user();
     let mut new = door.mint.event_on_sale(organizer);
     let event_id = new.event.terms.event_id;

@@ -18,7 +18,7 @@ mod start;
 mod stuck;
 mod waits;
 
-use crate::world::{self, ManualClock, Mint, POLICY, options};
+use crate::world::{self, options};
 use engine::account::{RefreshToken, User};
 use engine::{
     Ask, Booking, BookingId, Command, EventWithSections, Fault, Hold, IdempotencyKey, Inventory,
@@ -32,6 +32,7 @@ use std::fmt::Debug;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use store::{Store, open_store};
+use suite::world::{ManualClock, Mint, POLICY, opened};
 use testbed::proxy::Proxy;
 use testbed::steps::Steps;
 
@@ -115,7 +116,7 @@ impl Stand {
         new.sections = (0..capacities.len()).map(section).collect();
         set(&mut new);
         self.store
-            .create_event(&new, &world::opened(capacities), None)
+            .create_event(&new, &opened(capacities), None)
             .await
             .expect("the event is recorded");
         let sections = new.sections.iter().map(|section| section.section_id).collect();

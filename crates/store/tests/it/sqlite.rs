@@ -1,6 +1,6 @@
 //! The embedded store alone: its file, its lock, its schema, and what an audit finds in it.
 
-use crate::world::{self, ManualClock, Mint, POLICY, open_sqlite, options, sqlite_url};
+use crate::world::{self, open_sqlite, options, sqlite_url};
 use engine::account::{RefreshToken, User};
 use engine::audit::Report;
 use engine::{
@@ -13,6 +13,7 @@ use std::error::Error as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use store::{BookingFilter, CreationKey, Page, Store, StoreOptions, open_store};
+use suite::world::{ManualClock, Mint, POLICY, opened};
 use tempfile::TempDir;
 use uuid::Uuid;
 
@@ -39,7 +40,7 @@ impl Kept {
         let event_id = new.event.terms.event_id;
         new.sections.push(mint.section_of(event_id, "A"));
         let section_id = new.sections[0].section_id;
-        store.create_event(&new, &world::opened(&[10]), None).await.expect("recorded");
+        store.create_event(&new, &opened(&[10]), None).await.expect("recorded");
         let sold = hold(&*store, keyed(&mint, event_id, section_id, 2)).await;
         let held = hold(&*store, keyed(&mint, event_id, section_id, 1)).await;
         clock.advance_ms(1);
@@ -425,7 +426,7 @@ async fn a_batch_of_any_size_is_found_by_index() {
         new.sections.push(kept.mint.section_of(event_id, &name.to_string()));
     }
     let sections: Vec<_> = new.sections.iter().map(|section| section.section_id).collect();
-    let opened = world::opened(&[1_000; 512]);
+    let opened = opened(&[1_000; 512]);
     kept.store.create_event(&new, &opened, None).await.expect("recorded");
     for size in [1, 2, 64, 128, 256, 512] {
         let of = |n: usize| keyed(&kept.mint, event_id, sections[n], 1);

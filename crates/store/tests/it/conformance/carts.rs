@@ -2,8 +2,8 @@
 
 use super::seats::{count, given, seats};
 use super::{World, answered, booking, confirm};
-use crate::halls::{laid, taken_by};
 use engine::{Actor, Booking, BookingStatus, Command, Hold, Refusal};
+use suite::halls::{laid, taken_by};
 
 pub async fn a_cart_of_both_kinds_is_held_whole_or_not_at_all(world: World) {
     let sale = world.hall(vec![9.into(), laid("A-B", 6), laid("A", 4)]).await;

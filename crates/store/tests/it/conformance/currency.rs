@@ -1,14 +1,14 @@
 //! The currency of an event: all its prices change together, or none.
 
 use super::{World, refusal};
-use crate::halls::{laid, names};
-use crate::world::usd;
 use engine::event::EventChange;
 use engine::{
     Actor, Ask, Booking, Command, Currency, Hold, Money, Opening, Outcome, Refusal, SectionChange,
     SectionId,
 };
 use std::fmt::Debug;
+use suite::halls::{laid, names};
+use suite::world::usd;
 
 /// What the store answers, which neither refuses nor fails.
 fn done<T, E: Debug>(result: Result<T, E>) -> T {

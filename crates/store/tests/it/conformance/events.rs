@@ -1,13 +1,13 @@
 //! Events: recording, listing, revising and calling them off.
 
 use super::{World, answered, booking, confirm, creation_key, refusal, release};
-use crate::world::usd;
 use engine::event::EventChange;
 use engine::{
     Actor, BookingStatus, Command, EventDate, EventId, EventStatus, EventWithSections, Refusal,
     Timestamp, UserId,
 };
 use store::{CREATION_KEY_KEPT_MS, EventCard, EventFilter, Page};
+use suite::world::usd;
 
 const ALL: Page<EventId> = Page { after: None, limit: 100 };
 
@@ -65,7 +65,7 @@ pub async fn an_event_is_given_back_as_it_was_recorded(world: World) {
     new.sections.reverse();
     new.sections[1].price = usd(100_000_000_000);
     let created =
-        world.store.create_event(&new, &crate::world::opened(&[1, 1_000_000_000, 3]), None).await;
+        world.store.create_event(&new, &suite::world::opened(&[1, 1_000_000_000, 3]), None).await;
     assert!(!created.expect("recorded").replayed);
     assert_eq!(world.event(event_id).await, new);
     let listed = answered(world.store.events(&EventFilter::default(), ALL).await);

@@ -2,12 +2,12 @@
 
 use super::seats::{conflicts, count, numbers, seats};
 use super::{Sale, World, answered, booking, confirm, refusal, release};
-use crate::halls::{draft, laid, layout, plain};
-use crate::world::usd;
 use engine::seats::change::Harm;
 use engine::seats::{Category, Layout, Party, Point, SeatName};
 use engine::{Command, Inventory, Opening, Refusal, SectionChange, SectionId};
 use std::sync::Arc;
+use suite::halls::{draft, laid, layout, plain};
+use suite::world::usd;
 
 impl World {
     async fn lay(

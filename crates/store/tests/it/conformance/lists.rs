@@ -1,12 +1,12 @@
 //! Lists: events by their sums, and pages of bookings that end by bytes.
 
 use super::{Sale, World, answered, booking, confirm};
-use crate::halls::{draft, laid, layout};
-use crate::world::usd;
 use engine::seats::{Category, Draft, SeatName};
 use engine::{Ask, Command, Opening, SectionChange};
 use std::collections::BTreeSet;
 use store::{BookingFilter, EventCard, EventFilter, PAGE_BYTES_MAX, Page};
+use suite::halls::{draft, laid, layout};
+use suite::world::usd;
 
 impl World {
     async fn card(&self, sale: &Sale) -> EventCard {

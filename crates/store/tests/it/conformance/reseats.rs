@@ -2,10 +2,11 @@
 
 use super::seats::{best, blocking, conflicts, count, given, numbers, seats};
 use super::{Sale, World, booking, confirm, release};
-use crate::halls::{Raw, laid, layout, names, taken_by};
-use crate::world::usd;
+use crate::raw::Raw;
 use engine::seats::{Party, SeatState};
 use engine::{Ask, Blocked, Booking, Command, Outcome, Refusal, SectionChange};
+use suite::halls::{laid, layout, names, taken_by};
+use suite::world::usd;
 
 /// What gives a hold other seats.
 fn change(sale: &Sale, held: &Booking, expected: Option<i64>, asks: Vec<Ask>) -> Command {
@@ -171,7 +172,7 @@ pub async fn a_change_keeps_the_price_of_the_seats_it_keeps(world: World) {
     let sale = world.hall(vec![laid("A", 6), 9.into()]).await;
     let cart = vec![seats(&sale, 0, &["A-1", "A-2"]), count(&sale, 1, 2)];
     let held = booking(world.ask(&sale, cart).await);
-    let mut dearer = crate::halls::draft("A", 6, &[]);
+    let mut dearer = suite::halls::draft("A", 6, &[]);
     dearer.categories[0].price = usd(2_000);
     let revise = async |place: usize, change| {
         let (event_id, section_id) = (sale.event_id, sale.sections[place]);

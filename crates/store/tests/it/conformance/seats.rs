@@ -1,14 +1,16 @@
 //! Numbered seats: by name, the best available ones, in carts, and what becomes of them.
 
 use super::{Sale, World, answered, booking, confirm, key, release};
-use crate::halls::{self, Raw, draft, laid, layout, names, plain};
-use crate::world::usd;
+use crate::raw::Raw;
 use engine::seats::{Category, Flags, Party, SeatName, SeatState};
 use engine::{
     Ask, Blocked, Booking, Command, EventWithSections, Hold, Opening, Outcome, Refusal,
     SeatConflict,
 };
 use std::sync::Arc;
+use suite::halls::{self};
+use suite::halls::{draft, laid, layout, names, plain};
+use suite::world::usd;
 
 impl World {
     /// An event on sale with sections `S0`, `S1` and so on that begin with these.
@@ -145,7 +147,7 @@ pub async fn i3_seats_are_held_by_name_all_or_none(world: World) {
     assert_eq!(world.states(&sale, 0).await, "A-1 held, A-2 held, A-3 sold, B-6 blocked");
     let mut taken = halls::taken_by(sale.sections[0], &["A-1", "A-2"], held.booking_id);
     taken.extend(halls::taken_by(sale.sections[0], &["A-3"], sold.booking_id));
-    taken.extend(halls::taken_by(sale.sections[0], &["B-6"], []));
+    taken.extend(halls::taken_by(sale.sections[0], &["B-6"], None));
     assert_eq!(world.seats_taken(&sale).await, taken);
     world.assert_sound().await;
 }

@@ -1,8 +1,8 @@
 //! Sections: adding them, and changing what they are called, cost and hold.
 
 use super::{World, answered, booking, creation_key, refusal};
-use crate::world::usd;
 use engine::{Command, Currency, EventStatus, Money, Refusal, Section, SectionChange, SectionId};
+use suite::world::usd;
 
 fn named(name: &str) -> SectionChange {
     SectionChange { name: Some(name.into()), ..SectionChange::default() }

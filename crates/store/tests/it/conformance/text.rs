@@ -2,7 +2,7 @@
 //! are kept.
 
 use super::{World, refusal};
-use crate::halls::Raw;
+use crate::raw::Raw;
 use engine::account::User;
 use engine::{EventId, Refusal, SectionChange};
 use std::fmt::Debug;

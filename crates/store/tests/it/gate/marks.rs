@@ -6,12 +6,13 @@ use super::{
     Arc, Doorway, Duration, GateOptions, LAPSES, NEVER_LAPSES, SectionId, Settlement, Snapshot,
     open, snapshot, wait_ms,
 };
-use crate::halls::plain;
-use crate::world::{ManualClock, POLICY, sqlite};
+use crate::world::sqlite;
 use engine::seats::{Layout, Marks, SeatIndex, SeatMap, SeatState};
 use engine::{Ask, Command, Hold, Opening, Outcome, Shard};
 use std::time::Instant;
 use store::gate::{MARKS_BYTES_MAX, Seen};
+use suite::halls::plain;
+use suite::world::{ManualClock, POLICY};
 use testbed::redis::{Redis, shared};
 
 /// A section of 100 seats.

@@ -3,10 +3,10 @@
 
 use super::seats::named;
 use super::{Raw, Sale, Stand, booking, confirm, one};
-use crate::halls::{draft, laid, layout};
 use engine::{Booking, Command, Opening, Refusal, SectionChange};
 use std::sync::Arc;
 use store::{Epoch, LogCursor, Store};
+use suite::halls::{draft, laid, layout};
 
 /// All that a sale writes.
 const TABLES: [&str; 9] = [

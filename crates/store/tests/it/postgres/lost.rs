@@ -2,12 +2,12 @@
 //! (I12).
 
 use super::{Sale, Stand, booking, confirm, key, one};
-use crate::world::usd;
 use engine::event::EventChange;
 use engine::{Actor, Booking, BookingStatus, Command, Hold, Outcome, SectionChange};
 use std::sync::Arc;
 use std::time::Duration;
 use store::{CreationKey, Store};
+use suite::world::usd;
 use testbed::proxy::Proxy;
 use testbed::steps::{Action, Steps};
 

@@ -1,11 +1,12 @@
 //! What the hot statements read in a database of some size: by an index, or not at all.
 
 use super::{Sale, Stand, booking, confirm, one};
-use crate::world::{POLICY, options};
+use crate::world::options;
 use engine::{BookingStatus, Command, Hold, UserId};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use store::{BookingFilter, Fill, Page, Store, fill_store};
+use suite::world::POLICY;
 
 /// The tables that grow with every booking.
 const GROWING: &str = "('bookings', 'holds', 'hold_keys', 'booking_log', 'buyers')";

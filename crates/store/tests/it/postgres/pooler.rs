@@ -1,10 +1,11 @@
 //! Behind PgBouncer: by session everything is in force, and any other way is refused.
 
 use super::{Stand, assert_between, chain, lock_section, one, open, timed, unavailable};
-use crate::world::{ManualClock, POLICY, options};
+use crate::world::options;
 use engine::{Command, Fault};
 use std::time::Duration;
 use store::open_store;
+use suite::world::{ManualClock, POLICY};
 use testbed::pgbouncer::PgBouncer;
 use testbed::postgres::Postgres;
 

@@ -1,10 +1,11 @@
 //! Migrations, by several instances at once.
 
 use super::{Stand, open};
-use crate::world::{ManualClock, Mint, POLICY, options, sqlite};
+use crate::world::{options, sqlite};
 use std::collections::BTreeSet;
 use std::path::Path;
 use store::open_store;
+use suite::world::{ManualClock, Mint, POLICY};
 
 /// The files of the migrations of a store.
 fn files(kind: &str) -> BTreeSet<String> {

@@ -2,8 +2,6 @@
 
 use super::order::{ROW_LOCK, VERSION, crippled};
 use super::{Sale, Stand, booking, confirm, one};
-use crate::halls::{draft, laid, layout, names};
-use crate::seating::model::Model;
 use crate::world::all_bookings;
 use engine::seats::Party;
 use engine::{
@@ -14,6 +12,8 @@ use futures_util::future::{join, join3};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use store::{BookingFilter, Store};
+use suite::halls::{draft, laid, layout, names};
+use suite::seating::fits;
 use testbed::steps::{Action, Steps};
 use tokio::task::JoinSet;
 
@@ -149,7 +149,7 @@ async fn i3_two_thousand_parties_at_two_instances_fill_a_hall_and_get_no_seat_tw
     let runs = stand.runs(sale.sections[0], PER_STRETCH).await;
     println!("{} seated, {} turned away, free runs {runs:?}", seats.len(), turned_away.len());
     for (number, adjacent) in turned_away {
-        assert!(!Model::fits(&runs, number as usize, adjacent), "there is room for {number}");
+        assert!(!fits(&runs, number as usize, adjacent), "there is room for {number}");
     }
     assert!(seats.len() >= 4_990, "only {} of 5,000 seats", seats.len());
     stand.assert_sound().await;
@@ -272,7 +272,7 @@ async fn i12_a_layout_that_is_cut_at_any_of_its_steps_is_laid_once() {
                 one(&*fragile, Command::Hold(stand.asking(&sale, named(&sale, &["A-1"])))).await,
             );
             let mut wider = draft("A-B", 6, &[2]);
-            wider.categories[0].price = crate::world::usd(10);
+            wider.categories[0].price = suite::world::usd(10);
             let wider = layout(&wider);
             let change = SectionChange { layout: Some(wider.clone()), ..SectionChange::default() };
             steps.arm(k, action());

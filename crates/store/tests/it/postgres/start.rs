@@ -1,10 +1,11 @@
 //! The start: which servers are refused, and what their operator is told.
 
 use super::{Stand, assert_between, chain, timed};
-use crate::world::{ManualClock, POLICY, options};
+use crate::world::options;
 use engine::Fault;
 use std::sync::Arc;
 use store::{Store, StoreOptions, open_store};
+use suite::world::{ManualClock, POLICY};
 use testbed::postgres::Postgres;
 use testbed::proxy::Proxy;
 

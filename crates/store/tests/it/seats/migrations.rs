@@ -1,9 +1,11 @@
 //! Migrations with numbered seats: going back loses which seats they were, and nothing else.
 
 use super::{Hall, booking};
-use crate::halls::{Raw, names, plain};
-use crate::world::{self, ManualClock, POLICY};
+use crate::raw::Raw;
+use crate::world::{self};
 use engine::{Actor, Ask, Booking, Command, Hold, Refusal, SectionChange};
+use suite::halls::{names, plain};
+use suite::world::{ManualClock, Mint, POLICY};
 
 /// The last version without numbered seats.
 const BEFORE_SEATS: i64 = 1;
@@ -92,7 +94,7 @@ async fn postgres_goes_down_and_up_with_numbered_seats() {
 async fn sqlite_is_read_right_after_a_migration_also_by_those_who_read_before() {
     let clock = ManualClock::new();
     let fresh = world::sqlite(POLICY, &clock).await;
-    let mint = world::Mint::new(&clock);
+    let mint = Mint::new(&clock);
     fresh.store.migrate(Some(BEFORE_SEATS)).await.expect("down");
     let found = fresh.store.event(mint.event()).await.expect("the store answers");
     assert_eq!(found, None);

@@ -1,43 +1,10 @@
-//! Sections with numbered seats: their layouts, and what stands in a database about them.
+//! A database, read and changed behind the back of its store.
 
-use crate::world::{Fresh, usd};
-use engine::seats::{Category, Draft, Layout, SeatName, Shape, Short};
-use engine::{EventId, Opening, SectionId};
+use crate::world::Fresh;
+use engine::{BookingId, EventId, SectionId};
 use sqlx::{AssertSqlSafe, Connection as _, PgConnection, Row as _, SqliteConnection};
-use std::collections::BTreeMap;
-use std::sync::Arc;
-
-/// The draft of rows such as `A-C`, each with so many seats at 12.50 USD and an aisle after some.
-pub fn draft(rows: &str, seats_per_row: u32, aisles_after: &[u32]) -> Draft {
-    let short = Short {
-        rows: rows.to_owned(),
-        seats_per_row,
-        aisles_after: aisles_after.to_vec(),
-        category: Category { name: "Stalls".to_owned(), price: usd(1250) },
-        shape: Shape::Block,
-    };
-    short.draft().expect("a draft without flaws")
-}
-
-/// The layout of a draft.
-pub fn layout(draft: &Draft) -> Arc<Layout> {
-    Arc::new(Layout::new(draft).expect("a draft without flaws"))
-}
-
-/// A plain layout, as [`draft`] makes it.
-pub fn plain(rows: &str, seats_per_row: u32) -> Arc<Layout> {
-    layout(&draft(rows, seats_per_row, &[]))
-}
-
-/// What a section begins with that has such a layout.
-pub fn laid(rows: &str, seats_per_row: u32) -> Opening {
-    Opening::Layout(plain(rows, seats_per_row))
-}
-
-/// Names of seats.
-pub fn names(names: &[&str]) -> Vec<SeatName> {
-    names.iter().map(|name| SeatName::from(*name)).collect()
-}
+use suite::halls::Taken;
+use uuid::Uuid;
 
 /// A session of a test's own on the database of a store.
 pub enum Raw {
@@ -88,7 +55,7 @@ impl Raw {
 
     /// An id as this database writes it.
     pub fn id(&self, id: impl AsRef<[u8]>) -> String {
-        let uuid = uuid::Uuid::from_slice(id.as_ref()).expect("16 bytes");
+        let uuid = Uuid::from_slice(id.as_ref()).expect("16 bytes");
         match self {
             Self::Sqlite(_) => format!("x'{}'", uuid.simple()),
             Self::Postgres(_) => format!("'{uuid}'::uuid"),
@@ -122,24 +89,17 @@ impl Raw {
         let taken = rows.map(|row| {
             let row = row.expect("three parts that are not null");
             let mut parts = row.split(' ');
-            let mut part = || parts.next().expect("three parts").to_owned();
-            ((part(), part()), part())
+            let mut part = || parts.next().expect("three parts");
+            let section_id = SectionId::from_slice(&bytes(part())).expect("16 bytes");
+            let seat = part().into();
+            let booking_id = Some(part()).filter(|by| !by.is_empty());
+            let booking_id = booking_id.and_then(|by| BookingId::from_slice(&bytes(by)));
+            ((section_id, seat), booking_id)
         });
         taken.collect()
     }
 }
 
-/// Who has which seats: section and name, then the booking, or nothing where it is blocked.
-pub type Taken = BTreeMap<(String, String), String>;
-
-/// A section as [`Taken`] writes it.
-pub fn hex(id: impl AsRef<[u8]>) -> String {
-    uuid::Uuid::from_slice(id.as_ref()).expect("16 bytes").simple().to_string()
-}
-
-/// Seats of a section as [`Taken`] writes them.
-pub fn taken_by(section_id: SectionId, seats: &[&str], by: impl AsRef<[u8]>) -> Taken {
-    let whose = if by.as_ref().is_empty() { String::new() } else { hex(by) };
-    let entry = |seat: &&str| ((hex(section_id), (*seat).to_owned()), whose.clone());
-    seats.iter().map(entry).collect()
+fn bytes(hex: &str) -> [u8; 16] {
+    Uuid::parse_str(hex).expect("32 digits").into_bytes()
 }

@@ -1,18 +1,14 @@
-//! Random batches over two sections with numbered seats and one that counts them, on the pure rules and
-//! on both stores, against the model; the answers of the stores are those of the pure rules.
-//!
-//! Sequence `n` is made from seed `n`, which a failure tells.
+//! Runs a sequence on a backend and on the model side by side.
 
 use super::model::{Counted, Model};
-use super::subject::{Bug, Subject, Where};
+use crate::backend::Backend;
 use crate::halls::{draft, layout};
 use crate::world::{ManualClock, Mint, usd};
-use engine::seats::{Draft, Party, SeatName};
+use engine::seats::{Draft, Layout, Party, SeatName};
 use engine::{Actor, Ask, Blocked, BookingId, Command, EventId, Hold, Opening, SectionId, UserId};
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
-/// Sequences on the pure rules, on the embedded store, and on two instances of the other one.
-const CASES: [u64; 3] = [4_000, 150, 40];
 const BATCHES: u64 = 14;
 const COUNTED: u32 = 8;
 
@@ -64,11 +60,13 @@ fn variants() -> Vec<Draft> {
 
 /// A sequence under way.
 pub(super) struct Drive<'a> {
-    pub(super) subject: &'a Subject,
+    pub(super) backend: &'a dyn Backend,
     pub(super) clock: ManualClock,
     mint: Mint,
     dice: Dice,
     pub(super) model: Model,
+    /// The layouts of the model's drafts.
+    pub(super) layouts: BTreeMap<SectionId, Arc<Layout>>,
     pub(super) event_id: EventId,
     organizer_id: UserId,
     pub(super) numbered: [SectionId; 2],
@@ -79,7 +77,7 @@ pub(super) struct Drive<'a> {
 }
 
 impl<'a> Drive<'a> {
-    async fn new(subject: &'a Subject, clock: ManualClock, seed: u64) -> Self {
+    pub(super) async fn new(backend: &'a dyn Backend, clock: ManualClock, seed: u64) -> Self {
         let mint = Mint::new(&clock);
         let organizer_id = mint.user();
         let mut new = mint.event_on_sale(organizer_id);
@@ -87,15 +85,18 @@ impl<'a> Drive<'a> {
         new.sections = ["N", "M", "C"].map(|name| mint.section_of(event_id, name)).to_vec();
         let [a, b, c] = [0, 1, 2].map(|at: usize| new.sections[at].section_id);
         let drafts = [variants()[0].clone(), draft("A-B", 4, &[])];
-        let [one, two] = drafts.each_ref().map(|draft| Opening::Layout(layout(draft)));
-        subject.create_event(&new, &[one, two, i64::from(COUNTED).into()]).await;
+        let layouts = drafts.each_ref().map(layout);
+        let [one, two] = layouts.clone().map(Opening::Layout);
+        backend.create_event(&new, &[one, two, i64::from(COUNTED).into()]).await;
+        let layouts = [a, b].into_iter().zip(layouts).collect();
         let drafts = [a, b].into_iter().zip(drafts).collect();
         let counted = Counted { section_id: c, capacity: COUNTED, blocked: 0 };
         let (owners, deals) = (BTreeMap::new(), BTreeMap::new());
         let people = (0..4).map(|_| mint.user()).collect();
         Self {
-            subject,
+            backend,
             dice: Dice(seed),
+            layouts,
             model: Model { drafts, owners, deals, counted },
             event_id,
             organizer_id,
@@ -108,10 +109,11 @@ impl<'a> Drive<'a> {
         }
     }
 
-    async fn run(mut self) -> Vec<String> {
+    /// Returns each command with its answer.
+    pub(super) async fn run(mut self) -> Vec<String> {
         for number in 0..BATCHES {
             let commands: Vec<_> = (0..=self.dice.below(5)).map(|_| self.command()).collect();
-            let committed = self.subject.commit(&commands).await;
+            let committed = self.backend.commit(&commands).await;
             self.compare(&commands, &committed);
             self.compare_everything(&committed).await;
             if self.dice.of(30) {
@@ -119,12 +121,17 @@ impl<'a> Drive<'a> {
                 self.clock.advance_ms(ms);
             }
             if number == BATCHES / 2 {
-                self.subject.assert_sound().await;
-                self.subject.restart().await;
+                self.assert_sound().await;
+                self.backend.restart().await;
             }
         }
-        self.subject.assert_sound().await;
+        self.assert_sound().await;
         self.told
+    }
+
+    async fn assert_sound(&self) {
+        let report = self.backend.audit().await;
+        assert!(report.is_clean(), "the audit finds {:?}", report.told);
     }
 
     fn names(&mut self, section_id: SectionId, most: usize) -> Vec<SeatName> {
@@ -208,88 +215,4 @@ impl<'a> Drive<'a> {
             }
         }
     }
-}
-
-/// Runs the sequences on a subject, and on the pure rules beside it.
-fn all_go_as_the_model_says(on: Where, cases: u64) {
-    let runtime =
-        tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
-    let runtime = runtime.expect("a runtime");
-    for seed in 0..cases {
-        println!("seed {seed} on {on:?}");
-        runtime.block_on(async {
-            let told = told(on, seed).await;
-            if on != Where::Pure {
-                assert_eq!(told, self::told(Where::Pure, seed).await);
-            }
-        });
-    }
-}
-
-async fn told(on: Where, seed: u64) -> Vec<String> {
-    let clock = ManualClock::new();
-    let subject = Subject::open(on, &clock).await;
-    Drive::new(&subject, clock, seed).await.run().await
-}
-
-#[test]
-fn random_batches_of_seats_on_the_pure_rules_go_as_the_model_says() {
-    all_go_as_the_model_says(Where::Pure, CASES[0]);
-}
-
-#[test]
-fn random_batches_of_seats_on_sqlite_go_as_the_model_says() {
-    all_go_as_the_model_says(Where::Sqlite, CASES[1]);
-}
-
-#[test]
-fn random_batches_of_seats_at_two_instances_go_as_the_model_says() {
-    all_go_as_the_model_says(Where::Postgres, CASES[2]);
-}
-
-#[test]
-fn every_planted_bug_of_seats_is_found() {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-    let runtime = runtime.expect("a runtime");
-    for bug in Bug::ALL {
-        let fails = |seed: &u64| {
-            let run = || runtime.block_on(told(Where::Spoiled(bug), *seed));
-            std::panic::catch_unwind(std::panic::AssertUnwindSafe(run)).is_err()
-        };
-        let seed = (0..20).find(fails).unwrap_or_else(|| panic!("{bug:?} is not found"));
-        println!("{bug:?} is found by sequence {seed}");
-    }
-}
-
-#[test]
-fn the_sequences_of_seats_meet_every_answer() {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-    let runtime = runtime.expect("a runtime");
-    let seen: Vec<_> =
-        (0..300).flat_map(|seed| runtime.block_on(told(Where::Pure, seed))).collect();
-    let commands = ["Hold(", "Change {", "Block {", "Lay {", "Confirm {", "Cancel {", "Extend {"];
-    for command in commands {
-        let met = seen.iter().any(|line| line.starts_with(command) && line.contains("-> Ok("));
-        assert!(met, "no {command} has its way");
-    }
-    for answer in [
-        "SeatsUnavailable",
-        "SoldOut",
-        "TooFewFit",
-        "NotTogether",
-        "SeatsInUse",
-        "VersionMismatch",
-        "NotChangeable",
-        "BookingCancelled",
-        "HoldExpired",
-        "ExtensionLimit",
-        "next_to_each_other: Some(true)",
-        "next_to_each_other: Some(false)",
-    ] {
-        let met = seen.iter().any(|line| line.contains(answer));
-        assert!(met, "no sequence is answered {answer}");
-    }
-    let changes = seen.iter().filter(|line| line.starts_with("Change {"));
-    let (had, refused): (Vec<_>, Vec<_>) = changes.partition(|line| line.contains("-> Ok("));
-    assert!(had.len() > 200 && refused.len() > 200, "{} and {}", had.len(), refused.len());
 }

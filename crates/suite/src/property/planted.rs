@@ -1,15 +1,12 @@
 //! Bugs planted into the pure rules: a checker is only believed once it has caught them.
 
-use crate::backend::Backend;
-use crate::pure::{Kept, Pure};
+use crate::backend::{Backend, Kind, at_once};
+use crate::pure::{Commit, Pure, Tables};
 use crate::world::ManualClock;
 use async_trait::async_trait;
-use engine::audit::Report;
-use engine::event::EventChange;
 use engine::{
-    Booking, BookingId, Changes, Command, Committed, EventId, EventWithSections, Hold,
-    IdempotencyKey, Ledger, LiveInventory, LogKind, Outcome, Policy, Refusal, Rows, SectionId,
-    Timestamp, UserId,
+    BookingId, Changes, Command, Committed, Hold, IdempotencyKey, Ledger, LogKind, Outcome, Policy,
+    Refusal, Rows, SectionId, Timestamp, UserId,
 };
 use parking_lot::Mutex;
 use std::collections::{BTreeMap, HashMap};
@@ -44,6 +41,7 @@ pub enum Bug {
 }
 
 impl Bug {
+    /// All of them.
     pub const ALL: [Self; 12] = [
         Self::ConfirmsTheDead,
         Self::IgnoresKeys,
@@ -60,29 +58,36 @@ impl Bug {
     ];
 }
 
+#[async_trait]
+impl Kind for Bug {
+    async fn open(&self, policy: Policy, clock: &ManualClock) -> Box<dyn Backend> {
+        let (clock_before, first_answers) = (Mutex::new(clock.now()), Mutex::default());
+        let planted = Planted { bug: *self, clock_before, first_answers };
+        Box::new(Pure::committing(planted, policy, clock))
+    }
+
+    fn block_on<T>(&self, future: impl Future<Output = T>) -> T {
+        at_once(future)
+    }
+}
+
 /// The pure rules with a bug.
-pub struct Planted {
+struct Planted {
     bug: Bug,
-    pure: Pure,
     /// The clock as the batch before saw it.
     clock_before: Mutex<Timestamp>,
     first_answers: Mutex<HashMap<(UserId, IdempotencyKey), Result<Outcome, Refusal>>>,
 }
 
 impl Planted {
-    pub fn new(bug: Bug, policy: Policy, clock: &ManualClock) -> Self {
-        let pure = Pure::new(policy, clock);
-        Self { bug, pure, clock_before: Mutex::new(clock.now()), first_answers: Mutex::default() }
-    }
-
     /// The commands as the bug lets them through.
-    fn disguised(&self, commands: &[Command], kept: &Kept) -> Vec<Command> {
+    fn disguised(&self, commands: &[Command], tables: &Tables) -> Vec<Command> {
         let disguise = |command: &Command| match (self.bug, command) {
             (Bug::IgnoresKeys, Command::Hold(hold)) => {
                 Command::Hold(Hold { key: None, ..hold.clone() })
             }
             (Bug::ConfirmsForAnybody, Command::Confirm { booking_id, user_id }) => {
-                let owner = kept.bookings.get(booking_id).map(|booking| booking.user_id);
+                let owner = tables.bookings.get(booking_id).map(|booking| booking.user_id);
                 Command::Confirm { booking_id: *booking_id, user_id: owner.unwrap_or(*user_id) }
             }
             _ => command.clone(),
@@ -200,50 +205,24 @@ impl Tampered {
     }
 }
 
-#[async_trait]
-impl Backend for Planted {
-    async fn create_event(&self, new: &EventWithSections, capacities: &[i64]) {
-        self.pure.create_event(new, capacities).await;
-    }
-
-    async fn revise_event(
+impl Commit for Planted {
+    fn commit(
         &self,
-        event_id: EventId,
-        by: UserId,
-        change: EventChange,
-    ) -> Result<(), Refusal> {
-        self.pure.revise_event(event_id, by, change).await
-    }
-
-    async fn cancel_event(&self, event_id: EventId, by: UserId) -> Result<(), Refusal> {
-        self.pure.cancel_event(event_id, by).await
-    }
-
-    async fn commit(&self, commands: &[Command]) -> Committed {
-        let mut kept = self.pure.rows.lock();
-        let now = self.pure.clock.now();
+        tables: &mut Tables,
+        commands: &[Command],
+        now: Timestamp,
+        policy: Policy,
+    ) -> Committed {
         let before = std::mem::replace(&mut *self.clock_before.lock(), now);
         let decided_at = if self.bug == Bug::ReadsTheClockBeforeTheWait { before } else { now };
-        let disguised = self.disguised(commands, &kept);
-        let mut rows = kept.load(&disguised, decided_at, &self.pure.policy);
+        let disguised = self.disguised(commands, tables);
+        let mut rows = tables.load(&disguised, decided_at, &policy);
         let tampered = Tampered::spoil(self.bug, &mut rows, &disguised, now);
-        let mut ledger = Ledger::open(rows, decided_at, self.pure.policy);
+        let mut ledger = Ledger::open(rows, decided_at, policy);
         let mut answers: Vec<_> = disguised.iter().map(|command| ledger.decide(command)).collect();
         self.replaced(commands, &mut answers);
         let mut ended = ledger.end_batch();
         tampered.put_right(self.bug, &mut ended.changes);
-        kept.committed(now, answers, ended)
-    }
-
-    async fn bookings(&self, event_id: EventId) -> Vec<Booking> {
-        self.pure.bookings(event_id).await
-    }
-
-    async fn inventories(&self, event_id: EventId) -> Vec<LiveInventory> {
-        self.pure.inventories(event_id).await
-    }
-
-    async fn audit(&self) -> Report {
-        self.pure.audit().await
+        tables.committed(now, answers, ended)
     }
 }

@@ -6,7 +6,7 @@ use crate::world::fingerprint;
 use engine::{Actor, Ask, BookingId, Command, EventId, Hold, IdempotencyKey, SectionId, UserId};
 use std::collections::BTreeMap;
 
-impl Stage {
+impl Stage<'_> {
     /// The command that a line describes.
     pub(super) fn command(&mut self, line: &mut Line) -> Result<Command, String> {
         let words: Vec<_> = line.words.iter().map(String::as_str).collect();

@@ -1,16 +1,13 @@
 //! Numbered seats beyond single commands: what an audit finds when somebody has changed rows behind its
-//! back, migrations, and random sequences against a model.
+//! back, and migrations.
 
 mod damage;
-mod follow;
 mod migrations;
-pub mod model;
-mod property;
-mod subject;
 
-use crate::halls::{laid, names};
-use crate::world::{Fresh, ManualClock, Mint};
+use crate::world::Fresh;
 use engine::{Ask, Blocked, Booking, Command, EventId, Hold, Outcome, Refusal, SectionId, UserId};
+use suite::halls::{laid, names};
+use suite::world::{ManualClock, Mint};
 
 /// A store with an event: rows `A` and `B` of six seats, and a section of nine that counts them.
 struct Hall {

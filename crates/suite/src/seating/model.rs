@@ -124,21 +124,6 @@ impl Model {
         runs
     }
 
-    /// Whether a party can sit in these runs, nobody of it alone.
-    pub fn fits(runs: &[usize], number: usize, adjacent: bool) -> bool {
-        if number == 1 || adjacent {
-            return runs.iter().any(|run| *run >= number);
-        }
-        let mut sums = BTreeSet::from([0]);
-        for run in runs {
-            let more = |sum: &usize| (2..=*run).map(move |group| sum + group).collect::<Vec<_>>();
-            let more: Vec<usize> = sums.iter().flat_map(more).collect();
-            sums.extend(more);
-        }
-        // A group within a run may also be beside another one, as one of both sizes.
-        sums.contains(&number)
-    }
-
     /// What asking for seats has to come to; `own` is the hold that is to be changed. There is at most one
     /// party among the asks.
     pub fn judge(&self, asks: &[Ask], own: Option<BookingId>) -> Expected {
@@ -190,7 +175,7 @@ impl Model {
         }
         if let Some((sections, number, adjacent)) = &party {
             let runs = self.runs(sections, own, &named);
-            if !Self::fits(&runs, *number as usize, *adjacent) {
+            if !fits(&runs, *number as usize, *adjacent) {
                 return Expected::NoParty;
             }
         }
@@ -293,4 +278,20 @@ impl Model {
         let counted = i64::from(deal.count) * usd(1_250).minor;
         deal.seats.values().map(|price| price.minor).sum::<i64>() + counted
     }
+}
+
+/// Whether a party of `number` can sit in free runs of these lengths, nobody of it alone.
+#[must_use]
+pub fn fits(runs: &[usize], number: usize, adjacent: bool) -> bool {
+    if number == 1 || adjacent {
+        return runs.iter().any(|run| *run >= number);
+    }
+    let mut sums = BTreeSet::from([0]);
+    for run in runs {
+        let more = |sum: &usize| (2..=*run).map(move |group| sum + group).collect::<Vec<_>>();
+        let more: Vec<usize> = sums.iter().flat_map(more).collect();
+        sums.extend(more);
+    }
+    // A group within a run may also be beside another one, as one of both sizes.
+    sums.contains(&number)
 }

@@ -4,9 +4,9 @@ use std::collections::BTreeMap;
 
 /// A story.
 pub struct Scenario {
-    pub file: String,
-    pub name: String,
-    pub lines: Vec<Line>,
+    pub(super) file: String,
+    pub(super) name: String,
+    pub(super) lines: Vec<Line>,
 }
 
 /// One line of it.
@@ -28,6 +28,7 @@ pub struct Expected {
 
 impl Scenario {
     /// The codes with which its lines expect to be refused.
+    #[must_use]
     pub fn refusals(&self) -> Vec<String> {
         let verdicts = self.lines.iter().filter_map(|line| line.expected.as_ref());
         let code =
@@ -37,6 +38,7 @@ impl Scenario {
 }
 
 /// Reads the scenarios of a file. Text before the first one is a remark.
+#[must_use]
 pub fn read(file: &str, text: &str) -> Vec<Scenario> {
     let mut scenarios: Vec<Scenario> = Vec::new();
     for (index, line) in text.lines().enumerate() {

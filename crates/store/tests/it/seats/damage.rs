@@ -1,9 +1,11 @@
 //! The audit of numbered seats: whatever is changed behind its back, it finds.
 
 use super::Hall;
-use crate::halls::{Raw, plain};
-use crate::world::{self, ManualClock, POLICY};
+use crate::raw::Raw;
+use crate::world::{self};
 use engine::seats::{SeatIndex, SeatMap};
+use suite::halls::plain;
+use suite::world::{ManualClock, POLICY};
 
 /// What is changed in the rows of the hall; `{section}`, `{held}` and `{sold}` are ids.
 const ROWS: [&str; 14] = [

@@ -3,7 +3,7 @@
 use super::sequence::{By, Op, PEOPLE, Sequence, Settings, Step};
 use crate::backend::Backend;
 use crate::model::{Counts, Deal, Model, Place, Told};
-use crate::world::{ManualClock, Mint, fingerprint};
+use crate::world::{ManualClock, Mint, fingerprint, opened};
 use engine::decide::Needs;
 use engine::event::EventChange;
 use engine::{
@@ -74,7 +74,7 @@ impl<'a> Drive<'a> {
             new.sections.push(section);
         }
         self.events.push(event_id);
-        self.backend.create_event(&new, capacities).await;
+        self.backend.create_event(&new, &opened(capacities)).await;
     }
 
     async fn take(&mut self, step: &Step) -> Result<(), String> {

@@ -3,13 +3,14 @@
 //! It loads what [`Needs`] names, by the same rules as a store, and writes what [`Changes`] says,
 //! checking on the way that every row written is the one that was loaded.
 
-use crate::backend::Backend;
+use crate::backend::{Backend, Kind, at_once};
+use crate::halls::Taken;
 use crate::world::ManualClock;
 use async_trait::async_trait;
 use engine::audit::{Audit, Report};
 use engine::decide::{Held, Needs, RETIRED_PER_SECTION_MAX, SeatTaken};
 use engine::event::EventChange;
-use engine::seats::{Layout, Marks, SeatMap, SeatName};
+use engine::seats::{Layout, Marks, SeatMap};
 use engine::{
     Booking, BookingId, BookingStatus, Changes, Command, Committed, Deltas, Event, EventId,
     EventWithSections, IdempotencyKey, Inventory, KeyUse, Ledger, LiveInventory, LogEntry, LogKind,
@@ -19,16 +20,59 @@ use parking_lot::Mutex;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
+/// How a batch is carried out: by the rules, or with a bug planted into them.
+pub trait Commit: Send + Sync {
+    /// Decides `commands` at `now` and writes what they change.
+    fn commit(
+        &self,
+        tables: &mut Tables,
+        commands: &[Command],
+        now: Timestamp,
+        policy: Policy,
+    ) -> Committed;
+}
+
+/// The rules as they are.
+#[derive(Clone, Copy, Debug)]
+pub struct PureRules;
+
+impl Commit for PureRules {
+    fn commit(
+        &self,
+        tables: &mut Tables,
+        commands: &[Command],
+        now: Timestamp,
+        policy: Policy,
+    ) -> Committed {
+        let rows = tables.load(commands, now, &policy);
+        let mut ledger = Ledger::open(rows, now, policy);
+        let answers = commands.iter().map(|command| ledger.decide(command)).collect();
+        tables.committed(now, answers, ledger.end_batch())
+    }
+}
+
+#[async_trait]
+impl Kind for PureRules {
+    async fn open(&self, policy: Policy, clock: &ManualClock) -> Box<dyn Backend> {
+        Box::new(Pure::new(policy, clock))
+    }
+
+    fn block_on<T>(&self, future: impl Future<Output = T>) -> T {
+        at_once(future)
+    }
+}
+
 /// The rows, under the one lock that makes batches follow each other.
-pub struct Pure {
-    pub clock: ManualClock,
-    pub policy: Policy,
-    pub rows: Mutex<Kept>,
+pub struct Pure<C = PureRules> {
+    clock: ManualClock,
+    policy: Policy,
+    tables: Mutex<Tables>,
+    carry: C,
 }
 
 /// Every row there is.
 #[derive(Default)]
-pub struct Kept {
+pub struct Tables {
     pub events: HashMap<EventId, Event>,
     pub sections: BTreeMap<SectionId, (Section, Inventory)>,
     pub bookings: BTreeMap<BookingId, Booking>,
@@ -38,16 +82,31 @@ pub struct Kept {
     /// Of sections with numbered seats, with the marks as a store keeps them.
     pub layouts: BTreeMap<SectionId, (Arc<Layout>, Vec<u8>)>,
     /// Who has which numbered seat; nobody: it is blocked.
-    pub taken: BTreeMap<(SectionId, SeatName), Option<BookingId>>,
+    pub taken: Taken,
 }
 
 impl Pure {
+    /// The rules, over no rows.
+    #[must_use]
     pub fn new(policy: Policy, clock: &ManualClock) -> Self {
-        Self { clock: clock.clone(), policy, rows: Mutex::default() }
+        Self::committing(PureRules, policy, clock)
     }
 }
 
-impl Kept {
+impl<C: Commit> Pure<C> {
+    /// Batches carried out by `carry`, over no rows.
+    pub(crate) fn committing(carry: C, policy: Policy, clock: &ManualClock) -> Self {
+        Self { clock: clock.clone(), policy, tables: Mutex::default(), carry }
+    }
+
+    /// The log, oldest row first.
+    #[must_use]
+    pub fn log(&self) -> Vec<LogEntry> {
+        self.tables.lock().log.clone()
+    }
+}
+
+impl Tables {
     /// The rows that a batch of `commands` is decided on.
     pub fn load(&self, commands: &[Command], now: Timestamp, policy: &Policy) -> Rows {
         let needs = Needs::of(commands);
@@ -166,8 +225,8 @@ impl Kept {
             self.layouts.insert(section_id, (layout, Vec::new()));
         }
         for (section_id, marks) in changes.marks {
-            let (layout, kept) = self.layouts.get_mut(&section_id).expect("it has a layout");
-            *kept = marks.to_bytes();
+            let (layout, stored) = self.layouts.get_mut(&section_id).expect("it has a layout");
+            *stored = marks.to_bytes();
             let (section, _) = self.sections.get_mut(&section_id).expect("it is there");
             section.layout_version = Some(marks.layout_version);
             section.price = layout.lowest_price();
@@ -211,16 +270,16 @@ impl Kept {
     }
 }
 
-impl Pure {
-    /// Records an event with its sections, each with what it begins with.
-    pub fn open_event(&self, new: &EventWithSections, openings: &[Opening]) {
-        let mut kept = self.rows.lock();
+#[async_trait]
+impl<C: Commit> Backend for Pure<C> {
+    async fn create_event(&self, new: &EventWithSections, openings: &[Opening]) {
+        let mut tables = self.tables.lock();
         let event_id = new.event.terms.event_id;
         for (section, opening) in new.sections.iter().zip(openings) {
             let deltas = Deltas { capacity: opening.capacity(), ..Deltas::default() };
             let mut inventory = Inventory::empty(section.section_id, event_id);
             inventory.apply(deltas);
-            kept.log.push(LogEntry {
+            tables.log.push(LogEntry {
                 at: self.clock.now(),
                 kind: LogKind::Opened,
                 section_id: section.section_id,
@@ -235,114 +294,91 @@ impl Pure {
                 section.layout_version = Some(layout.id());
                 section.price = layout.lowest_price();
                 let marks = Marks::none(layout.seats(), layout.id(), inventory.version).to_bytes();
-                kept.layouts.insert(section.section_id, (layout.clone(), marks));
+                tables.layouts.insert(section.section_id, (layout.clone(), marks));
             }
-            kept.sections.insert(section.section_id, (section, inventory));
+            tables.sections.insert(section.section_id, (section, inventory));
         }
-        kept.events.insert(event_id, new.event.clone());
+        tables.events.insert(event_id, new.event.clone());
     }
-}
-
-#[async_trait]
-impl Backend for Pure {
-    async fn create_event(&self, new: &EventWithSections, capacities: &[i64]) {
-        self.open_event(new, &crate::world::opened(capacities));
-    }
-
     async fn revise_event(
         &self,
         event_id: EventId,
         by: UserId,
         change: EventChange,
     ) -> Result<(), Refusal> {
-        let mut kept = self.rows.lock();
-        let mut event = kept.events[&event_id].clone();
+        let mut tables = self.tables.lock();
+        let mut event = tables.events[&event_id].clone();
         event.may_edit(by, None)?;
         event.revise(change, self.clock.now())?;
-        kept.events.insert(event_id, event);
+        tables.events.insert(event_id, event);
         Ok(())
     }
 
     async fn cancel_event(&self, event_id: EventId, by: UserId) -> Result<(), Refusal> {
-        let mut kept = self.rows.lock();
-        let event = kept.events.get_mut(&event_id).expect("the event exists");
+        let mut tables = self.tables.lock();
+        let event = tables.events.get_mut(&event_id).expect("the event exists");
         event.may_manage(by)?;
         event.cancel(self.clock.now());
         Ok(())
     }
 
     async fn commit(&self, commands: &[Command]) -> Committed {
-        let mut kept = self.rows.lock();
-        let now = self.clock.now();
-        let rows = kept.load(commands, now, &self.policy);
-        let mut ledger = Ledger::open(rows, now, self.policy);
-        let answers = commands.iter().map(|command| ledger.decide(command)).collect();
-        kept.committed(now, answers, ledger.end_batch())
+        let mut tables = self.tables.lock();
+        self.carry.commit(&mut tables, commands, self.clock.now(), self.policy)
     }
 
+    /// Nothing is tables but the rows.
+    async fn restart(&self) {}
+
     async fn bookings(&self, event_id: EventId) -> Vec<Booking> {
-        let kept = self.rows.lock();
-        let of_event = kept.bookings.values().rev().filter(|of| of.event_id == event_id);
+        let tables = self.tables.lock();
+        let of_event = tables.bookings.values().rev().filter(|of| of.event_id == event_id);
         of_event.cloned().collect()
     }
 
     async fn inventories(&self, event_id: EventId) -> Vec<LiveInventory> {
-        let kept = self.rows.lock();
+        let tables = self.tables.lock();
         let now = self.clock.now();
-        let of_event = kept.sections.values().filter(|(section, _)| section.event_id == event_id);
+        let of_event = tables.sections.values().filter(|(section, _)| section.event_id == event_id);
         let live = |(section, inventory): &(Section, Inventory)| LiveInventory {
             inventory: inventory.clone(),
-            due: kept.due(section.section_id, now).map(|held| i64::from(held.seats)).sum(),
+            due: tables.due(section.section_id, now).map(|held| i64::from(held.seats)).sum(),
         };
         of_event.map(live).collect()
     }
 
+    async fn seat_map(&self, section_id: SectionId) -> (Arc<Layout>, Marks) {
+        let map = self.tables.lock().map(section_id).expect("it has seats");
+        (map.layout().clone(), map.marks())
+    }
+
+    async fn seats_taken(&self, event_id: EventId) -> Taken {
+        let tables = self.tables.lock();
+        let is_here = |section_id| tables.sections[section_id].1.event_id == event_id;
+        let taken = tables.taken.iter().filter(|((section_id, _), _)| is_here(section_id));
+        taken.map(|(seat, by)| (seat.clone(), *by)).collect()
+    }
+
     async fn audit(&self) -> Report {
-        let kept = self.rows.lock();
+        let tables = self.tables.lock();
         let mut audit = Audit::default();
-        for entry in &kept.log {
-            let section = kept.sections.get(&entry.section_id);
+        for entry in &tables.log {
+            let section = tables.sections.get(&entry.section_id);
             audit.log_entry(entry, section.map(|(section, _)| section.event_id));
         }
-        for (_, inventory) in kept.sections.values() {
+        for (_, inventory) in tables.sections.values() {
             audit.inventory(inventory);
         }
-        for booking in kept.bookings.values() {
+        for booking in tables.bookings.values() {
             audit.booking(booking);
         }
-        for (section_id, (layout, _)) in &kept.layouts {
-            let map = kept.map(*section_id).expect("it has a layout");
-            audit.marks(&kept.sections[section_id].1, layout, &map.marks());
+        for (section_id, (layout, _)) in &tables.layouts {
+            let map = tables.map(*section_id).expect("it has a layout");
+            audit.marks(&tables.sections[section_id].1, layout, &map.marks());
         }
-        for ((section_id, seat), by) in &kept.taken {
+        for ((section_id, seat), by) in &tables.taken {
             audit.seat_taken(*section_id, seat, *by);
         }
         audit.finish()
     }
-}
-
-#[tokio::test]
-async fn due_holds_are_retired_oldest_first() {
-    let clock = ManualClock::new();
-    let mint = crate::world::Mint::new(&clock);
-    let pure = Pure::new(crate::world::POLICY, &clock);
-    let mut new = mint.event_on_sale(mint.user());
-    let event_id = new.event.terms.event_id;
-    new.sections.push(mint.section_of(event_id, "A"));
-    let section_id = new.sections[0].section_id;
-    pure.create_event(&new, &[100]).await;
-    for _ in 0..50 {
-        clock.advance_ms(1);
-        let asks = vec![engine::Ask::Count { section_id, seats: 1 }];
-        let (booking_id, user_id) = (mint.booking(event_id), mint.user());
-        let hold = engine::Hold { booking_id, user_id, event_id, asks, key: None };
-        pure.commit(&[Command::Hold(hold)]).await;
-    }
-    clock.advance_ms(600_000);
-    pure.commit(&[Command::Retire { section_id }]).await;
-    let kept = pure.rows.lock();
-    let of_kind = |kind| kept.log.iter().filter(move |entry| entry.kind == kind);
-    let held: Vec<_> = of_kind(LogKind::Held).map(|entry| entry.booking_id).collect();
-    let expired: Vec<_> = of_kind(LogKind::Expired).map(|entry| entry.booking_id).collect();
-    assert_eq!(expired, held);
 }

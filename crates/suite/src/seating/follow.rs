@@ -1,8 +1,8 @@
 //! What the model says of every answer, and of all that is stored.
 
+use super::drive::Drive;
 use super::model::{Deal, Expected, Owner, Seat};
-use super::property::Drive;
-use crate::halls::{hex, layout};
+use crate::halls::{Taken, layout as layout_of};
 use engine::decide::Needs;
 use engine::{
     Ask, Blocked, Booking, BookingId, BookingStatus, Command, Committed, Outcome, Refusal,
@@ -84,6 +84,7 @@ impl Drive<'_> {
                     assert_eq!(told.collect::<Vec<_>>(), harmed);
                 } else {
                     assert!(answer.is_ok() && harmed.is_empty(), "{harmed:?}: {answer:?}");
+                    self.layouts.insert(*section_id, layout_of(&new));
                     self.model.drafts.insert(*section_id, new);
                 }
             }
@@ -220,8 +221,8 @@ impl Drive<'_> {
     /// Compares all that is stored.
     pub(super) async fn compare_everything(&self, committed: &Committed) {
         for section_id in self.numbered {
-            let (found, marks) = self.subject.map(section_id).await;
-            assert_eq!(*found, *layout(&self.model.drafts[&section_id]));
+            let (found, marks) = self.backend.seat_map(section_id).await;
+            assert_eq!(found, self.layouts[&section_id]);
             let told = marks.iter().map(|(seat, state)| (found.name(seat).to_string(), state));
             let seats = self.model.owners.keys().filter(|seat| seat.0 == section_id);
             let states = seats.map(|seat| (seat.1.clone(), self.model.state(seat).expect("taken")));
@@ -236,19 +237,19 @@ impl Drive<'_> {
         }
         let taken = self.model.owners.iter().map(|((section_id, name), owner)| {
             let whose = match owner {
-                Owner::Booking(booking_id) => hex(booking_id),
-                Owner::Blocked => String::new(),
+                Owner::Booking(booking_id) => Some(*booking_id),
+                Owner::Blocked => None,
             };
-            ((hex(section_id), name.clone()), whose)
+            ((*section_id, name.as_str().into()), whose)
         });
-        assert_eq!(self.subject.taken(self.event_id).await, taken.collect::<BTreeMap<_, _>>());
-        for live in self.subject.inventories(self.event_id).await {
+        assert_eq!(self.backend.seats_taken(self.event_id).await, taken.collect::<Taken>());
+        for live in self.backend.inventories(self.event_id).await {
             let engine::Inventory { section_id, capacity, held, sold, blocked, .. } =
                 live.inventory;
             let expected = self.model.counters(section_id);
             assert_eq!((capacity, held, sold, blocked), expected, "the counters of {section_id}");
         }
-        let bookings = self.subject.bookings(self.event_id).await;
+        let bookings = self.backend.bookings(self.event_id).await;
         assert_eq!(bookings.len(), self.model.deals.len());
         for booking in &bookings {
             self.compare_booking(booking);

@@ -6,8 +6,8 @@ use super::text::{Expected, Line, Scenario, duration_ms};
 use crate::backend::{Backend, Kind};
 use crate::world::{ManualClock, Mint, POLICY};
 use engine::{
-    BookingId, Command, Committed, EventId, EventWithSections, Hold, Outcome, Policy, Refusal,
-    SectionId, UserId,
+    BookingId, Command, Committed, EventId, EventWithSections, Hold, LiveInventory, Opening,
+    Outcome, Policy, Refusal, SectionId, UserId,
 };
 use std::collections::{BTreeMap, HashMap};
 
@@ -29,7 +29,7 @@ impl From<String> for Trouble {
 }
 
 /// Tells `scenario` to a fresh backend of `kind`; an error says where it went otherwise.
-pub async fn run(scenario: &Scenario, kind: Kind) -> Result<(), String> {
+pub async fn run(scenario: &Scenario, kind: &dyn Kind) -> Result<(), String> {
     let mut stage = Stage::new(kind);
     let mut lines = scenario.lines.iter();
     while let Some(line) = lines.next() {
@@ -51,14 +51,14 @@ pub async fn run(scenario: &Scenario, kind: Kind) -> Result<(), String> {
 }
 
 /// What has been set up so far, and the names of everything.
-pub(super) struct Stage {
-    pub(super) kind: Kind,
+pub(super) struct Stage<'a> {
+    kind: &'a dyn Kind,
     pub(super) clock: ManualClock,
     pub(super) mint: Mint,
     pub(super) policy: Policy,
     pub(super) backend: Option<Box<dyn Backend>>,
     /// Events that are not created yet: sections are still being added.
-    pub(super) planned: Vec<(EventWithSections, Vec<i64>)>,
+    pub(super) planned: Vec<(EventWithSections, Vec<Opening>)>,
     pub(super) events: BTreeMap<String, (EventId, UserId)>,
     pub(super) latest_event: String,
     pub(super) sections: BTreeMap<String, (SectionId, EventId)>,
@@ -66,8 +66,8 @@ pub(super) struct Stage {
     pub(super) users: HashMap<String, UserId>,
 }
 
-impl Stage {
-    fn new(kind: Kind) -> Self {
+impl<'a> Stage<'a> {
+    fn new(kind: &'a dyn Kind) -> Self {
         let clock = ManualClock::new();
         let mint = Mint::new(&clock);
         Self {
@@ -157,8 +157,8 @@ impl Stage {
             self.backend = Some(self.kind.open(self.policy, &self.clock).await);
         }
         let backend = self.backend.as_deref().expect("it is open");
-        for (event, capacities) in self.planned.drain(..) {
-            backend.create_event(&event, &capacities).await;
+        for (event, openings) in self.planned.drain(..) {
+            backend.create_event(&event, &openings).await;
         }
         backend
     }
@@ -188,14 +188,14 @@ impl Stage {
         let capacity = settings::take(&mut line.given, "capacity", settings::count)?;
         let capacity = capacity.ok_or("a section has a capacity".to_owned())?;
         let price = settings::take(&mut line.given, "price", settings::count)?;
-        let (event, capacities) =
+        let (event, openings) =
             self.planned.last_mut().ok_or("the event is on sale already".to_owned())?;
         let event_id = event.event.terms.event_id;
         let mut section = self.mint.section_of(event_id, name);
         section.price.minor = price.map_or(section.price.minor, i64::from);
         self.sections.insert(name.to_owned(), (section.section_id, event_id));
         event.sections.push(section);
-        capacities.push(i64::from(capacity));
+        openings.push(i64::from(capacity).into());
         Ok(())
     }
 
@@ -284,9 +284,8 @@ impl Stage {
             let inventories = backend.inventories(event_id).await;
             due.extend(inventories.into_iter().filter(|live| live.due > 0));
         }
-        let retire = |live: &engine::LiveInventory| Command::Retire {
-            section_id: live.inventory.section_id,
-        };
+        let retire =
+            |live: &LiveInventory| Command::Retire { section_id: live.inventory.section_id };
         let committed = backend.commit(&due.iter().map(retire).collect::<Vec<_>>()).await;
         compare(line, &Seen::new("done").fact("expired", &committed.expired))
     }
