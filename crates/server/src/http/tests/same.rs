@@ -58,11 +58,11 @@ fn request(method: &str, path: &str, headers: &[(&str, &str)], body: &str) -> St
         "{method} {path} HTTP/1.1\r\nHost: x\r\nX-Request-Id: same\r\nConnection: close\r\n"
     );
     for (name, value) in headers {
-        head.push_str(&format!("{name}: {value}\r\n"));
+        head += &[name, ": ", value, "\r\n"].concat();
     }
     let has_length = headers.iter().any(|(name, _)| *name == "Transfer-Encoding");
     if method == "POST" && !has_length {
-        head.push_str(&format!("Content-Length: {}\r\n", body.len()));
+        head += &["Content-Length: ", &body.len().to_string(), "\r\n"].concat();
     }
     format!("{head}\r\n{body}")
 }
