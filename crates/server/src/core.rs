@@ -1,7 +1,7 @@
 //! The core: what a process of Reservix is made of, however it is reached.
 //!
-//! Workers, commands and HTTP stand on it. It knows nothing of HTTP, so that what runs without an API
-//! needs none of it.
+//! Workers, commands and HTTP stand on it. It knows nothing of HTTP, so that what runs without an
+//! API needs none of it.
 
 use crate::catalog::Catalog;
 use crate::config::Config;

@@ -1,11 +1,12 @@
 //! HTTP: what a request goes through, and what it may reach.
 //!
 //! ```text
-//! connection ─▶ Service ─┬─▶ layers ─▶ router ─▶ layers of the group ─▶ handler ─▶ lanes, catalog, store
-//!                        └─▶ the same, without the router: shortcut (hold, confirm, event)
+//! connection ─▶ Service ─┬─▶ layers ─▶ router ─▶ layers of the group ─▶ handler ─▶ core
+//!                        └─▶ the same without the router: shortcut (hold, confirm, event)
 //! ```
-//! Handlers extract, translate and answer; they hold no rule and see no SQL. What HTTP alone needs is in
-//! [`App`]; everything else is the [`Core`](crate::core::Core)'s, which knows nothing of HTTP.
+//! Handlers extract, translate and answer; they hold no rule and see no SQL. What HTTP alone needs
+//! is in [`App`]; everything else is the [`Core`](crate::core::Core)'s, which knows nothing of
+//! HTTP.
 
 mod answers;
 mod app;

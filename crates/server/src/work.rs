@@ -59,8 +59,8 @@ pub fn start(core: &Arc<Core>, stop: &CancellationToken) -> TaskTracker {
     workers
 }
 
-/// Starts what every process does for itself: it hears what others announce, looks whether the store
-/// and the gate answer, and folds its meters. Ends with `stop`.
+/// Starts what every process does for itself: it hears what others announce, looks whether the
+/// store and the gate answer, and folds its meters. Ends with `stop`.
 pub fn keep_house(core: &Arc<Core>, stop: &CancellationToken) {
     let keep = |name, work: Work| {
         let (core, stop) = (core.clone(), stop.clone());
@@ -95,8 +95,8 @@ pub fn keep_house(core: &Arc<Core>, stop: &CancellationToken) {
     });
 }
 
-/// Starts a task that takes a turn each `interval`, for this process alone. Ends with `stop`; when a
-/// turn panics, the task is started again.
+/// Starts a task that takes a turn each `interval`, for this process alone. Ends with `stop`; when
+/// a turn panics, the task is started again.
 pub fn every<T: Future<Output = ()> + Send>(
     core: &Core,
     name: &'static str,

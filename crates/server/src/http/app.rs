@@ -45,8 +45,8 @@ impl App {
         }
     }
 
-    /// Starts what a process that serves the API does for itself, until `stop`: it shares the rates of
-    /// its callers with other instances, and forgets callers that are idle.
+    /// Starts what a process that serves the API does for itself, until `stop`: it shares the rates
+    /// of its callers with other instances, and forgets callers that are idle.
     pub fn keep_house(self: &Arc<Self>, stop: &CancellationToken) {
         let app = self.clone();
         work::every(&self.core, "share_limits", SYNC_INTERVAL, stop, move || {

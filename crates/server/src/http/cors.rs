@@ -1,7 +1,7 @@
 //! CORS: which pages may read the answers (`ALLOWED_ORIGINS`).
 //!
-//! The headers are made once, by the library that answers preflights, and looked up for each answer, also
-//! for one that is written before its request has been read.
+//! The headers are made once, by the library that answers preflights, and looked up for each
+//! answer, also for one that is written before its request has been read.
 
 use super::bookings;
 use crate::config::Origins;

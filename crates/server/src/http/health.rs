@@ -18,7 +18,8 @@ use utoipa_axum::routes;
 
 const TAG: &str = "Operations";
 
-/// The core, as what a router keeps for these calls. A router that keeps more has the core within it.
+/// The core, as what a router keeps for these calls. A router that keeps more has the core within
+/// it.
 #[derive(Clone)]
 pub(super) struct Probed(pub Arc<Core>);
 

@@ -4,8 +4,8 @@
 //! Layers, of all calls:     observe ─▶ preflight ─▶ query ─▶ Group
 //! Group, of some of them:   compression ─▶ detach ─▶ handler
 //! ```
-//! The router and the shortcut send every request through [`Layers::around`] and [`Group::around`], and
-//! add nothing of their own: a layer is added here, once, and both have it.
+//! The router and the shortcut send every request through [`Layers::around`] and [`Group::around`],
+//! and add nothing of their own: a layer is added here, once, and both have it.
 
 use super::cors::Cors;
 use super::observe::{guard, observed};
@@ -92,7 +92,8 @@ pub struct Group {
     detaches: bool,
 }
 
-/// Single bookings. Their answers are small, and their commands run in lanes, which no client can cancel.
+/// Single bookings. Their answers are small, and their commands run in lanes, which no client can
+/// cancel.
 pub const BOOKINGS: Group = Group { compresses: false, detaches: false };
 /// Lists of bookings.
 pub const LISTS: Group = Group { compresses: true, detaches: false };
@@ -144,8 +145,8 @@ const COMPRESSED_BYTES_MIN: u64 = 1_500;
 
 /// Which answers are worth compressing: those of a known size of at least [`COMPRESSED_BYTES_MIN`].
 ///
-/// A body whose size is unknown is a stream, such as one of events. Compression would hold back what
-/// has been written until there is enough of it.
+/// A body whose size is unknown is a stream, such as one of events. Compression would hold back
+/// what has been written until there is enough of it.
 #[derive(Clone, Copy)]
 pub struct Worth;
 
@@ -156,7 +157,8 @@ impl Predicate for Worth {
     }
 }
 
-/// Compresses answers of at least 1,500 bytes if the client accepts gzip. Images are compressed already.
+/// Compresses answers of at least 1,500 bytes if the client accepts gzip. Images are compressed
+/// already.
 pub fn compression() -> CompressionLayer<And<Worth, NotForContentType>> {
     CompressionLayer::new().compress_when(Worth.and(NotForContentType::IMAGES))
 }

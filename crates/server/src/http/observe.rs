@@ -1,5 +1,5 @@
-//! The outermost layer: gives every request an id, checks its head, counts it, writes problems out, and
-//! adds the headers that every answer has.
+//! The outermost layer: gives every request an id, checks its head, counts it, writes problems out,
+//! and adds the headers that every answer has.
 
 use super::cors::Cors;
 use super::problem::{Code, Problem};
@@ -73,7 +73,8 @@ pub async fn observed(
         let request_id = request_id.to_str().unwrap_or_default();
         tracing::error!(method, route, request_id, "a request was answered with 500");
     }
-    // Whoever keeps a connection to a process that is about to stop finds another one before it does.
+    // Whoever keeps a connection to a process that is about to stop finds another one before it
+    // does.
     if leaves_unread(status, body_bytes_max) || core.draining.is_cancelled() {
         response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
     }
@@ -97,8 +98,8 @@ impl Place {
         if is_call { Self::Calls } else { Self::Pages }
     }
 
-    /// The problem for a bare 400 or 404, which no handler has explained: the path is unknown, or a page
-    /// has no such file. Among pages, one that brings its own HTML stays as it is.
+    /// The problem for a bare 400 or 404, which no handler has explained: the path is unknown, or a
+    /// page has no such file. Among pages, one that brings its own HTML stays as it is.
     fn explains(self, response: &Response) -> Option<Problem> {
         let is_bare = matches!(response.status().as_u16(), 400 | 404);
         let content_type = response.headers().get(header::CONTENT_TYPE);
@@ -108,8 +109,8 @@ impl Place {
     }
 }
 
-/// Adds what every answer says to browsers and caches: its media type is the one it names, it is not
-/// stored unless its handler says how, and pages of these origins may read it.
+/// Adds what every answer says to browsers and caches: its media type is the one it names, it is
+/// not stored unless its handler says how, and pages of these origins may read it.
 pub fn guard(cors: Option<&Cors>, origin: Option<&HeaderValue>, headers: &mut HeaderMap) {
     headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
     let cache = headers.entry(header::CACHE_CONTROL);
@@ -119,8 +120,8 @@ pub fn guard(cors: Option<&Cors>, origin: Option<&HeaderValue>, headers: &mut He
     }
 }
 
-/// Whether an answer came before its request was read to the end, so that the connection cannot go on
-/// and its client must know.
+/// Whether an answer came before its request was read to the end, so that the connection cannot go
+/// on and its client must know.
 fn leaves_unread(status: StatusCode, body_bytes_max: Option<u64>) -> bool {
     match status.as_u16() {
         408 | 413 => true,
@@ -154,7 +155,8 @@ fn unsound(request: &Request) -> Option<Problem> {
     })
 }
 
-/// Whether a request names its host as RFC 9112 (section 3.2) demands: once, and in HTTP/1.0 at most once.
+/// Whether a request names its host as RFC 9112 (section 3.2) demands: once, and in HTTP/1.0 at
+/// most once.
 fn names_its_host(request: &Request) -> bool {
     let mut hosts = request.headers().get_all(header::HOST).iter();
     let is_valid = |host: &HeaderValue| {

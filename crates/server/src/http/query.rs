@@ -1,8 +1,8 @@
 //! Query parameters: a call takes those that its description names, each at most once.
 //!
 //! As with the fields of a body, a name that is unknown or duplicate is refused: a filter that is
-//! misspelt would otherwise return everything. What is known comes from the OpenAPI document, so neither
-//! can differ from the other.
+//! misspelt would otherwise return everything. What is known comes from the OpenAPI document, so
+//! neither can differ from the other.
 
 use super::problem::{FieldError, Problem};
 use axum::extract::{Query, Request};
@@ -44,8 +44,8 @@ impl Known {
         self
     }
 
-    /// What is wrong with the query of a call of this route. Other paths and methods are answered alike
-    /// with any query.
+    /// What is wrong with the query of a call of this route. Other paths and methods are answered
+    /// alike with any query.
     pub fn flaws(&self, route: &str, request: &Request) -> Option<Problem> {
         request.uri().query().filter(|query| !query.is_empty())?;
         let is_head = *request.method() == Method::HEAD;

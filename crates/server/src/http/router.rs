@@ -16,8 +16,8 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 use utoipa_swagger_ui::SwaggerUi;
 
-/// All calls and pages without the layers of all, with the document of the calls and the query parameters
-/// that each takes.
+/// All calls and pages without the layers of all, with the document of the calls and the query
+/// parameters that each takes.
 pub(super) fn api(version: &str) -> (Router<Arc<App>>, OpenApi, Known) {
     let (router, document, known) = calls(version);
     let pages: Router<Arc<App>> =

@@ -1,8 +1,10 @@
-//! The shortcut: holds, confirms and reads of an event, what a sale is made of, are told by their path alone.
+//! The shortcut: holds, confirms and reads of an event, what a sale is made of, are told by their
+//! path alone.
 //!
-//! They go through the same layers, extractors and handlers as by the router; they only save the way
-//! through it, a fifth of what a request costs here. Whatever is not exactly one of them, has a query, or
-//! comes from a page of another origin takes the router. A test compares both ways, byte by byte.
+//! They go through the same layers, extractors and handlers as by the router; they only save the
+//! way through it, a fifth of what a request costs here. Whatever is not exactly one of them, has a
+//! query, or comes from a page of another origin takes the router. A test compares both ways, byte
+//! by byte.
 
 use super::app::App;
 use super::connection::Peer;

@@ -218,6 +218,16 @@ fn what_is_no_http_stands_on_the_core_and_never_on_http() {
 }
 
 #[test]
+fn every_module_stands_in_a_file_of_its_own_name() {
+    for of in crates().keys() {
+        let sources = sources(&root().join("crates").join(of).join("src"));
+        assert!(!sources.is_empty(), "{of} has sources");
+        let mut names = sources.keys().filter(|name| name.ends_with("mod.rs"));
+        assert_eq!(names.next(), None, "in {of}; move it to the name of its folder");
+    }
+}
+
+#[test]
 fn a_way_around_the_fence_of_http_would_be_seen() {
     for planted in [
         "use crate::http::App;",

@@ -1,5 +1,5 @@
-//! The codes of problems, each with its status and its title. Those of refusals are the engine's. The
-//! enum of the document is made from them, and [`table`](super::table) says what they mean.
+//! The codes of problems, each with its status and its title. Those of refusals are the engine's.
+//! The enum of the document is made from them, and [`table`](super::table) says what they mean.
 
 use axum::http::StatusCode;
 use engine::RefusalCode;

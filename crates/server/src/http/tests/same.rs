@@ -1,5 +1,5 @@
-//! The shortcut and the router say the same: each request is sent to both, and the bytes of the answers
-//! are compared.
+//! The shortcut and the router say the same: each request is sent to both, and the bytes of the
+//! answers are compared.
 
 use super::*;
 use serde_json::{Value, json};
