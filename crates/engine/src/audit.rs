@@ -22,18 +22,12 @@ pub use report::{Report, VIOLATIONS_TOLD_MAX, Violation};
 struct Trace {
     status: BookingStatus,
     expires_at: Timestamp,
+    /// Its version after its last step.
+    version: i64,
     /// Rows of its last step, one for each of its sections.
     rows: u32,
     last_kind: LogKind,
     last_at: Timestamp,
-}
-
-impl Trace {
-    /// What its first row says of a step.
-    fn first(status: BookingStatus, expires_at: Timestamp, step: (LogKind, Timestamp)) -> Self {
-        let (last_kind, last_at) = step;
-        Self { status, expires_at, rows: 1, last_kind, last_at }
-    }
 }
 
 /// An audit under way.
@@ -64,34 +58,26 @@ impl Audit {
     /// `event_id` is the event of the row's section; none when no inventory is stored for it.
     pub fn log_entry(&mut self, entry: &LogEntry, event_id: Option<EventId>) {
         self.report.log_rows += 1;
+        let Some(section_id) = entry.subject.section_id() else { return };
         let Some(event_id) = event_id else {
-            self.tell(
-                "I4",
-                format!("section {} is in the log and has no inventory", entry.section_id),
-            );
+            let what = format!("section {section_id} is in the log and has no inventory");
+            self.tell("I4", what);
             return;
         };
-        let folded = self
-            .folded
-            .entry(entry.section_id)
-            .or_insert_with(|| Inventory::empty(entry.section_id, event_id));
+        let empty = || Inventory::empty(section_id, event_id);
+        let folded = self.folded.entry(section_id).or_insert_with(empty);
         folded.add(entry.deltas);
-        let (sound, version) = (folded.within_capacity(), folded.version);
+        let (sound, version, logged) = (folded.within_capacity(), folded.version, entry.version);
         if !sound {
             self.tell(
                 "I1",
-                format!(
-                    "section {} is out of bounds after version {}",
-                    entry.section_id, entry.version
-                ),
+                format!("section {section_id} is out of bounds after version {logged}"),
             );
         }
-        if version != entry.version {
-            let at = entry.section_id;
-            self.tell(
-                "I4",
-                format!("section {at}: row {version} of the log says version {}", entry.version),
-            );
+        if version != logged {
+            let what =
+                format!("section {section_id}: row {version} of the log says version {logged}");
+            self.tell("I4", what);
         }
         if let Some(booking_id) = entry.booking_id {
             self.step(booking_id, entry);
@@ -99,84 +85,65 @@ impl Audit {
     }
 
     fn step(&mut self, booking_id: BookingId, entry: &LogEntry) {
-        let this_step = (entry.kind, entry.at);
-        let next = match entry.kind {
-            LogKind::Held | LogKind::Extended | LogKind::Changed => BookingStatus::Hold,
-            LogKind::Confirmed => BookingStatus::Confirmed,
-            LogKind::Expired => BookingStatus::Expired,
-            LogKind::Released | LogKind::Cancelled => BookingStatus::Cancelled,
-            LogKind::Opened | LogKind::Resized | LogKind::Blocked | LogKind::Laid => {
-                self.tell(
-                    "I2",
-                    format!("booking {booking_id} has a row of kind {}", entry.kind.as_str()),
-                );
-                return;
-            }
+        let kind = entry.kind.as_str();
+        let Some(next) = entry.kind.booking_status() else {
+            self.tell("I2", format!("booking {booking_id} has a row of kind {kind}"));
+            return;
         };
         let Some(trace) = self.traces.get_mut(&booking_id) else {
-            if entry.kind != LogKind::Held {
-                self.tell(
-                    "I2",
-                    format!("booking {booking_id} begins with {}", entry.kind.as_str()),
-                );
-            }
-            let expires_at = entry.expires_at.unwrap_or(entry.at);
-            let trace = Trace::first(next, expires_at, this_step);
+            let trace = Trace {
+                status: next,
+                expires_at: entry.expires_at.unwrap_or(entry.at),
+                version: entry.booking_version.unwrap_or_default(),
+                rows: 1,
+                last_kind: entry.kind,
+                last_at: entry.at,
+            };
             self.traces.insert(booking_id, trace);
+            if entry.kind != LogKind::Held || entry.booking_version != Some(1) {
+                self.tell("I2", format!("booking {booking_id} begins with {kind}"));
+            }
             return;
         };
-        // The further sections of a step follow its first one at once, with the same kind and time.
-        if (trace.last_kind, trace.last_at) == this_step
-            && trace.status == next
-            && next != BookingStatus::Hold
-        {
+        let Some(version) = entry.booking_version else {
+            // A further section of the step that was begun before.
             trace.rows += 1;
+            if (trace.last_kind, trace.last_at) != (entry.kind, entry.at) {
+                self.tell("I2", format!("booking {booking_id} has a row {kind} of no step"));
+            }
             return;
+        };
+        let (from, expires_at, before) = (trace.status, trace.expires_at, trace.version);
+        let ends = entry.expires_at.unwrap_or(expires_at);
+        let (last_kind, last_at) = (entry.kind, entry.at);
+        *trace = Trace { status: next, expires_at: ends, version, rows: 1, last_kind, last_at };
+        if version != before + 1 {
+            let what = format!("booking {booking_id} went from version {before} to {version}");
+            self.tell("I2", what);
         }
         if next == BookingStatus::Hold {
-            let alive = trace.status == BookingStatus::Hold && entry.at < trace.expires_at;
-            // Two extensions of one millisecond differ in where they end.
-            let further = (trace.last_kind, trace.last_at) == this_step
-                && entry.expires_at == Some(trace.expires_at);
-            trace.rows = if further { trace.rows + 1 } else { 1 };
-            (trace.last_kind, trace.last_at) = this_step;
-            trace.expires_at = entry.expires_at.unwrap_or(trace.expires_at);
-            if !alive || (entry.kind == LogKind::Held && !further) {
-                self.tell(
-                    "I2",
-                    format!(
-                        "booking {booking_id} is {} a second time or too late",
-                        entry.kind.as_str()
-                    ),
-                );
+            let alive = from == BookingStatus::Hold && entry.at < expires_at;
+            if !alive || entry.kind == LogKind::Held {
+                let what = format!("booking {booking_id} is {kind} a second time or too late");
+                self.tell("I2", what);
             }
             return;
         }
-        let (from, expires_at) = (trace.status, trace.expires_at);
-        *trace = Trace::first(next, expires_at, this_step);
         if !from.may_become(next) {
-            self.tell(
-                "I2",
-                format!("booking {booking_id} went from {} to {}", from.as_str(), next.as_str()),
-            );
+            let (from, next) = (from.as_str(), next.as_str());
+            self.tell("I2", format!("booking {booking_id} went from {from} to {next}"));
         }
-        if entry.kind == LogKind::Confirmed && entry.at >= expires_at {
-            self.tell(
-                "I5",
-                format!(
-                    "booking {booking_id} was confirmed at {}, its hold ended at {expires_at}",
-                    entry.at
-                ),
+        let at = entry.at;
+        if entry.kind == LogKind::Confirmed && at >= expires_at {
+            let what = format!(
+                "booking {booking_id} was confirmed at {at}, its hold ended at {expires_at}"
             );
+            self.tell("I5", what);
         }
-        if entry.kind == LogKind::Expired && entry.at < expires_at {
-            self.tell(
-                "I5",
-                format!(
-                    "booking {booking_id} expired at {}, its hold ends at {expires_at}",
-                    entry.at
-                ),
-            );
+        if entry.kind == LogKind::Expired && at < expires_at {
+            let what =
+                format!("booking {booking_id} expired at {at}, its hold ends at {expires_at}");
+            self.tell("I5", what);
         }
     }
 
@@ -218,6 +185,13 @@ impl Audit {
                         "I5",
                         format!("booking {booking_id} ends at {stored}, its log says {logged}"),
                     );
+                }
+                if trace.version != booking.version {
+                    let (stored, logged) = (booking.version, trace.version);
+                    let what = format!(
+                        "booking {booking_id} has version {stored}, its log ends with {logged}"
+                    );
+                    self.tell("I2", what);
                 }
                 // A change also has rows for the sections it left.
                 let (rows, sections) = (trace.rows as usize, booking.sections().count());

@@ -17,6 +17,7 @@ mod ledger;
 mod rules;
 mod seats;
 
+use crate::access::By;
 use crate::booking::Booking;
 use crate::error::Refusal;
 use crate::event::{Section, Terms};
@@ -45,15 +46,6 @@ pub struct Policy {
     pub max_seats_per_booking: u32,
     /// Live seats of one buyer at one event; `None`: no cap.
     pub max_seats_per_user: Option<u32>,
-}
-
-/// Who acts on a booking or a section.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Actor {
-    /// A person.
-    User(UserId),
-    /// We, carrying out what an organizer decided for the whole event.
-    System,
 }
 
 /// Seats that are asked for.
@@ -141,29 +133,29 @@ pub enum Command {
     Confirm {
         /// The hold.
         booking_id: BookingId,
-        /// Its buyer.
-        user_id: UserId,
+        /// Who wants it: its buyer.
+        by: By,
     },
     /// Gives a live hold back; refuses to touch a sale.
     Release {
         /// The hold.
         booking_id: BookingId,
-        /// Its buyer.
-        user_id: UserId,
+        /// Who wants it: its buyer.
+        by: By,
     },
     /// Gives a live hold more time.
     Extend {
         /// The hold.
         booking_id: BookingId,
-        /// Its buyer.
-        user_id: UserId,
+        /// Who wants it: its buyer.
+        by: By,
     },
     /// Gives a live hold other seats.
     Change {
         /// The hold.
         booking_id: BookingId,
-        /// Its buyer.
-        user_id: UserId,
+        /// Who wants it: its buyer.
+        by: By,
         /// Its event, which never changes.
         event_id: EventId,
         /// The version its buyer believes it to have.
@@ -176,14 +168,14 @@ pub enum Command {
         /// The booking.
         booking_id: BookingId,
         /// Who wants it.
-        by: Actor,
+        by: By,
     },
     /// Sets the capacity of a section.
     Resize {
         /// The section.
         section_id: SectionId,
         /// Who wants it.
-        by: UserId,
+        by: By,
         /// How many seats there will be.
         capacity: i64,
     },
@@ -192,7 +184,7 @@ pub enum Command {
         /// The section.
         section_id: SectionId,
         /// Who wants it.
-        by: UserId,
+        by: By,
         /// What will be blocked in all.
         blocked: Blocked,
         /// Why.
@@ -203,9 +195,16 @@ pub enum Command {
         /// The section.
         section_id: SectionId,
         /// Who wants it.
-        by: UserId,
+        by: By,
         /// The seats it will have.
         layout: Arc<Layout>,
+    },
+    /// Notes that a section has another name or price, which are written already.
+    Note {
+        /// The section.
+        section_id: SectionId,
+        /// Who wants it.
+        by: By,
     },
     /// Does nothing but retire the due holds of a section.
     Retire {
@@ -264,6 +263,10 @@ pub struct Needs {
     pub bookings: BTreeSet<BookingId>,
     /// Buyers who want to hold seats of an event, or others than they hold.
     pub buyers: BTreeSet<(EventId, UserId)>,
+    /// Bookings whose buyer keeps what they have beyond the moment at which it would have ended. Where
+    /// the event has a cap, whoever keeps seats locks the buyer as whoever takes some: else a hold could
+    /// be confirmed in the very moment in which another instance counts it as ended.
+    pub kept: BTreeSet<BookingId>,
 }
 
 impl Needs {
@@ -279,21 +282,23 @@ impl Needs {
                     needs.sections.extend(hold.asks.iter().flat_map(Ask::sections));
                     needs.buyers.insert((hold.event_id, hold.user_id));
                 }
-                Command::Change { booking_id, user_id, event_id, asks, .. } => {
+                Command::Change { booking_id, by, event_id, asks, .. } => {
                     needs.bookings.insert(*booking_id);
                     needs.events.insert(*event_id);
                     needs.sections.extend(asks.iter().flat_map(Ask::sections));
-                    needs.buyers.insert((*event_id, *user_id));
+                    needs.buyers.extend(by.user_id().map(|user_id| (*event_id, user_id)));
                 }
-                Command::Confirm { booking_id, .. }
-                | Command::Release { booking_id, .. }
-                | Command::Extend { booking_id, .. }
-                | Command::Cancel { booking_id, .. } => {
+                Command::Confirm { booking_id, .. } | Command::Extend { booking_id, .. } => {
+                    needs.bookings.insert(*booking_id);
+                    needs.kept.insert(*booking_id);
+                }
+                Command::Release { booking_id, .. } | Command::Cancel { booking_id, .. } => {
                     needs.bookings.insert(*booking_id);
                 }
                 Command::Resize { section_id, .. }
                 | Command::Block { section_id, .. }
                 | Command::Lay { section_id, .. }
+                | Command::Note { section_id, .. }
                 | Command::Retire { section_id } => {
                     needs.sections.insert(*section_id);
                 }

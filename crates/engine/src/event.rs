@@ -1,19 +1,19 @@
 //! Events and their sections: who may sell what, when, and how much of it to whom.
 
+mod decide;
 mod section;
 
-use crate::decide::Command;
+use crate::access::{By, Permission, may};
 use crate::error::Refusal;
-use crate::ids::{EventId, SectionId, UserId};
+use crate::ids::{EventId, UserId};
 use crate::inventory::Inventory;
 use crate::money::Currency;
-use crate::seats::Layout;
 use crate::text::folded;
 use crate::time::{EventDate, Timestamp};
 use chrono_tz::Tz;
 use std::collections::HashSet;
-use std::sync::Arc;
 
+pub use decide::{EventChanges, EventCommand, Opened, Repricing, create, decide};
 pub use section::{Opening, Section, SectionChange};
 
 /// The most seats a section may have.
@@ -182,12 +182,12 @@ pub struct EventChange {
 }
 
 impl Event {
-    /// Whether `user` may edit the event, whose version they believe to be `expected`.
+    /// Whether `by` may edit the event, whose version they believe to be `expected`.
     ///
-    /// The first refusal wins: not found (a draft of somebody else), [`Refusal::NotOrganizer`],
-    /// [`Refusal::EventCancelled`], [`Refusal::VersionMismatch`].
-    pub fn may_edit(&self, user: UserId, expected: Option<i64>) -> Result<(), Refusal> {
-        self.may_manage(user)?;
+    /// The first refusal wins: those of [`may`], [`Refusal::EventCancelled`],
+    /// [`Refusal::VersionMismatch`].
+    pub fn may_edit(&self, by: By, expected: Option<i64>) -> Result<(), Refusal> {
+        may(by, Permission::EventWrite, &self.terms)?;
         if self.terms.status == EventStatus::Cancelled {
             return Err(Refusal::EventCancelled);
         }
@@ -197,15 +197,6 @@ impl Event {
             }
             _ => Ok(()),
         }
-    }
-
-    /// Whether `user` is the organizer: not found (a draft of somebody else), then
-    /// [`Refusal::NotOrganizer`].
-    pub fn may_manage(&self, user: UserId) -> Result<(), Refusal> {
-        if !self.terms.visible_to(Some(user)) {
-            return Err(Refusal::NotFound { what: "event" });
-        }
-        if self.terms.organizer_id == user { Ok(()) } else { Err(Refusal::NotOrganizer) }
     }
 
     /// Applies `change` at `now`. Ask [`Self::may_edit`] first.
@@ -321,22 +312,4 @@ pub fn may_change_currency<'a>(
 ) -> Result<(), Refusal> {
     let seats = inventories.map(|inventory| inventory.held + inventory.sold).sum();
     if seats == 0 { Ok(()) } else { Err(Refusal::CurrencyInUse { seats }) }
-}
-
-/// What gives a section prices in another currency: a layout of its own, where its seats have numbers
-/// (so that whoever keeps the old one knows it for old), and else nothing but retiring what is due.
-#[must_use]
-pub fn in_currency(
-    section_id: SectionId,
-    by: UserId,
-    layout: Option<&Layout>,
-    currency: Currency,
-) -> Command {
-    match layout {
-        Some(layout) => {
-            let layout = Arc::new(layout.in_currency(currency));
-            Command::Lay { section_id, by, layout }
-        }
-        None => Command::Retire { section_id },
-    }
 }

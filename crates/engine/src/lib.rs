@@ -5,12 +5,14 @@
 //! changed. Every invariant (I1 to I12) is described in `docs/INVARIANTS.md` and carries its number
 //! here, in the SQL constraints and in the names of the tests.
 
+pub mod access;
 pub mod account;
 pub mod audit;
 pub mod booking;
 pub mod decide;
 pub mod error;
 pub mod event;
+pub mod feed;
 pub mod ids;
 pub mod inventory;
 pub mod log;
@@ -20,14 +22,15 @@ pub mod seats;
 pub mod text;
 pub mod time;
 
+pub use access::By;
 pub use booking::{Booking, BookingStatus, Item};
 pub use decide::{
-    Actor, Ask, Blocked, Changes, Command, Committed, Hold, KeyUse, Ledger, Outcome, Policy, Rows,
+    Ask, Blocked, Changes, Command, Committed, Hold, KeyUse, Ledger, Outcome, Policy, Rows,
 };
 pub use error::{Error, Fault, Refusal, RefusalCode, SeatConflict};
 pub use event::{Event, EventStatus, EventWithSections, Opening, Section, SectionChange, Terms};
 pub use ids::{BookingId, EventId, IdempotencyKey, SectionId, Shard, UserId};
 pub use inventory::{Answer, Inventory, Kept, LiveInventory, Snapshot};
-pub use log::{Deltas, LogEntry, LogKind};
+pub use log::{Deltas, LogCursor, LogEntry, LogKind};
 pub use money::{Currency, Money};
 pub use time::{EventDate, Timestamp};

@@ -27,7 +27,7 @@ use crate::vitals::{self, Kind, Part, Vitals};
 use admission::{Admission, Turn};
 use desk::answer_all;
 use door::Door;
-use engine::{Actor, BookingId, Command, Error, Fault, Hold, Outcome, Refusal, Shard, Timestamp};
+use engine::{BookingId, By, Command, Error, Fault, Hold, Outcome, Refusal, Shard, Timestamp};
 use halls::Halls;
 use observers::{Batch, Observer, observers};
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -194,7 +194,7 @@ impl Lanes {
 
     /// Cancels a booking of an event that was called off.
     pub async fn call_off(&self, booking_id: BookingId) -> Result<Decided, Error> {
-        self.submit_for(booking_id, Command::Cancel { booking_id, by: Actor::System }).await
+        self.submit_for(booking_id, Command::Cancel { booking_id, by: By::System }).await
     }
 }
 

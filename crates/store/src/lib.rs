@@ -11,6 +11,7 @@ mod fill;
 pub mod gate;
 mod keys;
 mod maps;
+mod messages;
 mod postgres;
 mod rows;
 mod slices;
@@ -19,12 +20,13 @@ mod sqlite;
 use async_trait::async_trait;
 use engine::account::{RefreshToken, User};
 use engine::audit::Report;
-use engine::event::EventChange;
+use engine::event::{EventChange, EventCommand};
+use engine::log::{Position, UnknownTimeline};
 use engine::seats::Marks;
 use engine::{
-    Booking, BookingId, BookingStatus, Command, Committed, Error, Event, EventId, EventStatus,
-    EventWithSections, Fault, IdempotencyKey, Inventory, KeyUse, LiveInventory, Money, Opening,
-    Policy, Section, SectionChange, SectionId, Timestamp, UserId,
+    Booking, BookingId, BookingStatus, By, Command, Committed, Error, Event, EventId, EventStatus,
+    EventWithSections, Fault, IdempotencyKey, Inventory, KeyUse, LiveInventory, LogCursor, Money,
+    Opening, Policy, Section, SectionChange, SectionId, Timestamp, UserId,
 };
 use sqlx::migrate::Migrator;
 use std::collections::HashMap;
@@ -37,11 +39,12 @@ pub use epoch::Epoch;
 pub use fill::{FILL_BOOKINGS_MAX, FILL_EVENTS_MAX, Fill, Filled, fill_store};
 pub use gate::{Gate, check_gate_url, open_gate};
 pub use maps::Laid;
+pub use messages::Messages;
 pub use sqlite::LOCK_FILE;
 
 /// The whole of a store, as one object.
-pub trait Store: Accounts + Events + Bookings + Seats + Upkeep {}
-impl<T: Accounts + Events + Bookings + Seats + Upkeep> Store for T {}
+pub trait Store: Accounts + Events + Bookings + Seats + Log + Upkeep {}
+impl<T: Accounts + Events + Bookings + Seats + Log + Upkeep> Store for T {}
 
 /// Users and their refresh tokens.
 #[async_trait]
@@ -184,19 +187,15 @@ pub trait Events: Send + Sync {
         filter: &EventFilter,
         page: Page<EventId>,
     ) -> Result<Paged<EventCard>, Fault>;
-    /// Changes an event by the rules of [`Event::may_edit`], [`Event::revise`] and, for another
-    /// currency, `engine::event::may_change_currency`. Gives the inventories that were changed with it.
-    async fn revise_event(
+    /// Changes an event by the rules of [`engine::event::decide`]. Gives the inventories that were
+    /// changed with it.
+    async fn change_event(
         &self,
         event_id: EventId,
-        by: UserId,
-        expected: Option<i64>,
-        change: EventChange,
+        by: By,
+        command: EventCommand,
     ) -> Result<Vec<Inventory>, Error>;
-    /// Calls an event off, by the rule of [`Event::may_manage`]; its live bookings are cancelled
-    /// later ([`Upkeep::to_cancel`]).
-    async fn cancel_event(&self, event_id: EventId, by: UserId) -> Result<(), Error>;
-    /// Adds a section, by the rules of [`Event::may_edit`] and `engine::event::may_join`.
+    /// Adds a section, as [`EventCommand::AddSection`]. A key makes its retries have one effect.
     async fn add_section(
         &self,
         section: &Section,
@@ -204,9 +203,21 @@ pub trait Events: Send + Sync {
         by: UserId,
         key: Option<&CreationKey>,
     ) -> Result<Created<SectionId>, Error>;
-    /// Changes a section whole or not at all, by the rules of [`Event::may_edit`],
-    /// `engine::event::may_join`, and [`Command::Resize`] or
-    /// [`Command::Lay`]. Gives the inventory as it is then.
+    /// [`EventCommand::Revise`].
+    async fn revise_event(
+        &self,
+        event_id: EventId,
+        by: UserId,
+        expected: Option<i64>,
+        change: EventChange,
+    ) -> Result<Vec<Inventory>, Error> {
+        self.change_event(event_id, by.into(), EventCommand::Revise { expected, change }).await
+    }
+    /// [`EventCommand::CallOff`]; its live bookings are cancelled later ([`Upkeep::to_cancel`]).
+    async fn cancel_event(&self, event_id: EventId, by: UserId) -> Result<(), Error> {
+        self.change_event(event_id, by.into(), EventCommand::CallOff).await.map(drop)
+    }
+    /// [`EventCommand::ReviseSection`]. Gives the inventory as it is then.
     async fn revise_section(
         &self,
         event_id: EventId,
@@ -214,7 +225,13 @@ pub trait Events: Send + Sync {
         by: UserId,
         expected: Option<i64>,
         change: SectionChange,
-    ) -> Result<Inventory, Error>;
+    ) -> Result<Inventory, Error> {
+        let command = EventCommand::ReviseSection { section_id, expected, change };
+        let changed = self.change_event(event_id, by.into(), command).await?;
+        let inventory = changed.into_iter().find(|of| of.section_id == section_id);
+        let missing = || Fault::Corrupt { what: "a section without inventory".to_owned() };
+        Ok(inventory.ok_or_else(missing)?)
+    }
 }
 
 /// What committed keys name.
@@ -251,14 +268,21 @@ pub trait Seats: Send + Sync {
     async fn marks(&self, section_id: SectionId) -> Result<Option<Marks>, Fault>;
 }
 
-/// A position in the log; the default is its beginning.
-///
-/// Where several transactions write at once, a later number can be committed first: there the log is
-/// read in the order of (transaction, number), and only as far as every transaction has ended.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
-pub struct LogCursor {
-    transaction: i64,
-    number: i64,
+/// Rows of the log that one page of messages is made of, at most.
+pub const MESSAGE_ROWS_MAX: u32 = 1_000;
+
+/// The log, for those who follow it.
+#[async_trait]
+pub trait Log: Send + Sync {
+    /// What happened after `cursor`, as far as it is settled: nothing that comes later stands before
+    /// anything that was given. A page ends after `limit` rows of the log, at most
+    /// [`MESSAGE_ROWS_MAX`], or when what they say has [`PAGE_BYTES_MAX`]; it may have no message
+    /// and still go on.
+    async fn messages_after(
+        &self,
+        cursor: LogCursor,
+        limit: u32,
+    ) -> Result<Result<Messages, UnknownTimeline>, Fault>;
 }
 
 /// Counters and log of one moment.
@@ -272,7 +296,7 @@ pub struct Reckoning {
     /// before theirs are still under way; added up alike.
     pub unsettled: Vec<Inventory>,
     /// Where the part that is folded ended.
-    pub cursor: LogCursor,
+    pub cursor: Position,
 }
 
 /// What workers and the person on call need.
@@ -297,8 +321,8 @@ pub trait Upkeep: Send + Sync {
     async fn due_sections(&self, limit: u32) -> Result<Vec<(SectionId, Timestamp)>, Fault>;
     /// Live bookings of events that were called off. When an event has none left, it is done.
     async fn to_cancel(&self, limit: u32) -> Result<Vec<BookingId>, Fault>;
-    /// Counters beside the log since `cursor`, of one moment.
-    async fn reckon(&self, cursor: LogCursor) -> Result<Reckoning, Fault>;
+    /// Counters beside the log after `cursor`, of one moment.
+    async fn reckon(&self, cursor: Position) -> Result<Reckoning, Fault>;
     /// Checks I1 to I5 over everything that is stored, as of one moment, without blocking anyone.
     async fn audit(&self) -> Result<Report, Fault>;
     /// Makes the counters, the marks, the taken seats and the index of expiry of a section agree with its
@@ -365,7 +389,14 @@ pub struct StoreOptions {
 /// Opens the store that the scheme of `url` names: `sqlite:PATH`, or `postgres://…`.
 pub async fn open_store(url: &str, options: StoreOptions) -> Result<Arc<dyn Store>, Fault> {
     Ok(match Place::open(url)? {
-        Place::Sqlite(path) => Arc::new(sqlite::Sqlite::open(path, options)?),
+        Place::Sqlite(path) => {
+            let is_reader = options.read_only;
+            let store = sqlite::Sqlite::open(path, options)?;
+            if !is_reader {
+                store.open_timeline().await?;
+            }
+            Arc::new(store)
+        }
         Place::Postgres => Arc::new(postgres::Postgres::open(url, options).await?),
     })
 }

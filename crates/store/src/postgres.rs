@@ -12,6 +12,7 @@ mod accounts;
 mod batch;
 mod bookings;
 mod clock;
+mod columns;
 mod commit;
 mod connect;
 mod currency;
@@ -38,6 +39,7 @@ use connect::{Door, Setting};
 use engine::{Error, EventId, Fault, Policy};
 use history::History;
 use interrupt::{Interrupt, Meaning};
+use log::Settled;
 use parking_lot::Mutex;
 use rand::RngExt as _;
 use sessions::{Session, Sessions, TAKE_TIMEOUT};
@@ -105,6 +107,7 @@ pub(crate) struct Postgres {
     policy: Policy,
     maps: Arc<Maps>,
     history: Arc<History>,
+    settled: Arc<Settled>,
     /// Events that were seen with a cap on the seats of a buyer.
     capped: Mutex<HashSet<EventId>>,
 }
@@ -136,7 +139,8 @@ impl Postgres {
         let batches = door(&[EVERY, BOUNDED, PLANNED_ONCE]);
         let others = door(&[EVERY, BOUNDED, IN_ORDER]);
         let maps = Arc::<Maps>::default();
-        let history = History::new(maps.clone(), options.read_only);
+        let settled = Arc::<Settled>::default();
+        let history = History::new(maps.clone(), settled.clone(), options.read_only);
         let sessions = |door, count| Sessions::new(door, count, history.clone());
         let store = Self {
             batches: sessions(batches, pool_size / 2),
@@ -146,6 +150,7 @@ impl Postgres {
             policy: options.policy,
             maps,
             history,
+            settled,
             capped: Mutex::default(),
         };
         store.begin(DOING).await?;

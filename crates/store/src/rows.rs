@@ -3,13 +3,17 @@
 //! Both stores name their columns alike, so each thing is read in one way. A value of another kind
 //! than the schema says is a fault of ours, and says which column it was.
 
+mod detail;
+
 use crate::{EventCard, PAGE_BYTES_MAX, Paged};
 use engine::account::{RefreshToken, User};
 use engine::decide::Held;
+use engine::log::{Subject, Timeline};
 use engine::seats::{SeatName, SeatState};
 use engine::{
-    Booking, BookingId, BookingStatus, Currency, Deltas, Event, EventDate, EventId, EventStatus,
-    Fault, Inventory, Item, LogEntry, LogKind, Money, Section, SectionId, Terms, Timestamp, UserId,
+    Booking, BookingId, BookingStatus, By, Currency, Deltas, Event, EventDate, EventId,
+    EventStatus, Fault, Inventory, Item, LogEntry, LogKind, Money, Section, SectionId, Terms,
+    Timestamp, UserId,
 };
 use serde::{Deserialize, Serialize};
 use std::borrow::Cow;
@@ -17,6 +21,8 @@ use std::collections::HashMap;
 use std::fmt::Display;
 use std::sync::Arc;
 use uuid::Uuid;
+
+pub(crate) use detail::{read as read_detail, text as detail_text};
 
 /// A row whose columns are read by their names.
 pub(crate) trait Columns {
@@ -209,13 +215,22 @@ pub(crate) fn bookings<R: Columns>(rows: &[R]) -> Result<Vec<Booking>, Fault> {
     rows.iter().map(booking).collect()
 }
 
+/// A row of the log, which has one entry.
 pub(crate) fn log_entry(row: &impl Columns) -> Result<LogEntry, Fault> {
     let booking_id = row.maybe_id("booking_id")?;
+    let kind = row.text("kind")?;
+    let unknown = || Fault::Corrupt {
+        what: format!("the log has a row of kind {kind:?}, which this version cannot read"),
+    };
     Ok(LogEntry {
         at: instant(row, "at")?,
-        kind: LogKind::parse(row.text("kind")?).ok_or_else(corrupt("kind"))?,
-        section_id: section_id(row, "section_id")?,
+        kind: LogKind::parse(kind).ok_or_else(unknown)?,
+        subject: match row.maybe_id("section_id")? {
+            Some(id) => Subject::Section(SectionId::from_slice(&id).expect("16 bytes")),
+            None => Subject::Event(event_id(row, "event_id")?),
+        },
         booking_id: booking_id.and_then(|id| BookingId::from_slice(&id)),
+        booking_version: row.maybe_int("booking_version")?,
         deltas: Deltas {
             capacity: row.int("capacity")?,
             held: row.int("held")?,
@@ -225,6 +240,34 @@ pub(crate) fn log_entry(row: &impl Columns) -> Result<LogEntry, Fault> {
         version: row.int("version")?,
         expires_at: maybe_instant(row, "expires_at")?,
         reason: row.maybe_text("reason")?.map(Arc::from),
+        detail: row.maybe_text("detail")?.map(detail::read).transpose()?.map(Box::new),
+        actor: actor(row)?,
+    })
+}
+
+/// A timeline of the log, with the last number before it.
+pub(crate) fn timeline(row: &impl Columns) -> Result<(Timeline, i64), Fault> {
+    let timeline = u32::try_from(row.int("timeline")?).map_err(unreadable("timeline"))?;
+    Ok((Timeline(timeline), row.int("after")?))
+}
+
+const ACTOR_USER: i64 = 1;
+const ACTOR_SYSTEM: i64 = 2;
+
+/// How the log names the kind of who acted; nobody when it was the buyer, or time.
+pub(crate) fn actor_kind(actor: Option<By>) -> Option<i64> {
+    actor.map(|by| match by {
+        By::User(_) => ACTOR_USER,
+        By::System => ACTOR_SYSTEM,
+    })
+}
+
+fn actor(row: &impl Columns) -> Result<Option<By>, Fault> {
+    Ok(match row.maybe_int("actor_kind")? {
+        None => None,
+        Some(ACTOR_USER) => Some(By::User(user_id(row, "actor")?)),
+        Some(ACTOR_SYSTEM) => Some(By::System),
+        Some(_) => return Err(corrupt("actor_kind")()),
     })
 }
 
@@ -291,31 +334,35 @@ struct StoredItem<'a> {
     currency: Cow<'a, str>,
 }
 
-pub(crate) fn items_text(items: &[Item]) -> String {
-    let stored: Vec<_> = items
-        .iter()
-        .map(|item| StoredItem {
+impl StoredItem<'_> {
+    fn of(item: &Item) -> StoredItem<'_> {
+        StoredItem {
             section_id: item.section_id.to_string().into(),
             name: (&*item.section_name).into(),
             seats: item.seats,
             numbers: item.numbers.clone(),
             price: item.unit_price.minor,
             currency: item.unit_price.currency.as_str().into(),
+        }
+    }
+
+    fn read(self) -> Result<Item, Fault> {
+        Ok(Item {
+            section_id: self.section_id.parse().map_err(|_| corrupt("items")())?,
+            section_name: self.name.as_ref().into(),
+            seats: self.seats,
+            numbers: self.numbers,
+            unit_price: Money { minor: self.price, currency: currency(&self.currency)? },
         })
-        .collect();
+    }
+}
+
+pub(crate) fn items_text(items: &[Item]) -> String {
+    let stored: Vec<_> = items.iter().map(StoredItem::of).collect();
     serde_json::to_string(&stored).expect("strings and integers are always JSON")
 }
 
 fn items(text: &str) -> Result<Arc<[Item]>, Fault> {
     let stored: Vec<StoredItem<'_>> = serde_json::from_str(text).map_err(|_| corrupt("items")())?;
-    let item = |stored: StoredItem<'_>| {
-        Ok(Item {
-            section_id: stored.section_id.parse().map_err(|_| corrupt("items")())?,
-            section_name: stored.name.as_ref().into(),
-            seats: stored.seats,
-            numbers: stored.numbers,
-            unit_price: Money { minor: stored.price, currency: currency(&stored.currency)? },
-        })
-    };
-    stored.into_iter().map(item).collect()
+    stored.into_iter().map(StoredItem::read).collect()
 }

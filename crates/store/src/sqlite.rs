@@ -8,12 +8,14 @@
 
 mod accounts;
 mod bookings;
+mod columns;
 mod commit;
 mod currency;
 mod events;
 mod files;
 mod fill;
 mod keys;
+mod log;
 mod repair;
 mod rows;
 mod seats;

@@ -7,7 +7,7 @@
 
 use engine::event::EventChange;
 use engine::{
-    Actor, BookingId, BookingStatus, Command, EventId, EventStatus, Hold, IdempotencyKey, Policy,
+    BookingId, BookingStatus, By, Command, EventId, EventStatus, Hold, IdempotencyKey, Policy,
     Refusal, SectionId, Terms, Timestamp, UserId,
 };
 use std::collections::BTreeMap;
@@ -166,8 +166,10 @@ impl Model {
     pub fn answer(&mut self, command: &Command, now: Timestamp) -> Result<Told, Refusal> {
         match command {
             Command::Hold(hold) => self.hold(hold, now),
-            Command::Confirm { booking_id, user_id } => self.confirm(*booking_id, *user_id, now),
-            Command::Release { booking_id, user_id } => {
+            Command::Confirm { booking_id, by: By::User(user_id) } => {
+                self.confirm(*booking_id, *user_id, now)
+            }
+            Command::Release { booking_id, by: By::User(user_id) } => {
                 let deal = self.of_buyer(*booking_id, *user_id)?;
                 match deal.status(now) {
                     BookingStatus::Confirmed | BookingStatus::Expired => {
@@ -178,7 +180,9 @@ impl Model {
                 }
                 Ok(told(*booking_id))
             }
-            Command::Extend { booking_id, user_id } => self.extend(*booking_id, *user_id, now),
+            Command::Extend { booking_id, by: By::User(user_id) } => {
+                self.extend(*booking_id, *user_id, now)
+            }
             Command::Cancel { booking_id, by } => self.cancel(*booking_id, *by, now),
             Command::Resize { section_id, by, capacity } => {
                 self.organizer_only(*section_id, *by)?;
@@ -199,9 +203,12 @@ impl Model {
                 self.place(*section_id).blocked = *blocked;
                 Ok(Told::Section(*section_id))
             }
-            Command::Retire { .. } => Ok(Told::Nothing),
+            Command::Note { .. } | Command::Retire { .. } => Ok(Told::Nothing),
             Command::Block { .. } | Command::Lay { .. } | Command::Change { .. } => {
                 unimplemented!("numbered seats and changes have a model of their own")
+            }
+            Command::Confirm { .. } | Command::Release { .. } | Command::Extend { .. } => {
+                unimplemented!("no sequence has us act in a buyer's place")
             }
         }
     }
@@ -322,17 +329,12 @@ impl Model {
         Ok(told(booking_id))
     }
 
-    fn cancel(
-        &mut self,
-        booking_id: BookingId,
-        by: Actor,
-        now: Timestamp,
-    ) -> Result<Told, Refusal> {
+    fn cancel(&mut self, booking_id: BookingId, by: By, now: Timestamp) -> Result<Told, Refusal> {
         let event = self.deal(booking_id).map(|deal| self.events[&deal.event_id].clone());
         let event = event.ok_or(NO_BOOKING)?;
         let deal = self.any(booking_id).ok_or(NO_BOOKING)?;
-        let by_organizer = by == Actor::System || by == Actor::User(event.organizer_id);
-        if !by_organizer && by != Actor::User(deal.user_id) {
+        let by_organizer = by == By::System || by == By::User(event.organizer_id);
+        if !by_organizer && by != By::User(deal.user_id) {
             return Err(NO_BOOKING);
         }
         let too_late = event.cancellable_until.is_none_or(|until| now >= until);
@@ -364,10 +366,10 @@ impl Model {
         self.places.get_mut(&section_id).expect("the section exists")
     }
 
-    fn organizer_only(&self, section_id: SectionId, by: UserId) -> Result<(), Refusal> {
+    fn organizer_only(&self, section_id: SectionId, by: By) -> Result<(), Refusal> {
         let event = self.places.get(&section_id).map(|place| &self.events[&place.event_id]);
         match event {
-            Some(event) if event.organizer_id == by => Ok(()),
+            Some(event) if by.is(event.organizer_id) => Ok(()),
             Some(event) if event.status != EventStatus::Draft => Err(Refusal::NotOrganizer),
             _ => Err(Refusal::NotFound { what: "section" }),
         }

@@ -10,11 +10,12 @@ use async_trait::async_trait;
 use engine::audit::{Audit, Report};
 use engine::decide::{Held, Needs, RETIRED_PER_SECTION_MAX, SeatTaken};
 use engine::event::EventChange;
+use engine::event::{EventCommand, Opened, create, decide};
 use engine::seats::{Layout, Marks, SeatMap};
 use engine::{
-    Booking, BookingId, BookingStatus, Changes, Command, Committed, Deltas, Event, EventId,
-    EventWithSections, IdempotencyKey, Inventory, KeyUse, Ledger, LiveInventory, LogEntry, LogKind,
-    Opening, Policy, Refusal, Rows, Section, SectionId, Timestamp, UserId,
+    Booking, BookingId, BookingStatus, Changes, Command, Committed, Event, EventId,
+    EventWithSections, IdempotencyKey, Inventory, KeyUse, Ledger, LiveInventory, LogEntry, Opening,
+    Policy, Refusal, Rows, Section, SectionId, Timestamp, UserId,
 };
 use parking_lot::Mutex;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
@@ -270,56 +271,62 @@ impl Tables {
     }
 }
 
+impl Tables {
+    fn open(&mut self, opened: Opened) {
+        let Opened { mut section, inventory, seats, log, .. } = opened;
+        if let Some((layout, marks)) = seats {
+            section.price = layout.lowest_price();
+            self.layouts.insert(section.section_id, (layout, marks.to_bytes()));
+        }
+        self.log.push(log);
+        self.sections.insert(section.section_id, (section, inventory));
+    }
+
+    fn change_event(
+        &mut self,
+        event_id: EventId,
+        by: UserId,
+        command: &EventCommand,
+        now: Timestamp,
+    ) -> Result<(), Refusal> {
+        let event = self.events[&event_id].clone();
+        let of_event = self.sections.values().filter(|(section, _)| section.event_id == event_id);
+        let sections = of_event.map(|(section, _)| section.clone()).collect();
+        let of = EventWithSections { event, sections };
+        let changes = decide(&of, by.into(), command, now)?;
+        assert!(changes.commands.is_empty() && changes.repriced.is_none(), "not asked for here");
+        self.events.extend(changes.event.map(|event| (event_id, event)));
+        self.log.extend(changes.log);
+        Ok(())
+    }
+}
+
 #[async_trait]
 impl<C: Commit> Backend for Pure<C> {
     async fn create_event(&self, new: &EventWithSections, openings: &[Opening]) {
         let mut tables = self.tables.lock();
         let event_id = new.event.terms.event_id;
-        for (section, opening) in new.sections.iter().zip(openings) {
-            let deltas = Deltas { capacity: opening.capacity(), ..Deltas::default() };
-            let mut inventory = Inventory::empty(section.section_id, event_id);
-            inventory.apply(deltas);
-            tables.log.push(LogEntry {
-                at: self.clock.now(),
-                kind: LogKind::Opened,
-                section_id: section.section_id,
-                booking_id: None,
-                deltas,
-                version: inventory.version,
-                expires_at: None,
-                reason: None,
-            });
-            let mut section = section.clone();
-            if let Opening::Layout(layout) = opening {
-                section.layout_version = Some(layout.id());
-                section.price = layout.lowest_price();
-                let marks = Marks::none(layout.seats(), layout.id(), inventory.version).to_bytes();
-                tables.layouts.insert(section.section_id, (layout.clone(), marks));
-            }
-            tables.sections.insert(section.section_id, (section, inventory));
+        let (log, opened) = create(new, openings, self.clock.now());
+        tables.log.push(log);
+        for opened in opened {
+            tables.open(opened);
         }
         tables.events.insert(event_id, new.event.clone());
     }
+
     async fn revise_event(
         &self,
         event_id: EventId,
         by: UserId,
         change: EventChange,
     ) -> Result<(), Refusal> {
-        let mut tables = self.tables.lock();
-        let mut event = tables.events[&event_id].clone();
-        event.may_edit(by, None)?;
-        event.revise(change, self.clock.now())?;
-        tables.events.insert(event_id, event);
-        Ok(())
+        let command = EventCommand::Revise { expected: None, change };
+        self.tables.lock().change_event(event_id, by, &command, self.clock.now())
     }
 
     async fn cancel_event(&self, event_id: EventId, by: UserId) -> Result<(), Refusal> {
         let mut tables = self.tables.lock();
-        let event = tables.events.get_mut(&event_id).expect("the event exists");
-        event.may_manage(by)?;
-        event.cancel(self.clock.now());
-        Ok(())
+        tables.change_event(event_id, by, &EventCommand::CallOff, self.clock.now())
     }
 
     async fn commit(&self, commands: &[Command]) -> Committed {
@@ -363,7 +370,8 @@ impl<C: Commit> Backend for Pure<C> {
         let tables = self.tables.lock();
         let mut audit = Audit::default();
         for entry in &tables.log {
-            let section = tables.sections.get(&entry.section_id);
+            let section_id = entry.subject.section_id();
+            let section = section_id.and_then(|section_id| tables.sections.get(&section_id));
             audit.log_entry(entry, section.map(|(section, _)| section.event_id));
         }
         for (_, inventory) in tables.sections.values() {

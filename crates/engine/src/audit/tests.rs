@@ -111,10 +111,17 @@ impl Story {
         if let Some(end) = end {
             self.bookings[booking].expires_at = at(end);
         }
+        let first = self.log.len();
         for item in &*items {
             let number = u64::from(item.section_id == section(1));
             self.change(number, kind, ms, Some(booking_id), deltas, end.map(at));
         }
+        let mut steps = self.log[..first].iter();
+        let steps = steps.by_ref().filter(|row| row.booking_id == Some(booking_id));
+        let steps = steps.filter(|row| row.booking_version.is_some()).count();
+        let version = i64::try_from(steps).expect("few") + 1;
+        self.log[first].booking_version = Some(version);
+        self.bookings[booking].version = version;
     }
 
     fn change(
@@ -131,13 +138,10 @@ impl Story {
         inventory.add(deltas);
         self.log.push(LogEntry {
             at: at(ms),
-            kind,
-            section_id: section(number),
             booking_id,
-            deltas,
             version: inventory.version,
             expires_at,
-            reason: None,
+            ..LogEntry::of_section(section(number), kind, deltas)
         });
     }
 
@@ -152,7 +156,7 @@ impl Story {
         let mut audit = Audit::default();
         for entry in &self.log {
             let mut inventories = self.inventories.iter();
-            let known = inventories.find(|of| of.section_id == entry.section_id);
+            let known = inventories.find(|of| entry.subject.section_id() == Some(of.section_id));
             audit.log_entry(entry, known.map(|of| of.event_id));
         }
         self.inventories.iter().for_each(|inventory| audit.inventory(inventory));

@@ -5,12 +5,13 @@
 
 use super::seats::{SeatFate, seat_rows};
 use super::{Changes, Command, Held, KeyUse, Outcome, Policy, Rows, SeatMaps};
-use crate::booking::{Booking, BookingStatus};
+use crate::access::By;
+use crate::booking::{Booking, BookingStatus, Item};
 use crate::error::Refusal;
 use crate::ids::{BookingId, IdempotencyKey, SectionId, UserId};
 use crate::inventory::Inventory;
-use crate::log::{Deltas, LogEntry, LogKind};
-use crate::seats::Layout;
+use crate::log::{Deltas, Detail, LogEntry, LogKind};
+use crate::seats::{Layout, SeatName};
 use crate::time::Timestamp;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -85,20 +86,21 @@ impl Ledger {
     pub fn decide(&mut self, command: &Command) -> Result<Outcome, Refusal> {
         match command {
             Command::Hold(hold) => self.hold(hold),
-            Command::Confirm { booking_id, user_id } => self.confirm(*booking_id, *user_id),
-            Command::Release { booking_id, user_id } => self.release(*booking_id, *user_id),
-            Command::Extend { booking_id, user_id } => self.extend(*booking_id, *user_id),
+            Command::Confirm { booking_id, by } => self.confirm(*booking_id, *by),
+            Command::Release { booking_id, by } => self.release(*booking_id, *by),
+            Command::Extend { booking_id, by } => self.extend(*booking_id, *by),
             Command::Cancel { booking_id, by } => self.cancel(*booking_id, *by),
             Command::Resize { section_id, by, capacity } => {
                 self.resize(*section_id, *by, *capacity)
             }
-            Command::Change { booking_id, user_id, event_id, expected, asks } => {
-                self.change(*booking_id, (*user_id, *event_id), *expected, asks)
+            Command::Change { booking_id, by, event_id, expected, asks } => {
+                self.change(*booking_id, (*by, *event_id), *expected, asks)
             }
             Command::Block { section_id, by, blocked, reason } => {
                 self.block(*section_id, *by, blocked, reason.clone())
             }
             Command::Lay { section_id, by, layout } => self.lay(*section_id, *by, layout.clone()),
+            Command::Note { section_id, by } => self.note_change(*section_id, *by),
             Command::Retire { .. } => Ok(Outcome::Done),
         }
     }
@@ -189,16 +191,17 @@ impl Ledger {
         let mut due: Vec<_> = due.map(|booking| (booking.expires_at, booking.booking_id)).collect();
         due.sort_unstable();
         for (_, booking_id) in due {
-            self.end(booking_id, BookingStatus::Expired, LogKind::Expired, held_back);
+            self.end(booking_id, BookingStatus::Expired, (LogKind::Expired, None), held_back);
         }
     }
 
-    /// Moves a booking along an edge of I2, with one row of the log for each of its sections.
+    /// Moves a booking along an edge of I2, with one row of the log for each of its sections. `step` is
+    /// its kind, and who takes it when it is neither the buyer nor time.
     pub(super) fn end(
         &mut self,
         booking_id: BookingId,
         next: BookingStatus,
-        kind: LogKind,
+        step: (LogKind, Option<By>),
         deltas: fn(i64) -> Deltas,
     ) {
         let mut booking = self.rows.bookings[&booking_id].clone();
@@ -209,7 +212,7 @@ impl Ledger {
             *live -= i64::from(booking.seats());
         }
         booking.become_at(next, self.now);
-        self.record(&booking, kind, None, deltas);
+        self.record(&booking, step, None, deltas);
         self.pass_on(&booking, next);
         self.put(booking);
     }
@@ -218,24 +221,53 @@ impl Ledger {
     pub(super) fn record(
         &mut self,
         booking: &Booking,
-        kind: LogKind,
+        step: (LogKind, Option<By>),
         expires_at: Option<Timestamp>,
         deltas: impl Fn(i64) -> Deltas,
     ) {
-        for (section_id, seats) in booking.sections() {
-            let deltas = deltas(i64::from(seats));
+        let sections = booking.sections().map(|(at, seats)| (at, deltas(i64::from(seats))));
+        self.record_in(booking, step, expires_at, sections, None);
+    }
+
+    /// The same for a transition that touches these sections; `before` is what a changed hold had.
+    pub(super) fn record_in(
+        &mut self,
+        booking: &Booking,
+        (kind, actor): (LogKind, Option<By>),
+        expires_at: Option<Timestamp>,
+        sections: impl Iterator<Item = (SectionId, Deltas)>,
+        before: Option<Arc<[Item]>>,
+    ) {
+        let first = self.log.len();
+        for (section_id, deltas) in sections {
             let booking_id = Some(booking.booking_id);
-            self.note(LogEntry { booking_id, expires_at, ..entry(section_id, kind, deltas) });
+            let entry = LogEntry::of_section(section_id, kind, deltas);
+            self.note(LogEntry { booking_id, expires_at, actor, ..entry });
         }
+        let [first, others @ ..] = &mut self.log[first..] else { return };
+        first.booking_version = Some(booking.version);
+        first.tell_others(others, before);
     }
 
     /// Applies `entry` to its section and appends it to the log, with its time and version (I4, I7).
-    pub(super) fn note(&mut self, entry: LogEntry) {
-        let loaded = self.rows.sections.get_mut(&entry.section_id);
+    fn note(&mut self, entry: LogEntry) {
+        let section_id = entry.subject.section_id().expect("a batch changes sections");
+        let loaded = self.rows.sections.get_mut(&section_id);
         let (_, inventory) = loaded.expect("a booking is loaded with its sections");
-        self.sections_changed.entry(entry.section_id).or_insert(inventory.version);
+        self.sections_changed.entry(section_id).or_insert(inventory.version);
         inventory.apply(entry.deltas);
         self.log.push(LogEntry { at: self.now, version: inventory.version, ..entry });
+    }
+
+    /// Applies a change of a section by its organizer, and appends it to the log with what the section
+    /// is from now on (I4, I7).
+    pub(super) fn note_section(&mut self, section_id: SectionId, change: SectionStep) {
+        let SectionStep { kind, by, deltas, reason, blocked, unblocked } = change;
+        let entry = LogEntry::of_section(section_id, kind, deltas);
+        self.note(LogEntry { reason, actor: Some(by), ..entry });
+        let (section, inventory) = self.rows.sections[&section_id].clone();
+        let detail = Detail::Section { section, inventory, blocked, unblocked };
+        self.log.last_mut().expect("it was noted just now").detail = Some(Box::new(detail));
     }
 
     /// Adds a booking, and the key that names it (I6).
@@ -249,16 +281,10 @@ impl Ledger {
         self.rows.bookings.insert(booking.booking_id, booking);
     }
 
-    /// Changes the section itself, unless there is nothing to change.
-    pub(super) fn adjust(
-        &mut self,
-        section_id: SectionId,
-        kind: LogKind,
-        deltas: Deltas,
-        reason: Option<Arc<str>>,
-    ) -> Outcome {
-        if deltas != Deltas::default() {
-            self.note(LogEntry { reason, ..entry(section_id, kind, deltas) });
+    /// Changes the counters of the section itself, unless there is nothing to change.
+    pub(super) fn adjust(&mut self, section_id: SectionId, change: SectionStep) -> Outcome {
+        if change.deltas != Deltas::default() {
+            self.note_section(section_id, change);
         }
         self.counted(section_id)
     }
@@ -296,17 +322,21 @@ fn entries(booking: &Booking) -> impl Iterator<Item = Held> {
     sections.map(move |(section_id, seats)| Held { section_id, expires_at, booking_id, seats })
 }
 
-/// A row of the log for [`Ledger::note`], which says when, and at which version.
-pub(super) fn entry(section_id: SectionId, kind: LogKind, deltas: Deltas) -> LogEntry {
-    LogEntry {
-        at: Timestamp::from_unix_ms(0),
-        kind,
-        section_id,
-        booking_id: None,
-        deltas,
-        version: 0,
-        expires_at: None,
-        reason: None,
+/// What an organizer does to a section.
+pub(super) struct SectionStep {
+    pub kind: LogKind,
+    pub by: By,
+    pub deltas: Deltas,
+    pub reason: Option<Arc<str>>,
+    /// Numbered seats that it takes off sale.
+    pub blocked: Vec<SeatName>,
+    /// Numbered seats that it puts back on sale.
+    pub unblocked: Vec<SeatName>,
+}
+
+impl SectionStep {
+    pub(super) fn new(kind: LogKind, by: By, deltas: Deltas) -> Self {
+        Self { kind, by, deltas, reason: None, blocked: Vec::new(), unblocked: Vec::new() }
     }
 }
 

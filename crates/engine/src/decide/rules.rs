@@ -1,14 +1,15 @@
 //! The rules: what each command may do, and why it may not.
 
-use super::ledger::{Ledger, entry, held_back};
+use super::ledger::{Ledger, SectionStep, held_back};
 use super::seats::{Own, name};
-use super::{Actor, Ask, Blocked, Hold, Outcome};
+use super::{Ask, Blocked, Hold, Outcome};
+use crate::access::{By, Permission, may};
 use crate::booking::{Booking, BookingStatus};
 use crate::error::Refusal;
 use crate::event::{EventStatus, Terms};
 use crate::ids::{BookingId, EventId, SectionId, UserId};
 use crate::inventory::Inventory;
-use crate::log::{Deltas, LogEntry, LogKind};
+use crate::log::{Deltas, LogKind};
 use crate::seats::{Layout, SeatMap, SeatName, Spelled};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -48,7 +49,7 @@ impl Ledger {
             updated_at: self.now,
             version: 1,
         };
-        self.record(&booking, LogKind::Held, Some(expires_at), |seats| Deltas {
+        self.record(&booking, (LogKind::Held, None), Some(expires_at), |seats| Deltas {
             held: seats,
             ..Deltas::default()
         });
@@ -108,11 +109,12 @@ impl Ledger {
     pub(super) fn change(
         &mut self,
         booking_id: BookingId,
-        (user_id, event_id): (UserId, EventId),
+        (by, event_id): (By, EventId),
         expected: Option<i64>,
         asks: &[Ask],
     ) -> Result<Outcome, Refusal> {
-        let before = self.owned(booking_id, user_id)?.clone();
+        let before = self.owned(booking_id, by)?.clone();
+        let user_id = before.user_id;
         if before.event_id != event_id {
             return Err(Refusal::NotFound { what: "booking" });
         }
@@ -142,16 +144,14 @@ impl Ledger {
         let had: BTreeMap<_, _> = before.sections().collect();
         let has: BTreeMap<_, _> = after.sections().collect();
         let sections: BTreeSet<_> = had.keys().chain(has.keys()).copied().collect();
-        for section_id in sections {
+        let deltas = |section_id| {
             let seats =
                 |of: &BTreeMap<_, u32>| i64::from(of.get(&section_id).copied().unwrap_or(0));
-            let deltas = Deltas { held: seats(&has) - seats(&had), ..Deltas::default() };
-            self.note(LogEntry {
-                booking_id: Some(booking_id),
-                expires_at: Some(after.expires_at),
-                ..entry(section_id, LogKind::Changed, deltas)
-            });
-        }
+            (section_id, Deltas { held: seats(&has) - seats(&had), ..Deltas::default() })
+        };
+        let (step, ends) = ((LogKind::Changed, by.unless_buyer(user_id)), Some(after.expires_at));
+        let before_items = Some(before.items.clone());
+        self.record_in(&after, step, ends, sections.into_iter().map(deltas), before_items);
         let numbers = |of: &Booking| -> BTreeSet<(SectionId, SeatName)> {
             of.numbers().map(|(section_id, number)| (section_id, number.clone())).collect()
         };
@@ -186,17 +186,14 @@ impl Ledger {
     ///
     /// The first refusal wins: not found, [`Refusal::EventCancelled`], [`Refusal::BookingCancelled`],
     /// [`Refusal::HoldExpired`]. Confirming again gives the same booking.
-    pub(super) fn confirm(
-        &mut self,
-        booking_id: BookingId,
-        user_id: UserId,
-    ) -> Result<Outcome, Refusal> {
-        let booking = self.owned(booking_id, user_id)?;
+    pub(super) fn confirm(&mut self, booking_id: BookingId, by: By) -> Result<Outcome, Refusal> {
+        let booking = self.owned(booking_id, by)?;
         if booking.status == BookingStatus::Confirmed {
             return Ok(self.shown(booking_id));
         }
         self.still_held(booking)?;
-        self.end(booking_id, BookingStatus::Confirmed, LogKind::Confirmed, |seats| Deltas {
+        let step = (LogKind::Confirmed, by.unless_buyer(booking.user_id));
+        self.end(booking_id, BookingStatus::Confirmed, step, |seats| Deltas {
             held: -seats,
             sold: seats,
             ..Deltas::default()
@@ -207,14 +204,10 @@ impl Ledger {
     /// Gives a live hold back. Again: the same booking.
     ///
     /// The first refusal wins: not found, [`Refusal::NotCancellable`] (a sale, or an expired hold).
-    pub(super) fn release(
-        &mut self,
-        booking_id: BookingId,
-        user_id: UserId,
-    ) -> Result<Outcome, Refusal> {
-        match self.owned(booking_id, user_id)?.status_at(self.now) {
+    pub(super) fn release(&mut self, booking_id: BookingId, by: By) -> Result<Outcome, Refusal> {
+        match self.owned(booking_id, by)?.status_at(self.now) {
             BookingStatus::Cancelled => {}
-            BookingStatus::Hold => self.give_back(booking_id),
+            BookingStatus::Hold => self.give_back(booking_id, by),
             BookingStatus::Confirmed | BookingStatus::Expired => {
                 return Err(Refusal::NotCancellable);
             }
@@ -226,12 +219,8 @@ impl Ledger {
     ///
     /// The first refusal wins: not found, [`Refusal::EventCancelled`], [`Refusal::BookingCancelled`],
     /// [`Refusal::ExtensionLimit`] (also for a sale), [`Refusal::HoldExpired`].
-    pub(super) fn extend(
-        &mut self,
-        booking_id: BookingId,
-        user_id: UserId,
-    ) -> Result<Outcome, Refusal> {
-        let booking = self.owned(booking_id, user_id)?;
+    pub(super) fn extend(&mut self, booking_id: BookingId, by: By) -> Result<Outcome, Refusal> {
+        let booking = self.owned(booking_id, by)?;
         if booking.status == BookingStatus::Confirmed {
             return Err(Refusal::ExtensionLimit);
         }
@@ -245,7 +234,8 @@ impl Ledger {
         let mut booking = booking.clone();
         booking.expires_at = expires_at;
         booking.touch(self.now);
-        self.record(&booking, LogKind::Extended, Some(expires_at), |_| Deltas::default());
+        let step = (LogKind::Extended, by.unless_buyer(booking.user_id));
+        self.record(&booking, step, Some(expires_at), |_| Deltas::default());
         self.put(booking);
         Ok(self.shown(booking_id))
     }
@@ -254,27 +244,28 @@ impl Ledger {
     ///
     /// The first refusal wins: not found, [`Refusal::NotCancellable`]. A hold may always be
     /// cancelled; a sale by its buyer until `cancellable_until`, by the organizer always.
-    pub(super) fn cancel(&mut self, booking_id: BookingId, by: Actor) -> Result<Outcome, Refusal> {
+    pub(super) fn cancel(&mut self, booking_id: BookingId, by: By) -> Result<Outcome, Refusal> {
         const MISSING: Refusal = Refusal::NotFound { what: "booking" };
         let booking = self.rows.bookings.get(&booking_id).ok_or(MISSING)?;
         let terms = &self.rows.terms[&booking.event_id];
-        let undo_always = match by {
-            Actor::System => true,
-            Actor::User(user_id) if user_id == terms.organizer_id => true,
-            Actor::User(user_id) if user_id == booking.user_id => false,
-            Actor::User(_) => return Err(MISSING),
-        };
+        let allowed = may(by, Permission::BookingCancel, terms);
+        if !by.is(booking.user_id) {
+            allowed.clone()?;
+        }
+        let (undo_always, buyer) = (allowed.is_ok(), booking.user_id);
         match booking.status_at(self.now) {
             BookingStatus::Cancelled => {}
             BookingStatus::Expired => return Err(Refusal::NotCancellable),
-            BookingStatus::Hold => self.give_back(booking_id),
+            BookingStatus::Hold => self.give_back(booking_id, by),
             BookingStatus::Confirmed => {
                 let in_time = terms.cancellable_until.is_some_and(|until| self.now < until);
                 if !undo_always && !in_time {
                     return Err(Refusal::NotCancellable);
                 }
-                self.end(booking_id, BookingStatus::Cancelled, LogKind::Cancelled, |seats| {
-                    Deltas { sold: -seats, ..Deltas::default() }
+                let step = (LogKind::Cancelled, by.unless_buyer(buyer));
+                self.end(booking_id, BookingStatus::Cancelled, step, |seats| Deltas {
+                    sold: -seats,
+                    ..Deltas::default()
                 });
             }
         }
@@ -288,7 +279,7 @@ impl Ledger {
     pub(super) fn resize(
         &mut self,
         section_id: SectionId,
-        by: UserId,
+        by: By,
         capacity: i64,
     ) -> Result<Outcome, Refusal> {
         let inventory = self.organized(section_id, by)?;
@@ -299,7 +290,7 @@ impl Ledger {
             return Err(Refusal::CapacityInUse { minimum: inventory.in_use() });
         }
         let deltas = Deltas { capacity: capacity - inventory.capacity, ..Deltas::default() };
-        Ok(self.adjust(section_id, LogKind::Resized, deltas, None))
+        Ok(self.adjust(section_id, SectionStep::new(LogKind::Resized, by, deltas)))
     }
 
     /// Sets which seats of a section are kept off sale.
@@ -309,7 +300,7 @@ impl Ledger {
     pub(super) fn block(
         &mut self,
         section_id: SectionId,
-        by: UserId,
+        by: By,
         blocked: &Blocked,
         reason: Option<Arc<str>>,
     ) -> Result<Outcome, Refusal> {
@@ -324,7 +315,8 @@ impl Ledger {
                     return Err(Refusal::SoldOut { available, requested });
                 }
                 let deltas = Deltas { blocked: requested, ..Deltas::default() };
-                return Ok(self.adjust(section_id, LogKind::Blocked, deltas, reason));
+                let step = SectionStep::new(LogKind::Blocked, by, deltas);
+                return Ok(self.adjust(section_id, SectionStep { reason, ..step }));
             }
             Blocked::Seats(names) => names,
         };
@@ -363,13 +355,16 @@ impl Ledger {
         map.unblock(&free);
         map.block(further).expect("they were looked at");
         let layout = map.layout().clone();
-        for seat in given_back {
-            self.note_seat(section_id, seat, None);
+        let further: Vec<_> = further.iter().map(|seat| name(&layout, *seat)).collect();
+        for seat in &given_back {
+            self.note_seat(section_id, seat.clone(), None);
         }
-        for seat in further {
-            self.note_seat(section_id, name(&layout, *seat), Some(None));
+        for seat in &further {
+            self.note_seat(section_id, seat.clone(), Some(None));
         }
-        self.note(LogEntry { reason, ..entry(section_id, LogKind::Blocked, deltas) });
+        let step = SectionStep::new(LogKind::Blocked, by, deltas);
+        let (blocked, unblocked) = (further, given_back);
+        self.note_section(section_id, SectionStep { reason, blocked, unblocked, ..step });
         Ok(self.counted(section_id))
     }
 
@@ -381,7 +376,7 @@ impl Ledger {
     pub(super) fn lay(
         &mut self,
         section_id: SectionId,
-        by: UserId,
+        by: By,
         layout: Arc<Layout>,
     ) -> Result<Outcome, Refusal> {
         let inventory = self.organized(section_id, by)?;
@@ -401,34 +396,46 @@ impl Ledger {
         // After this point it must succeed.
         let capacity = i64::from(layout.seats()) - inventory.capacity;
         let deltas = Deltas { capacity, ..Deltas::default() };
-        self.note(entry(section_id, LogKind::Laid, deltas));
         let (section, _) = self.rows.sections.get_mut(&section_id).expect("it was found");
         section.layout_version = Some(versions.0);
         section.price = layout.lowest_price();
+        self.note_section(section_id, SectionStep::new(LogKind::Laid, by, deltas));
         self.rows.maps.insert(section_id, map);
         self.maps_changed.insert(section_id);
         self.laid.insert(section_id, layout);
         Ok(self.counted(section_id))
     }
 
-    /// The inventory of a section, for its organizer: not found, then [`Refusal::NotOrganizer`].
-    fn organized(&self, section_id: SectionId, by: UserId) -> Result<&Inventory, Refusal> {
+    /// Notes that a section has another name or price, which are written already: the same rights as for
+    /// [`Self::organized`].
+    pub(super) fn note_change(
+        &mut self,
+        section_id: SectionId,
+        by: By,
+    ) -> Result<Outcome, Refusal> {
+        self.organized(section_id, by)?;
+        let step = SectionStep::new(LogKind::SectionChanged, by, Deltas::default());
+        self.note_section(section_id, step);
+        Ok(self.counted(section_id))
+    }
+
+    /// The inventory of a section, for its organizer: not found, then those of [`may`].
+    fn organized(&self, section_id: SectionId, by: By) -> Result<&Inventory, Refusal> {
         const MISSING: Refusal = Refusal::NotFound { what: "section" };
         let (section, inventory) = self.rows.sections.get(&section_id).ok_or(MISSING)?;
-        let terms = &self.rows.terms[&section.event_id];
-        if !terms.visible_to(Some(by)) {
-            return Err(MISSING);
-        }
-        if terms.organizer_id == by { Ok(inventory) } else { Err(Refusal::NotOrganizer) }
+        may(by, Permission::InventoryWrite, &self.rows.terms[&section.event_id])?;
+        Ok(inventory)
     }
 
-    fn give_back(&mut self, booking_id: BookingId) {
-        self.end(booking_id, BookingStatus::Cancelled, LogKind::Released, held_back);
+    fn give_back(&mut self, booking_id: BookingId, by: By) {
+        let actor = by.unless_buyer(self.rows.bookings[&booking_id].user_id);
+        self.end(booking_id, BookingStatus::Cancelled, (LogKind::Released, actor), held_back);
     }
 
-    fn owned(&self, booking_id: BookingId, user_id: UserId) -> Result<&Booking, Refusal> {
-        let booking =
-            self.rows.bookings.get(&booking_id).filter(|booking| booking.user_id == user_id);
+    /// A booking, for its buyer or for us.
+    fn owned(&self, booking_id: BookingId, by: By) -> Result<&Booking, Refusal> {
+        let is_theirs = |booking: &&Booking| by == By::System || by.is(booking.user_id);
+        let booking = self.rows.bookings.get(&booking_id).filter(is_theirs);
         booking.ok_or(Refusal::NotFound { what: "booking" })
     }
 

@@ -1,9 +1,8 @@
 //! A section: what it is, what it begins with, and what an organizer may change of it.
 
 use super::set;
-use crate::decide::Command;
 use crate::error::Refusal;
-use crate::ids::{EventId, SectionId, UserId};
+use crate::ids::{EventId, SectionId};
 use crate::money::{Currency, Money};
 use crate::seats::Layout;
 use std::sync::Arc;
@@ -104,16 +103,4 @@ pub struct SectionChange {
     pub capacity: Option<i64>,
     /// Which seats there are; with it, the capacity and the price are those of the layout.
     pub layout: Option<Arc<Layout>>,
-}
-
-impl SectionChange {
-    /// The command that decides about its seats, which also retires due holds and writes the log.
-    #[must_use]
-    pub fn command(&self, section_id: SectionId, by: UserId) -> Command {
-        match (&self.layout, self.capacity) {
-            (Some(layout), _) => Command::Lay { section_id, by, layout: layout.clone() },
-            (None, Some(capacity)) => Command::Resize { section_id, by, capacity },
-            (None, None) => Command::Retire { section_id },
-        }
-    }
 }

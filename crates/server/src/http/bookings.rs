@@ -14,9 +14,10 @@ use crate::random::random;
 use axum::extract::{FromRequest as _, FromRequestParts as _, Request, State};
 use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use axum::response::Response;
+use engine::access::{Permission, may};
 use engine::{
-    Actor, Ask, Booking, BookingId, BookingStatus, Command, EventId, Fault, Hold, IdempotencyKey,
-    Outcome, Refusal, UserId,
+    Ask, Booking, BookingId, BookingStatus, Command, EventId, Fault, Hold, IdempotencyKey, Outcome,
+    Refusal, UserId,
 };
 use forms::{NewHold, ReviseHold, Wanted};
 use schema::HoldForm;
@@ -214,7 +215,8 @@ async fn confirm(
     Path(booking_id): Path<String>,
     _: NoBody,
 ) -> Result<Response, Problem> {
-    change(&app, &booking_id, |booking_id| Command::Confirm { booking_id, user_id }).await
+    change(&app, &booking_id, |booking_id| Command::Confirm { booking_id, by: user_id.into() })
+        .await
 }
 
 /// Gives a hold more time: `min(now + ttl, max_expires_at)`.
@@ -231,7 +233,7 @@ async fn extend(
     Path(booking_id): Path<String>,
     _: NoBody,
 ) -> Result<Response, Problem> {
-    change(&app, &booking_id, |booking_id| Command::Extend { booking_id, user_id }).await
+    change(&app, &booking_id, |booking_id| Command::Extend { booking_id, by: user_id.into() }).await
 }
 
 /// Gives a hold back, or undoes a sale. Again: the same answer.
@@ -248,8 +250,7 @@ async fn cancel(
     Path(booking_id): Path<String>,
     _: NoBody,
 ) -> Result<Response, Problem> {
-    let by = Actor::User(user_id);
-    change(&app, &booking_id, |booking_id| Command::Cancel { booking_id, by }).await
+    change(&app, &booking_id, |booking_id| Command::Cancel { booking_id, by: user_id.into() }).await
 }
 
 /// Gives a hold other seats, fewer or more: all of it, or the hold stays as it is.
@@ -276,7 +277,7 @@ async fn revise(
     let event_id = booking.event_id;
     let facts = app.core.catalog.event(event_id).await?.ok_or(MISSING)?;
     let asks = wanted.asks(&facts, true, Some(&booking))?;
-    let command = Command::Change { booking_id, user_id, event_id, expected, asks };
+    let command = Command::Change { booking_id, by: user_id.into(), event_id, expected, asks };
     let (outcome, now) = app.core.lanes.submit(booking_id.shard(), command).await?;
     let Outcome::Booking { booking, next_to_each_other, .. } = outcome else {
         return Err(no_booking());
@@ -359,11 +360,8 @@ async fn read(
         None => app.core.store.booking(booking_id).await?.ok_or(MISSING)?,
     };
     if booking.user_id != user_id {
-        let facts = app.core.catalog.event(booking.event_id).await?;
-        let organizer = facts.is_some_and(|facts| facts.of.event.terms.organizer_id == user_id);
-        if !organizer {
-            return Err(MISSING.into());
-        }
+        let facts = app.core.catalog.event(booking.event_id).await?.ok_or(MISSING)?;
+        may(user_id.into(), Permission::BookingRead, &facts.of.event.terms)?;
     }
     Ok(axum::Json(BookingView::new(&booking, app.core.store.now())))
 }

@@ -17,6 +17,7 @@ use axum::extract::{FromRequestParts as _, Request, State};
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use chrono_tz::Tz;
+use engine::access::{Permission, may};
 use engine::event::EventChange;
 use engine::{
     Currency, Error, EventDate, EventId, EventStatus, EventWithSections, Fault, IdempotencyKey,
@@ -281,7 +282,9 @@ async fn availability(
     Path(event_id): Path<String>,
 ) -> Result<Response, Problem> {
     let facts = visible(&app, id(&event_id, "event")?, viewer).await?;
-    let organizer = viewer == Some(facts.of.event.terms.organizer_id);
+    let sees_all =
+        |viewer: UserId| may(viewer.into(), Permission::EventRead, &facts.of.event.terms);
+    let organizer = viewer.is_some_and(|viewer| sees_all(viewer).is_ok());
     let view = AvailabilityView::load(&app, &facts.of, organizer).await?;
     let cache = if organizer { "private, no-store" } else { "max-age=1" };
     let room = app.answers.room(view.bytes_max()).await?;
@@ -441,7 +444,7 @@ async fn revise_section(
     let event_id = id(&event_id, "event")?;
     let expected = expected_version(&headers, app.core.store.epoch())?;
     let facts = visible(&app, event_id, Some(user_id)).await?;
-    facts.of.event.may_manage(user_id)?;
+    may(user_id.into(), Permission::EventWrite, &facts.of.event.terms)?;
     let section = facts.resolve(&section_id).ok_or(MISSING_SECTION)?;
     let price = (change.price.is_some() || change.currency.is_some()).then(|| Money {
         minor: change.price.unwrap_or(section.price.minor),
@@ -484,7 +487,7 @@ async fn bookings(
 ) -> Result<Response, Problem> {
     let event_id = id(&event_id, "event")?;
     let facts = visible(&app, event_id, Some(user_id)).await?;
-    facts.of.event.may_manage(user_id)?;
+    may(user_id.into(), Permission::EventRead, &facts.of.event.terms)?;
     let filter =
         BookingFilter { user: None, event: Some(event_id), status: status_filter(&params)? };
     listed(&app, &filter, &params).await

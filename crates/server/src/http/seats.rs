@@ -17,6 +17,7 @@ use axum::body::Bytes;
 use axum::extract::{Request, State};
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
+use engine::access::{Permission, may};
 use engine::seats::{Draft, Layout};
 use engine::{
     Blocked, BookingStatus, Command, EventId, EventStatus, Money, Section, SectionChange,
@@ -77,7 +78,7 @@ async fn own_section(
 ) -> Result<(EventId, Section), Problem> {
     let event_id = id(&path.0, "event")?;
     let facts = visible(app, event_id, Some(user_id)).await?;
-    facts.of.event.may_manage(user_id)?;
+    may(user_id.into(), Permission::EventWrite, &facts.of.event.terms)?;
     Ok((event_id, facts.resolve(&path.1).ok_or(MISSING_SECTION)?.clone()))
 }
 
@@ -387,7 +388,7 @@ async fn block(
         return Err(Problem::invalid_field("seats", "have no names in this section: send number"));
     }
     let section_id = section.section_id;
-    let command = Command::Block { section_id, by: user_id, blocked, reason: Some(reason) };
+    let command = Command::Block { section_id, by: user_id.into(), blocked, reason: Some(reason) };
     app.core.lanes.submit(event_id.shard(), command).await?;
     changed_section(&app, event_id, section_id, user_id).await
 }

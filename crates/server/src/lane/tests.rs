@@ -33,7 +33,7 @@ fn section() -> SectionId {
 }
 
 fn confirm(number: u64) -> Command {
-    Command::Confirm { booking_id: booking_id(0, number), user_id: user() }
+    Command::Confirm { booking_id: booking_id(0, number), by: By::User(user()) }
 }
 
 fn hold_with(number: u64, key: Option<&str>) -> Command {
@@ -265,7 +265,8 @@ async fn a_lane_waits_for_no_other() {
     let lanes = lanes(&store, &gate());
     let frozen = freeze(&lanes, &store).await;
     let there = booking_id(1, 5);
-    let decided = lanes.submit_for(there, Command::Confirm { booking_id: there, user_id: user() });
+    let decided =
+        lanes.submit_for(there, Command::Confirm { booking_id: there, by: By::User(user()) });
     let (outcome, at) = decided.await.expect("the second lane is free");
     assert!(matches!(outcome, Outcome::Booking { .. }));
     assert_eq!((at, store.done()), (now(), 1));

@@ -8,11 +8,12 @@ use crate::core::Core;
 use crate::metrics::Metrics;
 use crate::vitals::Part;
 use engine::audit::drift;
+use engine::log::Position;
 use engine::{Fault, Inventory, SectionId};
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
-use store::{Epoch, LogCursor};
+use store::Epoch;
 use tokio_util::sync::CancellationToken;
 
 /// Differences spelled out in the log of one turn.
@@ -42,7 +43,7 @@ pub(super) async fn run(
 struct Books {
     /// The history in which it was read: another one has another log.
     epoch: Option<Epoch>,
-    cursor: LogCursor,
+    cursor: Position,
     folded: HashMap<SectionId, Inventory>,
 }
 

@@ -165,9 +165,13 @@ impl Plan {
         let Draft { mut changes, places, mut steps } = draft;
         steps.sort_unstable_by_key(|(at, booking, _)| (*at, *booking));
         let mut loaded = BTreeMap::new();
+        let mut versions = vec![0; changes.created.len()];
         for (at, booking, kind) in steps {
             let places = places[booking];
+            versions[booking] += 1;
+            let version = versions[booking];
             let booking = &changes.created[booking];
+            let first = changes.log.len();
             for (item, place) in booking.items.iter().zip(places) {
                 let inventory = &mut self.inventories[place];
                 loaded.entry(place).or_insert(inventory.version);
@@ -175,14 +179,15 @@ impl Plan {
                 inventory.apply(deltas);
                 changes.log.push(LogEntry {
                     at,
-                    kind,
-                    section_id: item.section_id,
                     booking_id: Some(booking.booking_id),
-                    deltas,
                     version: inventory.version,
                     expires_at: (kind == LogKind::Held).then_some(booking.expires_at),
-                    reason: None,
+                    ..LogEntry::of_section(item.section_id, kind, deltas)
                 });
+            }
+            if let [first, others @ ..] = &mut changes.log[first..] {
+                first.booking_version = Some(version);
+                first.tell_others(others, None);
             }
         }
         let counted = |(place, loaded): (usize, i64)| (self.inventories[place].clone(), loaded);
@@ -207,13 +212,8 @@ impl Plan {
             inventory.apply(deltas);
             changes.log.push(LogEntry {
                 at: now,
-                kind: LogKind::Resized,
-                section_id: inventory.section_id,
-                booking_id: None,
-                deltas,
                 version: inventory.version,
-                expires_at: None,
-                reason: None,
+                ..LogEntry::of_section(inventory.section_id, LogKind::Resized, deltas)
             });
             match counted.get(&inventory.section_id) {
                 Some(at) => changes.inventories[*at].0 = inventory.clone(),

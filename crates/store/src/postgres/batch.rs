@@ -2,7 +2,7 @@
 //!
 //! 1. idempotency keys, sorted: two batches with the same keys wait for each other here, and the
 //!    second finds what the first committed;
-//! 2. the rows of buyers at events with a cap, sorted;
+//! 2. the rows of buyers at events with a cap who take seats or keep them, sorted;
 //! 3. the inventory rows, by id: the locks of everything in their sections;
 //! 4. in a new statement, so that it sees what was committed while 3 waited, the rows and the clock.
 //!
@@ -134,7 +134,9 @@ pub(super) async fn lock_and_load(
         // The event has a cap, and nobody's row was locked for it.
         return Err(Interrupt::Changed);
     }
-    load_buyers(session, &now_capped, now, &mut rows).await?;
+    // Whoever keeps seats only locks: nothing is decided by how many there are.
+    let taking: BTreeSet<_> = now_capped.intersection(&needs.buyers).copied().collect();
+    load_buyers(session, &taking, now, &mut rows).await?;
     Ok((rows, now))
 }
 
@@ -157,27 +159,35 @@ async fn survey(
             JOIN bookings b USING (booking_id)
             WHERE i.next_expiry <= now
         )
-        SELECT section_id AS id, false AS capped FROM named
-        UNION SELECT section_id, false FROM due
-        UNION ALL SELECT event_id, true FROM events
-            WHERE event_id = ANY($3) AND max_seats_per_user IS NOT NULL";
+        SELECT section_id AS id, NULL::uuid AS buyer, false AS capped FROM named
+        UNION SELECT section_id, NULL, false FROM due
+        UNION ALL SELECT event_id, NULL, true FROM events
+            WHERE event_id = ANY($3) AND max_seats_per_user IS NOT NULL
+        UNION ALL SELECT b.event_id, b.user_id, true FROM bookings b JOIN events e USING (event_id)
+            WHERE b.booking_id = ANY($5) AND ($6 OR e.max_seats_per_user IS NOT NULL)";
     let query = sqlx::query(SQL)
         .bind(uuids(&needs.bookings))
         .bind(uuids(&needs.sections))
         .bind(uuids(&needs.events))
-        .bind(i64::try_from(RETIRED_PER_SECTION_MAX).expect("a small number"));
+        .bind(i64::try_from(RETIRED_PER_SECTION_MAX).expect("a small number"))
+        .bind(uuids(&needs.kept))
+        .bind(policy.max_seats_per_user.is_some());
     let (mut sections, mut events) = (BTreeSet::new(), BTreeSet::new());
+    let mut capped = BTreeSet::new();
     for row in query.fetch_all(session).await? {
-        if sqlx::Row::try_get(&row, "capped")? {
-            events.insert(rows::event_id(&row, "id")?);
-        } else {
+        if !sqlx::Row::try_get::<bool, _>(&row, "capped")? {
             sections.insert(rows::section_id(&row, "id")?);
+        } else if row.maybe_id("buyer")?.is_some() {
+            capped.insert((rows::event_id(&row, "id")?, rows::user_id(&row, "buyer")?));
+        } else {
+            events.insert(rows::event_id(&row, "id")?);
         }
     }
     let is_capped = |(event, _): &&(EventId, UserId)| {
         policy.max_seats_per_user.is_some() || events.contains(event)
     };
-    Ok((sections, needs.buyers.iter().filter(is_capped).copied().collect()))
+    capped.extend(needs.buyers.iter().filter(is_capped).copied());
+    Ok((sections, capped))
 }
 
 async fn lock_buyers(
@@ -311,12 +321,15 @@ fn is_locked(booking: &Booking, rows: &Rows) -> bool {
     booking.items.iter().all(|item| rows.sections.contains_key(&item.section_id))
 }
 
+/// The buyers at events with a cap who take seats, or keep them.
 fn capped_buyers(needs: &Needs, rows: &Rows, policy: &Policy) -> BTreeSet<(EventId, UserId)> {
+    let kept = needs.kept.iter().filter_map(|booking_id| rows.bookings.get(booking_id));
+    let kept: Vec<_> = kept.map(|booking| (booking.event_id, booking.user_id)).collect();
     let is_capped = |(event_id, _): &&(EventId, UserId)| {
         let own = rows.terms.get(event_id).and_then(|terms| terms.max_seats_per_user);
         own.or(policy.max_seats_per_user).is_some()
     };
-    needs.buyers.iter().filter(is_capped).copied().collect()
+    needs.buyers.iter().chain(&kept).filter(is_capped).copied().collect()
 }
 
 /// Adds up the live seats of buyers.

@@ -5,11 +5,12 @@
 //! the same for all. Every write may be done twice (see [`super::Postgres::write`]).
 
 use super::batch::lock_inventory;
+use super::columns::Binding;
 use super::commit::Earlier;
 use super::interrupt::Interrupt;
 use super::rows::{uuid, uuids};
 use super::seats::put_layout;
-use super::write::{Binding, append_log};
+use super::write::append_log;
 use super::{Postgres, on};
 use crate::keys::keys_of;
 use crate::maps::{Stamps, draw_stamp};
@@ -19,12 +20,10 @@ use crate::{
 };
 use async_trait::async_trait;
 use engine::decide::SeatMaps;
-use engine::event::{EventChange, may_change_currency, may_join};
-use engine::seats::Marks;
+use engine::event::{EventCommand, Opened, Repricing, create, decide};
 use engine::{
-    Command, Deltas, Error, Event, EventId, EventStatus, EventWithSections, Fault, Inventory,
-    LogEntry, LogKind, Opening, Outcome, Refusal, Section, SectionChange, SectionId, Timestamp,
-    UserId,
+    By, Command, Error, Event, EventId, EventWithSections, Fault, Inventory, Opening, Outcome,
+    Refusal, Section, SectionId, Timestamp, UserId,
 };
 use parking_lot::Mutex;
 use sqlx::postgres::PgConnection;
@@ -61,62 +60,18 @@ impl Events for Postgres {
         self.read("listing events", on!(session => list(&mut session, filter, page))).await
     }
 
-    async fn revise_event(
+    async fn change_event(
         &self,
         event_id: EventId,
-        by: UserId,
-        expected: Option<i64>,
-        change: EventChange,
+        by: By,
+        command: EventCommand,
     ) -> Result<Vec<Inventory>, Error> {
-        let (change, written) = (&change, &Written::default());
-        let revise = on!(session => async {
-            let (mut of, now) = lock(&mut session, event_id).await?;
-            let currency = change.currency;
-            if is_written(&of.event, written) {
-                let mut changed = Vec::new();
-                if currency.is_some() {
-                    let sections = of.sections.iter().map(|section| section.section_id);
-                    let commands = sections.map(|section_id| Command::Retire { section_id });
-                    let commands: Vec<_> = commands.collect();
-                    changed = self.decide_sections(&mut session, &commands).await?.0;
-                }
-                return Ok((changed, <(SeatMaps, Stamps)>::default()));
-            }
-            of.event.may_edit(by, expected)?;
-            of.event.revise(change.clone(), now)?;
-            // No batch may go on by the old terms once the new ones are committed.
-            lock_sections(&mut session, &of).await?;
-            *written.lock() = Some((of.event.version, of.event.updated_at));
-            put_event(&mut session, &of.event).await?;
-            match currency {
-                Some(currency) if of.sections.iter().any(|of| of.price.currency != currency) => {
-                    self.change_currency(&mut session, &of.sections, by, currency).await
-                }
-                _ => Ok((Vec::new(), <(SeatMaps, Stamps)>::default())),
-            }
-        });
-        let revised = self.write(&self.sessions, "changing an event", revise).await;
-        let (inventories, (maps, stamps)) = revised?;
+        let (command, written) = (&command, &Written::default());
+        let change = on!(session => self.change(&mut session, event_id, by, command, written));
+        let changed = self.write(&self.sessions, "changing an event", change).await;
+        let (inventories, (maps, stamps)) = changed?;
         self.maps.keep(maps, &stamps);
         Ok(inventories)
-    }
-
-    async fn cancel_event(&self, event_id: EventId, by: UserId) -> Result<(), Error> {
-        const MARK: &str = "UPDATE events SET cancelling = true WHERE event_id = $1";
-        let cancel = on!(session => async {
-            let (mut of, now) = lock(&mut session, event_id).await?;
-            of.event.may_manage(by)?;
-            if of.event.terms.status == EventStatus::Cancelled {
-                return Ok(());
-            }
-            of.event.cancel(now);
-            // A batch under way might still sell; when these locks are here, none is.
-            lock_sections(&mut session, &of).await?;
-            put_event(&mut session, &of.event).await?;
-            sqlx::query(MARK).bind(uuid(event_id)).execute(&mut *session).await?;
-            Ok(())
-        });
-        self.write(&self.sessions, "cancelling an event", cancel).await
     }
 
     async fn add_section(
@@ -126,54 +81,69 @@ impl Events for Postgres {
         by: UserId,
         key: Option<&CreationKey>,
     ) -> Result<Created<SectionId>, Error> {
-        let opening = &opening;
-        let add = on!(session => add_section(&mut session, section, opening, by, key));
-        self.write(&self.sessions, "adding a section", add).await
-    }
-
-    async fn revise_section(
-        &self,
-        event_id: EventId,
-        section_id: SectionId,
-        by: UserId,
-        expected: Option<i64>,
-        change: SectionChange,
-    ) -> Result<Inventory, Error> {
-        let (change, written) = (&change, &Written::default());
-        let revise = on!(session => async {
-            let (mut of, now) = lock(&mut session, event_id).await?;
-            of.event.may_manage(by)?;
-            let section = of.sections.iter().find(|section| section.section_id == section_id);
-            let before = section.ok_or(Refusal::NotFound { what: "section" })?.clone();
-            let mut section = before.clone();
-            if !is_written(&of.event, written) {
-                of.event.may_edit(by, expected)?;
-                section.revise(change.name.clone(), change.price, change.layout.as_deref())?;
-                may_join(&section, &of.sections)?;
-                of.event.touch(now);
-                *written.lock() = Some((of.event.version, of.event.updated_at));
-                put_event(&mut session, &of.event).await?;
-                let is_renamed = section.name != before.name;
-                update_section(&mut session, &section, is_renamed).await?;
+        const OPERATION: &str = "add_section";
+        let (section_id, event_id) = (section.section_id, section.event_id);
+        let written = &Written::default();
+        let command = &EventCommand::AddSection { section: section.clone(), opening };
+        let add = on!(session => async {
+            let claimed = claim(&mut session, OPERATION, key, section_id.as_bytes()).await?;
+            if let Some(id) = claimed {
+                let found = SectionId::from_slice(&id).ok_or_else(no_id)?;
+                return Ok(Created { id: found, replayed: found != section_id });
             }
-            let commands = [change.command(section_id, by)];
-            let (inventories, maps) = self.decide_sections(&mut session, &commands).await?;
-            let inventory = inventories.into_iter().find(|of| of.section_id == section_id);
-            let missing = || Fault::Corrupt { what: "a section without inventory".to_owned() };
-            let inventory = inventory.ok_or_else(missing)?;
-            if section.price.currency != before.price.currency {
-                may_change_currency(std::iter::once(&inventory))?;
-            }
-            Ok((inventory, maps))
+            self.change(&mut session, event_id, by.into(), command, written).await?;
+            Ok(Created { id: section_id, replayed: false })
         });
-        let revised = self.write(&self.sessions, "changing a section", revise).await;
-        let (inventory, (maps, stamps)) = revised?;
-        self.maps.keep(maps, &stamps);
-        Ok(inventory)
+        self.write(&self.sessions, "adding a section", add).await
     }
 }
 
 impl Postgres {
+    /// Changes an event by the decision of the engine, in the transaction of this session.
+    async fn change(
+        &self,
+        session: &mut PgConnection,
+        event_id: EventId,
+        by: By,
+        command: &EventCommand,
+        written: &Written,
+    ) -> Result<(Vec<Inventory>, (SeatMaps, Stamps)), Interrupt> {
+        let (of, now) = lock(session, event_id).await?;
+        if is_written(&of.event, written) {
+            let (inventories, _) = self.decide_sections(session, &command.again(&of)).await?;
+            return Ok((inventories, <(SeatMaps, Stamps)>::default()));
+        }
+        let mut changes = decide(&of, by, command, now)?;
+        if command.stops_sales() {
+            lock_sections(session, &of).await?;
+        }
+        if let Some(event) = &changes.event {
+            *written.lock() = Some((event.version, event.updated_at));
+            put_event(session, event).await?;
+        }
+        if changes.calls_off {
+            mark_cancelling(session, event_id).await?;
+        }
+        if let Some(opened) = &changes.opened {
+            insert_section(session, opened).await?;
+        }
+        if let Some((section, is_renamed)) = &changes.revised {
+            update_section(session, section, *is_renamed).await?;
+        }
+        if let Some(currency) = changes.repriced {
+            let mut repricing = Repricing::to(currency, by);
+            self.reprice(session, &of.sections, currency, &mut repricing).await?;
+            changes.commands.extend(repricing.commands());
+        }
+        append_log(session, changes.log.as_slice()).await?;
+        if changes.commands.is_empty() {
+            return Ok((Vec::new(), <(SeatMaps, Stamps)>::default()));
+        }
+        let decided = self.decide_sections(session, &changes.commands).await?;
+        changes.may_stand(&decided.0)?;
+        Ok(decided)
+    }
+
     /// Decides changes of sections as a lane's batch would: all of them, or the first refusal.
     pub(super) async fn decide_sections(
         &self,
@@ -189,6 +159,12 @@ impl Postgres {
         }
         Ok((committed.inventories, maps))
     }
+}
+
+async fn mark_cancelling(session: &mut PgConnection, event_id: EventId) -> Result<(), Interrupt> {
+    const MARK: &str = "UPDATE events SET cancelling = true WHERE event_id = $1";
+    sqlx::query(MARK).bind(uuid(event_id)).execute(session).await?;
+    Ok(())
 }
 
 fn is_written(event: &Event, written: &Written) -> bool {
@@ -394,36 +370,13 @@ async fn create_event(
     }
     // An attempt whose COMMIT is still under way is waited for here, and its event is left alone.
     if add_event(session, &new.event).await? {
-        let now = clock(session).await?;
-        for (position, (section, opening)) in new.sections.iter().zip(openings).enumerate() {
-            insert_section(session, section, opening, position, now).await?;
+        let (log, opened) = create(new, openings, clock(session).await?);
+        append_log(session, &[log]).await?;
+        for opened in &opened {
+            insert_section(session, opened).await?;
         }
     }
     Ok(Created { id: event_id, replayed: false })
-}
-
-async fn add_section(
-    session: &mut PgConnection,
-    section: &Section,
-    opening: &Opening,
-    by: UserId,
-    key: Option<&CreationKey>,
-) -> Result<Created<SectionId>, Interrupt> {
-    const OPERATION: &str = "add_section";
-    let section_id = section.section_id;
-    if let Some(id) = claim(session, OPERATION, key, section_id.as_bytes()).await? {
-        let found = SectionId::from_slice(&id).ok_or_else(no_id)?;
-        return Ok(Created { id: found, replayed: found != section_id });
-    }
-    let (EventWithSections { mut event, sections }, now) = lock(session, section.event_id).await?;
-    if sections.iter().all(|other| other.section_id != section_id) {
-        event.may_edit(by, None)?;
-        may_join(section, &sections)?;
-        event.touch(now);
-        put_event(session, &event).await?;
-        insert_section(session, section, opening, sections.len(), now).await?;
-    }
-    Ok(Created { id: section_id, replayed: false })
 }
 
 fn no_id() -> Fault {
@@ -433,10 +386,7 @@ fn no_id() -> Fault {
 /// Adds a section with its inventory, and the first row of its log.
 pub(super) async fn insert_section(
     session: &mut PgConnection,
-    section: &Section,
-    opening: &Opening,
-    position: usize,
-    now: Timestamp,
+    opened: &Opened,
 ) -> Result<(), Interrupt> {
     const SECTION: &str = "INSERT INTO sections
         (section_id, event_id, position, name, name_folded, name_key, price_minor, currency,
@@ -445,43 +395,29 @@ pub(super) async fn insert_section(
     const INVENTORY: &str = "INSERT INTO inventory
         (section_id, event_id, capacity, held, sold, blocked, version)
         VALUES ($1, $2, $3, 0, 0, 0, $4)";
-    let capacity = opening.capacity();
-    let deltas = Deltas { capacity, ..Deltas::default() };
-    let mut inventory = Inventory::empty(section.section_id, section.event_id);
-    inventory.apply(deltas);
+    let Opened { section, position, inventory, seats, log } = opened;
     let (lowered, key) = keys_of(&section.name);
     let query = sqlx::query(SECTION)
         .bind(uuid(section.section_id))
         .bind(uuid(section.event_id))
-        .bind(i64::try_from(position).expect("an event has few sections"))
+        .bind(i64::try_from(*position).expect("an event has few sections"))
         .bind(section.name.to_string())
         .bind(lowered)
         .bind(key)
         .bind(section.price.minor)
         .bind(section.price.currency.as_str().to_owned())
-        .bind(opening.layout().map(|layout| layout.id()));
+        .bind(section.layout_version);
     query.execute(&mut *session).await?;
     let query = sqlx::query(INVENTORY)
         .bind(uuid(section.section_id))
         .bind(uuid(section.event_id))
-        .bind(capacity)
+        .bind(inventory.capacity)
         .bind(inventory.version);
     query.execute(&mut *session).await?;
-    let opened = LogEntry {
-        at: now,
-        kind: LogKind::Opened,
-        section_id: section.section_id,
-        booking_id: None,
-        deltas,
-        version: inventory.version,
-        expires_at: None,
-        reason: None,
-    };
-    append_log(session, &[opened]).await?;
-    match opening.layout() {
-        Some(layout) => {
-            let marks = Marks::none(layout.seats(), layout.id(), inventory.version);
-            put_layout(session, section.section_id, layout, &marks, draw_stamp()).await
+    append_log(session, std::slice::from_ref(log)).await?;
+    match seats {
+        Some((layout, marks)) => {
+            put_layout(session, section.section_id, layout, marks, draw_stamp()).await
         }
         None => Ok(()),
     }

@@ -12,6 +12,7 @@
 //! is not what keeps a seat from being sold twice: seat maps are believed by their stamps (`maps`).
 
 use super::interrupt::Interrupt;
+use super::log::Settled;
 use crate::Epoch;
 use crate::maps::Maps;
 use crate::rows::{Columns as _, instant};
@@ -48,6 +49,7 @@ pub(super) struct History {
     epoch: watch::Sender<Epoch>,
     /// What belongs to a history.
     maps: Arc<Maps>,
+    settled: Arc<Settled>,
     /// Only looks, since it may not or need not write.
     read_only: bool,
     /// Whether the cluster's number may not be read.
@@ -116,12 +118,13 @@ impl Found {
 }
 
 impl History {
-    pub(super) fn new(maps: Arc<Maps>, read_only: bool) -> Arc<Self> {
+    pub(super) fn new(maps: Arc<Maps>, settled: Arc<Settled>, read_only: bool) -> Arc<Self> {
         Arc::new(Self {
             known: tokio::sync::Mutex::default(),
             // Until the schema says which one it is, it is nobody else's.
             epoch: watch::channel(Epoch::draw()).0,
             maps,
+            settled,
             read_only,
             is_cluster_hidden: AtomicBool::new(false),
         })
@@ -194,6 +197,7 @@ impl History {
             return;
         }
         self.maps.clear();
+        self.settled.clear();
         if let Some(why) = why {
             tracing::warn!(
                 epoch = epoch.to_string(),
@@ -209,10 +213,8 @@ impl History {
         const PART: &str = look!("''");
         let hidden = self.is_cluster_hidden.load(Ordering::Relaxed);
         let looked = sqlx::query(if hidden { PART } else { WHOLE }).fetch_one(&mut *session).await;
-        let refused = |code: &str| {
-            let error = looked.as_ref().err().and_then(sqlx::Error::as_database_error);
-            error.and_then(sqlx::error::DatabaseError::code).as_deref() == Some(code)
-        };
+        let refused =
+            |expected: &str| looked.as_ref().err().and_then(code).as_deref() == Some(expected);
         // 42P01 undefined_table: it was not migrated yet. 42501 insufficient_privilege.
         if refused("42P01") {
             return Ok(None);
@@ -225,15 +227,39 @@ impl History {
     }
 }
 
-/// Writes an epoch and the mark at which it was seen; false when another one is stored by now.
+/// Writes an epoch and the mark at which it was seen, and opens a timeline of the log for another
+/// epoch; false when another one is stored by now.
 async fn put(session: &mut PgConnection, found: &Found, epoch: Epoch) -> Result<bool, Interrupt> {
-    const SQL: &str = "UPDATE store_epoch SET epoch = $1, mark = $2 WHERE epoch = $3 AND mark = $4";
-    let query = sqlx::query(SQL)
-        .bind(epoch.to_stored())
-        .bind(found.mark.clone())
-        .bind(found.epoch.to_stored())
-        .bind(found.stored.clone());
-    Ok(query.execute(session).await?.rows_affected() == 1)
+    const MARK: &str =
+        "UPDATE store_epoch SET epoch = $1, mark = $2 WHERE epoch = $3 AND mark = $4";
+    // Seconds since 1970, and later than all timelines there are.
+    const OPEN: &str = "WITH drawn AS (
+            UPDATE store_epoch SET epoch = $1, mark = $2 WHERE epoch = $3 AND mark = $4 RETURNING 1)
+        INSERT INTO log_timelines (timeline, after)
+        SELECT GREATEST($6 / 1000, (SELECT COALESCE(MAX(timeline), 0) + 1 FROM log_timelines)), $5
+        FROM drawn";
+    let bind = |sql: &'static str| {
+        sqlx::query(sql)
+            .bind(epoch.to_stored())
+            .bind(found.mark.clone())
+            .bind(found.epoch.to_stored())
+            .bind(found.stored.clone())
+    };
+    if epoch == found.epoch {
+        return Ok(bind(MARK).execute(session).await?.rows_affected() == 1);
+    }
+    let open = bind(OPEN).bind(found.log).bind(found.now.unix_ms());
+    match open.execute(&mut *session).await {
+        // A schema of before has no timelines.
+        Err(error) if code(&error).as_deref() == Some("42P01") => {
+            Ok(bind(MARK).execute(session).await?.rows_affected() == 1)
+        }
+        opened => Ok(opened?.rows_affected() == 1),
+    }
+}
+
+fn code(error: &sqlx::Error) -> Option<std::borrow::Cow<'_, str>> {
+    error.as_database_error().and_then(sqlx::error::DatabaseError::code)
 }
 
 #[cfg(test)]

@@ -1,50 +1,127 @@
-//! Reading the log: the reckoning, and the audit.
+//! Reading the log: messages, the reckoning, and the audit.
 
 use super::interrupt::Interrupt;
+use super::rows::{bookings_by_id, uuids};
 use super::seats::{read_layout, read_marks};
+use crate::Reckoning;
+use crate::messages::{LogPage, Messages};
 use crate::rows::{self, Columns, log_entry, seat_taken};
 use crate::slices::Slice;
-use crate::{LogCursor, Reckoning};
 use engine::audit::{Audit, Report};
-use engine::{EventId, Fault, Inventory, SectionId};
+use engine::log::{Position, Timelines, UnknownTimeline};
+use engine::{EventId, Fault, Inventory, LogCursor, SectionId};
 use futures_util::TryStreamExt as _;
+use parking_lot::Mutex;
 use sqlx::Executor as _;
 use sqlx::postgres::{PgConnection, PgRow};
-use std::collections::{HashMap, HashSet};
+use std::collections::{HashMap, HashSet, VecDeque};
 
 /// Everything that is read after this is of one moment, and nobody waits for it.
 pub(super) const SNAPSHOT: &str = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY";
+
+/// Ends of the log that are remembered until they are settled.
+const MARKS_MAX: usize = 64;
+
+/// The highest number up to which the log is settled for this statement, of marks in two arrays.
+macro_rules! settled {
+    ($seqs:literal, $xids:literal) => {
+        concat!(
+            "(SELECT COALESCE(MAX(m.seq), 0)
+                FROM UNNEST(",
+            $seqs,
+            "::bigint[], ",
+            $xids,
+            "::bigint[]) AS m (seq, xid)
+                WHERE m.xid <= pg_snapshot_xmin(pg_current_snapshot())::text::bigint)"
+        )
+    };
+}
+
+/// Up to where the log can be read so that nothing is missed.
+///
+/// Numbers are drawn in the order in which the rows of a section come to be, since it is locked
+/// then; they are committed in any order. So a reader has to know when no transaction is left that
+/// may still commit a lower number than one that it has read. A *mark* is the last number that was
+/// drawn, and a transaction id that was given after that:
+///
+/// - Whoever drew a number up to the mark's had an id before it drew, and so a lower one than the mark's.
+/// - When the oldest transaction that is still running is not older than the mark's id, they have all
+///   ended: their rows are to be seen, or never will be.
+///
+/// It holds because the sequence caches no numbers for its sessions, because whoever writes the log has
+/// locked a row before, and so has an id, and because the reader reads from the primary.
+#[derive(Default)]
+pub(super) struct Settled(Mutex<VecDeque<(i64, i64)>>);
+
+impl Settled {
+    /// Marks the end of the log; outside of a transaction, so that its id ends at once.
+    pub(super) async fn mark(&self, session: &mut PgConnection) -> Result<(), Interrupt> {
+        const LAST: &str = "SELECT CASE WHEN is_called THEN last_value ELSE 0 END AS last
+            FROM booking_log_seq_seq";
+        const XID: &str = "SELECT pg_current_xact_id()::text::bigint AS xid";
+        let last = sqlx::query(LAST).fetch_one(&mut *session).await?.int("last")?;
+        if self.0.lock().back().is_some_and(|(seq, _)| *seq == last) {
+            return Ok(());
+        }
+        // After the number: see above.
+        let xid = sqlx::query(XID).fetch_one(session).await?.int("xid")?;
+        let mut marks = self.0.lock();
+        if marks.len() >= MARKS_MAX {
+            // Somebody writes for very long. The newest mark settles last, and is replaced by a newer one.
+            marks.pop_back();
+        }
+        marks.push_back((last, xid));
+        Ok(())
+    }
+
+    /// Forgets what was marked in another history.
+    pub(super) fn clear(&self) {
+        self.0.lock().clear();
+    }
+
+    /// The marks as two arrays to bind.
+    fn arrays(&self) -> (Vec<i64>, Vec<i64>) {
+        self.0.lock().iter().copied().unzip()
+    }
+
+    /// Forgets the marks that a later one makes needless, since the log is settled up to this number.
+    fn passed(&self, settled: i64) {
+        let mut marks = self.0.lock();
+        while marks.get(1).is_some_and(|(seq, _)| *seq <= settled) {
+            marks.pop_front();
+        }
+    }
+}
 
 async fn all_inventories(session: &mut PgConnection) -> Result<Vec<Inventory>, Interrupt> {
     let found = sqlx::query("SELECT * FROM inventory").fetch_all(session).await?;
     Ok(found.iter().map(rows::inventory).collect::<Result<_, _>>()?)
 }
 
-/// Counters beside the log since `cursor`; inside a [`SNAPSHOT`].
+/// Counters beside the log after `cursor`; inside a [`SNAPSHOT`].
 pub(super) async fn reckon(
     session: &mut PgConnection,
-    cursor: LogCursor,
+    cursor: Position,
+    marks: &Settled,
 ) -> Result<Reckoning, Interrupt> {
-    // Rows of transactions at or past the horizon may still get older neighbours.
-    const SQL: &str = "WITH horizon AS
-            (SELECT pg_snapshot_xmin(pg_current_snapshot())::text::bigint AS xmin)
-        SELECT l.section_id, l.transaction < horizon.xmin AS settled,
-            MAX(l.transaction) AS transaction, COUNT(*) AS entries,
+    const SQL: &str = concat!(
+        "WITH settled AS (SELECT GREATEST($1, ",
+        settled!("$2", "$3"),
+        ") AS seq)
+        SELECT l.section_id, l.seq <= settled.seq AS settled, COUNT(*) AS entries,
             SUM(l.capacity)::bigint AS capacity, SUM(l.held)::bigint AS held,
             SUM(l.sold)::bigint AS sold, SUM(l.blocked)::bigint AS blocked
-        FROM booking_log l CROSS JOIN horizon WHERE (l.transaction, l.seq) > ($1, $2)
-        GROUP BY l.section_id, l.transaction < horizon.xmin";
-    const NEWEST: &str = "SELECT transaction, seq FROM booking_log
-        WHERE transaction < pg_snapshot_xmin(pg_current_snapshot())::text::bigint
-        ORDER BY transaction DESC, seq DESC LIMIT 1";
+        FROM booking_log l CROSS JOIN settled WHERE l.seq > $1 AND l.section_id IS NOT NULL
+        GROUP BY l.section_id, l.seq <= settled.seq"
+    );
+    const NEWEST: &str = concat!("SELECT ", settled!("$1", "$2"), " AS seq");
     let inventories = all_inventories(session).await?;
-    let query = sqlx::query(SQL).bind(cursor.transaction).bind(cursor.number);
+    let (seqs, xids) = marks.arrays();
+    let query = sqlx::query(SQL).bind(cursor.seq).bind(seqs.clone()).bind(xids.clone());
     let found = query.fetch_all(&mut *session).await?;
-    let newest = sqlx::query(NEWEST).fetch_optional(session).await?;
-    let newest = newest.as_ref().map(|row| -> Result<_, Fault> {
-        Ok(LogCursor { transaction: row.int("transaction")?, number: row.int("seq")? })
-    });
-    let cursor = newest.transpose()?.map_or(cursor, |newest| newest.max(cursor));
+    let newest = sqlx::query(NEWEST).bind(seqs).bind(xids).fetch_one(session).await?.int("seq")?;
+    marks.passed(newest);
+    let cursor = cursor.max(Position::end_of(newest));
     let (mut folded, mut unsettled) = (Vec::new(), Vec::new());
     let events: HashMap<_, _> = inventories.iter().map(|of| (of.section_id, of.event_id)).collect();
     for row in &found {
@@ -53,6 +130,56 @@ pub(super) async fn reckon(
         if settled { folded.push(part) } else { unsettled.push(part) }
     }
     Ok(Reckoning { inventories, folded, unsettled, cursor })
+}
+
+/// The messages after a position, of at most so many rows, and where they end. Outside of a transaction.
+pub(super) async fn messages_after(
+    session: &mut PgConnection,
+    cursor: LogCursor,
+    limit: u32,
+    marks: &Settled,
+) -> Result<Result<Messages, UnknownTimeline>, Interrupt> {
+    const ROWS: &str = concat!(
+        "SELECT * FROM booking_log WHERE seq > $1 AND seq <= ",
+        settled!("$2", "$3"),
+        "
+        ORDER BY seq LIMIT $4"
+    );
+    // In this order: see `engine::feed::Sources`.
+    const REPLACED: &str = "SELECT booking_id, booking_version, detail FROM booking_log
+        WHERE booking_id = ANY($1) AND kind = 'changed' AND booking_version IS NOT NULL";
+    const EVENTS: &str = "SELECT section_id, event_id FROM inventory WHERE section_id = ANY($1)";
+    marks.mark(session).await?;
+    let timelines = timelines(session).await?;
+    let from = match timelines.resume(cursor) {
+        Ok(from) => from,
+        Err(unknown) => return Ok(Err(unknown)),
+    };
+    let (seqs, xids) = marks.arrays();
+    let query = sqlx::query(ROWS).bind(from.seq).bind(seqs).bind(xids).bind(i64::from(limit));
+    let mut page = LogPage::new(from, timelines);
+    for row in &query.fetch_all(&mut *session).await? {
+        if !page.add(row)? {
+            break;
+        }
+    }
+    let ids = uuids(page.bookings());
+    for booking in bookings_by_id(session, ids.clone()).await? {
+        page.sources.bookings.insert(booking.booking_id, booking);
+    }
+    for row in &sqlx::query(REPLACED).bind(ids).fetch_all(&mut *session).await? {
+        page.add_replaced(row)?;
+    }
+    let query = sqlx::query(EVENTS).bind(uuids(page.sections()));
+    for row in &query.fetch_all(session).await? {
+        page.add_event(row)?;
+    }
+    Ok(Ok(page.end()?))
+}
+
+async fn timelines(session: &mut PgConnection) -> Result<Timelines, Interrupt> {
+    let found = sqlx::query("SELECT timeline, after FROM log_timelines").fetch_all(session).await?;
+    Ok(Timelines::of(found.iter().map(rows::timeline).collect::<Result<_, _>>()?))
 }
 
 fn part(row: &PgRow, events: &HashMap<SectionId, EventId>) -> Result<Inventory, Fault> {
@@ -117,7 +244,8 @@ async fn audit_slice(
         let mut log = query.fetch(&mut *session);
         while let Some(row) = log.try_next().await? {
             let entry = log_entry(&row)?;
-            audit.log_entry(&entry, events.get(&entry.section_id).copied());
+            let section_id = entry.subject.section_id();
+            audit.log_entry(&entry, section_id.and_then(|id| events.get(&id)).copied());
         }
     }
     for inventory in inventories.iter().filter(|of| slice.contains(of.section_id)) {

@@ -124,7 +124,6 @@ impl Postgres {
         pool.close().await;
         let after = applied(&mut session).await.map_err(failed(DOING))?;
         if after.contains(&newest) {
-            adopt_log(&mut session).await.map_err(failed(DOING))?;
             fill_highest_prices(&mut session).await.map_err(|error| error.into_fault(DOING))?;
         }
         self.history.look(&mut session).await.map_err(|interrupt| interrupt.into_fault(DOING))?;
@@ -149,20 +148,6 @@ impl Postgres {
         };
         Ok(known().map(state).collect())
     }
-}
-
-/// Makes a log that came from another server, by a dump, readable here: its transactions have
-/// numbers that are still to come on this one, and would hide behind the horizon until then.
-async fn adopt_log(session: &mut PgConnection) -> Result<(), sqlx::Error> {
-    const FOREIGN: &str = "SELECT EXISTS (SELECT 1 FROM booking_log
-        WHERE transaction >= pg_current_xact_id()::text::bigint)";
-    let foreign: bool = sqlx::query(FOREIGN).fetch_one(&mut *session).await?.try_get(0)?;
-    if foreign {
-        let adopted = session.execute("UPDATE booking_log SET transaction = 0").await?;
-        let rows = adopted.rows_affected();
-        tracing::info!(rows, "took over the log of another server");
-    }
-    Ok(())
 }
 
 /// Notes the highest price of sections whose layout was written before it was noted.

@@ -6,13 +6,27 @@ use super::repair::repair;
 use super::{Postgres, events, log, on};
 use crate::rows::{self, instant};
 use crate::slices::Slice;
-use crate::{Epoch, LogCursor, Migration, Reckoning, Upkeep};
+use crate::{Epoch, Log, MESSAGE_ROWS_MAX, Messages, Migration, Reckoning, Upkeep};
 use async_trait::async_trait;
 use engine::audit::Report;
-use engine::{BookingId, Error, Fault, SectionId, Timestamp};
+use engine::log::{Position, UnknownTimeline};
+use engine::{BookingId, Error, Fault, LogCursor, SectionId, Timestamp};
 use sqlx::Executor as _;
 use sqlx::postgres::{PgConnection, PgRow};
 use tokio::sync::watch;
+
+#[async_trait]
+impl Log for Postgres {
+    async fn messages_after(
+        &self,
+        cursor: LogCursor,
+        limit: u32,
+    ) -> Result<Result<Messages, UnknownTimeline>, Fault> {
+        let limit = limit.min(MESSAGE_ROWS_MAX);
+        let read = on!(session => log::messages_after(&mut session, cursor, limit, &self.settled));
+        self.read("reading messages", read).await
+    }
+}
 
 #[async_trait]
 impl Upkeep for Postgres {
@@ -64,15 +78,16 @@ impl Upkeep for Postgres {
         self.write(&self.sessions, DOING, find).await.map_err(fault)
     }
 
-    async fn reckon(&self, cursor: LogCursor) -> Result<Reckoning, Fault> {
+    async fn reckon(&self, cursor: Position) -> Result<Reckoning, Fault> {
         const FOLD: &str = "SET LOCAL statement_timeout = '60s'; SET LOCAL enable_seqscan = on";
         let reckon = on!(session => async {
             // A cursor of another history says nothing in this one.
             self.history.look(&mut session).await?;
+            self.settled.mark(&mut session).await?;
             session.execute(log::SNAPSHOT).await?;
             // The first fold reads the whole log, and that in any order.
             session.execute(FOLD).await?;
-            let reckoning = log::reckon(&mut session, cursor).await;
+            let reckoning = log::reckon(&mut session, cursor, &self.settled).await;
             session.execute("ROLLBACK").await?;
             reckoning
         });

@@ -1,18 +1,20 @@
 //! Writing what a batch changes, in few statements, each with arrays for its rows.
 
 use super::batch::Key;
+use super::columns::{self, Places, columns};
 use super::interrupt::Interrupt;
 use super::rows::{uuid, uuids};
 use super::seats::write_seats;
-use crate::rows::{self, Columns, items_text, ms};
-use engine::decide::Held;
-use engine::{Booking, Changes, Fault, Inventory, KeyUse, LogEntry, SectionId, Timestamp};
-use sqlx::postgres::{PgArguments, PgConnection, PgRow};
-use sqlx::query::Query;
+use crate::rows::{self, Columns as _, actor_kind, detail_text, items_text, ms};
+use engine::decide::{Held, SeatTaken};
+use engine::seats::Marks;
+use engine::{
+    Booking, By, Changes, Fault, IdempotencyKey, Inventory, KeyUse, LogEntry, SectionId, Timestamp,
+    UserId,
+};
+use sqlx::postgres::{PgConnection, PgRow};
 use std::collections::{BTreeMap, HashMap};
-
-/// A statement of which some values are bound.
-pub(super) type Binding = Query<'static, sqlx::Postgres, PgArguments>;
+use std::sync::LazyLock;
 
 /// The next expiry of sections whose inventory was written.
 pub(super) type NextExpiries = HashMap<SectionId, Option<Timestamp>>;
@@ -29,7 +31,7 @@ pub(super) async fn write(
         .inventories
         .iter()
         .map(|(inventory, loaded)| Counted {
-            inventory,
+            inventory: inventory.clone(),
             loaded: *loaded,
             next_expiry: next_expiry(inventory, changes),
         })
@@ -46,111 +48,210 @@ pub(super) async fn write(
 }
 
 /// An inventory to write.
-struct Counted<'a> {
-    inventory: &'a Inventory,
+pub(super) struct Counted {
+    pub inventory: Inventory,
     /// The version it was loaded with.
-    loaded: i64,
+    pub loaded: i64,
     /// When the next live hold ends; `None` when the index of expiry has to be asked.
-    next_expiry: Option<Option<Timestamp>>,
+    pub next_expiry: Option<Option<Timestamp>>,
 }
 
-/// Columns of rows, each as one array to bind.
-macro_rules! bind_columns {
-    ($query:expr, $rows:expr, $($column:expr),+ $(,)?) => {
-        $query $(.bind($rows.iter().map($column).collect::<Vec<_>>()))+
-    };
+columns!(
+    /// A booking.
+    BOOKING of Booking {
+        booking_id uuid => |booking| uuid(booking.booking_id),
+        user_id uuid => |booking| uuid(booking.user_id),
+        event_id uuid => |booking| uuid(booking.event_id),
+        items text => |booking| items_text(&booking.items),
+        sections text => sections_text,
+        seats bigint => |booking| i64::from(booking.seats()),
+        status text => |booking| booking.status.as_str(),
+        expires_at bigint => |booking| booking.expires_at.unix_ms(),
+        max_expires_at bigint => |booking| booking.max_expires_at.unix_ms(),
+        confirmed_at bigint => |booking| ms(booking.confirmed_at),
+        cancelled_at bigint => |booking| ms(booking.cancelled_at),
+        created_at bigint => |booking| booking.created_at.unix_ms(),
+        updated_at bigint => |booking| booking.updated_at.unix_ms(),
+        version bigint => |booking| booking.version,
+    }
+);
+columns!(
+    /// What a step changes of a booking.
+    STEP of Booking {
+        booking_id uuid => |booking| uuid(booking.booking_id),
+        status text => |booking| booking.status.as_str(),
+        expires_at bigint => |booking| booking.expires_at.unix_ms(),
+        confirmed_at bigint => |booking| ms(booking.confirmed_at),
+        cancelled_at bigint => |booking| ms(booking.cancelled_at),
+        updated_at bigint => |booking| booking.updated_at.unix_ms(),
+        version bigint => |booking| booking.version,
+    }
+);
+columns!(
+    /// Which entry of the index of expiry it is.
+    ENTRY of Held {
+        section_id uuid => |held| uuid(held.section_id),
+        expires_at bigint => |held| held.expires_at.unix_ms(),
+        booking_id uuid => |held| uuid(held.booking_id),
+    }
+);
+columns!(
+    /// An entry of the index of expiry.
+    HELD of Held {
+        section_id uuid => |held| uuid(held.section_id),
+        expires_at bigint => |held| held.expires_at.unix_ms(),
+        booking_id uuid => |held| uuid(held.booking_id),
+        seats bigint => |held| i64::from(held.seats),
+    }
+);
+columns!(
+    /// A row of the log; its number is given by the database.
+    LOG of LogEntry {
+        at bigint => |entry| entry.at.unix_ms(),
+        kind text => |entry| entry.kind.as_str(),
+        section_id uuid => |entry| entry.subject.section_id().map(uuid),
+        event_id uuid => |entry| entry.subject.event_id().map(uuid),
+        booking_id uuid => |entry| entry.booking_id.map(uuid),
+        booking_version bigint => |entry| entry.booking_version,
+        capacity bigint => |entry| entry.deltas.capacity,
+        held bigint => |entry| entry.deltas.held,
+        sold bigint => |entry| entry.deltas.sold,
+        blocked bigint => |entry| entry.deltas.blocked,
+        version bigint => |entry| entry.version,
+        expires_at bigint => |entry| ms(entry.expires_at),
+        reason text => |entry| entry.reason.as_deref().map(str::to_owned),
+        detail text => |entry| entry.detail.as_deref().map(detail_text),
+        actor_kind bigint => |entry| actor_kind(entry.actor),
+        actor uuid => |entry| entry.actor.and_then(By::user_id).map(uuid),
+    }
+);
+columns!(
+    /// The counters of a section.
+    INVENTORY of Counted {
+        section_id uuid => |counted| uuid(counted.inventory.section_id),
+        capacity bigint => |counted| counted.inventory.capacity,
+        held bigint => |counted| counted.inventory.held,
+        sold bigint => |counted| counted.inventory.sold,
+        blocked bigint => |counted| counted.inventory.blocked,
+        version bigint => |counted| counted.inventory.version,
+    }
+);
+columns!(
+    /// What is written beside the counters: the version they were loaded with, and the next expiry.
+    EXPECTED of Counted {
+        section_id uuid => |counted| uuid(counted.inventory.section_id),
+        loaded bigint => |counted| counted.loaded,
+        next_expiry bigint => |counted| counted.next_expiry.and_then(ms),
+    }
+);
+columns!(
+    /// A numbered seat that somebody has.
+    TAKEN of SeatTaken {
+        section_id uuid => |taken| uuid(taken.section_id),
+        seat text => |taken| taken.seat.to_string(),
+        booking_id uuid => |taken| taken.booking_id.map(uuid),
+    }
+);
+columns!(
+    /// The marks of a section; their stamp is that of the batch.
+    MARKS of (SectionId, Marks) {
+        section_id uuid => |(section_id, _)| uuid(section_id),
+        version bigint => |(_, marks)| marks.version(),
+        marks bytea => |(_, marks)| marks.to_bytes(),
+    }
+);
+columns!(
+    /// A use of an idempotency key.
+    KEY of (UserId, IdempotencyKey, KeyUse) {
+        user_id uuid => |(user_id, _, _)| uuid(user_id),
+        key text => |(_, key, _)| key.as_str().to_owned(),
+        booking_id uuid => |(_, _, used)| uuid(used.booking_id),
+        fingerprint bigint => |(_, _, used)| used.fingerprint,
+    }
+);
+
+/// Columns of bookings that are bound as the text of an array.
+const CAST: &[(&str, &str)] = &[("sections", "uuid[]")];
+
+/// A statement that is made once.
+type Sql = LazyLock<&'static str>;
+
+fn made(sql: String) -> &'static str {
+    sql.leak()
+}
+
+pub(super) static INSERT_BOOKINGS: Sql =
+    Sql::new(|| made(BOOKING.insert("bookings", CAST, &mut Places::default())));
+pub(super) static INSERT_HOLDS: Sql =
+    Sql::new(|| made(HELD.insert("holds", &[], &mut Places::default())));
+pub(super) static INSERT_LOG: Sql =
+    Sql::new(|| made(LOG.insert("booking_log", &[], &mut Places::default())));
+pub(super) static INSERT_KEYS: Sql =
+    Sql::new(|| made(KEY.insert("hold_keys", &[], &mut Places::default())));
+
+/// The counters of sections and their next expiry, of rows of [`INVENTORY`] and of [`EXPECTED`]. The
+/// predicate on `version` proves that the row is the one that was decided on.
+fn count_sql(places: &mut Places) -> String {
+    let (counters, sets) = (INVENTORY.rows(places), INVENTORY.sets(1));
+    let expected = EXPECTED.rows(places);
+    format!(
+        "UPDATE inventory i SET {sets}, next_expiry = e.next_expiry
+            FROM (SELECT * FROM {counters}) n JOIN (SELECT * FROM {expected}) e USING (section_id)
+            WHERE i.section_id = n.section_id AND i.version = e.loaded"
+    )
+}
+
+pub(super) static COUNT: Sql = Sql::new(|| made(count_sql(&mut Places::default())));
+
+/// Writes counters with their next expiry; tells how many rows were as they had been loaded.
+pub(super) async fn count(
+    session: &mut PgConnection,
+    counted: &[Counted],
+) -> Result<u64, Interrupt> {
+    let query = (INVENTORY.bind)(sqlx::query(*COUNT), counted);
+    Ok((EXPECTED.bind)(query, counted).execute(session).await?.rows_affected())
 }
 
 async fn write_rows(
     session: &mut PgConnection,
     changes: &Changes,
-    inventories: &[Counted<'_>],
+    inventories: &[Counted],
     stamp: i64,
 ) -> Result<(), Interrupt> {
-    // One statement and one round trip for all of it; parts without rows cost nothing. The predicate on
-    // the inventory's `version` proves that the row is the one that was decided on; the primary key of
+    // One statement and one round trip for all of it; parts without rows cost nothing. The primary key of
     // seats_taken judges I3 again: a seat that somebody has cannot be written.
-    const SQL: &str = "WITH created AS (
-            INSERT INTO bookings (booking_id, user_id, event_id, items, sections, seats, status,
-                expires_at, max_expires_at, confirmed_at, cancelled_at, created_at, updated_at, version)
-            SELECT n.booking_id, n.user_id, n.event_id, n.items, n.sections::uuid[], n.seats,
-                n.status, n.expires_at, n.max_expires_at, n.confirmed_at, n.cancelled_at,
-                n.created_at, n.updated_at, n.version
-            FROM UNNEST($1::uuid[], $2::uuid[], $3::uuid[], $4::text[], $5::text[], $6::bigint[],
-                $7::text[], $8::bigint[], $9::bigint[], $10::bigint[], $11::bigint[], $12::bigint[],
-                $13::bigint[], $14::bigint[])
-            AS n (booking_id, user_id, event_id, items, sections, seats, status, expires_at,
-                max_expires_at, confirmed_at, cancelled_at, created_at, updated_at, version)
-        ), updated AS (
-            UPDATE bookings b SET status = n.status, expires_at = n.expires_at,
-                confirmed_at = n.confirmed_at, cancelled_at = n.cancelled_at,
-                updated_at = n.updated_at, version = n.version
-            FROM UNNEST($15::uuid[], $16::text[], $17::bigint[], $18::bigint[], $19::bigint[],
-                $20::bigint[], $21::bigint[])
-            AS n (booking_id, status, expires_at, confirmed_at, cancelled_at, updated_at, version)
-            WHERE b.booking_id = n.booking_id RETURNING 1
-        ), unheld AS (
-            DELETE FROM holds h USING UNNEST($22::uuid[], $23::bigint[], $24::uuid[])
-            AS n (section_id, expires_at, booking_id)
-            WHERE h.section_id = n.section_id AND h.expires_at = n.expires_at
-                AND h.booking_id = n.booking_id
-        ), held AS (
-            INSERT INTO holds (section_id, expires_at, booking_id, seats)
-            SELECT * FROM UNNEST($25::uuid[], $26::bigint[], $27::uuid[], $28::bigint[])
-        ), logged AS (
-            INSERT INTO booking_log (at, kind, section_id, booking_id, capacity, held, sold, blocked,
-                version, expires_at, reason)
-            SELECT * FROM UNNEST($29::bigint[], $30::text[], $31::uuid[], $32::uuid[],
-                $33::bigint[], $34::bigint[], $35::bigint[], $36::bigint[], $37::bigint[], $38::bigint[],
-                $39::text[])
-        ), counted AS (
-            UPDATE inventory i SET capacity = n.capacity, held = n.held, sold = n.sold,
-                blocked = n.blocked, version = n.version, next_expiry = n.next_expiry
-            FROM UNNEST($40::uuid[], $41::bigint[], $42::bigint[], $43::bigint[], $44::bigint[],
-                $45::bigint[], $46::bigint[], $47::bigint[])
-            AS n (section_id, capacity, held, sold, blocked, version, loaded, next_expiry)
-            WHERE i.section_id = n.section_id AND i.version = n.loaded RETURNING 1
-        ), taken AS (
-            INSERT INTO seats_taken (section_id, seat, booking_id)
-            SELECT * FROM UNNEST($48::uuid[], $49::text[], $50::uuid[])
-        ), marked AS (
-            UPDATE seat_marks m SET version = n.version, marks = n.marks, stamp = $54
-            FROM UNNEST($51::uuid[], $52::bigint[], $53::bytea[]) AS n (section_id, version, marks)
-            WHERE m.section_id = n.section_id
-        )
-        SELECT (SELECT count(*) FROM updated) AS updated, (SELECT count(*) FROM counted) AS counted";
-    let query = bind_created(sqlx::query(SQL), &changes.created);
-    let query = bind_columns!(
-        query,
-        changes.updated,
-        |booking| uuid(booking.booking_id),
-        |booking| booking.status.as_str(),
-        |booking| booking.expires_at.unix_ms(),
-        |booking| ms(booking.confirmed_at),
-        |booking| ms(booking.cancelled_at),
-        |booking| booking.updated_at.unix_ms(),
-        |booking| booking.version,
-    );
-    let query = bind_held(query, &changes.unheld);
-    let query = bind_held(query, &changes.held);
-    let query = bind_columns!(query, changes.held, |held| i64::from(held.seats));
-    let query = bind_log(query, &changes.log);
-    let query = bind_inventories(query, inventories);
-    let query = bind_columns!(query, inventories, |counted| counted.next_expiry.and_then(ms));
-    let query = bind_columns!(
-        query,
-        changes.taken,
-        |taken| uuid(taken.section_id),
-        |taken| taken.seat.to_string(),
-        |taken| taken.booking_id.map(uuid),
-    );
-    let query = bind_columns!(
-        query,
-        changes.marks,
-        |(section_id, _)| uuid(section_id),
-        |(_, marks)| marks.version(),
-        |(_, marks)| marks.to_bytes(),
-    );
+    static SQL: Sql = Sql::new(|| {
+        let p = &mut Places::default();
+        let (created, updated) = (BOOKING.insert("bookings", CAST, p), STEP.rows(p));
+        let (unheld, held) = (ENTRY.rows(p), HELD.insert("holds", &[], p));
+        let (logged, counted) = (LOG.insert("booking_log", &[], p), count_sql(p));
+        let (taken, marked) = (TAKEN.insert("seats_taken", &[], p), MARKS.rows(p));
+        let (step, marks, stamp) = (STEP.sets(1), MARKS.sets(1), p.one());
+        made(format!(
+            "WITH created AS ({created}),
+            updated AS (UPDATE bookings b SET {step} FROM {updated}
+                WHERE b.booking_id = n.booking_id RETURNING 1),
+            unheld AS (DELETE FROM holds h USING {unheld} WHERE h.section_id = n.section_id
+                AND h.expires_at = n.expires_at AND h.booking_id = n.booking_id),
+            held AS ({held}),
+            logged AS ({logged}),
+            counted AS ({counted} RETURNING 1),
+            taken AS ({taken}),
+            marked AS (UPDATE seat_marks m SET {marks}, stamp = {stamp} FROM {marked}
+                WHERE m.section_id = n.section_id)
+            SELECT (SELECT count(*) FROM updated) AS updated,
+                (SELECT count(*) FROM counted) AS counted"
+        ))
+    });
+    let query = (BOOKING.bind)(sqlx::query(*SQL), &changes.created);
+    let query = (STEP.bind)(query, &changes.updated);
+    let query = (ENTRY.bind)(query, &changes.unheld);
+    let query = (HELD.bind)(query, &changes.held);
+    let query = (LOG.bind)(query, &changes.log);
+    let query = (INVENTORY.bind)(query, inventories);
+    let query = (EXPECTED.bind)(query, inventories);
+    let query = (TAKEN.bind)(query, &changes.taken);
+    let query = (MARKS.bind)(query, &changes.marks);
     let row = query.bind(stamp).fetch_one(session).await.map_err(|error| {
         let interrupt = Interrupt::from(error);
         if interrupt.is_seat_taken() { Interrupt::SeatsDisagree } else { interrupt }
@@ -168,41 +269,6 @@ fn changed_under_its_lock() -> Fault {
     Fault::Corrupt { what: "an inventory changed under its lock".to_owned() }
 }
 
-fn bind_inventories(query: Binding, inventories: &[Counted<'_>]) -> Binding {
-    bind_columns!(
-        query,
-        inventories,
-        |counted| uuid(counted.inventory.section_id),
-        |counted| counted.inventory.capacity,
-        |counted| counted.inventory.held,
-        |counted| counted.inventory.sold,
-        |counted| counted.inventory.blocked,
-        |counted| counted.inventory.version,
-        |counted| counted.loaded,
-    )
-}
-
-fn bind_created(query: Binding, created: &[Booking]) -> Binding {
-    bind_columns!(
-        query,
-        created,
-        |booking| uuid(booking.booking_id),
-        |booking| uuid(booking.user_id),
-        |booking| uuid(booking.event_id),
-        |booking| items_text(&booking.items),
-        sections_text,
-        |booking| i64::from(booking.seats()),
-        |booking| booking.status.as_str(),
-        |booking| booking.expires_at.unix_ms(),
-        |booking| booking.max_expires_at.unix_ms(),
-        |booking| ms(booking.confirmed_at),
-        |booking| ms(booking.cancelled_at),
-        |booking| booking.created_at.unix_ms(),
-        |booking| booking.updated_at.unix_ms(),
-        |booking| booking.version,
-    )
-}
-
 /// The sections of a booking as the text of an array: an array of arrays cannot be bound.
 pub(super) fn sections_text(booking: &Booking) -> String {
     let sections: Vec<_> =
@@ -210,45 +276,12 @@ pub(super) fn sections_text(booking: &Booking) -> String {
     format!("{{{}}}", sections.join(","))
 }
 
-fn bind_held(query: Binding, held: &[Held]) -> Binding {
-    bind_columns!(
-        query,
-        held,
-        |held| uuid(held.section_id),
-        |held| held.expires_at.unix_ms(),
-        |held| uuid(held.booking_id),
-    )
-}
-
-fn bind_log(query: Binding, entries: &[LogEntry]) -> Binding {
-    bind_columns!(
-        query,
-        entries,
-        |entry| entry.at.unix_ms(),
-        |entry| entry.kind.as_str(),
-        |entry| uuid(entry.section_id),
-        |entry| entry.booking_id.map(uuid),
-        |entry| entry.deltas.capacity,
-        |entry| entry.deltas.held,
-        |entry| entry.deltas.sold,
-        |entry| entry.deltas.blocked,
-        |entry| entry.version,
-        |entry| ms(entry.expires_at),
-        |entry| entry.reason.as_deref().map(str::to_owned),
-    )
-}
-
 /// Appends to the log.
 pub(super) async fn append_log(
     session: &mut PgConnection,
     entries: &[LogEntry],
 ) -> Result<(), Interrupt> {
-    const SQL: &str = "INSERT INTO booking_log (at, kind, section_id, booking_id, capacity, held,
-            sold, blocked, version, expires_at, reason)
-        SELECT * FROM UNNEST($1::bigint[], $2::text[], $3::uuid[], $4::uuid[], $5::bigint[],
-            $6::bigint[], $7::bigint[], $8::bigint[], $9::bigint[], $10::bigint[], $11::text[])";
-    bind_log(sqlx::query(SQL), entries).execute(session).await?;
-    Ok(())
+    columns::run(session, *INSERT_LOG, &LOG, entries).await.map(drop)
 }
 
 /// Settles the claims: those of refused holds go, and a key whose first hold was refused and whose
@@ -260,15 +293,13 @@ async fn write_keys(
 ) -> Result<(), Interrupt> {
     const DELETE: &str = "DELETE FROM hold_keys k USING UNNEST($1::uuid[], $2::text[])
         AS n (user_id, key) WHERE k.user_id = n.user_id AND k.key = n.key";
-    const INSERT: &str = "INSERT INTO hold_keys (user_id, key, booking_id, fingerprint)
-        SELECT * FROM UNNEST($1::uuid[], $2::text[], $3::uuid[], $4::bigint[])";
     let mut renamed = Vec::new();
     for (user_id, key, used) in &changes.keys {
         let name = (*user_id, key.clone());
         if claims.get(&name) == Some(used) {
             claims.remove(&name);
         } else {
-            renamed.push((name, used));
+            renamed.push((*user_id, key.clone(), used.clone()));
         }
     }
     if !claims.is_empty() {
@@ -277,37 +308,31 @@ async fn write_keys(
             .bind(claims.keys().map(|(_, key)| key.as_str().to_owned()).collect::<Vec<_>>());
         query.execute(&mut *session).await?;
     }
-    if !renamed.is_empty() {
-        let query = bind_columns!(
-            sqlx::query(INSERT),
-            renamed,
-            |((user_id, _), _)| uuid(user_id),
-            |((_, key), _)| key.as_str().to_owned(),
-            |(_, used)| uuid(used.booking_id),
-            |(_, used)| used.fingerprint,
-        );
-        query.execute(session).await?;
-    }
-    Ok(())
+    columns::run(session, *INSERT_KEYS, &KEY, &renamed).await.map(drop)
 }
 
 /// Writes inventories whose next expiry the index has to tell, after it was written.
 async fn recount(
     session: &mut PgConnection,
-    inventories: &[Counted<'_>],
+    inventories: &[Counted],
 ) -> Result<NextExpiries, Interrupt> {
-    const SQL: &str = "UPDATE inventory i SET capacity = n.capacity, held = n.held, sold = n.sold,
-            blocked = n.blocked, version = n.version, next_expiry =
+    static SQL: Sql = Sql::new(|| {
+        let p = &mut Places::default();
+        let (counters, sets) = (INVENTORY.rows(p), INVENTORY.sets(1));
+        let expected = EXPECTED.rows(p);
+        made(format!(
+            "UPDATE inventory i SET {sets}, next_expiry =
                 (SELECT MIN(h.expires_at) FROM holds h WHERE h.section_id = n.section_id)
-        FROM UNNEST($1::uuid[], $2::bigint[], $3::bigint[], $4::bigint[], $5::bigint[],
-            $6::bigint[], $7::bigint[])
-        AS n (section_id, capacity, held, sold, blocked, version, loaded)
-        WHERE i.section_id = n.section_id AND i.version = n.loaded
-        RETURNING i.section_id, i.next_expiry";
+            FROM (SELECT * FROM {counters}) n JOIN (SELECT * FROM {expected}) e USING (section_id)
+            WHERE i.section_id = n.section_id AND i.version = e.loaded
+            RETURNING i.section_id, i.next_expiry"
+        ))
+    });
     if inventories.is_empty() {
         return Ok(NextExpiries::new());
     }
-    let written = bind_inventories(sqlx::query(SQL), inventories).fetch_all(session).await?;
+    let query = (INVENTORY.bind)(sqlx::query(*SQL), inventories);
+    let written = (EXPECTED.bind)(query, inventories).fetch_all(session).await?;
     if written.len() != inventories.len() {
         return Err(changed_under_its_lock().into());
     }

@@ -1,15 +1,17 @@
 //! The batch: lock, load, decide, write, commit.
 
 use super::Sqlite;
+use super::columns::insert;
 use super::rows::BOOKING_BY_ID;
 use super::seats::{load_maps, write_seats};
 use super::writer::{Turn, Writing};
 use crate::maps::{self, Maps, Stamps};
-use crate::rows::{self, Columns, items_text, ms};
+use crate::rows::{self, Columns, actor_kind, detail_text, items_text, ms};
 use engine::decide::{Ended, Held, Needs, RETIRED_PER_SECTION_MAX, SeatMaps};
 use engine::{
-    Booking, BookingId, BookingStatus, Changes, Command, Committed, EventId, Fault, IdempotencyKey,
-    Inventory, KeyUse, Ledger, LogEntry, Policy, Rows, SectionId, Timestamp, UserId,
+    Booking, BookingId, BookingStatus, By, Changes, Command, Committed, EventId, Fault,
+    IdempotencyKey, Inventory, KeyUse, Ledger, LogEntry, Policy, Rows, SectionId, Timestamp,
+    UserId,
 };
 use rusqlite::Row;
 use std::collections::{BTreeSet, HashMap};
@@ -221,35 +223,25 @@ fn write(
 
 pub(super) fn write_bookings(writing: &Writing<'_>, changes: &Changes) -> Result<(), Fault> {
     const DOING: &str = "writing bookings";
-    const INSERT: &str =
-        "INSERT INTO bookings (booking_id, user_id, event_id, items, seats, status,
-        expires_at, max_expires_at, confirmed_at, cancelled_at, created_at, updated_at, version)
-        VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)";
     const UPDATE: &str = "UPDATE bookings SET status = ?2, expires_at = ?3, confirmed_at = ?4,
         cancelled_at = ?5, updated_at = ?6, version = ?7 WHERE booking_id = ?1";
-    const INSERT_KEY: &str =
-        "INSERT INTO hold_keys (user_id, key, booking_id, fingerprint) VALUES (?, ?, ?, ?)";
-    const INSERT_HELD: &str =
-        "INSERT INTO holds (section_id, expires_at, booking_id, seats) VALUES (?, ?, ?, ?)";
     const DELETE_HELD: &str =
         "DELETE FROM holds WHERE section_id = ? AND expires_at = ? AND booking_id = ?";
 
-    writing.run_all(DOING, INSERT, &changes.created, |booking| {
-        (
-            booking.booking_id.as_bytes(),
-            booking.user_id.as_bytes(),
-            booking.event_id.as_bytes(),
-            items_text(&booking.items),
-            booking.seats(),
-            booking.status.as_str(),
-            booking.expires_at.unix_ms(),
-            booking.max_expires_at.unix_ms(),
-            ms(booking.confirmed_at),
-            ms(booking.cancelled_at),
-            booking.created_at.unix_ms(),
-            booking.updated_at.unix_ms(),
-            booking.version,
-        )
+    insert!(writing, DOING, "bookings", &changes.created, |booking| {
+        booking_id: booking.booking_id.as_bytes(),
+        user_id: booking.user_id.as_bytes(),
+        event_id: booking.event_id.as_bytes(),
+        items: items_text(&booking.items),
+        seats: booking.seats(),
+        status: booking.status.as_str(),
+        expires_at: booking.expires_at.unix_ms(),
+        max_expires_at: booking.max_expires_at.unix_ms(),
+        confirmed_at: ms(booking.confirmed_at),
+        cancelled_at: ms(booking.cancelled_at),
+        created_at: booking.created_at.unix_ms(),
+        updated_at: booking.updated_at.unix_ms(),
+        version: booking.version,
     })?;
     let updated = writing.run_all(DOING, UPDATE, &changes.updated, |booking| {
         (
@@ -263,39 +255,45 @@ pub(super) fn write_bookings(writing: &Writing<'_>, changes: &Changes) -> Result
         )
     })?;
     assert_eq!(updated, changes.updated.len(), "a loaded booking is there to be updated");
-    writing.run_all(DOING, INSERT_KEY, &changes.keys, |(user_id, key, used)| {
-        (user_id.as_bytes(), key.as_str(), used.booking_id.as_bytes(), used.fingerprint)
+    insert!(writing, DOING, "hold_keys", &changes.keys, |row| {
+        user_id: row.0.as_bytes(),
+        key: row.1.as_str(),
+        booking_id: row.2.booking_id.as_bytes(),
+        fingerprint: row.2.fingerprint,
     })?;
     let at = |held: &Held| held.expires_at.unix_ms();
     writing.run_all(DOING, DELETE_HELD, &changes.unheld, |held| {
         (held.section_id.as_bytes(), at(held), held.booking_id.as_bytes())
     })?;
-    writing.run_all(DOING, INSERT_HELD, &changes.held, |held| {
-        (held.section_id.as_bytes(), at(held), held.booking_id.as_bytes(), held.seats)
+    insert!(writing, DOING, "holds", &changes.held, |held| {
+        section_id: held.section_id.as_bytes(),
+        expires_at: held.expires_at.unix_ms(),
+        booking_id: held.booking_id.as_bytes(),
+        seats: held.seats,
     })?;
     Ok(())
 }
 
 pub(super) fn append_log(writing: &Writing<'_>, entries: &[LogEntry]) -> Result<(), Fault> {
-    const SQL: &str =
-        "INSERT INTO booking_log (at, kind, section_id, booking_id, capacity, held, sold,
-        blocked, version, expires_at, reason) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)";
-    writing.run_all("writing the log", SQL, entries, |entry| {
-        (
-            entry.at.unix_ms(),
-            entry.kind.as_str(),
-            entry.section_id.as_bytes(),
-            entry.booking_id.as_ref().map(BookingId::as_bytes),
-            entry.deltas.capacity,
-            entry.deltas.held,
-            entry.deltas.sold,
-            entry.deltas.blocked,
-            entry.version,
-            ms(entry.expires_at),
-            entry.reason.as_deref(),
-        )
-    })?;
-    Ok(())
+    insert!(writing, "writing the log", "booking_log", entries, |entry| {
+        at: entry.at.unix_ms(),
+        kind: entry.kind.as_str(),
+        section_id: entry.subject.section_id().map(|id| *id.as_bytes()),
+        event_id: entry.subject.event_id().map(|id| *id.as_bytes()),
+        booking_id: entry.booking_id.as_ref().map(BookingId::as_bytes),
+        booking_version: entry.booking_version,
+        capacity: entry.deltas.capacity,
+        held: entry.deltas.held,
+        sold: entry.deltas.sold,
+        blocked: entry.deltas.blocked,
+        version: entry.version,
+        expires_at: ms(entry.expires_at),
+        reason: entry.reason.as_deref(),
+        detail: entry.detail.as_deref().map(detail_text),
+        actor_kind: actor_kind(entry.actor),
+        actor: entry.actor.and_then(By::user_id).map(|id| *id.as_bytes()),
+    })
+    .map(drop)
 }
 
 fn write_inventories(

@@ -1,25 +1,21 @@
 //! Another currency for all prices of an event.
 
-use super::commit::decide_in;
 use super::seats::layout_at;
 use super::writer::Writing;
 use crate::maps::Maps;
-use engine::decide::SeatMaps;
-use engine::event::{REPRICED_SEATS_MAX, in_currency, may_change_currency};
-use engine::{Currency, Error, Fault, Inventory, Policy, Refusal, Section, UserId};
+use engine::event::Repricing;
+use engine::{Currency, Error, Fault, Section};
 
-/// Gives all prices of an event another currency.
-pub(super) fn change_currency(
+/// Writes the currency of sections, and adds them to a repricing with the layouts they have.
+pub(super) fn reprice(
     writing: &Writing<'_>,
     sections: &[Section],
-    by: UserId,
     currency: Currency,
-    policy: Policy,
     maps: &Maps,
-) -> Result<(Vec<Inventory>, SeatMaps), Error> {
+    repricing: &mut Repricing,
+) -> Result<(), Error> {
     const DOING: &str = "changing a currency";
     const SQL: &str = "UPDATE sections SET currency = ? WHERE section_id = ?";
-    let (mut commands, mut seats) = (Vec::with_capacity(sections.len()), 0);
     for Section { section_id, layout_version, .. } in sections {
         let layout = match layout_version {
             Some(version) => {
@@ -29,15 +25,8 @@ pub(super) fn change_currency(
             }
             None => None,
         };
-        seats += layout.as_ref().map_or(0, |layout| layout.seats() as usize);
-        if seats > REPRICED_SEATS_MAX {
-            return Err(Refusal::TooManyToReprice { limit: REPRICED_SEATS_MAX }.into());
-        }
-        commands.push(in_currency(*section_id, by, layout.as_deref(), currency));
+        repricing.add(*section_id, layout.as_deref())?;
         writing.run(DOING, SQL, (currency.as_str(), section_id.as_bytes()))?;
     }
-    let (committed, changed) = decide_in(writing, &commands, policy, maps, true)?;
-    committed.answers.into_iter().collect::<Result<Vec<_>, _>>()?;
-    may_change_currency(committed.inventories.iter())?;
-    Ok((committed.inventories, changed))
+    Ok(())
 }

@@ -1,25 +1,23 @@
 //! Events and sections.
 
 use super::commit::{append_log, decide_in};
-use super::currency::change_currency;
+use super::currency::reprice;
 use super::rows::{Binding, bind_id, read_rows};
 use super::seats::put_layout;
 use super::writer::Writing;
 use super::{Sqlite, failed};
 use crate::keys::keys_of;
-use crate::maps::Stamps;
+use crate::maps::{Maps, Stamps};
 use crate::rows::{self, Columns, event, ms};
 use crate::{
     CREATION_KEY_KEPT_MS, Created, CreationKey, EventCard, EventFilter, Events, Page, Paged, Upkeep,
 };
 use async_trait::async_trait;
 use engine::decide::SeatMaps;
-use engine::event::{EventChange, may_change_currency, may_join};
-use engine::seats::Marks;
+use engine::event::{EventCommand, Opened, Repricing, create, decide};
 use engine::{
-    Deltas, Error, Event, EventId, EventStatus, EventWithSections, Fault, Inventory, LogEntry,
-    LogKind, Money, Opening, Outcome, Refusal, Section, SectionChange, SectionId, Timestamp,
-    UserId,
+    By, Error, Event, EventId, EventWithSections, Fault, Inventory, Money, Opening, Policy,
+    Refusal, Section, SectionId, UserId,
 };
 use sqlx::{QueryBuilder, Row, Sqlite as Driver, SqliteConnection};
 
@@ -126,56 +124,88 @@ async fn load_sections(
 }
 
 /// Adds a section with its inventory, and the first row of its log.
-pub(super) fn insert_section(
-    writing: &Writing<'_>,
-    section: &Section,
-    opening: &Opening,
-    position: usize,
-    now: Timestamp,
-) -> Result<(), Fault> {
+pub(super) fn insert_section(writing: &Writing<'_>, opened: &Opened) -> Result<(), Fault> {
     const DOING: &str = "writing a section";
     const SECTION: &str = "INSERT INTO sections (section_id, event_id, position, name, name_folded,
         name_key, price_minor, currency, layout_version) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)";
     const INVENTORY: &str =
         "INSERT INTO inventory (section_id, event_id, capacity, held, sold, blocked, version)
          VALUES (?, ?, ?, 0, 0, 0, ?)";
-    let capacity = opening.capacity();
-    let deltas = Deltas { capacity, ..Deltas::default() };
-    let mut inventory = Inventory::empty(section.section_id, section.event_id);
-    inventory.apply(deltas);
+    let Opened { section, position, inventory, seats, log } = opened;
     let (id, event_id) = (section.section_id.as_bytes(), section.event_id.as_bytes());
     let (lowered, key) = keys_of(&section.name);
     let row = (
         id,
         event_id,
-        i64::try_from(position).expect("an event has few sections"),
+        i64::try_from(*position).expect("an event has few sections"),
         &*section.name,
         lowered,
         key,
         section.price.minor,
         section.price.currency.as_str(),
-        opening.layout().map(|layout| layout.id()),
+        section.layout_version,
     );
     writing.run(DOING, SECTION, row)?;
-    writing.run(DOING, INVENTORY, (id, event_id, capacity, inventory.version))?;
-    let opened = LogEntry {
-        at: now,
-        kind: LogKind::Opened,
-        section_id: section.section_id,
-        booking_id: None,
-        deltas,
-        version: inventory.version,
-        expires_at: None,
-        reason: None,
-    };
-    append_log(writing, &[opened])?;
-    match opening.layout() {
-        Some(layout) => {
-            let marks = Marks::none(layout.seats(), layout.id(), inventory.version);
-            put_layout(writing, section.section_id, layout, &marks)
-        }
+    writing.run(DOING, INVENTORY, (id, event_id, inventory.capacity, inventory.version))?;
+    append_log(writing, std::slice::from_ref(log))?;
+    match seats {
+        Some((layout, marks)) => put_layout(writing, section.section_id, layout, marks),
         None => Ok(()),
     }
+}
+
+/// Writes a changed section; its name only when that is another one, since the name it has may be kept
+/// beside one that compares equal.
+fn update_section(writing: &Writing<'_>, section: &Section, is_renamed: bool) -> Result<(), Fault> {
+    const DOING: &str = "changing a section";
+    const NAME: &str = "UPDATE sections SET name = ?, name_folded = ?, name_key = ?
+        WHERE section_id = ?";
+    const PRICE: &str = "UPDATE sections SET price_minor = ?, currency = ? WHERE section_id = ?";
+    let id = section.section_id.as_bytes();
+    if is_renamed {
+        let (lowered, key) = keys_of(&section.name);
+        writing.run(DOING, NAME, (&*section.name, lowered, key, id))?;
+    }
+    let Money { minor, currency } = section.price;
+    writing.run(DOING, PRICE, (minor, currency.as_str(), id)).map(drop)
+}
+
+/// Changes an event by the decision of the engine. The seat maps are to be kept once it is committed.
+fn change(
+    writing: &Writing<'_>,
+    event_id: EventId,
+    by: By,
+    command: &EventCommand,
+    (policy, maps): (Policy, &Maps),
+) -> Result<(Vec<Inventory>, SeatMaps), Error> {
+    const CALL_OFF: &str = "UPDATE events SET cancelling = 1 WHERE event_id = ?";
+    let of = load(writing, event_id)?.ok_or(MISSING)?;
+    let mut changes = decide(&of, by, command, writing.now)?;
+    if let Some(event) = &changes.event {
+        put_event(writing, event)?;
+    }
+    if changes.calls_off {
+        writing.run("calling off an event", CALL_OFF, [event_id.as_bytes()])?;
+    }
+    if let Some(opened) = &changes.opened {
+        insert_section(writing, opened)?;
+    }
+    if let Some((section, is_renamed)) = &changes.revised {
+        update_section(writing, section, *is_renamed)?;
+    }
+    if let Some(currency) = changes.repriced {
+        let mut repricing = Repricing::to(currency, by);
+        reprice(writing, &of.sections, currency, maps, &mut repricing)?;
+        changes.commands.extend(repricing.commands());
+    }
+    append_log(writing, changes.log.as_slice())?;
+    if changes.commands.is_empty() {
+        return Ok((Vec::new(), SeatMaps::new()));
+    }
+    let (committed, changed) = decide_in(writing, &changes.commands, policy, maps, true)?;
+    committed.answers.into_iter().collect::<Result<Vec<_>, _>>()?;
+    changes.may_stand(&committed.inventories)?;
+    Ok((committed.inventories, changed))
 }
 
 /// What an earlier creation with this key made; refuses the key of another request.
@@ -240,8 +270,10 @@ impl Events for Sqlite {
             }
             let event_id = new.event.terms.event_id;
             put_event(writing, &new.event)?;
-            for (position, (section, opening)) in new.sections.iter().zip(&openings).enumerate() {
-                insert_section(writing, section, opening, position, writing.now)?;
+            let (log, opened) = create(&new, &openings, writing.now);
+            append_log(writing, &[log])?;
+            for opened in &opened {
+                insert_section(writing, opened)?;
             }
             keep_key(writing, OPERATION, key.as_ref(), event_id.as_bytes())?;
             Ok(Created { id: event_id, replayed: false })
@@ -302,47 +334,18 @@ impl Events for Sqlite {
         Ok(Paged { items, has_more })
     }
 
-    async fn revise_event(
+    async fn change_event(
         &self,
         event_id: EventId,
-        by: UserId,
-        expected: Option<i64>,
-        change: EventChange,
+        by: By,
+        command: EventCommand,
     ) -> Result<Vec<Inventory>, Error> {
         let (policy, maps) = (self.policy, self.maps.clone());
-        let revise = move |writing: &Writing<'_>| {
-            let EventWithSections { mut event, sections } =
-                load(writing, event_id)?.ok_or(MISSING)?;
-            event.may_edit(by, expected)?;
-            let currency = change.currency;
-            event.revise(change, writing.now)?;
-            put_event(writing, &event)?;
-            match currency {
-                Some(currency) if sections.iter().any(|of| of.price.currency != currency) => {
-                    change_currency(writing, &sections, by, currency, policy, &maps)
-                }
-                _ => Ok((Vec::new(), SeatMaps::new())),
-            }
-        };
-        let (inventories, changed) = self.writer.write("changing an event", revise).await?;
+        let change =
+            move |writing: &Writing<'_>| change(writing, event_id, by, &command, (policy, &maps));
+        let (inventories, changed) = self.writer.write("changing an event", change).await?;
         self.maps.keep(changed, &Stamps::new());
         Ok(inventories)
-    }
-
-    async fn cancel_event(&self, event_id: EventId, by: UserId) -> Result<(), Error> {
-        const DOING: &str = "cancelling an event";
-        const SQL: &str = "UPDATE events SET cancelling = 1 WHERE event_id = ?";
-        let cancel = move |writing: &Writing<'_>| {
-            let mut event = load(writing, event_id)?.ok_or(MISSING)?.event;
-            event.may_manage(by)?;
-            if event.terms.status != EventStatus::Cancelled {
-                event.cancel(writing.now);
-                put_event(writing, &event)?;
-                writing.run(DOING, SQL, [event_id.as_bytes()])?;
-            }
-            Ok(())
-        };
-        self.writer.write(DOING, cancel).await
     }
 
     async fn add_section(
@@ -353,78 +356,18 @@ impl Events for Sqlite {
         key: Option<&CreationKey>,
     ) -> Result<Created<SectionId>, Error> {
         const OPERATION: &str = "add_section";
-        let (section, key) = (section.clone(), key.cloned());
+        let (section_id, event_id) = (section.section_id, section.event_id);
+        let command = EventCommand::AddSection { section: section.clone(), opening };
+        let (key, policy, maps) = (key.cloned(), self.policy, self.maps.clone());
         let add = move |writing: &Writing<'_>| {
             if let Some(id) = replay(writing, OPERATION, key.as_ref())? {
                 return replayed(SectionId::from_slice(&id));
             }
-            let EventWithSections { mut event, sections } =
-                load(writing, section.event_id)?.ok_or(MISSING)?;
-            event.may_edit(by, None)?;
-            may_join(&section, &sections)?;
-            event.touch(writing.now);
-            put_event(writing, &event)?;
-            insert_section(writing, &section, &opening, sections.len(), writing.now)?;
-            keep_key(writing, OPERATION, key.as_ref(), section.section_id.as_bytes())?;
-            Ok(Created { id: section.section_id, replayed: false })
+            change(writing, event_id, by.into(), &command, (policy, &maps))?;
+            keep_key(writing, OPERATION, key.as_ref(), section_id.as_bytes())?;
+            Ok(Created { id: section_id, replayed: false })
         };
         self.writer.write("adding a section", add).await
-    }
-
-    async fn revise_section(
-        &self,
-        event_id: EventId,
-        section_id: SectionId,
-        by: UserId,
-        expected: Option<i64>,
-        change: SectionChange,
-    ) -> Result<Inventory, Error> {
-        const DOING: &str = "changing a section";
-        // The name only when it is another one: the one it has may be kept beside one that compares
-        // equal.
-        const NAME: &str = "UPDATE sections SET name = ?, name_folded = ?, name_key = ?
-            WHERE section_id = ?";
-        const PRICE: &str =
-            "UPDATE sections SET price_minor = ?, currency = ? WHERE section_id = ?";
-        let (policy, maps) = (self.policy, self.maps.clone());
-        let revise = move |writing: &Writing<'_>| {
-            let EventWithSections { mut event, sections } =
-                load(writing, event_id)?.ok_or(MISSING)?;
-            event.may_manage(by)?;
-            let section = sections.iter().find(|section| section.section_id == section_id);
-            let before = section.ok_or(Refusal::NotFound { what: "section" })?;
-            let mut section = before.clone();
-            event.may_edit(by, expected)?;
-            section.revise(change.name.clone(), change.price, change.layout.as_deref())?;
-            may_join(&section, &sections)?;
-            event.touch(writing.now);
-            put_event(writing, &event)?;
-            if section.name != before.name {
-                let (lowered, key) = keys_of(&section.name);
-                writing.run(DOING, NAME, (&*section.name, lowered, key, section_id.as_bytes()))?;
-            }
-            let Money { minor, currency } = section.price;
-            writing.run(DOING, PRICE, (minor, currency.as_str(), section_id.as_bytes()))?;
-            // The same decision as in a lane's batch, so that due holds are retired and the log is written.
-            let command = change.command(section_id, by);
-            let (mut committed, changed) = decide_in(writing, &[command], policy, &maps, true)?;
-            if let Outcome::Booking { .. } =
-                committed.answers.pop().expect("one command, one answer")?
-            {
-                unreachable!("a section is no booking");
-            }
-            let inventory =
-                committed.inventories.into_iter().find(|of| of.section_id == section_id);
-            let missing = || Fault::Corrupt { what: "a section without inventory".to_owned() };
-            let inventory = inventory.ok_or_else(missing)?;
-            if section.price.currency != before.price.currency {
-                may_change_currency(std::iter::once(&inventory))?;
-            }
-            Ok::<_, Error>((inventory, changed))
-        };
-        let (inventory, changed) = self.writer.write(DOING, revise).await?;
-        self.maps.keep(changed, &Stamps::new());
-        Ok(inventory)
     }
 }
 

@@ -7,7 +7,8 @@ use super::writer::{Turn, Writing, failed};
 use crate::Clock;
 use crate::fill::{Bulk, Part};
 use crate::rows::ms;
-use engine::{Changes, Fault, Timestamp};
+use engine::event::create;
+use engine::{Changes, Fault, Opening, Timestamp};
 use rusqlite::Connection;
 
 const DOING: &str = "filling the store";
@@ -53,10 +54,11 @@ impl Bulk for Filling {
             Part::Events(events) => {
                 for (new, capacities) in events {
                     put_event(&writing, &new.event)?;
-                    let opened_at = new.event.created_at;
-                    for (at, (section, capacity)) in new.sections.iter().zip(capacities).enumerate()
-                    {
-                        insert_section(&writing, section, &(*capacity).into(), at, opened_at)?;
+                    let openings: Vec<_> = capacities.iter().copied().map(Opening::from).collect();
+                    let (log, opened) = create(new, &openings, new.event.created_at);
+                    append_log(&writing, &[log])?;
+                    for opened in &opened {
+                        insert_section(&writing, opened)?;
                     }
                 }
             }

@@ -6,9 +6,10 @@ use super::writer::Writing;
 use super::{MIGRATOR, Sqlite, failed};
 use crate::rows::{self, Columns, instant, log_entry, seat_taken};
 use crate::slices::Slice;
-use crate::{Epoch, LogCursor, Migration, Reckoning, Upkeep, unavailable};
+use crate::{Epoch, Migration, Reckoning, Upkeep, unavailable};
 use async_trait::async_trait;
 use engine::audit::{Audit, Report};
+use engine::log::Position;
 use engine::{BookingId, Error, EventId, Fault, Inventory, SectionId, Timestamp};
 use futures_util::TryStreamExt;
 use sqlx::sqlite::SqlitePoolOptions;
@@ -62,6 +63,7 @@ impl Upkeep for Sqlite {
     }
 
     async fn begin_epoch(&self) -> Result<Epoch, Fault> {
+        self.open_timeline().await?;
         let epoch = Epoch::draw();
         self.epoch.send_replace(epoch);
         self.maps.clear();
@@ -86,21 +88,22 @@ impl Upkeep for Sqlite {
         super::events::to_cancel(self, limit).await
     }
 
-    async fn reckon(&self, cursor: LogCursor) -> Result<Reckoning, Fault> {
+    async fn reckon(&self, cursor: Position) -> Result<Reckoning, Fault> {
         const DOING: &str = "reading counters and log";
         const SQL: &str = "SELECT section_id, MAX(seq) AS newest, COUNT(*) AS entries,
             SUM(capacity) AS capacity, SUM(held) AS held, SUM(sold) AS sold, SUM(blocked) AS blocked
-            FROM booking_log WHERE seq > ? GROUP BY section_id";
+            FROM booking_log WHERE seq > ? AND section_id IS NOT NULL GROUP BY section_id";
         let mut connection = self.readers.acquire().await.map_err(failed(DOING))?;
         // One read transaction: counters and log are of the same moment.
         let mut snapshot = connection.begin().await.map_err(failed(DOING))?;
         let inventories = all_inventories(&mut snapshot).await?;
-        let found = sqlx::query(SQL).bind(cursor.number).fetch_all(&mut *snapshot).await;
+        let found = sqlx::query(SQL).bind(cursor.seq).fetch_all(&mut *snapshot).await;
         let found = found.map_err(failed(DOING))?;
         snapshot.rollback().await.map_err(failed(DOING))?;
         let events: HashMap<_, _> =
             inventories.iter().map(|of| (of.section_id, of.event_id)).collect();
-        let mut newest = cursor.number;
+        // Rows of events may stand behind it: they are looked at again, and say nothing of counters.
+        let mut newest = cursor.seq;
         let mut folded = Vec::with_capacity(found.len());
         for row in &found {
             newest = newest.max(row.int("newest")?);
@@ -118,7 +121,7 @@ impl Upkeep for Sqlite {
                 ..Inventory::empty(section_id, event_id)
             });
         }
-        let cursor = LogCursor { transaction: 0, number: newest };
+        let cursor = cursor.max(Position::end_of(newest));
         // One writer: nothing is under way while this reads.
         Ok(Reckoning { inventories, folded, unsettled: Vec::new(), cursor })
     }
@@ -182,6 +185,9 @@ impl Upkeep for Sqlite {
         }
         let after = self.applied().await?;
         if after.contains(&newest) {
+            if !before.contains(&newest) {
+                self.open_timeline().await?;
+            }
             self.fill_in_keys().await?;
         }
         let changed =
@@ -232,7 +238,8 @@ async fn audit_slice(
         let mut log = query.fetch(&mut *snapshot);
         while let Some(row) = log.try_next().await.map_err(failed(DOING))? {
             let entry = log_entry(&row)?;
-            audit.log_entry(&entry, events.get(&entry.section_id).copied());
+            let section_id = entry.subject.section_id();
+            audit.log_entry(&entry, section_id.and_then(|id| events.get(&id)).copied());
         }
     }
     for inventory in inventories.iter().filter(|of| slice.contains(of.section_id)) {

@@ -224,6 +224,16 @@ impl<'a> Writing<'a> {
         read(row.ok_or_else(|| unavailable(doing)("a sum has a row"))?)
     }
 
+    /// Runs a statement that may read a table as a whole, as [`Self::whole`].
+    pub(super) fn run_whole(
+        &self,
+        doing: &'static str,
+        sql: &'static str,
+        params: impl Params,
+    ) -> Result<(), Fault> {
+        self.transaction.execute(sql, params).map(drop).map_err(failed(doing))
+    }
+
     /// What `read` makes of each row that a statement finds.
     pub(super) fn all<T>(
         &self,

@@ -12,6 +12,7 @@ mod currency;
 mod events;
 mod layouts;
 mod lists;
+mod messages;
 mod races;
 mod reseats;
 mod seats;
@@ -20,13 +21,14 @@ mod text;
 mod upkeep;
 
 use crate::world::Fresh;
+use engine::log::Position;
 use engine::{
-    Ask, Booking, BookingId, Command, Committed, Error, EventId, EventWithSections, Fault, Hold,
-    IdempotencyKey, LiveInventory, Outcome, Policy, Refusal, SectionId, UserId,
+    Ask, Booking, BookingId, By, Command, Committed, Error, EventId, EventWithSections, Fault,
+    Hold, IdempotencyKey, LiveInventory, Outcome, Policy, Refusal, SectionId, UserId,
 };
 use std::sync::Arc;
 use std::time::Duration;
-use store::{CreationKey, LogCursor, Reckoning, Store};
+use store::{CreationKey, Reckoning, Store};
 use suite::world::{ManualClock, Mint, POLICY};
 
 /// A fresh store, and all that tests make in it.
@@ -136,7 +138,7 @@ impl World {
 
     /// The reckoning once the log has settled: a transaction under way anywhere on a server keeps
     /// readers of the log waiting.
-    async fn reckon(&self, cursor: LogCursor) -> Reckoning {
+    async fn reckon(&self, cursor: Position) -> Reckoning {
         for _ in 0..1_000 {
             let reckoning = answered(self.store.reckon(cursor).await);
             if reckoning.unsettled.is_empty() {
@@ -154,11 +156,11 @@ impl World {
 }
 
 fn confirm(booking: &Booking) -> Command {
-    Command::Confirm { booking_id: booking.booking_id, user_id: booking.user_id }
+    Command::Confirm { booking_id: booking.booking_id, by: By::User(booking.user_id) }
 }
 
 fn release(booking: &Booking) -> Command {
-    Command::Release { booking_id: booking.booking_id, user_id: booking.user_id }
+    Command::Release { booking_id: booking.booking_id, by: By::User(booking.user_id) }
 }
 
 fn booking(answer: Result<Outcome, Refusal>) -> Booking {
@@ -316,6 +318,14 @@ macro_rules! suite {
                 a_listed_event_has_the_sums_of_its_sections,
                 the_highest_price_of_a_layout_is_known_also_of_one_laid_before_it_was_noted,
                 a_page_of_bookings_ends_by_bytes_and_the_next_goes_on_behind_it,
+            }
+            messages {
+                a_message_says_what_was_so_at_its_version,
+                the_versions_of_a_section_rise_by_one_from_message_to_message,
+                pages_of_any_size_have_the_same_messages,
+                a_cursor_of_an_unknown_timeline_is_refused,
+                another_epoch_opens_a_timeline_and_readers_go_on_in_it,
+                i7_what_is_refused_or_replayed_makes_no_message,
             }
             upkeep {
                 sections_with_due_holds_are_told_longest_overdue_first,

@@ -1,17 +1,16 @@
 //! Stores that were filled with a made-up past: sound, and to be used like any other.
 
 use crate::world::{self, Fresh, options, sqlite_url};
+use engine::log::Position;
 use engine::{
-    Ask, Booking, BookingStatus, Command, EventId, EventStatus, EventWithSections, Hold, Inventory,
-    LiveInventory, Outcome, SectionId,
+    Ask, Booking, BookingStatus, By, Command, EventId, EventStatus, EventWithSections, Hold,
+    Inventory, LiveInventory, Outcome, SectionId,
 };
 use sqlx::{Connection as _, SqliteConnection};
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::path::PathBuf;
 use std::time::Duration;
-use store::{
-    BookingFilter, EventCard, EventFilter, Fill, LogCursor, Page, Reckoning, fill_store, open_store,
-};
+use store::{BookingFilter, EventCard, EventFilter, Fill, Page, Reckoning, fill_store, open_store};
 use suite::world::{ManualClock, Mint, POLICY};
 
 const FILL: Fill = Fill { bookings: 20_000, events: 50, seed: 7, beside_others: false };
@@ -121,7 +120,7 @@ impl Filled {
     /// readers of the log waiting.
     async fn reckon(&self) -> Reckoning {
         for _ in 0..1_000 {
-            let read = self.fresh.store.reckon(LogCursor::default()).await;
+            let read = self.fresh.store.reckon(Position::default()).await;
             let read = read.expect("the store answers");
             if read.unsettled.is_empty() {
                 return read;
@@ -198,7 +197,7 @@ async fn it_sells_and_gives_back_what_lapses(kind: Kind) {
     };
     let sold = filled.commit(Command::Hold(hold())).await;
     let (booking_id, user_id) = (sold.booking_id, sold.user_id);
-    let sold = filled.commit(Command::Confirm { booking_id, user_id }).await;
+    let sold = filled.commit(Command::Confirm { booking_id, by: By::User(user_id) }).await;
     assert_eq!(sold.status, BookingStatus::Confirmed);
     let due = filled.sweep().await;
     assert!((5..40).contains(&due), "{due} holds were due");

@@ -21,8 +21,8 @@ mod waits;
 use crate::world::{self, options};
 use engine::account::{RefreshToken, User};
 use engine::{
-    Ask, Booking, BookingId, Command, EventWithSections, Fault, Hold, IdempotencyKey, Inventory,
-    Outcome, Policy, Refusal, SectionId, UserId,
+    Ask, Booking, BookingId, By, Command, EventWithSections, Fault, Hold, IdempotencyKey,
+    Inventory, Outcome, Policy, Refusal, SectionId, UserId,
 };
 use engine::{EventId, Timestamp};
 use sqlx::postgres::{PgConnection, PgRow};
@@ -75,6 +75,14 @@ impl Stand {
     async fn on(server: &testbed::postgres::Postgres) -> Self {
         let stand = Self::at(server.create_database(), ManualClock::new(), false).await;
         stand.store.migrate(None).await.expect("the schema is made");
+        stand
+    }
+
+    /// On a server of the test's own, with a clock that is set by hand.
+    async fn with_clock(server: &testbed::postgres::Postgres) -> Self {
+        let stand = Self::on(server).await;
+        let by_hand = world::clock_by_hand(&stand.clock);
+        stand.raw().await.run(by_hand).await;
         stand
     }
 
@@ -290,7 +298,7 @@ fn booking(answer: Result<Outcome, Refusal>) -> Booking {
 }
 
 fn confirm(booking: &Booking) -> Command {
-    Command::Confirm { booking_id: booking.booking_id, user_id: booking.user_id }
+    Command::Confirm { booking_id: booking.booking_id, by: By::User(booking.user_id) }
 }
 
 fn key(text: &str) -> IdempotencyKey {

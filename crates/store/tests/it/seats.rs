@@ -5,7 +5,9 @@ mod damage;
 mod migrations;
 
 use crate::world::Fresh;
-use engine::{Ask, Blocked, Booking, Command, EventId, Hold, Outcome, Refusal, SectionId, UserId};
+use engine::{
+    Ask, Blocked, Booking, By, Command, EventId, Hold, Outcome, Refusal, SectionId, UserId,
+};
 use suite::halls::{laid, names};
 use suite::world::{ManualClock, Mint};
 
@@ -51,13 +53,13 @@ impl Hall {
             Self { fresh, clock, mint, event_id, organizer_id, numbered, counted, held, sold };
         let block = Command::Block {
             section_id: numbered,
-            by: organizer_id,
+            by: organizer_id.into(),
             blocked: Blocked::Seats(names(&["A-6", "B-6"])),
             reason: None,
         };
         hall.one(block).await.expect("they are free");
         let (booking_id, user_id) = (hall.sold.booking_id, hall.sold.user_id);
-        booking(hall.one(Command::Confirm { booking_id, user_id }).await);
+        booking(hall.one(Command::Confirm { booking_id, by: By::User(user_id) }).await);
         hall.assert_sound().await;
         hall
     }

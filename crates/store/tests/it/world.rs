@@ -91,14 +91,18 @@ pub async fn postgres_database(clock: &ManualClock) -> String {
     };
     let template = TEMPLATE.get_or_init(make).await;
     let url = server.create_database_from(template);
+    server.sql(&url, &clock_by_hand(clock));
+    url
+}
+
+/// Sets the clock of a database to `clock`.
+pub fn clock_by_hand(clock: &ManualClock) -> String {
     let path = clock_file(clock);
     let path = path.display();
-    let by_hand = format!(
+    format!(
         "CREATE OR REPLACE FUNCTION now_ms() RETURNS bigint LANGUAGE sql VOLATILE
             AS $$ SELECT pg_read_file('{path}')::bigint $$"
-    );
-    server.sql(&url, &by_hand);
-    url
+    )
 }
 
 /// A file that always holds the milliseconds of `clock`, readable by everybody on this machine. It goes

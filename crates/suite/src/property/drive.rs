@@ -7,7 +7,7 @@ use crate::world::{ManualClock, Mint, fingerprint, opened};
 use engine::decide::Needs;
 use engine::event::EventChange;
 use engine::{
-    Actor, Ask, Booking, BookingId, BookingStatus, Command, Committed, EventDate, EventId, Hold,
+    Ask, Booking, BookingId, BookingStatus, Command, Committed, EventDate, EventId, Hold,
     IdempotencyKey, Inventory, Outcome, Policy, Refusal, SectionId, Timestamp, UserId,
 };
 use std::collections::{BTreeMap, BTreeSet};
@@ -153,13 +153,13 @@ impl<'a> Drive<'a> {
             }
             Op::Resize { section, by, capacity } => {
                 let (section_id, by) = self.section(*section, *by);
-                return Some(Command::Resize { section_id, by, capacity: *capacity });
+                return Some(Command::Resize { section_id, by: by.into(), capacity: *capacity });
             }
             Op::Block { section, by, blocked } => {
                 let (section_id, by) = self.section(*section, *by);
                 return Some(Command::Block {
                     section_id,
-                    by,
+                    by: by.into(),
                     blocked: engine::Blocked::Count(*blocked),
                     reason: None,
                 });
@@ -176,11 +176,11 @@ impl<'a> Drive<'a> {
         let Hold { booking_id, user_id: owner, .. } = *self.attempt(recent)?;
         let user_id = if let By::Person(person) = by { self.people[person] } else { owner };
         Some(match op {
-            Op::Confirm { .. } => Command::Confirm { booking_id, user_id },
-            Op::Release { .. } => Command::Release { booking_id, user_id },
-            Op::Extend { .. } => Command::Extend { booking_id, user_id },
-            _ if matches!(by, By::System) => Command::Cancel { booking_id, by: Actor::System },
-            _ => Command::Cancel { booking_id, by: Actor::User(user_id) },
+            Op::Confirm { .. } => Command::Confirm { booking_id, by: user_id.into() },
+            Op::Release { .. } => Command::Release { booking_id, by: user_id.into() },
+            Op::Extend { .. } => Command::Extend { booking_id, by: user_id.into() },
+            _ if matches!(by, By::System) => Command::Cancel { booking_id, by: engine::By::System },
+            _ => Command::Cancel { booking_id, by: engine::By::User(user_id) },
         })
     }
 

@@ -5,8 +5,8 @@ use crate::pure::{Commit, Pure, Tables};
 use crate::world::ManualClock;
 use async_trait::async_trait;
 use engine::{
-    BookingId, Changes, Command, Committed, Hold, IdempotencyKey, Ledger, LogKind, Outcome, Policy,
-    Refusal, Rows, SectionId, Timestamp, UserId,
+    BookingId, By, Changes, Command, Committed, Hold, IdempotencyKey, Ledger, LogKind, Outcome,
+    Policy, Refusal, Rows, SectionId, Timestamp, UserId,
 };
 use parking_lot::Mutex;
 use std::collections::{BTreeMap, HashMap};
@@ -86,9 +86,10 @@ impl Planted {
             (Bug::IgnoresKeys, Command::Hold(hold)) => {
                 Command::Hold(Hold { key: None, ..hold.clone() })
             }
-            (Bug::ConfirmsForAnybody, Command::Confirm { booking_id, user_id }) => {
+            (Bug::ConfirmsForAnybody, Command::Confirm { booking_id, by }) => {
                 let owner = tables.bookings.get(booking_id).map(|booking| booking.user_id);
-                Command::Confirm { booking_id: *booking_id, user_id: owner.unwrap_or(*user_id) }
+                let by = owner.map_or(*by, By::User);
+                Command::Confirm { booking_id: *booking_id, by }
             }
             _ => command.clone(),
         };

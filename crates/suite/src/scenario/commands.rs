@@ -3,7 +3,7 @@
 use super::run::Stage;
 use super::text::Line;
 use crate::world::fingerprint;
-use engine::{Actor, Ask, BookingId, Command, EventId, Hold, IdempotencyKey, SectionId, UserId};
+use engine::{Ask, BookingId, By, Command, EventId, Hold, IdempotencyKey, SectionId, UserId};
 use std::collections::BTreeMap;
 
 impl Stage<'_> {
@@ -22,13 +22,13 @@ impl Stage<'_> {
                 let (booking_id, owner) = self.booked(name);
                 let user_id = by.as_deref().map_or(owner, |by| self.user(by));
                 Ok(match words[0] {
-                    "confirm" => Command::Confirm { booking_id, user_id },
-                    "release" => Command::Release { booking_id, user_id },
-                    "extend" => Command::Extend { booking_id, user_id },
+                    "confirm" => Command::Confirm { booking_id, by: By::User(user_id) },
+                    "release" => Command::Release { booking_id, by: By::User(user_id) },
+                    "extend" => Command::Extend { booking_id, by: By::User(user_id) },
                     _ if by.as_deref() == Some("system") => {
-                        Command::Cancel { booking_id, by: Actor::System }
+                        Command::Cancel { booking_id, by: By::System }
                     }
-                    _ => Command::Cancel { booking_id, by: Actor::User(user_id) },
+                    _ => Command::Cancel { booking_id, by: By::User(user_id) },
                 })
             }
             ["resize" | "block", section, number] => {
@@ -38,11 +38,11 @@ impl Stage<'_> {
                 let organizer = organizer.ok_or("the section has no event")?.1;
                 let by = by.as_deref().map_or(organizer, |by| self.user(by));
                 Ok(if words[0] == "resize" {
-                    Command::Resize { section_id, by, capacity: number }
+                    Command::Resize { section_id, by: by.into(), capacity: number }
                 } else {
                     Command::Block {
                         section_id,
-                        by,
+                        by: by.into(),
                         blocked: engine::Blocked::Count(number),
                         reason: None,
                     }

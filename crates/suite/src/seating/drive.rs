@@ -5,7 +5,7 @@ use crate::backend::Backend;
 use crate::halls::{draft, layout};
 use crate::world::{ManualClock, Mint, usd};
 use engine::seats::{Draft, Layout, Party, SeatName};
-use engine::{Actor, Ask, Blocked, BookingId, Command, EventId, Hold, Opening, SectionId, UserId};
+use engine::{Ask, Blocked, BookingId, By, Command, EventId, Hold, Opening, SectionId, UserId};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -185,25 +185,31 @@ impl<'a> Drive<'a> {
                 let now = self.model.deals.get(&booking_id).map_or(0, |deal| deal.version);
                 let expected = [None, None, Some(now), Some(now + 1)][self.dice.below(4)];
                 let (event_id, asks) = (self.event_id, self.asks());
-                Command::Change { booking_id, user_id, event_id, expected, asks }
+                Command::Change { booking_id, by: By::User(user_id), event_id, expected, asks }
             }
-            (60..70, Some((booking_id, user_id))) => Command::Confirm { booking_id, user_id },
-            (70..76, Some((booking_id, user_id))) => Command::Release { booking_id, user_id },
-            (76..79, Some((booking_id, user_id))) => Command::Extend { booking_id, user_id },
-            (79..86, Some((booking_id, _))) => Command::Cancel { booking_id, by: Actor::System },
+            (60..70, Some((booking_id, user_id))) => {
+                Command::Confirm { booking_id, by: By::User(user_id) }
+            }
+            (70..76, Some((booking_id, user_id))) => {
+                Command::Release { booking_id, by: By::User(user_id) }
+            }
+            (76..79, Some((booking_id, user_id))) => {
+                Command::Extend { booking_id, by: By::User(user_id) }
+            }
+            (79..86, Some((booking_id, _))) => Command::Cancel { booking_id, by: By::System },
             (86..91, _) => {
                 let names = self.names(section_id, 3);
                 let blocked = Blocked::Seats(if self.dice.of(30) { Vec::new() } else { names });
-                Command::Block { section_id, by, blocked, reason: None }
+                Command::Block { section_id, by: by.into(), blocked, reason: None }
             }
             (91..93, _) => {
                 let (section_id, number) = (self.model.counted.section_id, self.dice.below(5));
                 let blocked = Blocked::Count(i64::try_from(number).expect("a small number"));
-                Command::Block { section_id, by, blocked, reason: None }
+                Command::Block { section_id, by: by.into(), blocked, reason: None }
             }
             (93..97, _) => {
                 let variant = self.dice.pick(&variants()).expect("there are some");
-                Command::Lay { section_id, by, layout: layout(&variant) }
+                Command::Lay { section_id, by: by.into(), layout: layout(&variant) }
             }
             (97..100, _) => Command::Retire { section_id },
             _ => {

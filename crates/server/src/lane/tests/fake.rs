@@ -3,12 +3,14 @@
 use async_trait::async_trait;
 use engine::account::{RefreshToken, User};
 use engine::audit::Report;
-use engine::event::EventChange;
+use engine::event::EventCommand;
+use engine::log::Position;
+use engine::log::UnknownTimeline;
 use engine::seats::{Layout, Marks};
 use engine::{
-    Booking, BookingId, BookingStatus, Command, Committed, Currency, Error, EventId,
+    Booking, BookingId, BookingStatus, By, Command, Committed, Currency, Error, EventId,
     EventWithSections, Fault, Hold, IdempotencyKey, Inventory, Item, KeyUse, LiveInventory, Money,
-    Opening, Outcome, SectionChange, SectionId, Shard, Timestamp, UserId,
+    Opening, Outcome, SectionId, Shard, Timestamp, UserId,
 };
 use parking_lot::Mutex;
 use std::collections::HashMap;
@@ -17,7 +19,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use store::Epoch;
 use store::{
     Accounts, BookingFilter, Bookings, Created, CreationKey, EventCard, EventFilter, Events,
-    KeyedHolds, Laid, LogCursor, Migration, Page, Paged, Reckoning, Seats, Upkeep,
+    KeyedHolds, Laid, Migration, Page, Paged, Reckoning, Seats, Upkeep,
 };
 use tokio::sync::{Semaphore, watch};
 
@@ -288,7 +290,7 @@ impl Upkeep for Fake {
         unimplemented!("{NOT_ASKED}")
     }
 
-    async fn reckon(&self, _: LogCursor) -> Result<Reckoning, Fault> {
+    async fn reckon(&self, _: Position) -> Result<Reckoning, Fault> {
         unimplemented!("{NOT_ASKED}")
     }
 
@@ -358,6 +360,17 @@ impl Accounts for Fake {
 }
 
 #[async_trait]
+impl store::Log for Fake {
+    async fn messages_after(
+        &self,
+        _: engine::LogCursor,
+        _: u32,
+    ) -> Result<Result<store::Messages, UnknownTimeline>, Fault> {
+        unimplemented!("{NOT_ASKED}")
+    }
+}
+
+#[async_trait]
 impl Events for Fake {
     async fn create_event(
         &self,
@@ -376,17 +389,12 @@ impl Events for Fake {
         unimplemented!("{NOT_ASKED}")
     }
 
-    async fn revise_event(
+    async fn change_event(
         &self,
         _: EventId,
-        _: UserId,
-        _: Option<i64>,
-        _: EventChange,
+        _: By,
+        _: EventCommand,
     ) -> Result<Vec<Inventory>, Error> {
-        unimplemented!("{NOT_ASKED}")
-    }
-
-    async fn cancel_event(&self, _: EventId, _: UserId) -> Result<(), Error> {
         unimplemented!("{NOT_ASKED}")
     }
 
@@ -397,17 +405,6 @@ impl Events for Fake {
         _: UserId,
         _: Option<&CreationKey>,
     ) -> Result<Created<SectionId>, Error> {
-        unimplemented!("{NOT_ASKED}")
-    }
-
-    async fn revise_section(
-        &self,
-        _: EventId,
-        _: SectionId,
-        _: UserId,
-        _: Option<i64>,
-        _: SectionChange,
-    ) -> Result<Inventory, Error> {
         unimplemented!("{NOT_ASKED}")
     }
 }

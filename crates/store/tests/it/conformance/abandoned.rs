@@ -126,7 +126,7 @@ pub async fn a_read_nobody_waits_for_leaves_the_store_usable(world: World) {
     let filter = BookingFilter { user: None, event: Some(sale.event_id), status: None };
     for awaits in hang_ups() {
         abandon(world.store.audit(), awaits).await;
-        abandon(world.store.reckon(store::LogCursor::default()), awaits).await;
+        abandon(world.store.reckon(engine::log::Position::default()), awaits).await;
         abandon(world.store.bookings(&filter, Page { after: None, limit: 100 }), awaits).await;
         abandon(
             world.store.events(&EventFilter::default(), Page { after: None, limit: 9 }),
@@ -136,7 +136,7 @@ pub async fn a_read_nobody_waits_for_leaves_the_store_usable(world: World) {
     }
     // No reader is stuck in a snapshot of then.
     world.held(&sale, &[(0, 1)]).await;
-    let readers = (0..8).map(|_| world.store.reckon(store::LogCursor::default()));
+    let readers = (0..8).map(|_| world.store.reckon(engine::log::Position::default()));
     for reckoning in futures_util::future::join_all(readers).await {
         assert_eq!(answered(reckoning).inventories[0].held, 21);
     }

@@ -1,7 +1,7 @@
 //! Reading bookings, keys and live counters.
 
 use super::{Sale, World, answered, booking, confirm, key, release};
-use engine::{BookingId, BookingStatus, Command, Hold, KeyUse};
+use engine::{BookingId, BookingStatus, By, Command, Hold, KeyUse};
 use store::{BookingFilter, Page};
 
 const NOBODY: BookingFilter = BookingFilter { user: None, event: None, status: None };
@@ -28,7 +28,8 @@ pub async fn a_booking_is_given_back_as_it_was_answered(world: World) {
     assert_eq!(world.stored(held.booking_id).await, Some(held.clone()));
     world.clock.advance_ms(1_000);
     let (booking_id, user_id) = (held.booking_id, held.user_id);
-    let extended = booking(world.commit_one(Command::Extend { booking_id, user_id }).await);
+    let extended =
+        booking(world.commit_one(Command::Extend { booking_id, by: By::User(user_id) }).await);
     assert_eq!(extended.expires_at, world.clock.now().plus_ms(600_000));
     assert_eq!(world.stored(booking_id).await, Some(extended.clone()));
     let sold = booking(world.commit_one(confirm(&held)).await);
@@ -148,7 +149,7 @@ pub async fn keys_are_told_with_what_they_name(world: World) {
     };
     let (first, second) = (keyed("k1", i64::MIN), keyed("k1", i64::MAX));
     world.commit(&[first.clone(), second.clone()].map(Command::Hold)).await;
-    let sold = Command::Confirm { booking_id: first.booking_id, user_id: first.user_id };
+    let sold = Command::Confirm { booking_id: first.booking_id, by: By::User(first.user_id) };
     let sold = booking(world.commit_one(sold).await);
     let stranger = world.mint.user();
     let names = [(first.user_id, key("k1")), (stranger, key("k1")), (first.user_id, key("k2"))];

@@ -2,7 +2,7 @@
 
 use super::seats::{count, given, seats};
 use super::{World, answered, booking, confirm};
-use engine::{Actor, Booking, BookingStatus, Command, Hold, Refusal};
+use engine::{Booking, BookingStatus, By, Command, Hold, Refusal};
 use suite::halls::{laid, taken_by};
 
 pub async fn a_cart_of_both_kinds_is_held_whole_or_not_at_all(world: World) {
@@ -51,7 +51,7 @@ pub async fn the_cap_of_a_buyer_counts_seats_of_both_kinds(world: World) {
     assert_eq!(answers[2], Err(Refusal::BuyerLimit { limit: 4, remaining: 0 }));
     let change = |asks| Command::Change {
         booking_id: held.booking_id,
-        user_id,
+        by: By::User(user_id),
         event_id: sale.event_id,
         expected: None,
         asks,
@@ -80,19 +80,19 @@ pub async fn seats_come_back_from_whoever_cancels(world: World) {
         sold.push(booking(world.commit_one(confirm(&held)).await));
     }
     let cancel = |of: &Booking, by| Command::Cancel { booking_id: of.booking_id, by };
-    booking(world.commit_one(cancel(&sold[0], Actor::User(sold[0].user_id))).await);
+    booking(world.commit_one(cancel(&sold[0], By::User(sold[0].user_id))).await);
     assert_eq!(world.states(&sale, 0).await, "A-2 sold, A-3 sold");
     world.clock.advance_ms(1_000);
-    let refused = world.commit_one(cancel(&sold[1], Actor::User(sold[1].user_id))).await;
+    let refused = world.commit_one(cancel(&sold[1], By::User(sold[1].user_id))).await;
     assert_eq!(refused, Err(Refusal::NotCancellable));
-    booking(world.commit_one(cancel(&sold[1], Actor::User(sale.organizer_id))).await);
+    booking(world.commit_one(cancel(&sold[1], By::User(sale.organizer_id))).await);
     assert_eq!(world.states(&sale, 0).await, "A-3 sold");
     let held = world.seated(&sale, 0, &["A-1"]).await;
 
     world.store.cancel_event(sale.event_id, sale.organizer_id).await.expect("it is called off");
     let live = answered(world.store.to_cancel(10).await);
     assert_eq!(live.len(), 2);
-    let undo = |booking_id| Command::Cancel { booking_id, by: Actor::System };
+    let undo = |booking_id| Command::Cancel { booking_id, by: By::System };
     let answers = world.commit(&live.into_iter().map(undo).collect::<Vec<_>>()).await.answers;
     assert!(answers.iter().all(Result::is_ok), "{answers:?}");
     assert_eq!(

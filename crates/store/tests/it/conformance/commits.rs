@@ -2,9 +2,9 @@
 
 use super::{World, answered, booking, confirm, key, release};
 use engine::audit::drift;
-use engine::{Actor, BookingStatus, Command, Hold, Inventory, Outcome, Refusal, SectionId};
+use engine::log::Position;
+use engine::{BookingStatus, By, Command, Hold, Inventory, Outcome, Refusal, SectionId};
 use std::collections::HashMap;
-use store::LogCursor;
 
 fn keyed(hold: Hold, name: &str, fingerprint: i64) -> Hold {
     Hold { key: Some((key(name), fingerprint)), ..hold }
@@ -27,8 +27,7 @@ pub async fn i1_no_batch_takes_more_than_there_is(world: World) {
 pub async fn i2_a_booking_moves_along_each_edge_once(world: World) {
     let sale = world.sale(&[("A", 9)]).await;
     let held = world.held(&sale, &[(0, 1)]).await;
-    let cancel =
-        Command::Cancel { booking_id: held.booking_id, by: Actor::User(sale.organizer_id) };
+    let cancel = Command::Cancel { booking_id: held.booking_id, by: By::User(sale.organizer_id) };
     let mut versions = Vec::new();
     for command in [confirm(&held), confirm(&held), cancel.clone(), cancel] {
         versions.push(booking(world.commit_one(command).await).version);
@@ -60,18 +59,18 @@ pub async fn i4_the_log_folds_to_the_counters_after_every_commit(world: World) {
         Command::Hold(cart),
         Command::Block {
             section_id: a,
-            by: organizer,
+            by: organizer.into(),
             blocked: engine::Blocked::Count(3),
             reason: None,
         },
-        Command::Resize { section_id: a, by: organizer, capacity: 20 },
-        Command::Extend { booking_id, user_id },
-        Command::Confirm { booking_id, user_id },
-        Command::Cancel { booking_id, by: Actor::User(organizer) },
+        Command::Resize { section_id: a, by: organizer.into(), capacity: 20 },
+        Command::Extend { booking_id, by: By::User(user_id) },
+        Command::Confirm { booking_id, by: By::User(user_id) },
+        Command::Cancel { booking_id, by: By::User(organizer) },
         Command::Hold(world.hold(&sale, &[(1, 4)])),
     ];
     let mut folded: HashMap<SectionId, Inventory> = HashMap::new();
-    let mut cursor = LogCursor::default();
+    let mut cursor = Position::default();
     let retire = Command::Retire { section_id: sale.sections[1] };
     for (step, command) in commands.into_iter().chain([retire]).enumerate() {
         world.clock.advance_ms(if step == 7 { 600_000 } else { 1 });
@@ -175,7 +174,7 @@ pub async fn i6_a_refusal_is_not_remembered(world: World) {
 pub async fn i7_what_is_refused_leaves_no_row(world: World) {
     let sale = world.sale(&[("A", 1)]).await;
     let sold = world.sold(&sale, &[(0, 1)]).await;
-    let before = world.reckon(LogCursor::default()).await;
+    let before = world.reckon(Position::default()).await;
     let hold = keyed(world.hold(&sale, &[(0, 1)]), "k1", 1);
     let refused_id = hold.booking_id;
     let committed = world.commit(&[Command::Hold(hold), release(&sold), confirm(&sold)]).await;
@@ -212,12 +211,12 @@ pub async fn a_bad_command_does_not_fail_its_neighbours(world: World) {
     let batch = [
         Command::Hold(world.hold(&sale, &[(0, 2)])),
         Command::Hold(world.hold(&sale, &[(0, 51)])),
-        Command::Confirm { booking_id: unknown, user_id: nobody },
-        Command::Resize { section_id: nowhere, by: nobody, capacity: 1 },
+        Command::Confirm { booking_id: unknown, by: By::User(nobody) },
+        Command::Resize { section_id: nowhere, by: nobody.into(), capacity: 1 },
         Command::Retire { section_id: nowhere },
         Command::Block {
             section_id: sale.sections[0],
-            by: nobody,
+            by: nobody.into(),
             blocked: engine::Blocked::Count(1),
             reason: None,
         },

@@ -3,7 +3,7 @@
 use super::{World, refusal};
 use engine::event::EventChange;
 use engine::{
-    Actor, Ask, Booking, Command, Currency, Hold, Money, Opening, Outcome, Refusal, SectionChange,
+    Ask, Booking, By, Command, Currency, Hold, Money, Opening, Outcome, Refusal, SectionChange,
     SectionId,
 };
 use std::fmt::Debug;
@@ -84,11 +84,11 @@ pub async fn all_prices_of_an_event_get_another_currency_together(world: World) 
     let both = world.both().await;
     let before = world.prices(&both).await;
     let earlier = world.cart(&both, "A-1").await;
-    let by = Actor::User(earlier.user_id);
+    let by = By::User(earlier.user_id);
     world.step(Command::Cancel { booking_id: earlier.booking_id, by }).await;
     let block = Command::Block {
         section_id: both.numbered,
-        by: both.sale.organizer_id,
+        by: both.sale.organizer_id.into(),
         blocked: engine::Blocked::Seats(names(&["B-6"])),
         reason: None,
     };
@@ -117,12 +117,12 @@ pub async fn a_currency_stays_while_anything_is_held_or_sold(world: World) {
     let in_use = Err(Refusal::CurrencyInUse { seats: 3 });
     assert_eq!(world.change_currency(&both).await, in_use);
     let (booking_id, user_id) = (held.booking_id, held.user_id);
-    world.step(Command::Confirm { booking_id, user_id }).await;
+    world.step(Command::Confirm { booking_id, by: By::User(user_id) }).await;
     assert_eq!(world.change_currency(&both).await, in_use);
     assert_eq!(world.prices(&both).await, before, "all or none");
     let of = done(world.store.event(both.sale.event_id).await).expect("it was recorded");
     assert_eq!(of.event.version, 1);
-    world.step(Command::Cancel { booking_id, by: Actor::System }).await;
+    world.step(Command::Cancel { booking_id, by: By::System }).await;
     // A hold whose time is over is none, whether or not anybody has swept.
     world.cart(&both, "B-1").await;
     assert_eq!(world.change_currency(&both).await, in_use);
@@ -138,7 +138,7 @@ pub async fn the_only_section_of_an_event_obeys_the_same_rule(world: World) {
     let change = SectionChange { price: Some(price), ..SectionChange::default() };
     let revise = || world.store.revise_section(event_id, section_id, by, None, change.clone());
     let held = world.hold(&sale, &[(0, 2)]);
-    let (booking_id, held_by) = (held.booking_id, Actor::User(held.user_id));
+    let (booking_id, held_by) = (held.booking_id, By::User(held.user_id));
     world.step(Command::Hold(held)).await;
     assert_eq!(refusal(revise().await), Refusal::CurrencyInUse { seats: 2 });
     world.step(Command::Cancel { booking_id, by: held_by }).await;

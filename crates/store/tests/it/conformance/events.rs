@@ -3,7 +3,7 @@
 use super::{World, answered, booking, confirm, creation_key, refusal, release};
 use engine::event::EventChange;
 use engine::{
-    Actor, BookingStatus, Command, EventDate, EventId, EventStatus, EventWithSections, Refusal,
+    BookingStatus, By, Command, EventDate, EventId, EventStatus, EventWithSections, Refusal,
     Timestamp, UserId,
 };
 use store::{CREATION_KEY_KEPT_MS, EventCard, EventFilter, Page};
@@ -298,7 +298,7 @@ pub async fn an_event_called_off_is_done_when_its_last_live_booking_is_cancelled
         assert!(live.len() <= 1);
         let Some(booking_id) = live.first().copied() else { break };
         // A due hold is retired on the way, and its cancellation refused.
-        let _ = world.commit_one(Command::Cancel { booking_id, by: Actor::System }).await;
+        let _ = world.commit_one(Command::Cancel { booking_id, by: By::System }).await;
         cancelled.push(booking_id);
         assert!(cancelled.len() < 10, "it never ends");
     }

@@ -173,7 +173,7 @@ pub async fn a_layout_is_laid_between_the_commands_of_a_batch(world: World) {
     let held = world.seated(&sale, 0, &["A-4"]).await;
     let lay = |place: usize, layout| Command::Lay {
         section_id: sale.sections[place],
-        by: sale.organizer_id,
+        by: sale.organizer_id.into(),
         layout,
     };
     let hold = |wanted: &[&str]| Command::Hold(world.asking(&sale, vec![seats(&sale, 0, wanted)]));

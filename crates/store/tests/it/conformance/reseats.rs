@@ -4,7 +4,7 @@ use super::seats::{best, blocking, conflicts, count, given, numbers, seats};
 use super::{Sale, World, booking, confirm, release};
 use crate::raw::Raw;
 use engine::seats::{Party, SeatState};
-use engine::{Ask, Blocked, Booking, Command, Outcome, Refusal, SectionChange};
+use engine::{Ask, Blocked, Booking, By, Command, Outcome, Refusal, SectionChange};
 use suite::halls::{laid, layout, names, taken_by};
 use suite::world::usd;
 
@@ -12,7 +12,7 @@ use suite::world::usd;
 fn change(sale: &Sale, held: &Booking, expected: Option<i64>, asks: Vec<Ask>) -> Command {
     Command::Change {
         booking_id: held.booking_id,
-        user_id: held.user_id,
+        by: By::User(held.user_id),
         event_id: sale.event_id,
         expected,
         asks,
@@ -116,7 +116,7 @@ pub async fn i3_a_seat_goes_from_hand_to_hand_within_a_batch(world: World) {
     let third = world.asking(&sale, vec![seats(&sale, 0, &["A-1"])]);
     let of = |hold: &engine::Hold, wanted: &[&str]| Command::Change {
         booking_id: hold.booking_id,
-        user_id: hold.user_id,
+        by: By::User(hold.user_id),
         event_id: sale.event_id,
         expected: None,
         asks: vec![seats(&sale, 0, wanted)],
@@ -128,8 +128,8 @@ pub async fn i3_a_seat_goes_from_hand_to_hand_within_a_batch(world: World) {
         Command::Hold(second.clone()),
         of(&first, &["A-4"]),
         Command::Hold(third.clone()),
-        Command::Confirm { booking_id, user_id },
-        Command::Cancel { booking_id, by: engine::Actor::System },
+        Command::Confirm { booking_id, by: By::User(user_id) },
+        Command::Cancel { booking_id, by: By::System },
         of(&third, &["A-1", "A-2"]),
         of(&first, &["A-4", "A-3"]),
     ];
@@ -219,7 +219,7 @@ pub async fn blocked_seats_are_those_that_were_named_last(world: World) {
     assert_eq!(refused, Err(conflicts(&sale, 0, &why)));
     let stranger = Command::Block {
         section_id: sale.sections[0],
-        by: world.mint.user(),
+        by: world.mint.user().into(),
         blocked: Blocked::Seats(names(&["B-3"])),
         reason: None,
     };

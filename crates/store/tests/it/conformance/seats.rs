@@ -4,7 +4,7 @@ use super::{Sale, World, answered, booking, confirm, key, release};
 use crate::raw::Raw;
 use engine::seats::{Category, Flags, Party, SeatName, SeatState};
 use engine::{
-    Ask, Blocked, Booking, Command, EventWithSections, Hold, Opening, Outcome, Refusal,
+    Ask, Blocked, Booking, By, Command, EventWithSections, Hold, Opening, Outcome, Refusal,
     SeatConflict,
 };
 use std::sync::Arc;
@@ -88,7 +88,7 @@ pub(super) fn best(sale: &Sale, places: &[usize], party: Party) -> Ask {
 pub(super) fn blocking(sale: &Sale, place: usize, seats: &[&str]) -> Command {
     Command::Block {
         section_id: sale.sections[place],
-        by: sale.organizer_id,
+        by: sale.organizer_id.into(),
         blocked: Blocked::Seats(names(seats)),
         reason: Some("camera".into()),
     }
@@ -263,7 +263,7 @@ pub async fn a_hold_that_would_leave_a_single_seat_is_refused_where_the_event_sa
     // Its own seats count as free for whoever changes a hold.
     let change = |names: &[&str]| Command::Change {
         booking_id: held.booking_id,
-        user_id: held.user_id,
+        by: By::User(held.user_id),
         event_id: sale.event_id,
         expected: None,
         asks: vec![seats(&sale, 0, names)],
@@ -303,7 +303,7 @@ pub async fn i6_a_retry_gets_the_same_seats_and_hears_whether_they_are_together(
         .items
         .pop()
         .expect("there are some");
-    let more = Command::Extend { booking_id: first.booking_id, user_id: first.user_id };
+    let more = Command::Extend { booking_id: first.booking_id, by: By::User(first.user_id) };
     let longer = booking(world.commit_one(more).await);
     assert_eq!(longer.items, first.items);
     world.clock.advance_ms(300_000);
@@ -321,9 +321,9 @@ fn all(sale: &Sale) -> store::BookingFilter {
 pub async fn seats_with_numbers_are_not_resized_blocked_by_count_or_priced(world: World) {
     let sale = world.hall(vec![laid("A", 9), 9.into()]).await;
     let (section_id, by) = (sale.sections[0], sale.organizer_id);
-    let resize = Command::Resize { section_id, by, capacity: 12 };
+    let resize = Command::Resize { section_id, by: by.into(), capacity: 12 };
     let (blocked, reason) = (Blocked::Count(1), None);
-    let block = Command::Block { section_id, by, blocked, reason };
+    let block = Command::Block { section_id, by: by.into(), blocked, reason };
     for command in [resize, block] {
         assert_eq!(world.commit_one(command).await, Err(Refusal::SeatsAreNumbered));
     }

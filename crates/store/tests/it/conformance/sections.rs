@@ -113,7 +113,7 @@ pub async fn a_capacity_below_the_seats_in_use_is_refused_with_the_smallest_one(
     let held = world.held(&sale, &[(0, 3)]).await;
     let blocked = Command::Block {
         section_id: a,
-        by: sale.organizer_id,
+        by: sale.organizer_id.into(),
         blocked: engine::Blocked::Count(1),
         reason: None,
     };

@@ -2,7 +2,8 @@
 
 use super::{World, answered, booking, creation_key};
 use engine::Command;
-use store::{CREATION_KEY_KEPT_MS, LogCursor};
+use engine::log::Position;
+use store::CREATION_KEY_KEPT_MS;
 
 pub async fn sections_with_due_holds_are_told_longest_overdue_first(world: World) {
     let sale = world.sale(&[("A", 9), ("B", 9), ("C", 9)]).await;
@@ -29,7 +30,7 @@ pub async fn sections_with_due_holds_are_told_longest_overdue_first(world: World
 
 pub async fn the_reckoning_goes_on_from_its_cursor(world: World) {
     let reckon = async |cursor| world.reckon(cursor).await;
-    let empty = reckon(LogCursor::default()).await;
+    let empty = reckon(Position::default()).await;
     assert!(empty.inventories.is_empty() && empty.folded.is_empty());
     let (sale, other) = (world.sale(&[("A", 9)]).await, world.sale(&[("A", 9)]).await);
     world.sold(&sale, &[(0, 2)]).await;

@@ -8,7 +8,7 @@ use super::{
 };
 use crate::world::sqlite;
 use engine::seats::{Layout, Marks, SeatIndex, SeatMap, SeatState};
-use engine::{Ask, Command, Hold, Opening, Outcome, Shard};
+use engine::{Ask, By, Command, Hold, Opening, Outcome, Shard};
 use std::time::Instant;
 use store::gate::{MARKS_BYTES_MAX, Seen};
 use suite::halls::plain;
@@ -162,13 +162,13 @@ pub async fn i8_the_marks_of_commits_speak_until_an_extension_and_after_a_read(d
     assert!(door.speaks(section_id).await, "a refused batch tells no marks and needs none");
     let booking_id = booking.booking_id;
     clock.advance_ms(1_000);
-    let (extended, before) = commit(Command::Extend { booking_id, user_id: buyer }).await;
+    let (extended, before) = commit(Command::Extend { booking_id, by: By::User(buyer) }).await;
     extended.expect("there is more time to be had");
     assert!(!door.speaks(section_id).await, "they are of an older version");
     let found = fresh.store.marks(section_id).await.expect("it answers").expect("numbered");
     door.mark(vec![], vec![Seen::read(section_id, Arc::new(found), Some(before))]).await;
     assert!(door.speaks(section_id).await);
-    commit(Command::Confirm { booking_id, user_id: buyer }).await.0.expect("it lives");
+    commit(Command::Confirm { booking_id, by: By::User(buyer) }).await.0.expect("it lives");
     assert!(door.speaks(section_id).await);
     let sold = door.marks(section_id).await.expect("they are kept").marks;
     assert_eq!(sold.state(10), Some(SeatState::Sold), "B-1");

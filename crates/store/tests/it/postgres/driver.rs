@@ -115,7 +115,7 @@ async fn an_abandoned_change_of_an_event_leaves_no_transaction_open() {
 #[tokio::test(flavor = "multi_thread")]
 async fn an_abandoned_read_leaves_no_transaction_open() {
     let stand = Stand::new().await;
-    let cursor = store::LogCursor::default();
+    let cursor = engine::log::Position::default();
     abandon_everywhere(&stand, async |store| store.reckon(cursor).await).await;
     abandon_everywhere(&stand, async |store| store.audit().await).await;
 }

@@ -3,9 +3,10 @@
 
 use super::seats::named;
 use super::{Raw, Sale, Stand, booking, confirm, one};
+use engine::log::Position;
 use engine::{Booking, Command, Opening, Refusal, SectionChange};
 use std::sync::Arc;
-use store::{Epoch, LogCursor, Store};
+use store::{Epoch, Store};
 use suite::halls::{draft, laid, layout};
 
 /// All that a sale writes.
@@ -200,14 +201,14 @@ async fn another_history_is_noticed_by_a_log_that_fell_behind_and_told_to_all_in
     let told = stand.store.epochs();
     assert_eq!(look(&*stand.store).await, epoch);
     assert!(!told.has_changed().expect("the store is there"), "a look that finds the same");
-    let folded = stand.store.reckon(LogCursor::default()).await.expect("the store answers");
+    let folded = stand.store.reckon(Position::default()).await.expect("the store answers");
     put_back(&mut raw).await;
     let next = look(&*stand.store).await;
     assert_ne!(next, epoch);
     assert!(told.has_changed().expect("the store is there"));
     assert_eq!(look(&*there).await, next, "the other one takes it over");
     assert_eq!(look(&*stand.store).await, next, "and it stays");
-    let again = stand.store.reckon(LogCursor::default()).await.expect("the store answers");
+    let again = stand.store.reckon(Position::default()).await.expect("the store answers");
     assert_eq!(folded.inventories[0].held - again.inventories[0].held, 1);
     // A person says so.
     let renewed = there.begin_epoch().await.expect("the store answers");

@@ -3,7 +3,7 @@
 
 use super::{Sale, Stand, booking, confirm, key, one};
 use engine::event::EventChange;
-use engine::{Actor, Booking, BookingStatus, Command, Hold, Outcome, SectionChange};
+use engine::{Booking, BookingStatus, By, Command, Hold, Outcome, SectionChange};
 use std::sync::Arc;
 use std::time::Duration;
 use store::{CreationKey, Store};
@@ -101,7 +101,7 @@ async fn i12_an_extension_whose_commit_is_lost_is_had_once() {
         let held = [it.hold(&sale, 1).await, it.hold(&sale, 1).await, it.hold(&sale, 1).await];
         let extend = |booking: &Booking| Command::Extend {
             booking_id: booking.booking_id,
-            user_id: booking.user_id,
+            by: By::User(booking.user_id),
         };
         it.stand.clock.advance_ms(1_000);
         let more = async |turn: u8| it.answer(extend(&held[usize::from(turn)])).await;
@@ -135,14 +135,14 @@ async fn i12_a_cancellation_or_a_new_capacity_whose_commit_is_lost_is_made_once(
         }
         let cancel = async |turn: u8| {
             let booking_id = sold[usize::from(turn)].booking_id;
-            it.answer(Command::Cancel { booking_id, by: Actor::User(sale.organizer_id) }).await
+            it.answer(Command::Cancel { booking_id, by: By::User(sale.organizer_id) }).await
         };
         let cancelled = it.lose_commit(end, cancel).await;
         assert_eq!((cancelled.status, cancelled.version), (BookingStatus::Cancelled, 3));
         let resize = async |turn: u8| {
             let (section_id, by) = (sale.sections[0], sale.organizer_id);
             let capacity = 20 + i64::from(turn);
-            one(&*it.store, Command::Resize { section_id, by, capacity }).await
+            one(&*it.store, Command::Resize { section_id, by: by.into(), capacity }).await
         };
         let inventory = it.stand.inventory(&sale, 0).await;
         assert_eq!((inventory.sold, inventory.version), (0, 10));
@@ -260,7 +260,7 @@ async fn mixed(it: &Fragile) -> (Sale, Vec<Command>) {
         Command::Hold(it.stand.keyed(&sale, &[(0, 21)], "k2")),
         Command::Hold(it.stand.hold(&sale, &[(1, 3)])),
         confirm(&sell),
-        Command::Extend { booking_id: extend.booking_id, user_id: extend.user_id },
+        Command::Extend { booking_id: extend.booking_id, by: By::User(extend.user_id) },
     ];
     (sale, batch)
 }

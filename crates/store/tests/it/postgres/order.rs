@@ -16,7 +16,7 @@ const ROUNDS: u32 = 150;
 /// The lock of everything in a section, and what stands in its place without it.
 pub(super) const ROW_LOCK: (&str, &str) = (" FOR NO KEY UPDATE", "                  ");
 /// The proof that a row is the one that was decided on, and a predicate that always holds.
-pub(super) const VERSION: (&str, &str) = ("AND i.version = n.loaded", "AND n.version > n.loaded");
+pub(super) const VERSION: (&str, &str) = ("AND i.version = e.loaded", "AND n.version > e.loaded");
 /// The order of the keys of a batch is that of the array; here it is the other one.
 const CLAIMS: (&str, &str) = (
     "$4::bigint[])\n        ON CONFLICT DO NOTHING RETURNING user_id, key",
@@ -264,4 +264,72 @@ async fn control_without_row_lock_and_version_a_storm_oversells_and_the_audit_sa
     let counted = stand.inventory(&sale, 0).await.held;
     assert!(i64::try_from(held).expect("90 at most") > counted, "{held} held, {counted} counted");
     assert!(stand.broken().await.contains(&"I4"));
+}
+
+/// A buyer at an event with a cap of three confirms a hold in its last moment at one store, while another
+/// one counts it as ended; how many live seats the buyer has then.
+async fn seats_at_the_last_moment(stand: &Stand, stores: [&dyn Store; 2], keep: Keep) -> i64 {
+    let set = |new: &mut engine::EventWithSections| new.event.terms.max_seats_per_user = Some(3);
+    let sale = stand.sale_with(&[9, 9], set).await;
+    let first = stand.hold(&sale, &[(0, 3)]);
+    let (user_id, booking_id) = (first.user_id, first.booking_id);
+    let held = booking(one(stores[0], Command::Hold(first)).await);
+    stand.clock.advance_ms(held.expires_at.since_ms(stand.clock.now()) - 1);
+    let by = engine::By::User(user_id);
+    let kept = [match keep {
+        Keep::Confirmed => Command::Confirm { booking_id, by },
+        Keep::Extended => Command::Extend { booking_id, by },
+    }];
+    let more = [Command::Hold(Hold { user_id, ..stand.hold(&sale, &[(1, 3)]) })];
+    // The first has read the clock and decided, and is stopped before it writes.
+    let (mut stop, mut witness) = (stand.raw().await, stand.raw().await);
+    stop.run("BEGIN").await;
+    stop.run("LOCK TABLE booking_log IN SHARE MODE".to_owned()).await;
+    let late = async {
+        witness.until_waiting(1).await;
+        stand.clock.advance_ms(1);
+        let more = stores[1].commit(&more);
+        let release = async {
+            witness.until_waiting(2).await;
+            stop.run("ROLLBACK").await;
+        };
+        let (more, ()) = futures_util::future::join(more, release).await;
+        more.expect("the store answers").answers
+    };
+    let (kept, late) = futures_util::future::join(stores[0].commit(&kept), late).await;
+    assert!(kept.expect("the store answers").answers[0].is_ok(), "in time");
+    let refused = matches!(late[0], Err(Refusal::BuyerLimit { limit: 3, .. }));
+    assert!(refused || late[0].is_ok(), "{late:?}");
+    let sql = format!(
+        "SELECT COALESCE(SUM(seats), 0)::bigint FROM bookings WHERE user_id = '{}'
+            AND (status = 'CONFIRMED' OR status = 'HOLD' AND expires_at > now_ms())",
+        user_id
+    );
+    stand.raw().await.int(sql).await
+}
+
+/// How a buyer keeps seats that would have ended.
+#[derive(Clone, Copy)]
+enum Keep {
+    Confirmed,
+    Extended,
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_buyer_who_keeps_seats_in_the_last_moment_stays_within_the_cap() {
+    let stand = Stand::new().await;
+    let other = stand.another().await;
+    for keep in [Keep::Confirmed, Keep::Extended] {
+        assert_eq!(seats_at_the_last_moment(&stand, [&*stand.store, &*other], keep).await, 3);
+    }
+    stand.assert_sound().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn control_without_the_lock_of_whoever_keeps_seats_the_cap_is_exceeded() {
+    let stand = Stand::new().await;
+    let (proxy, crippled) = crippled(&stand, &[BUYER_LOCK]).await;
+    let seats = seats_at_the_last_moment(&stand, [&*crippled, &*stand.store], Keep::Confirmed);
+    assert_eq!(seats.await, 6);
+    assert!(proxy.rewritten() > 0, "the lock was taken away");
 }

@@ -2,7 +2,7 @@
 
 use super::{Sale, Stand, booking, confirm, one};
 use crate::world::options;
-use engine::{BookingStatus, Command, Hold, UserId};
+use engine::{BookingStatus, By, Command, Hold, UserId};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use store::{BookingFilter, Fill, Page, Store, fill_store};
@@ -123,9 +123,11 @@ async fn commands_read_by_index_when_there_are_many_bookings() {
         let hold = Hold { user_id: users[7], ..stand.hold(sale, &[(0, 1)]) };
         let held = booking(one(&*store, Command::Hold(hold)).await);
         let (booking_id, user_id) = (held.booking_id, held.user_id);
-        one(&*store, Command::Extend { booking_id, user_id }).await.expect_err("no time passed");
+        one(&*store, Command::Extend { booking_id, by: By::User(user_id) })
+            .await
+            .expect_err("no time passed");
         booking(one(&*store, confirm(&held)).await);
-        let by = engine::Actor::User(sale.organizer_id);
+        let by = By::User(sale.organizer_id);
         booking(one(&*store, Command::Cancel { booking_id, by }).await)
     })
     .await;
@@ -167,7 +169,7 @@ async fn lists_and_counters_read_by_index_when_there_are_many_bookings() {
     }
     // The second reckoning goes on where the first has ended.
     let store = super::open(&stand.url, POLICY, &stand.clock).await;
-    let cursor = store.reckon(store::LogCursor::default()).await.expect("it answers").cursor;
+    let cursor = store.reckon(engine::log::Position::default()).await.expect("it answers").cursor;
     // A session tells what it has read when it ends.
     stand.close_all(&[&*store]).await;
     assert_by_index(&stand, "a reckoning", async |store| {

@@ -5,7 +5,7 @@ use super::{Sale, Stand, booking, confirm, one};
 use crate::world::all_bookings;
 use engine::seats::Party;
 use engine::{
-    Ask, Booking, BookingId, Command, Fault, Hold, Opening, Outcome, Refusal, SectionChange,
+    Ask, Booking, BookingId, By, Command, Fault, Hold, Opening, Outcome, Refusal, SectionChange,
     SectionId,
 };
 use futures_util::future::{join, join3};
@@ -167,7 +167,7 @@ async fn two_holds(stand: &Stand, stores: [&Arc<dyn Store>; 2]) -> (Sale, [Booki
 fn change(sale: &Sale, of: &Booking, expected: Option<i64>, seats: &[&str]) -> Command {
     Command::Change {
         booking_id: of.booking_id,
-        user_id: of.user_id,
+        by: By::User(of.user_id),
         event_id: sale.event_id,
         expected,
         asks: vec![named(sale, seats)],

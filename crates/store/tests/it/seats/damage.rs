@@ -185,7 +185,7 @@ async fn what_differs_is_rebuilt_or_repaired(fresh: world::Fresh, clock: ManualC
 
     // The row of a sold seat is gone: bookings and rows disagree.
     raw.run("DELETE FROM seats_taken WHERE seat = 'B-1'").await;
-    let (booking_id, by) = (hall.sold.booking_id, engine::Actor::System);
+    let (booking_id, by) = (hall.sold.booking_id, engine::By::System);
     let cancel = || Command::Cancel { booking_id, by };
     for command in [cancel(), cancel()] {
         let fault = store.commit(&[command]).await.expect_err("there is no row to remove");

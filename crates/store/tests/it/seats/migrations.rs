@@ -3,7 +3,7 @@
 use super::{Hall, booking};
 use crate::raw::Raw;
 use crate::world::{self};
-use engine::{Actor, Ask, Booking, Command, Hold, Refusal, SectionChange};
+use engine::{Ask, Booking, By, Command, Hold, Refusal, SectionChange};
 use suite::halls::{names, plain};
 use suite::world::{ManualClock, Mint, POLICY};
 
@@ -27,10 +27,15 @@ async fn down_and_up(fresh: world::Fresh, clock: ManualClock) {
     let named = |seat: &str| vec![Ask::Seats { section_id: hall.numbered, seats: names(&[seat]) }];
     let changed = booking(hall.one(hold(named("A-3"))).await);
     let (booking_id, user_id, event_id) = (changed.booking_id, changed.user_id, hall.event_id);
-    let change =
-        Command::Change { booking_id, user_id, event_id, expected: None, asks: named("A-4") };
+    let change = Command::Change {
+        booking_id,
+        by: By::User(user_id),
+        event_id,
+        expected: None,
+        asks: named("A-4"),
+    };
     booking(hall.one(change).await);
-    let sold = booking(hall.one(Command::Confirm { booking_id, user_id }).await);
+    let sold = booking(hall.one(Command::Confirm { booking_id, by: By::User(user_id) }).await);
     let (by, layout) = (hall.organizer_id, Some(plain("A-C", 6)));
     let change = SectionChange { layout, ..SectionChange::default() };
     store.revise_section(event_id, hall.numbered, by, None, change).await.expect("it harms nobody");
@@ -49,9 +54,9 @@ async fn down_and_up(fresh: world::Fresh, clock: ManualClock) {
     let options = world::options(POLICY, &hall.clock);
     hall.fresh.store.close().await;
     let store = store::open_store(&hall.fresh.address, options).await.expect("the store opens");
-    let confirm = Command::Confirm { booking_id: held.booking_id, user_id: held.user_id };
+    let confirm = Command::Confirm { booking_id: held.booking_id, by: By::User(held.user_id) };
     let count = hold(vec![Ask::Count { section_id: hall.numbered, seats: 9 }]);
-    let cancel = |of: &Booking| Command::Cancel { booking_id: of.booking_id, by: Actor::System };
+    let cancel = |of: &Booking| Command::Cancel { booking_id: of.booking_id, by: By::System };
     let batch = [confirm, count, cancel(&hall.sold), hold(named("A-1"))];
     let answers = store.commit(&batch).await.expect("the store answers").answers;
     assert!(answers[..3].iter().all(Result::is_ok), "{answers:?}");
@@ -63,8 +68,12 @@ async fn down_and_up(fresh: world::Fresh, clock: ManualClock) {
     assert!(report.is_clean(), "the audit finds {:?}", report.told);
     // And numbers can be given again when nobody has a seat.
     let section_id = hall.numbered;
-    let unblock =
-        Command::Block { section_id, by, blocked: engine::Blocked::Count(0), reason: None };
+    let unblock = Command::Block {
+        section_id,
+        by: by.into(),
+        blocked: engine::Blocked::Count(0),
+        reason: None,
+    };
     store.commit(&[unblock]).await.expect("the store answers");
     let layout = Some(plain("A", 6));
     let change = SectionChange { layout, ..SectionChange::default() };

@@ -1,0 +1,122 @@
+//! Columns of rows that are written together: one list says their names, their types and their
+//! values, and all else is made from it.
+//!
+//! A statement binds each column as one array, so that a batch of any size is one statement:
+//! ```text
+//! columns!(HELD of Held { section_id uuid => |held| …, expires_at bigint => |held| …, });
+//! INSERT INTO holds (section_id, expires_at) SELECT * FROM UNNEST($1::uuid[], $2::bigint[])
+//! ```
+
+use super::interrupt::Interrupt;
+use sqlx::postgres::{PgArguments, PgConnection};
+use sqlx::query::Query;
+use std::fmt::Write as _;
+
+/// A statement of which some values are bound.
+pub(super) type Binding = Query<'static, sqlx::Postgres, PgArguments>;
+
+/// A list of columns.
+pub(super) struct Columns<Row: 'static> {
+    /// Their names, and the types of their values.
+    pub list: &'static [(&'static str, &'static str)],
+    /// Binds the values of rows, an array for each column.
+    pub bind: fn(Binding, &[Row]) -> Binding,
+}
+
+/// Makes a list of columns: the name, the type and the value of each.
+macro_rules! columns {
+    ($(#[$doc:meta])* $name:ident of $row:ty { $($column:ident $kind:ident => $value:expr,)+ }) => {
+        $(#[$doc])*
+        pub(super) const $name: $crate::postgres::columns::Columns<$row> =
+            $crate::postgres::columns::Columns {
+                list: &[$((stringify!($column), stringify!($kind))),+],
+                bind: |query, rows| {
+                    query$(.bind(rows.iter().map($value).collect::<Vec<_>>()))+
+                },
+            };
+    };
+}
+pub(super) use columns;
+
+/// Numbers the arguments of a statement in the order in which its lists are written into it.
+#[derive(Default)]
+pub(super) struct Places(usize);
+
+impl Places {
+    /// The place of one more argument: `$7`.
+    pub(super) fn one(&mut self) -> String {
+        self.0 += 1;
+        format!("${}", self.0)
+    }
+}
+
+impl<Row> Columns<Row> {
+    /// The columns, for what stands in brackets after a table's name.
+    pub(super) fn names(&self) -> String {
+        let names: Vec<_> = self.list.iter().map(|(name, _)| *name).collect();
+        names.join(", ")
+    }
+
+    /// Rows of these columns, from arguments: `UNNEST($1::uuid[], …) AS n (section_id, …)`.
+    pub(super) fn rows(&self, places: &mut Places) -> String {
+        let arrays: Vec<_> =
+            self.list.iter().map(|(_, kind)| format!("{}::{kind}[]", places.one())).collect();
+        format!("UNNEST({}) AS n ({})", arrays.join(", "), self.names())
+    }
+
+    /// `status = n.status, …`: all columns but the first so many, which say which row it is.
+    pub(super) fn sets(&self, keys: usize) -> String {
+        let sets = self.list.iter().skip(keys).map(|(name, _)| format!("{name} = n.{name}"));
+        sets.collect::<Vec<_>>().join(", ")
+    }
+
+    /// Adds the rows of arguments to a table. An array cannot be bound as a value of an array: what is
+    /// one is bound as its text, and `cast` says its type.
+    pub(super) fn insert(&self, table: &str, cast: &[(&str, &str)], places: &mut Places) -> String {
+        let mut values = String::new();
+        for (name, _) in self.list {
+            let separator = if values.is_empty() { "" } else { ", " };
+            let _ = write!(values, "{separator}n.{name}");
+            if let Some((_, kind)) = cast.iter().find(|(column, _)| column == name) {
+                let _ = write!(values, "::{kind}");
+            }
+        }
+        format!("INSERT INTO {table} ({}) SELECT {values} FROM {}", self.names(), self.rows(places))
+    }
+}
+
+/// Runs a statement whose arguments are the values of these rows.
+pub(super) async fn run<Row>(
+    session: &mut PgConnection,
+    sql: &'static str,
+    columns: &Columns<Row>,
+    rows: &[Row],
+) -> Result<u64, Interrupt> {
+    if rows.is_empty() {
+        return Ok(0);
+    }
+    let query = (columns.bind)(sqlx::query(sql), rows);
+    Ok(query.execute(session).await?.rows_affected())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    columns!(PAIRS of (i64, String) {
+        id bigint => |pair| pair.0,
+        names text => |pair| pair.1.clone(),
+    });
+
+    #[test]
+    fn one_list_makes_all_of_a_statement() {
+        let mut places = Places::default();
+        assert_eq!(
+            PAIRS.insert("pairs", &[("names", "text[]")], &mut places),
+            "INSERT INTO pairs (id, names) SELECT n.id, n.names::text[] \
+             FROM UNNEST($1::bigint[], $2::text[]) AS n (id, names)"
+        );
+        assert_eq!(PAIRS.rows(&mut places), "UNNEST($3::bigint[], $4::text[]) AS n (id, names)");
+        assert_eq!(PAIRS.sets(1), "names = n.names");
+    }
+}
