@@ -70,7 +70,7 @@ fn crates() -> BTreeMap<String, Dependencies> {
 
 /// The crates that depend on one of `names`.
 fn users_of(names: &[&str]) -> Vec<String> {
-    let uses = |of: &Dependencies| names.iter().any(|name| of.contains(*name));
+    let uses = |of: &Dependencies| names.iter().any(|name| of.contains(name));
     crates().into_iter().filter(|(_, of)| uses(of)).map(|(name, _)| name).collect()
 }
 

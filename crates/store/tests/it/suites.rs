@@ -48,8 +48,8 @@ impl Kind for Stores {
             let another = open_store(&fresh.address, options(policy, clock)).await;
             instances.push(another.expect("the store opens"));
         }
-        let (instances, raw) = (Mutex::new(instances), OnceCell::new());
-        Box::new(Instances { instances, raw, fresh, policy, clock: clock.clone() })
+        let (stores, raw) = (Mutex::new(instances), OnceCell::new());
+        Box::new(Instances { stores, raw, fresh, policy, clock: clock.clone() })
     }
 
     fn block_on<T>(&self, future: impl Future<Output = T>) -> T {
@@ -61,7 +61,7 @@ impl Kind for Stores {
 /// Stores on one database.
 struct Instances {
     /// The first one is asked; the others follow in turn, a batch each.
-    instances: Mutex<Vec<Arc<dyn Store>>>,
+    stores: Mutex<Vec<Arc<dyn Store>>>,
     /// A session on the database, once it is needed.
     raw: OnceCell<tokio::sync::Mutex<Raw>>,
     fresh: Fresh,
@@ -71,7 +71,7 @@ struct Instances {
 
 impl Instances {
     fn store(&self) -> Arc<dyn Store> {
-        self.instances.lock()[0].clone()
+        self.stores.lock()[0].clone()
     }
 }
 
@@ -106,14 +106,14 @@ impl Backend for Instances {
     }
 
     async fn commit(&self, commands: &[Command]) -> Committed {
-        self.instances.lock().rotate_left(1);
+        self.stores.lock().rotate_left(1);
         sound(self.store().commit(commands).await)
     }
 
     async fn restart(&self) {
         self.store().close().await;
         let opened = open_store(&self.fresh.address, options(self.policy, &self.clock)).await;
-        self.instances.lock()[0] = opened.expect("the store opens");
+        self.stores.lock()[0] = opened.expect("the store opens");
     }
 
     async fn bookings(&self, event_id: EventId) -> Vec<Booking> {
