@@ -17,7 +17,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 use store::gate::Settlement;
-use store::{Gate, Store};
+use store::{Bookings, Events, Gate, Seats};
 use tokio::sync::broadcast::error::RecvError;
 
 /// How late another instance notices a change whose announcement was lost, and how long an unknown
@@ -104,7 +104,8 @@ impl Found {
 
 /// Event facts and availability.
 pub struct Catalog {
-    store: Arc<dyn Store>,
+    events: Arc<dyn Events>,
+    bookings: Arc<dyn Bookings>,
     gate: Arc<dyn Gate>,
     facts: Cache<EventId, Arc<Found>>,
     /// Counts what was forgotten: a read that began before may have missed the change.
@@ -118,7 +119,12 @@ pub struct Catalog {
 
 impl Catalog {
     /// An empty catalog.
-    pub fn new(store: Arc<dyn Store>, gate: Arc<dyn Gate>) -> Self {
+    pub fn new(
+        events: Arc<dyn Events>,
+        bookings: Arc<dyn Bookings>,
+        seats: Arc<dyn Seats>,
+        gate: Arc<dyn Gate>,
+    ) -> Self {
         let weight = |_: &EventId, found: &Arc<Found>| {
             let facts = &found.facts;
             facts
@@ -130,8 +136,8 @@ impl Catalog {
         let shared = Cache::builder().max_capacity(1_000).time_to_live(COUNTERS_FRESH);
         let told = Cache::builder().max_capacity(1_000).time_to_live(COUNTERS_FRESH);
         let (facts, shared, told) = (facts.build(), shared.build(), told.build());
-        let marks = NewestMarks::new(store.clone(), gate.clone());
-        Self { store, gate, facts, forgotten: Arc::default(), shared, told, marks }
+        let marks = NewestMarks::new(seats, gate.clone());
+        Self { events, bookings, gate, facts, forgotten: Arc::default(), shared, told, marks }
     }
 
     /// The event with this id, for whoever asks: visibility is the caller's business.
@@ -152,7 +158,7 @@ impl Catalog {
     async fn load(&self, event_id: EventId) -> Result<Option<Arc<Facts>>, Fault> {
         let load = async {
             let read_at = Instant::now();
-            Ok::<_, Fault>(Found::new(self.store.event(event_id).await?, read_at))
+            Ok::<_, Fault>(Found::new(self.events.event(event_id).await?, read_at))
         };
         let found = self.facts.try_get_with(event_id, load).await;
         found.map(|found| found.facts.clone()).map_err(Arc::unwrap_or_clone)
@@ -160,13 +166,13 @@ impl Catalog {
 
     /// Reads an event anew, beside those who go on with what is known.
     fn renew(&self, event_id: EventId) {
-        let (store, facts, forgotten) =
-            (self.store.clone(), self.facts.clone(), self.forgotten.clone());
+        let (events, facts, forgotten) =
+            (self.events.clone(), self.facts.clone(), self.forgotten.clone());
         let before = forgotten.load(Ordering::SeqCst);
         let read_at = Instant::now();
         tokio::spawn(async move {
             // When it fails, what is known lapses, and the next one who asks is told.
-            let Ok(found) = store.event(event_id).await else { return };
+            let Ok(found) = events.event(event_id).await else { return };
             if forgotten.load(Ordering::SeqCst) == before {
                 facts.insert(event_id, Found::new(found, read_at)).await;
             }
@@ -218,11 +224,11 @@ impl Catalog {
     }
 
     async fn read(&self, event_id: EventId) -> Result<Counters, Fault> {
-        let read = self.store.inventories(&[event_id]).await?;
+        let read = self.bookings.inventories(&[event_id]).await?;
         // What was just read is as good as a commit's word, unless holds are due.
         let whole = read.iter().filter(|live| live.due == 0);
         let snapshots = whole.map(|live| live.inventory.snapshot()).collect();
-        let now = self.store.now();
+        let now = self.bookings.now();
         self.gate.settle(Settlement { snapshots, marks: Vec::new(), bookings: Vec::new(), now });
         Ok(read.into_iter().map(|live| (live.inventory.section_id, live)).collect())
     }
@@ -286,7 +292,7 @@ impl Catalog {
                 *known = newer(*known, told.get(section_id).copied());
             }
         }
-        let now = self.store.now();
+        let now = self.bookings.now();
         let settled = |known: &Snapshot| known.next_expiry.is_none_or(|expiry| expiry > now);
         let all = known.iter().all(|known| known.as_ref().is_some_and(settled));
         (known, all)

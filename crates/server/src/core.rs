@@ -12,7 +12,7 @@ use crate::vitals::Vitals;
 use engine::Inventory;
 use std::sync::Arc;
 use store::gate::Settlement;
-use store::{Gate, Store};
+use store::{Batches, Gate, Store};
 use tokio_util::sync::CancellationToken;
 
 /// The parts that every process has.
@@ -46,9 +46,10 @@ impl Core {
         metrics: Arc<Metrics>,
     ) -> Self {
         let vitals = Vitals::default();
-        let lanes = Lanes::start(store.lanes(config.lanes), &store, &gate, &metrics, &vitals);
+        let (count, batches) = (store.lanes(config.lanes), store.clone() as Arc<dyn Batches>);
+        let lanes = Lanes::start(count, &batches, store.clone(), &gate, &metrics, &vitals);
         Self {
-            catalog: Catalog::new(store.clone(), gate.clone()),
+            catalog: Catalog::new(store.clone(), store.clone(), store.clone(), gate.clone()),
             pulse: Pulse::new(store.clone(), gate.clone()),
             draining: CancellationToken::new(),
             config,

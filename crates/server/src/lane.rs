@@ -34,7 +34,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
-use store::{Gate, Store};
+use store::{Batches, Gate, Seats};
 use tokio::sync::{mpsc, oneshot};
 
 /// Commands waiting in each of the two queues of a lane; more are refused.
@@ -114,12 +114,13 @@ impl Lanes {
     /// When the system gives no thread: nothing could ever be sold.
     pub fn start(
         count: usize,
-        store: &Arc<dyn Store>,
+        batches: &Arc<dyn Batches>,
+        seats: Arc<dyn Seats>,
         gate: &Arc<dyn Gate>,
         metrics: &Arc<Metrics>,
         vitals: &Vitals,
     ) -> Self {
-        let halls = Halls::new(store.clone(), gate.clone());
+        let halls = Halls::new(seats, gate.clone());
         let observers = observers(metrics, gate, &halls);
         let mut lanes = Vec::with_capacity(count);
         let mut start = |index: usize| {
@@ -135,7 +136,7 @@ impl Lanes {
                 is_refusing: is_refusing.clone(),
                 urgent: urgent_queue,
                 holds: hold_queue,
-                store: store.clone(),
+                batches: batches.clone(),
                 gate: gate.clone(),
                 halls: halls.clone(),
                 metrics: metrics.clone(),
@@ -159,8 +160,8 @@ impl Lanes {
         };
         let thread = std::thread::Builder::new().name("lanes".to_owned()).spawn(run);
         thread.expect("the system gives a process its first few threads");
-        let (store, gate, metrics) = (store.clone(), gate.clone(), metrics.clone());
-        Self { queues, door: Door { store, gate, halls, metrics } }
+        let (clock, gate, metrics) = (batches.clone(), gate.clone(), metrics.clone());
+        Self { queues, door: Door { clock, gate, halls, metrics } }
     }
 
     /// Queues a command for the lane of `shard` and waits until it is decided.
@@ -216,7 +217,7 @@ struct Lane {
     is_refusing: Arc<AtomicBool>,
     urgent: mpsc::Receiver<Job>,
     holds: mpsc::Receiver<Job>,
-    store: Arc<dyn Store>,
+    batches: Arc<dyn Batches>,
     gate: Arc<dyn Gate>,
     halls: Arc<Halls>,
     metrics: Arc<Metrics>,
@@ -325,10 +326,10 @@ impl Lane {
         commands: Arc<[Command]>,
     ) -> Result<Vec<Result<Decided, Error>>, Fault> {
         let started = Instant::now();
-        let (store, batch) = (self.store.clone(), commands.clone());
+        let (batches, batch) = (self.batches.clone(), commands.clone());
         // In a task of its own: nothing that happens to this one can cut a transaction in two, and a
         // panic in a decision is a failed batch, not a dead lane.
-        let task = tokio::spawn(async move { store.commit(&batch).await });
+        let task = tokio::spawn(async move { batches.commit(&batch).await });
         let ended = task.await;
         let took = started.elapsed();
         self.admission.committed(took);

@@ -8,7 +8,7 @@ use crate::metrics::Metrics;
 use engine::Fault;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
-use store::{Gate, Store};
+use store::{Gate, Instance};
 use tokio::sync::Mutex;
 
 /// How long a store or a gate may take to give a sign of life.
@@ -20,7 +20,7 @@ pub const WATCH_INTERVAL: Duration = Duration::from_secs(2);
 
 /// What a process knows of what it stands on.
 pub struct Pulse {
-    store: Arc<dyn Store>,
+    store: Arc<dyn Instance>,
     gate: Arc<dyn Gate>,
     of_store: Last,
     of_gate: Last,
@@ -28,7 +28,7 @@ pub struct Pulse {
 
 impl Pulse {
     /// Nothing is known yet.
-    pub fn new(store: Arc<dyn Store>, gate: Arc<dyn Gate>) -> Self {
+    pub fn new(store: Arc<dyn Instance>, gate: Arc<dyn Gate>) -> Self {
         let of_store = Last::new(Metrics::store_up, |trouble| {
             if let Some(error) = trouble {
                 tracing::warn!(error, "the store does not answer: what needs it is refused");

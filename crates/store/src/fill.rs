@@ -8,7 +8,7 @@ mod book;
 mod dice;
 mod plan;
 
-use crate::{Place, StoreOptions, Upkeep as _, postgres, sqlite, unavailable};
+use crate::{Instance as _, Place, Schema as _, StoreOptions, postgres, sqlite, unavailable};
 use engine::{Changes, EventWithSections, Fault, Timestamp};
 use plan::Plan;
 

@@ -7,7 +7,7 @@ use futures_util::future::join;
 use moka::future::Cache;
 use std::sync::Arc;
 use store::gate::{Seen, Settlement};
-use store::{Gate, Store};
+use store::{Gate, Seats};
 
 /// Sections whose marks are kept for a moment.
 const SECTIONS_MAX: u64 = 1_000;
@@ -21,7 +21,7 @@ struct Known {
 
 /// The newest marks, without a read of the store for each who asks.
 pub(super) struct NewestMarks {
-    store: Arc<dyn Store>,
+    seats: Arc<dyn Seats>,
     gate: Arc<dyn Gate>,
     /// What a gate said that has to be asked.
     told: Cache<SectionId, Known>,
@@ -31,10 +31,10 @@ pub(super) struct NewestMarks {
 }
 
 impl NewestMarks {
-    pub fn new(store: Arc<dyn Store>, gate: Arc<dyn Gate>) -> Self {
+    pub fn new(seats: Arc<dyn Seats>, gate: Arc<dyn Gate>) -> Self {
         let told = Cache::builder().max_capacity(SECTIONS_MAX).time_to_live(COUNTERS_FRESH);
         let read = Cache::builder().max_capacity(SECTIONS_MAX).time_to_live(COUNTERS_FRESH);
-        Self { store, gate, told: told.build(), read: read.build() }
+        Self { seats, gate, told: told.build(), read: read.build() }
     }
 
     /// Forgets everything.
@@ -85,9 +85,9 @@ impl NewestMarks {
         section_id: SectionId,
         before: Option<i64>,
     ) -> Result<Option<Seen>, Fault> {
-        let Some(marks) = self.store.marks(section_id).await? else { return Ok(None) };
+        let Some(marks) = self.seats.marks(section_id).await? else { return Ok(None) };
         let seen = Seen::read(section_id, Arc::new(marks), before);
-        self.gate.settle(Settlement::of_marks(seen.clone(), self.store.now()));
+        self.gate.settle(Settlement::of_marks(seen.clone(), self.seats.now()));
         Ok(Some(seen))
     }
 }

@@ -20,7 +20,7 @@ impl Lane {
         if sections.is_empty() {
             return jobs;
         }
-        let store_now = self.store.now();
+        let store_now = self.batches.now();
         let recalled: Known = sections.iter().copied().zip(self.gate.recall(&sections)).collect();
         let named = halls::named(jobs.iter().map(|job| &job.command));
         let mut marked = self.halls.recall(&named);
@@ -81,7 +81,7 @@ impl Lane {
         let committed = if keys.is_empty() {
             Ok(KeyedHolds::new())
         } else {
-            self.store.keyed_holds(&keys).await
+            self.batches.keyed_holds(&keys).await
         };
         let mut told = Vec::with_capacity(refused.len());
         for (job, refusal) in refused {

@@ -6,13 +6,13 @@ use crate::metrics::Metrics;
 use engine::{Answer, Ask, Command, Hold, Refusal, SectionId, Timestamp};
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use store::{Gate, Store};
+use store::{Gate, Timed};
 
 /// Refuses what is sold out without a lane: where buyers storm a section that has no seats left, those who
 /// have something to decide need not stand in line behind them.
 #[derive(Clone)]
 pub(super) struct Door {
-    pub store: Arc<dyn Store>,
+    pub clock: Arc<dyn Timed>,
     pub gate: Arc<dyn Gate>,
     pub halls: Arc<Halls>,
     pub metrics: Arc<Metrics>,
@@ -26,7 +26,7 @@ impl Door {
         let sections: Vec<_> = hold.asks.iter().flat_map(Ask::sections).copied().collect();
         let recalled = self.gate.recall(&sections);
         let known: Known = sections.into_iter().zip(recalled).collect();
-        let store_now = self.store.now();
+        let store_now = self.clock.now();
         let marked = self.halls.recall(&named(std::iter::once(command)));
         let conflicts = conflicts(hold, &self.halls.known(&known, &marked, store_now));
         let refusal = if conflicts.is_empty() {

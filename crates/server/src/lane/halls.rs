@@ -13,7 +13,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use store::gate::{Seen, Settlement};
-use store::{Gate, Laid, Store};
+use store::{Gate, Laid, Seats};
 
 /// The most seats of which layouts are kept: some 40 MB.
 const SEATS_KEPT_MAX: u32 = 1_000_000;
@@ -75,15 +75,15 @@ fn named_seats(ask: &Ask) -> Option<(&SectionId, &[SeatName])> {
 
 /// The layouts of sections, and where to get them.
 pub(super) struct Halls {
-    store: Arc<dyn Store>,
+    seats: Arc<dyn Seats>,
     gate: Arc<dyn Gate>,
     layouts: Mutex<HashMap<SectionId, Laid>>,
     looked_up: Mutex<HashMap<SectionId, Instant>>,
 }
 
 impl Halls {
-    pub fn new(store: Arc<dyn Store>, gate: Arc<dyn Gate>) -> Arc<Self> {
-        Arc::new(Self { store, gate, layouts: Mutex::default(), looked_up: Mutex::default() })
+    pub fn new(seats: Arc<dyn Seats>, gate: Arc<dyn Gate>) -> Arc<Self> {
+        Arc::new(Self { seats, gate, layouts: Mutex::default(), looked_up: Mutex::default() })
     }
 
     /// The marks of these sections that this instance has at hand.
@@ -157,13 +157,13 @@ impl Halls {
     async fn look_up(&self, of: Snapshot, has_marks: bool) {
         let section_id = of.section_id;
         // A store that does not answer is told of elsewhere; the next batch looks again.
-        if let Ok(Some(laid)) = self.store.layout(section_id).await {
+        if let Ok(Some(laid)) = self.seats.layout(section_id).await {
             self.keep(section_id, laid);
         }
-        if !has_marks && let Ok(Some(marks)) = self.store.marks(section_id).await {
+        if !has_marks && let Ok(Some(marks)) = self.seats.marks(section_id).await {
             // The snapshot was committed before this read began.
             let seen = Seen::read(section_id, Arc::new(marks), Some(of.version));
-            self.gate.settle(Settlement::of_marks(seen, self.store.now()));
+            self.gate.settle(Settlement::of_marks(seen, self.seats.now()));
         }
     }
 

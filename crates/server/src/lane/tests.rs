@@ -49,8 +49,8 @@ fn hold(number: u64) -> Command {
 
 /// Two lanes; shard 0 belongs to the first, shard 1 to the second.
 fn lanes(store: &Arc<Fake>, gate: &Arc<dyn Gate>) -> Lanes {
-    let store: Arc<dyn Store> = store.clone();
-    Lanes::start(2, &store, gate, &FOR_TESTS, &Vitals::default())
+    let batches: Arc<dyn Batches> = store.clone();
+    Lanes::start(2, &batches, store.clone(), gate, &FOR_TESTS, &Vitals::default())
 }
 
 fn gate() -> Arc<dyn Gate> {
@@ -456,8 +456,8 @@ async fn a_lane_that_panics_is_started_again_and_those_in_its_hands_are_told() {
     let gate = Local::new(GateOptions { fresh_ms: 60_000 });
     let gate: Arc<dyn Gate> = Arc::new(Cursed { gate, panics_left: AtomicUsize::new(2) });
     let vitals = Vitals::default();
-    let of: Arc<dyn Store> = store.clone();
-    let lanes = Lanes::start(2, &of, &gate, &FOR_TESTS, &vitals);
+    let batches: Arc<dyn Batches> = store.clone();
+    let lanes = Lanes::start(2, &batches, store.clone(), &gate, &FOR_TESTS, &vitals);
     for number in HOLDS..HOLDS + 2 {
         let asked = Instant::now();
         let fault = failed(submit(&lanes, hold(number))).await;

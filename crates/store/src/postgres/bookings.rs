@@ -4,7 +4,7 @@ use super::interrupt::Interrupt;
 use super::rows::{booking_by_id, uuid, uuids};
 use super::{Postgres, batch, on};
 use crate::rows::{self, BookingPage, Columns};
-use crate::{BookingFilter, Bookings, KeyedHolds, Page, Paged, Upkeep};
+use crate::{Batches, BookingFilter, Bookings, KeyedHolds, Page, Paged, Timed};
 use async_trait::async_trait;
 use engine::{
     Booking, BookingId, BookingStatus, Command, Committed, EventId, Fault, IdempotencyKey,
@@ -16,7 +16,7 @@ use sqlx::{Postgres as Driver, QueryBuilder};
 use uuid::Uuid;
 
 #[async_trait]
-impl Bookings for Postgres {
+impl Batches for Postgres {
     async fn commit(&self, commands: &[Command]) -> Result<Committed, Fault> {
         self.commit_batch(commands).await
     }
@@ -24,7 +24,10 @@ impl Bookings for Postgres {
     async fn keyed_holds(&self, keys: &[(UserId, IdempotencyKey)]) -> Result<KeyedHolds, Fault> {
         self.read("reading keys", on!(session => batch::keyed_holds(&mut session, keys))).await
     }
+}
 
+#[async_trait]
+impl Bookings for Postgres {
     async fn booking(&self, booking_id: BookingId) -> Result<Option<Booking>, Fault> {
         let read = on!(session => booking_by_id(&mut session, booking_id));
         self.read("reading a booking", read).await

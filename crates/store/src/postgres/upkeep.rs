@@ -6,7 +6,10 @@ use super::repair::repair;
 use super::{Postgres, events, log, on};
 use crate::rows::{self, instant};
 use crate::slices::Slice;
-use crate::{Epoch, Log, MESSAGE_ROWS_MAX, Messages, Migration, Reckoning, Upkeep};
+use crate::{
+    Books, Epoch, Histories, Instance, Log, MESSAGE_ROWS_MAX, Messages, Migration, Reckoning,
+    Schema, Sweep, Timed,
+};
 use async_trait::async_trait;
 use engine::audit::Report;
 use engine::log::{Position, UnknownTimeline};
@@ -28,31 +31,20 @@ impl Log for Postgres {
     }
 }
 
-#[async_trait]
-impl Upkeep for Postgres {
+impl Timed for Postgres {
     fn now(&self) -> Timestamp {
         self.clock.now()
     }
+}
 
+#[async_trait]
+impl Instance for Postgres {
     fn lanes(&self, wanted: usize) -> usize {
         wanted
     }
 
     fn describe(&self) -> String {
         format!("PostgreSQL, {}", self.sessions.door().place())
-    }
-
-    fn epoch(&self) -> Epoch {
-        self.history.epoch()
-    }
-
-    fn epochs(&self) -> watch::Receiver<Epoch> {
-        self.history.epochs()
-    }
-
-    async fn begin_epoch(&self) -> Result<Epoch, Fault> {
-        const DOING: &str = "beginning another epoch";
-        self.read(DOING, on!(session => self.history.renew(&mut session))).await
     }
 
     async fn ping(&self) -> Result<(), Fault> {
@@ -65,6 +57,30 @@ impl Upkeep for Postgres {
         Ok(())
     }
 
+    async fn close(&self) {
+        self.batches.close().await;
+        self.sessions.close().await;
+    }
+}
+
+#[async_trait]
+impl Histories for Postgres {
+    fn epoch(&self) -> Epoch {
+        self.history.epoch()
+    }
+
+    fn epochs(&self) -> watch::Receiver<Epoch> {
+        self.history.epochs()
+    }
+
+    async fn begin_epoch(&self) -> Result<Epoch, Fault> {
+        const DOING: &str = "beginning another epoch";
+        self.read(DOING, on!(session => self.history.renew(&mut session))).await
+    }
+}
+
+#[async_trait]
+impl Sweep for Postgres {
     async fn due_sections(&self, limit: u32) -> Result<Vec<(SectionId, Timestamp)>, Fault> {
         let find = on!(session => due_sections(&mut session, limit));
         let (now, due) = self.read("finding due holds", find).await?;
@@ -78,6 +94,15 @@ impl Upkeep for Postgres {
         self.write(&self.sessions, DOING, find).await.map_err(fault)
     }
 
+    async fn purge(&self, limit: u32) -> Result<u64, Fault> {
+        const DOING: &str = "removing old keys and tokens";
+        let purge = on!(session => purge(&mut session, i64::from(limit)));
+        self.write(&self.sessions, DOING, purge).await.map_err(fault)
+    }
+}
+
+#[async_trait]
+impl Books for Postgres {
     async fn reckon(&self, cursor: Position) -> Result<Reckoning, Fault> {
         const FOLD: &str = "SET LOCAL statement_timeout = '60s'; SET LOCAL enable_seqscan = on";
         let reckon = on!(session => async {
@@ -115,13 +140,10 @@ impl Upkeep for Postgres {
         }
         Ok(told)
     }
+}
 
-    async fn purge(&self, limit: u32) -> Result<u64, Fault> {
-        const DOING: &str = "removing old keys and tokens";
-        let purge = on!(session => purge(&mut session, i64::from(limit)));
-        self.write(&self.sessions, DOING, purge).await.map_err(fault)
-    }
-
+#[async_trait]
+impl Schema for Postgres {
     async fn migrate(&self, version: Option<i64>) -> Result<Vec<Migration>, Fault> {
         self.migrate_to(version).await
     }
@@ -129,15 +151,10 @@ impl Upkeep for Postgres {
     async fn migrations(&self) -> Result<Vec<(Migration, bool)>, Fault> {
         self.known_migrations().await
     }
-
-    async fn close(&self) {
-        self.batches.close().await;
-        self.sessions.close().await;
-    }
 }
 
 impl Postgres {
-    /// [`Upkeep::audit`], in the slices that `cut` makes for so many bookings.
+    /// [`Books::audit`], in the slices that `cut` makes for so many bookings.
     pub(crate) async fn audit_in(&self, cut: impl Fn(u64) -> Vec<Slice>) -> Result<Report, Fault> {
         const DOING: &str = "auditing the store";
         let mut session = self.patient_session(DOING).await?;

@@ -3,7 +3,7 @@
 use super::rows::{BOOKING_BY_ID, Binding, bind_id, read_rows};
 use super::{Sqlite, failed};
 use crate::rows::{self, BookingPage, Columns};
-use crate::{BookingFilter, Bookings, KeyedHolds, Page, Paged, Upkeep};
+use crate::{Batches, BookingFilter, Bookings, KeyedHolds, Page, Paged, Timed};
 use async_trait::async_trait;
 use engine::{
     Booking, BookingId, BookingStatus, Command, Committed, EventId, Fault, IdempotencyKey, KeyUse,
@@ -14,7 +14,7 @@ use sqlx::sqlite::SqliteRow;
 use sqlx::{QueryBuilder, Sqlite as Driver};
 
 #[async_trait]
-impl Bookings for Sqlite {
+impl Batches for Sqlite {
     async fn commit(&self, commands: &[Command]) -> Result<Committed, Fault> {
         self.commit_batch(commands).await
     }
@@ -39,7 +39,10 @@ impl Bookings for Sqlite {
         };
         found.iter().map(hold).collect()
     }
+}
 
+#[async_trait]
+impl Bookings for Sqlite {
     async fn booking(&self, booking_id: BookingId) -> Result<Option<Booking>, Fault> {
         let query = sqlx::query(BOOKING_BY_ID);
         let row = query.bind(booking_id.as_bytes().to_vec()).fetch_optional(&self.readers).await;

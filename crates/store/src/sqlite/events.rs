@@ -10,7 +10,7 @@ use crate::keys::keys_of;
 use crate::maps::{Maps, Stamps};
 use crate::rows::{self, Columns, event, ms};
 use crate::{
-    CREATION_KEY_KEPT_MS, Created, CreationKey, EventCard, EventFilter, Events, Page, Paged, Upkeep,
+    CREATION_KEY_KEPT_MS, Created, CreationKey, EventCard, EventFilter, Events, Page, Paged, Timed,
 };
 use async_trait::async_trait;
 use engine::decide::SeatMaps;

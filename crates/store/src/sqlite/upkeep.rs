@@ -6,7 +6,9 @@ use super::writer::Writing;
 use super::{MIGRATOR, Sqlite, failed};
 use crate::rows::{self, Columns, instant, log_entry, seat_taken};
 use crate::slices::Slice;
-use crate::{Epoch, Migration, Reckoning, Upkeep, unavailable};
+use crate::{
+    Books, Epoch, Histories, Instance, Migration, Reckoning, Schema, Sweep, Timed, unavailable,
+};
 use async_trait::async_trait;
 use engine::audit::{Audit, Report};
 use engine::log::Position;
@@ -39,12 +41,14 @@ async fn fill_highest_prices(session: &mut SqliteConnection) -> Result<(), Fault
     Ok(())
 }
 
-#[async_trait]
-impl Upkeep for Sqlite {
+impl Timed for Sqlite {
     fn now(&self) -> Timestamp {
         (self.writer.clock())()
     }
+}
 
+#[async_trait]
+impl Instance for Sqlite {
     fn lanes(&self, _: usize) -> usize {
         // One writer: a second lane would only wait for it.
         1
@@ -54,6 +58,24 @@ impl Upkeep for Sqlite {
         format!("SQLite in {}", self.path.display())
     }
 
+    async fn ping(&self) -> Result<(), Fault> {
+        let answer = sqlx::query("SELECT 1").fetch_one(&self.readers).await;
+        answer.map(drop).map_err(failed("asking the database for a sign of life"))
+    }
+
+    async fn close(&self) {
+        self.readers.close().await;
+        self.writer.close().await;
+        if let Some(lock) = self.lock.lock().take() {
+            // Said, not left to the closing of the file: a child that is about to be started has it
+            // open, too.
+            let _ = lock.unlock();
+        }
+    }
+}
+
+#[async_trait]
+impl Histories for Sqlite {
     fn epoch(&self) -> Epoch {
         *self.epoch.borrow()
     }
@@ -69,12 +91,10 @@ impl Upkeep for Sqlite {
         self.maps.clear();
         Ok(epoch)
     }
+}
 
-    async fn ping(&self) -> Result<(), Fault> {
-        let answer = sqlx::query("SELECT 1").fetch_one(&self.readers).await;
-        answer.map(drop).map_err(failed("asking the database for a sign of life"))
-    }
-
+#[async_trait]
+impl Sweep for Sqlite {
     async fn due_sections(&self, limit: u32) -> Result<Vec<(SectionId, Timestamp)>, Fault> {
         const SQL: &str = "SELECT section_id, next_expiry FROM inventory
             WHERE next_expiry IS NOT NULL AND next_expiry <= ? ORDER BY next_expiry LIMIT ?";
@@ -88,6 +108,26 @@ impl Upkeep for Sqlite {
         super::events::to_cancel(self, limit).await
     }
 
+    async fn purge(&self, limit: u32) -> Result<u64, Fault> {
+        const DOING: &str = "removing old keys and tokens";
+        const OLD: [&str; 2] = [
+            "DELETE FROM creation_keys WHERE (user_id, operation, key) IN
+                (SELECT user_id, operation, key FROM creation_keys WHERE expires_at <= ? LIMIT ?)",
+            "DELETE FROM refresh_tokens WHERE token_hash IN
+                (SELECT token_hash FROM refresh_tokens WHERE expires_at <= ? LIMIT ?)",
+        ];
+        let remove = move |writing: &Writing<'_>| {
+            OLD.into_iter().try_fold(0, |removed, sql| {
+                let done = writing.run(DOING, sql, (writing.now.unix_ms(), limit))?;
+                Ok(removed + done as u64)
+            })
+        };
+        self.writer.write(DOING, remove).await
+    }
+}
+
+#[async_trait]
+impl Books for Sqlite {
     async fn reckon(&self, cursor: Position) -> Result<Reckoning, Fault> {
         const DOING: &str = "reading counters and log";
         const SQL: &str = "SELECT section_id, MAX(seq) AS newest, COUNT(*) AS entries,
@@ -136,24 +176,10 @@ impl Upkeep for Sqlite {
         self.maps.clear();
         Ok(told)
     }
+}
 
-    async fn purge(&self, limit: u32) -> Result<u64, Fault> {
-        const DOING: &str = "removing old keys and tokens";
-        const OLD: [&str; 2] = [
-            "DELETE FROM creation_keys WHERE (user_id, operation, key) IN
-                (SELECT user_id, operation, key FROM creation_keys WHERE expires_at <= ? LIMIT ?)",
-            "DELETE FROM refresh_tokens WHERE token_hash IN
-                (SELECT token_hash FROM refresh_tokens WHERE expires_at <= ? LIMIT ?)",
-        ];
-        let remove = move |writing: &Writing<'_>| {
-            OLD.into_iter().try_fold(0, |removed, sql| {
-                let done = writing.run(DOING, sql, (writing.now.unix_ms(), limit))?;
-                Ok(removed + done as u64)
-            })
-        };
-        self.writer.write(DOING, remove).await
-    }
-
+#[async_trait]
+impl Schema for Sqlite {
     async fn migrate(&self, version: Option<i64>) -> Result<Vec<Migration>, Fault> {
         const DOING: &str = "migrating the schema";
         let before: HashSet<i64> = self.applied().await?;
@@ -203,16 +229,6 @@ impl Upkeep for Sqlite {
                 (step, on)
             })
             .collect())
-    }
-
-    async fn close(&self) {
-        self.readers.close().await;
-        self.writer.close().await;
-        if let Some(lock) = self.lock.lock().take() {
-            // Said, not left to the closing of the file: a child that is about to be started has it
-            // open, too.
-            let _ = lock.unlock();
-        }
     }
 }
 
@@ -277,7 +293,7 @@ fn known() -> impl Iterator<Item = Migration> {
 }
 
 impl Sqlite {
-    /// [`Upkeep::audit`], in the slices that `cut` makes for so many bookings.
+    /// [`Books::audit`], in the slices that `cut` makes for so many bookings.
     pub(crate) async fn audit_in(&self, cut: impl Fn(u64) -> Vec<Slice>) -> Result<Report, Fault> {
         const DOING: &str = "auditing the store";
         let mut connection = self.readers.acquire().await.map_err(failed(DOING))?;

@@ -1,4 +1,5 @@
-//! The crate `suite` on every store: stories in plain text, and random sequences against the models.
+//! The crate `suite` on every store: stories in plain text, and random sequences against the
+//! models.
 //!
 //! Another store plugs in with one line in [`Stores::fresh`] and a test of each kind.
 

@@ -105,8 +105,8 @@ pub fn clock_by_hand(clock: &ManualClock) -> String {
     )
 }
 
-/// A file that always holds the milliseconds of `clock`, readable by everybody on this machine. It goes
-/// with the clock.
+/// A file that always holds the milliseconds of `clock`, readable by everybody on this machine. It
+/// goes with the clock.
 fn clock_file(clock: &ManualClock) -> PathBuf {
     let folder = folder();
     let open = std::fs::Permissions::from_mode(0o755);

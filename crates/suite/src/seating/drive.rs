@@ -40,7 +40,8 @@ impl Dice {
     }
 }
 
-/// The layouts that a section has in turn: wider, shorter, dearer, turned around, with a seat moved.
+/// The layouts that a section has in turn: wider, shorter, dearer, turned around, with a seat
+/// moved.
 fn variants() -> Vec<Draft> {
     let base = || draft("A-C", 5, &[3]);
     let [mut dear, mut short, mut turned, mut moved] = std::array::from_fn(|_| base());

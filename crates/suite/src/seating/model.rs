@@ -47,13 +47,14 @@ pub enum Expected {
     Refused(Refusal),
     /// A refusal of a party, whose seats cannot be had.
     NoParty,
-    /// All of these seats, so many that are counted, and so many more numbered ones beside each other
-    /// where it says so.
+    /// All of these seats, so many that are counted, and so many more numbered ones beside each
+    /// other where it says so.
     Given { named: BTreeSet<Seat>, count: u32, party: Option<(u32, bool)> },
 }
 
 impl Model {
-    /// The rows of a section, as names with what stands beside what: runs of seats without an aisle.
+    /// The rows of a section, as names with what stands beside what: runs of seats without an
+    /// aisle.
     fn stretches(&self, section_id: SectionId) -> Vec<Vec<String>> {
         let mut stretches = Vec::new();
         for row in &self.drafts[&section_id].rows {
@@ -124,8 +125,8 @@ impl Model {
         runs
     }
 
-    /// What asking for seats has to come to; `own` is the hold that is to be changed. There is at most one
-    /// party among the asks.
+    /// What asking for seats has to come to; `own` is the hold that is to be changed. There is at
+    /// most one party among the asks.
     pub fn judge(&self, asks: &[Ask], own: Option<BookingId>) -> Expected {
         let mut count = 0;
         let mut named = BTreeSet::new();

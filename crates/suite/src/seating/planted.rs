@@ -1,5 +1,5 @@
-//! Bugs planted into the pure rules of numbered seats: the sequences are only believed once they have
-//! caught them.
+//! Bugs planted into the pure rules of numbered seats: the sequences are only believed once they
+//! have caught them.
 
 use crate::backend::{Backend, Kind, at_once};
 use crate::pure::{Commit, Pure, PureRules, Tables};

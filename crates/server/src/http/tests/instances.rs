@@ -1,15 +1,17 @@
 //! Several instances in one process: on one store, and with one gate between them.
 
 use super::*;
-use crate::lane::tests::fake::Fake;
 use crate::vitals::Kind;
 use crate::work;
 use axum::body::Body;
 use axum::http::{Method, Request, StatusCode, header};
 use engine::Shard;
 use http_body_util::BodyExt;
+use secrecy::ExposeSecret as _;
 use serde_json::{Value, json};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
+use store::{StoreOptions, open_store};
 use tokio_util::sync::CancellationToken;
 
 /// How long something may take to become so, on a machine that is busy with other tests.
@@ -176,13 +178,23 @@ async fn health_knows_of_a_lane_or_a_worker_that_stands_still() {
 
 #[tokio::test]
 async fn workers_that_panic_are_started_again_and_health_knows() {
-    let world = World::new().await;
-    // It panics whenever a worker asks it for anything.
-    let store = Arc::new(Fake::default());
-    let config = config(&world.folder);
-    let core = Core::new(config, store, world.gate.clone(), FOR_TESTS.clone());
+    let folder = tempfile::tempdir().expect("a folder");
+    let config = config(&folder);
+    // It panics whenever a worker asks it for what is due by now.
+    let is_broken = Arc::new(AtomicBool::new(false));
+    let (breaks, wall) = (is_broken.clone(), store::clock::wall());
+    let clock = Arc::new(move || {
+        assert!(!breaks.load(Ordering::SeqCst), "the clock is broken");
+        wall()
+    });
+    let options = StoreOptions { clock, ..serve::store_options(&config, false) };
+    let store = open_store(config.store_url.expose_secret(), options).await.expect("a store");
+    store.migrate(None).await.expect("a schema");
+    let gate = Arc::new(Local::new(GateOptions { fresh_ms: 1_000 }));
+    let core = Core::new(config, store, gate, FOR_TESTS.clone());
     let (core, stop) = (Arc::new(core), CancellationToken::new());
     let at_work = work::start(&core, &stop);
+    is_broken.store(true, Ordering::SeqCst);
     let restarts = || {
         let text = core.metrics.render();
         let name = "reservix_task_restarts_total{task=\"sweep\"} ";

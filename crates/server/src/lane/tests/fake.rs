@@ -1,29 +1,17 @@
 //! A store that only commits: it writes down what it is given, and can be made slow, odd or absent.
 
 use async_trait::async_trait;
-use engine::account::{RefreshToken, User};
-use engine::audit::Report;
-use engine::event::EventCommand;
-use engine::log::Position;
-use engine::log::UnknownTimeline;
 use engine::seats::{Layout, Marks};
 use engine::{
-    Booking, BookingId, BookingStatus, By, Command, Committed, Currency, Error, EventId,
-    EventWithSections, Fault, Hold, IdempotencyKey, Inventory, Item, KeyUse, LiveInventory, Money,
-    Opening, Outcome, SectionId, Shard, Timestamp, UserId,
+    Booking, BookingId, BookingStatus, Command, Committed, Currency, EventId, Fault, Hold,
+    IdempotencyKey, Inventory, Item, KeyUse, Money, Outcome, SectionId, Shard, Timestamp, UserId,
 };
 use parking_lot::Mutex;
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use store::Epoch;
-use store::{
-    Accounts, BookingFilter, Bookings, Created, CreationKey, EventCard, EventFilter, Events,
-    KeyedHolds, Laid, Migration, Page, Paged, Reckoning, Seats, Upkeep,
-};
-use tokio::sync::{Semaphore, watch};
-
-const NOT_ASKED: &str = "no lane asks for this";
+use store::{Batches, KeyedHolds, Laid, Seats, Timed};
+use tokio::sync::Semaphore;
 
 /// The time at this store.
 pub fn now() -> Timestamp {
@@ -139,7 +127,7 @@ pub fn number(command: &Command) -> u64 {
 fn booking_of(command: &Command) -> BookingId {
     match command {
         Command::Hold(Hold { booking_id, .. }) | Command::Confirm { booking_id, .. } => *booking_id,
-        _ => unimplemented!("{NOT_ASKED}"),
+        other => unreachable!("no test submits {other:?}"),
     }
 }
 
@@ -169,7 +157,7 @@ fn booking(booking_id: BookingId) -> Booking {
 }
 
 #[async_trait]
-impl Bookings for Fake {
+impl Batches for Fake {
     async fn commit(&self, commands: &[Command]) -> Result<Committed, Fault> {
         self.begun.lock().push(commands.to_vec());
         let now_under_way = self.under_way.fetch_add(1, Ordering::SeqCst) + 1;
@@ -216,22 +204,6 @@ impl Bookings for Fake {
         let used = KeyUse { booking_id: named.booking_id, fingerprint: 0 };
         Ok(committed.map(|key| (key.clone(), (used.clone(), named.clone()))).collect())
     }
-
-    async fn booking(&self, _: BookingId) -> Result<Option<Booking>, Fault> {
-        unimplemented!("{NOT_ASKED}")
-    }
-
-    async fn bookings(
-        &self,
-        _: &BookingFilter,
-        _: Page<BookingId>,
-    ) -> Result<Paged<Booking>, Fault> {
-        unimplemented!("{NOT_ASKED}")
-    }
-
-    async fn inventories(&self, _: &[EventId]) -> Result<Vec<LiveInventory>, Fault> {
-        unimplemented!("{NOT_ASKED}")
-    }
 }
 
 #[async_trait]
@@ -248,163 +220,8 @@ impl Seats for Fake {
     }
 }
 
-#[async_trait]
-impl Upkeep for Fake {
+impl Timed for Fake {
     fn now(&self) -> Timestamp {
         now()
-    }
-
-    fn lanes(&self, wanted: usize) -> usize {
-        wanted
-    }
-
-    fn describe(&self) -> String {
-        unimplemented!("{NOT_ASKED}")
-    }
-
-    fn epoch(&self) -> Epoch {
-        unimplemented!("{NOT_ASKED}")
-    }
-
-    fn epochs(&self) -> watch::Receiver<Epoch> {
-        unimplemented!("{NOT_ASKED}")
-    }
-
-    async fn begin_epoch(&self) -> Result<Epoch, Fault> {
-        unimplemented!("{NOT_ASKED}")
-    }
-
-    async fn repair(&self, _: SectionId, _: bool) -> Result<Vec<String>, Error> {
-        unimplemented!("{NOT_ASKED}")
-    }
-
-    async fn ping(&self) -> Result<(), Fault> {
-        unimplemented!("{NOT_ASKED}")
-    }
-
-    async fn due_sections(&self, _: u32) -> Result<Vec<(SectionId, Timestamp)>, Fault> {
-        unimplemented!("{NOT_ASKED}")
-    }
-
-    async fn to_cancel(&self, _: u32) -> Result<Vec<BookingId>, Fault> {
-        unimplemented!("{NOT_ASKED}")
-    }
-
-    async fn reckon(&self, _: Position) -> Result<Reckoning, Fault> {
-        unimplemented!("{NOT_ASKED}")
-    }
-
-    async fn audit(&self) -> Result<Report, Fault> {
-        unimplemented!("{NOT_ASKED}")
-    }
-
-    async fn purge(&self, _: u32) -> Result<u64, Fault> {
-        unimplemented!("{NOT_ASKED}")
-    }
-
-    async fn migrate(&self, _: Option<i64>) -> Result<Vec<Migration>, Fault> {
-        unimplemented!("{NOT_ASKED}")
-    }
-
-    async fn migrations(&self) -> Result<Vec<(Migration, bool)>, Fault> {
-        unimplemented!("{NOT_ASKED}")
-    }
-
-    async fn close(&self) {
-        unimplemented!("{NOT_ASKED}")
-    }
-}
-
-#[async_trait]
-impl Accounts for Fake {
-    async fn create_user(&self, _: &User) -> Result<(), Error> {
-        unimplemented!("{NOT_ASKED}")
-    }
-
-    async fn user_by_email(&self, _: &str) -> Result<Option<User>, Fault> {
-        unimplemented!("{NOT_ASKED}")
-    }
-
-    async fn user(&self, _: UserId) -> Result<Option<User>, Fault> {
-        unimplemented!("{NOT_ASKED}")
-    }
-
-    async fn update_user(
-        &self,
-        _: UserId,
-        _: Option<Option<String>>,
-        _: Option<String>,
-    ) -> Result<User, Error> {
-        unimplemented!("{NOT_ASKED}")
-    }
-
-    async fn set_password(&self, _: UserId, _: &str, _: &str) -> Result<bool, Fault> {
-        unimplemented!("{NOT_ASKED}")
-    }
-
-    async fn renew_password_hash(&self, _: UserId, _: &str, _: &str) -> Result<(), Fault> {
-        unimplemented!("{NOT_ASKED}")
-    }
-
-    async fn open_family(&self, _: &RefreshToken) -> Result<(), Fault> {
-        unimplemented!("{NOT_ASKED}")
-    }
-
-    async fn rotate(&self, _: &[u8; 32], _: ([u8; 32], Timestamp)) -> Result<RefreshToken, Error> {
-        unimplemented!("{NOT_ASKED}")
-    }
-
-    async fn end_family(&self, _: &[u8; 32]) -> Result<(), Fault> {
-        unimplemented!("{NOT_ASKED}")
-    }
-}
-
-#[async_trait]
-impl store::Log for Fake {
-    async fn messages_after(
-        &self,
-        _: engine::LogCursor,
-        _: u32,
-    ) -> Result<Result<store::Messages, UnknownTimeline>, Fault> {
-        unimplemented!("{NOT_ASKED}")
-    }
-}
-
-#[async_trait]
-impl Events for Fake {
-    async fn create_event(
-        &self,
-        _: &EventWithSections,
-        _: &[Opening],
-        _: Option<&CreationKey>,
-    ) -> Result<Created<EventId>, Error> {
-        unimplemented!("{NOT_ASKED}")
-    }
-
-    async fn event(&self, _: EventId) -> Result<Option<EventWithSections>, Fault> {
-        unimplemented!("{NOT_ASKED}")
-    }
-
-    async fn events(&self, _: &EventFilter, _: Page<EventId>) -> Result<Paged<EventCard>, Fault> {
-        unimplemented!("{NOT_ASKED}")
-    }
-
-    async fn change_event(
-        &self,
-        _: EventId,
-        _: By,
-        _: EventCommand,
-    ) -> Result<Vec<Inventory>, Error> {
-        unimplemented!("{NOT_ASKED}")
-    }
-
-    async fn add_section(
-        &self,
-        _: &engine::Section,
-        _: Opening,
-        _: UserId,
-        _: Option<&CreationKey>,
-    ) -> Result<Created<SectionId>, Error> {
-        unimplemented!("{NOT_ASKED}")
     }
 }

@@ -1,0 +1,60 @@
+//! What can be asked of a store, by capability.
+//!
+//! Whoever needs a part of it takes that part, as `Arc<dyn Batches>` or `&dyn Schema`, so that its
+//! tests need no more than that. [`Store`] is the sum, which [`open_store`](crate::open_store)
+//! returns.
+
+mod accounts;
+mod bookings;
+mod events;
+mod instance;
+mod log;
+mod seats;
+mod upkeep;
+
+pub use accounts::Accounts;
+pub use bookings::{Batches, BookingFilter, Bookings, KeyedHolds, PAGE_BYTES_MAX};
+pub use events::{CREATION_KEY_KEPT_MS, Created, CreationKey, EventCard, EventFilter, Events};
+pub use instance::{Histories, Instance, Timed};
+pub use log::{Log, MESSAGE_ROWS_MAX};
+pub use seats::Seats;
+pub use upkeep::{Books, Migration, Reckoning, Schema, Sweep};
+
+/// The whole of a store, as one object.
+pub trait Store:
+    Accounts + Events + Batches + Bookings + Seats + Log + Instance + Histories + Sweep + Books + Schema
+{
+}
+
+impl<T> Store for T where
+    T: Accounts
+        + Events
+        + Batches
+        + Bookings
+        + Seats
+        + Log
+        + Instance
+        + Histories
+        + Sweep
+        + Books
+        + Schema
+{
+}
+
+/// The part of a list to show, newest first.
+#[derive(Clone, Copy, Debug)]
+pub struct Page<Id> {
+    /// Only what is older than this.
+    pub after: Option<Id>,
+    /// At most so many.
+    pub limit: u32,
+}
+
+/// A part of a list.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Paged<T> {
+    /// The items, newest first.
+    pub items: Vec<T>,
+    /// Whether there may be older ones.
+    pub has_more: bool,
+}
