@@ -301,9 +301,8 @@ async fn seats_at_the_last_moment(stand: &Stand, stores: [&dyn Store; 2], keep: 
     let refused = matches!(late[0], Err(Refusal::BuyerLimit { limit: 3, .. }));
     assert!(refused || late[0].is_ok(), "{late:?}");
     let sql = format!(
-        "SELECT COALESCE(SUM(seats), 0)::bigint FROM bookings WHERE user_id = '{}'
-            AND (status = 'CONFIRMED' OR status = 'HOLD' AND expires_at > now_ms())",
-        user_id
+        "SELECT COALESCE(SUM(seats), 0)::bigint FROM bookings WHERE user_id = '{user_id}'
+            AND (status = 'CONFIRMED' OR status = 'HOLD' AND expires_at > now_ms())"
     );
     stand.raw().await.int(sql).await
 }
