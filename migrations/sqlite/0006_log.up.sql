@@ -27,21 +27,23 @@ CREATE TABLE new_booking_log (
 
 -- The first row of a step has the version that the booking had after it: every step makes it one more. The rows of
 -- a step have one time, kind and end, and each section once.
-WITH of_sections AS (
-    SELECT seq, booking_id, at, kind, expires_at, row_number() OVER (
-        PARTITION BY booking_id, at, kind, expires_at, section_id ORDER BY seq) AS turn
-    FROM booking_log WHERE booking_id IS NOT NULL
-), steps AS (
-    SELECT booking_id, MIN(seq) AS seq FROM of_sections
-    GROUP BY booking_id, at, kind, expires_at, turn
-), versions AS (
-    SELECT seq, row_number() OVER (PARTITION BY booking_id ORDER BY seq) AS version FROM steps
-)
+CREATE TABLE versions (seq INTEGER PRIMARY KEY, version INTEGER NOT NULL) STRICT;
+INSERT INTO versions
+    WITH of_sections AS (
+        SELECT seq, booking_id, at, kind, expires_at, row_number() OVER (
+            PARTITION BY booking_id, at, kind, expires_at, section_id ORDER BY seq) AS turn
+        FROM booking_log WHERE booking_id IS NOT NULL
+    ), steps AS (
+        SELECT booking_id, MIN(seq) AS seq FROM of_sections
+        GROUP BY booking_id, at, kind, expires_at, turn
+    )
+    SELECT seq, row_number() OVER (PARTITION BY booking_id ORDER BY seq) FROM steps ORDER BY seq;
 INSERT INTO new_booking_log (seq, at, kind, section_id, booking_id, booking_version, capacity, held, sold,
         blocked, version, expires_at, reason)
-    SELECT l.seq, l.at, l.kind, l.section_id, l.booking_id, versions.version, l.capacity, l.held, l.sold,
+    SELECT l.seq, l.at, l.kind, l.section_id, l.booking_id, v.version, l.capacity, l.held, l.sold,
         l.blocked, l.version, l.expires_at, l.reason
-    FROM booking_log l LEFT JOIN versions ON versions.seq = l.seq ORDER BY l.seq;
+    FROM booking_log l LEFT JOIN versions v ON v.seq = l.seq ORDER BY l.seq;
+DROP TABLE versions;
 DROP TABLE booking_log;
 ALTER TABLE new_booking_log RENAME TO booking_log;
 -- For what a booking had before it was changed.

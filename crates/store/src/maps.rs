@@ -10,6 +10,7 @@
 //! need none: their numbers are made of what is in them.
 
 use crate::rows::{Columns, corrupt, currency};
+use crate::unavailable;
 use engine::decide::SeatMaps;
 use engine::seats::{Draft, Layout, Marks, Point, SeatMap};
 use engine::{Fault, SectionId};
@@ -171,7 +172,17 @@ pub(crate) fn brought_up_to_date(
 
 /// Reads marks as they are stored.
 pub(crate) fn marks(bytes: &[u8]) -> Result<Marks, Fault> {
-    Marks::from_bytes(bytes).ok_or_else(corrupt("marks"))
+    readable_marks(bytes)?.ok_or_else(corrupt("marks"))
+}
+
+/// Reads marks as they are stored; damaged ones are none, and can be rebuilt. Those of a later release
+/// cannot: they say more than this one could write.
+pub(crate) fn readable_marks(bytes: &[u8]) -> Result<Option<Marks>, Fault> {
+    if Marks::is_of_other_format(bytes) {
+        let later = "a later release has written which seats are taken, in a form that this one cannot read";
+        return Err(unavailable("reading seats")(later));
+    }
+    Ok(Marks::from_bytes(bytes))
 }
 
 /// A layout as it is stored.

@@ -1,14 +1,20 @@
 //! Which seats of a section are held, sold or blocked, as stores and gates keep it.
 //!
-//! As bytes: the version of the layout (8 bytes, the highest first), the taken seats as
-//! [`Taken::to_bytes`] writes them, and after them the bits of those that are sold and of those that
-//! are blocked. A seat that is taken and neither is held.
+//! As bytes: the format (1 byte, zero), the number of the layout (7 bytes, the highest first), the taken
+//! seats as [`Taken::to_bytes`] writes them, and after them the bits of those that are sold and of those
+//! that are blocked. A seat that is taken and neither is held.
+//!
+//! A release that keeps more of a seat than these three writes another format. One that does not know
+//! it must leave such marks alone: it would write back less than it read.
 
 use super::SeatIndex;
 use super::taken::Taken;
 
-/// How many bytes the version of the layout takes.
+/// How many bytes the format and the number of the layout take.
 const LAYOUT_BYTES: usize = 8;
+
+/// The format of these marks. Numbers of layouts have 52 bits, so the first of their eight bytes is free.
+const FORMAT: u8 = 0;
 
 /// Why a seat is not free.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -100,9 +106,18 @@ impl Marks {
         bytes
     }
 
+    /// Whether these bytes are of a format that this release does not know.
+    #[must_use]
+    pub fn is_of_other_format(bytes: &[u8]) -> bool {
+        bytes.first().is_some_and(|format| *format != FORMAT)
+    }
+
     /// Reads what [`Self::to_bytes`] wrote; `None` for anything else.
     #[must_use]
     pub fn from_bytes(bytes: &[u8]) -> Option<Self> {
+        if Self::is_of_other_format(bytes) {
+            return None;
+        }
         let (layout_version, rest) = bytes.split_first_chunk::<LAYOUT_BYTES>()?;
         let (taken, rest) = Taken::split_from_bytes(rest)?;
         let (sold, rest) = Taken::split_from_bits(taken.seats(), taken.version(), rest)?;

@@ -60,7 +60,7 @@ async fn load(session: &mut PgConnection, section_id: SectionId) -> Result<Recor
             let taken = taken.collect::<Result<Vec<_>, Fault>>()?;
             // Unreadable marks are none.
             let marks = match read_marks(session, section_id).await {
-                Err(Interrupt::Failed(_)) => None,
+                Err(Interrupt::Failed(Fault::Corrupt { .. })) => None,
                 marks => marks?,
             };
             Some(SeatRecords { layout, marks, taken })

@@ -65,7 +65,7 @@ impl Postgres {
         for row in query.fetch_all(&mut *session).await? {
             let section_id = rows::section_id(&row, "section_id")?;
             loaded.stamps.insert(section_id, row.int("stamp")?);
-            let marks = row.maybe_bytes("marks")?.map(Marks::from_bytes);
+            let marks = row.maybe_bytes("marks")?.map(maps::readable_marks).transpose()?;
             let kept = kept.remove(&section_id).flatten().map(|kept| kept.map);
             let layout = match &marks {
                 Some(Some(marks)) if kept.is_none() => {

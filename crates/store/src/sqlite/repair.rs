@@ -2,11 +2,11 @@
 
 use super::seats::{layout_row, put_marks};
 use super::writer::Writing;
+use crate::maps;
 use crate::maps::contradiction;
 use crate::rows::{self, Columns as _, seat_taken};
 use engine::decide::Held;
 use engine::repair::{Records, Repair, SeatRecords};
-use engine::seats::Marks;
 use engine::{Booking, BookingId, Error, Fault, Inventory, Refusal, SectionId};
 
 const DOING: &str = "repairing a section";
@@ -62,7 +62,7 @@ fn load(writing: &Writing<'_>, section_id: SectionId) -> Result<Records, Error> 
             layout,
             // Unreadable marks are none.
             marks: writing
-                .one(DOING, MARKS, id, |row| Ok(Marks::from_bytes(row.bytes("marks")?)))?
+                .one(DOING, MARKS, id, |row| maps::readable_marks(row.bytes("marks")?))?
                 .flatten(),
             taken: writing
                 .all(DOING, TAKEN, id, |row| seat_taken(row).map(|(_, seat, by)| (seat, by)))?,

@@ -38,7 +38,7 @@ pub(super) fn load_maps(
         let map = map.filter(|map| map.layout_version() == layout_version);
         let known = map.as_ref().map_or(-1, SeatMap::version);
         let found = writing.one("loading seats", SQL, (section_id.as_bytes(), known), |row| {
-            Ok(row.maybe_bytes("marks")?.map(Marks::from_bytes))
+            row.maybe_bytes("marks")?.map(maps::readable_marks).transpose()
         })?;
         let layout = match &found {
             Some(Some(Some(marks))) if map.is_none() => {

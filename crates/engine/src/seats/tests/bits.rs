@@ -96,7 +96,12 @@ fn a_change_may_not_move_or_remove_what_is_taken() {
         ("C-8".to_owned(), SeatState::Sold),
     ];
     assert_eq!((names, there.version(), there.layout_version()), (expected.to_vec(), 9, 9));
-    assert_eq!(Marks::from_bytes(&marks.to_bytes()), Some(marks));
+    let mut bytes = marks.to_bytes();
+    assert_eq!(Marks::from_bytes(&bytes), Some(marks));
+    assert!(!Marks::is_of_other_format(&bytes));
+    bytes[0] = 1;
+    assert_eq!(Marks::from_bytes(&bytes), None, "of a later release");
+    assert!(Marks::is_of_other_format(&bytes) && !Marks::is_of_other_format(&[]));
 
     taken.take(&[find("A-4"), find("B-2"), find("C-1")]).expect("free");
     let expected = vec![
