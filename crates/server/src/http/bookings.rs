@@ -13,7 +13,7 @@ use super::wire::{fingerprint, json};
 use crate::random::random;
 use axum::extract::{FromRequest as _, FromRequestParts as _, Request, State};
 use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
-use axum::response::Response;
+use axum::response::{IntoResponse as _, Response};
 use engine::access::{Permission, may};
 use engine::{
     Ask, Booking, BookingId, BookingStatus, Command, EventId, Fault, Hold, IdempotencyKey, Outcome,
@@ -269,7 +269,7 @@ async fn revise(
     Json(revised): Json<ReviseHold>,
 ) -> Result<Response, Problem> {
     const MISSING: Refusal = Refusal::NotFound { what: "booking" };
-    let expected = expected_booking(&headers)?;
+    let expected = expected_booking(&headers, app.core.store.epoch())?;
     let wanted = revised.wanted()?;
     let booking_id: BookingId = id(&booking_id, "booking")?;
     let booking = app.core.store.booking(booking_id).await?;
@@ -283,7 +283,14 @@ async fn revise(
         return Err(no_booking());
     };
     let view = BookingView::new(&booking, now).seated(next_to_each_other);
-    Ok(json(StatusCode::OK, &view))
+    Ok((tagged(&app, &booking), json(StatusCode::OK, &view)).into_response())
+}
+
+/// The `ETag` of a booking: its version, and the history of the store, since in another one the same
+/// versions come again.
+fn tagged(app: &App, booking: &Booking) -> [(HeaderName, HeaderValue); 1] {
+    let tag = format!("\"{}.{}\"", booking.version, app.core.store.epoch());
+    [(header::ETAG, HeaderValue::from_str(&tag).expect("digits are valid in a header"))]
 }
 
 async fn change(
@@ -352,7 +359,7 @@ async fn read(
     State(app): State<Arc<App>>,
     CurrentUser(user_id): CurrentUser,
     Path(booking_id): Path<String>,
-) -> Result<axum::Json<BookingView>, Problem> {
+) -> Result<Response, Problem> {
     const MISSING: Refusal = Refusal::NotFound { what: "booking" };
     let booking_id: BookingId = id(&booking_id, "booking")?;
     let booking = match app.core.gate.lease(booking_id).await {
@@ -363,5 +370,6 @@ async fn read(
         let facts = app.core.catalog.event(booking.event_id).await?.ok_or(MISSING)?;
         may(user_id.into(), Permission::BookingRead, &facts.of.event.terms)?;
     }
-    Ok(axum::Json(BookingView::new(&booking, app.core.store.now())))
+    let view = BookingView::new(&booking, app.core.store.now());
+    Ok((tagged(&app, &booking), axum::Json(view)).into_response())
 }

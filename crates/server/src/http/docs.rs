@@ -150,7 +150,7 @@ pub struct IdempotencyKey {
 #[into_params(parameter_in = Header)]
 #[expect(dead_code, reason = "describes a header; the extractor reads it")]
 pub struct IfMatch {
-    /// An `ETag` of the event, or `*`.
+    /// An `ETag` of the event or the booking, or `*`; of a booking also its bare `version` in quotes.
     #[param(rename = "If-Match", required = false, value_type = String, example = "*")]
     tag: Option<String>,
 }

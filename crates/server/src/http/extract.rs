@@ -135,9 +135,14 @@ pub fn expected_version(headers: &HeaderMap, epoch: Epoch) -> Result<Option<i64>
     })
 }
 
-/// The version of a booking that `If-Match` names, as [`expected_version`] does: its `version`.
-pub fn expected_booking(headers: &HeaderMap) -> Result<Option<i64>, Problem> {
-    named_version(headers, |tag| tag.split('.').next())
+/// The version of a booking that `If-Match` names, as [`expected_version`] does: by its `ETag`, or by
+/// its bare `version`, which says nothing of the history it was seen in.
+pub fn expected_booking(headers: &HeaderMap, epoch: Epoch) -> Result<Option<i64>, Problem> {
+    let epoch = epoch.to_string();
+    named_version(headers, |tag| match tag.split_once('.') {
+        Some((version, of)) => (of == epoch).then_some(version),
+        None => Some(tag),
+    })
 }
 
 fn named_version(

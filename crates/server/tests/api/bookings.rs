@@ -296,3 +296,32 @@ async fn a_booking_keeps_the_price_and_the_name_it_was_made_at() {
     assert_eq!(booking["total_price"], 19_998);
     user.hold(&event_id, 1).await.problem(404, "not_found");
 }
+
+#[tokio::test]
+async fn a_hold_is_changed_at_the_state_its_buyer_saw_in_the_history_it_was_seen_in() {
+    let server = Server::start(&[]);
+    let (organizer, buyer) = (server.user().await, server.user().await);
+    let event_id = organizer.event(10).await;
+    let held = buyer.hold(&event_id, 3).await.expect(StatusCode::CREATED);
+    let path = format!("/bookings/{}", held["booking_id"].as_str().expect("an id"));
+    let at = async |tag: &str, seats: u32| {
+        let body = json!({"items": [{"section_id": "A", "seats_requested": seats}]});
+        buyer.send(Method::PATCH, &path, Some(&body), &[("If-Match", tag)]).await
+    };
+    let tag_of = |answer: &crate::support::Answer| {
+        answer.headers["etag"].to_str().expect("text").to_owned()
+    };
+    let first = tag_of(&buyer.get(&path).await);
+    assert!(first.starts_with("\"1."), "{first}");
+    let changed = at(&first, 2).await;
+    let second = tag_of(&changed);
+    assert_eq!(changed.expect(StatusCode::OK)["version"], 2);
+    assert_eq!(second, tag_of(&buyer.get(&path).await));
+    at(&first, 4).await.problem(412, "version_mismatch");
+    // The same version of another history.
+    at("\"2.0123456789abcdef\"", 4).await.problem(412, "version_mismatch");
+    assert_eq!(at("\"2\"", 4).await.expect(StatusCode::OK)["version"], 3, "a bare version");
+    at(&second, 5).await.problem(412, "version_mismatch");
+    at("*", 5).await.expect(StatusCode::OK);
+    server.audit();
+}
