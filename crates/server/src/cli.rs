@@ -283,6 +283,11 @@ async fn audit(config: &Config) -> Result<ExitCode, Failure> {
 async fn repair(config: &Config, section: &str, dry_run: bool) -> Result<ExitCode, Failure> {
     let invalid = || Failure::plain(format!("{section:?} is no id of a section"));
     let section_id: SectionId = section.parse().map_err(|_| invalid())?;
+    // For reading first: it makes no store where there is none.
+    let there = serve::open(config, true).await?;
+    let found = serve::require_schema(&*there).await;
+    there.close().await;
+    found?;
     let store = serve::open(config, false).await?;
     let repaired = store.repair(section_id, dry_run).await;
     store.close().await;
@@ -312,12 +317,16 @@ async fn repair(config: &Config, section: &str, dry_run: bool) -> Result<ExitCod
 
 async fn new_timeline(config: &Config) -> Result<(), Failure> {
     if config.is_embedded() {
+        // For reading: it makes no store where there is none.
+        serve::open(config, true).await?.close().await;
         return print::line("nothing to do: the embedded store begins a new epoch at each start");
     }
     let store = serve::open(config, false).await?;
-    let epoch = store.begin_epoch().await?;
+    serve::require_schema(&*store).await?;
+    let (drawn, place) = (store.begin_epoch().await, store.describe());
     store.close().await;
     print::line(format_args!(
-        "epoch {epoch}: every instance drops what it has kept within a few seconds"
+        "epoch {} in {place}: every instance drops what it has kept within a few seconds",
+        drawn?
     ))
 }

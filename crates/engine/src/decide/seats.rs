@@ -15,7 +15,7 @@ use crate::seats::{
     Layout, NoFit, PARTY_MAX, Party, SeatIndex, SeatMap, SeatName, SeatState, Spelled, Why, pick,
 };
 use smol_str::SmolStrBuilder;
-use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
 /// Seats by their sections.
 pub(super) type Seats = BTreeMap<SectionId, Vec<SeatIndex>>;
@@ -53,11 +53,16 @@ impl Placed {
 #[derive(Default)]
 pub(super) struct Own<'a> {
     items: &'a [Item],
+    /// What each of its numbered seats costs. A booking may have thousands, and may ask for as many others.
+    prices: HashMap<(SectionId, &'a str), Money>,
 }
 
 impl<'a> Own<'a> {
     pub fn of(booking: &'a Booking) -> Self {
-        Self { items: &booking.items }
+        let of_item = |item: &'a Item| {
+            item.numbers.iter().map(|number| ((item.section_id, &**number), item.unit_price))
+        };
+        Self { items: &booking.items, prices: booking.items.iter().flat_map(of_item).collect() }
     }
 
     fn counted(&self, section_id: SectionId) -> impl Iterator<Item = &'a Item> {
@@ -70,9 +75,7 @@ impl<'a> Own<'a> {
     }
 
     fn price(&self, section_id: SectionId, number: &str) -> Option<Money> {
-        let mut here = self.items.iter().filter(|item| item.section_id == section_id);
-        let has = |item: &&Item| item.numbers.iter().any(|own| **own == *number);
-        here.find(has).map(|item| item.unit_price)
+        self.prices.get(&(section_id, number)).copied()
     }
 }
 

@@ -308,9 +308,8 @@ async fn a_hold_is_changed_at_the_state_its_buyer_saw_in_the_history_it_was_seen
         let body = json!({"items": [{"section_id": "A", "seats_requested": seats}]});
         buyer.send(Method::PATCH, &path, Some(&body), &[("If-Match", tag)]).await
     };
-    let tag_of = |answer: &crate::support::Answer| {
-        answer.headers["etag"].to_str().expect("text").to_owned()
-    };
+    let tag_of =
+        |answer: &crate::support::Answer| answer.headers["etag"].to_str().expect("text").to_owned();
     let first = tag_of(&buyer.get(&path).await);
     assert!(first.starts_with("\"1."), "{first}");
     let changed = at(&first, 2).await;

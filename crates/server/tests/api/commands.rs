@@ -236,6 +236,18 @@ async fn a_section_is_repaired_and_what_contradicts_itself_is_left_alone() {
 }
 
 #[tokio::test]
+async fn commands_for_a_store_that_is_there_make_none() {
+    let nowhere = folder();
+    let section = "01a2038b-c695-86bb-9dce-ee03a30cf8fa";
+    for arguments in [&["repair", section, "--dry-run"][..], &["log", "new-timeline"], &["audit"]] {
+        let output = run_in(nowhere.path(), arguments);
+        assert_eq!(output.status.code(), Some(1), "{arguments:?}: {}", told(&output));
+        assert!(told(&output).contains("there is no database at"), "{}", told(&output));
+        assert!(!nowhere.path().join("data/reservix.db").exists(), "{arguments:?}");
+    }
+}
+
+#[tokio::test]
 async fn audit_is_clean_and_finds_what_is_planted() {
     let folder = folder();
     let server = Server::start_in(folder.path(), &[("RECONCILE_INTERVAL_SECONDS", "0")]);

@@ -16,7 +16,7 @@ use super::log::Settled;
 use crate::Epoch;
 use crate::maps::Maps;
 use crate::rows::{Columns as _, instant};
-use engine::Timestamp;
+use engine::{Fault, Timestamp};
 use sqlx::Row as _;
 use sqlx::postgres::{PgConnection, PgRow};
 use std::sync::Arc;
@@ -173,7 +173,10 @@ impl History {
     pub(super) async fn renew(&self, session: &mut PgConnection) -> Result<Epoch, Interrupt> {
         let mut known = self.known.lock().await;
         for _ in 0..LOOKS_MAX {
-            let Some(found) = self.find(session).await? else { return Ok(self.epoch()) };
+            let Some(found) = self.find(session).await? else {
+                let what = "the schema is empty, or too old to have an epoch: reservix migrate up";
+                return Err(Fault::Unsuitable { what: what.to_owned() }.into());
+            };
             let drawn = Epoch::draw();
             if put(session, &found, drawn).await? {
                 *known = Some(Known { epoch: drawn, log: found.log });
