@@ -259,7 +259,10 @@ async fn cancel(
     request_body = ReviseHold,
     params(("booking_id" = String, Path, format = "uuid"), super::docs::IfMatch),
     security(("bearer" = [])),
-    responses((status = 200, description = "The booking", body = BookingView)),
+    responses((
+        status = 200, description = "The booking", body = BookingView,
+        headers(("ETag" = String, description = "Its version, in the history it was seen in")),
+    )),
 )]
 async fn revise(
     State(app): State<Arc<App>>,
@@ -353,7 +356,10 @@ pub(super) async fn listed(
     get, path = "/api/v1/bookings/{booking_id}", tag = TAG, operation_id = "get_booking",
     params(("booking_id" = String, Path, format = "uuid")),
     security(("bearer" = [])),
-    responses((status = 200, description = "The booking", body = BookingView)),
+    responses((
+        status = 200, description = "The booking", body = BookingView,
+        headers(("ETag" = String, description = "Its version, in the history it was seen in")),
+    )),
 )]
 async fn read(
     State(app): State<Arc<App>>,
