@@ -315,21 +315,20 @@ mod tests {
     async fn a_second_form_tells_nothing_about_whether_an_account_exists() {
         let passwords = Passwords::new();
         let hash = passwords.hash("something else".to_owned()).await.expect("hashes");
-        let median = async |typed: &str, stored: Option<&String>| {
-            let mut times = Vec::new();
-            for _ in 0..9 {
-                let begun = Instant::now();
-                let verdict = passwords.verify(typed.to_owned(), stored.cloned()).await;
-                assert_eq!(verdict.expect("runs"), Verdict::Wrong);
-                times.push(begun.elapsed());
-            }
-            times.sort_unstable();
-            times[4].as_secs_f64()
+        let time = async |typed: &str, stored: Option<&String>| {
+            let begun = Instant::now();
+            let verdict = passwords.verify(typed.to_owned(), stored.cloned()).await;
+            assert_eq!(verdict.expect("runs"), Verdict::Wrong);
+            begun.elapsed().as_secs_f64()
         };
-        let once = median("wrong", None).await;
-        let (known, unknown) =
-            (median("wro\u{308}ng", Some(&hash)).await, median("wro\u{308}ng", None).await);
-        assert!((0.6..1.6).contains(&(known / unknown)), "{known} {unknown}");
+        // In turn, and the shortest of each: what else the machine does makes some longer, and none shorter.
+        let (mut once, mut known, mut unknown) = (f64::MAX, f64::MAX, f64::MAX);
+        for _ in 0..15 {
+            once = once.min(time("wrong", None).await);
+            known = known.min(time("wro\u{308}ng", Some(&hash)).await);
+            unknown = unknown.min(time("wro\u{308}ng", None).await);
+        }
+        assert!((0.5..2.0).contains(&(known / unknown)), "{known} {unknown}");
         assert!(unknown > 1.4 * once, "the second form is waited for: {unknown} {once}");
     }
 }

@@ -263,7 +263,13 @@ async fn audit_slice(
         if !numbered.contains(&section_id) {
             continue;
         }
-        match (read_layout(session, section_id).await?, read_marks(session, section_id).await?) {
+        let layout = read_layout(session, section_id).await?;
+        let marks = match read_marks(session, section_id).await {
+            // Damaged ones are as good as none, and the audit says of which section.
+            Err(Interrupt::Failed(Fault::Corrupt { .. })) => None,
+            marks => marks?,
+        };
+        match (layout, marks) {
             (Some((_, layout)), Some(marks)) => audit.marks(inventory, &layout, &marks),
             _ => audit.no_marks(section_id),
         }

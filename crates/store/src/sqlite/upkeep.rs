@@ -273,7 +273,13 @@ async fn audit_slice(
         if !numbered.contains(&section_id) {
             continue;
         }
-        match (read_layout(snapshot, section_id).await?, read_marks(snapshot, section_id).await?) {
+        let layout = read_layout(snapshot, section_id).await?;
+        let marks = match read_marks(snapshot, section_id).await {
+            // Damaged ones are as good as none, and the audit says of which section.
+            Err(Fault::Corrupt { .. }) => None,
+            marks => marks?,
+        };
+        match (layout, marks) {
             (Some((_, layout)), Some(marks)) => audit.marks(inventory, &layout, &marks),
             _ => audit.no_marks(section_id),
         }

@@ -8,7 +8,7 @@ use suite::halls::plain;
 use suite::world::{ManualClock, POLICY};
 
 /// What is changed in the rows of the hall; `{section}`, `{held}` and `{sold}` are ids.
-const ROWS: [&str; 14] = [
+const ROWS: [&str; 15] = [
     "DELETE FROM seats_taken WHERE seat = 'A-1'",
     "DELETE FROM seats_taken WHERE seat = 'A-6'",
     "DELETE FROM seats_taken",
@@ -22,6 +22,7 @@ const ROWS: [&str; 14] = [
     "UPDATE seats_taken SET booking_id = NULL WHERE seat = 'B-1'",
     "UPDATE seats_taken SET booking_id = {sold} WHERE seat = 'A-6'",
     "DELETE FROM seat_marks",
+    "UPDATE seat_marks SET marks = substr(marks, 1, 9)",
     "DELETE FROM layouts",
 ];
 
