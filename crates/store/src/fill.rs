@@ -101,7 +101,7 @@ async fn run(
 ) -> Result<Filled, Fault> {
     const DOING: &str = "filling the store";
     if !fill.beside_others && bulk.has_events().await? {
-        let why = "it has events already, and beside_others is not set";
+        let why = "it has events already; `--beside-others` adds to them";
         return Err(unavailable(DOING)(why));
     }
     let mut filled = Filled::default();
