@@ -15,6 +15,8 @@ use parking_lot::Mutex;
 use sqlx::Executor as _;
 use sqlx::postgres::{PgConnection, PgRow};
 use std::collections::{HashMap, HashSet, VecDeque};
+use std::time::Duration;
+use tokio::time::{Instant, sleep};
 
 /// Everything that is read after this is of one moment, and nobody waits for it.
 pub(super) const SNAPSHOT: &str = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY";
@@ -36,6 +38,13 @@ macro_rules! settled {
         )
     };
 }
+
+/// The highest number up to which the log is settled.
+const NEWEST: &str = concat!("SELECT ", settled!("$1", "$2"), " AS seq");
+
+/// How long the first reader of a log waits for it to be settled, and how often it looks.
+const SETTLED_WITHIN: Duration = Duration::from_secs(1);
+const SETTLING_PAUSE: Duration = Duration::from_millis(20);
 
 /// Up to where the log can be read so that nothing is missed.
 ///
@@ -72,6 +81,20 @@ impl Settled {
         }
         marks.push_back((last, xid));
         Ok(())
+    }
+
+    /// Waits until the log is settled up to some mark, for [`SETTLED_WITHIN`] at most.
+    pub(super) async fn wait(&self, session: &mut PgConnection) -> Result<(), Interrupt> {
+        let start = Instant::now();
+        loop {
+            let (seqs, xids) = self.arrays();
+            let query = sqlx::query(NEWEST).bind(seqs).bind(xids);
+            let settled = query.fetch_one(&mut *session).await?.int("seq")?;
+            if settled > 0 || start.elapsed() >= SETTLED_WITHIN {
+                return Ok(());
+            }
+            sleep(SETTLING_PAUSE).await;
+        }
     }
 
     /// Forgets what was marked in another history.
@@ -114,7 +137,6 @@ pub(super) async fn reckon(
         FROM booking_log l CROSS JOIN settled WHERE l.seq > $1 AND l.section_id IS NOT NULL
         GROUP BY l.section_id, l.seq <= settled.seq"
     );
-    const NEWEST: &str = concat!("SELECT ", settled!("$1", "$2"), " AS seq");
     let inventories = all_inventories(session).await?;
     let (seqs, xids) = marks.arrays();
     let query = sqlx::query(SQL).bind(cursor.seq).bind(seqs.clone()).bind(xids.clone());

@@ -104,14 +104,23 @@ impl Sweep for Postgres {
 #[async_trait]
 impl Books for Postgres {
     async fn reckon(&self, cursor: Position) -> Result<Reckoning, Fault> {
-        const FOLD: &str = "SET LOCAL statement_timeout = '60s'; SET LOCAL enable_seqscan = on";
+        const FOLD: &str = "SET LOCAL statement_timeout = '60s'";
+        const WHOLE: &str = "SET LOCAL enable_seqscan = on";
+        let is_first = cursor == Position::default();
         let reckon = on!(session => async {
             // A cursor of another history says nothing in this one.
             self.history.look(&mut session).await?;
             self.settled.mark(&mut session).await?;
+            if is_first {
+                // What is not settled by then is read a second time, and that is the whole log.
+                self.settled.wait(&mut session).await?;
+            }
             session.execute(log::SNAPSHOT).await?;
-            // The first fold reads the whole log, and that in any order.
             session.execute(FOLD).await?;
+            if is_first {
+                // In any order, and not by index.
+                session.execute(WHOLE).await?;
+            }
             let reckoning = log::reckon(&mut session, cursor, &self.settled).await;
             session.execute("ROLLBACK").await?;
             reckoning

@@ -242,7 +242,8 @@ async fn i12_an_event_whose_commit_is_lost_is_made_and_changed_once() {
                 store.revise_section(event_id, section_id, organizer_id, expected, change).await
             };
             let inventory = it.lose_commit(end, change).await.expect("at the version it was seen");
-            assert_eq!((inventory.capacity, inventory.version), (52, 4));
+            // Three changes, each of the capacity and of the price.
+            assert_eq!((inventory.capacity, inventory.version), (52, 7));
             let stored = store.event(event_id).await.expect("it answers").expect("it is there");
             assert_eq!((stored.event.version, &*stored.event.title), (10, "T2"));
         }
