@@ -264,7 +264,7 @@ pub struct Needs {
     /// Buyers who want to hold seats of an event, or others than they hold.
     pub buyers: BTreeSet<(EventId, UserId)>,
     /// Bookings whose buyer keeps what they have beyond the moment at which it would have ended. Where
-    /// the event has a cap, whoever keeps seats locks the buyer as whoever takes some: else a hold could
+    /// the event has a cap, keeping seats locks the buyer, as taking seats does. Otherwise a hold could
     /// be confirmed in the very moment in which another instance counts it as ended.
     pub kept: BTreeSet<BookingId>,
 }

@@ -205,10 +205,10 @@ impl Model {
             }
             Command::Note { .. } | Command::Retire { .. } => Ok(Told::Nothing),
             Command::Block { .. } | Command::Lay { .. } | Command::Change { .. } => {
-                unimplemented!("numbered seats and changes have a model of their own")
+                unreachable!("numbered seats and changes have a model of their own")
             }
             Command::Confirm { .. } | Command::Release { .. } | Command::Extend { .. } => {
-                unimplemented!("no sequence has us act in a buyer's place")
+                unreachable!("no sequence has us act in a buyer's place")
             }
         }
     }

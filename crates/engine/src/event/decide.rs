@@ -1,5 +1,5 @@
 //! How events and their sections come to be and are changed: a store locks and loads the event, asks
-//! here, and writes what it is told, in one transaction.
+//! here, and writes the decision, in one transaction.
 //!
 //! What concerns seats is left to a batch of [`Command`]s, which the store decides in the same
 //! transaction once the rows of the event are written, as it would decide those of a lane.
@@ -246,7 +246,7 @@ fn commands(section_id: SectionId, by: By, change: &SectionChange) -> Vec<Comman
 }
 
 /// Gives all prices of an event another currency. A section with numbered seats gets a layout of its
-/// own, so that whoever keeps the old one knows it for old.
+/// own, so that a cached copy of the old one is recognized as old.
 #[derive(Debug)]
 pub struct Repricing {
     currency: Currency,

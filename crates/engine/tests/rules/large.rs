@@ -7,7 +7,7 @@ use suite::halls::laid;
 use suite::world::{ManualClock, Mint, POLICY};
 use suite::{Backend as _, Kind as _, Pure, PureRules};
 
-/// How long it takes to give a hold of so many named seats as many others; the shortest of three.
+/// How long it takes to exchange all named seats of a hold of `rows` rows; the shortest of three.
 fn exchange(rows: u32) -> Duration {
     const IN_A_ROW: u32 = 100;
     let clock = ManualClock::new();

@@ -134,7 +134,7 @@ pub(super) async fn lock_and_load(
         // The event has a cap, and nobody's row was locked for it.
         return Err(Interrupt::Changed);
     }
-    // Whoever keeps seats only locks: nothing is decided by how many there are.
+    // Keeping seats only needs the lock: their number decides nothing.
     let taking: BTreeSet<_> = now_capped.intersection(&needs.buyers).copied().collect();
     load_buyers(session, &taking, now, &mut rows).await?;
     Ok((rows, now))

@@ -64,7 +64,7 @@ impl<Row> Columns<Row> {
         format!("UNNEST({}) AS n ({})", arrays.join(", "), self.names())
     }
 
-    /// `status = n.status, …`: all columns but the first so many, which say which row it is.
+    /// `status = n.status, …`: all columns but the first `keys`, which identify the row.
     pub(super) fn sets(&self, keys: usize) -> String {
         let sets = self.list.iter().skip(keys).map(|(name, _)| format!("{name} = n.{name}"));
         sets.collect::<Vec<_>>().join(", ")

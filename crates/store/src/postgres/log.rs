@@ -53,7 +53,7 @@ const SETTLING_PAUSE: Duration = Duration::from_millis(20);
 /// may still commit a lower number than one that it has read. A *mark* is the last number that was
 /// drawn, and a transaction id that was given after that:
 ///
-/// - Whoever drew a number up to the mark's had an id before it drew, and so a lower one than the mark's.
+/// - A transaction that drew a number up to the mark's had an id before that, lower than the mark's.
 /// - When the oldest transaction that is still running is not older than the mark's id, they have all
 ///   ended: their rows are to be seen, or never will be.
 ///
@@ -154,7 +154,8 @@ pub(super) async fn reckon(
     Ok(Reckoning { inventories, folded, unsettled, cursor })
 }
 
-/// The messages after a position, of at most so many rows, and where they end. Outside of a transaction.
+/// The messages after a position, made of at most `limit` rows, and where they end. Outside of a
+/// transaction.
 pub(super) async fn messages_after(
     session: &mut PgConnection,
     cursor: LogCursor,

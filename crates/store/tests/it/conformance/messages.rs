@@ -12,7 +12,7 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use std::time::Duration;
 
 impl World {
-    /// All messages of an event after a cursor, in pages of so many rows, and where they end. What was
+    /// All messages of an event after a cursor, in pages of `limit` rows. What was
     /// committed before is among them: a transaction under way anywhere on a server keeps readers of
     /// the log waiting, and a marker at the end shows that none is left.
     async fn messages(&self, event_id: EventId, limit: u32) -> Vec<Message> {
@@ -200,7 +200,7 @@ pub async fn another_epoch_opens_a_timeline_and_readers_go_on_in_it(world: World
     assert_eq!(after.iter().map(|it| it.kind).collect::<Vec<_>>(), [LogKind::Held]);
     assert!(after[0].cursor.timeline > read.timeline, "{} and {read}", after[0].cursor);
     assert!(after[0].cursor.to_string() > read.to_string(), "also as text");
-    // Whoever had read further in the timeline of before goes on where the new one began.
+    // A reader that was further in the earlier timeline goes on where the new one began.
     let position = Position { seq: read.position.seq + 1_000, place: 0 };
     let lost = LogCursor { position, ..read };
     let mut found = Vec::new();
