@@ -224,14 +224,8 @@ async fn i11_what_was_acknowledged_survives_kill_9_at_any_moment() {
 async fn the_history_finds_what_was_lost_forged_or_made_twice() {
     let _turn = TURN.lock().await;
     let mut world = World::new().await;
-    let shows = events(&world.organizer).await;
-    let life = Duration::from_millis(400);
-    let mut tries = world.live_and_die(&shows, &mut Dice(1), life).await.expect("sound answers");
-    world.restart();
-    println!("{}", check(&mut tries, &world.buyers, &shows).await.expect("the control is fair"));
-    let tries = tries;
-    let confirmed = |one: &Try| one.confirm == Asked::Acknowledged;
-    let victim = tries.iter().position(confirmed).expect("somebody confirmed");
+    let (shows, tries) = history_of_all_kinds(&mut world).await;
+    let victim = tries.iter().position(is_confirmed).expect("somebody confirmed");
     let victim_id = tries[victim].booking_id.clone().expect("confirmed");
 
     // An acknowledgement of a hold that never was.
@@ -244,8 +238,8 @@ async fn the_history_finds_what_was_lost_forged_or_made_twice() {
 
     // An acknowledgement of a confirm that never was.
     let mut forged = tries.clone();
-    let left = |one: &&mut Try| one.booking_id.is_some() && one.is_untouched();
-    forged.iter_mut().find(left).expect("somebody left a hold").confirm = Asked::Acknowledged;
+    let left = tries.iter().position(is_left).expect("somebody left a hold");
+    forged[left].confirm = Asked::Acknowledged;
     finds(&mut forged, &world, &shows, "is HOLD").await;
 
     // A booking that nobody asked for.
@@ -255,14 +249,8 @@ async fn the_history_finds_what_was_lost_forged_or_made_twice() {
 
     // A key that made two bookings.
     let mut doubled = tries.clone();
-    let alike = |one: &&mut Try| {
-        let mine = &tries[victim];
-        let same =
-            (one.buyer, &one.event_id, one.seats) == (mine.buyer, &mine.event_id, mine.seats);
-        same && one.booking_id.is_some() && one.key != mine.key
-    };
-    let second = doubled.iter_mut().find(alike).expect("somebody held as many seats");
-    second.key.clone_from(&tries[victim].key);
+    let second = tries.iter().position(|one| is_twin(one, &tries[victim])).expect("as many seats");
+    doubled[second].key.clone_from(&tries[victim].key);
     finds(&mut doubled, &world, &shows, "sent again").await;
 
     // A confirmed booking whose rows are gone.
@@ -277,6 +265,39 @@ async fn the_history_finds_what_was_lost_forged_or_made_twice() {
     let audit = world.server.as_ref().expect("it runs").run(&["audit"]);
     assert!(!audit.status.success(), "the audit does not see it");
     println!("the audit says: {}", String::from_utf8_lossy(&audit.stdout));
+}
+
+fn is_confirmed(one: &Try) -> bool {
+    one.confirm == Asked::Acknowledged
+}
+
+/// A hold that its client neither confirmed nor cancelled.
+fn is_left(one: &Try) -> bool {
+    one.booking_id.is_some() && one.is_untouched()
+}
+
+/// Another hold that differs from `one` by its key alone.
+fn is_twin(other: &Try, one: &Try) -> bool {
+    let same = (other.buyer, &other.event_id, other.seats) == (one.buyer, &one.event_id, one.seats);
+    same && other.booking_id.is_some() && other.key != one.key
+}
+
+/// A true history with all that is to be forged in it. A busy machine needs longer for it.
+async fn history_of_all_kinds(world: &mut World) -> ([Arc<str>; 2], Vec<Try>) {
+    for life in [400, 1_600, 6_400].map(Duration::from_millis) {
+        let shows = events(&world.organizer).await;
+        let mut tries =
+            world.live_and_die(&shows, &mut Dice(1), life).await.expect("sound answers");
+        world.restart();
+        let figures = check(&mut tries, &world.buyers, &shows).await.expect("the control is fair");
+        println!("killed after {life:?}: {figures}");
+        let victim = tries.iter().find(|one| is_confirmed(one));
+        let has_twin = |victim| tries.iter().any(|one| is_twin(one, victim));
+        if victim.is_some_and(has_twin) && tries.iter().any(is_left) {
+            return (shows, tries);
+        }
+    }
+    panic!("in 6.4 s nobody confirmed, left or repeated a hold");
 }
 
 async fn finds(tries: &mut [Try], world: &World, shows: &[Arc<str>; 2], named: &str) {
