@@ -67,6 +67,15 @@ pub enum Refusal {
         /// Which of them, and why.
         conflicts: Vec<SeatConflict>,
     },
+    /// A request names a seat twice, perhaps in two spellings.
+    DuplicateSeat {
+        /// Where.
+        section_id: SectionId,
+        /// How it is named first.
+        first: SeatName,
+        /// How it is named again.
+        again: SeatName,
+    },
     /// The seats that were named would leave single seats, and as many others would not.
     OrphanSeat {
         /// The seats that would be left alone.

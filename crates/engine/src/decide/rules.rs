@@ -11,7 +11,7 @@ use crate::ids::{BookingId, EventId, SectionId, UserId};
 use crate::inventory::Inventory;
 use crate::log::{Deltas, LogKind};
 use crate::seats::{Layout, SeatMap, SeatName, Spelled};
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
 impl Ledger {
@@ -296,7 +296,8 @@ impl Ledger {
     /// Sets which seats of a section are kept off sale.
     ///
     /// The first refusal wins: those of [`Self::organized`], [`Refusal::SeatsAreNumbered`] for a
-    /// count of them, [`Refusal::SoldOut`], [`Refusal::SeatsUnavailable`].
+    /// count of them, [`Refusal::SoldOut`], [`Refusal::DuplicateSeat`],
+    /// [`Refusal::SeatsUnavailable`].
     pub(super) fn block(
         &mut self,
         section_id: SectionId,
@@ -305,7 +306,7 @@ impl Ledger {
         reason: Option<Arc<str>>,
     ) -> Result<Outcome, Refusal> {
         let inventory = self.organized(section_id, by)?;
-        let names = match blocked {
+        let asked = match blocked {
             Blocked::Count(_) if self.rows.maps.contains_key(&section_id) => {
                 return Err(Refusal::SeatsAreNumbered);
             }
@@ -318,7 +319,7 @@ impl Ledger {
                 let step = SectionStep::new(LogKind::Blocked, by, deltas);
                 return Ok(self.adjust(section_id, SectionStep { reason, ..step }));
             }
-            Blocked::Seats(names) => names,
+            Blocked::Seats(asked) => asked,
         };
         let before: Vec<_> = match self.rows.maps.get(&section_id) {
             Some(map) => map.blocked().map(|seat| name(map.layout(), seat)).collect(),
@@ -332,12 +333,15 @@ impl Ledger {
                     Some(Spelled { seat, is_its_name: false }) => name(layout, seat),
                     _ => asked.clone(),
                 };
-                names.iter().map(its_name).collect()
+                asked.iter().map(its_name).collect()
             }
-            None => names.clone(),
+            None => asked.clone(),
         };
         let had: BTreeSet<&SeatName> = before.iter().collect();
         let wanted: BTreeSet<&SeatName> = names.iter().collect();
+        if wanted.len() < names.len() {
+            return Err(duplicate(section_id, asked, &names));
+        }
         let further = wanted.difference(&had).copied().collect();
         let (further, _) = self.find(&BTreeMap::from([(section_id, further)]))?;
         let given_back: Vec<SeatName> =
@@ -459,6 +463,15 @@ impl Ledger {
             BookingStatus::Hold | BookingStatus::Confirmed => Ok(()),
         }
     }
+}
+
+/// Two of the seats that were asked for have the same name in the layout.
+fn duplicate(section_id: SectionId, asked: &[SeatName], names: &[SeatName]) -> Refusal {
+    let mut before = HashMap::with_capacity(names.len());
+    let mut pairs = names.iter().zip(asked);
+    let found = pairs.find_map(|(name, again)| Some((before.insert(name, again)?, again)));
+    let (first, again) = found.expect("fewer names than seats that were asked for");
+    Refusal::DuplicateSeat { section_id, first: first.clone(), again: again.clone() }
 }
 
 fn count(seats: usize) -> i64 {

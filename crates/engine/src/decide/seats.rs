@@ -12,10 +12,10 @@ use crate::ids::{BookingId, SectionId};
 use crate::money::Money;
 use crate::seats::orphan::{Verdict, judge};
 use crate::seats::{
-    Layout, NoFit, PARTY_MAX, Party, SeatIndex, SeatMap, SeatName, SeatState, Spelled, Why, pick,
+    Layout, NoFit, PARTY_MAX, Party, SeatIndex, SeatMap, SeatName, Spelled, Why, pick,
 };
 use smol_str::SmolStrBuilder;
-use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 /// Seats by their sections.
 pub(super) type Seats = BTreeMap<SectionId, Vec<SeatIndex>>;
@@ -82,8 +82,8 @@ impl<'a> Own<'a> {
 impl Ledger {
     /// Finds seats for `asks` and marks them as held. A refusal changes nothing.
     ///
-    /// The first refusal wins: [`Refusal::SoldOut`] (counted sections), [`Refusal::SeatsUnavailable`]
-    /// with all conflicts of all asks, [`Refusal::OrphanSeat`] when the event does not want any, then
+    /// The first refusal wins: [`Refusal::SoldOut`] (counted sections), [`Refusal::DuplicateSeat`],
+    /// [`Refusal::SeatsUnavailable`] with all conflicts of all asks, [`Refusal::OrphanSeat`] when the event does not want any, then
     /// those of the parties in their order: [`Refusal::TooFewFit`], [`Refusal::NotTogether`].
     pub(super) fn place(
         &mut self,
@@ -170,8 +170,11 @@ impl Ledger {
         map.expect("a numbered section is loaded with its map")
     }
 
-    /// The seats with these names, all of them free; else all that cannot be had. Beside them those
-    /// whose name is another than was asked for, though it compares equal.
+    /// The seats with these names, all of them free. Beside them those whose name is another than was
+    /// asked for, though it compares equal.
+    ///
+    /// The first refusal wins: [`Refusal::DuplicateSeat`], whoever has the seat, then
+    /// [`Refusal::SeatsUnavailable`] with all that cannot be had.
     pub(super) fn find(
         &self,
         named: &BTreeMap<SectionId, Vec<&SeatName>>,
@@ -181,22 +184,30 @@ impl Ledger {
         let mut conflicts = Vec::new();
         for (section_id, names) in named {
             let seats = found.entry(*section_id).or_default();
-            let mut before = HashSet::new();
+            let mut before = HashMap::new();
             for name in names {
                 let map = self.rows.maps.get(section_id);
                 let seat = map.and_then(|map| Some((map.layout().find_spelled(name)?, map)));
                 let state = match seat {
-                    Some((Spelled { seat, is_its_name }, map)) => match map.state(seat) {
-                        None if names.len() == 1 || before.insert(seat) => {
-                            seats.push(seat);
-                            if !is_its_name {
-                                respelled.insert((*section_id, seat));
-                            }
-                            continue;
+                    Some((Spelled { seat, is_its_name }, map)) => {
+                        if names.len() > 1
+                            && let Some(first) = before.insert(seat, *name)
+                        {
+                            let (first, again) = (first.clone(), SeatName::clone(name));
+                            let section_id = *section_id;
+                            return Err(Refusal::DuplicateSeat { section_id, first, again });
                         }
-                        None => Some(SeatState::Held),
-                        state => state,
-                    },
+                        match map.state(seat) {
+                            None => {
+                                seats.push(seat);
+                                if !is_its_name {
+                                    respelled.insert((*section_id, seat));
+                                }
+                                continue;
+                            }
+                            state => state,
+                        }
+                    }
                     None => None,
                 };
                 let seat = SeatName::clone(name);

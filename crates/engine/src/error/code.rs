@@ -103,6 +103,7 @@ impl Refusal {
             Self::CapacityInUse { .. } => RefusalCode::CapacityInUse,
             Self::CurrencyInUse { .. } => RefusalCode::CurrencyInUse,
             Self::EmptySaleWindow
+            | Self::DuplicateSeat { .. }
             | Self::DuplicateSection
             | Self::CurrencyMismatch { .. }
             | Self::TooManyToReprice { .. }
@@ -123,7 +124,9 @@ impl Refusal {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::ids::{SectionId, Shard};
     use crate::money::Currency;
+    use crate::seats::SeatName;
     use crate::time::Timestamp;
     use std::collections::BTreeSet;
 
@@ -132,6 +135,8 @@ mod tests {
         let currency = Currency::parse("EUR").expect("a currency");
         let expired_at = Timestamp::from_unix_ms(1);
         let (available, requested, largest_contiguous_block) = (1, 2, 1);
+        let section_id = SectionId::new(expired_at, Shard::pick(1), 1);
+        let (first, again) = (SeatName::from("A-1"), SeatName::from("a-1"));
         vec![
             (Refusal::NotFound { what: "booking" }, "not_found", false),
             (Refusal::NotOrganizer, "not_organizer", false),
@@ -146,6 +151,7 @@ mod tests {
             (Refusal::BuyerLimit { limit: 1, remaining: 0 }, "buyer_limit", false),
             (Refusal::SoldOut { available: 1, requested: 2 }, "sold_out", false),
             (Refusal::SeatsUnavailable { conflicts: Vec::new() }, "seats_unavailable", false),
+            (Refusal::DuplicateSeat { section_id, first, again }, "validation_failed", false),
             (Refusal::OrphanSeat { seats: Vec::new() }, "orphan_seat", false),
             (
                 Refusal::TooFewFit { available, requested, largest_contiguous_block },

@@ -19,7 +19,7 @@ use engine::{
     Ask, Booking, BookingId, BookingStatus, Command, EventId, Fault, Hold, IdempotencyKey, Outcome,
     Refusal, UserId,
 };
-use forms::{NewHold, ReviseHold, Wanted};
+use forms::{NewHold, ReviseHold, Wanted, compared};
 use schema::HoldForm;
 use std::sync::Arc;
 use store::BookingFilter;
@@ -118,7 +118,8 @@ async fn hold(
     let hold = Hold { booking_id, user_id, event_id, asks, key };
     let name = hold.key.as_ref().map(|(key, _)| key.clone());
     let decided = app.core.lanes.submit(event_id.shard(), Command::Hold(hold));
-    let (outcome, now) = app.in_flight.run("hold", user_id, name.as_ref(), decided).await??;
+    let decided = app.in_flight.run("hold", user_id, name.as_ref(), decided).await?;
+    let (outcome, now) = decided.map_err(|error| wanted.failed(&facts, error))?;
     let Outcome::Booking { booking, replayed, next_to_each_other } = outcome else {
         return Err(no_booking());
     };
@@ -135,7 +136,8 @@ async fn hold(
 
 /// A digest of what a hold asks for, by which a retry with the same key is known.
 ///
-/// By id, however a section was named, and without the order in which things were listed.
+/// By id, however a section was named, by what seats and categories are compared by, and without the
+/// order in which things were listed.
 fn digest(event_id: EventId, wanted: &Wanted, asks: &[Ask]) -> i64 {
     let event_id = event_id.to_string();
     match (wanted, asks) {
@@ -149,7 +151,7 @@ fn digest(event_id: EventId, wanted: &Wanted, asks: &[Ask]) -> i64 {
             let of = |ask: &Ask| match ask {
                 Ask::Count { section_id, seats } => (section_id.to_string(), *seats, Vec::new()),
                 Ask::Seats { section_id, seats } => {
-                    let mut seats = seats.clone();
+                    let mut seats: Vec<_> = seats.iter().map(|seat| compared(seat)).collect();
                     seats.sort_unstable();
                     (section_id.to_string(), 0, seats)
                 }
@@ -281,7 +283,8 @@ async fn revise(
     let facts = app.core.catalog.event(event_id).await?.ok_or(MISSING)?;
     let asks = wanted.asks(&facts, true, Some(&booking))?;
     let command = Command::Change { booking_id, by: user_id.into(), event_id, expected, asks };
-    let (outcome, now) = app.core.lanes.submit(booking_id.shard(), command).await?;
+    let decided = app.core.lanes.submit(booking_id.shard(), command).await;
+    let (outcome, now) = decided.map_err(|error| wanted.failed(&facts, error))?;
     let Outcome::Booking { booking, next_to_each_other, .. } = outcome else {
         return Err(no_booking());
     };

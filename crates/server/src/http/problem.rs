@@ -22,6 +22,7 @@ use engine::{Error, Fault};
 use serde_json::{Map, Value, json};
 
 pub use code::Code;
+pub use refusals::duplicate_seat;
 
 /// An answer that is no success. One pointer, so that the results it stands in stay small.
 #[derive(Clone, Debug)]

@@ -6,10 +6,10 @@
 
 use super::hold_of;
 use engine::error::SeatConflict;
-use engine::seats::{Layout, SeatName};
+use engine::seats::{Layout, SeatName, Spelled};
 use engine::{Ask, Command, Hold, SectionId, Snapshot, Timestamp};
 use parking_lot::Mutex;
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use store::gate::{Seen, Settlement};
@@ -36,6 +36,7 @@ pub(super) struct Hall {
 /// The seats that `hold` names and that cannot be had, as far as that is known.
 pub(super) fn conflicts(hold: &Hold, halls: &[Hall]) -> Vec<SeatConflict> {
     let mut conflicts = Vec::new();
+    let (mut found, mut names_twice) = (HashSet::new(), false);
     if halls.is_empty() {
         return conflicts;
     }
@@ -44,14 +45,18 @@ pub(super) fn conflicts(hold: &Hold, halls: &[Hall]) -> Vec<SeatConflict> {
         let Some(Hall { marks: seen, layout }) = hall else { continue };
         conflicts.extend(names.iter().filter_map(|name| {
             let state = match layout.find_spelled(name) {
-                Some(found) => Some(seen.marks.state(found.seat)?),
+                Some(Spelled { seat, .. }) => {
+                    names_twice |= !found.insert((*section_id, seat));
+                    Some(seen.marks.state(seat)?)
+                }
                 None => None,
             };
             Some(SeatConflict { section_id: *section_id, seat: name.clone(), state })
         }));
     }
-    // A seat that does not exist is told beside those that are taken; alone, it is the store's to say.
-    if conflicts.iter().all(|conflict| conflict.state.is_none()) {
+    // A seat that does not exist is told beside those that are taken; alone, it is the store's to say,
+    // and so is a seat that is named twice.
+    if names_twice || conflicts.iter().all(|conflict| conflict.state.is_none()) {
         conflicts.clear();
     }
     conflicts

@@ -91,9 +91,17 @@ async fn an_equal_request_in_another_order_or_spelling_is_a_retry() {
     let event = json!({"title": "Halls", "event_date": "2099-01-01", "sections": [
         {"name": "Hall", "layout": layout}, {"name": "Annex", "layout": layout},
         {"name": "Floor", "capacity": 500},
+        {"name": "Café", "layout": {
+            "categories": [{"name": "Café", "price": 500}],
+            "rows": [{"label": "É", "seats": [
+                {"number": "1", "x": 0, "y": 0, "category": "Café"},
+                {"number": "2", "x": 100, "y": 0, "category": "Café"},
+            ]}],
+        }},
     ]});
     let made = user.post("/events", &event).await.expect(StatusCode::CREATED);
     let (event_id, hall) = (&made["event_id"], &made["sections"][0]["section_id"]);
+    let floor_id = made["sections"][2]["section_id"].as_str().expect("an id");
     let hold = |rest: Value| {
         let mut body = json!({"event_id": event_id});
         body.as_object_mut().expect("one").extend(rest.as_object().expect("one").clone());
@@ -116,6 +124,27 @@ async fn an_equal_request_in_another_order_or_spelling_is_a_retry() {
         (
             best(json!({"number": 2, "sections": ["Hall", "Annex"], "categories": ["Hall", "Annex"]})),
             best(json!({"number": 2, "sections": ["annex", hall], "categories": ["Annex", "Hall"]})),
+            true,
+        ),
+        (
+            hold(json!({"section_id": "Hall", "seats": ["a-11", "A-12"]})),
+            hold(json!({"section_id": "HALL", "seats": ["a-12", "A-11"]})),
+            true,
+        ),
+        (
+            cart(json!([{"section_id": "Café", "seats": ["É-1"]}, floor(1)])),
+            cart(json!([floor(1), {"section_id": "cafe\u{301}", "seats": ["e\u{301}-1"]}])),
+            true,
+        ),
+        (
+            best(json!({"number": 1, "sections": ["Café"], "categories": ["Café"]})),
+            best(json!({"number": 1, "sections": ["CAFÉ"], "categories": ["cafe\u{301}", "CAFÉ"]})),
+            true,
+        ),
+        (
+            hold(json!({"section_id": "Floor", "seats_requested": 1})),
+            json!({"event_id": event_id.as_str().expect("an id").to_uppercase(),
+                "items": [{"section_id": floor_id.to_uppercase(), "seats_requested": 1}]}),
             true,
         ),
         // What differs is another request as before.

@@ -325,3 +325,74 @@ async fn many_imports_at_once_are_done_or_sent_away() {
     assert!(done >= 2 && busy > 0, "{done} were done, {busy} were sent away");
     server.audit();
 }
+
+#[tokio::test]
+async fn a_seat_that_is_named_twice_is_refused_with_its_field() {
+    let server = Server::start(&[]);
+    let user = server.user().await;
+    let layout = json!({"rows": "A-B", "seats_per_row": 9});
+    let event = json!({"title": "Halls", "event_date": "2099-01-01", "sections": [
+        {"name": "Hall", "layout": layout}, {"name": "Annex", "layout": layout},
+    ]});
+    let made = user.post("/events", &event).await.expect(StatusCode::CREATED);
+    let event_id = made["event_id"].as_str().expect("an id");
+    let of = |section: &str, seats: Value| json!({"section_id": section, "seats": seats});
+    let hold = |rest: Value| {
+        let mut body = json!({"event_id": event_id});
+        body.as_object_mut().expect("one").extend(rest.as_object().expect("one").clone());
+        body
+    };
+    let held = user.post("/bookings/hold", &hold(of("Hall", json!(["B-9"])))).await;
+    let held = held.expect(StatusCode::CREATED);
+    let booking = format!("/bookings/{}", held["booking_id"].as_str().expect("an id"));
+    let respelled = "duplicate seat: a-1 is A-1 in another spelling";
+    let (plain, annex) = (json!(["A-1", "a-1"]), of("Annex", json!(["a-1"])));
+    let lists = [
+        (json!([annex, of("Hall", plain.clone())]), "items[1].seats", respelled),
+        (
+            json!([of("Hall", json!(["A-1"])), of("hall", json!(["a-1"])), annex]),
+            "items[1].seats",
+            respelled,
+        ),
+        (
+            json!([annex, of("Hall", json!(["A-1"])), of("Hall", json!(["A-1"]))]),
+            "items[2].seats",
+            "duplicate seat A-1",
+        ),
+        // Nobody else has to let go of a seat for that.
+        (
+            json!([of("Hall", json!(["B-9", "b-9"]))]),
+            "items[0].seats",
+            "duplicate seat: b-9 is B-9 in another spelling",
+        ),
+    ];
+    let mut wrong = vec![
+        (hold(of("Hall", json!(["A-1", "A-1"]))), "seats", "duplicate seat A-1"),
+        (hold(of("Hall", plain)), "seats", respelled),
+    ];
+    wrong.extend(
+        lists
+            .iter()
+            .map(|(items, field, message)| (hold(json!({"items": items})), *field, *message)),
+    );
+    let told = |field: &str, message: &str| json!([{"field": field, "message": message}]);
+    for (body, field, message) in wrong {
+        let problem = user.post("/bookings/hold", &body).await.problem(422, INVALID);
+        assert_eq!(problem["errors"], told(field, message), "{body}");
+    }
+    for (items, field, message) in lists {
+        let body = json!({"items": items});
+        let answer = user.send(Method::PATCH, &booking, Some(&body), &[]).await;
+        assert_eq!(answer.problem(422, INVALID)["errors"], told(field, message), "{body}");
+    }
+    let blocked = format!("/events/{event_id}/sections/Hall/blocked");
+    for (seats, field, message) in [
+        (json!(["A-1", "A-1"]), "seats[1]", "duplicate seat A-1"),
+        (json!(["A-1", "a-1"]), "seats", respelled),
+    ] {
+        let body = json!({"seats": seats, "reason": "camera"});
+        let answer = user.send(Method::PUT, &blocked, Some(&body), &[]).await;
+        assert_eq!(answer.problem(422, INVALID)["errors"], told(field, message), "{body}");
+    }
+    server.audit();
+}

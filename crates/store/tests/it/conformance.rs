@@ -287,6 +287,7 @@ macro_rules! suite {
             seats {
                 i3_seats_are_held_by_name_all_or_none,
                 i3_of_two_who_name_a_seat_in_one_batch_the_first_gets_it,
+                a_seat_that_is_named_twice_is_a_duplicate_in_any_spelling,
                 the_best_available_seats_are_those_that_were_asked_for,
                 a_party_is_split_across_sections_when_there_is_no_other_way,
                 a_hold_that_would_leave_a_single_seat_is_refused_where_the_event_says_so,

@@ -1,7 +1,7 @@
 //! What the model says of every answer, and of all that is stored.
 
 use super::drive::Drive;
-use super::model::{Deal, Expected, Owner, Seat};
+use super::model::{Deal, Expected, Owner, Seat, duplicate};
 use crate::halls::{Taken, layout as layout_of};
 use engine::decide::Needs;
 use engine::{
@@ -174,6 +174,11 @@ impl Drive<'_> {
             }
             return;
         };
+        let mut before = BTreeSet::new();
+        if let Some(again) = names.iter().find(|name| !before.insert(*name)) {
+            assert_eq!(*answer, Err(duplicate(section_id, again)));
+            return;
+        }
         let wanted: BTreeSet<Seat> =
             names.iter().map(|name| (section_id, name.to_string())).collect();
         let owner = |seat: &Seat| self.model.owners.get(seat).copied();

@@ -156,18 +156,24 @@ impl Model {
             return Expected::Refused(Refusal::SoldOut { available, requested });
         }
         names.sort_by_key(|(section_id, _)| *section_id);
+        let is_known = |section_id: SectionId, name: &str| {
+            self.drafts.contains_key(&section_id)
+                && self.names(section_id).iter().any(|known| known == name)
+        };
+        let mut before = BTreeSet::new();
+        let mut known = names.iter().filter(|(section_id, name)| is_known(*section_id, name));
+        if let Some((section_id, name)) = known.find(|seat| !before.insert(**seat)) {
+            return Expected::Refused(duplicate(*section_id, name));
+        }
         for (section_id, name) in names {
             let seat = (section_id, name.to_owned());
-            let known = self.drafts.contains_key(&section_id)
-                && self.names(section_id).iter().any(|known| known == name);
-            let state = if !known {
+            let state = if !is_known(section_id, name) {
                 None
-            } else if !self.is_free(&seat, own) {
-                self.state(&seat)
-            } else if named.insert(seat) {
+            } else if self.is_free(&seat, own) {
+                named.insert(seat);
                 continue;
             } else {
-                Some(SeatState::Held)
+                self.state(&seat)
             };
             conflicts.push(engine::SeatConflict { section_id, seat: name.into(), state });
         }
@@ -295,4 +301,9 @@ pub fn fits(runs: &[usize], number: usize, adjacent: bool) -> bool {
     }
     // A group within a run may also be beside another one, as one of both sizes.
     sums.contains(&number)
+}
+
+/// A seat is named twice.
+pub fn duplicate(section_id: SectionId, name: &str) -> Refusal {
+    Refusal::DuplicateSeat { section_id, first: name.into(), again: name.into() }
 }

@@ -1,7 +1,7 @@
 //! What a hold may ask for, in each of its forms.
 
 use super::super::body::{object, objects};
-use super::super::problem::{FieldError, Problem};
+use super::super::problem::{FieldError, Problem, duplicate_seat};
 use super::super::wire::given;
 use crate::catalog::Facts;
 use engine::event::SEATS_PER_BOOKING_MAX;
@@ -10,7 +10,7 @@ use engine::seats::{
     SeatName,
 };
 use engine::text::folded;
-use engine::{Ask, Booking, Refusal, SectionId};
+use engine::{Ask, Booking, Error, Refusal, SectionId};
 use garde::Validate;
 use serde::{Deserialize, Serialize};
 use std::collections::HashSet;
@@ -114,6 +114,8 @@ fn listed<'de, D: serde::Deserializer<'de>>(
 
 /// What is asked for, with sections as the client named them.
 pub(super) enum Wanted {
+    /// Seats of one section, which the fields of the request itself name.
+    One(NewItem),
     Items(Vec<NewItem>),
     Best(Best),
 }
@@ -133,15 +135,15 @@ impl NewHold {
         let wanted = match (self.section_id, self.items, self.best_available) {
             (Some(section_id), ..) => {
                 let Self { seats_requested, seats, .. } = self;
-                Wanted::Items(vec![NewItem { section_id, seats_requested, seats }])
+                Wanted::One(NewItem { section_id, seats_requested, seats })
             }
             (_, Some(items), _) => Wanted::Items(items),
             (.., Some(best)) => Wanted::Best(best),
             _ => unreachable!("one of them was given"),
         };
         match &wanted {
-            Wanted::Items(items) if !section => check_items(items, |at| format!("items[{at}].")),
-            Wanted::Items(items) => check_items(items, |_| String::new()),
+            Wanted::One(item) => check_items(std::slice::from_ref(item), |_| String::new()),
+            Wanted::Items(items) => check_items(items, in_item),
             Wanted::Best(best) => best.check(),
         }?;
         Ok(wanted)
@@ -151,9 +153,14 @@ impl NewHold {
 impl ReviseHold {
     /// What it asks for; else what is wrong with its form.
     pub fn wanted(self) -> Result<Wanted, Problem> {
-        check_items(&self.items, |at| format!("items[{at}]."))?;
+        check_items(&self.items, in_item)?;
         Ok(Wanted::Items(self.items))
     }
+}
+
+/// What the fields of an item begin with.
+fn in_item(at: usize) -> String {
+    format!("items[{at}].")
 }
 
 fn check_items(items: &[NewItem], place: impl Fn(usize) -> String) -> Result<(), Problem> {
@@ -181,7 +188,7 @@ fn check_items(items: &[NewItem], place: impl Fn(usize) -> String) -> Result<(),
                         format!("a seat has 1 to {SEAT_NAME_MAX} characters, such as C-12");
                     tell("seats", message);
                 } else if let Some(seat) = doubled(seats) {
-                    tell("seats", format!("{seat} is named twice"));
+                    tell("seats", duplicate_seat(seat, seat));
                 }
             }
             _ => {
@@ -197,7 +204,7 @@ fn check_items(items: &[NewItem], place: impl Fn(usize) -> String) -> Result<(),
     if errors.is_empty() { Ok(()) } else { Err(Problem::invalid(&errors)) }
 }
 
-/// A seat that is named twice. The engine finds those of two items.
+/// A seat that is named twice. The engine finds those of two items or in two spellings.
 fn doubled(seats: &[SeatName]) -> Option<&SeatName> {
     if seats.len() <= FEW_SEATS {
         let again = |(at, seat): &(usize, &SeatName)| seats[..*at].contains(seat);
@@ -210,6 +217,14 @@ fn doubled(seats: &[SeatName]) -> Option<&SeatName> {
 fn is_name(seat: &str) -> bool {
     let length = seat.chars().count();
     (1..=SEAT_NAME_MAX).contains(&length) && !seat.contains(char::is_control)
+}
+
+/// The same text for all spellings of the name of a seat or a category. In capital letters, as most
+/// seats are named: so the digests of requests that an earlier version has seen stay what they were.
+pub(super) fn compared(name: &str) -> String {
+    let mut name = folded(name);
+    name.make_ascii_uppercase();
+    name
 }
 
 impl Best {
@@ -248,6 +263,9 @@ impl Best {
             ids
         });
         let categories = self.categories.clone().map(|mut names| {
+            for name in &mut names {
+                *name = compared(name).into();
+            }
             names.sort_unstable();
             names.dedup();
             names
@@ -268,6 +286,32 @@ impl Best {
 }
 
 impl Wanted {
+    fn items(&self) -> &[NewItem] {
+        match self {
+            Self::One(item) => std::slice::from_ref(item),
+            Self::Items(items) => items,
+            Self::Best(_) => &[],
+        }
+    }
+
+    /// Why the request failed; of a seat that is named twice, in which field it is named again.
+    pub fn failed(&self, facts: &Facts, error: Error) -> Problem {
+        let Error::Refused(Refusal::DuplicateSeat { section_id, first, again }) = error else {
+            return error.into();
+        };
+        let names_it = |item: &NewItem| {
+            let section = facts.resolve(&item.section_id);
+            section.is_some_and(|section| section.section_id == section_id)
+                && item.seats.as_ref().is_some_and(|seats| seats.contains(&again))
+        };
+        let within = match self {
+            Self::Items(items) => items.iter().rposition(names_it).map(in_item),
+            Self::One(_) | Self::Best(_) => None,
+        };
+        let field = format!("{}seats", within.unwrap_or_default());
+        Problem::invalid_field(field, duplicate_seat(&first, &again))
+    }
+
     /// What to ask the engine for. Sections are those of `facts`, if the buyer may see them; else
     /// those that had these names when `made` was made, so that a key can still be replayed.
     pub fn asks(
@@ -284,8 +328,9 @@ impl Wanted {
             Ok(now.or_else(then).ok_or(Refusal::NotFound { what })?)
         };
         match self {
-            Self::Items(items) => {
-                items.iter().map(|item| Ok(item.ask(resolve(&item.section_id)?))).collect()
+            Self::One(_) | Self::Items(_) => {
+                let items = self.items().iter();
+                items.map(|item| Ok(item.ask(resolve(&item.section_id)?))).collect()
             }
             Self::Best(best) => {
                 let mut sections = match &best.sections {
@@ -315,8 +360,8 @@ impl Wanted {
     /// Whether all sections that it names are known, so that nothing else has to be looked up.
     pub fn is_known(&self, facts: &Facts) -> bool {
         match self {
-            Self::Items(items) => {
-                items.iter().all(|item| facts.resolve(&item.section_id).is_some())
+            Self::One(_) | Self::Items(_) => {
+                self.items().iter().all(|item| facts.resolve(&item.section_id).is_some())
             }
             Self::Best(best) => {
                 best.sections.iter().flatten().all(|name| facts.resolve(name).is_some())

@@ -85,6 +85,9 @@ impl From<Refusal> for Problem {
             Refusal::EmptySaleWindow => {
                 Self::invalid_field("sales_end", "must be after sales_start")
             }
+            Refusal::DuplicateSeat { first, again, .. } => {
+                Self::invalid_field("seats", duplicate_seat(&first, &again))
+            }
             Refusal::DuplicateSection => {
                 Self::invalid_field("name", "must be unique in the event, compared without case")
             }
@@ -103,6 +106,14 @@ impl From<Refusal> for Problem {
             Refusal::IdempotencyKeyReused => plain("Use a new key for a new request."),
         }
     }
+}
+
+/// What is wrong with a list that names a seat twice, perhaps in two spellings.
+pub fn duplicate_seat(first: &str, again: &str) -> String {
+    if first == again {
+        return format!("duplicate seat {again}");
+    }
+    format!("duplicate seat: {again} is {first} in another spelling")
 }
 
 /// Those of numbered seats.

@@ -3,7 +3,7 @@
 
 use crate::http::body::{object, objects};
 use crate::http::docs::SeatWord;
-use crate::http::problem::{FieldError, Problem};
+use crate::http::problem::{FieldError, Problem, duplicate_seat};
 use crate::http::wire::{composed, given, legible};
 use engine::event::CAPACITY_MAX;
 use engine::seats::draft::SEAT_PITCH;
@@ -346,7 +346,9 @@ impl BlockedForm {
             (None, Some(seats)) => {
                 let mut named = HashSet::with_capacity(seats.len());
                 if let Some(at) = seats.iter().position(|seat| !named.insert(seat.as_str())) {
-                    return Err(Problem::invalid_field(format!("seats[{at}]"), "stands twice"));
+                    let seat = &seats[at];
+                    let message = duplicate_seat(seat, seat);
+                    return Err(Problem::invalid_field(format!("seats[{at}]"), message));
                 }
                 Blocked::Seats(seats.iter().map(|seat| SeatName::from(seat.as_str())).collect())
             }

@@ -127,28 +127,70 @@ pub async fn i3_seats_are_held_by_name_all_or_none(world: World) {
     world.block(&sale, 0, &["B-6"]).await.expect("it is free");
     let before = world.inventory(&sale, 0).await;
 
-    let wanted = ["B-1", "A-2", "A-3", "B-6", "Z-9", "B-1", "B-01", "B"];
+    let wanted = ["B-1", "A-2", "A-3", "B-6", "Z-9", "B-01", "B"];
     let refused = world.ask(&sale, vec![seats(&sale, 0, &wanted)]).await;
     let reasons = [
         ("A-2", Some(SeatState::Held)),
         ("A-3", Some(SeatState::Sold)),
         ("B-6", Some(SeatState::Blocked)),
         ("Z-9", None),
-        ("B-1", Some(SeatState::Held)),
         ("B-01", None),
         ("B", None),
     ];
     assert_eq!(refused, Err(conflicts(&sale, 0, &reasons)));
-    // Two asks for one section are one.
-    let twice = vec![seats(&sale, 0, &["B-1"]), seats(&sale, 0, &["B-1"])];
-    let twice = world.ask(&sale, twice).await;
-    assert_eq!(twice, Err(conflicts(&sale, 0, &[("B-1", Some(SeatState::Held))])));
     assert_eq!(world.inventory(&sale, 0).await, before);
     assert_eq!(world.states(&sale, 0).await, "A-1 held, A-2 held, A-3 sold, B-6 blocked");
     let mut taken = halls::taken_by(sale.sections[0], &["A-1", "A-2"], held.booking_id);
     taken.extend(halls::taken_by(sale.sections[0], &["A-3"], sold.booking_id));
     taken.extend(halls::taken_by(sale.sections[0], &["B-6"], None));
     assert_eq!(world.seats_taken(&sale).await, taken);
+    world.assert_sound().await;
+}
+
+pub async fn a_seat_that_is_named_twice_is_a_duplicate_in_any_spelling(world: World) {
+    let mut accented = draft("A-C", 6, &[]);
+    accented.rows[2].label = "\u{c9}".to_owned();
+    let openings = vec![Opening::Layout(layout(&accented)), laid("A", 6), 9.into()];
+    let sale = world.hall(openings).await;
+    let duplicate = |first: &str, again: &str| {
+        let (first, again) = (SeatName::from(first), SeatName::from(again));
+        Err(Refusal::DuplicateSeat { section_id: sale.sections[0], first, again })
+    };
+    let held = world.seated(&sale, 0, &["A-2"]).await;
+    let before = world.inventory(&sale, 0).await;
+    let composed = "\u{c9}-1";
+    for (asks, refused) in [
+        (vec![seats(&sale, 0, &["B-1", "B-1"])], duplicate("B-1", "B-1")),
+        (vec![seats(&sale, 0, &["a-1", "A-1"])], duplicate("a-1", "A-1")),
+        (vec![seats(&sale, 0, &[composed, "e\u{301}-1"])], duplicate(composed, "e\u{301}-1")),
+        // Two asks for one section are one.
+        (vec![seats(&sale, 0, &["A-1"]), seats(&sale, 0, &["a-1"])], duplicate("A-1", "a-1")),
+        // Whoever has it, and whatever else is wrong.
+        (vec![seats(&sale, 0, &["Z-9", "A-2", "a-2"])], duplicate("A-2", "a-2")),
+    ] {
+        assert_eq!(world.ask(&sale, asks.clone()).await, refused, "{asks:?}");
+        let change = Command::Change {
+            booking_id: held.booking_id,
+            by: held.user_id.into(),
+            event_id: sale.event_id,
+            expected: None,
+            asks,
+        };
+        assert_eq!(world.commit_one(change).await, refused);
+    }
+    for (names, refused) in [
+        (["A-1", "A-1"], duplicate("A-1", "A-1")),
+        (["a-1", "A-1"], duplicate("a-1", "A-1")),
+        (["A-2", "a-2"], duplicate("A-2", "a-2")),
+    ] {
+        assert_eq!(world.block(&sale, 0, &names).await, refused, "{names:?}");
+    }
+    assert_eq!(world.inventory(&sale, 0).await, before);
+    // Of another section it is another seat, and counted seats are added up.
+    let two = vec![seats(&sale, 0, &["A-1"]), seats(&sale, 1, &["a-1"]), count(&sale, 2, 2)];
+    let asks = [two, vec![count(&sale, 2, 3)]].concat();
+    let cart = booking(world.ask(&sale, asks).await);
+    assert_eq!((numbers(&cart), cart.seats(), cart.items.len()), (vec!["A-1", "A-1"], 7, 3));
     world.assert_sound().await;
 }
 
