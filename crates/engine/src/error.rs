@@ -26,7 +26,7 @@ pub enum Refusal {
     },
     /// Only the organizer of the event may do this.
     NotOrganizer,
-    /// Another account has this address.
+    /// An account with this address already exists.
     EmailTaken,
     /// No such account, or not its password.
     InvalidCredentials,

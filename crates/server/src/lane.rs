@@ -91,7 +91,7 @@ impl Queues {
         }
         let waiting = QUEUE_MAX - self.holds.capacity();
         if !self.admission.admits(waiting, now) {
-            return Err(Fault::Overloaded { what: "more holds come than can be carried" });
+            return Err(Fault::Overloaded { what: "the number of holds exceeds the capacity" });
         }
         self.holds.try_send(job).map_err(|_| full)
     }
@@ -232,7 +232,7 @@ impl Lane {
             let now = Instant::now();
             let (in_time, late): (Vec<_>, Vec<_>) =
                 jobs.into_iter().partition(|job| job.deadline > now);
-            let too_late = || Fault::Overloaded { what: "the deadline passed in the queue" };
+            let too_late = || Fault::Overloaded { what: "the request timed out in the queue" };
             answer_all(late.into_iter().map(|job| (job.reply, Err(too_late().into()))));
             let admitted = self.ask_gate(in_time).await;
             if !admitted.is_empty() {

@@ -82,11 +82,11 @@ impl Vitals {
     /// Why nothing should be sent here.
     pub fn trouble(&self) -> Option<&'static str> {
         if self.of(Kind::Lane) == Some(false) {
-            return Some("A lane of this instance stands still.");
+            return Some("A lane of this instance is stuck.");
         }
         let only_works = self.only_works.load(Ordering::Relaxed);
         (only_works && self.of(Kind::Worker) == Some(false))
-            .then_some("A worker of this process stands still.")
+            .then_some("A worker of this process is stuck.")
     }
 
     /// Tells the meters.
@@ -180,7 +180,7 @@ mod tests {
         while vitals.of(Kind::Lane) == Some(true) {
             std::thread::yield_now();
         }
-        assert_eq!(vitals.trouble(), Some("A lane of this instance stands still."));
+        assert_eq!(vitals.trouble(), Some("A lane of this instance is stuck."));
         drop(turn);
         assert_eq!((vitals.of(Kind::Lane), vitals.trouble()), (Some(true), None));
     }
@@ -192,6 +192,6 @@ mod tests {
         part.failed.store(true, Ordering::Relaxed);
         assert_eq!((vitals.of(Kind::Worker), vitals.trouble()), (Some(false), None));
         vitals.works_alone();
-        assert_eq!(vitals.trouble(), Some("A worker of this process stands still."));
+        assert_eq!(vitals.trouble(), Some("A worker of this process is stuck."));
     }
 }

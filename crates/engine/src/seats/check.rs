@@ -27,11 +27,15 @@ pub(super) fn check(draft: &Draft, label_flaw: LabelRule) -> Result<(), Flaws> {
         if let Some(message) = label_flaw(&row.label) {
             flaws.add(place(), "row", message);
         } else if let Some(before) = labels.insert(row.label.as_str(), at) {
-            flaws.add(place(), "row", format!("is also the label of row number {}", before + 1));
+            flaws.add(
+                place(),
+                "row",
+                format!("duplicate label; row number {} has the same one", before + 1),
+            );
         }
         if !(1..=SEATS_PER_ROW_MAX).contains(&row.seats.len()) {
             let many = row.seats.len();
-            let message = format!("has {many} seats; a row has 1 to {SEATS_PER_ROW_MAX}");
+            let message = format!("must be 1 to {SEATS_PER_ROW_MAX} seats; the row has {many}");
             flaws.add(place(), "seats", message);
         }
         numbers.clear();
@@ -50,15 +54,21 @@ pub(super) fn check(draft: &Draft, label_flaw: LabelRule) -> Result<(), Flaws> {
 fn check_whole(draft: &Draft, label_flaw: LabelRule, flaws: &mut Flaws) {
     let mut tell = |field, message: String| flaws.add(Place::default(), field, message);
     if !(1..=ROWS_MAX).contains(&draft.rows.len()) {
-        tell("rows", format!("there are {}; a section has 1 to {ROWS_MAX}", draft.rows.len()));
+        tell("rows", format!("must be 1 to {ROWS_MAX} rows; the layout has {}", draft.rows.len()));
     }
     let seats: usize = draft.rows.iter().map(|row| row.seats.len()).sum();
     if seats > SEATS_MAX {
-        tell("seats", format!("there are {seats}; a section has at most {SEATS_MAX}"));
+        tell("seats", format!("must be at most {SEATS_MAX} seats; the layout has {seats}"));
     }
     let many = draft.categories.len();
     if !(1..=CATEGORIES_MAX).contains(&many) {
-        tell("categories", format!("there are {many}; a section has 1 to {CATEGORIES_MAX}"));
+        tell(
+            "categories",
+            format!(
+                "must be 1 to {CATEGORIES_MAX} categories; the layout has \
+            {many}"
+            ),
+        );
     }
     if draft.focal.is_some_and(is_far) {
         tell("focal", far());
@@ -69,13 +79,19 @@ fn check_whole(draft: &Draft, label_flaw: LabelRule, flaws: &mut Flaws) {
             tell("category", format!("{name:?}: {message}"));
         }
         if draft.categories[..at].iter().take(CATEGORIES_MAX).any(|other| other.name == *name) {
-            tell("category", format!("{name:?}: is there twice"));
+            tell("category", format!("duplicate category {name:?}"));
         }
         if !(0..=Money::UNIT_PRICE_MAX).contains(&price.minor) {
-            tell("price", format!("of {name:?}: must be 0 to {}", Money::UNIT_PRICE_MAX));
+            tell("price", format!("must be 0 to {} (category {name:?})", Money::UNIT_PRICE_MAX));
         }
         if Some(price.currency) != currency {
-            tell("price", format!("of {name:?}: all have one currency"));
+            tell(
+                "price",
+                format!(
+                    "must have the same currency in all categories (category \
+                {name:?})"
+                ),
+            );
         }
     }
 }
@@ -88,11 +104,19 @@ fn seat_flaws(
     let wrong = number(&seat.number).is_none();
     let number_flaw = wrong
         .then(|| format!("must be 1 to {NUMBER_LENGTH_MAX} ASCII letters and digits"))
-        .or_else(|| before.map(|at| format!("is also the number of seat {} of the row", at + 1)));
+        .or_else(|| {
+            before.map(|at| {
+                format!(
+                    "duplicate number; seat {} of the row has the same \
+            one",
+                    at + 1
+                )
+            })
+        });
     let unknown = !categories.contains(seat.category.as_str());
-    let category_flaw = unknown.then(|| format!("there is no {:?}", seat.category));
+    let category_flaw = unknown.then(|| format!("unknown category {:?}", seat.category));
     let both = seat.flags.accessible && seat.flags.companion;
-    let both = both.then(|| "a seat is either accessible or for a companion".to_owned());
+    let both = both.then(|| "must not be both accessible and companion".to_owned());
     let far = is_far(seat.at).then(far);
     let flaws =
         [("number", number_flaw), ("category", category_flaw), ("flags", both), ("at", far)];
@@ -111,7 +135,7 @@ pub(super) fn written_label(label: &str) -> Option<String> {
 pub(super) fn stored_label(label: &str) -> Option<String> {
     let is_long = label.chars().count() > LABEL_LENGTH_MAX;
     (label.is_empty() || is_long || label.contains(char::is_control) || label.trim() != label)
-        .then(|| "is none that was ever written".to_owned())
+        .then(|| "is not a valid stored label".to_owned())
 }
 
 fn is_far(point: Point) -> bool {
@@ -120,5 +144,5 @@ fn is_far(point: Point) -> bool {
 }
 
 fn far() -> String {
-    format!("x and y must be within {COORDINATE_MAX} of 0")
+    format!("x and y must be -{COORDINATE_MAX} to {COORDINATE_MAX}")
 }

@@ -58,17 +58,23 @@ impl Short {
             tell("seats_per_row", format!("must be 1 to {SEATS_PER_ROW_MAX}"));
         } else if rows.len() * seats > SEATS_MAX {
             let many = rows.len() * seats;
-            tell("seats_per_row", format!("makes {many} seats; a section has at most {SEATS_MAX}"));
+            tell(
+                "seats_per_row",
+                format!(
+                    "results in {many} seats; a section can have at most \
+                {SEATS_MAX}"
+                ),
+            );
         }
         for after in &self.aisles_after {
             if !(1..self.seats_per_row).contains(after) {
-                tell("aisles_after", format!("there is no seat {after} with another behind it"));
+                tell("aisles_after", format!("{after} must be a seat number below seats_per_row"));
             }
         }
         if let Shape::Arc { radius } = self.shape {
             let least = least_radius(self.seats_per_row.min(2 * RADIUS_MAX));
             if !(least..=RADIUS_MAX).contains(&radius) {
-                let message = format!("must be {least} to {RADIUS_MAX} for so many seats");
+                let message = format!("must be {least} to {RADIUS_MAX} for this number of seats");
                 tell("radius", message);
             }
         }
@@ -132,15 +138,16 @@ fn labels(rows: &str) -> Result<Vec<String>, String> {
                 (Some(from), Some(to), _, _) => (from, to, spelled),
                 (_, _, Some(from), Some(to)) => (from, to, |at| at.to_string()),
                 _ => {
-                    let message = "is no label of capital letters or digits, and no range of them";
+                    let message = "must be a label of capital letters or digits, or a range of \
+                        such labels";
                     return Err(format!("{part:?} {message}"));
                 }
             };
         if from > to {
-            return Err(format!("{part:?} runs backwards"));
+            return Err(format!("{part:?} is a reversed range"));
         }
         if labels.len() + (to - from) as usize >= ROWS_MAX {
-            return Err(format!("names more than {ROWS_MAX} rows"));
+            return Err(format!("must have at most {ROWS_MAX} rows"));
         }
         labels.extend((from..=to).map(label));
     }

@@ -77,7 +77,7 @@ impl Draft {
         let mut reading = Reading::of(&record, line, currency)?;
         while let Some(line) = next(&mut record)? {
             if reading.seats == SEATS_MAX {
-                let message = format!("there are more than {SEATS_MAX}");
+                let message = format!("must be at most {SEATS_MAX} seats");
                 reading.flaws.add(Place::default(), "seats", message);
                 break;
             }
@@ -135,20 +135,22 @@ impl Reading {
             match COLUMNS.iter().position(|column| column.eq_ignore_ascii_case(name)) {
                 // Where something stands below it, its line says so.
                 None if name.is_empty() => {}
-                None => tell(format!("{name:?} is none of {}", COLUMNS.join(", "))),
+                None => {
+                    tell(format!("unknown column {name:?}, expected one of {}", COLUMNS.join(", ")))
+                }
                 Some(column) if columns[column].replace(at).is_some() => {
-                    tell(format!("{name:?} is there twice"));
+                    tell(format!("duplicate column {name:?}"));
                 }
                 Some(_) => {}
             }
         }
         for (column, name) in COLUMNS.iter().enumerate().take(NEEDED) {
             if columns[column].is_none() {
-                tell(format!("{name:?} is missing"));
+                tell(format!("column {name:?} is missing"));
             }
         }
         if columns[4].is_some() != columns[5].is_some() {
-            tell("\"x\" and \"y\" are there both or not at all".into());
+            tell("\"x\" and \"y\" must be used together".into());
         }
         flaws.or(Self {
             columns,
@@ -168,7 +170,7 @@ impl Reading {
         let unnamed = |at: &usize| !columns.contains(&Some(*at));
         let stray = record.iter().enumerate().filter(|(_, text)| !text.is_empty());
         if let Some(at) = stray.map(|(at, _)| at).find(unnamed) {
-            let message = format!("field {} of the line is in no column that has a name", at + 1);
+            let message = format!("field {} of the line belongs to no named column", at + 1);
             self.flaws.add(place(), "csv", message);
         }
         self.price(field(2), field(3), place);
@@ -181,7 +183,7 @@ impl Reading {
         }
         if self.draft.rows.last().is_none_or(|last| last.label != row) {
             if self.draft.rows.len() == ROWS_MAX {
-                let message = format!("there are more than {ROWS_MAX}");
+                let message = format!("must be at most {ROWS_MAX} rows");
                 self.flaws.add(place(), "rows", message);
                 return;
             }
@@ -219,7 +221,14 @@ impl Reading {
             (None, _) => self.flaws.add(place(), "price", "must be a whole number of minor units"),
             (Some(minor), Some(known)) if minor == known => {}
             (Some(_), Some(known)) => {
-                self.flaws.add(place(), "price", format!("of {name:?} was {known} before"));
+                self.flaws.add(
+                    place(),
+                    "price",
+                    format!(
+                        "category {name:?} has the price {known} \
+                    in an earlier line"
+                    ),
+                );
             }
             // One category more than allowed is kept, and found with the layout as a whole.
             (Some(minor), None) => {

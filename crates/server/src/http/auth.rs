@@ -44,7 +44,7 @@ pub(super) fn address(text: &str, (): &()) -> garde::Result {
 #[derive(Deserialize, Validate, ToSchema)]
 #[serde(deny_unknown_fields)]
 struct Register {
-    /// Compared without case.
+    /// Compared case-insensitively.
     #[serde(deserialize_with = "composed")]
     #[garde(length(bytes, max = 254), custom(address))]
     #[schema(
@@ -71,7 +71,7 @@ struct Register {
     name: Option<String>,
 }
 
-/// What proves who somebody is.
+/// The credentials of a user.
 #[derive(Deserialize, Validate, ToSchema)]
 #[serde(deny_unknown_fields)]
 struct Login {
@@ -83,7 +83,7 @@ struct Login {
     password: String,
 }
 
-/// A refresh token to exchange or to end.
+/// A refresh token to exchange or to revoke.
 #[derive(Deserialize, Validate, ToSchema)]
 #[serde(deny_unknown_fields)]
 struct Refresh {
@@ -110,7 +110,7 @@ struct ChangePassword {
     new_password: String,
 }
 
-/// A user, as they see themselves.
+/// The user of the access token.
 #[derive(Serialize, ToSchema)]
 #[schema(as = User)]
 pub(super) struct UserView {
@@ -232,8 +232,8 @@ async fn renew_hash(app: &App, user: &User, password: String) {
     }
 }
 
-/// Exchanges a refresh token for new tokens. The old one is spent; used again after ten seconds it
-/// ends its family.
+/// Exchanges a refresh token for new tokens. The old token becomes invalid; if it is used again
+/// after ten seconds, all tokens of its login are revoked.
 #[utoipa::path(
     post, path = "/api/v1/auth/refresh", tag = TAG, operation_id = "refresh_tokens",
     request_body = Refresh,
@@ -251,10 +251,10 @@ async fn refresh(
     Ok(axum::Json(TokenPair::new(&app, token.user_id, secret)?))
 }
 
-/// Ends the family of a refresh token. Access tokens live out their hour.
+/// Ends the login of a refresh token. Access tokens stay valid until they expire.
 #[utoipa::path(
     post, path = "/api/v1/auth/logout", tag = TAG, request_body = Refresh,
-    responses((status = 204, description = "The login has ended")),
+    responses((status = 204, description = "The login was ended")),
 )]
 async fn logout(
     State(app): State<Arc<App>>,
@@ -270,7 +270,7 @@ async fn logout(
 #[utoipa::path(
     post, path = "/api/v1/auth/password", tag = TAG, request_body = ChangePassword,
     security(("bearer" = [])),
-    responses((status = 204, description = "The password is changed")),
+    responses((status = 204, description = "The password was changed")),
 )]
 async fn change_password(
     State(app): State<Arc<App>>,

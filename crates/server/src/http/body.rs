@@ -101,7 +101,7 @@ pub async fn read(
     match whole.await {
         Ok(Ok(collected)) => Ok(collected.to_bytes()),
         Ok(Err(error)) if error.is::<LengthLimitError>() => Err(too_large(limit)),
-        Ok(Err(_)) => Err(Problem::malformed_request("The body ended before it was whole.")),
+        Ok(Err(_)) => Err(Problem::malformed_request("The body ended early.")),
         Err(_) => Err(Problem::new(
             Code::RequestTimeout,
             format!("The body must arrive within {} s.", app.core.config.body_timeout.as_secs()),
@@ -120,7 +120,7 @@ fn is_encoded(headers: &HeaderMap) -> bool {
 }
 
 fn too_large(limit: usize) -> Problem {
-    Problem::new(Code::BodyTooLarge, format!("A body may have {limit} bytes."))
+    Problem::new(Code::BodyTooLarge, format!("A body can have at most {limit} bytes."))
 }
 
 /// A struct that is written as an object: serde alone would also take an array of its fields.
@@ -275,9 +275,7 @@ impl<'de> Visitor<'de> for Strict {
         while let Some(key) = members.next_key::<String>()? {
             members.next_value_seed(inner)?;
             if let Some(twice) = keys.replace(key) {
-                return Err(serde::de::Error::custom(format_args!(
-                    "the key {twice:?} stands twice"
-                )));
+                return Err(serde::de::Error::custom(format_args!("duplicate key {twice:?}")));
             }
         }
         Ok(())

@@ -69,9 +69,9 @@ pub(super) fn lists() -> OpenApiRouter<Arc<App>> {
     OpenApiRouter::new().routes(routes!(list))
 }
 
-/// Holds seats for ten minutes, or as long as the event says.
+/// Holds seats for ten minutes, or for the `hold_ttl_seconds` of the event.
 ///
-/// With an `Idempotency-Key`, retries have one effect.
+/// Requests with the same `Idempotency-Key` have one effect.
 #[utoipa::path(
     post, path = "/api/v1/bookings/hold", tag = TAG, operation_id = "create_hold",
     request_body = HoldForm,
@@ -81,10 +81,10 @@ pub(super) fn lists() -> OpenApiRouter<Arc<App>> {
         (
             status = 201, description = "The hold", body = BookingView,
             headers(
-                ("Location" = String, description = "Where the booking is"),
+                ("Location" = String, description = "The path of the booking"),
                 (
                     "Idempotent-Replayed" = Option<String>,
-                    description = "`true` when an earlier request made the hold"
+                    description = "`true` if an earlier request with this key created the hold"
                 ),
             ),
         ),
@@ -175,7 +175,7 @@ async fn committed(
     Ok(found.into_values().next().map(|(_, booking)| booking))
 }
 
-/// Confirms a hold. Again: the same answer.
+/// Confirms a hold. Repeating the call returns the same answer.
 #[utoipa::path(
     post, path = "/api/v1/bookings/{booking_id}/confirm", tag = TAG,
     operation_id = "confirm_booking",
@@ -193,7 +193,7 @@ async fn confirm_by_post(
     confirm(state, user, path, body).await
 }
 
-/// Confirms a hold. Again: the same answer.
+/// Confirms a hold. Repeating the call returns the same answer.
 #[utoipa::path(
     patch, path = "/api/v1/bookings/{booking_id}/confirm", tag = TAG,
     operation_id = "confirm_booking_by_patch",
@@ -221,7 +221,7 @@ async fn confirm(
         .await
 }
 
-/// Gives a hold more time: `min(now + ttl, max_expires_at)`.
+/// Extends a hold: it expires at `min(now + ttl, max_expires_at)`.
 #[utoipa::path(
     post, path = "/api/v1/bookings/{booking_id}/extend", tag = TAG, operation_id = "extend_booking",
     request_body(content = super::docs::Empty, description = "Nothing, or an empty object"),
@@ -238,7 +238,7 @@ async fn extend(
     change(&app, &booking_id, |booking_id| Command::Extend { booking_id, by: user_id.into() }).await
 }
 
-/// Gives a hold back, or undoes a sale. Again: the same answer.
+/// Cancels a hold or a confirmed booking. Repeating the call returns the same answer.
 #[utoipa::path(
     post, path = "/api/v1/bookings/{booking_id}/cancel", tag = TAG, operation_id = "cancel_booking",
     request_body(content = super::docs::Empty, description = "Nothing, or an empty object"),
@@ -255,7 +255,7 @@ async fn cancel(
     change(&app, &booking_id, |booking_id| Command::Cancel { booking_id, by: user_id.into() }).await
 }
 
-/// Gives a hold other seats, fewer or more: all of it, or the hold stays as it is.
+/// Replaces the seats of a hold. If one of the new seats is unavailable, the hold stays unchanged.
 #[utoipa::path(
     patch, path = "/api/v1/bookings/{booking_id}", tag = TAG, operation_id = "update_booking",
     request_body = ReviseHold,
@@ -263,7 +263,8 @@ async fn cancel(
     security(("bearer" = [])),
     responses((
         status = 200, description = "The booking", body = BookingView,
-        headers(("ETag" = String, description = "Its version, in the history it was seen in")),
+        headers(("ETag" = String, description = "The version of the booking, in this history of \
+            the database")),
     )),
 )]
 async fn revise(
@@ -319,12 +320,12 @@ pub(super) fn status_filter(params: &Params) -> Result<Option<BookingStatus>, Pr
     params.read("status", "must be HOLD, CONFIRMED, EXPIRED or CANCELLED", BookingStatus::parse)
 }
 
-/// The bookings of the user, newest first.
+/// Lists the bookings of the user, newest first.
 #[utoipa::path(
     get, path = "/api/v1/bookings", tag = TAG, operation_id = "list_bookings",
     security(("bearer" = [])),
     params(
-        ("status" = Option<StatusWord>, Query, description = "As it reads now"),
+        ("status" = Option<StatusWord>, Query, description = "The current status"),
         ("event_id" = Option<String>, Query, format = "uuid"),
         super::docs::PageParams,
     ),
@@ -354,14 +355,15 @@ pub(super) async fn listed(
     Ok(page(room, items, found.has_more, BookingView::id))
 }
 
-/// A booking, for its buyer or the organizer of its event.
+/// Returns a booking to its buyer or to the organizer of its event.
 #[utoipa::path(
     get, path = "/api/v1/bookings/{booking_id}", tag = TAG, operation_id = "get_booking",
     params(("booking_id" = String, Path, format = "uuid")),
     security(("bearer" = [])),
     responses((
         status = 200, description = "The booking", body = BookingView,
-        headers(("ETag" = String, description = "Its version, in the history it was seen in")),
+        headers(("ETag" = String, description = "The version of the booking, in this history of \
+            the database")),
     )),
 )]
 async fn read(

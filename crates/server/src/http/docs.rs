@@ -13,80 +13,81 @@ use utoipa::{IntoParams, OpenApi as _, ToSchema};
 
 pub use words::{DateWord, SeatWord};
 
-/// What a problem looks like (RFC 9457). What stands behind `request_id` comes with some codes only.
+/// A problem (RFC 9457). Some codes add members: those listed after `request_id`.
 #[derive(ToSchema)]
 #[expect(dead_code, reason = "describes what `super::problem` writes")]
 pub struct Problem {
     /// `/problems/<code>`.
     #[schema(rename = "type", pattern = "^/problems/[a-z_]+$")]
     kind: String,
-    /// For people; it may change.
+    /// A message for people; it may change.
     title: String,
     #[schema(minimum = 400, maximum = 599)]
     status: u16,
-    /// For people; it may change.
+    /// A message for people; it may change.
     detail: String,
     #[schema(value_type = Code)]
     code: Code,
-    /// Whether the same request can succeed later, unchanged.
+    /// True if the same request, unchanged, can succeed later.
     retryable: bool,
-    /// By which the server's log knows the request.
+    /// Identifies the request in the server's log.
     request_id: String,
-    /// `validation_failed`: what is wrong with which field.
+    /// `validation_failed`: the invalid fields.
     #[schema(value_type = Vec<FieldError>, required = false)]
     errors: Vec<FieldError>,
-    /// `validation_failed` of layouts: how many more there are.
+    /// `validation_failed` of layouts: the number of errors that are not listed.
     #[schema(value_type = u64, required = false)]
     errors_untold: u64,
-    /// `too_many_seats`, `buyer_limit`: how many seats one may have.
+    /// `too_many_seats`, `buyer_limit`: the maximum number of seats.
     #[schema(value_type = u64, required = false)]
     limit: u64,
-    /// `buyer_limit`: how many more the buyer may take.
+    /// `buyer_limit`: the number of seats that the buyer can still hold.
     #[schema(value_type = u64, required = false)]
     remaining: u64,
-    /// `sold_out`: how many seats there are.
+    /// `sold_out`: the number of available seats.
     #[schema(value_type = i64, required = false)]
     available: i64,
-    /// `sold_out`, `not_together`: how many seats were asked for.
+    /// `sold_out`, `not_together`: the number of requested seats.
     #[schema(value_type = u64, required = false)]
     requested: u64,
-    /// `sold_out` of numbered seats, `not_together`: how many are beside each other at most.
+    /// `sold_out` of numbered seats, `not_together`: the size of the largest group of adjacent
+    /// seats.
     #[schema(value_type = u64, required = false)]
     largest_contiguous_block: u64,
-    /// `seats_unavailable`: which seats, at most 1,000.
+    /// `seats_unavailable`: the unavailable seats, at most 1,000.
     #[schema(value_type = Vec<SeatConflict>, required = false, max_items = 1_000)]
     conflicts: Vec<SeatConflict>,
-    /// `orphan_seat`: the names of the seats. `seats_in_use`: which seats, at most 100.
-    /// `currency_in_use`: how many.
+    /// `orphan_seat`: the names of the seats. `seats_in_use`: the seats, at most 100.
+    /// `currency_in_use`: the number of seats.
     #[schema(value_type = SeatsOfProblem, required = false)]
     seats: SeatsOfProblem,
-    /// `capacity_in_use`: the lowest capacity that is possible.
+    /// `capacity_in_use`: the lowest possible capacity.
     #[schema(value_type = i64, required = false)]
     minimum: i64,
-    /// `hold_expired`: when it ended.
+    /// `hold_expired`: when the hold expired.
     #[schema(value_type = String, required = false, format = "date-time")]
     expired_at: String,
-    /// `sale_not_open`: when it begins; null when no date is set.
+    /// `sale_not_open`: the start of the sale; null if no date is set.
     #[schema(value_type = Option<String>, format = "date-time")]
     sales_start: Option<String>,
-    /// `version_mismatch`: the version there is now.
+    /// `version_mismatch`: the current version.
     #[schema(value_type = i64, required = false)]
     version: i64,
 }
 
-/// A seat that cannot be had.
+/// A seat that is unavailable.
 #[derive(ToSchema)]
 #[expect(dead_code, reason = "describes what `super::problem` writes")]
 struct SeatConflict {
     #[schema(format = "uuid")]
     section_id: String,
-    /// As it was asked for.
+    /// The name as requested.
     seat: String,
     #[schema(value_type = ConflictReason)]
     reason: ConflictReason,
 }
 
-/// Why a seat cannot be had.
+/// Why a seat is unavailable.
 #[derive(ToSchema)]
 #[schema(rename_all = "snake_case")]
 #[expect(dead_code, reason = "the words of the schema; the engine has the rule")]
@@ -97,7 +98,7 @@ enum ConflictReason {
     Unknown,
 }
 
-/// Seats, or how many.
+/// Seats, or their number.
 #[derive(ToSchema)]
 #[serde(untagged)]
 #[expect(dead_code, reason = "describes what `super::problem` writes")]
@@ -106,7 +107,7 @@ enum SeatsOfProblem {
     Number(i64),
 }
 
-/// A seat by its name, or with what is the matter with it.
+/// A seat: its name, or its name and state.
 #[derive(ToSchema)]
 #[serde(untagged)]
 #[expect(dead_code, reason = "describes what `super::problem` writes")]
@@ -115,7 +116,7 @@ enum NamedSeat {
     InUse(SeatInUse),
 }
 
-/// A seat that is in the way of a layout.
+/// A seat in use that the new layout does not keep.
 #[derive(ToSchema)]
 #[expect(dead_code, reason = "describes what `super::problem` writes")]
 struct SeatInUse {
@@ -133,7 +134,7 @@ pub struct Empty {}
 #[into_params(parameter_in = Header)]
 #[expect(dead_code, reason = "describes a header; the extractor reads it")]
 pub struct IdempotencyKey {
-    /// 1 to 255 visible characters. Retries with the same key have one effect.
+    /// 1 to 255 visible ASCII characters. Requests with the same key have one effect.
     #[param(
         rename = "Idempotency-Key",
         required = false,
@@ -150,7 +151,7 @@ pub struct IdempotencyKey {
 #[into_params(parameter_in = Header)]
 #[expect(dead_code, reason = "describes a header; the extractor reads it")]
 pub struct IfMatch {
-    /// An `ETag` of the event or the booking, or `*`; of a booking also its bare `version` in quotes.
+    /// An `ETag` of the event or the booking, or `*`; for a booking also its `version` in quotes.
     #[param(rename = "If-Match", required = false, value_type = String, example = "*")]
     tag: Option<String>,
 }
@@ -160,7 +161,7 @@ pub struct IfMatch {
 #[into_params(parameter_in = Header)]
 #[expect(dead_code, reason = "describes a header; the handler reads it")]
 pub struct IfNoneMatch {
-    /// `ETag`s of earlier answers; 304 while one of them still fits.
+    /// `ETag`s of earlier answers; the answer is 304 if one of them is current.
     #[param(rename = "If-None-Match", required = false, value_type = String)]
     tags: Option<String>,
 }
@@ -170,10 +171,10 @@ pub struct IfNoneMatch {
 #[into_params(parameter_in = Query)]
 #[expect(dead_code, reason = "describes parameters; the extractor reads them")]
 pub struct PageParams {
-    /// How many items.
+    /// The maximum number of items.
     #[param(minimum = 1, maximum = 100, default = 20)]
     limit: Option<u32>,
-    /// The `next` of the page before.
+    /// The `next` of the previous page.
     #[param(format = "uuid")]
     after: Option<String>,
 }
@@ -182,11 +183,12 @@ pub struct PageParams {
 #[openapi(
     info(
         title = "Reservix",
-        description = "Hold seats for ten minutes, then confirm or lose them. Nothing is ever oversold.\n\n\
-            To try it on the page `/docs`, execute **register** and **login**: the token is filled in by \
-            itself. The calls below are filled in with examples that follow one another; execute them from \
-            top to bottom, or change what you like. Where an example names an event or a booking, the page \
-            sends the id of the one that you made.",
+        description = "Hold seats for ten minutes, then confirm or lose them. Nothing is ever \
+            oversold.\n\n\
+            To try it on the page `/docs`, execute **register** and **login**: the page then \
+            fills in the access token. The calls below contain examples that build on each other: \
+            execute them from top to bottom, and change the values as you like. Where an example \
+            names an event or a booking, the page sends the id of the one that you created.",
         license(name = "Apache-2.0", identifier = "Apache-2.0"),
     ),
     servers((url = "/", description = "This server")),
@@ -194,17 +196,18 @@ pub struct PageParams {
     tags(
         (name = "Accounts", description = "Users and their tokens"),
         (name = "Events", description = "Events, sections and availability"),
-        (name = "Seats", description = "Numbered seats: layouts, drawings, and which seats are taken"),
+        (name = "Seats", description = "Numbered seats: layouts, drawings, and which seats are \
+            taken"),
         (name = "Bookings", description = "Hold, confirm, extend, cancel"),
-        (name = "Organizers", description = "The bookings of an event, and calling it off"),
+        (name = "Organizers", description = "The bookings of an event, and its cancellation"),
         (name = "Operations", description = "Health and metrics"),
     ),
 )]
 struct Base;
 
 /// Where the token comes from.
-const TOKEN: &str = "The `access_token` that `POST /api/v1/auth/login` answers with. On the page `/docs` \
-    it is filled in here when login or refresh is executed, and it stays over a reload.";
+const TOKEN: &str = "The `access_token` that `POST /api/v1/auth/login` returns. The page `/docs` \
+    fills it in after login or refresh, and keeps it when the page is reloaded.";
 
 /// What the page does when it is opened, in the place of what Swagger UI brings.
 pub(super) async fn page() -> ([(HeaderName, &'static str); 1], &'static str) {

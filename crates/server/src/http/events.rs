@@ -117,7 +117,7 @@ async fn once<T: Send + 'static>(
     Ok(done.map_err(|panic| Fault::Corrupt { what: panic.to_string() })??)
 }
 
-/// Records an event; the user becomes its organizer.
+/// Creates an event; the user becomes its organizer.
 #[utoipa::path(
     post, path = "/api/v1/events", tag = TAG, operation_id = "create_event",
     request_body = NewEvent,
@@ -127,11 +127,11 @@ async fn once<T: Send + 'static>(
         (
             status = 201, description = "The event", body = EventView,
             headers(
-                ("Location" = String, description = "Where the event is"),
+                ("Location" = String, description = "The path of the event"),
                 ("ETag" = String, description = "Its version"),
                 (
                     "Idempotent-Replayed" = Option<String>,
-                    description = "`true` when an earlier request made the event"
+                    description = "`true` if an earlier request with this key created the event"
                 ),
             ),
         ),
@@ -156,7 +156,7 @@ async fn create(
     Ok(created(&location, view.etag(), done.replayed, view))
 }
 
-/// The events, newest first; drafts are shown to their organizer only.
+/// Lists events, newest first. Drafts are visible to their organizer only.
 #[utoipa::path(
     get, path = "/api/v1/events", tag = TAG, operation_id = "list_events",
     security((), ("bearer" = [])),
@@ -164,12 +164,12 @@ async fn create(
         ("status" = Option<StatusWord>, Query),
         (
             "organizer" = Option<String>, Query, pattern = "^me$",
-            description = "`me`: my own events",
+            description = "`me`: the events of the caller",
         ),
         (
             "q" = Option<String>, Query, max_length = 200,
             pattern = r"^[^\u0000-\u001f\u007f-\u009f]*$",
-            description = "A part of the title, without case",
+            description = "A part of the title, case-insensitive",
         ),
         (
             "from" = Option<DateWord>, Query,
@@ -219,7 +219,7 @@ async fn list(
     Ok(([(header::CACHE_CONTROL, cache)], list).into_response())
 }
 
-/// An event with live availability.
+/// Returns an event with its current availability.
 #[utoipa::path(
     get, path = "/api/v1/events/{event_id}", tag = TAG, operation_id = "get_event",
     security((), ("bearer" = [])),
@@ -227,7 +227,7 @@ async fn list(
     responses(
         (
             status = 200, description = "The event", body = EventView,
-            headers(("ETag" = String, description = "Its state")),
+            headers(("ETag" = String, description = "The version of the event")),
         ),
         (status = 304, description = "Nothing has changed"),
     ),
@@ -268,7 +268,8 @@ pub(super) async fn take_read(
     read(State(app), viewer, Path(event_id), known).await
 }
 
-/// The seats that can be held now; the organizer also sees those held and sold.
+/// Returns the number of available seats of each section; to the organizer also those held and
+/// sold.
 #[utoipa::path(
     get, path = "/api/v1/events/{event_id}/availability", tag = TAG,
     operation_id = "get_availability",
@@ -341,7 +342,7 @@ async fn revise(
     Ok(with_etag(changed(&app, event_id, user_id).await?))
 }
 
-/// Calls an event off. Its live bookings are cancelled soon after.
+/// Cancels an event. Its holds and confirmed bookings are cancelled shortly afterwards.
 #[utoipa::path(
     post, path = "/api/v1/events/{event_id}/cancel", tag = ORGANIZERS,
     operation_id = "cancel_event",
@@ -371,10 +372,10 @@ async fn cancel(
         (
             status = 201, description = "The section", body = SectionView,
             headers(
-                ("Location" = String, description = "Where the section is"),
+                ("Location" = String, description = "The path of the section"),
                 (
                     "Idempotent-Replayed" = Option<String>,
-                    description = "`true` when an earlier request made the section"
+                    description = "`true` if an earlier request with this key created the section"
                 ),
             ),
         ),
@@ -419,7 +420,7 @@ async fn add_section(
     Ok(created(&location, etag, done.replayed, section))
 }
 
-/// Changes a section, whole or not at all.
+/// Changes a section: all of the changes or none.
 #[utoipa::path(
     patch, path = "/api/v1/events/{event_id}/sections/{section_id}", tag = TAG,
     operation_id = "update_section", request_body = ReviseSection,
@@ -467,14 +468,14 @@ async fn revise_section(
     changed_section(&app, event_id, section_id, user_id).await
 }
 
-/// The bookings of an event, newest first, for its organizer.
+/// Lists the bookings of an event for its organizer, newest first.
 #[utoipa::path(
     get, path = "/api/v1/events/{event_id}/bookings", tag = ORGANIZERS,
     operation_id = "list_event_bookings",
     security(("bearer" = [])),
     params(
         ("event_id" = String, Path, format = "uuid"),
-        ("status" = Option<super::bookings::StatusWord>, Query, description = "As it reads now"),
+        ("status" = Option<super::bookings::StatusWord>, Query, description = "The current status"),
         super::docs::PageParams,
     ),
     responses((status = 200, description = "A page of bookings", body = BookingPage)),

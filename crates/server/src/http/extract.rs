@@ -107,7 +107,10 @@ fn only<'a>(
     let mut values = headers.get_all(name).iter();
     let value = values.next();
     if values.next().is_some() {
-        return Err(Problem::malformed_request(format!("There is more than one {name} header.")));
+        return Err(Problem::malformed_request(format!(
+            "The request has more than one {name} \
+            header."
+        )));
     }
     Ok(value)
 }

@@ -36,44 +36,45 @@ where
         .routes(routes!(metrics))
 }
 
-/// A sign of life.
+/// The process is alive.
 #[derive(Serialize, ToSchema)]
 #[schema(as = Alive)]
 struct AliveView {
     status: &'static str,
 }
 
-/// How the parts are.
+/// The state of the parts of this instance.
 #[derive(Serialize, ToSchema)]
 #[schema(as = Health)]
 struct HealthView {
-    /// `degraded`: the gate is away, or the workers stand still; slower, never wrong.
+    /// `degraded`: the gate is unavailable, or a worker is stuck; slower, never wrong.
     #[schema(pattern = "^(healthy|degraded|unhealthy)$")]
     status: &'static str,
     #[schema(pattern = "^(up|down)$")]
     database: &'static str,
     #[schema(pattern = "^(up|down)$")]
     gate: &'static str,
-    /// What commits holds and confirms. `down`: a batch has not come back for ten seconds.
+    /// The lanes commit holds and confirmations. `down`: a batch has taken longer than ten seconds.
     #[schema(pattern = "^(up|down)$")]
     lanes: &'static str,
-    /// Sweep and reconcile. `down`: slower, never wrong. `off`: other processes run them.
+    /// Sweep, reconcile and purge. `down`: slower, never wrong. `off`: other processes run them.
     #[schema(pattern = "^(up|down|off)$")]
     workers: &'static str,
     environment: &'static str,
     version: String,
 }
 
-/// 200 while the process serves.
+/// Returns 200 while the process is serving.
 #[utoipa::path(
     get, path = "/health/live", tag = TAG, operation_id = "get_liveness",
-    responses((status = 200, description = "The process serves", body = AliveView)),
+    responses((status = 200, description = "The process is serving", body = AliveView)),
 )]
 async fn live() -> axum::Json<AliveView> {
     axum::Json(AliveView { status: "alive" })
 }
 
-/// Whether to send requests here: 503 while the store is away, a lane stands still, or the process stops.
+/// Returns 200 if this instance can serve requests, and 503 while the store is unavailable, a lane
+/// is stuck, or the process is stopping.
 #[utoipa::path(
     get, path = "/health/ready", tag = TAG, operation_id = "get_readiness",
     responses((status = 200, description = "Ready", body = AliveView)),
@@ -91,7 +92,7 @@ async fn ready(State(Probed(core)): State<Probed>) -> Result<axum::Json<AliveVie
     Ok(axum::Json(AliveView { status: "ready" }))
 }
 
-/// How the parts are, for people.
+/// Returns the state of the store, the gate, the lanes and the workers.
 #[utoipa::path(
     get, path = "/health", tag = TAG, operation_id = "get_health",
     responses(
@@ -125,11 +126,12 @@ async fn health(State(Probed(core)): State<Probed>) -> Response {
     response
 }
 
-/// Prometheus' text format, on loopback, or with `METRICS_TOKEN` as the Bearer token.
+/// Returns the metrics in Prometheus text format: to loopback, or with `METRICS_TOKEN` as the
+/// Bearer token.
 #[utoipa::path(
     get, path = "/metrics", tag = TAG, operation_id = "get_metrics",
     responses(
-        (status = 200, description = "All meters", body = String, content_type = "text/plain"),
+        (status = 200, description = "The metrics", body = String, content_type = "text/plain"),
     ),
 )]
 async fn metrics(

@@ -133,7 +133,7 @@ fn leaves_unread(status: StatusCode, body_bytes_max: Option<u64>) -> bool {
 }
 
 fn panicked() -> Response {
-    Problem::new(Code::Internal, "Something on our side is wrong; it has been recorded.")
+    Problem::new(Code::Internal, "The server failed because of a bug; the failure was logged.")
         .into_response()
 }
 
@@ -176,7 +176,7 @@ fn names_its_host(request: &Request) -> bool {
 pub fn uri_too_long() -> Problem {
     Problem::new(
         Code::UriTooLong,
-        format!("The target of a request may have {URI_BYTES_MAX} bytes."),
+        format!("The request target can have at most {URI_BYTES_MAX} bytes."),
     )
 }
 
@@ -185,7 +185,8 @@ pub fn headers_too_large() -> Problem {
     Problem::new(
         Code::HeadersTooLarge,
         format!(
-            "The headers of a request may be {HEADERS_MAX}, and have {HEADER_BYTES_MAX} bytes."
+            "A request can have at most {HEADERS_MAX} headers, of {HEADER_BYTES_MAX} bytes in \
+             total."
         ),
     )
 }

@@ -41,7 +41,7 @@ static POLICY: LazyLock<HeaderValue> = LazyLock::new(|| {
     HeaderValue::from_str(&policy).expect("base64 is valid in a header")
 });
 
-/// What this is.
+/// The name and version of the server.
 #[derive(Serialize, ToSchema)]
 #[schema(as = Info)]
 pub(super) struct RootView {
@@ -51,7 +51,7 @@ pub(super) struct RootView {
     docs: &'static str,
 }
 
-/// What this is, and where its documentation stands.
+/// Returns the name and version of the server, and the path of its documentation.
 #[utoipa::path(
     get, path = "/", tag = "Operations", operation_id = "get_info",
     responses(
@@ -66,10 +66,10 @@ pub(super) async fn root(State(app): State<Arc<App>>, headers: HeaderMap) -> Res
     let (app, version) = (config.app_name.clone(), config.app_version.clone());
     let answer = if wants_html(&headers) {
         let body = format!(
-            "<p>Version {}. This server holds and sells seats over HTTP.</p><ul>\
-             <li><a href=\"/docs\">The calls, and a page to try them</a></li>\
-             <li><a href=\"/openapi.json\">The same as an OpenAPI document</a></li>\
-             <li><a href=\"/health\">How the parts of the server are</a></li></ul>",
+            "<p>Version {}. An HTTP API that holds and sells the seats of events.</p><ul>\
+             <li><a href=\"/docs\">API documentation, with a page to try the calls</a></li>\
+             <li><a href=\"/openapi.json\">OpenAPI document</a></li>\
+             <li><a href=\"/health\">Health of this server</a></li></ul>",
             escaped(&version)
         );
         page(&escaped(&app), &body)
@@ -102,9 +102,9 @@ pub(super) async fn problem(
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
     let rows: Vec<&Row> = table::rows(&code).collect();
-    let first = rows.first().ok_or_else(|| Problem::not_found("code of a problem"))?;
+    let first = rows.first().ok_or_else(|| Problem::not_found("problem code"))?;
     let answer = if wants_html(&headers) {
-        page(first.code, &explained(&rows))
+        page(first.code, &explained(first.title, &rows))
     } else {
         let variant = |row: &&Row| VariantView { members: row.members, advice: row.advice };
         axum::Json(ProblemTypeView {
@@ -118,20 +118,22 @@ pub(super) async fn problem(
     Ok(negotiated(answer, PROBLEM_CACHE))
 }
 
-fn explained(rows: &[&Row]) -> String {
-    let mut body = String::new();
+fn explained(title: &str, rows: &[&Row]) -> String {
+    let mut body = format!("<p>{}.</p>", escaped(title));
     for row in rows {
         let status = axum::http::StatusCode::from_u16(row.status).ok();
         let reason = status.and_then(|status| status.canonical_reason()).unwrap_or_default();
         write!(body, "<dl><dt>Status</dt><dd>{} {reason}</dd>", row.status).expect("it grows");
-        for (name, text) in [("Added to the answer", row.members), ("What to do", row.advice)] {
+        for (name, text) in
+            [("Additional members or headers", row.members), ("What to do", row.advice)]
+        {
             if !text.is_empty() {
                 write!(body, "<dt>{name}</dt><dd>{}</dd>", with_code(text)).expect("it grows");
             }
         }
         body.push_str("</dl>");
     }
-    body.push_str("<p><a href=\"/docs\">The calls of this server</a></p>");
+    body.push_str("<p><a href=\"/docs\">API documentation</a></p>");
     body
 }
 

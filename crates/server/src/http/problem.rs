@@ -37,12 +37,12 @@ struct Told {
     headers: HeaderMap,
 }
 
-/// A field of a request, and what is wrong with it.
+/// An error in a field of the request.
 #[derive(Clone, Debug, serde::Serialize, utoipa::ToSchema)]
 pub struct FieldError {
-    /// Where it stands, such as `sections[1].capacity`.
+    /// The path of the field, such as `sections[1].capacity`.
     pub field: String,
-    /// What is wrong with it, with the limit.
+    /// The error, with the limit if there is one.
     pub message: String,
 }
 
@@ -94,7 +94,7 @@ impl Problem {
 
     /// 404.
     pub fn not_found(what: &str) -> Self {
-        let detail = format!("There is no such {what}, or it is not yours to see.");
+        let detail = format!("There is no such {what}, or you do not have access to it.");
         Self::new(Code::NotFound, detail)
     }
 
@@ -111,7 +111,7 @@ impl Problem {
     pub fn invalid_among(errors: &[FieldError], more: usize) -> Self {
         let mut problem = Self::invalid(errors);
         if more > 0 {
-            problem.0.detail = format!("{}; and {more} more that are not told", problem.0.detail);
+            problem.0.detail = format!("{}; and {more} more errors", problem.0.detail);
             return problem.with("errors_untold", more);
         }
         problem
@@ -124,7 +124,7 @@ impl Problem {
 
     /// 429.
     pub fn rate_limited(seconds: u64) -> Self {
-        let detail = format!("Too many requests; come again in {seconds} s.");
+        let detail = format!("Too many requests; retry in {seconds} s.");
         Self::new(Code::RateLimited, detail).retry_after(seconds)
     }
 
@@ -208,7 +208,8 @@ impl From<Fault> for Problem {
                         "a section contradicts itself; run reservix repair for it"
                     );
                 }
-                let detail = "Nothing was changed; this section has to be looked after first.";
+                let detail = "Nothing was changed; this section must be repaired by the operator \
+                    first.";
                 Self::new(Code::Unavailable, detail).retry_after(REPAIR_PAUSE_S)
             }
             Fault::Overloaded { what } => Self::overloaded(format!("Nothing was changed: {what}.")),
@@ -217,7 +218,7 @@ impl From<Fault> for Problem {
                     error = crate::chain(&fault),
                     "a bug: state or code of ours is wrong"
                 );
-                let detail = "Something on our side is wrong; it has been recorded.";
+                let detail = "The server failed because of a bug; the failure was logged.";
                 Self::new(Code::Internal, detail)
             }
         }

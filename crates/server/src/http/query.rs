@@ -82,7 +82,7 @@ fn names(operation: &Operation) -> BTreeSet<String> {
 
 fn expected(known: &BTreeSet<String>) -> String {
     if known.is_empty() {
-        return "unknown parameter, this call takes none".to_owned();
+        return "unknown parameter; this call accepts none".to_owned();
     }
     let known: Vec<_> = known.iter().map(|name| format!("`{name}`")).collect();
     format!("unknown parameter, expected one of {}", known.join(", "))

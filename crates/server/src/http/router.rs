@@ -75,7 +75,7 @@ pub fn routes(document: &OpenApi) -> Vec<(&'static str, &str)> {
 /// Answers what no handler is for. A bare 404 is written out as its path wants it (`observe`).
 fn explained<S: Clone + Send + Sync + 'static>(router: Router<S>) -> Router<S> {
     router.fallback(|| async { StatusCode::NOT_FOUND }).method_not_allowed_fallback(|| async {
-        Problem::new(Code::MethodNotAllowed, "The Allow header lists the methods it knows.")
+        Problem::new(Code::MethodNotAllowed, "The Allow header lists the supported methods.")
     })
 }
 

@@ -82,10 +82,10 @@ async fn own_section(
     Ok((event_id, facts.resolve(&path.1).ok_or(MISSING_SECTION)?.clone()))
 }
 
-/// Gives a section numbered seats, or others than it had.
+/// Sets or replaces the numbered seats of a section.
 ///
-/// Seats that are held, sold or blocked keep their names and stay where they are. The body may have
-/// 16 MiB. A section whose seats were counted must have none in use.
+/// Seats that are held, sold or blocked must keep their names and places. The body can have at most
+/// 16 MiB. A section that had no numbered seats must have no seat in use.
 #[utoipa::path(
     put, path = "/api/v1/events/{event_id}/sections/{section_id}/seats", tag = TAG,
     operation_id = "set_layout",
@@ -110,7 +110,7 @@ async fn own_section(
     responses(
         (
             status = 200, description = "The section", body = SectionView,
-            headers(("ETag" = String, description = "The event's state")),
+            headers(("ETag" = String, description = "The version of the event")),
         ),
     ),
 )]
@@ -160,9 +160,9 @@ fn from_csv(bytes: &Bytes, _: &str, price: Money) -> Result<Layout, Problem> {
     draft.and_then(|draft| Layout::new(&draft)).map_err(|flaws| flawed(&flaws))
 }
 
-/// The drawing of a section: where its seats are, and what they cost.
+/// Returns the drawing of a section: the positions and prices of its seats.
 ///
-/// As CSV for `Accept: text/csv`. It changes with the layout only.
+/// The answer is CSV for `Accept: text/csv`. It changes only with the layout.
 #[utoipa::path(
     get, path = "/api/v1/events/{event_id}/sections/{section_id}/seats", tag = TAG,
     operation_id = "get_drawing",
@@ -175,8 +175,8 @@ fn from_csv(bytes: &Bytes, _: &str, price: Money) -> Result<Layout, Problem> {
         ),
         (
             "v" = Option<String>, Query,
-            description = "The `layout_version` that is wanted: names the drawing for caches, and \
-                changes nothing here",
+            description = "The `layout_version` of the drawing, to bypass caches; the server \
+                ignores it",
         ),
         super::docs::IfNoneMatch,
     ),
@@ -184,7 +184,7 @@ fn from_csv(bytes: &Bytes, _: &str, price: Money) -> Result<Layout, Problem> {
         (
             status = 200, description = "The drawing",
             content((Drawing = "application/json"), (String = "text/csv")),
-            headers(("ETag" = String, description = "Which layout, and how it is written")),
+            headers(("ETag" = String, description = "The version of the layout and the format")),
         ),
         (status = 304, description = "Nothing has changed"),
     ),
@@ -196,7 +196,7 @@ async fn drawing(
     IfNoneMatch(known): IfNoneMatch,
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
-    const MISSING: &str = "layout of that section";
+    const MISSING: &str = "layout of this section";
     let (_, section, is_draft) = section(&app, &path, viewer).await?;
     let version = section.layout_version.ok_or_else(|| Problem::not_found(MISSING))?;
     let csv = quality(&headers, &header::ACCEPT, CSV);
@@ -221,10 +221,10 @@ async fn drawing(
     }))
 }
 
-/// Which seats of a section are not free.
+/// Lists the seats of a section that are held, sold or blocked.
 ///
-/// Of two answers the one with the higher `sequence` is newer. With a token, `yours` names the caller's
-/// own seats, from their newest 100 holds and 100 sales at the event.
+/// If two answers differ, the one with the higher `sequence` is newer. With a token, `yours` lists
+/// the caller's own seats, from the newest 100 holds and 100 confirmed bookings at the event.
 #[utoipa::path(
     get, path = "/api/v1/events/{event_id}/sections/{section_id}/seats/status", tag = TAG,
     operation_id = "get_seats_status",
@@ -240,7 +240,7 @@ async fn drawing(
     responses(
         (
             status = 200, description = "The seats that are not free", body = StatusView,
-            headers(("ETag" = String, description = "Their state")),
+            headers(("ETag" = String, description = "The version of the status")),
         ),
         (status = 304, description = "Nothing has changed"),
     ),
@@ -255,8 +255,7 @@ async fn status(
     let (event_id, section, is_draft) = section(&app, &path, viewer).await?;
     let section_id = section.section_id;
     let shown = app.seats.pages.states(&app, event_id, section_id).await?;
-    let (marks, page) =
-        shown.ok_or_else(|| Problem::not_found("numbered seats of that section"))?;
+    let (marks, page) = shown.ok_or_else(|| Problem::not_found("section with numbered seats"))?;
     let state = format!("{}.{}.{}", marks.layout_version, marks.version(), app.core.store.epoch());
     let vary = "accept-encoding, authorization";
     let Some(user_id) = viewer else {
@@ -343,9 +342,10 @@ impl Head {
     }
 }
 
-/// Keeps seats of a section off sale: what is sent is what will be blocked in all.
+/// Sets the seats of a section that are kept off sale, replacing earlier ones.
 ///
-/// `number` where seats are counted, `seats` where they are numbered. The body may have 16 MiB.
+/// Send `seats` for a section with numbered seats, `number` otherwise. The body can have at most 16
+/// MiB.
 #[utoipa::path(
     put, path = "/api/v1/events/{event_id}/sections/{section_id}/blocked", tag = TAG,
     operation_id = "set_blocked_seats", request_body = BlockedForm,
@@ -360,7 +360,7 @@ impl Head {
     responses(
         (
             status = 200, description = "The section", body = SectionView,
-            headers(("ETag" = String, description = "The event's state")),
+            headers(("ETag" = String, description = "The version of the event")),
         ),
     ),
 )]
@@ -385,7 +385,11 @@ async fn block(
         aside(turn, read).await?.0?
     };
     if matches!(blocked, Blocked::Seats(_)) && !section.is_numbered() {
-        return Err(Problem::invalid_field("seats", "have no names in this section: send number"));
+        return Err(Problem::invalid_field(
+            "seats",
+            "cannot be used for a section without numbered \
+            seats; send number instead",
+        ));
     }
     let section_id = section.section_id;
     let command = Command::Block { section_id, by: user_id.into(), blocked, reason: Some(reason) };

@@ -136,7 +136,7 @@ impl Tokens {
 }
 
 fn forged() -> Problem {
-    Problem::unauthorized("The access token is not one of ours.")
+    Problem::unauthorized("The access token is not valid.")
 }
 
 /// A new refresh token, and the hash under which it is kept.
@@ -230,7 +230,7 @@ impl Passwords {
         &self,
         work: impl FnOnce() -> T + Send + 'static,
     ) -> Result<T, Problem> {
-        let busy = || Problem::overloaded("Too many logins at once; nothing was changed.");
+        let busy = || Problem::overloaded("Too many logins at the same time; nothing was changed.");
         let _place = self.queue.clone().try_acquire_owned().map_err(|_| busy())?;
         let turn = tokio::time::timeout(HASH_WAIT, self.turns.clone().acquire_owned()).await;
         let turn = turn.map_err(|_| busy())?.map_err(|_| busy())?;

@@ -21,7 +21,7 @@ pub(super) fn routes() -> OpenApiRouter<Arc<App>> {
     OpenApiRouter::new().routes(routes!(me, update_me))
 }
 
-/// What to change of an account.
+/// Changes to an account.
 #[derive(Deserialize, Validate, ToSchema)]
 #[serde(deny_unknown_fields)]
 struct UpdateUser {
@@ -30,7 +30,7 @@ struct UpdateUser {
     #[garde(inner(inner(length(chars, min = 1, max = 100), custom(legible))))]
     #[schema(value_type = Option<String>, min_length = 1, max_length = 100, pattern = r"^[^\s\u0000-\u001f\u007f-\u009f\u00ad\u034f\u061c\u115f\u1160\u17b4\u17b5\u180b-\u180f\u200b-\u200f\u2028-\u202e\u2060-\u206f\u2800\u3164\ufe00-\ufe0f\ufeff\uffa0\ufff0-\ufff8]([^\u0000-\u001f\u007f-\u009f\u00ad\u034f\u061c\u115f\u1160\u17b4\u17b5\u180b-\u180f\u200b-\u200f\u2028-\u202e\u2060-\u206f\u2800\u3164\ufe00-\ufe0f\ufeff\uffa0\ufff0-\ufff8]*[^\s\u0000-\u001f\u007f-\u009f\u00ad\u034f\u061c\u115f\u1160\u17b4\u17b5\u180b-\u180f\u200b-\u200f\u2028-\u202e\u2060-\u206f\u2800\u3164\ufe00-\ufe0f\ufeff\uffa0\ufff0-\ufff8])?$")]
     name: Option<Option<String>>,
-    /// Compared without case.
+    /// Compared case-insensitively.
     #[serde(default, deserialize_with = "given_composed")]
     #[garde(inner(length(bytes, max = 254), custom(address)))]
     #[schema(
@@ -41,7 +41,7 @@ struct UpdateUser {
     email: Option<String>,
 }
 
-/// The user whose token this is.
+/// Returns the user of the access token.
 #[utoipa::path(
     get, path = "/api/v1/users/me", tag = TAG, operation_id = "get_me",
     security(("bearer" = [])),

@@ -81,7 +81,10 @@ impl Postgres {
             Ok(committed) => committed,
             Err(Error::Failed(fault)) => return Err(fault),
             Err(Error::Refused(_)) => {
-                return Err(Fault::Overloaded { what: "a key is claimed again and again" });
+                return Err(Fault::Overloaded {
+                    what: "too many requests use the same idempotency \
+                    key",
+                });
             }
         };
         let mut answers = committed.answers.into_iter();

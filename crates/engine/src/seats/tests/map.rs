@@ -23,18 +23,22 @@ fn told<T: std::fmt::Debug>(result: Result<T, Flaws>) -> String {
 fn what_is_wrong_with_a_layout_names_row_seat_field_and_limit() {
     type Spoil = fn(&mut Draft);
     let table: [(Spoil, &str); 18] = [
-        (|d| d.rows.clear(), "rows: there are 0; a section has 1 to 5000"),
-        (|d| d.rows[1].label = "A".into(), "row \"A\", row: is also the label of row number 1"),
+        (|d| d.rows.clear(), "rows: must be 1 to 5000 rows; the layout has 0"),
+        (
+            |d| d.rows[1].label = "A".into(),
+            "row \"A\", row: duplicate label; row number 1 has the \
+            same one",
+        ),
         (|d| d.rows[0].label = " A".into(), "row \" A\", row: must not begin or end with a space"),
-        (|d| d.rows[0].seats.clear(), "row \"A\", seats: has 0 seats; a row has 1 to 1000"),
+        (|d| d.rows[0].seats.clear(), "row \"A\", seats: must be 1 to 1000 seats; the row has 0"),
         (
             |d| d.rows[0].seats = vec![d.rows[0].seats[0].clone(); 1_001],
-            "row \"A\", seats: has 1001 seats; a row has 1 to 1000; \
-             row \"A\", seat \"1\", number: is also",
+            "row \"A\", seats: must be 1 to 1000 seats; the row has 1001; \
+             row \"A\", seat \"1\", number: duplicate number",
         ),
         (
             |d| d.rows[0].seats[1].number = "1".into(),
-            "row \"A\", seat \"1\", number: is also the number of seat 1 of the row",
+            "row \"A\", seat \"1\", number: duplicate number; seat 1 of the row has the same one",
         ),
         (
             |d| d.rows[0].seats[1].number = "1-2".into(),
@@ -47,28 +51,28 @@ fn what_is_wrong_with_a_layout_names_row_seat_field_and_limit() {
         (|d| d.rows[0].seats[1].number = String::new(), "row \"A\", seat \"\", number: must be"),
         (
             |d| d.rows[1].seats[0].category = "Tin".into(),
-            "row \"B\", seat \"1\", category: there is no \"Tin\"",
+            "row \"B\", seat \"1\", category: unknown category \"Tin\"",
         ),
         (
             |d| d.rows[1].seats[0].at.x = -1_000_001,
-            "row \"B\", seat \"1\", at: x and y must be within 1000000 of 0",
+            "row \"B\", seat \"1\", at: x and y must be -1000000 to 1000000",
         ),
         (
             |d| {
                 d.rows[0].seats[0].flags =
                     Flags { accessible: true, companion: true, restricted_view: false };
             },
-            "row \"A\", seat \"1\", flags: a seat is either accessible or for a companion",
+            "row \"A\", seat \"1\", flags: must not be both accessible and companion",
         ),
         (
             |d| d.focal = Some(Point { x: 0, y: i32::MIN }),
-            "focal: x and y must be within 1000000 of 0",
+            "focal: x and y must be -1000000 to 1000000",
         ),
-        (|d| d.categories.push(category("Gold", 1)), "category: \"Gold\": is there twice"),
+        (|d| d.categories.push(category("Gold", 1)), "category: duplicate category \"Gold\""),
         (|d| d.categories.push(category("", 1)), "category: \"\": must be 1 to 32 characters"),
         (
             |d| d.categories.push(category("Tin", -1)),
-            "price: of \"Tin\": must be 0 to 100000000000",
+            "price: must be 0 to 100000000000 (category \"Tin\")",
         ),
         (
             |d| {
@@ -76,12 +80,12 @@ fn what_is_wrong_with_a_layout_names_row_seat_field_and_limit() {
                 tin.price.currency = Currency::parse("EUR").expect("valid");
                 d.categories.push(tin);
             },
-            "price: of \"Tin\": all have one currency",
+            "price: must have the same currency in all categories (category \"Tin\")",
         ),
         (
             |d| d.categories = (0..65).map(|at| category(&at.to_string(), 1)).collect(),
-            "categories: there are 65; a section has 1 to 64; \
-             row \"A\", seat \"1\", category: there",
+            "categories: must be 1 to 64 categories; the layout has 65; \
+             row \"A\", seat \"1\", category: unknown",
         ),
     ];
     for (spoil, expected) in table {
@@ -114,7 +118,7 @@ fn a_section_has_at_most_100_000_seats_and_they_are_all_found() {
     let mut draft = layout.draft();
     draft.rows.push(RowDraft { label: "X".into(), seats: draft.rows[0].seats[..1].to_vec() });
     let told = told(Layout::new(&draft));
-    assert_eq!(told, "seats: there are 100001; a section has at most 100000");
+    assert_eq!(told, "seats: must be at most 100000 seats; the layout has 100001");
 }
 
 #[test]
@@ -181,7 +185,7 @@ fn what_is_wrong_with_a_short_form_is_told() {
         shape: Shape::Block,
     };
     let rows = |rows: &str| Short { rows: rows.into(), ..sound.clone() };
-    let none = "is no label of capital letters or digits, and no range of them";
+    let none = "must be a label of capital letters or digits, or a range of such labels";
     for (short, expected) in [
         (rows(""), format!("rows: \"\" {none}")),
         (rows("A,,B"), format!("rows: \"\" {none}")),
@@ -190,25 +194,25 @@ fn what_is_wrong_with_a_short_form_is_told() {
         (rows("A-9"), format!("rows: \"A-9\" {none}")),
         (rows("01"), format!("rows: \"01\" {none}")),
         (rows("AAAAA"), format!("rows: \"AAAAA\" {none}")),
-        (rows("C-A"), "rows: \"C-A\" runs backwards".into()),
-        (rows("A-ZZZZ"), "rows: names more than 5000 rows".into()),
-        (rows("1-999999"), "rows: names more than 5000 rows".into()),
+        (rows("C-A"), "rows: \"C-A\" is a reversed range".into()),
+        (rows("A-ZZZZ"), "rows: must have at most 5000 rows".into()),
+        (rows("1-999999"), "rows: must have at most 5000 rows".into()),
         (rows(&"A,".repeat(501)), "rows: must have at most 1000 bytes".into()),
         (
             rows("1-101").with(1_000),
-            "seats_per_row: makes 101000 seats; a section has at most 100000".into(),
+            "seats_per_row: results in 101000 seats; a section can have at most 100000".into(),
         ),
         (sound.clone().with(0), "seats_per_row: must be 1 to 1000".into()),
         (sound.clone().with(u32::MAX), "seats_per_row: must be 1 to 1000".into()),
         (
             Short { aisles_after: vec![0, 10], ..sound.clone() },
-            "aisles_after: there is no seat 0 with another behind it; \
-             aisles_after: there is no seat 10 with another behind it"
+            "aisles_after: 0 must be a seat number below seats_per_row; \
+             aisles_after: 10 must be a seat number below seats_per_row"
                 .into(),
         ),
         (
             Short { shape: Shape::Arc { radius: 100 }, ..sound.clone() },
-            "radius: must be 160 to 500000 for so many seats".into(),
+            "radius: must be 160 to 500000 for this number of seats".into(),
         ),
     ] {
         assert_eq!(told(short.draft()), expected);
@@ -268,14 +272,18 @@ fn what_is_wrong_with_a_table_names_the_line() {
     let head = "row,seat,category,price";
     for (text, expected) in [
         (String::new(), "csv: is empty"),
-        (head.into(), "rows: there are 0; a section has 1 to 5000; categories: there are 0"),
-        ("row,seat,price".into(), "line 1, columns: \"category\" is missing"),
-        (format!("{head},row"), "line 1, columns: \"row\" is there twice"),
+        (
+            head.into(),
+            "rows: must be 1 to 5000 rows; the layout has 0; categories: must be 1 to \
+            64 categories",
+        ),
+        ("row,seat,price".into(), "line 1, columns: column \"category\" is missing"),
+        (format!("{head},row"), "line 1, columns: duplicate column \"row\""),
         (
             format!("{head},Color"),
-            "line 1, columns: \"Color\" is none of row, seat, category, price",
+            "line 1, columns: unknown column \"Color\", expected one of row, seat, category, price",
         ),
-        (format!("{head},x"), "line 1, columns: \"x\" and \"y\" are there both or not at all"),
+        (format!("{head},x"), "line 1, columns: \"x\" and \"y\" must be used together"),
         (
             format!("{head}\nA,1,Gold,"),
             "line 2, row \"A\", seat \"1\", price: must be a whole number",
@@ -283,17 +291,22 @@ fn what_is_wrong_with_a_table_names_the_line() {
         (format!("{head}\nA,1,Gold,9.50"), "line 2, row \"A\", seat \"1\", price: must be a whole"),
         (
             format!("{head}\nA,1,Gold,9\n\nA,2,Gold,8"),
-            "line 4, row \"A\", seat \"2\", price: of \"Gold\" was 9 before",
+            "line 4, row \"A\", seat \"2\", price: category \"Gold\" has the price 9 in an \
+             earlier line",
         ),
         (
             format!("{head}\nA,1,Gold,9,9"),
-            "line 2, row \"A\", seat \"1\", csv: field 5 of the line is in no column that has a name",
+            "line 2, row \"A\", seat \"1\", csv: field 5 of the line belongs to no named column",
         ),
         (
             format!(",,\n\n{head},,\n,,,,\nA,1,Gold,9,,\n,,,,\nA,2,Gold,9,,x"),
-            "line 7, row \"A\", seat \"2\", csv: field 6 of the line is in no column",
+            "line 7, row \"A\", seat \"2\", csv: field 6 of the line belongs to no named column",
         ),
-        (format!("\n{head},,no"), "line 2, columns: \"no\" is none of row, seat, category, price"),
+        (
+            format!("\n{head},,no"),
+            "line 2, columns: unknown column \"no\", expected one of row, \
+            seat, category, price",
+        ),
         (format!("{head}\n,,,\n,1,Gold,9"), "line 3, row \"\", row: must be 1 to 32 characters"),
         (format!("{head}\nA"), "line 2, row \"A\", seat \"\", price: must be a whole number"),
         (
@@ -307,11 +320,12 @@ fn what_is_wrong_with_a_table_names_the_line() {
         ),
         (
             format!("{head}\nA,1,Gold,9\n\"A\",\"1\",Gold,9"),
-            "line 3, row \"A\", seat \"1\", number: is also the number of seat 1 of the row",
+            "line 3, row \"A\", seat \"1\", number: duplicate number; seat 1 of the row has the \
+             same one",
         ),
         (
             format!("{head}\nA,1,Gold,9\nB,1,Gold,9\nA,2,Gold,9"),
-            "line 4, row \"A\", row: is also the label of row number 1",
+            "line 4, row \"A\", row: duplicate label; row number 1 has the same one",
         ),
         (
             format!("{head}\nA,1,Gold,9\nB,\"1\n\",Gold,9\nB,2\0,Gold,9"),
@@ -334,11 +348,11 @@ fn i9_a_table_is_read_no_further_than_its_limits() {
         told(read(&format!("row,seat,category,price\n{}", lines.join("\n"))))
     };
     let seats = many(SEATS_MAX + 1, |at| format!("{},{},G,1", at / 1_000, at % 1_000));
-    assert_eq!(seats, "seats: there are more than 100000");
+    assert_eq!(seats, "seats: must be at most 100000 seats");
     let rows = many(ROWS_MAX + 1, |at| format!("{at},1,G,1"));
-    assert_eq!(rows, "line 5002, row \"5000\", seat \"1\", rows: there are more than 5000");
+    assert_eq!(rows, "line 5002, row \"5000\", seat \"1\", rows: must be at most 5000 rows");
     let categories = many(70, |at| format!("A,{at},G{at},1"));
-    let expected = "categories: there are 65; a section has 1 to 64";
+    let expected = "categories: must be 1 to 64 categories; the layout has 65";
     assert!(categories.starts_with(expected), "{categories}");
 }
 

@@ -50,12 +50,12 @@ pub(super) struct NewHold {
     best_available: Option<Best>,
 }
 
-/// What a hold is to have from now on.
+/// The complete new list of seats of a hold.
 #[derive(Deserialize, Validate, ToSchema)]
 #[serde(deny_unknown_fields)]
 #[schema(as = UpdateBooking)]
 pub(super) struct ReviseHold {
-    /// At most 50; those of one section have to be met together.
+    /// Several items can name the same section.
     #[serde(deserialize_with = "objects")]
     #[garde(skip)]
     #[schema(value_type = Vec<super::schema::ItemForm>, min_items = 1, max_items = 50)]
@@ -73,7 +73,7 @@ pub(super) struct NewItem {
     seats: Option<Vec<SeatName>>,
 }
 
-/// The best seats that are free for a party.
+/// The best available seats for a group.
 #[derive(Deserialize, Serialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 #[schema(as = BestAvailable)]
@@ -81,23 +81,24 @@ pub(super) struct Best {
     /// How many seats.
     #[schema(minimum = 1, maximum = 50)]
     number: u32,
-    /// Where to look: ids or names of sections with numbered seats; null or missing: all of them.
+    /// The ids or names of sections with numbered seats; null or missing: all of them.
     #[schema(min_items = 1, max_items = 50)]
     sections: Option<Vec<String>>,
-    /// Only seats of these categories; null or missing: of any.
+    /// Only seats of these categories; null or missing: any category.
     #[schema(value_type = Option<Vec<String>>, min_items = 1, max_items = 64)]
     categories: Option<Vec<Arc<str>>>,
-    /// The highest price of one seat, in minor units; null or missing: any.
+    /// The maximum price of a seat, in minor units; null or missing: any price.
     #[schema(minimum = 0)]
     max_price: Option<i64>,
-    /// How many of the seats have to be accessible; others are never given such seats.
+    /// How many of the seats must be accessible. Accessible seats are assigned only on request.
     #[serde(default)]
     #[schema(minimum = 0, maximum = 10)]
     accessible: u32,
-    /// Whether seats that leave a single free seat are given only when there are no others together.
+    /// If true, seats that leave a single free seat are assigned only when no other adjacent seats
+    /// are available.
     #[serde(default = "yes")]
     prevent_orphans: bool,
-    /// Whether only seats beside each other will do.
+    /// If true, the request is refused unless the seats are adjacent.
     #[serde(default)]
     adjacent: bool,
 }
@@ -128,8 +129,8 @@ impl NewHold {
         let loose = (self.seats_requested.is_some() || self.seats.is_some()) && !section;
         if forms.iter().filter(|form| **form).count() != 1 || loose {
             let field = if section || loose { "section_id" } else { "items" };
-            let message = "give exactly one of section_id (with seats_requested or seats), \
-                 items and best_available";
+            let message = "exactly one of section_id (with seats_requested or seats), items and \
+                best_available is required";
             return Err(Problem::invalid_field(field, message));
         }
         let wanted = match (self.section_id, self.items, self.best_available) {
@@ -181,24 +182,26 @@ fn check_items(items: &[NewItem], place: impl Fn(usize) -> String) -> Result<(),
             (None, Some(seats)) => {
                 total += seats.len();
                 if !(1..=SEATS_PER_BOOKING_MAX as usize).contains(&seats.len()) {
-                    tell("seats", format!("must name 1 to {SEATS_PER_BOOKING_MAX} seats"));
+                    tell("seats", format!("must have 1 to {SEATS_PER_BOOKING_MAX} seats"));
                 }
                 if !seats.iter().all(|seat| is_name(seat)) {
-                    let message =
-                        format!("a seat has 1 to {SEAT_NAME_MAX} characters, such as C-12");
+                    let message = format!(
+                        "must be seat names of 1 to {SEAT_NAME_MAX} characters, such as \
+                            C-12"
+                    );
                     tell("seats", message);
                 } else if let Some(seat) = doubled(seats) {
                     tell("seats", duplicate_seat(seat, seat));
                 }
             }
             _ => {
-                let message = "give exactly one of seats_requested and seats";
+                let message = "exactly one of seats_requested and seats is required";
                 tell("seats_requested", message.to_owned());
             }
         }
     }
     if total > SEATS_PER_BOOKING_MAX as usize {
-        let message = format!("may name {SEATS_PER_BOOKING_MAX} seats in all");
+        let message = format!("must have at most {SEATS_PER_BOOKING_MAX} seats in total");
         errors.push(FieldError { field: "items".to_owned(), message });
     }
     if errors.is_empty() { Ok(()) } else { Err(Problem::invalid(&errors)) }
@@ -246,10 +249,10 @@ impl Best {
         );
         let within = |list: usize, max| (1..=max).contains(&list);
         let categories = self.categories.as_ref();
-        let message = format!("must name 1 to {CATEGORIES_MAX} categories");
+        let message = format!("must have 1 to {CATEGORIES_MAX} categories");
         must(categories.is_none_or(|of| within(of.len(), CATEGORIES_MAX)), "categories", message);
         let sections = self.sections.as_ref();
-        let message = format!("must name 1 to {BEST_SECTIONS_MAX} sections");
+        let message = format!("must have 1 to {BEST_SECTIONS_MAX} sections");
         must(sections.is_none_or(|of| within(of.len(), BEST_SECTIONS_MAX)), "sections", message);
         if errors.is_empty() { Ok(()) } else { Err(Problem::invalid(&errors)) }
     }
@@ -349,7 +352,7 @@ impl Wanted {
                     return Err(Problem::invalid_field("best_available.sections", message));
                 }
                 if sections.len() > BEST_SECTIONS_MAX {
-                    let message = format!("must name 1 to {BEST_SECTIONS_MAX} sections");
+                    let message = format!("must have 1 to {BEST_SECTIONS_MAX} sections");
                     return Err(Problem::invalid_field("best_available.sections", message));
                 }
                 Ok(vec![Ask::Best { sections, party: best.party() }])

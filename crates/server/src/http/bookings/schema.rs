@@ -4,7 +4,7 @@ use super::super::docs::SeatWord;
 use super::forms::Best;
 use utoipa::ToSchema;
 
-/// The forms of a hold.
+/// A request for a hold, in one of its forms.
 #[derive(ToSchema)]
 #[schema(as = NewHold)]
 #[serde(untagged)]
@@ -16,7 +16,7 @@ pub(super) enum HoldForm {
     Best(BestForm),
 }
 
-/// So many seats of a section; where seats have numbers, the best available ones.
+/// A number of seats of a section; in a section with numbered seats, the best available ones.
 #[derive(ToSchema)]
 #[serde(deny_unknown_fields)]
 #[expect(dead_code, reason = "a form of the schema")]
@@ -31,7 +31,7 @@ pub(super) struct CountForm {
     seats_requested: u32,
 }
 
-/// Exactly these seats of a section.
+/// Seats of a section, by name.
 #[derive(ToSchema)]
 #[serde(deny_unknown_fields)]
 #[expect(dead_code, reason = "a form of the schema")]
@@ -46,7 +46,7 @@ pub(super) struct SeatsForm {
     seats: Vec<String>,
 }
 
-/// Seats of several sections, all or nothing.
+/// Seats of several sections, all or none.
 #[derive(ToSchema)]
 #[serde(deny_unknown_fields)]
 #[expect(dead_code, reason = "a form of the schema")]
@@ -58,7 +58,7 @@ pub(super) struct ItemsForm {
     items: Vec<ItemForm>,
 }
 
-/// The best seats that are free.
+/// The best available seats.
 #[derive(ToSchema)]
 #[serde(deny_unknown_fields)]
 #[expect(dead_code, reason = "a form of the schema")]
@@ -69,7 +69,7 @@ pub(super) struct BestForm {
     best_available: Best,
 }
 
-/// An item: a section with how many or which of its seats.
+/// An item: a section, with the number or the names of its seats.
 #[derive(ToSchema)]
 #[schema(as = NewItem)]
 #[serde(untagged)]
@@ -79,7 +79,7 @@ pub(super) enum ItemForm {
     Seats(ItemOfSeats),
 }
 
-/// So many seats of a section.
+/// A number of seats of a section.
 #[derive(ToSchema)]
 #[serde(deny_unknown_fields)]
 #[expect(dead_code, reason = "a form of the schema")]
@@ -92,7 +92,7 @@ pub(super) struct ItemOfCount {
     seats_requested: u32,
 }
 
-/// Exactly these seats of a section.
+/// Seats of a section, by name.
 #[derive(ToSchema)]
 #[serde(deny_unknown_fields)]
 #[expect(dead_code, reason = "a form of the schema")]

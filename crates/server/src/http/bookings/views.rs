@@ -8,7 +8,7 @@ use serde::Serialize;
 use std::sync::Arc;
 use utoipa::ToSchema;
 
-/// Seats of one section in a booking, as they were when they were held.
+/// Seats of one section in a booking, with the names and prices at the time of the hold.
 #[derive(Serialize, ToSchema)]
 #[schema(as = Item)]
 struct ItemView {
@@ -18,7 +18,7 @@ struct ItemView {
     #[schema(value_type = String)]
     section_name: Arc<str>,
     seats_requested: u32,
-    /// Where seats have numbers, which.
+    /// The names of the seats, if the section has numbered seats.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     #[schema(value_type = Vec<SeatWord>, required = false)]
     seats: Vec<SeatName>,
@@ -41,7 +41,7 @@ impl From<&Item> for ItemView {
     }
 }
 
-/// Where a booking stands.
+/// The status of a booking.
 #[derive(ToSchema)]
 #[schema(as = BookingStatus, rename_all = "UPPERCASE")]
 #[expect(dead_code, reason = "the words of the schema; the engine has the rule")]
@@ -59,7 +59,7 @@ pub(in super::super) struct BookingView {
     #[serde(serialize_with = "shown")]
     #[schema(value_type = String, format = "uuid")]
     booking_id: BookingId,
-    /// Short, for people.
+    /// A short reference for people.
     #[schema(pattern = "^[0-9A-HJKMNP-TV-Z]{8}$")]
     reference: String,
     #[serde(serialize_with = "shown")]
@@ -68,20 +68,20 @@ pub(in super::super) struct BookingView {
     #[serde(serialize_with = "shown")]
     #[schema(value_type = String, format = "uuid")]
     event_id: EventId,
-    /// Of the only item.
+    /// The number of seats of the only item.
     #[serde(serialize_with = "shown_or_null", skip_serializing_if = "Option::is_none")]
     #[schema(value_type = String, required = false, format = "uuid")]
     section_id: Option<SectionId>,
-    /// Of the only item.
+    /// The number of seats of the only item.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(value_type = u32, required = false)]
     seats_requested: Option<u32>,
-    /// Of the only item, where seats have numbers.
+    /// The seats of the only item, if its section has numbered seats.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     #[schema(value_type = Vec<SeatWord>, required = false)]
     seats: Vec<SeatName>,
-    /// For a hold whose seats were chosen for its buyer, in the answer that gives them: whether all of
-    /// them are beside each other.
+    /// True if all seats are adjacent. Only in the answer that assigned seats which the server
+    /// selected.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(value_type = bool, required = false)]
     next_to_each_other: Option<bool>,
@@ -95,7 +95,7 @@ pub(in super::super) struct BookingView {
     #[serde(serialize_with = "shown")]
     #[schema(value_type = String, format = "date-time")]
     expires_at: Timestamp,
-    /// Seconds until the hold ends; 0 when it is none.
+    /// Seconds until the hold expires; 0 if the booking is not a hold.
     expires_in: i64,
     #[serde(serialize_with = "shown")]
     #[schema(value_type = String, format = "date-time")]
@@ -169,7 +169,7 @@ impl BookingView {
 pub(in super::super) struct BookingPage {
     #[schema(max_items = 100)]
     items: Vec<BookingView>,
-    /// What to pass as `after` for the next page; null on the last one.
+    /// The value of `after` for the next page; null on the last page.
     #[schema(required, format = "uuid")]
     next: Option<String>,
 }

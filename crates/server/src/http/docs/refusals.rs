@@ -30,7 +30,7 @@ enum Kind {
 
 /// What calls of a kind refuse: the status, and the codes. Of a status the first that fits is told.
 const COMMON: &[(Kind, &str, &str)] = &[
-    (Kind::Outside, "422", "`validation_failed`: a parameter that it does not take"),
+    (Kind::Outside, "422", "`validation_failed`: an unknown parameter"),
     (Kind::WithBody, "400", "`malformed_request`, `malformed_json`"),
     (Kind::Api, "400", "`malformed_request`"),
     (Kind::Authenticated, "401", "`unauthorized`"),
@@ -68,7 +68,7 @@ const OWN: &[(&str, &str, &str)] = &[
     ("extend_booking", "409", "`event_cancelled`, `booking_cancelled`, `extension_limit`"),
     ("extend_booking", "410", "`hold_expired`"),
     ("cancel_booking", "409", "`not_cancellable`"),
-    ("update_booking", "409", "`not_changeable`, `booking_cancelled`, and those of a hold"),
+    ("update_booking", "409", "`not_changeable`, `booking_cancelled`, and the codes of a hold"),
     ("update_booking", "410", "`hold_expired`"),
     ("create_event", "409", "`idempotency_in_flight`"),
     ("update_event", "403", "`not_organizer`"),
@@ -83,7 +83,7 @@ const OWN: &[(&str, &str, &str)] = &[
         "`capacity_in_use`, `currency_in_use`, `seats_are_numbered`, `event_cancelled`",
     ),
     ("list_event_bookings", "403", "`not_organizer`"),
-    ("get_metrics", "404", "`not_found`: not from here"),
+    ("get_metrics", "404", "`not_found`: not accessible from this address"),
     ("set_layout", "403", "`not_organizer`"),
     ("set_layout", "409", "`seats_in_use`, `capacity_in_use`, `event_cancelled`"),
     ("set_blocked_seats", "403", "`not_organizer`"),

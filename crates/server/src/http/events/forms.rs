@@ -25,7 +25,7 @@ use utoipa::ToSchema;
 #[derive(Clone, Deserialize, Serialize, Validate, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct NewSection {
-    /// Unique in the event, without case.
+    /// Unique in the event, case-insensitive.
     #[serde(deserialize_with = "composed")]
     #[garde(length(chars, min = 1, max = 100), custom(legible))]
     #[schema(
@@ -34,21 +34,21 @@ pub(super) struct NewSection {
         pattern = r"^[^\s\u0000-\u001f\u007f-\u009f\u00ad\u034f\u061c\u115f\u1160\u17b4\u17b5\u180b-\u180f\u200b-\u200f\u2028-\u202e\u2060-\u206f\u2800\u3164\ufe00-\ufe0f\ufeff\uffa0\ufff0-\ufff8]([^\u0000-\u001f\u007f-\u009f\u00ad\u034f\u061c\u115f\u1160\u17b4\u17b5\u180b-\u180f\u200b-\u200f\u2028-\u202e\u2060-\u206f\u2800\u3164\ufe00-\ufe0f\ufeff\uffa0\ufff0-\ufff8]*[^\s\u0000-\u001f\u007f-\u009f\u00ad\u034f\u061c\u115f\u1160\u17b4\u17b5\u180b-\u180f\u200b-\u200f\u2028-\u202e\u2060-\u206f\u2800\u3164\ufe00-\ufe0f\ufeff\uffa0\ufff0-\ufff8])?$"
     )]
     name: String,
-    /// How many seats there are; missing where there is a `layout`.
+    /// The number of seats; must be omitted if there is a `layout`.
     #[serde(default, deserialize_with = "given", skip_serializing_if = "Option::is_none")]
     #[garde(inner(range(min = 1, max = CAPACITY_MAX)))]
     #[schema(value_type = i64, required = false, minimum = 1, maximum = 1_000_000_000_i64)]
     capacity: Option<i64>,
-    /// Which seats there are; missing where there is a `capacity`.
+    /// The seats; must be omitted if there is a `capacity`.
     #[serde(default, deserialize_with = "object", skip_serializing_if = "Option::is_none")]
     #[garde(skip)]
     #[schema(value_type = LayoutSchema, required = false)]
     layout: Option<LayoutForm>,
-    /// Minor units; 0 when it is missing. With a full layout its categories have the prices.
+    /// Minor units; 0 if missing. The categories of a full layout have their own prices.
     #[garde(inner(range(min = 0, max = Money::UNIT_PRICE_MAX)))]
     #[schema(minimum = 0, maximum = 100_000_000_000_i64)]
     price: Option<i64>,
-    /// ISO 4217; the same in all sections of an event. When it is missing, that of the event.
+    /// ISO 4217; the same in all sections of an event. If missing, the currency of the event.
     #[garde(inner(custom(currency_code)))]
     #[schema(pattern = "^[A-Za-z]{3}$")]
     currency: Option<String>,
@@ -66,7 +66,7 @@ pub(super) struct NewEvent {
         pattern = r"^[^\s\u0000-\u001f\u007f-\u009f\u00ad\u034f\u061c\u115f\u1160\u17b4\u17b5\u180b-\u180f\u200b-\u200f\u2028-\u202e\u2060-\u206f\u2800\u3164\ufe00-\ufe0f\ufeff\uffa0\ufff0-\ufff8]([^\u0000-\u001f\u007f-\u009f\u00ad\u034f\u061c\u115f\u1160\u17b4\u17b5\u180b-\u180f\u200b-\u200f\u2028-\u202e\u2060-\u206f\u2800\u3164\ufe00-\ufe0f\ufeff\uffa0\ufff0-\ufff8]*[^\s\u0000-\u001f\u007f-\u009f\u00ad\u034f\u061c\u115f\u1160\u17b4\u17b5\u180b-\u180f\u200b-\u200f\u2028-\u202e\u2060-\u206f\u2800\u3164\ufe00-\ufe0f\ufeff\uffa0\ufff0-\ufff8])?$"
     )]
     title: String,
-    /// May have several lines.
+    /// Can contain line breaks.
     #[serde(default, deserialize_with = "prose")]
     #[garde(inner(length(chars, max = 5_000), custom(lines)))]
     #[schema(
@@ -81,11 +81,11 @@ pub(super) struct NewEvent {
         pattern = r"^([^\s\u0000-\u001f\u007f-\u009f\u00ad\u034f\u061c\u115f\u1160\u17b4\u17b5\u180b-\u180f\u200b-\u200f\u2028-\u202e\u2060-\u206f\u2800\u3164\ufe00-\ufe0f\ufeff\uffa0\ufff0-\ufff8]([^\u0000-\u001f\u007f-\u009f\u00ad\u034f\u061c\u115f\u1160\u17b4\u17b5\u180b-\u180f\u200b-\u200f\u2028-\u202e\u2060-\u206f\u2800\u3164\ufe00-\ufe0f\ufeff\uffa0\ufff0-\ufff8]*[^\s\u0000-\u001f\u007f-\u009f\u00ad\u034f\u061c\u115f\u1160\u17b4\u17b5\u180b-\u180f\u200b-\u200f\u2028-\u202e\u2060-\u206f\u2800\u3164\ufe00-\ufe0f\ufeff\uffa0\ufff0-\ufff8])?)?$"
     )]
     venue: Option<String>,
-    /// A date (the whole day in `timezone`) or an instant, given back as it came.
+    /// A date (the whole day in `timezone`) or an instant. Returned as it was sent.
     #[garde(length(bytes, max = 40))]
     #[schema(value_type = DateWord)]
     event_date: String,
-    /// An IANA zone such as `Europe/Berlin`; UTC when it is missing.
+    /// An IANA time zone such as `Europe/Berlin`; UTC if missing.
     #[garde(inner(length(bytes, max = 64)))]
     #[schema(min_length = 1, max_length = 64, example = "Europe/Berlin")]
     timezone: Option<String>,
@@ -110,7 +110,8 @@ pub(super) struct NewEvent {
     #[garde(skip)]
     #[schema(value_type = Option<String>, format = "date-time")]
     cancellable_until: Option<At>,
-    /// Whether choices of numbered seats that would leave one alone are refused; false when it is missing.
+    /// Whether choices of numbered seats that would leave a single seat are refused; false if
+    /// missing.
     #[serde(default, deserialize_with = "given", skip_serializing_if = "Option::is_none")]
     #[garde(skip)]
     #[schema(value_type = bool, required = false)]
@@ -121,7 +122,7 @@ pub(super) struct NewEvent {
     sections: Vec<NewSection>,
 }
 
-/// What to change of an event. Null clears what may be missing.
+/// Changes to an event. Null clears an optional field.
 #[derive(Deserialize, Validate, ToSchema)]
 #[serde(deny_unknown_fields)]
 #[schema(as = UpdateEvent)]
@@ -183,14 +184,15 @@ pub(super) struct ReviseEvent {
     #[garde(skip)]
     #[schema(value_type = bool, required = false)]
     pub(super) prevent_orphans: Option<bool>,
-    /// ISO 4217: of all its prices, while nothing of the event is held or sold. The amounts stay.
+    /// ISO 4217: the new currency of all prices of the event, possible while no seat is held or
+    /// sold. The amounts stay the same.
     #[serde(default, deserialize_with = "given")]
     #[garde(inner(custom(currency_code)))]
     #[schema(value_type = String, required = false, pattern = "^[A-Za-z]{3}$")]
     pub(super) currency: Option<String>,
 }
 
-/// What to change of a section.
+/// Changes to a section.
 #[derive(Deserialize, Validate, ToSchema)]
 #[serde(deny_unknown_fields)]
 #[schema(as = UpdateSection)]
@@ -203,7 +205,7 @@ pub(super) struct ReviseSection {
     #[garde(inner(range(min = 1, max = CAPACITY_MAX)))]
     #[schema(value_type = i64, required = false, minimum = 1, maximum = 1_000_000_000_i64)]
     pub(super) capacity: Option<i64>,
-    /// Minor units. Bookings keep the price they were made at.
+    /// Minor units. Existing bookings keep their price.
     #[serde(default, deserialize_with = "given")]
     #[garde(inner(range(min = 0, max = Money::UNIT_PRICE_MAX)))]
     #[schema(value_type = i64, required = false, minimum = 0, maximum = 100_000_000_000_i64)]
@@ -265,10 +267,10 @@ impl NewSection {
     /// What is wrong with its fields taken together.
     fn flaw(&self) -> Option<(&'static str, &'static str)> {
         match (&self.capacity, &self.layout) {
-            (None, None) => Some(("capacity", "is missing, and so is layout")),
-            (Some(_), Some(_)) => Some(("layout", "cannot stand beside capacity")),
+            (None, None) => Some(("capacity", "exactly one of capacity and layout is required")),
+            (Some(_), Some(_)) => Some(("layout", "cannot be combined with capacity")),
             (None, Some(layout)) if layout.is_full() && self.price.is_some() => {
-                Some(("price", "is that of the layout's categories: leave it out"))
+                Some(("price", "must be omitted: the layout's categories set the prices"))
             }
             _ => None,
         }
@@ -382,7 +384,7 @@ impl NewEvent {
             ),
             _ => Problem::invalid_field(
                 format!("sections[{at}].name"),
-                "must be unique in the event, compared without case",
+                "must be unique in the event (case-insensitive)",
             ),
         })?;
         Ok((event, planned))

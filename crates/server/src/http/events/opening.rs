@@ -58,8 +58,8 @@ fn opened(
         }
         if at > 0 && seats > SEATS_MAX && errors.is_empty() {
             let message = format!(
-                "the layouts of one request have at most {SEATS_MAX} seats together; add the \
-                 others by calls of their own"
+                "the layouts of one request can have at most {SEATS_MAX} seats in total; add the \
+                 other sections in separate requests"
             );
             errors.push(FieldError { field: format!("{}layout", field(at)), message });
         }

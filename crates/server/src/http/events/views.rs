@@ -17,7 +17,7 @@ const EVENT_BYTES_MAX: usize = 4 * 1024;
 /// characters.
 const SECTION_BYTES_MAX: usize = 700;
 
-/// Where an event stands.
+/// The status of an event.
 #[derive(ToSchema)]
 #[schema(as = EventStatus, rename_all = "snake_case")]
 #[expect(dead_code, reason = "the words of the schema; the engine has the rule")]
@@ -28,7 +28,7 @@ pub(super) enum StatusWord {
     Cancelled,
 }
 
-/// Where an organizer may put an event.
+/// A status that the organizer can set.
 #[derive(ToSchema)]
 #[schema(rename_all = "snake_case")]
 #[expect(dead_code, reason = "the words of the schema; the engine has the rule")]
@@ -47,11 +47,11 @@ pub(in crate::http) struct SectionView {
     section_id: SectionId,
     #[schema(value_type = String)]
     name: Arc<str>,
-    /// Whether its seats have names of their own.
+    /// True if the seats have names.
     numbered: bool,
     capacity: i64,
     available_seats: i64,
-    /// Minor units; of numbered seats the lowest.
+    /// Minor units; for numbered seats, the lowest price.
     price: i64,
     #[schema(pattern = "^[A-Z]{3}$")]
     currency: String,
@@ -59,7 +59,7 @@ pub(in crate::http) struct SectionView {
     version: i64,
 }
 
-/// An event with live availability.
+/// Returns an event with its current availability.
 #[derive(Serialize, ToSchema)]
 #[schema(as = Event)]
 pub(super) struct EventView {
@@ -76,7 +76,7 @@ pub(super) struct EventView {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(value_type = String, required = false)]
     venue: Option<String>,
-    /// As it came: a date or an instant.
+    /// A date or an instant, as it was sent.
     event_date: String,
     timezone: &'static str,
     #[schema(value_type = StatusWord)]
@@ -99,7 +99,7 @@ pub(super) struct EventView {
     #[serde(serialize_with = "shown_or_null", skip_serializing_if = "Option::is_none")]
     #[schema(value_type = String, required = false, format = "date-time")]
     cancellable_until: Option<Timestamp>,
-    /// Whether choices of numbered seats that would leave one alone are refused.
+    /// If true, choices of numbered seats that would leave a single seat are refused.
     prevent_orphans: bool,
     sections: Vec<SectionView>,
     version: i64,
@@ -183,7 +183,7 @@ impl EventView {
     }
 }
 
-/// An event as lists show it: the sums of its sections in the place of them.
+/// An event in a list: with the sums of its sections instead of the sections.
 #[derive(Serialize, ToSchema)]
 #[schema(as = EventCard)]
 pub(super) struct EventCardView {
@@ -198,10 +198,10 @@ pub(super) struct EventCardView {
     description: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     venue: Option<String>,
-    /// As it came: a date or an instant.
+    /// A date or an instant, as it was sent.
     event_date: String,
     timezone: &'static str,
-    /// The instant when the event begins; of a date, the beginning of the day in `timezone`.
+    /// The start of the event; for a date, the start of the day in `timezone`.
     #[serde(serialize_with = "shown")]
     #[schema(value_type = String, format = "date-time")]
     starts_at: Timestamp,
@@ -222,7 +222,7 @@ pub(super) struct EventCardView {
     #[serde(serialize_with = "shown_or_null", skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<String>, format = "date-time")]
     cancellable_until: Option<Timestamp>,
-    /// Whether choices of numbered seats that would leave one alone are refused.
+    /// If true, choices of numbered seats that would leave a single seat are refused.
     prevent_orphans: bool,
     /// The lowest price of a seat, in minor units.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -235,9 +235,9 @@ pub(super) struct EventCardView {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(value_type = String, required)]
     currency: Option<String>,
-    /// Of all sections together.
+    /// The sum over all sections.
     capacity: i64,
-    /// Of all sections together.
+    /// The sum over all sections.
     available_seats: i64,
     version: i64,
     #[serde(serialize_with = "shown")]
@@ -294,7 +294,7 @@ impl EventCardView {
 pub(super) struct EventPage {
     #[schema(max_items = 100)]
     items: Vec<EventCardView>,
-    /// What to pass as `after` for the next page; null on the last one.
+    /// The value of `after` for the next page; null on the last page.
     #[schema(required, format = "uuid")]
     next: Option<String>,
 }

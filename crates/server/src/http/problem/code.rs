@@ -20,7 +20,7 @@ macro_rules! written {
 
 macro_rules! codes {
     ($($name:ident $status:ident $code:tt $title:literal)*) => {
-        /// What kind of problem it is: stable, part of the API.
+        /// The kind of a problem: stable, part of the API.
         #[derive(Clone, Copy, Debug, PartialEq, Eq)]
         pub enum Code {
             $(#[doc = $title] $name,)*
@@ -50,47 +50,48 @@ macro_rules! codes {
 
 codes! {
     MalformedJson BAD_REQUEST "malformed_json" "The body is not valid JSON"
-    MalformedRequest BAD_REQUEST "malformed_request" "The request cannot be read"
-    Unauthorized UNAUTHORIZED "unauthorized" "A valid access token is needed"
+    MalformedRequest BAD_REQUEST "malformed_request" "The request is malformed"
+    Unauthorized UNAUTHORIZED "unauthorized" "A valid access token is required"
     InvalidCredentials UNAUTHORIZED engine "Unknown address or wrong password"
     InvalidRefreshToken UNAUTHORIZED engine "The refresh token is not valid"
     NotOrganizer FORBIDDEN engine "Only the organizer may do this"
     NotFound NOT_FOUND engine "Not found"
-    MethodNotAllowed METHOD_NOT_ALLOWED "method_not_allowed" "The path does not know this method"
-    RequestTimeout REQUEST_TIMEOUT "request_timeout" "The request took too long to arrive"
-    EmailTaken CONFLICT engine "Another account has this address"
+    MethodNotAllowed METHOD_NOT_ALLOWED "method_not_allowed" "Method not allowed"
+    RequestTimeout REQUEST_TIMEOUT "request_timeout" "The request did not arrive in time"
+    EmailTaken CONFLICT engine "An account with this address already exists"
     EventCancelled CONFLICT engine "The event was cancelled"
-    SaleNotOpen CONFLICT engine "The sale has not begun"
+    SaleNotOpen CONFLICT engine "The sale has not started"
     SaleClosed CONFLICT engine "The sale has ended"
     EventOver CONFLICT engine "The event is over"
     TooManySeats CONFLICT engine "Too many seats for one booking"
     BuyerLimit CONFLICT engine "Too many seats for one buyer"
     SoldOut CONFLICT engine "Not enough seats are available"
     SeatsUnavailable CONFLICT engine "Some of the seats are not available"
-    OrphanSeat CONFLICT engine "A single seat would be left alone"
-    NotTogether CONFLICT engine "So many seats together are not available"
-    SeatsInUse CONFLICT engine "Seats that are taken would move or vanish"
+    OrphanSeat CONFLICT engine "The choice would leave a single seat"
+    NotTogether CONFLICT engine "Not enough adjacent seats are available"
+    SeatsInUse CONFLICT engine "Seats in use would be moved or removed"
     SeatsAreNumbered CONFLICT engine "The section has numbered seats"
     NotChangeable CONFLICT engine "The booking can no longer be changed"
     BookingCancelled CONFLICT engine "The booking was cancelled"
     ExtensionLimit CONFLICT engine "The hold cannot be extended further"
     NotCancellable CONFLICT engine "The booking can no longer be cancelled"
-    CapacityInUse CONFLICT engine "Seats beyond this capacity are in use"
-    CurrencyInUse CONFLICT engine "Seats are held or sold in the present currency"
-    IdempotencyInFlight CONFLICT engine "An equal request is being decided"
+    CapacityInUse CONFLICT engine "More seats than this capacity are in use"
+    CurrencyInUse CONFLICT engine "Seats are held or sold in the current currency"
+    IdempotencyInFlight CONFLICT engine "A request with this key is still in progress"
     HoldExpired GONE engine "The hold has expired"
-    VersionMismatch PRECONDITION_FAILED engine "It has changed since you read it"
+    VersionMismatch PRECONDITION_FAILED engine "The resource has changed since it was read"
     BodyTooLarge PAYLOAD_TOO_LARGE "body_too_large" "The body is too large"
-    UriTooLong URI_TOO_LONG "uri_too_long" "The target is too long"
+    UriTooLong URI_TOO_LONG "uri_too_long" "The URI is too long"
     UnsupportedMediaType UNSUPPORTED_MEDIA_TYPE "unsupported_media_type"
-        "The body has a form that is not read here"
+        "The media type of the body is not supported"
     ValidationFailed UNPROCESSABLE_ENTITY engine "The request has invalid fields"
-    IdempotencyKeyReused UNPROCESSABLE_ENTITY engine "The key belongs to another request"
+    IdempotencyKeyReused UNPROCESSABLE_ENTITY engine "The idempotency key was used for another \
+        request"
     RateLimited TOO_MANY_REQUESTS "rate_limited" "Too many requests"
     HeadersTooLarge REQUEST_HEADER_FIELDS_TOO_LARGE "headers_too_large" "The headers are too large"
-    Internal INTERNAL_SERVER_ERROR "internal" "Internal error"
-    Overloaded SERVICE_UNAVAILABLE "overloaded" "Too busy right now"
-    Unavailable SERVICE_UNAVAILABLE "unavailable" "Unavailable right now"
+    Internal INTERNAL_SERVER_ERROR "internal" "Internal server error"
+    Overloaded SERVICE_UNAVAILABLE "overloaded" "The server is overloaded"
+    Unavailable SERVICE_UNAVAILABLE "unavailable" "The service is unavailable"
 }
 
 /// Names the same code here and in the engine; one that is missing here does not compile.
@@ -125,7 +126,7 @@ refusals! {
 }
 
 impl Code {
-    /// Whether the same request can succeed later, unchanged. Of refusals the engine says so.
+    /// True if the same request, unchanged, can succeed later. Of refusals the engine says so.
     pub fn is_retryable(self) -> bool {
         match self.of_refusal() {
             Some(code) => code.may_succeed_later(),
@@ -138,7 +139,12 @@ impl PartialSchema for Code {
     fn schema() -> RefOr<Schema> {
         let words = Self::ALL.iter().map(|code| code.as_str());
         let words = ObjectBuilder::new().schema_type(Type::String).enum_values(Some(words));
-        words.description(Some("What kind of problem it is. Stable; new ones may come.")).into()
+        words
+            .description(Some(
+                "The kind of problem. Codes are stable; new ones may be \
+            added.",
+            ))
+            .into()
     }
 }
 

@@ -24,30 +24,31 @@ impl From<Refusal> for Problem {
                 problem
             }
             Refusal::InvalidRefreshToken => {
-                plain("It is unknown, expired or was used before; log in again.")
+                plain("The token is unknown, has expired or was already used; log in again.")
             }
             Refusal::NotOrganizer => plain("The event belongs to another user."),
-            Refusal::EmailTaken => plain("Log in, or use another address."),
-            Refusal::EventCancelled => plain("No seat of it can be held or confirmed any more."),
+            Refusal::EmailTaken => plain("Log in, or use a different address."),
+            Refusal::EventCancelled => plain("Its seats can no longer be held or confirmed."),
             Refusal::SaleNotOpen { sales_start: Some(start) } => {
-                plain(&format!("The sale begins at {start}."))
+                plain(&format!("The sale starts at {start}."))
                     .with("sales_start", start.to_string())
             }
             Refusal::SaleNotOpen { sales_start: None } => {
-                plain("No date is set yet.").with("sales_start", Value::Null)
+                plain("The start of the sale has not been set.").with("sales_start", Value::Null)
             }
             Refusal::SaleClosed => plain("New holds are no longer possible."),
-            Refusal::EventOver => plain("It has taken place."),
+            Refusal::EventOver => plain("The event has already taken place."),
             Refusal::TooManySeats { limit } => {
-                plain(&format!("One booking may have {limit} seats.")).with("limit", limit)
+                plain(&format!("A booking can have at most {limit} seats.")).with("limit", limit)
             }
             Refusal::BuyerLimit { limit, remaining } => plain(&format!(
-                "One buyer may have {limit} seats at this event; you may take {remaining} more."
+                "A buyer can have at most {limit} seats at this event; you can hold {remaining} \
+                 more."
             ))
             .with("limit", limit)
             .with("remaining", remaining),
             Refusal::SoldOut { available, requested } => {
-                plain(&format!("{requested} seats were asked for, {available} are available."))
+                plain(&format!("{requested} seats were requested; {available} are available."))
                     .with("available", available)
                     .with("requested", requested)
             }
@@ -57,16 +58,17 @@ impl From<Refusal> for Problem {
             | Refusal::NotTogether { .. }
             | Refusal::SeatsInUse { .. }
             | Refusal::SeatsAreNumbered => of_seats(refusal, &plain),
-            Refusal::NotChangeable => plain("Only a hold can be given other seats."),
+            Refusal::NotChangeable => plain("Only the seats of an active hold can be changed."),
             Refusal::BookingCancelled => plain("Hold seats again."),
             Refusal::HoldExpired { expired_at } => {
-                plain(&format!("It ended at {expired_at}; hold seats again."))
+                plain(&format!("The hold ended at {expired_at}; hold seats again."))
                     .with("expired_at", expired_at.to_string())
             }
-            Refusal::ExtensionLimit => plain("More time would gain nothing."),
-            Refusal::NotCancellable => {
-                plain("Its hold has expired, or the time for cancelling a sale is over.")
-            }
+            Refusal::ExtensionLimit => plain("The hold has reached its maximum lifetime."),
+            Refusal::NotCancellable => plain(
+                "The hold has expired, or the time limit for cancelling a confirmed booking \
+                    has passed.",
+            ),
             Refusal::CapacityInUse { minimum } => {
                 plain(&format!("{minimum} seats are held, sold or blocked."))
                     .with("minimum", minimum)
@@ -76,10 +78,10 @@ impl From<Refusal> for Problem {
             }
             Refusal::TooManyToReprice { limit } => Self::invalid_field(
                 "currency",
-                format!("can be changed of an event with at most {limit} numbered seats"),
+                format!("can be changed only if the event has at most {limit} numbered seats"),
             ),
             Refusal::VersionMismatch { version } => {
-                plain(&format!("Its version is {version} now; read it again."))
+                plain(&format!("The current version is {version}; read the resource again."))
                     .with("version", version)
             }
             Refusal::EmptySaleWindow => {
@@ -89,7 +91,7 @@ impl From<Refusal> for Problem {
                 Self::invalid_field("seats", duplicate_seat(&first, &again))
             }
             Refusal::DuplicateSection => {
-                Self::invalid_field("name", "must be unique in the event, compared without case")
+                Self::invalid_field("name", "must be unique in the event (case-insensitive)")
             }
             Refusal::CurrencyMismatch { currency } => Self::invalid_field(
                 "currency",
@@ -97,11 +99,10 @@ impl From<Refusal> for Problem {
             ),
             Refusal::TooManySections => Self::invalid_field(
                 "sections",
-                format!("an event may have {} sections", engine::event::SECTIONS_MAX),
+                format!("must have at most {} sections", engine::event::SECTIONS_MAX),
             ),
             Refusal::IdempotencyInFlight => {
-                plain("Its answer is not there yet; send the request again with the same key.")
-                    .retry_after(1)
+                plain("Send the request again with the same key.").retry_after(1)
             }
             Refusal::IdempotencyKeyReused => plain("Use a new key for a new request."),
         }
@@ -119,51 +120,56 @@ pub fn duplicate_seat(first: &str, again: &str) -> String {
 /// Those of numbered seats.
 fn of_seats(refusal: Refusal, plain: &impl Fn(&str) -> Problem) -> Problem {
     match refusal {
-            Refusal::SeatsUnavailable { conflicts } => {
-                let state = |state: Option<SeatState>| state.map_or("unknown", SeatState::as_str);
-                let first = conflicts.first().map_or_else(String::new, |first| {
-                    format!("Seat {} is {}.", first.seat, state(first.state))
-                });
-                let conflicts: Vec<_> = conflicts
-                    .iter()
-                    .take(CONFLICTS_TOLD_MAX)
-                    .map(|of| {
-                        json!({
-                            "section_id": of.section_id.to_string(),
-                            "seat": &*of.seat,
-                            "reason": state(of.state),
-                        })
+        Refusal::SeatsUnavailable { conflicts } => {
+            let state = |state: Option<SeatState>| state.map_or("unknown", SeatState::as_str);
+            let first = conflicts.first().map_or_else(String::new, |first| {
+                format!("Seat {} is {}.", first.seat, state(first.state))
+            });
+            let conflicts: Vec<_> = conflicts
+                .iter()
+                .take(CONFLICTS_TOLD_MAX)
+                .map(|of| {
+                    json!({
+                        "section_id": of.section_id.to_string(),
+                        "seat": &*of.seat,
+                        "reason": state(of.state),
                     })
-                    .collect();
-                plain(&first).with("conflicts", conflicts)
-            }
-            Refusal::OrphanSeat { seats } => {
-                let seats: Vec<_> = seats.iter().map(ToString::to_string).collect();
-                plain(&format!("Take {} too, or other seats.", seats.join(", ")))
-                    .with("seats", seats)
-            }
-            Refusal::TooFewFit { available, requested, largest_contiguous_block } => {
-                plain(&format!("{requested} seats were asked for, {available} are available."))
-                    .with("available", available)
-                    .with("requested", requested)
-                    .with("largest_contiguous_block", largest_contiguous_block)
-            }
-            Refusal::NotTogether { requested, largest_contiguous_block } => plain(&format!(
-                "{requested} seats were asked for; at most {largest_contiguous_block} are beside each other."
-            ))
-            .with("requested", requested)
-            .with("largest_contiguous_block", largest_contiguous_block),
-            Refusal::SeatsInUse { seats } => {
-                let seats: Vec<_> = seats
-                    .iter()
-                    .take(SEATS_TOLD_MAX)
-                    .map(|(seat, harm)| json!({"seat": &**seat, "reason": harm.as_str()}))
-                    .collect();
-                plain("A seat that is held, sold or blocked stays where it is.").with("seats", seats)
-            }
-            Refusal::SeatsAreNumbered => {
-                plain("Its capacity and prices are those of its layout, and its seats are named.")
-            }
+                })
+                .collect();
+            plain(&first).with("conflicts", conflicts)
+        }
+        Refusal::OrphanSeat { seats } => {
+            let seats: Vec<_> = seats.iter().map(ToString::to_string).collect();
+            plain(&format!("Take {} too, or choose other seats.", seats.join(", ")))
+                .with("seats", seats)
+        }
+        Refusal::TooFewFit { available, requested, largest_contiguous_block } => {
+            plain(&format!("{requested} seats were requested; {available} are available."))
+                .with("available", available)
+                .with("requested", requested)
+                .with("largest_contiguous_block", largest_contiguous_block)
+        }
+        Refusal::NotTogether { requested, largest_contiguous_block } => plain(&format!(
+            "{requested} seats were requested; at most {largest_contiguous_block} adjacent \
+                 seats are available."
+        ))
+        .with("requested", requested)
+        .with("largest_contiguous_block", largest_contiguous_block),
+        Refusal::SeatsInUse { seats } => {
+            let seats: Vec<_> = seats
+                .iter()
+                .take(SEATS_TOLD_MAX)
+                .map(|(seat, harm)| json!({"seat": &**seat, "reason": harm.as_str()}))
+                .collect();
+            plain(
+                "A seat that is held, sold or blocked must keep its name and \
+                    place.",
+            )
+            .with("seats", seats)
+        }
+        Refusal::SeatsAreNumbered => {
+            plain("Its layout sets the capacity and prices, and its seats have names.")
+        }
         _ => unreachable!("it is of numbered seats"),
     }
 }

@@ -10,6 +10,8 @@ pub struct Row {
     pub status: u16,
     /// The code, part of the API.
     pub code: &'static str,
+    /// What its answers say in `title`.
+    pub title: &'static str,
     /// The members and headers that its answers add; text with code in backquotes.
     pub members: &'static str,
     /// What to do; text with code in backquotes.
@@ -17,7 +19,8 @@ pub struct Row {
 }
 
 const fn row(code: Code, members: &'static str, advice: &'static str) -> Row {
-    Row { status: code.status().as_u16(), code: code.as_str(), members, advice }
+    let (status, title) = (code.status().as_u16(), code.title());
+    Row { status, code: code.as_str(), title, members, advice }
 }
 
 /// The rows of a code; none when it is unknown.
@@ -30,98 +33,130 @@ pub const TABLE: &[Row] = &[
     row(
         Code::MalformedJson,
         "",
-        "the body is no JSON: syntax, encoding, depth, a key that stands twice",
+        "the body is not valid JSON: syntax, encoding, nesting depth, or a duplicate key",
     ),
     row(
         Code::MalformedRequest,
         "",
-        "another part cannot be read: the head, `Host`, the query, `Idempotency-Key`, \
-         `If-Match`, a body that ended early",
+        "another part of the request is malformed: the request line, a header such as `Host`, \
+         `Idempotency-Key` or `If-Match`, the query, or a body that ended early",
     ),
-    row(Code::Unauthorized, "`WWW-Authenticate`", "send a token; refresh it when it has expired"),
-    row(Code::InvalidCredentials, "`WWW-Authenticate`", "unknown address, or wrong password"),
+    row(
+        Code::Unauthorized,
+        "`WWW-Authenticate`",
+        "send an access token; refresh it if it has expired",
+    ),
+    row(Code::InvalidCredentials, "`WWW-Authenticate`", "correct the address or the password"),
     row(Code::InvalidRefreshToken, "", "log in again"),
-    row(Code::NotOrganizer, "", "the event is another user's"),
-    row(Code::NotFound, "", "unknown path, id or section; or another user's"),
-    row(Code::MethodNotAllowed, "`Allow`", ""),
-    row(Code::RequestTimeout, "", "headers or body came too slowly; retry"),
-    row(Code::EmailTaken, "", ""),
-    row(Code::EventCancelled, "", "the event was called off"),
-    row(Code::SaleNotOpen, "`sales_start`", "wait until then; null when no date is set"),
-    row(Code::SaleClosed, "", ""),
-    row(Code::EventOver, "", ""),
-    row(Code::TooManySeats, "`limit`", "seats in one booking"),
-    row(Code::BuyerLimit, "`limit`, `remaining`", "seats of one buyer at the event"),
+    row(Code::NotOrganizer, "", "only the organizer of the event can do this"),
+    row(Code::NotFound, "", "the path, id or section is unknown, or it belongs to another user"),
+    row(Code::MethodNotAllowed, "`Allow`", "use one of the methods in `Allow`"),
+    row(Code::RequestTimeout, "", "the headers or the body arrived too slowly; retry"),
+    row(Code::EmailTaken, "", "log in, or use a different address"),
+    row(
+        Code::EventCancelled,
+        "",
+        "the organizer has cancelled the event; its bookings are cancelled",
+    ),
+    row(
+        Code::SaleNotOpen,
+        "`sales_start`",
+        "wait until `sales_start`; it is null if no date is set",
+    ),
+    row(Code::SaleClosed, "", "seats can no longer be held"),
+    row(Code::EventOver, "", "seats can no longer be held"),
+    row(Code::TooManySeats, "`limit`", "request at most `limit` seats in one booking"),
+    row(
+        Code::BuyerLimit,
+        "`limit`, `remaining`",
+        "request at most `remaining` seats; `limit` is the maximum of one buyer at the event",
+    ),
     row(
         Code::SoldOut,
         "`available`, `requested`",
-        "ask for at most `available`; more may come back when holds end",
+        "request at most `available` seats; more may become available when holds end",
     ),
     row(
         Code::SoldOut,
         "`available`, `requested`, `largest_contiguous_block`",
-        "the same of numbered seats that were to be chosen",
+        "for numbered seats that the server selects: the same, with the size of the largest group \
+         of adjacent seats",
     ),
     row(
         Code::SeatsUnavailable,
         "`conflicts`: `[{section_id, seat, reason}]`, at most 1,000",
         "choose other seats",
     ),
-    row(Code::OrphanSeat, "`seats`", "take them too, or others"),
+    row(Code::OrphanSeat, "`seats`", "include the listed seats, or choose other seats"),
     row(
         Code::NotTogether,
         "`requested`, `largest_contiguous_block`",
-        "ask without `adjacent`, or for fewer",
+        "request the seats without `adjacent`, or at most `largest_contiguous_block` seats",
     ),
     row(
         Code::SeatsInUse,
         "`seats`: `[{seat, reason}]`, at most 100",
-        "the layout keeps them: they are held, sold or blocked",
+        "the listed seats are held, sold or blocked; the new layout must keep them",
     ),
     row(
         Code::SeatsAreNumbered,
         "",
-        "capacity and prices are those of the layout, and seats are named",
+        "change the layout instead: it sets the capacity and prices; seats are blocked by name",
     ),
-    row(Code::NotChangeable, "", "a sale keeps its seats"),
+    row(Code::NotChangeable, "", "only the seats of an active hold can be changed"),
     row(Code::BookingCancelled, "", "hold seats again"),
-    row(Code::ExtensionLimit, "", ""),
-    row(Code::NotCancellable, "", ""),
-    row(Code::CapacityInUse, "`minimum`", ""),
-    row(Code::CurrencyInUse, "`seats`", "the currency can change when nothing is held or sold"),
+    row(
+        Code::ExtensionLimit,
+        "",
+        "the hold has reached its maximum lifetime: confirm it before it expires",
+    ),
+    row(
+        Code::NotCancellable,
+        "",
+        "the hold has expired, or the time limit for cancelling a confirmed booking has passed",
+    ),
+    row(Code::CapacityInUse, "`minimum`", "set a capacity of at least `minimum`"),
+    row(
+        Code::CurrencyInUse,
+        "`seats`",
+        "wait until no seat is held or sold; only then can the currency change",
+    ),
     row(
         Code::IdempotencyInFlight,
         "`Retry-After`",
-        "an equal request came first and is still being decided after 2 s: send it again with the same key",
+        "another request with this key was still in progress after 2 s: retry with the same key",
     ),
     row(Code::HoldExpired, "`expired_at`", "hold seats again"),
-    row(Code::VersionMismatch, "`version`", "read it again, then decide again"),
-    row(Code::BodyTooLarge, "", ""),
-    row(Code::UriTooLong, "", ""),
+    row(Code::VersionMismatch, "`version`", "read the resource again, then decide again"),
+    row(Code::BodyTooLarge, "", "send a smaller body"),
+    row(Code::UriTooLong, "", "send a shorter path and query"),
     row(
         Code::UnsupportedMediaType,
         "",
-        "send `Content-Type: application/json`, without `Content-Encoding`; a layout may be `text/csv`",
+        "send `Content-Type: application/json` without `Content-Encoding`; a layout may also be \
+         `text/csv`",
     ),
     row(
         Code::ValidationFailed,
-        "`errors`: `[{field, message}]`, and of layouts `errors_untold`, how many more there are",
+        "`errors`: `[{field, message}]`; for layouts also `errors_untold`, the number of further \
+         errors",
         "correct the fields",
     ),
     row(Code::IdempotencyKeyReused, "", "use a new key for a new request"),
-    row(Code::RateLimited, "`Retry-After`", "wait"),
-    row(Code::HeadersTooLarge, "", ""),
+    row(Code::RateLimited, "`Retry-After`", "retry after the time in `Retry-After`"),
+    row(Code::HeadersTooLarge, "", "send fewer or smaller headers"),
     row(
         Code::Overloaded,
         "`Retry-After`",
-        "more comes than can be carried, and nothing was changed; retry after that time",
+        "the load exceeds the capacity, and nothing was changed; retry after the time in \
+         `Retry-After`",
     ),
     row(
         Code::Unavailable,
         "`Retry-After`",
         "the outcome may be unknown; retry with the same `Idempotency-Key`",
     ),
-    row(Code::Internal, "", "a bug of the server; tell its operator the `request_id`"),
+    row(Code::Internal, "", "a bug of the server; report the `request_id` to its operator"),
 ];
 
 #[cfg(test)]

@@ -88,7 +88,7 @@ where
     objects(deserializer).map(Some)
 }
 
-/// A price for some of the seats.
+/// A price category of seats.
 #[derive(Clone, Deserialize, Serialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 #[schema(as = NewCategory)]
@@ -105,7 +105,8 @@ pub struct CategoryForm {
     price: i64,
 }
 
-/// A point of the drawing. The stage is where `y` is small; a unit is about a centimetre.
+/// A point of the drawing. `y` increases with the distance from the stage; a unit is about a
+/// centimetre.
 #[derive(Clone, Copy, Deserialize, Serialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 #[schema(as = Point)]
@@ -122,7 +123,7 @@ impl PointForm {
     }
 }
 
-/// A row: its seats from one side to the other.
+/// A row, with its seats from one side to the other.
 #[derive(Clone, Deserialize, Serialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 #[schema(as = NewRow)]
@@ -155,18 +156,18 @@ pub struct SeatForm {
     /// The name of its category.
     #[schema(min_length = 1, max_length = 32)]
     category: String,
-    /// A place for a wheelchair: only given to who asks for it.
+    /// A place for a wheelchair; assigned only on request.
     #[serde(default)]
     #[schema(default = false)]
     accessible: bool,
-    /// Beside such a place, for who comes along.
+    /// Next to an accessible place, for a companion.
     #[serde(default)]
     #[schema(default = false)]
     companion: bool,
     #[serde(default)]
     #[schema(default = false)]
     restricted_view: bool,
-    /// Whether an aisle parts it from the seat before it.
+    /// True if an aisle separates this seat from the previous one.
     #[serde(default)]
     #[schema(default = false)]
     aisle_before: bool,
@@ -193,8 +194,8 @@ impl LayoutForm {
     /// Writes it out. `name` and `price` are the section's: a short form has them, a full one has the
     /// currency.
     pub fn draft(self, name: &str, price: Money) -> Result<Draft, Flaws> {
-        const SHORT: &str = "is only for rows that are named, such as \"A-T\"";
-        const FULL: &str = "is only for rows that are listed with their seats";
+        const SHORT: &str = "is allowed only if rows is a range such as \"A-T\"";
+        const FULL: &str = "is allowed only if rows lists the seats";
         let mut flaws = Flaws::default();
         let mut tell = |field, message: &str| {
             flaws.count += 1;
@@ -211,7 +212,7 @@ impl LayoutForm {
                 ];
                 short.into_iter().filter(|(_, is)| *is).for_each(|(field, _)| tell(field, SHORT));
                 if self.categories.is_none() {
-                    tell("categories", "are missing");
+                    tell("categories", "is missing");
                 }
                 let categories = self.categories.unwrap_or_default();
                 return if flaws.count > 0 {
@@ -237,7 +238,7 @@ impl LayoutForm {
             }
             (None | Some("block"), None) => Shape::Block,
             (None | Some("block"), Some(_)) => {
-                tell("radius", "is only for the shape \"arc\"");
+                tell("radius", "is allowed only with the shape \"arc\"");
                 Shape::Block
             }
             (Some(_), _) => {
@@ -312,22 +313,22 @@ pub fn flawed(flaws: &Flaws) -> Problem {
     Problem::invalid_among(&field_errors(flaws, ""), flaws.count - flaws.told.len())
 }
 
-/// What will be blocked in all: a `number` where seats are counted, `seats` where they are numbered.
+/// All seats to block: `seats` in a section with numbered seats, `number` otherwise.
 #[derive(Deserialize, Validate, ToSchema)]
 #[serde(deny_unknown_fields)]
-#[schema(example = json!({"seats": ["A-1", "A-2"], "reason": "The mixing desk stands there"}))]
+#[schema(example = json!({"seats": ["A-1", "A-2"], "reason": "Reserved for the mixing desk"}))]
 #[schema(as = BlockedSeats)]
 pub struct BlockedForm {
     #[serde(default, deserialize_with = "given")]
     #[garde(inner(range(min = 0, max = CAPACITY_MAX)))]
     #[schema(value_type = i64, required = false, minimum = 0, maximum = 1_000_000_000_i64)]
     number: Option<i64>,
-    /// The names of the seats, such as `A-1`; none puts all on sale again.
+    /// The names of the seats, such as `A-1`; an empty list unblocks all seats.
     #[serde(default, deserialize_with = "given")]
     #[garde(inner(length(max = SEATS_MAX)))]
     #[schema(value_type = Vec<SeatWord>, required = false, max_items = 100_000)]
     seats: Option<Vec<String>>,
-    /// Why, for the log.
+    /// The reason, kept in the log.
     #[serde(deserialize_with = "composed")]
     #[garde(length(chars, min = 1, max = 200), custom(legible))]
     #[schema(
@@ -353,10 +354,14 @@ impl BlockedForm {
                 Blocked::Seats(seats.iter().map(|seat| SeatName::from(seat.as_str())).collect())
             }
             (None, None) => {
-                return Err(Problem::invalid_field("seats", "is missing, and so is number"));
+                return Err(Problem::invalid_field(
+                    "seats",
+                    "exactly one of seats and number is \
+                    required",
+                ));
             }
             (Some(_), Some(_)) => {
-                return Err(Problem::invalid_field("number", "cannot stand beside seats"));
+                return Err(Problem::invalid_field("number", "cannot be combined with seats"));
             }
         };
         Ok((blocked, self.reason.into()))

@@ -39,7 +39,7 @@ impl Default for Imports {
 pub struct Turn(#[expect(dead_code, reason = "held, not read")] OwnedSemaphorePermit);
 
 fn busy() -> Problem {
-    Problem::overloaded("Too many imports at once; nothing was changed.")
+    Problem::overloaded("Too many imports at the same time; nothing was changed.")
 }
 
 impl Imports {

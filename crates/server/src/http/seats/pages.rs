@@ -190,7 +190,7 @@ impl Pages {
             let page = self.states.try_get_with(key, write).await.map_err(Arc::unwrap_or_clone)?;
             return Ok(Some((marks, page)));
         }
-        Err(Problem::overloaded("The seats are being changed; nothing is wrong with the request."))
+        Err(Problem::overloaded("The seats are being changed; send the request again."))
     }
 
     /// Writes a page about so many seats.

@@ -14,7 +14,7 @@ pub enum LayoutSchema {
     Full(FullLayout),
 }
 
-/// A layout in short form: equal rows of one category, which has the section's name and price.
+/// A layout in short form: equal rows in one category, which gets the section's name and price.
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 #[schema(example = json!({"rows": "A-T", "seats_per_row": 40, "aisles_after": [20]}))]
@@ -25,18 +25,18 @@ pub struct ShortLayout {
     rows: String,
     #[schema(minimum = 1, maximum = 1_000)]
     seats_per_row: u32,
-    /// The seats behind which there is an aisle.
+    /// The numbers of the seats that are followed by an aisle.
     #[schema(value_type = Vec<u32>, required = false)]
     aisles_after: Option<Vec<u32>>,
-    /// Straight rows, or rows around the stage.
+    /// `block`: straight rows. `arc`: rows around the stage.
     #[schema(value_type = ShapeWord, required = false)]
     shape: Option<String>,
-    /// From the stage to the front row of an arc, in units of the drawing.
+    /// The distance from the stage to the front row of an arc, in units of the drawing.
     #[schema(value_type = u32, required = false, minimum = 1, maximum = 500_000)]
     radius: Option<u32>,
 }
 
-/// How rows are drawn.
+/// The shape of the rows.
 #[derive(ToSchema)]
 #[schema(as = LayoutShape, rename_all = "snake_case")]
 #[expect(dead_code, reason = "the words of the schema; the form reads them")]
@@ -45,7 +45,7 @@ enum ShapeWord {
     Arc,
 }
 
-/// A layout in full: at most 100,000 seats.
+/// A layout that lists every seat: at most 100,000 seats.
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 #[schema(example = json!({
@@ -59,10 +59,10 @@ enum ShapeWord {
 pub struct FullLayout {
     #[schema(min_items = 1, max_items = 64)]
     categories: Vec<CategoryForm>,
-    /// What the best seats are near to; the middle of the first row when it is missing.
+    /// The point that the best seats are nearest to; if missing, the middle of the first row.
     #[schema(value_type = PointForm, required = false)]
     focal: Option<PointForm>,
-    /// From the front to the back.
+    /// The rows from front to back.
     #[schema(min_items = 1, max_items = 5_000)]
     rows: Vec<RowForm>,
 }

@@ -8,7 +8,7 @@ use engine::{EventId, SectionId, Timestamp};
 use serde::Serialize;
 use utoipa::ToSchema;
 
-/// A price for some of the seats.
+/// A price category of seats.
 #[derive(Serialize, ToSchema)]
 #[schema(as = Category)]
 struct CategoryView {
@@ -19,7 +19,7 @@ struct CategoryView {
     currency: String,
 }
 
-/// A seat of a drawing. Flags that do not hold are missing.
+/// A seat of a drawing. Flags that are false are omitted.
 #[derive(Serialize, ToSchema)]
 #[schema(as = DrawnSeat)]
 #[expect(clippy::struct_excessive_bools, reason = "each is a flag of its own in the API")]
@@ -33,14 +33,14 @@ struct SeatView {
     #[serde(skip_serializing_if = "is_not")]
     #[schema(required = false)]
     accessible: bool,
-    /// Beside such a place, for who comes along.
+    /// Next to an accessible place, for a companion.
     #[serde(skip_serializing_if = "is_not")]
     #[schema(required = false)]
     companion: bool,
     #[serde(skip_serializing_if = "is_not")]
     #[schema(required = false)]
     restricted_view: bool,
-    /// An aisle parts it from the seat before it.
+    /// True if an aisle separates this seat from the previous one.
     #[serde(skip_serializing_if = "is_not")]
     #[schema(required = false)]
     aisle_before: bool,
@@ -71,11 +71,11 @@ impl From<SeatDraft> for SeatView {
 #[schema(as = DrawnRow)]
 struct RowView {
     label: String,
-    /// From one side to the other. A seat is named by its row and its number: `C-12`.
+    /// The seats from one side to the other. A seat is named by its row and number: `C-12`.
     seats: Vec<SeatView>,
 }
 
-/// The drawing of a section: where its seats are, and what they cost.
+/// Returns the drawing of a section: the positions and prices of its seats.
 #[derive(Serialize, ToSchema)]
 #[schema(example = json!({
     "section_id": "01a2038b-c695-86bb-9dce-ee03a30cf8fa", "layout_version": 1, "seats": 2,
@@ -90,14 +90,14 @@ pub struct Drawing {
     #[serde(serialize_with = "shown")]
     #[schema(value_type = String, format = "uuid")]
     section_id: SectionId,
-    /// Another one is another drawing.
+    /// Changes with the drawing.
     layout_version: i64,
-    /// How many there are.
+    /// The number of seats.
     seats: u32,
     categories: Vec<CategoryView>,
-    /// What the best seats are near to.
+    /// The point that the best seats are nearest to.
     focal: PointForm,
-    /// From the front to the back.
+    /// The rows from front to back.
     rows: Vec<RowView>,
 }
 
@@ -129,7 +129,7 @@ impl Drawing {
     }
 }
 
-/// The seats of a section that are not free, by their names.
+/// The seats of a section that are held, sold or blocked, by name.
 #[derive(Serialize, ToSchema)]
 #[schema(as = SeatsStatus, example = json!({
     "event_id": "01a2038b-c695-86bb-a342-d009c6967741",
@@ -144,16 +144,16 @@ pub struct StatusView {
     #[serde(serialize_with = "shown")]
     #[schema(value_type = String, format = "uuid")]
     section_id: SectionId,
-    /// The drawing whose seats these are.
+    /// The version of the drawing that the seats belong to.
     layout_version: i64,
-    /// Rises with every change of a seat: of two answers the one with the higher is newer.
+    /// Increases with every change of a seat: the answer with the higher value is newer.
     sequence: i64,
-    /// When this was written.
+    /// The time of the answer.
     #[serde(serialize_with = "shown")]
     #[schema(value_type = String, format = "date-time")]
     server_time: Timestamp,
     capacity: u32,
-    /// How many are in none of the lists.
+    /// The number of seats in none of the lists.
     available: u32,
     #[schema(value_type = Vec<SeatWord>)]
     held: Vec<String>,
@@ -161,7 +161,7 @@ pub struct StatusView {
     sold: Vec<String>,
     #[schema(value_type = Vec<SeatWord>)]
     blocked: Vec<String>,
-    /// The caller's own, held or sold; only with a token.
+    /// The caller's own seats, held or sold; only with a token.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Vec<SeatWord>, required = false)]
     yours: Option<Vec<String>>,
