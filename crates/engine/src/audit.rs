@@ -212,7 +212,7 @@ impl Audit {
             let (held, sold) = self.live.entry(item.section_id).or_default();
             let counter = if booking.status == BookingStatus::Hold { held } else { sold };
             *counter -= i64::from(item.seats);
-            for number in &item.numbers {
+            for number in &item.seat_names {
                 let seat = (item.section_id, number.clone());
                 self.numbered.entry(item.section_id).or_default().live += 1;
                 let has_it = (booking_id, booking.status);

@@ -71,7 +71,7 @@ pub struct Item {
     /// How many seats.
     pub seats: u32,
     /// Which seats, in a seated section; empty in a counted one.
-    pub numbers: Vec<SeatName>,
+    pub seat_names: Vec<SeatName>,
     /// What one of them costs.
     pub unit_price: Money,
 }
@@ -126,10 +126,10 @@ impl Booking {
     }
 
     /// Its numbered seats, with their section.
-    pub fn numbers(&self) -> impl Iterator<Item = (SectionId, &SeatName)> {
+    pub fn seat_names(&self) -> impl Iterator<Item = (SectionId, &SeatName)> {
         self.items
             .iter()
-            .flat_map(|item| item.numbers.iter().map(|number| (item.section_id, number)))
+            .flat_map(|item| item.seat_names.iter().map(|number| (item.section_id, number)))
     }
 
     /// All its seats.

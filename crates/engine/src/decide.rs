@@ -50,7 +50,7 @@ pub struct Policy {
 
 /// Seats that are asked for.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Ask {
+pub enum SeatRequest {
     /// So many of one section. Where seats have numbers, the best available ones, together if it can be.
     Count {
         /// Where.
@@ -74,7 +74,7 @@ pub enum Ask {
     },
 }
 
-impl Ask {
+impl SeatRequest {
     /// The sections it may take seats of.
     #[must_use]
     pub fn sections(&self) -> &[SectionId] {
@@ -119,7 +119,7 @@ pub struct Hold {
     /// The event.
     pub event_id: EventId,
     /// At least one ask; those of the same section have to be met together.
-    pub asks: Vec<Ask>,
+    pub requests: Vec<SeatRequest>,
     /// The client's name for this attempt, with a digest of the request it belongs to.
     pub key: Option<(IdempotencyKey, i64)>,
 }
@@ -161,7 +161,7 @@ pub enum Command {
         /// The version its buyer believes it to have.
         expected: Option<i64>,
         /// What it is to have from now on, as for a [`Hold`].
-        asks: Vec<Ask>,
+        requests: Vec<SeatRequest>,
     },
     /// Gives a live hold back, or undoes a sale.
     Cancel {
@@ -279,13 +279,13 @@ impl Needs {
                 Command::Hold(hold) => {
                     needs.keys.extend(hold.key.iter().map(|(key, _)| (hold.user_id, key.clone())));
                     needs.events.insert(hold.event_id);
-                    needs.sections.extend(hold.asks.iter().flat_map(Ask::sections));
+                    needs.sections.extend(hold.requests.iter().flat_map(SeatRequest::sections));
                     needs.buyers.insert((hold.event_id, hold.user_id));
                 }
-                Command::Change { booking_id, by, event_id, asks, .. } => {
+                Command::Change { booking_id, by, event_id, requests, .. } => {
                     needs.bookings.insert(*booking_id);
                     needs.events.insert(*event_id);
-                    needs.sections.extend(asks.iter().flat_map(Ask::sections));
+                    needs.sections.extend(requests.iter().flat_map(SeatRequest::sections));
                     needs.buyers.extend(by.user_id().map(|user_id| (*event_id, user_id)));
                 }
                 Command::Confirm { booking_id, .. } | Command::Extend { booking_id, .. } => {
@@ -326,7 +326,7 @@ pub type SeatMaps = BTreeMap<SectionId, SeatMap>;
 
 /// The rows a store has locked and loaded for a batch. What is missing does not exist.
 #[derive(Debug, Default)]
-pub struct Rows {
+pub struct LoadedRows {
     /// The events of all loaded sections and bookings.
     pub terms: BTreeMap<EventId, Terms>,
     /// Sections with their inventory.
@@ -343,7 +343,7 @@ pub struct Rows {
 
 /// A live hold as the index of expiry keeps it, once for each of its sections.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Held {
+pub struct ExpiryEntry {
     /// Where its seats are.
     pub section_id: SectionId,
     /// When it ends.
@@ -376,9 +376,9 @@ pub struct Changes {
     /// Those among them that have other seats.
     pub reseated: Vec<Booking>,
     /// Entries to remove from the index of expiry, before `held` is added.
-    pub unheld: Vec<Held>,
+    pub unheld: Vec<ExpiryEntry>,
     /// Entries to add to the index of expiry.
-    pub held: Vec<Held>,
+    pub held: Vec<ExpiryEntry>,
     /// Inventories with new counters or a new version, each with the version it was loaded with.
     pub inventories: Vec<(Inventory, i64)>,
     /// Numbered seats that nobody has any more, or somebody else: to be removed before `taken`.

@@ -128,7 +128,7 @@ pub struct Snapshot {
 
 /// What the gate says to a request for seats. Only `SoldOut` keeps it from the store (I8).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Answer {
+pub enum GateAnswer {
     /// There were enough seats a moment ago; the store decides.
     Admit,
     /// There were not, a moment ago.
@@ -145,14 +145,14 @@ impl Snapshot {
     ///
     /// A hold that has ended by `store_now` may have given seats back, so the answer is unknown then.
     #[must_use]
-    pub fn answer(&self, seats: i64, store_now: Timestamp) -> Answer {
+    pub fn answer(&self, seats: i64, store_now: Timestamp) -> GateAnswer {
         if self.next_expiry.is_some_and(|expiry| expiry <= store_now) {
-            return Answer::Unknown;
+            return GateAnswer::Unknown;
         }
         if self.available >= seats {
-            Answer::Admit
+            GateAnswer::Admit
         } else {
-            Answer::SoldOut { available: self.available }
+            GateAnswer::SoldOut { available: self.available }
         }
     }
 
@@ -166,14 +166,14 @@ impl Snapshot {
 /// A snapshot as a gate keeps it: with the time at which it was last checked, in milliseconds by one
 /// clock of the gate's own.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Kept {
+pub struct CheckedSnapshot {
     /// What the store had committed.
     pub snapshot: Snapshot,
     /// When a commit last said so.
     pub checked_at_ms: i64,
 }
 
-impl Kept {
+impl CheckedSnapshot {
     /// Whether it may still refuse: it was checked at most `fresh_ms` ago, and not in the future,
     /// where only a clock that was set back puts it (I8).
     #[must_use]

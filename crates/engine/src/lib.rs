@@ -25,12 +25,13 @@ pub mod time;
 pub use access::By;
 pub use booking::{Booking, BookingStatus, Item};
 pub use decide::{
-    Ask, Blocked, Changes, Command, Committed, Hold, KeyUse, Ledger, Outcome, Policy, Rows,
+    Blocked, Changes, Command, Committed, Hold, KeyUse, Ledger, LoadedRows, Outcome, Policy,
+    SeatRequest,
 };
 pub use error::{Error, Fault, Refusal, RefusalCode, SeatConflict};
 pub use event::{Event, EventStatus, EventWithSections, Opening, Section, SectionChange, Terms};
 pub use ids::{BookingId, EventId, IdempotencyKey, SectionId, Shard, UserId};
-pub use inventory::{Answer, Inventory, Kept, LiveInventory, Snapshot};
+pub use inventory::{CheckedSnapshot, GateAnswer, Inventory, LiveInventory, Snapshot};
 pub use log::{Deltas, LogCursor, LogEntry, LogKind};
 pub use money::{Currency, Money};
 pub use time::{EventDate, Timestamp};

@@ -45,7 +45,7 @@ pub enum LogKind {
     /// A hold was given other seats.
     Changed,
     /// A section got a layout, and with it its capacity.
-    Laid,
+    VersionedLayout,
     /// A section got another name or price.
     SectionChanged,
     /// An event was created.
@@ -69,7 +69,7 @@ impl LogKind {
         Self::Resized,
         Self::Blocked,
         Self::Changed,
-        Self::Laid,
+        Self::VersionedLayout,
         Self::SectionChanged,
         Self::EventCreated,
         Self::EventChanged,
@@ -90,7 +90,7 @@ impl LogKind {
             Self::Resized => "resized",
             Self::Blocked => "blocked",
             Self::Changed => "changed",
-            Self::Laid => "laid",
+            Self::VersionedLayout => "laid",
             Self::SectionChanged => "section_changed",
             Self::EventCreated => "event_created",
             Self::EventChanged => "event_changed",
@@ -109,7 +109,7 @@ impl LogKind {
             Self::Opened
             | Self::Resized
             | Self::Blocked
-            | Self::Laid
+            | Self::VersionedLayout
             | Self::SectionChanged
             | Self::EventCreated
             | Self::EventChanged

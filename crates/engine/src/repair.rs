@@ -5,7 +5,7 @@
 //! say what happened, so nothing is repaired.
 
 use crate::booking::{Booking, BookingStatus};
-use crate::decide::Held;
+use crate::decide::ExpiryEntry;
 use crate::ids::BookingId;
 use crate::inventory::Inventory;
 use crate::seats::{Layout, Marks, SeatMap, SeatName, SeatState};
@@ -25,7 +25,7 @@ pub struct Records {
     /// Its live bookings.
     pub bookings: Vec<Booking>,
     /// Its part of the index of expiry.
-    pub holds: Vec<Held>,
+    pub holds: Vec<ExpiryEntry>,
     /// Its numbered seats, where it has some.
     pub seats: Option<SeatRecords>,
 }
@@ -47,7 +47,7 @@ pub struct Repair {
     /// The counters.
     pub inventory: Inventory,
     /// The index of expiry, whole.
-    pub holds: Vec<Held>,
+    pub holds: Vec<ExpiryEntry>,
     /// The seat map, and who has which seat, whole.
     pub seats: Option<(SeatMap, BTreeMap<SeatName, Option<BookingId>>)>,
     /// What was wrong, in words; empty where nothing was.
@@ -74,7 +74,8 @@ impl Records {
         if !contradictions.is_empty() {
             return Err(contradictions);
         }
-        let mut holds: Vec<Held> = self.bookings.iter().filter_map(|of| self.entry(of)).collect();
+        let mut holds: Vec<ExpiryEntry> =
+            self.bookings.iter().filter_map(|of| self.entry(of)).collect();
         holds.sort_unstable();
         let next_expiry = holds.iter().map(|held| held.expires_at).min();
         let inventory = Inventory { next_expiry, ..self.folded.clone() };
@@ -91,12 +92,12 @@ impl Records {
             .sum()
     }
 
-    fn entry(&self, booking: &Booking) -> Option<Held> {
+    fn entry(&self, booking: &Booking) -> Option<ExpiryEntry> {
         let section_id = self.inventory.section_id;
         let (_, seats) = booking.sections().find(|(of, _)| *of == section_id)?;
         let (expires_at, booking_id) = (booking.expires_at, booking.booking_id);
         let is_held = booking.status == BookingStatus::Hold;
-        is_held.then_some(Held { section_id, expires_at, booking_id, seats })
+        is_held.then_some(ExpiryEntry { section_id, expires_at, booking_id, seats })
     }
 
     /// The map that the bookings and the blocked seats make.
@@ -120,7 +121,7 @@ impl Records {
                 BookingStatus::Confirmed => SeatState::Sold,
                 _ => SeatState::Held,
             };
-            let here = booking.numbers().filter(|(of, _)| *of == self.inventory.section_id);
+            let here = booking.seat_names().filter(|(of, _)| *of == self.inventory.section_id);
             for (_, name) in here {
                 let id = booking.booking_id;
                 if layout.find(name).is_none() {

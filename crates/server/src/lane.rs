@@ -18,17 +18,17 @@ mod admission;
 mod ask;
 mod desk;
 mod door;
-mod halls;
+mod named_seats;
 mod observers;
 
 use crate::metrics::Metrics;
 use crate::quiet::SaidLately;
 use crate::vitals::{self, Kind, Part, Vitals};
-use admission::{Admission, Turn};
+use admission::{Admission, Shedding};
 use desk::answer_all;
 use door::Door;
 use engine::{BookingId, By, Command, Error, Fault, Hold, Outcome, Refusal, Shard, Timestamp};
-use halls::Halls;
+use named_seats::NamedSeats;
 use observers::{Batch, Observer, observers};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
@@ -120,8 +120,8 @@ impl Lanes {
         metrics: &Arc<Metrics>,
         vitals: &Vitals,
     ) -> Self {
-        let halls = Halls::new(seats, gate.clone());
-        let observers = observers(metrics, gate, &halls);
+        let named_seats = NamedSeats::new(seats, gate.clone());
+        let observers = observers(metrics, gate, &named_seats);
         let mut lanes = Vec::with_capacity(count);
         let mut start = |index: usize| {
             let (urgent, urgent_queue) = mpsc::channel(QUEUE_MAX);
@@ -138,7 +138,7 @@ impl Lanes {
                 holds: hold_queue,
                 batches: batches.clone(),
                 gate: gate.clone(),
-                halls: halls.clone(),
+                named_seats: named_seats.clone(),
                 metrics: metrics.clone(),
                 observers: observers.clone(),
             };
@@ -161,7 +161,7 @@ impl Lanes {
         let thread = std::thread::Builder::new().name("lanes".to_owned()).spawn(run);
         thread.expect("the system gives a process its first few threads");
         let (clock, gate, metrics) = (batches.clone(), gate.clone(), metrics.clone());
-        Self { queues, door: Door { clock, gate, halls, metrics } }
+        Self { queues, door: Door { clock, gate, named_seats, metrics } }
     }
 
     /// Queues a command for the lane of `shard` and waits until it is decided.
@@ -219,7 +219,7 @@ struct Lane {
     holds: mpsc::Receiver<Job>,
     batches: Arc<dyn Batches>,
     gate: Arc<dyn Gate>,
-    halls: Arc<Halls>,
+    named_seats: Arc<NamedSeats>,
     metrics: Arc<Metrics>,
     observers: Arc<[Box<dyn Observer>]>,
 }
@@ -270,14 +270,14 @@ impl Lane {
         (!jobs.is_empty()).then_some(jobs)
     }
 
-    fn tell(&self, turn: Turn, waiting: usize) {
+    fn tell(&self, turn: Shedding, waiting: usize) {
         let lane = self.index;
-        Metrics::lane_shedding(lane, turn == Turn::ShedBegan);
+        Metrics::lane_shedding(lane, turn == Shedding::Began);
         match turn {
-            Turn::ShedBegan => {
+            Shedding::Began => {
                 tracing::warn!(lane, waiting, "more holds come than can be carried; some are shed");
             }
-            Turn::ShedEnded => tracing::info!(lane, "all holds can be carried again"),
+            Shedding::Ended => tracing::info!(lane, "all holds can be carried again"),
         }
     }
 

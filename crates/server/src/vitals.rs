@@ -99,9 +99,9 @@ impl Vitals {
 
 impl Part {
     /// A turn begins; it ends with the guard.
-    pub fn turn(&self) -> Turn<'_> {
+    pub fn turn(&self) -> Round<'_> {
         self.at_work_since.store(self.now_ms() + 1, Ordering::Relaxed);
-        Turn(self)
+        Round(self)
     }
 
     /// Whether it does what it is for, or could.
@@ -122,9 +122,9 @@ impl Part {
 }
 
 /// A turn under way.
-pub struct Turn<'a>(&'a Part);
+pub struct Round<'a>(&'a Part);
 
-impl Drop for Turn<'_> {
+impl Drop for Round<'_> {
     fn drop(&mut self) {
         self.0.at_work_since.store(0, Ordering::Relaxed);
         self.0.failed.store(std::thread::panicking(), Ordering::Relaxed);

@@ -62,7 +62,7 @@ struct Flow {
 
 /// What the log is told of.
 #[derive(Debug, PartialEq, Eq)]
-enum Turn {
+enum ClockChange {
     SetBack { ahead_ms: i64 },
     CaughtUp,
 }
@@ -73,7 +73,7 @@ impl Flow {
     }
 
     /// Goes on to `now`, at which the machine's clock shows `shown_ns`.
-    fn go_on(&mut self, shown_ns: i64, now: Instant) -> Option<Turn> {
+    fn go_on(&mut self, shown_ns: i64, now: Instant) -> Option<ClockChange> {
         let passed_ns = nanoseconds(now.saturating_duration_since(self.at));
         // Ahead by less than is left out here, it meets the machine's clock.
         let slowed_ns = self.time_ns.saturating_add(passed_ns - passed_ns / SLOWER_BY);
@@ -81,17 +81,17 @@ impl Flow {
         let ahead_ns = self.time_ns - shown_ns;
         if !self.is_ahead && ahead_ns >= AHEAD_TOLD_NS {
             self.is_ahead = true;
-            return Some(Turn::SetBack { ahead_ms: ahead_ns / 1_000_000 });
+            return Some(ClockChange::SetBack { ahead_ms: ahead_ns / 1_000_000 });
         }
         if self.is_ahead && ahead_ns == 0 {
             self.is_ahead = false;
-            return Some(Turn::CaughtUp);
+            return Some(ClockChange::CaughtUp);
         }
         None
     }
 }
 
-impl Turn {
+impl ClockChange {
     fn tell(&self) {
         match self {
             Self::SetBack { ahead_ms } => tracing::warn!(
@@ -119,7 +119,7 @@ mod tests {
         /// By how much its clock is wrong.
         off_ns: i64,
         step_ns: i64,
-        turns: Vec<Turn>,
+        turns: Vec<ClockChange>,
     }
 
     impl Machine {
@@ -169,7 +169,7 @@ mod tests {
             // A hold of 2 s has ended after 3 s, and none ends before its time.
             assert!((2 * SECOND..=3 * SECOND).contains(&came), "{came}");
             assert_eq!(came, 3 * SECOND - 3 * SECOND / SLOWER_BY);
-            let [Turn::SetBack { ahead_ms }] = machine.turns[..] else {
+            let [ClockChange::SetBack { ahead_ms }] = machine.turns[..] else {
                 panic!("told {:?}", machine.turns);
             };
             assert!((back / 1_000_000 - 100..=back / 1_000_000).contains(&ahead_ms), "{ahead_ms}");
@@ -188,7 +188,7 @@ mod tests {
         assert_eq!(machine.ahead_of_clock(), HOUR - 5 * SECOND);
         machine.run(20 * HOUR);
         assert_eq!(machine.ahead_of_clock(), 0);
-        let [Turn::SetBack { .. }, Turn::CaughtUp] = machine.turns[..] else {
+        let [ClockChange::SetBack { .. }, ClockChange::CaughtUp] = machine.turns[..] else {
             panic!("told {:?}", machine.turns);
         };
         assert_eq!(machine.run(10 * SECOND), 10 * SECOND, "as if nothing had been");

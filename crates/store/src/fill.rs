@@ -8,7 +8,7 @@ mod book;
 mod dice;
 mod plan;
 
-use crate::{Instance as _, Place, Schema as _, StoreOptions, postgres, sqlite, unavailable};
+use crate::{Instance as _, Schema as _, StoreKind, StoreOptions, postgres, sqlite, unavailable};
 use engine::{Changes, EventWithSections, Fault, Timestamp};
 use plan::Plan;
 
@@ -75,15 +75,15 @@ pub async fn fill_store(
     tell: impl Fn(Filled) + Send,
 ) -> Result<Filled, Fault> {
     let policy = options.policy;
-    match Place::open(url)? {
-        Place::Sqlite(path) => {
+    match StoreKind::open(url)? {
+        StoreKind::Sqlite(path) => {
             let store = sqlite::Sqlite::open(path, options)?;
             store.migrate(None).await?;
             let filled = run(&mut store.bulk().await?, fill, policy, tell).await;
             store.close().await;
             filled
         }
-        Place::Postgres => {
+        StoreKind::Postgres => {
             let store = postgres::Postgres::open(url, options).await?;
             store.migrate(None).await?;
             let filled = run(&mut store.bulk().await?, fill, policy, tell).await;

@@ -29,7 +29,7 @@ use std::time::Duration;
 use tokio::sync::broadcast;
 
 pub use local::{LEASES_MAX, Local, SNAPSHOTS_MAX};
-pub use marks::{KeptMarks, MARKS_BYTES_MAX, Seen};
+pub use marks::{CheckedMarks, KnownMarks, MARKS_BYTES_MAX};
 pub use redis::Redis;
 
 /// The temporary layer. No method fails and none waits long: a gate that is away knows nothing.
@@ -44,11 +44,11 @@ pub trait Gate: Send + Sync {
     }
     /// The newest marks that are kept of `sections`, in their order. They say nothing alone, only
     /// beside a fresh snapshot to which they [belong](Seen::belong_to).
-    async fn marks(&self, sections: &[SectionId]) -> Vec<Option<Seen>> {
+    async fn marks(&self, sections: &[SectionId]) -> Vec<Option<KnownMarks>> {
         self.recall_marks(sections)
     }
     /// Of the marks that [`marks`](Self::marks) would give, those that are known without asking anybody.
-    fn recall_marks(&self, sections: &[SectionId]) -> Vec<Option<Seen>> {
+    fn recall_marks(&self, sections: &[SectionId]) -> Vec<Option<KnownMarks>> {
         vec![None; sections.len()]
     }
     /// Whether [`read`](Self::read) has to ask somebody else.
@@ -99,7 +99,7 @@ pub struct Settlement {
     /// The sections it locked.
     pub snapshots: Vec<Snapshot>,
     /// The marks of those of which numbered seats were taken or released.
-    pub marks: Vec<Seen>,
+    pub marks: Vec<KnownMarks>,
     /// The bookings it made or changed: live holds are leased, all others are not.
     pub bookings: Vec<Booking>,
     /// The clock by which it was decided.
@@ -117,14 +117,14 @@ impl Settlement {
     /// The settlement with the marks that the batch changed.
     #[must_use]
     pub fn with_marks(mut self, changed: Vec<(SectionId, Marks)>) -> Self {
-        let seen = |(section_id, marks)| Seen::committed(section_id, marks);
+        let seen = |(section_id, marks)| KnownMarks::committed(section_id, marks);
         self.marks.extend(changed.into_iter().map(seen));
         self
     }
 
     /// What was read of marks, and nothing else.
     #[must_use]
-    pub fn of_marks(seen: Seen, now: Timestamp) -> Self {
+    pub fn of_marks(seen: KnownMarks, now: Timestamp) -> Self {
         Self { snapshots: Vec::new(), marks: vec![seen], bookings: Vec::new(), now }
     }
 

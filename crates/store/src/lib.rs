@@ -28,12 +28,12 @@ pub use clock::Clock;
 pub use epoch::Epoch;
 pub use fill::{FILL_BOOKINGS_MAX, FILL_EVENTS_MAX, Fill, Filled, fill_store};
 pub use gate::{Gate, check_gate_url, open_gate};
-pub use maps::Laid;
+pub use maps::VersionedLayout;
 pub use messages::Messages;
 pub use port::{
     Accounts, Batches, BookingFilter, Bookings, Books, CREATION_KEY_KEPT_MS, Created, CreationKey,
     EventCard, EventFilter, Events, Histories, Instance, KeyedHolds, Log, MESSAGE_ROWS_MAX,
-    Migration, PAGE_BYTES_MAX, Page, Paged, Reckoning, Schema, Seats, Store, Sweep, Timed,
+    Migration, PAGE_BYTES_MAX, PageRequest, Paged, Reckoning, Schema, Seats, Store, Sweep, Timed,
 };
 pub use sqlite::LOCK_FILE;
 
@@ -55,8 +55,8 @@ pub struct StoreOptions {
 
 /// Opens the store that the scheme of `url` names: `sqlite:PATH`, or `postgres://…`.
 pub async fn open_store(url: &str, options: StoreOptions) -> Result<Arc<dyn Store>, Fault> {
-    Ok(match Place::open(url)? {
-        Place::Sqlite(path) => {
+    Ok(match StoreKind::open(url)? {
+        StoreKind::Sqlite(path) => {
             let is_reader = options.read_only;
             let store = sqlite::Sqlite::open(path, options)?;
             if !is_reader {
@@ -64,17 +64,17 @@ pub async fn open_store(url: &str, options: StoreOptions) -> Result<Arc<dyn Stor
             }
             Arc::new(store)
         }
-        Place::Postgres => Arc::new(postgres::Postgres::open(url, options).await?),
+        StoreKind::Postgres => Arc::new(postgres::Postgres::open(url, options).await?),
     })
 }
 
 /// What the scheme of a URL names.
-enum Place<'a> {
+enum StoreKind<'a> {
     Sqlite(&'a Path),
     Postgres,
 }
 
-impl<'a> Place<'a> {
+impl<'a> StoreKind<'a> {
     fn open(url: &'a str) -> Result<Self, Fault> {
         let wrong =
             |what| Fault::Unsuitable { what: format!("DATABASE_URL cannot be used: {what}") };
@@ -107,9 +107,9 @@ impl<'a> Place<'a> {
 
 /// Says why a URL of a store can never work. It opens nothing, and repeats no secret.
 pub fn check_store_url(url: &str) -> Result<(), String> {
-    match Place::of(url)? {
-        Place::Sqlite(_) => Ok(()),
-        Place::Postgres => postgres::check_url(url),
+    match StoreKind::of(url)? {
+        StoreKind::Sqlite(_) => Ok(()),
+        StoreKind::Postgres => postgres::check_url(url),
     }
 }
 

@@ -22,13 +22,13 @@ use std::sync::Arc;
 const SEATS_KEPT_MAX: u32 = 1_000_000;
 
 /// A layout with the number under which it is stored.
-pub type Laid = (i64, Arc<Layout>);
+pub type VersionedLayout = (i64, Arc<Layout>);
 
 /// The seat maps and layouts that a store keeps.
 #[derive(Default)]
 pub(crate) struct Maps {
-    maps: Mutex<Kept<Stamped>>,
-    layouts: Mutex<Kept<Laid>>,
+    maps: Mutex<SeatCache<Stamped>>,
+    layouts: Mutex<SeatCache<VersionedLayout>>,
 }
 
 /// A seat map with the stamp of its marks.
@@ -62,13 +62,13 @@ pub(crate) const DISAGREE: &str = "its bookings, its taken seats and its counter
 pub(crate) type Stamps = HashMap<SectionId, i64>;
 
 /// Things of sections, with the turn in which each was last used.
-struct Kept<T> {
+struct SeatCache<T> {
     of: HashMap<SectionId, (u64, T)>,
     turn: u64,
     seats: u32,
 }
 
-impl<T> Default for Kept<T> {
+impl<T> Default for SeatCache<T> {
     fn default() -> Self {
         Self { of: HashMap::new(), turn: 0, seats: 0 }
     }
@@ -94,8 +94,8 @@ impl Maps {
 
     /// Forgets everything.
     pub(crate) fn clear(&self) {
-        *self.maps.lock() = Kept::default();
-        *self.layouts.lock() = Kept::default();
+        *self.maps.lock() = SeatCache::default();
+        *self.layouts.lock() = SeatCache::default();
     }
 
     /// The layout of a section, if it is kept and has this version.
@@ -106,7 +106,7 @@ impl Maps {
     }
 
     /// Keeps a layout that was committed.
-    pub(crate) fn keep_layout(&self, section_id: SectionId, laid: Laid) {
+    pub(crate) fn keep_layout(&self, section_id: SectionId, laid: VersionedLayout) {
         self.layouts.lock().keep(section_id, laid, seats_of_layout);
     }
 }
@@ -115,11 +115,11 @@ fn seats_of_map(kept: &Stamped) -> u32 {
     kept.map.layout().seats()
 }
 
-fn seats_of_layout((_, layout): &Laid) -> u32 {
+fn seats_of_layout((_, layout): &VersionedLayout) -> u32 {
     layout.seats()
 }
 
-impl<T> Kept<T> {
+impl<T> SeatCache<T> {
     fn used(&mut self, section_id: SectionId) -> Option<&T> {
         self.turn += 1;
         let (turn, kept) = self.of.get_mut(&section_id)?;
@@ -204,7 +204,7 @@ impl StoredLayout {
 }
 
 /// Reads the row of a layout.
-pub(crate) fn laid(row: &impl Columns) -> Result<Laid, Fault> {
+pub(crate) fn laid(row: &impl Columns) -> Result<VersionedLayout, Fault> {
     let currency = currency(row.text("currency")?)?;
     let draft = Draft::from_csv(row.text("seats")?, currency);
     let mut draft = draft.map_err(|_| corrupt("seats")())?;
@@ -226,7 +226,7 @@ mod tests {
     fn what_was_used_last_is_kept() {
         let id = |n| SectionId::new(Timestamp::from_unix_ms(0), Shard::pick(0), n);
         let seats: fn(&u32) -> u32 = |seats| *seats;
-        let mut kept = Kept::default();
+        let mut kept = SeatCache::default();
         for n in 0..10 {
             kept.keep(id(n), SEATS_KEPT_MAX / 10, seats);
         }

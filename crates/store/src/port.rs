@@ -43,7 +43,7 @@ impl<T> Store for T where
 
 /// The part of a list to show, newest first.
 #[derive(Clone, Copy, Debug)]
-pub struct Page<Id> {
+pub struct PageRequest<Id> {
     /// Only what is older than this.
     pub after: Option<Id>,
     /// At most so many.

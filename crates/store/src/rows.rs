@@ -7,7 +7,7 @@ mod detail;
 
 use crate::{EventCard, PAGE_BYTES_MAX, Paged};
 use engine::account::{RefreshToken, User};
-use engine::decide::Held;
+use engine::decide::ExpiryEntry;
 use engine::log::{Subject, Timeline};
 use engine::seats::{SeatName, SeatState};
 use engine::{
@@ -281,8 +281,8 @@ pub(crate) fn seat_taken(
 }
 
 /// A live hold in the index of expiry.
-pub(crate) fn held(row: &impl Columns) -> Result<Held, Fault> {
-    Ok(Held {
+pub(crate) fn held(row: &impl Columns) -> Result<ExpiryEntry, Fault> {
+    Ok(ExpiryEntry {
         section_id: section_id(row, "section_id")?,
         expires_at: instant(row, "expires_at")?,
         booking_id: booking_id(row, "booking_id")?,
@@ -328,8 +328,8 @@ struct StoredItem<'a> {
     section_id: Cow<'a, str>,
     name: Cow<'a, str>,
     seats: u32,
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    numbers: Vec<SeatName>,
+    #[serde(rename = "numbers", default, skip_serializing_if = "Vec::is_empty")]
+    seat_names: Vec<SeatName>,
     price: i64,
     currency: Cow<'a, str>,
 }
@@ -340,7 +340,7 @@ impl StoredItem<'_> {
             section_id: item.section_id.to_string().into(),
             name: (&*item.section_name).into(),
             seats: item.seats,
-            numbers: item.numbers.clone(),
+            seat_names: item.seat_names.clone(),
             price: item.unit_price.minor,
             currency: item.unit_price.currency.as_str().into(),
         }
@@ -351,7 +351,7 @@ impl StoredItem<'_> {
             section_id: self.section_id.parse().map_err(|_| corrupt("items")())?,
             section_name: self.name.as_ref().into(),
             seats: self.seats,
-            numbers: self.numbers,
+            seat_names: self.seat_names,
             unit_price: Money { minor: self.price, currency: currency(&self.currency)? },
         })
     }

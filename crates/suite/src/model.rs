@@ -233,7 +233,7 @@ impl Model {
             return Err(Refusal::NotFound { what: "event" });
         };
         let mut seats = BTreeMap::new();
-        for ask in &hold.asks {
+        for ask in &hold.requests {
             *seats.entry(ask.sections()[0]).or_insert(0) += i64::from(ask.seats());
         }
         let of_event = |id| self.places.get(id).is_some_and(|it| it.event_id == hold.event_id);

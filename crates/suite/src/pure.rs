@@ -8,14 +8,14 @@ use crate::halls::Taken;
 use crate::world::ManualClock;
 use async_trait::async_trait;
 use engine::audit::{Audit, Report};
-use engine::decide::{Held, Needs, RETIRED_PER_SECTION_MAX, SeatTaken};
+use engine::decide::{ExpiryEntry, Needs, RETIRED_PER_SECTION_MAX, SeatTaken};
 use engine::event::EventChange;
 use engine::event::{EventCommand, Opened, create, decide};
 use engine::seats::{Layout, Marks, SeatMap};
 use engine::{
     Booking, BookingId, BookingStatus, Changes, Command, Committed, Event, EventId,
-    EventWithSections, IdempotencyKey, Inventory, KeyUse, Ledger, LiveInventory, LogEntry, Opening,
-    Policy, Refusal, Rows, Section, SectionId, Timestamp, UserId,
+    EventWithSections, IdempotencyKey, Inventory, KeyUse, Ledger, LiveInventory, LoadedRows,
+    LogEntry, Opening, Policy, Refusal, Section, SectionId, Timestamp, UserId,
 };
 use parking_lot::Mutex;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
@@ -77,7 +77,7 @@ pub struct Tables {
     pub events: HashMap<EventId, Event>,
     pub sections: BTreeMap<SectionId, (Section, Inventory)>,
     pub bookings: BTreeMap<BookingId, Booking>,
-    pub holds: BTreeSet<Held>,
+    pub holds: BTreeSet<ExpiryEntry>,
     pub keys: HashMap<(UserId, IdempotencyKey), KeyUse>,
     pub log: Vec<LogEntry>,
     /// Of sections with numbered seats, with the marks as a store keeps them.
@@ -109,9 +109,9 @@ impl<C: Commit> Pure<C> {
 
 impl Tables {
     /// The rows that a batch of `commands` is decided on.
-    pub fn load(&self, commands: &[Command], now: Timestamp, policy: &Policy) -> Rows {
+    pub fn load(&self, commands: &[Command], now: Timestamp, policy: &Policy) -> LoadedRows {
         let needs = Needs::of(commands);
-        let mut rows = Rows::default();
+        let mut rows = LoadedRows::default();
         for name in &needs.keys {
             if let Some(used) = self.keys.get(name) {
                 rows.keys.insert(name.clone(), used.clone());
@@ -148,7 +148,7 @@ impl Tables {
         &self,
         sections: &BTreeSet<SectionId>,
         now: Timestamp,
-        rows: &mut Rows,
+        rows: &mut LoadedRows,
     ) -> BTreeSet<SectionId> {
         let mut reached = BTreeSet::new();
         for section_id in sections {
@@ -160,7 +160,7 @@ impl Tables {
         reached
     }
 
-    fn load_booking(&self, booking_id: BookingId, rows: &mut Rows) {
+    fn load_booking(&self, booking_id: BookingId, rows: &mut LoadedRows) {
         rows.bookings.insert(booking_id, self.bookings[&booking_id].clone());
     }
 
@@ -168,7 +168,7 @@ impl Tables {
         self.bookings[&booking_id].items.iter().map(|item| item.section_id)
     }
 
-    fn load_sections(&self, ids: &BTreeSet<SectionId>, rows: &mut Rows) {
+    fn load_sections(&self, ids: &BTreeSet<SectionId>, rows: &mut LoadedRows) {
         let found = ids.iter().filter_map(|id| self.sections.get_key_value(id));
         rows.sections.extend(found.map(|(id, row)| (*id, row.clone())));
         rows.maps.extend(ids.iter().filter_map(|id| Some((*id, self.map(*id)?))));
@@ -181,8 +181,8 @@ impl Tables {
         Some(SeatMap::new(layout.clone(), marks).expect("marks of this layout"))
     }
 
-    fn holds_of(&self, section_id: SectionId) -> impl Iterator<Item = &Held> {
-        let first = Held {
+    fn holds_of(&self, section_id: SectionId) -> impl Iterator<Item = &ExpiryEntry> {
+        let first = ExpiryEntry {
             section_id,
             expires_at: Timestamp::from_unix_ms(i64::MIN),
             booking_id: BookingId::from_slice(&[0; 16]).expect("16 bytes"),
@@ -191,7 +191,7 @@ impl Tables {
         self.holds.range(first..).take_while(move |held| held.section_id == section_id)
     }
 
-    fn due(&self, section_id: SectionId, now: Timestamp) -> impl Iterator<Item = &Held> {
+    fn due(&self, section_id: SectionId, now: Timestamp) -> impl Iterator<Item = &ExpiryEntry> {
         self.holds_of(section_id).take_while(move |held| held.expires_at <= now)
     }
 

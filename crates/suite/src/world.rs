@@ -1,8 +1,8 @@
 //! What every test starts from: a clock set by hand, ids, and events ready for sale.
 
 use engine::{
-    Ask, BookingId, Currency, Event, EventDate, EventId, EventStatus, EventWithSections, Money,
-    Opening, Policy, Section, SectionId, Shard, Terms, Timestamp, UserId,
+    BookingId, Currency, Event, EventDate, EventId, EventStatus, EventWithSections, Money, Opening,
+    Policy, SeatRequest, Section, SectionId, Shard, Terms, Timestamp, UserId,
 };
 use parking_lot::Mutex;
 use std::sync::Arc;
@@ -164,8 +164,8 @@ pub fn usd(minor: i64) -> Money {
 
 /// A digest of what a hold asks for, as a server makes it of the request's body.
 #[must_use]
-pub fn fingerprint(event_id: EventId, asks: &[Ask]) -> i64 {
-    let bytes = asks.iter().flat_map(|ask| {
+pub fn fingerprint(event_id: EventId, requests: &[SeatRequest]) -> i64 {
+    let bytes = requests.iter().flat_map(|ask| {
         ask.sections()[0].as_bytes().iter().copied().chain(ask.seats().to_be_bytes())
     });
     let bytes = event_id.as_bytes().iter().copied().chain(bytes);

@@ -82,11 +82,11 @@ impl Story {
     fn book(&mut self, items: &[(u64, &[&str])], status: BookingStatus) {
         let number = self.bookings.len() as u64;
         let usd = Currency::parse("USD").expect("a currency");
-        let item = |(place, numbers): &(u64, &[&str])| Item {
+        let item = |(place, seat_names): &(u64, &[&str])| Item {
             section_id: section(*place),
             section_name: "A".into(),
-            seats: u32::try_from(numbers.len()).expect("few"),
-            numbers: numbers.iter().map(|number| SeatName::from(*number)).collect(),
+            seats: u32::try_from(seat_names.len()).expect("few"),
+            seat_names: seat_names.iter().map(|number| SeatName::from(*number)).collect(),
             unit_price: Money { minor: 1, currency: usd },
         };
         self.bookings.push(Booking {
@@ -162,7 +162,7 @@ impl Story {
         self.inventories.iter().for_each(|inventory| audit.inventory(inventory));
         self.bookings.iter().for_each(|booking| audit.booking(booking));
         for booking in self.bookings.iter().filter(|booking| booking.status.is_live()) {
-            for (section_id, number) in booking.numbers() {
+            for (section_id, number) in booking.seat_names() {
                 audit.seat_taken(section_id, number, Some(booking.booking_id));
             }
         }
@@ -242,18 +242,18 @@ fn i3_a_seat_in_two_live_bookings_is_found() {
         "I3",
         &[
             ("the seat of a sale is held", |story| {
-                Arc::make_mut(&mut story.bookings[EXTENDED].items)[0].numbers = vec!["2".into()];
+                Arc::make_mut(&mut story.bookings[EXTENDED].items)[0].seat_names = vec!["2".into()];
             }),
             ("twice in one booking", |story| {
-                Arc::make_mut(&mut story.bookings[SOLD].items)[0].numbers =
+                Arc::make_mut(&mut story.bookings[SOLD].items)[0].seat_names =
                     vec!["2".into(), "2".into()];
             }),
         ],
     );
     // The same number in another section, or in a booking that is over, is no conflict.
     let mut story = Story::sound();
-    Arc::make_mut(&mut story.bookings[CART].items)[1].numbers = vec!["1".into()];
-    Arc::make_mut(&mut story.bookings[EXPIRED].items)[0].numbers = vec!["1".into()];
+    Arc::make_mut(&mut story.bookings[CART].items)[1].seat_names = vec!["1".into()];
+    Arc::make_mut(&mut story.bookings[EXPIRED].items)[0].seat_names = vec!["1".into()];
     assert!(story.audit().is_clean());
 }
 

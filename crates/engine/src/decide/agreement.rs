@@ -5,14 +5,14 @@
 //! wrong would refuse seats that are free and give away those that are not. So a store looks before
 //! it decides, and rebuilds a map that contradicts the rest ([`SeatMap::of`]).
 
-use super::Rows;
+use super::LoadedRows;
 use crate::booking::{Booking, BookingStatus};
 use crate::ids::SectionId;
 use crate::inventory::Inventory;
 use crate::seats::{SeatMap, SeatName, SeatState};
 use std::collections::BTreeSet;
 
-impl Rows {
+impl LoadedRows {
     /// The sections whose map contradicts their counters, or a live booking of the batch.
     #[must_use]
     pub fn contradicted(&self) -> BTreeSet<SectionId> {
@@ -22,9 +22,9 @@ impl Rows {
         });
         let mut contradicted: BTreeSet<_> = miscounted.map(|(section_id, _)| *section_id).collect();
         for booking in self.bookings.values().filter(|booking| booking.status.is_live()) {
-            for item in booking.items.iter().filter(|item| !item.numbers.is_empty()) {
+            for item in booking.items.iter().filter(|item| !item.seat_names.is_empty()) {
                 let map = self.maps.get(&item.section_id);
-                if map.is_some_and(|map| !has_seats(map, booking, &item.numbers)) {
+                if map.is_some_and(|map| !has_seats(map, booking, &item.seat_names)) {
                     contradicted.insert(item.section_id);
                 }
             }

@@ -4,7 +4,7 @@
 //! its row of the log (I4, I7) and no booking takes a step that I2 forbids.
 
 use super::seats::{SeatFate, seat_rows};
-use super::{Changes, Command, Held, KeyUse, Outcome, Policy, Rows, SeatMaps};
+use super::{Changes, Command, ExpiryEntry, KeyUse, LoadedRows, Outcome, Policy, SeatMaps};
 use crate::access::By;
 use crate::booking::{Booking, BookingStatus, Item};
 use crate::error::Refusal;
@@ -22,7 +22,7 @@ enum Mark {
     Created,
     Updated {
         /// What the index of expiry has of it, when it was loaded as a live hold.
-        unheld: Vec<Held>,
+        unheld: Vec<ExpiryEntry>,
         /// Whether it has other seats now.
         reseated: bool,
     },
@@ -44,7 +44,7 @@ pub struct Ended {
 pub struct Ledger {
     pub(super) now: Timestamp,
     pub(super) policy: Policy,
-    pub(super) rows: Rows,
+    pub(super) rows: LoadedRows,
     bookings_changed: BTreeMap<BookingId, Mark>,
     /// With the version each was loaded with.
     sections_changed: BTreeMap<SectionId, i64>,
@@ -59,7 +59,7 @@ impl Ledger {
     /// Opens a batch on `rows` at `now`, the store's clock read under the locks, and retires every
     /// loaded hold that is due and whose sections are all loaded.
     #[must_use]
-    pub fn open(rows: Rows, now: Timestamp, policy: Policy) -> Self {
+    pub fn open(rows: LoadedRows, now: Timestamp, policy: Policy) -> Self {
         let mut ledger = Self {
             now,
             policy,
@@ -93,8 +93,8 @@ impl Ledger {
             Command::Resize { section_id, by, capacity } => {
                 self.resize(*section_id, *by, *capacity)
             }
-            Command::Change { booking_id, by, event_id, expected, asks } => {
-                self.change(*booking_id, (*by, *event_id), *expected, asks)
+            Command::Change { booking_id, by, event_id, expected, requests } => {
+                self.change(*booking_id, (*by, *event_id), *expected, requests)
             }
             Command::Block { section_id, by, blocked, reason } => {
                 self.block(*section_id, *by, blocked, reason.clone())
@@ -316,10 +316,15 @@ impl Ledger {
 }
 
 /// What the index of expiry has of a live hold.
-fn entries(booking: &Booking) -> impl Iterator<Item = Held> {
+fn entries(booking: &Booking) -> impl Iterator<Item = ExpiryEntry> {
     let (booking_id, expires_at) = (booking.booking_id, booking.expires_at);
     let sections = booking.sections();
-    sections.map(move |(section_id, seats)| Held { section_id, expires_at, booking_id, seats })
+    sections.map(move |(section_id, seats)| ExpiryEntry {
+        section_id,
+        expires_at,
+        booking_id,
+        seats,
+    })
 }
 
 /// What an organizer does to a section.

@@ -2,7 +2,7 @@
 
 use super::ledger::{Ledger, SectionStep, held_back};
 use super::seats::{Own, name};
-use super::{Ask, Blocked, Hold, Outcome};
+use super::{Blocked, Hold, Outcome, SeatRequest};
 use crate::access::{By, Permission, may};
 use crate::booking::{Booking, BookingStatus};
 use crate::error::Refusal;
@@ -22,15 +22,15 @@ impl Ledger {
     /// wins: those of [`Self::may_hold`], then those of [`Self::place`].
     pub(super) fn hold(&mut self, hold: &Hold) -> Result<Outcome, Refusal> {
         if let Some(booking) = self.rows.bookings.get(&hold.booking_id).cloned() {
-            let next_to_each_other = self.next_to_each_other(&hold.asks, &booking);
+            let next_to_each_other = self.next_to_each_other(&hold.requests, &booking);
             return Ok(Outcome::Booking { booking, replayed: false, next_to_each_other });
         }
         if let Some(replay) = self.replay(hold)? {
             return Ok(replay);
         }
-        let (terms, cap) = self.may_hold(hold.user_id, hold.event_id, &hold.asks, 0)?;
+        let (terms, cap) = self.may_hold(hold.user_id, hold.event_id, &hold.requests, 0)?;
         let (hold_ttl_ms, prevent_orphans) = (terms.hold_ttl_ms, terms.prevent_orphans);
-        let placed = self.place(&hold.asks, &Own::default(), prevent_orphans)?;
+        let placed = self.place(&hold.requests, &Own::default(), prevent_orphans)?;
 
         // After this point it must succeed.
         let ttl_ms = hold_ttl_ms.unwrap_or(self.policy.hold_ttl_ms);
@@ -59,7 +59,7 @@ impl Ledger {
             *self.rows.buyers.entry(buyer).or_default() += i64::from(booking.seats());
         }
         self.create(booking.clone(), hold.key.clone());
-        let next_to_each_other = self.next_to_each_other(&hold.asks, &booking);
+        let next_to_each_other = self.next_to_each_other(&hold.requests, &booking);
         Ok(Outcome::Booking { booking, replayed: false, next_to_each_other })
     }
 
@@ -72,20 +72,20 @@ impl Ledger {
         &self,
         user_id: UserId,
         event_id: EventId,
-        asks: &[Ask],
+        requests: &[SeatRequest],
         own: u32,
     ) -> Result<(&Terms, Option<u32>), Refusal> {
-        assert!(!asks.is_empty(), "a request without items is refused before it is a command");
+        assert!(!requests.is_empty(), "a request without items is refused before it is a command");
         let terms = self.rows.terms.get(&event_id);
         let terms = terms.filter(|terms| terms.visible_to(Some(user_id)));
         let terms = terms.ok_or(Refusal::NotFound { what: "event" })?;
-        for section_id in asks.iter().flat_map(Ask::sections) {
+        for section_id in requests.iter().flat_map(SeatRequest::sections) {
             let found = self.rows.sections.get(section_id);
             let found = found.filter(|(section, _)| section.event_id == event_id);
             found.ok_or(Refusal::NotFound { what: "section" })?;
         }
         terms.may_sell(self.now)?;
-        let seats: i64 = asks.iter().map(|ask| i64::from(ask.seats())).sum();
+        let seats: i64 = requests.iter().map(|ask| i64::from(ask.seats())).sum();
         let limit = terms.max_seats_per_booking.unwrap_or(self.policy.max_seats_per_booking);
         if seats > i64::from(limit) {
             return Err(Refusal::TooManySeats { limit });
@@ -111,7 +111,7 @@ impl Ledger {
         booking_id: BookingId,
         (by, event_id): (By, EventId),
         expected: Option<i64>,
-        asks: &[Ask],
+        requests: &[SeatRequest],
     ) -> Result<Outcome, Refusal> {
         let before = self.owned(booking_id, by)?.clone();
         let user_id = before.user_id;
@@ -125,12 +125,12 @@ impl Ledger {
         if expected.is_some_and(|version| version != before.version) {
             return Err(Refusal::VersionMismatch { version: before.version });
         }
-        let (terms, cap) = self.may_hold(user_id, event_id, asks, before.seats())?;
+        let (terms, cap) = self.may_hold(user_id, event_id, requests, before.seats())?;
         let prevent_orphans = terms.prevent_orphans;
         let own = Own::of(&before);
         let kept = self.numbered(&before);
         self.unplace(&kept);
-        let placed = self.place(asks, &own, prevent_orphans);
+        let placed = self.place(requests, &own, prevent_orphans);
         let placed = placed.inspect_err(|_| {
             for (section_id, seats) in &kept {
                 self.map_mut(*section_id).hold(seats).expect("they were freed just now");
@@ -153,7 +153,7 @@ impl Ledger {
         let before_items = Some(before.items.clone());
         self.record_in(&after, step, ends, sections.into_iter().map(deltas), before_items);
         let numbers = |of: &Booking| -> BTreeSet<(SectionId, SeatName)> {
-            of.numbers().map(|(section_id, number)| (section_id, number.clone())).collect()
+            of.seat_names().map(|(section_id, number)| (section_id, number.clone())).collect()
         };
         let (had, has) = (numbers(&before), numbers(&after));
         for (section_id, number) in had.difference(&has) {
@@ -167,7 +167,7 @@ impl Ledger {
             *live += i64::from(after.seats()) - i64::from(before.seats());
         }
         self.reseat(after.clone());
-        let next_to_each_other = self.next_to_each_other(asks, &after);
+        let next_to_each_other = self.next_to_each_other(requests, &after);
         Ok(Outcome::Booking { booking: after, replayed: false, next_to_each_other })
     }
 
@@ -178,7 +178,7 @@ impl Ledger {
         used.matches(*fingerprint)?;
         let booking =
             self.rows.bookings.get(&used.booking_id).expect("a key is loaded with its booking");
-        let next_to_each_other = self.next_to_each_other(&hold.asks, booking);
+        let next_to_each_other = self.next_to_each_other(&hold.requests, booking);
         Ok(Some(Outcome::Booking { booking: booking.clone(), replayed: true, next_to_each_other }))
     }
 
@@ -403,7 +403,7 @@ impl Ledger {
         let (section, _) = self.rows.sections.get_mut(&section_id).expect("it was found");
         section.layout_version = Some(versions.0);
         section.price = layout.lowest_price();
-        self.note_section(section_id, SectionStep::new(LogKind::Laid, by, deltas));
+        self.note_section(section_id, SectionStep::new(LogKind::VersionedLayout, by, deltas));
         self.rows.maps.insert(section_id, map);
         self.maps_changed.insert(section_id);
         self.laid.insert(section_id, layout);

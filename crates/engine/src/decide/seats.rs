@@ -5,7 +5,7 @@
 //! fight for the same seats (I3).
 
 use super::ledger::Ledger;
-use super::{Ask, SeatTaken};
+use super::{SeatRequest, SeatTaken};
 use crate::booking::{Booking, BookingStatus, Item};
 use crate::error::{Refusal, SeatConflict};
 use crate::ids::{BookingId, SectionId};
@@ -18,7 +18,7 @@ use smol_str::SmolStrBuilder;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 /// Seats by their sections.
-pub(super) type Seats = BTreeMap<SectionId, Vec<SeatIndex>>;
+pub(super) type SeatsBySection = BTreeMap<SectionId, Vec<SeatIndex>>;
 
 /// What became of a numbered seat in this batch, at one step.
 #[derive(Debug)]
@@ -36,7 +36,7 @@ pub(super) struct Placed {
     /// So many of each counted section.
     counts: BTreeMap<SectionId, u32>,
     /// These of each numbered one.
-    pub seats: Seats,
+    pub seats: SeatsBySection,
     /// The names of those that were asked for by name, in order.
     names: Vec<(SectionId, SeatIndex, SeatName)>,
 }
@@ -60,13 +60,13 @@ pub(super) struct Own<'a> {
 impl<'a> Own<'a> {
     pub fn of(booking: &'a Booking) -> Self {
         let of_item = |item: &'a Item| {
-            item.numbers.iter().map(|number| ((item.section_id, &**number), item.unit_price))
+            item.seat_names.iter().map(|number| ((item.section_id, &**number), item.unit_price))
         };
         Self { items: &booking.items, prices: booking.items.iter().flat_map(of_item).collect() }
     }
 
     fn counted(&self, section_id: SectionId) -> impl Iterator<Item = &'a Item> {
-        let here = move |item: &&Item| item.section_id == section_id && item.numbers.is_empty();
+        let here = move |item: &&Item| item.section_id == section_id && item.seat_names.is_empty();
         self.items.iter().filter(here)
     }
 
@@ -80,36 +80,38 @@ impl<'a> Own<'a> {
 }
 
 impl Ledger {
-    /// Finds seats for `asks` and marks them as held. A refusal changes nothing.
+    /// Finds seats for `requests` and marks them as held. A refusal changes nothing.
     ///
     /// The first refusal wins: [`Refusal::SoldOut`] (counted sections), [`Refusal::DuplicateSeat`],
     /// [`Refusal::SeatsUnavailable`] with all conflicts of all asks, [`Refusal::OrphanSeat`] when the event does not want any, then
     /// those of the parties in their order: [`Refusal::TooFewFit`], [`Refusal::NotTogether`].
     pub(super) fn place(
         &mut self,
-        asks: &[Ask],
+        requests: &[SeatRequest],
         own: &Own<'_>,
         prevent_orphans: bool,
     ) -> Result<Placed, Refusal> {
         let mut counts = BTreeMap::new();
         let mut named: BTreeMap<SectionId, Vec<&SeatName>> = BTreeMap::new();
         let mut parties = Vec::new();
-        for ask in asks {
+        for ask in requests {
             assert!(ask.seats() > 0, "a request without seats is refused before it is a command");
             match ask {
-                Ask::Count { section_id, seats } if self.rows.maps.contains_key(section_id) => {
+                SeatRequest::Count { section_id, seats }
+                    if self.rows.maps.contains_key(section_id) =>
+                {
                     if *seats > PARTY_MAX {
                         return Err(Refusal::TooManySeats { limit: PARTY_MAX });
                     }
                     parties.push((std::slice::from_ref(section_id), Party::of(*seats)));
                 }
-                Ask::Count { section_id, seats } => {
+                SeatRequest::Count { section_id, seats } => {
                     *counts.entry(*section_id).or_insert(0) += seats;
                 }
-                Ask::Seats { section_id, seats } => {
+                SeatRequest::Seats { section_id, seats } => {
                     named.entry(*section_id).or_default().extend(seats);
                 }
-                Ask::Best { sections, party } => parties.push((sections, party.clone())),
+                SeatRequest::Best { sections, party } => parties.push((sections, party.clone())),
             }
         }
         for (section_id, seats) in &counts {
@@ -159,7 +161,7 @@ impl Ledger {
     }
 
     /// Gives seats back that were placed and came to nothing.
-    pub(super) fn unplace(&mut self, seats: &Seats) {
+    pub(super) fn unplace(&mut self, seats: &SeatsBySection) {
         for (section_id, seats) in seats {
             self.map_mut(*section_id).free(seats);
         }
@@ -178,8 +180,8 @@ impl Ledger {
     pub(super) fn find(
         &self,
         named: &BTreeMap<SectionId, Vec<&SeatName>>,
-    ) -> Result<(Seats, BTreeSet<(SectionId, SeatIndex)>), Refusal> {
-        let mut found = Seats::new();
+    ) -> Result<(SeatsBySection, BTreeSet<(SectionId, SeatIndex)>), Refusal> {
+        let mut found = SeatsBySection::new();
         let mut respelled = BTreeSet::new();
         let mut conflicts = Vec::new();
         for (section_id, names) in named {
@@ -220,7 +222,7 @@ impl Ledger {
         Err(Refusal::SeatsUnavailable { conflicts })
     }
 
-    fn leaves_no_orphan(&self, chosen: &Seats) -> Result<(), Refusal> {
+    fn leaves_no_orphan(&self, chosen: &SeatsBySection) -> Result<(), Refusal> {
         for (section_id, seats) in chosen {
             let map = &self.rows.maps[section_id];
             if let Verdict::Leaves(orphans) = judge(map.seating(), seats) {
@@ -232,14 +234,18 @@ impl Ledger {
     }
 
     /// Picks the best seats of these sections for a party, and marks them as held.
-    fn give_best(&mut self, sections: &[SectionId], party: &Party) -> Result<Seats, Refusal> {
+    fn give_best(
+        &mut self,
+        sections: &[SectionId],
+        party: &Party,
+    ) -> Result<SeatsBySection, Refusal> {
         let seating = |section_id| {
             let map = self.rows.maps.get(section_id);
             Ok(map.ok_or(Refusal::NotFound { what: "section" })?.seating())
         };
         let seatings = sections.iter().map(seating).collect::<Result<Vec<_>, Refusal>>()?;
         let choice = pick(&seatings, party).map_err(|no_fit| refusal(no_fit, party))?;
-        let mut seats = Seats::new();
+        let mut seats = SeatsBySection::new();
         for (place, seat) in choice.seats {
             seats.entry(sections[place]).or_default().push(seat);
         }
@@ -285,11 +291,11 @@ impl Ledger {
                     add(price, 1, Some(number));
                 }
             }
-            let item = |(unit_price, seats, numbers)| Item {
+            let item = |(unit_price, seats, seat_names)| Item {
                 section_id,
                 section_name: section.name.clone(),
                 seats,
-                numbers,
+                seat_names,
                 unit_price,
             };
             // The sections of an event have one currency.
@@ -302,17 +308,21 @@ impl Ledger {
 
     /// Whether all numbered seats of a booking are beside each other, when some of them were chosen for
     /// its buyer.
-    pub(super) fn next_to_each_other(&self, asks: &[Ask], booking: &Booking) -> Option<bool> {
-        let chosen = asks.iter().any(|ask| match ask {
-            Ask::Count { section_id, .. } => self.rows.maps.contains_key(section_id),
-            Ask::Best { .. } => true,
-            Ask::Seats { .. } => false,
+    pub(super) fn next_to_each_other(
+        &self,
+        requests: &[SeatRequest],
+        booking: &Booking,
+    ) -> Option<bool> {
+        let chosen = requests.iter().any(|ask| match ask {
+            SeatRequest::Count { section_id, .. } => self.rows.maps.contains_key(section_id),
+            SeatRequest::Best { .. } => true,
+            SeatRequest::Seats { .. } => false,
         });
         chosen.then(|| {
-            let mut sections = booking.numbers().map(|(section_id, _)| section_id);
+            let mut sections = booking.seat_names().map(|(section_id, _)| section_id);
             let Some(section_id) = sections.next() else { return false };
             let Some(map) = self.rows.maps.get(&section_id) else { return false };
-            let seats = booking.numbers().map(|(_, number)| map.layout().find(number));
+            let seats = booking.seat_names().map(|(_, number)| map.layout().find(number));
             let seats: Option<Vec<SeatIndex>> = seats.collect();
             sections.all(|other| other == section_id)
                 && seats.is_some_and(|seats| map.layout().are_beside_each_other(&seats))
@@ -320,9 +330,9 @@ impl Ledger {
     }
 
     /// The numbered seats of a live booking.
-    pub(super) fn numbered(&self, booking: &Booking) -> Seats {
-        let mut seats = Seats::new();
-        for (section_id, number) in booking.numbers() {
+    pub(super) fn numbered(&self, booking: &Booking) -> SeatsBySection {
+        let mut seats = SeatsBySection::new();
+        for (section_id, number) in booking.seat_names() {
             let found = self.rows.maps[&section_id].layout().find(number);
             let found = found.expect("a live seat is in the layout");
             seats.entry(section_id).or_default().push(found);
@@ -344,7 +354,7 @@ impl Ledger {
         }
         let has_it = matches!(next, BookingStatus::Hold).then_some(booking.booking_id);
         if next != BookingStatus::Confirmed {
-            for (section_id, number) in booking.numbers() {
+            for (section_id, number) in booking.seat_names() {
                 self.note_seat(section_id, number.clone(), has_it.map(Some));
             }
         }

@@ -30,7 +30,7 @@ fn booking(number: u64, status: BookingStatus, seats: &[&str]) -> Booking {
         section_id: section_id(),
         section_name: "Hall".into(),
         seats: u32::try_from(seats.len()).expect("few"),
-        numbers: seats.iter().map(|seat| SeatName::from(*seat)).collect(),
+        seat_names: seats.iter().map(|seat| SeatName::from(*seat)).collect(),
         unit_price: layout().lowest_price(),
     };
     Booking {
@@ -66,7 +66,7 @@ fn sound() -> Records {
     let map = SeatMap::of(layout.clone(), (layout.id(), 5), named).expect("seats of the layout");
     let by = [Some(held.booking_id), Some(sold.booking_id), Some(sold.booking_id), None];
     let taken = states.iter().zip(by).map(|((name, _), by)| (SeatName::from(*name), by));
-    let entry = Held {
+    let entry = ExpiryEntry {
         section_id: section_id(),
         expires_at: held.expires_at,
         booking_id: held.booking_id,

@@ -127,14 +127,15 @@ pub enum Why {
 /// When the party is not [within limits](Party::is_within_limits): a request is checked before.
 pub fn pick(sections: &[&Seating], party: &Party) -> Result<Choice, NoFit> {
     assert!(party.is_within_limits(), "a party out of limits: {party:?}");
-    let halls: Vec<Hall> = sections.iter().map(|seating| Hall::new(seating, party)).collect();
-    let choice = together(&halls, party);
-    let choice = choice.or_else(|| if party.adjacent { None } else { split(&halls, party) });
-    choice.ok_or_else(|| refusal(&halls, party))
+    let pools: Vec<SeatPool> =
+        sections.iter().map(|seating| SeatPool::new(seating, party)).collect();
+    let choice = together(&pools, party);
+    let choice = choice.or_else(|| if party.adjacent { None } else { split(&pools, party) });
+    choice.ok_or_else(|| refusal(&pools, party))
 }
 
-/// A section as a party sees it.
-struct Hall<'a> {
+/// The seats of one section that suit a party.
+struct SeatPool<'a> {
     seating: &'a Seating,
     layout: &'a Layout,
     /// Whether seats of a class will do.
@@ -168,21 +169,21 @@ struct Window {
     first: SeatIndex,
 }
 
-impl<'a> Hall<'a> {
+impl<'a> SeatPool<'a> {
     fn new(seating: &'a Seating, party: &Party) -> Self {
         let layout = seating.layout();
-        let mut hall = Self { seating, layout, classes: [false; CLASSES], categories: 0 };
+        let mut pool = Self { seating, layout, classes: [false; CLASSES], categories: 0 };
         let named = party.categories.as_ref().map(|names| named_categories(layout, names));
         for (at, category) in layout.categories().iter().enumerate() {
             let named = named.is_none_or(|named| named & (1 << at) != 0);
             if named && party.max_price.is_none_or(|most| category.price.minor <= most) {
-                hall.categories |= 1 << at;
-                hall.classes[class_of(at, Kind::Ordinary)] = true;
-                hall.classes[class_of(at, Kind::Accessible)] = party.accessible > 0;
-                hall.classes[class_of(at, Kind::Companion)] = party.accessible > 0;
+                pool.categories |= 1 << at;
+                pool.classes[class_of(at, Kind::Ordinary)] = true;
+                pool.classes[class_of(at, Kind::Accessible)] = party.accessible > 0;
+                pool.classes[class_of(at, Kind::Companion)] = party.accessible > 0;
             }
         }
-        hall
+        pool
     }
 
     fn wants(&self, seat: SeatIndex) -> bool {
@@ -234,23 +235,23 @@ impl<'a> Hall<'a> {
 }
 
 /// The best choice of the first two kinds.
-fn together(halls: &[Hall], party: &Party) -> Option<Choice> {
+fn together(pools: &[SeatPool], party: &Party) -> Option<Choice> {
     let (mut calm, mut any): (Option<Window>, Option<Window>) = (None, None);
     let number = party.number;
-    for (section, hall) in halls.iter().enumerate() {
-        for (nearest, stretch) in hall.stretches(number) {
+    for (section, pool) in pools.iter().enumerate() {
+        for (nearest, stretch) in pool.stretches(number) {
             let goal = if party.prevent_orphans { calm } else { any };
             if goal.is_some_and(|goal| u64::from(number) * nearest > goal.distance) {
                 break;
             }
-            hall.windows(stretch, party, |first, distance| {
+            pool.windows(stretch, party, |first, distance| {
                 let window = Window { distance, section, first };
                 if any.is_none_or(|best| window < best) {
                     any = Some(window);
                 }
                 if party.prevent_orphans
                     && calm.is_none_or(|best| window < best)
-                    && !hall.leaves_orphan(stretch, first, number)
+                    && !pool.leaves_orphan(stretch, first, number)
                 {
                     calm = Some(window);
                 }
@@ -258,40 +259,40 @@ fn together(halls: &[Hall], party: &Party) -> Option<Choice> {
         }
     }
     let Window { distance, section, first } = calm.or(any)?;
-    let hall = &halls[section];
-    let stretch = hall.layout.stretch_index(first) as usize;
+    let pool = &pools[section];
+    let stretch = pool.layout.stretch_index(first) as usize;
     Some(Choice {
         seats: (first..first + number).map(|seat| (section, seat)).collect(),
         next_to_each_other: true,
-        leaves_orphan: hall.leaves_orphan(stretch, first, number),
+        leaves_orphan: pool.leaves_orphan(stretch, first, number),
         distance,
     })
 }
 
 /// The best choice of the last two kinds.
-fn split(halls: &[Hall], party: &Party) -> Option<Choice> {
+fn split(pools: &[SeatPool], party: &Party) -> Option<Choice> {
     let candidates: Vec<Vec<Candidate>> =
-        halls.iter().enumerate().map(|(section, hall)| candidates(section, hall)).collect();
+        pools.iter().enumerate().map(|(section, pool)| candidates(section, pool)).collect();
     let within = candidates.iter().filter_map(|seats| groups::nearest(seats, party));
     let best = within.min_by_key(|(distance, _)| *distance);
-    let across = || (halls.len() > 1).then(|| groups::nearest(&candidates.concat(), party))?;
+    let across = || (pools.len() > 1).then(|| groups::nearest(&candidates.concat(), party))?;
     let (distance, seats) = best.or_else(across)?;
-    let leaves_orphan = halls.iter().enumerate().any(|(section, hall)| {
+    let leaves_orphan = pools.iter().enumerate().any(|(section, pool)| {
         let here = seats.iter().filter(|(at, _)| *at == section).map(|(_, seat)| *seat);
         let here: Vec<SeatIndex> = here.collect();
-        !orphans(hall.layout, hall.seating.taken(), &here).is_empty()
+        !orphans(pool.layout, pool.seating.taken(), &here).is_empty()
     });
     Some(Choice { seats, next_to_each_other: false, leaves_orphan, distance })
 }
 
 /// The wanted seats of a section that have a wanted neighbour, in order.
-fn candidates(section: usize, hall: &Hall) -> Vec<Candidate> {
-    let mut stretches: Vec<usize> = hall.stretches(2).map(|(_, stretch)| stretch).collect();
+fn candidates(section: usize, pool: &SeatPool) -> Vec<Candidate> {
+    let mut stretches: Vec<usize> = pool.stretches(2).map(|(_, stretch)| stretch).collect();
     stretches.sort_unstable();
     let mut found = Vec::new();
     for stretch in stretches {
-        let seats = hall.layout.stretches()[stretch].seats.clone();
-        let wants = |seat: SeatIndex| seats.contains(&seat) && hall.wants(seat);
+        let seats = pool.layout.stretches()[stretch].seats.clone();
+        let wants = |seat: SeatIndex| seats.contains(&seat) && pool.wants(seat);
         for seat in seats.clone().filter(|seat| wants(*seat)) {
             let follows = seat.checked_sub(1).is_some_and(wants);
             if follows || wants(seat + 1) {
@@ -299,8 +300,8 @@ fn candidates(section: usize, hall: &Hall) -> Vec<Candidate> {
                     section,
                     seat,
                     follows,
-                    distance: hall.layout.distance(seat),
-                    accessible: hall.is_accessible(seat),
+                    distance: pool.layout.distance(seat),
+                    accessible: pool.is_accessible(seat),
                 });
             }
         }
@@ -308,24 +309,24 @@ fn candidates(section: usize, hall: &Hall) -> Vec<Candidate> {
     found
 }
 
-fn refusal(halls: &[Hall], party: &Party) -> NoFit {
+fn refusal(pools: &[SeatPool], party: &Party) -> NoFit {
     let (mut others, mut accessible, mut largest) = (0, 0, 0);
-    for hall in halls {
-        for (_, stretch) in hall.stretches(1) {
-            let seats = hall.layout.stretches()[stretch].seats.clone();
+    for pool in pools {
+        for (_, stretch) in pool.stretches(1) {
+            let seats = pool.layout.stretches()[stretch].seats.clone();
             let (mut first, mut inside) = (seats.start, 0);
             for seat in seats {
-                if !hall.wants(seat) {
+                if !pool.wants(seat) {
                     (first, inside) = (seat + 1, 0);
                     continue;
                 }
-                if hall.is_accessible(seat) {
+                if pool.is_accessible(seat) {
                     (accessible, inside) = (accessible + 1, inside + 1);
                 } else {
                     others += 1;
                 }
                 while inside > party.accessible {
-                    inside -= u32::from(hall.is_accessible(first));
+                    inside -= u32::from(pool.is_accessible(first));
                     first += 1;
                 }
                 largest = largest.max(seat + 1 - first);

@@ -1,7 +1,7 @@
 //! The check of a draft: whole, so that its author mends it once.
 
 use super::draft::{Category, Draft, Point, SeatDraft};
-use super::flaw::{Flaws, Place};
+use super::flaw::{FlawPlace, Flaws};
 use super::layout::number;
 use super::{
     CATEGORIES_MAX, COORDINATE_MAX, LABEL_LENGTH_MAX, NUMBER_LENGTH_MAX, ROWS_MAX, SEATS_MAX,
@@ -23,7 +23,7 @@ pub(super) fn check(draft: &Draft, label_flaw: LabelRule) -> Result<(), Flaws> {
     let mut numbers = HashMap::new();
     for (at, row) in draft.rows.iter().enumerate() {
         let line = row.seats.first().and_then(|seat| seat.line);
-        let place = || Place { line, row: Some(row.label.clone()), seat: None };
+        let place = || FlawPlace { line, row: Some(row.label.clone()), seat: None };
         if let Some(message) = label_flaw(&row.label) {
             flaws.add(place(), "row", message);
         } else if let Some(before) = labels.insert(row.label.as_str(), at) {
@@ -43,7 +43,7 @@ pub(super) fn check(draft: &Draft, label_flaw: LabelRule) -> Result<(), Flaws> {
             let before = numbers.insert(seat.number.as_str(), at);
             for (field, message) in seat_flaws(seat, before, &categories) {
                 let (row, number) = (Some(row.label.clone()), Some(seat.number.clone()));
-                flaws.add(Place { line: seat.line, row, seat: number }, field, message);
+                flaws.add(FlawPlace { line: seat.line, row, seat: number }, field, message);
             }
         }
     }
@@ -52,7 +52,7 @@ pub(super) fn check(draft: &Draft, label_flaw: LabelRule) -> Result<(), Flaws> {
 
 /// What is wrong with the layout as a whole.
 fn check_whole(draft: &Draft, label_flaw: LabelRule, flaws: &mut Flaws) {
-    let mut tell = |field, message: String| flaws.add(Place::default(), field, message);
+    let mut tell = |field, message: String| flaws.add(FlawPlace::default(), field, message);
     if !(1..=ROWS_MAX).contains(&draft.rows.len()) {
         tell("rows", format!("must be 1 to {ROWS_MAX} rows; the layout has {}", draft.rows.len()));
     }

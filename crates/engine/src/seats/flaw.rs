@@ -10,7 +10,7 @@ const QUOTED_LENGTH_MAX: usize = 120;
 
 /// Where in a layout something stands.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Place {
+pub struct FlawPlace {
     /// The line of a CSV, from 1.
     pub line: Option<u64>,
     /// The label of the row, as far as it was given.
@@ -23,7 +23,7 @@ pub struct Place {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Flaw {
     /// Where.
-    pub place: Place,
+    pub place: FlawPlace,
     /// The field, such as `category`.
     pub field: &'static str,
     /// What is wrong with it, with the limit if there is one.
@@ -32,7 +32,7 @@ pub struct Flaw {
 
 impl fmt::Display for Flaw {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Place { line, row, seat } = &self.place;
+        let FlawPlace { line, row, seat } = &self.place;
         if let Some(line) = line {
             write!(f, "line {line}, ")?;
         }
@@ -57,11 +57,16 @@ pub struct Flaws {
 
 impl Flaws {
     /// Adds a flaw, told if there is still room.
-    pub(super) fn add(&mut self, place: Place, field: &'static str, message: impl Into<String>) {
+    pub(super) fn add(
+        &mut self,
+        place: FlawPlace,
+        field: &'static str,
+        message: impl Into<String>,
+    ) {
         self.count += 1;
         if self.told.len() < FLAWS_TOLD_MAX {
             let place =
-                Place { row: place.row.map(clipped), seat: place.seat.map(clipped), ..place };
+                FlawPlace { row: place.row.map(clipped), seat: place.seat.map(clipped), ..place };
             self.told.push(Flaw { place, field, message: clipped(message.into()) });
         }
     }
@@ -74,7 +79,7 @@ impl Flaws {
     /// A single flaw of the layout as a whole.
     pub(super) fn of(field: &'static str, message: impl Into<String>) -> Self {
         let mut flaws = Self::default();
-        flaws.add(Place::default(), field, message);
+        flaws.add(FlawPlace::default(), field, message);
         flaws
     }
 }

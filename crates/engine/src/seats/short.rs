@@ -5,7 +5,7 @@
 //! `AA`. Seats are numbered from 1, from left to right seen from above with the stage at the top.
 
 use super::draft::{Category, Draft, Flags, Point, ROW_PITCH, RowDraft, SEAT_PITCH, SeatDraft};
-use super::flaw::{Flaws, Place};
+use super::flaw::{FlawPlace, Flaws};
 use super::{ROWS_MAX, SEATS_MAX, SEATS_PER_ROW_MAX};
 use std::f64::consts::TAU;
 
@@ -48,7 +48,7 @@ impl Short {
     /// found by [`Layout::new`](super::Layout::new).
     pub fn draft(&self) -> Result<Draft, Flaws> {
         let mut flaws = Flaws::default();
-        let mut tell = |field, message: String| flaws.add(Place::default(), field, message);
+        let mut tell = |field, message: String| flaws.add(FlawPlace::default(), field, message);
         let rows = labels(&self.rows).unwrap_or_else(|message| {
             tell("rows", message);
             Vec::new()

@@ -21,7 +21,7 @@
 //! line on which their seat begins.
 
 use super::draft::{Category, Draft, Flags, Point, ROW_PITCH, RowDraft, SEAT_PITCH, SeatDraft};
-use super::flaw::{Flaws, Place};
+use super::flaw::{FlawPlace, Flaws};
 use super::{CATEGORIES_MAX, ROWS_MAX, SEATS_MAX};
 use crate::money::{Currency, Money};
 use csv::{ReaderBuilder, StringRecord, Trim, WriterBuilder};
@@ -78,7 +78,7 @@ impl Draft {
         while let Some(line) = next(&mut record)? {
             if reading.seats == SEATS_MAX {
                 let message = format!("must be at most {SEATS_MAX} seats");
-                reading.flaws.add(Place::default(), "seats", message);
+                reading.flaws.add(FlawPlace::default(), "seats", message);
                 break;
             }
             reading.line(&record, Some(line));
@@ -128,7 +128,7 @@ impl Reading {
         let mut columns = [None; COLUMNS.len()];
         let mut flaws = Flaws::default();
         let mut tell = |message: String| {
-            let place = Place { line: Some(line), ..Place::default() };
+            let place = FlawPlace { line: Some(line), ..FlawPlace::default() };
             flaws.add(place, "columns", message);
         };
         for (at, name) in header.iter().enumerate() {
@@ -166,7 +166,7 @@ impl Reading {
         let columns = self.columns;
         let field = |column: usize| columns[column].and_then(|at| record.get(at)).unwrap_or("");
         let (row, number) = (field(0), field(1));
-        let place = || Place { line, row: Some(row.to_owned()), seat: Some(number.to_owned()) };
+        let place = || FlawPlace { line, row: Some(row.to_owned()), seat: Some(number.to_owned()) };
         let unnamed = |at: &usize| !columns.contains(&Some(*at));
         let stray = record.iter().enumerate().filter(|(_, text)| !text.is_empty());
         if let Some(at) = stray.map(|(at, _)| at).find(unnamed) {
@@ -213,7 +213,7 @@ impl Reading {
     }
 
     /// Reads the price of a category, which is the same wherever it stands.
-    fn price(&mut self, name: &str, price: &str, place: impl FnOnce() -> Place) {
+    fn price(&mut self, name: &str, price: &str, place: impl FnOnce() -> FlawPlace) {
         let known = self.draft.categories.iter().find(|one| one.name == name);
         let known = known.map(|one| one.price.minor);
         match (price.parse::<i64>().ok(), known) {

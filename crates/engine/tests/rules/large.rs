@@ -1,7 +1,7 @@
 //! What large requests cost: a batch decides them under the locks of everybody else.
 
 use engine::seats::SeatName;
-use engine::{Ask, BookingId, By, Command, EventId, Hold, SectionId, UserId};
+use engine::{BookingId, By, Command, EventId, Hold, SeatRequest, SectionId, UserId};
 use std::time::{Duration, Instant};
 use suite::halls::laid;
 use suite::world::{ManualClock, Mint, POLICY};
@@ -37,18 +37,24 @@ impl Exchange {
         PureRules.block_on(async {
             let hall = laid(&format!("1-{}", 2 * rows), SEATS_IN_A_ROW);
             exchange.pure.create_event(&new, &[hall]).await;
-            let hold = Hold { booking_id, user_id, event_id, asks: exchange.asks(true), key: None };
+            let hold = Hold {
+                booking_id,
+                user_id,
+                event_id,
+                requests: exchange.requests(true),
+                key: None,
+            };
             exchange.commits(Command::Hold(hold)).await;
         });
         exchange
     }
 
-    fn asks(&self, first_half: bool) -> Vec<Ask> {
+    fn requests(&self, first_half: bool) -> Vec<SeatRequest> {
         let first = if first_half { 1 } else { self.rows + 1 };
         let name = |row| (1..=SEATS_IN_A_ROW).map(move |seat| format!("{row}-{seat}"));
         let names = (first..first + self.rows).flat_map(name);
         let seats = names.map(|name| SeatName::from(&*name)).collect();
-        vec![Ask::Seats { section_id: self.section_id, seats }]
+        vec![SeatRequest::Seats { section_id: self.section_id, seats }]
     }
 
     async fn commits(&self, command: Command) {
@@ -63,7 +69,7 @@ impl Exchange {
             by: By::User(self.user_id),
             event_id: self.event_id,
             expected: None,
-            asks: self.asks(self.first_half),
+            requests: self.requests(self.first_half),
         };
         let start = Instant::now();
         PureRules.block_on(self.commits(change));

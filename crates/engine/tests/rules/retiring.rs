@@ -1,6 +1,6 @@
 //! In which order due holds end.
 
-use engine::{Ask, Command, Hold, LogKind};
+use engine::{Command, Hold, LogKind, SeatRequest};
 use suite::world::{ManualClock, Mint, POLICY, opened};
 use suite::{Backend as _, Kind as _, Pure, PureRules};
 
@@ -17,9 +17,9 @@ fn due_holds_are_retired_oldest_first() {
         pure.create_event(&new, &opened(&[100])).await;
         for _ in 0..50 {
             clock.advance_ms(1);
-            let asks = vec![Ask::Count { section_id, seats: 1 }];
+            let requests = vec![SeatRequest::Count { section_id, seats: 1 }];
             let (booking_id, user_id) = (mint.booking(event_id), mint.user());
-            let hold = Hold { booking_id, user_id, event_id, asks, key: None };
+            let hold = Hold { booking_id, user_id, event_id, requests, key: None };
             pure.commit(&[Command::Hold(hold)]).await;
         }
         clock.advance_ms(600_000);

@@ -6,7 +6,7 @@ use engine::{Fault, SectionId, Snapshot};
 use futures_util::future::join;
 use moka::future::Cache;
 use std::sync::Arc;
-use store::gate::{Seen, Settlement};
+use store::gate::{KnownMarks, Settlement};
 use store::{Gate, Seats};
 
 /// Sections whose marks are kept for a moment.
@@ -16,7 +16,7 @@ const SECTIONS_MAX: u64 = 1_000;
 #[derive(Clone)]
 struct Known {
     snapshot: Option<Snapshot>,
-    seen: Option<Seen>,
+    seen: Option<KnownMarks>,
 }
 
 /// The newest marks, without a read of the store for each who asks.
@@ -27,7 +27,7 @@ pub(super) struct NewestMarks {
     told: Cache<SectionId, Known>,
     /// Reads of the store, by the newest version that was known before they began: whoever knows of a
     /// later commit does not take what was read before it.
-    read: Cache<(SectionId, Option<i64>), Option<Seen>>,
+    read: Cache<(SectionId, Option<i64>), Option<KnownMarks>>,
 }
 
 impl NewestMarks {
@@ -72,7 +72,7 @@ impl NewestMarks {
         });
         let told = told.await;
         let snapshot = newer(own.snapshot, told.snapshot);
-        Known { snapshot, seen: Seen::newer(own.seen, told.seen) }
+        Known { snapshot, seen: KnownMarks::newer(own.seen, told.seen) }
     }
 
     fn own(&self, section_id: SectionId) -> Known {
@@ -84,9 +84,9 @@ impl NewestMarks {
         &self,
         section_id: SectionId,
         before: Option<i64>,
-    ) -> Result<Option<Seen>, Fault> {
+    ) -> Result<Option<KnownMarks>, Fault> {
         let Some(marks) = self.seats.marks(section_id).await? else { return Ok(None) };
-        let seen = Seen::read(section_id, Arc::new(marks), before);
+        let seen = KnownMarks::read(section_id, Arc::new(marks), before);
         self.gate.settle(Settlement::of_marks(seen.clone(), self.seats.now()));
         Ok(Some(seen))
     }
@@ -130,7 +130,7 @@ mod tests {
         map.marks()
     }
 
-    fn told(version: i64, taken: i64, marks: Vec<Seen>) -> Settlement {
+    fn told(version: i64, taken: i64, marks: Vec<KnownMarks>) -> Settlement {
         let (section_id, available) = (section(), 10 - taken);
         let next_expiry = None;
         let snapshot = Snapshot { section_id, version, capacity: 10, available, next_expiry };
@@ -140,7 +140,7 @@ mod tests {
     #[tokio::test]
     async fn the_newest_marks_are_shown_and_read_once_for_all() {
         let mut store = Fake::default();
-        store.hall = Some((layout(), marks(5, 1)));
+        store.marked_layout = Some((layout(), marks(5, 1)));
         let store = Arc::new(store);
         let gate = Arc::new(Local::new(GateOptions { fresh_ms: 60_000 }));
         let newest = NewestMarks::new(store.clone(), gate.clone());
@@ -155,7 +155,7 @@ mod tests {
         gate.settle(told(5, 1, vec![]));
         assert_eq!((version().await, store.marks_read()), (5, 1));
         // What this instance commits it shows at once, whatever was read a moment ago.
-        gate.settle(told(6, 2, vec![Seen::committed(section(), marks(6, 2))]));
+        gate.settle(told(6, 2, vec![KnownMarks::committed(section(), marks(6, 2))]));
         assert_eq!((version().await, store.marks_read()), (6, 1));
         // A change that tells no marks: another layout, or more time for a hold.
         gate.settle(told(7, 1, vec![]));

@@ -63,16 +63,16 @@ impl Room {
         }
         let unneeded = permit.num_permits().saturating_sub(units(bytes.len()) as usize);
         drop(permit.split(unneeded));
-        Bytes::from_owner(Kept { bytes, _room: permit })
+        Bytes::from_owner(CountedBytes { bytes, _room: permit })
     }
 }
 
-struct Kept {
+struct CountedBytes {
     bytes: Bytes,
     _room: OwnedSemaphorePermit,
 }
 
-impl AsRef<[u8]> for Kept {
+impl AsRef<[u8]> for CountedBytes {
     fn as_ref(&self) -> &[u8] {
         &self.bytes
     }

@@ -16,8 +16,8 @@ use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse as _, Response};
 use engine::access::{Permission, may};
 use engine::{
-    Ask, Booking, BookingId, BookingStatus, Command, EventId, Fault, Hold, IdempotencyKey, Outcome,
-    Refusal, UserId,
+    Booking, BookingId, BookingStatus, Command, EventId, Fault, Hold, IdempotencyKey, Outcome,
+    Refusal, SeatRequest, UserId,
 };
 use forms::{NewHold, ReviseHold, Wanted, compared};
 use schema::HoldForm;
@@ -108,14 +108,14 @@ async fn hold(
     } else {
         Box::pin(committed(&app, user_id, key.as_ref())).await?
     };
-    let asks = wanted.asks(&facts, visible, made.as_ref())?;
+    let requests = wanted.requests(&facts, visible, made.as_ref())?;
     let key = key.map(|key| {
-        let digest = digest(event_id, &wanted, &asks);
+        let digest = digest(event_id, &wanted, &requests);
         (key, digest)
     });
     let booking_id =
         BookingId::new(app.core.store.now(), event_id.shard(), u64::from_le_bytes(random()));
-    let hold = Hold { booking_id, user_id, event_id, asks, key };
+    let hold = Hold { booking_id, user_id, event_id, requests, key };
     let name = hold.key.as_ref().map(|(key, _)| key.clone());
     let decided = app.core.lanes.submit(event_id.shard(), Command::Hold(hold));
     let decided = app.in_flight.run("hold", user_id, name.as_ref(), decided).await?;
@@ -138,26 +138,28 @@ async fn hold(
 ///
 /// By id, however a section was named, by what seats and categories are compared by, and without the
 /// order in which things were listed.
-fn digest(event_id: EventId, wanted: &Wanted, asks: &[Ask]) -> i64 {
+fn digest(event_id: EventId, wanted: &Wanted, requests: &[SeatRequest]) -> i64 {
     let event_id = event_id.to_string();
-    match (wanted, asks) {
-        (_, [Ask::Count { section_id, seats }]) => {
+    match (wanted, requests) {
+        (_, [SeatRequest::Count { section_id, seats }]) => {
             fingerprint(&(event_id, section_id.to_string(), seats))
         }
-        (Wanted::Best(best), [Ask::Best { sections, .. }]) => {
+        (Wanted::Best(best), [SeatRequest::Best { sections, .. }]) => {
             fingerprint(&(event_id, best.canonical(sections)))
         }
         _ => {
-            let of = |ask: &Ask| match ask {
-                Ask::Count { section_id, seats } => (section_id.to_string(), *seats, Vec::new()),
-                Ask::Seats { section_id, seats } => {
+            let of = |ask: &SeatRequest| match ask {
+                SeatRequest::Count { section_id, seats } => {
+                    (section_id.to_string(), *seats, Vec::new())
+                }
+                SeatRequest::Seats { section_id, seats } => {
                     let mut seats: Vec<_> = seats.iter().map(|seat| compared(seat)).collect();
                     seats.sort_unstable();
                     (section_id.to_string(), 0, seats)
                 }
-                Ask::Best { .. } => unreachable!("the best seats are asked for alone"),
+                SeatRequest::Best { .. } => unreachable!("the best seats are asked for alone"),
             };
-            let mut asked: Vec<_> = asks.iter().map(of).collect();
+            let mut asked: Vec<_> = requests.iter().map(of).collect();
             asked.sort_unstable();
             fingerprint(&(event_id, asked))
         }
@@ -282,8 +284,8 @@ async fn revise(
     let booking = booking.filter(|booking| booking.user_id == user_id).ok_or(MISSING)?;
     let event_id = booking.event_id;
     let facts = app.core.catalog.event(event_id).await?.ok_or(MISSING)?;
-    let asks = wanted.asks(&facts, true, Some(&booking))?;
-    let command = Command::Change { booking_id, by: user_id.into(), event_id, expected, asks };
+    let requests = wanted.requests(&facts, true, Some(&booking))?;
+    let command = Command::Change { booking_id, by: user_id.into(), event_id, expected, requests };
     let decided = app.core.lanes.submit(booking_id.shard(), command).await;
     let (outcome, now) = decided.map_err(|error| wanted.failed(&facts, error))?;
     let Outcome::Booking { booking, next_to_each_other, .. } = outcome else {

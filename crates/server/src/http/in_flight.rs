@@ -29,7 +29,7 @@ impl InFlight {
         work: impl Future<Output = T>,
     ) -> Result<T, Refusal> {
         let Some(key) = key else { return Ok(work.await) };
-        let turn = Turn::new(self, (operation, user_id, key.clone()));
+        let turn = KeyInUse::new(self, (operation, user_id, key.clone()));
         if turn.first {
             return Ok(work.await);
         }
@@ -38,13 +38,13 @@ impl InFlight {
 }
 
 /// A request's place among its equals, given up when it ends in whatever way.
-struct Turn<'a> {
+struct KeyInUse<'a> {
     all: &'a InFlight,
     name: Name,
     first: bool,
 }
 
-impl<'a> Turn<'a> {
+impl<'a> KeyInUse<'a> {
     fn new(all: &'a InFlight, name: Name) -> Self {
         let mut under_way = all.0.lock();
         let count = under_way.entry(name.clone()).or_insert(0);
@@ -54,7 +54,7 @@ impl<'a> Turn<'a> {
     }
 }
 
-impl Drop for Turn<'_> {
+impl Drop for KeyInUse<'_> {
     fn drop(&mut self) {
         let mut under_way = self.all.0.lock();
         if let Some(count) = under_way.get_mut(&self.name) {

@@ -10,7 +10,7 @@
 use super::cors::Cors;
 use super::observe::{guard, observed};
 use super::problem::Problem;
-use super::query::Known;
+use super::query::KnownParameters;
 use crate::core::Core;
 use axum::Router;
 use axum::body::{Body, HttpBody};
@@ -32,12 +32,12 @@ pub struct Layers {
     /// What browsers are allowed; `None`: nothing.
     cors: Option<Cors>,
     /// The query parameters of each call.
-    known: Known,
+    known: KnownParameters,
 }
 
 impl Layers {
     /// The layers around calls that take these query parameters.
-    pub fn new(core: Arc<Core>, known: Known) -> Arc<Self> {
+    pub fn new(core: Arc<Core>, known: KnownParameters) -> Arc<Self> {
         let cors = Cors::new(&core.config.allowed_origins);
         Arc::new(Self { core, cors, known })
     }

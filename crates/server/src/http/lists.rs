@@ -56,13 +56,13 @@ impl Params {
     }
 
     /// The part of a list that is asked for.
-    pub fn page<Id: FromStr>(&self) -> Result<store::Page<Id>, Problem> {
+    pub fn page<Id: FromStr>(&self) -> Result<store::PageRequest<Id>, Problem> {
         let limit =
             self.read("limit", &format!("must be an integer from 1 to {PAGE_MAX}"), |text| {
                 text.parse().ok().filter(|limit| (1..=PAGE_MAX).contains(limit))
             })?;
         let after = self.read("after", "must be the cursor of a page", |text| text.parse().ok())?;
-        Ok(store::Page { after, limit: limit.unwrap_or(PAGE_DEFAULT) })
+        Ok(store::PageRequest { after, limit: limit.unwrap_or(PAGE_DEFAULT) })
     }
 }
 

@@ -16,9 +16,9 @@ const ERRORS_MAX: usize = 20;
 
 /// The parameters of each call, by its path and method.
 #[derive(Default)]
-pub struct Known(HashMap<(String, Method), BTreeSet<String>>);
+pub struct KnownParameters(HashMap<(String, Method), BTreeSet<String>>);
 
-impl Known {
+impl KnownParameters {
     /// Those that a document describes.
     pub fn of(document: &OpenApi) -> Self {
         let mut known = Self::default();

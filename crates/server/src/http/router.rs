@@ -3,7 +3,7 @@
 use super::app::App;
 use super::layers::{self, compression};
 use super::problem::{Code, Problem};
-use super::query::Known;
+use super::query::KnownParameters;
 use super::{auth, bookings, docs, events, health, observe, pages, seats, users};
 use axum::Router;
 use axum::http::{HeaderValue, StatusCode, header};
@@ -18,7 +18,7 @@ use utoipa_swagger_ui::SwaggerUi;
 
 /// All calls and pages without the layers of all, with the document of the calls and the query
 /// parameters that each takes.
-pub(super) fn api(version: &str) -> (Router<Arc<App>>, OpenApi, Known) {
+pub(super) fn api(version: &str) -> (Router<Arc<App>>, OpenApi, KnownParameters) {
     let (router, document, known) = calls(version);
     let pages: Router<Arc<App>> =
         SwaggerUi::new("/docs").url("/openapi.json", document.clone()).into();
@@ -28,12 +28,12 @@ pub(super) fn api(version: &str) -> (Router<Arc<App>>, OpenApi, Known) {
 }
 
 /// The probes and meters alone.
-pub(super) fn probes() -> (Router<health::Probed>, Known) {
+pub(super) fn probes() -> (Router<health::Probed>, KnownParameters) {
     let (router, document) = health::probes().split_for_parts();
-    (explained(router), Known::of(&document))
+    (explained(router), KnownParameters::of(&document))
 }
 
-fn calls(version: &str) -> (Router<Arc<App>>, OpenApi, Known) {
+fn calls(version: &str) -> (Router<Arc<App>>, OpenApi, KnownParameters) {
     let records =
         OpenApiRouter::new().merge(auth::routes()).merge(users::routes()).merge(events::routes());
     let all = OpenApiRouter::with_openapi(docs::base(version))
@@ -45,7 +45,7 @@ fn calls(version: &str) -> (Router<Arc<App>>, OpenApi, Known) {
         .merge(layers::BOOKINGS.on(bookings::routes()));
     let (router, document) = all.split_for_parts();
     let router = router.route(pages::PROBLEM_PATH, get(pages::problem));
-    let known = Known::of(&document).with_page(pages::PROBLEM_PATH);
+    let known = KnownParameters::of(&document).with_page(pages::PROBLEM_PATH);
     (router, docs::finished(document), known)
 }
 

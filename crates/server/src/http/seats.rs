@@ -26,7 +26,7 @@ use engine::{
 use forms::{BlockedForm, flawed};
 use pages::{Form, Pages};
 use std::sync::Arc;
-use store::{BookingFilter, Page};
+use store::{BookingFilter, PageRequest};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 use views::{Drawing, StatusView, with_yours};
@@ -288,17 +288,20 @@ async fn own_seats(
     for status in [BookingStatus::Hold, BookingStatus::Confirmed] {
         let filter =
             BookingFilter { user: Some(user_id), event: Some(event_id), status: Some(status) };
-        let mut page = Page { after: None, limit: OWN_BOOKINGS_MAX };
+        let mut page = PageRequest { after: None, limit: OWN_BOOKINGS_MAX };
         // A page of the store ends early when its bookings have very many seats.
         while page.limit > 0 {
             let found = app.core.store.bookings(&filter, page).await?;
             for booking in &found.items {
-                let here = booking.numbers().filter(|(section, _)| *section == section_id);
+                let here = booking.seat_names().filter(|(section, _)| *section == section_id);
                 seats.extend(here.map(|(_, seat)| seat.to_string()));
             }
             let Some(last) = found.items.last().filter(|_| found.has_more) else { break };
             let seen = u32::try_from(found.items.len()).unwrap_or(u32::MAX);
-            page = Page { after: Some(last.booking_id), limit: page.limit.saturating_sub(seen) };
+            page = PageRequest {
+                after: Some(last.booking_id),
+                limit: page.limit.saturating_sub(seen),
+            };
         }
     }
     Ok(seats)

@@ -39,11 +39,11 @@ pub struct Admission {
 
 /// What has changed for the one who reads the log.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Turn {
+pub enum Shedding {
     /// More comes than the lane carries.
-    ShedBegan,
+    Began,
     /// Nobody had to be refused for a while.
-    ShedEnded,
+    Ended,
 }
 
 impl Admission {
@@ -73,7 +73,7 @@ impl Admission {
     }
 
     /// The lane has taken a batch with room for so many holds, and left `left` of them waiting.
-    pub fn taken(&self, room: usize, left: usize, now: Instant) -> Option<Turn> {
+    pub fn taken(&self, room: usize, left: usize, now: Instant) -> Option<Shedding> {
         self.room.store(room, Relaxed);
         let now = self.us(now);
         if left == 0 {
@@ -91,7 +91,7 @@ impl Admission {
         }
         let shedding = self.is_shedding();
         let turned = self.told.swap(shedding, Relaxed) != shedding;
-        turned.then_some(if shedding { Turn::ShedBegan } else { Turn::ShedEnded })
+        turned.then_some(if shedding { Shedding::Began } else { Shedding::Ended })
     }
 
     /// A batch took so long.
@@ -145,7 +145,7 @@ mod tests {
         );
         assert!(!admission.admits(served + BATCH_MAX, now), "it would wait for longer");
         assert!(!admission.admits(BATCH_MAX, now), "and newcomers do not make it longer");
-        assert_eq!(admission.taken(BATCH_MAX, served, now), Some(Turn::ShedBegan));
+        assert_eq!(admission.taken(BATCH_MAX, served, now), Some(Shedding::Began));
     }
 
     #[test]
@@ -153,7 +153,7 @@ mod tests {
         let (admission, begun) = paced();
         let late = begun + STANDING_MAX + Duration::from_millis(2);
         assert_eq!(admission.taken(BATCH_MAX, 9, begun), None);
-        assert_eq!(admission.taken(BATCH_MAX, 9, late), Some(Turn::ShedBegan));
+        assert_eq!(admission.taken(BATCH_MAX, 9, late), Some(Shedding::Began));
         assert!(admission.admits(BATCH_MAX - 1, late));
         assert!(!admission.admits(BATCH_MAX, late));
     }
@@ -175,7 +175,7 @@ mod tests {
         let (admission, begun) = paced();
         admission.taken(BATCH_MAX, 1, begun);
         let began = begun + STANDING_MAX * 2;
-        assert_eq!(admission.taken(BATCH_MAX, 1, began), Some(Turn::ShedBegan));
+        assert_eq!(admission.taken(BATCH_MAX, 1, began), Some(Shedding::Began));
         let refused = began + CALM / 2;
         assert!(!admission.admits(BATCH_MAX, refused));
         assert_eq!(
@@ -184,7 +184,7 @@ mod tests {
             "one was refused since"
         );
         let calm = refused + CALM + BATCH;
-        assert_eq!(admission.taken(BATCH_MAX, 0, calm), Some(Turn::ShedEnded));
+        assert_eq!(admission.taken(BATCH_MAX, 0, calm), Some(Shedding::Ended));
         assert!(admission.admits(BATCH_MAX, calm));
     }
 
@@ -193,7 +193,7 @@ mod tests {
         let (admission, begun) = paced();
         admission.taken(BATCH_MAX, 1, begun);
         let late = begun + STANDING_MAX * 2;
-        assert_eq!(admission.taken(BATCH_MAX - 100, 1, late), Some(Turn::ShedBegan));
+        assert_eq!(admission.taken(BATCH_MAX - 100, 1, late), Some(Shedding::Began));
         assert!(admission.admits(BATCH_MAX - 101, late));
         assert!(!admission.admits(BATCH_MAX - 100, late));
     }

@@ -1,11 +1,11 @@
 //! Asking the gate for a whole batch: once for each section, and never for a command alone.
 
 use super::door::{ask, has_seats_for_all};
-use super::halls::{self, Known, Marked};
+use super::named_seats::{self, MarksBySection, Snapshots};
 use super::{Job, Lane, answer_all, hold_of};
 use crate::metrics::Metrics;
 use engine::error::SeatConflict;
-use engine::{Answer, Ask, Command, IdempotencyKey, Refusal, UserId};
+use engine::{Command, GateAnswer, IdempotencyKey, Refusal, SeatRequest, UserId};
 use std::sync::atomic::Ordering;
 use store::KeyedHolds;
 
@@ -13,22 +13,27 @@ impl Lane {
     /// Asks the gate once for all sections of the batch, answers what it refuses, gives back the rest.
     pub(super) async fn ask_gate(&self, jobs: Vec<Job>) -> Vec<Job> {
         let holds = jobs.iter().filter_map(|job| hold_of(&job.command));
-        let mut sections: Vec<_> =
-            holds.flat_map(|hold| hold.asks.iter().flat_map(Ask::sections)).copied().collect();
+        let mut sections: Vec<_> = holds
+            .flat_map(|hold| hold.requests.iter().flat_map(SeatRequest::sections))
+            .copied()
+            .collect();
         sections.sort_unstable();
         sections.dedup();
         if sections.is_empty() {
             return jobs;
         }
         let store_now = self.batches.now();
-        let recalled: Known = sections.iter().copied().zip(self.gate.recall(&sections)).collect();
-        let named = halls::named(jobs.iter().map(|job| &job.command));
-        let mut marked = self.halls.recall(&named);
-        let taken = |known: &Known, marked: &Marked| -> Vec<Vec<SeatConflict>> {
-            let known_halls = self.halls.known(known, marked, store_now);
+        let recalled: Snapshots =
+            sections.iter().copied().zip(self.gate.recall(&sections)).collect();
+        let named = named_seats::named(jobs.iter().map(|job| &job.command));
+        let mut marked = self.named_seats.recall(&named);
+        let taken = |known: &Snapshots, marked: &MarksBySection| -> Vec<Vec<SeatConflict>> {
+            let marked_layouts = self.named_seats.known(known, marked, store_now);
             let holds = jobs.iter().map(|job| hold_of(&job.command));
             holds
-                .map(|hold| hold.map_or(Vec::new(), |hold| halls::conflicts(hold, &known_halls)))
+                .map(|hold| {
+                    hold.map_or(Vec::new(), |hold| named_seats::conflicts(hold, &marked_layouts))
+                })
                 .collect()
         };
         let mut conflicts = taken(&recalled, &marked);
@@ -38,8 +43,8 @@ impl Lane {
             recalled
         } else {
             let known = self.gate.read(&sections).await;
-            let known: Known = sections.into_iter().zip(known).collect();
-            self.halls.ask(&named, &known, &mut marked).await;
+            let known: Snapshots = sections.into_iter().zip(known).collect();
+            self.named_seats.ask(&named, &known, &mut marked).await;
             conflicts = taken(&known, &marked);
             known
         };
@@ -55,15 +60,15 @@ impl Lane {
                 continue;
             }
             match ask(hold, &known, store_now) {
-                (Answer::SoldOut { available }, requested) => {
+                (GateAnswer::SoldOut { available }, requested) => {
                     self.metrics.gate_sold_out.increment(1);
                     refused.push((job, Refusal::SoldOut { available, requested }));
                 }
-                (Answer::Admit, _) => {
+                (GateAnswer::Admit, _) => {
                     self.metrics.gate_admit.increment(1);
                     admitted.push(job);
                 }
-                (Answer::Unknown, _) => {
+                (GateAnswer::Unknown, _) => {
                     self.metrics.gate_unknown.increment(1);
                     admitted.push(job);
                 }

@@ -4,7 +4,7 @@
 //! a client that has its answer finds the gate settled. An observer holds up its lane, so whatever
 //! takes long belongs into a task of its own.
 
-use super::halls::{Halls, named};
+use super::named_seats::{NamedSeats, named};
 use crate::metrics::Metrics;
 use async_trait::async_trait;
 use engine::{Command, Committed, Inventory};
@@ -34,11 +34,11 @@ pub(super) trait Observer: Send + Sync {
 pub(super) fn observers(
     metrics: &Arc<Metrics>,
     gate: &Arc<dyn Gate>,
-    halls: &Arc<Halls>,
+    named_seats: &Arc<NamedSeats>,
 ) -> Arc<[Box<dyn Observer>]> {
     let (count, settle) = (Count(metrics.clone()), Settle(gate.clone()));
     // Last: it asks the gate for what has just been settled.
-    let follow = Follow(halls.clone());
+    let follow = Follow(named_seats.clone());
     Arc::new([Box::new(count), Box::new(settle), Box::new(follow)])
 }
 
@@ -71,7 +71,7 @@ impl Observer for Settle {
 }
 
 /// Looks up what the gate needs to judge named seats.
-struct Follow(Arc<Halls>);
+struct Follow(Arc<NamedSeats>);
 
 #[async_trait]
 impl Observer for Follow {

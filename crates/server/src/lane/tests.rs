@@ -7,7 +7,7 @@ mod seats;
 use super::door::has_seats_for_all;
 use super::*;
 use crate::metrics::FOR_TESTS;
-use engine::{Ask, EventId, IdempotencyKey, Inventory, SectionId, UserId};
+use engine::{EventId, IdempotencyKey, Inventory, SeatRequest, SectionId, UserId};
 use fake::{Fake, Oddity, booking_id, now, number_of};
 use futures_util::FutureExt;
 use std::collections::BTreeMap;
@@ -38,9 +38,9 @@ fn confirm(number: u64) -> Command {
 
 fn hold_with(number: u64, key: Option<&str>) -> Command {
     let key = key.map(|key| (IdempotencyKey::new(key).expect("a key"), 0));
-    let asks = vec![Ask::Count { section_id: section(), seats: 1 }];
+    let requests = vec![SeatRequest::Count { section_id: section(), seats: 1 }];
     let booking_id = booking_id(0, number);
-    Command::Hold(Hold { booking_id, user_id: user(), event_id: event(), asks, key })
+    Command::Hold(Hold { booking_id, user_id: user(), event_id: event(), requests, key })
 }
 
 fn hold(number: u64) -> Command {

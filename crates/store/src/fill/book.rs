@@ -3,7 +3,7 @@
 use super::dice::Dice;
 use super::plan::{HOUR_MS, Plan, SEATS_MAX, SPAN_MS};
 use super::{PART_BOOKINGS, Part};
-use engine::decide::Held;
+use engine::decide::ExpiryEntry;
 use engine::{
     Booking, BookingId, BookingStatus, Changes, Deltas, IdempotencyKey, Item, KeyUse, LogEntry,
     LogKind, Section, SectionId, Shard, Timestamp, UserId,
@@ -56,7 +56,7 @@ impl Plan {
             let at = now.plus_ms(-self.dice.span_ms(ttl_ms + ttl_ms / 4));
             let (number, place) = self.open_section();
             let booking = self.hold(number, place, at, &mut draft);
-            draft.changes.held.extend(booking.items.iter().map(|item| Held {
+            draft.changes.held.extend(booking.items.iter().map(|item| ExpiryEntry {
                 section_id: item.section_id,
                 expires_at: booking.expires_at,
                 booking_id: booking.booking_id,
@@ -128,7 +128,7 @@ impl Plan {
         let seats = 1 + u32::try_from(self.dice.roll(u64::from(SEATS_MAX))).expect("small");
         let Section { section_id, name, price, .. } = &self.sections[place];
         let (section_id, section_name, unit_price) = (*section_id, Arc::clone(name), *price);
-        Item { section_id, section_name, seats, numbers: Vec::new(), unit_price }
+        Item { section_id, section_name, seats, seat_names: Vec::new(), unit_price }
     }
 
     /// Mostly a buyer who came lately, now and then one of long ago.

@@ -1,10 +1,10 @@
 //! The in-process gate: for one instance, or for none to share with.
 
 use super::marks;
-use super::{Gate, GateOptions, Seen, Settlement};
+use super::{Gate, GateOptions, KnownMarks, Settlement};
 use crate::Epoch;
 use async_trait::async_trait;
-use engine::{Booking, BookingId, EventId, Fault, Kept, SectionId, Snapshot, Timestamp};
+use engine::{Booking, BookingId, CheckedSnapshot, EventId, Fault, SectionId, Snapshot, Timestamp};
 use parking_lot::Mutex;
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, HashMap};
@@ -24,8 +24,8 @@ const ANNOUNCED_MAX: usize = 1_024;
 pub struct Local {
     options: GateOptions,
     started_at: Instant,
-    snapshots: Mutex<HashMap<SectionId, Kept>>,
-    marks: Mutex<marks::Kept>,
+    snapshots: Mutex<HashMap<SectionId, CheckedSnapshot>>,
+    marks: Mutex<marks::MarksCache>,
     leases: Mutex<Leases>,
     announced: broadcast::Sender<EventId>,
 }
@@ -66,13 +66,13 @@ impl Gate for Local {
         let (now_ms, fresh_ms) = (self.now_ms(), self.options.fresh_ms());
         let snapshots = self.snapshots.lock();
         let known = |section_id| {
-            let kept: &Kept = snapshots.get(section_id)?;
+            let kept: &CheckedSnapshot = snapshots.get(section_id)?;
             kept.is_fresh(now_ms, fresh_ms).then_some(kept.snapshot)
         };
         sections.iter().map(known).collect()
     }
 
-    fn recall_marks(&self, sections: &[SectionId]) -> Vec<Option<Seen>> {
+    fn recall_marks(&self, sections: &[SectionId]) -> Vec<Option<KnownMarks>> {
         let marks = self.marks.lock();
         sections.iter().map(|id| marks.get(*id).map(|kept| kept.seen.clone())).collect()
     }
@@ -97,7 +97,7 @@ impl Gate for Local {
             }
             for snapshot in settlement.snapshots {
                 let held = snapshots.get(&snapshot.section_id).copied();
-                let kept = Kept::settle(held, snapshot, now_ms, fresh_ms);
+                let kept = CheckedSnapshot::settle(held, snapshot, now_ms, fresh_ms);
                 snapshots.insert(snapshot.section_id, kept);
             }
         }
@@ -114,7 +114,7 @@ impl Gate for Local {
 
     fn enter(&self, _: Epoch) {
         self.snapshots.lock().clear();
-        *self.marks.lock() = marks::Kept::default();
+        *self.marks.lock() = marks::MarksCache::default();
         *self.leases.lock() = Leases::default();
     }
 

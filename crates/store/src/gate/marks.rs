@@ -13,7 +13,7 @@
 //!   had a seat changed until then, the marks it found would be of a later version.
 //!
 //! Marks refuse nothing by themselves. They speak beside a snapshot that is fresh and of a version at
-//! which they are right ([`Seen::belong_to`]): then both are one state of the section, with the end of
+//! which they are right ([`KnownMarks::belong_to`]): then both are one state of the section, with the end of
 //! its next hold, and what is true of the snapshot's refusals is true of those of the marks (I8). So the
 //! commits that check the snapshot again keep the marks fresh, also those that refused everything;
 //! after an extension the marks say nothing until the next commit that changes seats, or until
@@ -35,7 +35,7 @@ const ENTRY_BYTES: usize = 320;
 
 /// Marks of a section, and how long they were right.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Seen {
+pub struct KnownMarks {
     /// The section.
     pub section_id: SectionId,
     /// Its marks.
@@ -44,7 +44,7 @@ pub struct Seen {
     pub through: i64,
 }
 
-impl Seen {
+impl KnownMarks {
     /// Marks as a commit that changed them left them.
     #[must_use]
     pub fn committed(section_id: SectionId, marks: Marks) -> Self {
@@ -86,14 +86,14 @@ impl Seen {
 
 /// Marks with the time at which they were last told, in milliseconds by one clock of the gate's own.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct KeptMarks {
+pub struct CheckedMarks {
     /// The marks.
-    pub seen: Seen,
+    pub seen: KnownMarks,
     /// When they were last told.
     pub checked_at_ms: i64,
 }
 
-impl KeptMarks {
+impl CheckedMarks {
     /// Whether they were told at most `fresh_ms` ago, and not in the future.
     #[must_use]
     pub fn is_fresh(&self, now_ms: i64, fresh_ms: i64) -> bool {
@@ -102,7 +102,7 @@ impl KeptMarks {
 
     /// What a gate keeps when it is told of `new`.
     #[must_use]
-    pub fn settle(held: Option<Self>, new: Seen, now_ms: i64, fresh_ms: i64) -> Self {
+    pub fn settle(held: Option<Self>, new: KnownMarks, now_ms: i64, fresh_ms: i64) -> Self {
         match held {
             Some(mut held)
                 if held.is_fresh(now_ms, fresh_ms) && !new.marks.replaces(&held.seen.marks) =>
@@ -124,18 +124,18 @@ impl KeptMarks {
 
 /// The marks that a process keeps.
 #[derive(Default)]
-pub(super) struct Kept {
-    by_section: HashMap<SectionId, KeptMarks>,
+pub(super) struct MarksCache {
+    by_section: HashMap<SectionId, CheckedMarks>,
     bytes: usize,
 }
 
-impl Kept {
-    pub fn get(&self, section_id: SectionId) -> Option<&KeptMarks> {
+impl MarksCache {
+    pub fn get(&self, section_id: SectionId) -> Option<&CheckedMarks> {
         self.by_section.get(&section_id)
     }
 
     /// Takes note of marks.
-    pub fn settle(&mut self, new: Seen, now_ms: i64, fresh_ms: i64) {
+    pub fn settle(&mut self, new: KnownMarks, now_ms: i64, fresh_ms: i64) {
         let (section_id, room) = (new.section_id, new.bytes());
         let held = self.forget(section_id);
         if self.bytes + room > MARKS_BYTES_MAX {
@@ -147,13 +147,13 @@ impl Kept {
             self.by_section.clear();
             self.bytes = 0;
         }
-        let kept = KeptMarks::settle(held, new, now_ms, fresh_ms);
+        let kept = CheckedMarks::settle(held, new, now_ms, fresh_ms);
         self.bytes += kept.seen.bytes();
         self.by_section.insert(section_id, kept);
     }
 
     /// Forgets a section.
-    pub fn forget(&mut self, section_id: SectionId) -> Option<KeptMarks> {
+    pub fn forget(&mut self, section_id: SectionId) -> Option<CheckedMarks> {
         let held = self.by_section.remove(&section_id)?;
         self.bytes -= held.seen.bytes();
         Some(held)

@@ -10,7 +10,7 @@
 //! The epoch is the store's ([`Epoch`]): neither another store on the same server nor a history
 //! that was left has a key in common with this one. `{7}` is the shard; all keys have a time to
 //! live. Times are by the server's own clock (`TIME`), and the scripts apply the rules of
-//! [`engine::Kept`] by it. What is sent carries the instant at which it was settled, so that
+//! [`engine::CheckedSnapshot`] by it. What is sent carries the instant at which it was settled, so that
 //! nothing is believed for longer than `fresh_ms` from then (I8), also when a frozen server takes
 //! it late. A lease is believed under the same rule as a snapshot: its removal may get lost with
 //! the instance that made it, and then it lapses like everything else.
@@ -30,7 +30,7 @@ mod send;
 mod tests;
 mod url;
 
-use super::{Gate, GateHealth, GateOptions, Seen, Settlement};
+use super::{Gate, GateHealth, GateOptions, KnownMarks, Settlement};
 use crate::Epoch;
 use async_trait::async_trait;
 use engine::seats::Marks;
@@ -197,7 +197,7 @@ impl Shared {
     }
 
     /// The marks that Redis has of these sections.
-    async fn read_shared_marks(&self, sections: &[SectionId], known: &mut [Option<Seen>]) {
+    async fn read_shared_marks(&self, sections: &[SectionId], known: &mut [Option<KnownMarks>]) {
         let space = &self.space();
         let calls = by_tag(sections, section_tag).into_iter().map(|(tag, part)| async move {
             let keys = part.iter().map(|(_, section_id)| space.seats(*section_id)).collect();
@@ -231,9 +231,9 @@ impl Shared {
 }
 
 /// Reads `through` and the bytes of marks. `None` for what was never written here.
-fn seen_of(section_id: SectionId, (through, bytes): (i64, Vec<u8>)) -> Option<Seen> {
+fn seen_of(section_id: SectionId, (through, bytes): (i64, Vec<u8>)) -> Option<KnownMarks> {
     let marks = Marks::from_bytes(&bytes)?;
-    (through >= marks.version()).then(|| Seen { section_id, marks: Arc::new(marks), through })
+    (through >= marks.version()).then(|| KnownMarks { section_id, marks: Arc::new(marks), through })
 }
 
 /// Reads `version capacity available next_expiry`.
@@ -272,16 +272,16 @@ impl Gate for Redis {
         sections.iter().map(|section_id| own.snapshot(*section_id, now_ms)).collect()
     }
 
-    async fn marks(&self, sections: &[SectionId]) -> Vec<Option<Seen>> {
+    async fn marks(&self, sections: &[SectionId]) -> Vec<Option<KnownMarks>> {
         let mut known = vec![None; sections.len()];
         if !sections.is_empty() {
             self.shared.read_shared_marks(sections, &mut known).await;
         }
         let own = self.recall_marks(sections);
-        own.into_iter().zip(known).map(|(own, known)| Seen::newer(own, known)).collect()
+        own.into_iter().zip(known).map(|(own, known)| KnownMarks::newer(own, known)).collect()
     }
 
-    fn recall_marks(&self, sections: &[SectionId]) -> Vec<Option<Seen>> {
+    fn recall_marks(&self, sections: &[SectionId]) -> Vec<Option<KnownMarks>> {
         let own = self.shared.own.lock();
         sections.iter().map(|section_id| own.marks(*section_id)).collect()
     }

@@ -1,6 +1,6 @@
 //! Bookings, and the inventory they live on.
 
-use super::{Page, Paged, Timed};
+use super::{PageRequest, Paged, Timed};
 use async_trait::async_trait;
 use engine::{
     Booking, BookingId, BookingStatus, Command, Committed, EventId, Fault, IdempotencyKey, KeyUse,
@@ -46,7 +46,7 @@ pub trait Bookings: Timed {
     async fn bookings(
         &self,
         filter: &BookingFilter,
-        page: Page<BookingId>,
+        page: PageRequest<BookingId>,
     ) -> Result<Paged<Booking>, Fault>;
     /// The live counters of all sections of these events.
     async fn inventories(&self, events: &[EventId]) -> Result<Vec<LiveInventory>, Fault>;

@@ -1,6 +1,6 @@
 //! Events and their sections.
 
-use super::{Page, Paged};
+use super::{PageRequest, Paged};
 use async_trait::async_trait;
 use engine::event::{EventChange, EventCommand};
 use engine::{
@@ -78,7 +78,7 @@ pub trait Events: Send + Sync {
     async fn events(
         &self,
         filter: &EventFilter,
-        page: Page<EventId>,
+        page: PageRequest<EventId>,
     ) -> Result<Paged<EventCard>, Fault>;
     /// Changes an event by the rules of [`engine::event::decide`]. Gives the inventories that were
     /// changed with it.

@@ -15,8 +15,8 @@ use crate::KeyedHolds;
 use crate::rows::{self, Columns};
 use engine::decide::{Needs, RETIRED_PER_SECTION_MAX};
 use engine::{
-    Booking, BookingId, Command, EventId, Fault, IdempotencyKey, KeyUse, Policy, Rows, SectionId,
-    Timestamp, UserId,
+    Booking, BookingId, Command, EventId, Fault, IdempotencyKey, KeyUse, LoadedRows, Policy,
+    SectionId, Timestamp, UserId,
 };
 use sqlx::postgres::{PgConnection, PgRow};
 use std::collections::{BTreeMap, BTreeSet, HashMap};
@@ -108,7 +108,7 @@ pub(super) async fn lock_and_load(
     taken: &[Key],
     policy: &Policy,
     surveyed: bool,
-) -> Result<(Rows, Timestamp), Interrupt> {
+) -> Result<(LoadedRows, Timestamp), Interrupt> {
     let surveyed = surveyed || !needs.bookings.is_empty() || policy.max_seats_per_user.is_some();
     let (sections, capped) = if surveyed {
         survey(session, &needs, policy).await?
@@ -118,7 +118,7 @@ pub(super) async fn lock_and_load(
     lock_buyers(session, &capped).await?;
     lock_inventory(session, &sections).await?;
 
-    let mut rows = Rows::default();
+    let mut rows = LoadedRows::default();
     let now = load_sections(session, &sections, &mut rows).await?;
     load_events(session, &needs.events, &mut rows).await?;
     for (key, (used, booking)) in keyed_holds(session, taken).await? {
@@ -227,7 +227,7 @@ pub(super) async fn lock_inventory(
 async fn load_sections(
     session: &mut PgConnection,
     sections: &BTreeSet<SectionId>,
-    rows: &mut Rows,
+    rows: &mut LoadedRows,
 ) -> Result<Timestamp, Interrupt> {
     const SQL: &str = "WITH clock AS MATERIALIZED (SELECT now_ms() AS now)
         SELECT clock.now, i.*, s.name, s.price_minor, s.currency, s.layout_version, e.organizer_id, e.status,
@@ -253,7 +253,7 @@ async fn load_sections(
 async fn load_events(
     session: &mut PgConnection,
     events: &BTreeSet<EventId>,
-    rows: &mut Rows,
+    rows: &mut LoadedRows,
 ) -> Result<(), Interrupt> {
     let missing = uuids(events.iter().filter(|event_id| !rows.terms.contains_key(event_id)));
     if !missing.is_empty() {
@@ -271,7 +271,7 @@ async fn load_events(
 async fn load_due(
     session: &mut PgConnection,
     now: Timestamp,
-    rows: &mut Rows,
+    rows: &mut LoadedRows,
 ) -> Result<bool, Interrupt> {
     const DUE: &str = "SELECT b.* FROM UNNEST($1::uuid[]) AS wanted (section_id)
         CROSS JOIN LATERAL (SELECT h.booking_id FROM holds h
@@ -302,7 +302,7 @@ async fn load_due(
 async fn load_bookings(
     session: &mut PgConnection,
     named: &BTreeSet<BookingId>,
-    rows: &mut Rows,
+    rows: &mut LoadedRows,
 ) -> Result<(), Interrupt> {
     if named.is_empty() {
         return Ok(());
@@ -317,12 +317,12 @@ async fn load_bookings(
     Ok(())
 }
 
-fn is_locked(booking: &Booking, rows: &Rows) -> bool {
+fn is_locked(booking: &Booking, rows: &LoadedRows) -> bool {
     booking.items.iter().all(|item| rows.sections.contains_key(&item.section_id))
 }
 
 /// The buyers at events with a cap who take seats, or keep them.
-fn capped_buyers(needs: &Needs, rows: &Rows, policy: &Policy) -> BTreeSet<(EventId, UserId)> {
+fn capped_buyers(needs: &Needs, rows: &LoadedRows, policy: &Policy) -> BTreeSet<(EventId, UserId)> {
     let kept = needs.kept.iter().filter_map(|booking_id| rows.bookings.get(booking_id));
     let kept: Vec<_> = kept.map(|booking| (booking.event_id, booking.user_id)).collect();
     let is_capped = |(event_id, _): &&(EventId, UserId)| {
@@ -337,7 +337,7 @@ async fn load_buyers(
     session: &mut PgConnection,
     buyers: &BTreeSet<(EventId, UserId)>,
     now: Timestamp,
-    rows: &mut Rows,
+    rows: &mut LoadedRows,
 ) -> Result<(), Interrupt> {
     const SQL: &str = "SELECT event_id, user_id, SUM(b.seats)::bigint AS live
         FROM UNNEST($1::uuid[], $2::uuid[]) AS wanted (event_id, user_id)

@@ -4,7 +4,7 @@ use super::interrupt::Interrupt;
 use super::rows::{booking_by_id, uuid, uuids};
 use super::{Postgres, batch, on};
 use crate::rows::{self, BookingPage, Columns};
-use crate::{Batches, BookingFilter, Bookings, KeyedHolds, Page, Paged, Timed};
+use crate::{Batches, BookingFilter, Bookings, KeyedHolds, PageRequest, Paged, Timed};
 use async_trait::async_trait;
 use engine::{
     Booking, BookingId, BookingStatus, Command, Committed, EventId, Fault, IdempotencyKey,
@@ -36,7 +36,7 @@ impl Bookings for Postgres {
     async fn bookings(
         &self,
         filter: &BookingFilter,
-        page: Page<BookingId>,
+        page: PageRequest<BookingId>,
     ) -> Result<Paged<Booking>, Fault> {
         let now_ms = self.now().unix_ms();
         let list = on!(session => list(&mut session, filter, page, now_ms));
@@ -51,7 +51,7 @@ impl Bookings for Postgres {
 async fn list(
     session: &mut PgConnection,
     filter: &BookingFilter,
-    page: Page<BookingId>,
+    page: PageRequest<BookingId>,
     now_ms: i64,
 ) -> Result<Paged<Booking>, Interrupt> {
     let mut order = "booking_id DESC";

@@ -7,7 +7,8 @@ use super::{Postgres, WRITE_PATIENCE, on, write};
 use crate::maps::{Stamps, draw_stamp, tell_rebuilt};
 use engine::decide::{Ended, Needs, SeatMaps};
 use engine::{
-    BookingStatus, Command, Committed, Error, EventId, Fault, Ledger, Outcome, Refusal, Rows, Terms,
+    BookingStatus, Command, Committed, Error, EventId, Fault, Ledger, LoadedRows, Outcome, Refusal,
+    Terms,
 };
 use parking_lot::Mutex;
 use sqlx::Executor as _;
@@ -177,7 +178,7 @@ impl Postgres {
     }
 
     /// Remembers which events have a cap, so that their batches lock the buyers at once.
-    fn note_caps(&self, rows: &Rows) {
+    fn note_caps(&self, rows: &LoadedRows) {
         let has_cap = |terms: &&Terms| terms.max_seats_per_user.is_some();
         for terms in rows.terms.values().filter(has_cap) {
             let mut capped = self.capped.lock();

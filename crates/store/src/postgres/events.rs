@@ -16,7 +16,7 @@ use crate::keys::keys_of;
 use crate::maps::{Stamps, draw_stamp};
 use crate::rows::{self, Columns, event, ms};
 use crate::{
-    CREATION_KEY_KEPT_MS, Created, CreationKey, EventCard, EventFilter, Events, Page, Paged,
+    CREATION_KEY_KEPT_MS, Created, CreationKey, EventCard, EventFilter, Events, PageRequest, Paged,
 };
 use async_trait::async_trait;
 use engine::decide::SeatMaps;
@@ -55,7 +55,7 @@ impl Events for Postgres {
     async fn events(
         &self,
         filter: &EventFilter,
-        page: Page<EventId>,
+        page: PageRequest<EventId>,
     ) -> Result<Paged<EventCard>, Fault> {
         self.read("listing events", on!(session => list(&mut session, filter, page))).await
     }
@@ -227,7 +227,7 @@ async fn load_sections(
 async fn list(
     session: &mut PgConnection,
     filter: &EventFilter,
-    page: Page<EventId>,
+    page: PageRequest<EventId>,
 ) -> Result<Paged<EventCard>, Interrupt> {
     let mut query = QueryBuilder::<Driver>::new("SELECT * FROM events WHERE (status <> 'draft'");
     if let Some(viewer) = filter.viewer {

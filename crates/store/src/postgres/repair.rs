@@ -6,7 +6,7 @@ use super::rows::{uuid, uuids};
 use super::seats::{read_layout, read_marks};
 use crate::maps::{contradiction, draw_stamp};
 use crate::rows::{self, seat_taken};
-use engine::decide::Held;
+use engine::decide::ExpiryEntry;
 use engine::repair::{Records, Repair, SeatRecords};
 use engine::{Booking, Fault, Inventory, Refusal, SectionId};
 use sqlx::postgres::PgConnection;
@@ -50,7 +50,7 @@ async fn load(session: &mut PgConnection, section_id: SectionId) -> Result<Recor
     let bookings: Vec<Booking> = rows::bookings(&query.fetch_all(&mut *session).await?)?;
     let query = sqlx::query(HOLDS).bind(uuid(section_id));
     let holds = query.fetch_all(&mut *session).await?;
-    let holds = holds.iter().map(rows::held).collect::<Result<Vec<Held>, Fault>>()?;
+    let holds = holds.iter().map(rows::held).collect::<Result<Vec<ExpiryEntry>, Fault>>()?;
     let seats = match read_layout(session, section_id).await? {
         None => None,
         Some(layout) => {

@@ -7,10 +7,10 @@ use crate::maps::{
     self, DISAGREE, Stamped, Stamps, StoredLayout, brought_up_to_date, contradiction,
 };
 use crate::rows::{self, Columns, items_text};
-use crate::{Laid, Seats};
+use crate::{Seats, VersionedLayout};
 use async_trait::async_trait;
 use engine::seats::{Layout, Marks, SeatMap};
-use engine::{Changes, Fault, Rows, SectionId};
+use engine::{Changes, Fault, LoadedRows, SectionId};
 use sqlx::postgres::PgConnection;
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
@@ -31,7 +31,7 @@ impl Postgres {
     pub(super) async fn load_maps(
         &self,
         session: &mut PgConnection,
-        rows: &mut Rows,
+        rows: &mut LoadedRows,
         suspect: bool,
     ) -> Result<Loaded, Interrupt> {
         // The bits are read only where they are not those that are kept already: a version comes again
@@ -143,7 +143,7 @@ impl Postgres {
 pub(super) async fn read_layout(
     session: &mut PgConnection,
     section_id: SectionId,
-) -> Result<Option<Laid>, Interrupt> {
+) -> Result<Option<VersionedLayout>, Interrupt> {
     let query = sqlx::query("SELECT * FROM layouts WHERE section_id = $1").bind(uuid(section_id));
     let row = query.fetch_optional(session).await?;
     Ok(row.as_ref().map(maps::laid).transpose()?)
@@ -161,7 +161,7 @@ pub(super) async fn read_marks(
 
 #[async_trait]
 impl Seats for Postgres {
-    async fn layout(&self, section_id: SectionId) -> Result<Option<Laid>, Fault> {
+    async fn layout(&self, section_id: SectionId) -> Result<Option<VersionedLayout>, Fault> {
         const SQL: &str = "SELECT layout_version FROM sections WHERE section_id = $1";
         let read = on!(session => async {
             let query = sqlx::query(SQL).bind(uuid(section_id));
@@ -178,6 +178,10 @@ impl Seats for Postgres {
             self.maps.keep_layout(section_id, laid.clone());
         }
         Ok(laid)
+    }
+
+    fn cached_layout(&self, section_id: SectionId, version: i64) -> Option<Arc<Layout>> {
+        self.maps.layout(section_id, version)
     }
 
     async fn marks(&self, section_id: SectionId) -> Result<Option<Marks>, Fault> {

@@ -6,7 +6,7 @@ use super::interrupt::Interrupt;
 use super::rows::{uuid, uuids};
 use super::seats::write_seats;
 use crate::rows::{self, Columns as _, actor_kind, detail_text, items_text, ms};
-use engine::decide::{Held, SeatTaken};
+use engine::decide::{ExpiryEntry, SeatTaken};
 use engine::seats::Marks;
 use engine::{
     Booking, By, Changes, Fault, IdempotencyKey, Inventory, KeyUse, LogEntry, SectionId, Timestamp,
@@ -89,7 +89,7 @@ columns!(
 );
 columns!(
     /// Which entry of the index of expiry it is.
-    ENTRY of Held {
+    ENTRY of ExpiryEntry {
         section_id uuid => |held| uuid(held.section_id),
         expires_at bigint => |held| held.expires_at.unix_ms(),
         booking_id uuid => |held| uuid(held.booking_id),
@@ -97,7 +97,7 @@ columns!(
 );
 columns!(
     /// An entry of the index of expiry.
-    HELD of Held {
+    HELD of ExpiryEntry {
         section_id uuid => |held| uuid(held.section_id),
         expires_at bigint => |held| held.expires_at.unix_ms(),
         booking_id uuid => |held| uuid(held.booking_id),
@@ -345,8 +345,9 @@ async fn recount(
 /// When the next live hold of a section ends after `changes`; `None` when the one that ended next was
 /// removed, and the index of expiry has to be asked.
 fn next_expiry(inventory: &Inventory, changes: &Changes) -> Option<Option<Timestamp>> {
-    let here = |held: &&Held| held.section_id == inventory.section_id;
-    let is_next = |held: &Held| inventory.next_expiry.is_none_or(|next| held.expires_at <= next);
+    let here = |held: &&ExpiryEntry| held.section_id == inventory.section_id;
+    let is_next =
+        |held: &ExpiryEntry| inventory.next_expiry.is_none_or(|next| held.expires_at <= next);
     if changes.unheld.iter().filter(here).any(is_next) {
         return None;
     }

@@ -3,7 +3,7 @@
 use super::rows::{BOOKING_BY_ID, Binding, bind_id, read_rows};
 use super::{Sqlite, failed};
 use crate::rows::{self, BookingPage, Columns};
-use crate::{Batches, BookingFilter, Bookings, KeyedHolds, Page, Paged, Timed};
+use crate::{Batches, BookingFilter, Bookings, KeyedHolds, PageRequest, Paged, Timed};
 use async_trait::async_trait;
 use engine::{
     Booking, BookingId, BookingStatus, Command, Committed, EventId, Fault, IdempotencyKey, KeyUse,
@@ -52,7 +52,7 @@ impl Bookings for Sqlite {
     async fn bookings(
         &self,
         filter: &BookingFilter,
-        page: Page<BookingId>,
+        page: PageRequest<BookingId>,
     ) -> Result<Paged<Booking>, Fault> {
         const DOING: &str = "listing bookings";
         let mut query = QueryBuilder::<Driver>::new("SELECT * FROM bookings WHERE 1 = 1");

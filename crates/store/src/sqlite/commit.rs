@@ -4,13 +4,13 @@ use super::Sqlite;
 use super::columns::insert;
 use super::rows::BOOKING_BY_ID;
 use super::seats::{load_maps, write_seats};
-use super::writer::{Turn, Writing};
+use super::writer::{WriterGuard, Writing};
 use crate::maps::{self, Maps, Stamps};
 use crate::rows::{self, Columns, actor_kind, detail_text, items_text, ms};
-use engine::decide::{Ended, Held, Needs, RETIRED_PER_SECTION_MAX, SeatMaps};
+use engine::decide::{Ended, ExpiryEntry, Needs, RETIRED_PER_SECTION_MAX, SeatMaps};
 use engine::{
     Booking, BookingId, BookingStatus, By, Changes, Command, Committed, EventId, Fault,
-    IdempotencyKey, Inventory, KeyUse, Ledger, LogEntry, Policy, Rows, SectionId, Timestamp,
+    IdempotencyKey, Inventory, KeyUse, Ledger, LoadedRows, LogEntry, Policy, SectionId, Timestamp,
     UserId,
 };
 use rusqlite::Row;
@@ -29,7 +29,7 @@ impl Sqlite {
 
     fn attempt(
         &self,
-        turn: &mut Turn,
+        turn: &mut WriterGuard,
         commands: &[Command],
         suspect: bool,
     ) -> Result<Committed, Fault> {
@@ -76,8 +76,8 @@ pub(super) fn decide_in(
     Ok((committed, maps))
 }
 
-fn load(writing: &Writing<'_>, needs: Needs, policy: &Policy) -> Result<Rows, Fault> {
-    let mut rows = Rows::default();
+fn load(writing: &Writing<'_>, needs: Needs, policy: &Policy) -> Result<LoadedRows, Fault> {
+    let mut rows = LoadedRows::default();
     for (user_id, key) in needs.keys {
         load_key(writing, user_id, key, &mut rows)?;
     }
@@ -112,7 +112,7 @@ fn load_key(
     writing: &Writing<'_>,
     user_id: UserId,
     key: IdempotencyKey,
-    rows: &mut Rows,
+    rows: &mut LoadedRows,
 ) -> Result<(), Fault> {
     const SQL: &str = "SELECT k.fingerprint, b.*
         FROM hold_keys k CROSS JOIN bookings b USING (booking_id) WHERE k.user_id = ? AND k.key = ?";
@@ -133,7 +133,7 @@ fn load_key(
 fn load_sections(
     writing: &Writing<'_>,
     ids: &BTreeSet<SectionId>,
-    rows: &mut Rows,
+    rows: &mut LoadedRows,
 ) -> Result<(), Fault> {
     const SQL: &str = "SELECT i.*, s.name, s.price_minor, s.currency, s.layout_version
         FROM inventory i CROSS JOIN sections s USING (section_id) WHERE i.section_id = ?";
@@ -151,7 +151,7 @@ fn load_sections(
 
 /// Loads the due holds of the loaded sections, oldest first, and the sections into which carts among
 /// them reach, with their due holds. A cart that reaches further still waits for another batch.
-fn load_due(writing: &Writing<'_>, rows: &mut Rows) -> Result<(), Fault> {
+fn load_due(writing: &Writing<'_>, rows: &mut LoadedRows) -> Result<(), Fault> {
     let first: BTreeSet<_> = rows.sections.keys().copied().collect();
     let reached = load_due_of(writing, &first, rows)?;
     load_sections(writing, &reached, rows)?;
@@ -163,7 +163,7 @@ fn load_due(writing: &Writing<'_>, rows: &mut Rows) -> Result<(), Fault> {
 fn load_due_of(
     writing: &Writing<'_>,
     sections: &BTreeSet<SectionId>,
-    rows: &mut Rows,
+    rows: &mut LoadedRows,
 ) -> Result<BTreeSet<SectionId>, Fault> {
     const SQL: &str = "SELECT b.* FROM holds h CROSS JOIN bookings b USING (booking_id)
         WHERE h.section_id = ? AND h.expires_at <= ? ORDER BY h.expires_at LIMIT ?";
@@ -183,7 +183,11 @@ fn load_due_of(
     Ok(reached)
 }
 
-fn load_terms(writing: &Writing<'_>, ids: BTreeSet<EventId>, rows: &mut Rows) -> Result<(), Fault> {
+fn load_terms(
+    writing: &Writing<'_>,
+    ids: BTreeSet<EventId>,
+    rows: &mut LoadedRows,
+) -> Result<(), Fault> {
     const SQL: &str = "SELECT * FROM events WHERE event_id = ?";
     for id in ids {
         let read = |row: &Row<'_>| rows::terms(row);
@@ -197,7 +201,7 @@ fn load_terms(writing: &Writing<'_>, ids: BTreeSet<EventId>, rows: &mut Rows) ->
 fn load_buyers(
     writing: &Writing<'_>,
     buyers: &[(EventId, UserId)],
-    rows: &mut Rows,
+    rows: &mut LoadedRows,
 ) -> Result<(), Fault> {
     const SQL: &str = "SELECT COALESCE(SUM(seats), 0) AS live FROM bookings
         WHERE event_id = ?1 AND user_id = ?2 AND status IN ('HOLD', 'CONFIRMED')
@@ -261,7 +265,7 @@ pub(super) fn write_bookings(writing: &Writing<'_>, changes: &Changes) -> Result
         booking_id: row.2.booking_id.as_bytes(),
         fingerprint: row.2.fingerprint,
     })?;
-    let at = |held: &Held| held.expires_at.unix_ms();
+    let at = |held: &ExpiryEntry| held.expires_at.unix_ms();
     writing.run_all(DOING, DELETE_HELD, &changes.unheld, |held| {
         (held.section_id.as_bytes(), at(held), held.booking_id.as_bytes())
     })?;

@@ -10,7 +10,8 @@ use crate::keys::keys_of;
 use crate::maps::{Maps, Stamps};
 use crate::rows::{self, Columns, event, ms};
 use crate::{
-    CREATION_KEY_KEPT_MS, Created, CreationKey, EventCard, EventFilter, Events, Page, Paged, Timed,
+    CREATION_KEY_KEPT_MS, Created, CreationKey, EventCard, EventFilter, Events, PageRequest, Paged,
+    Timed,
 };
 use async_trait::async_trait;
 use engine::decide::SeatMaps;
@@ -295,7 +296,7 @@ impl Events for Sqlite {
     async fn events(
         &self,
         filter: &EventFilter,
-        page: Page<EventId>,
+        page: PageRequest<EventId>,
     ) -> Result<Paged<EventCard>, Fault> {
         const DOING: &str = "listing events";
         let viewer = filter.viewer.map(|viewer| viewer.as_bytes().to_vec());

@@ -3,7 +3,7 @@
 use super::Sqlite;
 use super::commit::{append_log, write_bookings};
 use super::events::{insert_section, put_event};
-use super::writer::{Turn, Writing, failed};
+use super::writer::{WriterGuard, Writing, failed};
 use crate::Clock;
 use crate::fill::{Bulk, Part};
 use crate::rows::ms;
@@ -15,7 +15,7 @@ const DOING: &str = "filling the store";
 
 /// The writer, set to write much.
 pub(crate) struct Filling {
-    turn: Turn,
+    turn: WriterGuard,
     clock: Clock,
 }
 

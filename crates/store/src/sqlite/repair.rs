@@ -5,7 +5,7 @@ use super::writer::Writing;
 use crate::maps;
 use crate::maps::contradiction;
 use crate::rows::{self, Columns as _, seat_taken};
-use engine::decide::Held;
+use engine::decide::ExpiryEntry;
 use engine::repair::{Records, Repair, SeatRecords};
 use engine::{Booking, BookingId, Error, Fault, Inventory, Refusal, SectionId};
 
@@ -55,7 +55,7 @@ fn load(writing: &Writing<'_>, section_id: SectionId) -> Result<Records, Error> 
     let bookings = writing.all(DOING, BOOKINGS, event, |row| rows::booking(row))?;
     let is_here = |of: &Booking| of.sections().any(|(here, _)| here == section_id);
     let bookings = bookings.into_iter().filter(is_here).collect();
-    let holds: Vec<Held> = writing.all(DOING, HOLDS, id, |row| rows::held(row))?;
+    let holds: Vec<ExpiryEntry> = writing.all(DOING, HOLDS, id, |row| rows::held(row))?;
     let seats = match layout_row(writing, section_id)? {
         None => None,
         Some(layout) => Some(SeatRecords {

@@ -4,10 +4,10 @@ use super::writer::Writing;
 use super::{Sqlite, failed};
 use crate::maps::{self, DISAGREE, Maps, StoredLayout, brought_up_to_date, contradiction};
 use crate::rows::{self, Columns, items_text};
-use crate::{Laid, Seats};
+use crate::{Seats, VersionedLayout};
 use async_trait::async_trait;
 use engine::seats::{Layout, Marks, SeatMap};
-use engine::{BookingId, Changes, Fault, Rows, SectionId};
+use engine::{BookingId, Changes, Fault, LoadedRows, SectionId};
 use sqlx::SqliteConnection;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -21,7 +21,7 @@ const LAYOUT: &str = "SELECT * FROM layouts WHERE section_id = ?";
 pub(super) fn load_maps(
     writing: &Writing<'_>,
     kept: &Maps,
-    rows: &mut Rows,
+    rows: &mut LoadedRows,
     suspect: bool,
 ) -> Result<Vec<SectionId>, Fault> {
     // The bits are read only where they are not those that are kept already. One process writes, so the
@@ -128,7 +128,7 @@ pub(super) fn layout_at(
 pub(super) fn layout_row(
     writing: &Writing<'_>,
     section_id: SectionId,
-) -> Result<Option<Laid>, Fault> {
+) -> Result<Option<VersionedLayout>, Fault> {
     writing.one("reading a layout", LAYOUT, [section_id.as_bytes()], |row| maps::laid(row))
 }
 
@@ -136,7 +136,7 @@ pub(super) fn layout_row(
 pub(super) async fn read_layout(
     connection: &mut SqliteConnection,
     section_id: SectionId,
-) -> Result<Option<Laid>, Fault> {
+) -> Result<Option<VersionedLayout>, Fault> {
     let query = sqlx::query(LAYOUT);
     let row = query.bind(section_id.as_bytes().to_vec()).fetch_optional(connection).await;
     row.map_err(failed("reading a layout"))?.as_ref().map(maps::laid).transpose()
@@ -155,7 +155,7 @@ pub(super) async fn read_marks(
 
 #[async_trait]
 impl Seats for Sqlite {
-    async fn layout(&self, section_id: SectionId) -> Result<Option<Laid>, Fault> {
+    async fn layout(&self, section_id: SectionId) -> Result<Option<VersionedLayout>, Fault> {
         const DOING: &str = "reading a layout";
         const SQL: &str = "SELECT layout_version FROM sections WHERE section_id = ?";
         let mut connection = self.readers.acquire().await.map_err(failed(DOING))?;
@@ -173,6 +173,10 @@ impl Seats for Sqlite {
             self.maps.keep_layout(section_id, laid.clone());
         }
         Ok(laid)
+    }
+
+    fn cached_layout(&self, section_id: SectionId, version: i64) -> Option<Arc<Layout>> {
+        self.maps.layout(section_id, version)
     }
 
     async fn marks(&self, section_id: SectionId) -> Result<Option<Marks>, Fault> {

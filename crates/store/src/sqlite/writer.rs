@@ -32,7 +32,7 @@ pub(super) struct Writer {
 }
 
 /// The connection, for as long as it is one's turn.
-pub(super) type Turn = OwnedMutexGuard<Option<Connection>>;
+pub(super) type WriterGuard = OwnedMutexGuard<Option<Connection>>;
 
 /// A write under way. What does not end in [`Self::commit`] is rolled back.
 pub(super) struct Writing<'a> {
@@ -80,7 +80,7 @@ impl Writer {
     }
 
     /// Waits until it is one's turn to write.
-    pub(super) async fn turn(&self, doing: &'static str) -> Result<Turn, Fault> {
+    pub(super) async fn turn(&self, doing: &'static str) -> Result<WriterGuard, Fault> {
         let turn = tokio::time::timeout(TURN_TIMEOUT, self.connection.clone().lock_owned()).await;
         let turn = turn.map_err(unavailable(doing))?;
         if turn.is_some() { Ok(turn) } else { Err(unavailable(doing)("the store is closed")) }
@@ -143,7 +143,7 @@ fn warn_of_later_rows(connection: &Connection, now: Timestamp) {
 impl<'a> Writing<'a> {
     /// Takes the lock of every row. Nobody else writes until it ends.
     pub(super) fn begin(
-        turn: &'a mut Turn,
+        turn: &'a mut WriterGuard,
         clock: &Clock,
         doing: &'static str,
     ) -> Result<Self, Fault> {

@@ -23,8 +23,8 @@ mod upkeep;
 use crate::world::Fresh;
 use engine::log::Position;
 use engine::{
-    Ask, Booking, BookingId, By, Command, Committed, Error, EventId, EventWithSections, Fault,
-    Hold, IdempotencyKey, LiveInventory, Outcome, Policy, Refusal, SectionId, UserId,
+    Booking, BookingId, By, Command, Committed, Error, EventId, EventWithSections, Fault, Hold,
+    IdempotencyKey, LiveInventory, Outcome, Policy, Refusal, SeatRequest, SectionId, UserId,
 };
 use std::sync::Arc;
 use std::time::Duration;
@@ -79,8 +79,8 @@ impl World {
     }
 
     /// A request of a new user for seats; sections are told by their place.
-    fn hold(&self, sale: &Sale, asks: &[(usize, u32)]) -> Hold {
-        let ask = |(place, seats): &(usize, u32)| Ask::Count {
+    fn hold(&self, sale: &Sale, requests: &[(usize, u32)]) -> Hold {
+        let ask = |(place, seats): &(usize, u32)| SeatRequest::Count {
             section_id: sale.sections[*place],
             seats: *seats,
         };
@@ -88,7 +88,7 @@ impl World {
             booking_id: self.mint.booking(sale.event_id),
             user_id: self.mint.user(),
             event_id: sale.event_id,
-            asks: asks.iter().map(ask).collect(),
+            requests: requests.iter().map(ask).collect(),
             key: None,
         }
     }
@@ -110,13 +110,13 @@ impl World {
     }
 
     /// Seats that a new user holds.
-    async fn held(&self, sale: &Sale, asks: &[(usize, u32)]) -> Booking {
-        booking(self.commit_one(Command::Hold(self.hold(sale, asks))).await)
+    async fn held(&self, sale: &Sale, requests: &[(usize, u32)]) -> Booking {
+        booking(self.commit_one(Command::Hold(self.hold(sale, requests))).await)
     }
 
     /// Seats that a new user has bought.
-    async fn sold(&self, sale: &Sale, asks: &[(usize, u32)]) -> Booking {
-        let held = self.held(sale, asks).await;
+    async fn sold(&self, sale: &Sale, requests: &[(usize, u32)]) -> Booking {
+        let held = self.held(sale, requests).await;
         booking(self.commit_one(confirm(&held)).await)
     }
 

@@ -3,14 +3,16 @@
 use crate::world::{self, Fresh, options, sqlite_url};
 use engine::log::Position;
 use engine::{
-    Ask, Booking, BookingStatus, By, Command, EventId, EventStatus, EventWithSections, Hold,
-    Inventory, LiveInventory, Outcome, SectionId,
+    Booking, BookingStatus, By, Command, EventId, EventStatus, EventWithSections, Hold, Inventory,
+    LiveInventory, Outcome, SeatRequest, SectionId,
 };
 use sqlx::{Connection as _, SqliteConnection};
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::path::PathBuf;
 use std::time::Duration;
-use store::{BookingFilter, EventCard, EventFilter, Fill, Page, Reckoning, fill_store, open_store};
+use store::{
+    BookingFilter, EventCard, EventFilter, Fill, PageRequest, Reckoning, fill_store, open_store,
+};
 use suite::world::{ManualClock, Mint, POLICY};
 
 const FILL: Fill = Fill { bookings: 20_000, events: 50, seed: 7, beside_others: false };
@@ -64,7 +66,7 @@ impl Filled {
     async fn events(&self) -> Vec<EventWithSections> {
         let (mut all, mut after) = (Vec::new(), None);
         loop {
-            let page = Page { after, limit: 20 };
+            let page = PageRequest { after, limit: 20 };
             let found = self.fresh.store.events(&EventFilter::default(), page).await;
             let found = found.expect("the store answers");
             let Some(last) = found.items.last() else { return all };
@@ -86,7 +88,7 @@ impl Filled {
         let filter = BookingFilter { user: None, event: Some(event_id), status: None };
         let (mut all, mut after) = (Vec::new(), None);
         loop {
-            let found = self.fresh.store.bookings(&filter, Page { after, limit: 100 }).await;
+            let found = self.fresh.store.bookings(&filter, PageRequest { after, limit: 100 }).await;
             let found = found.expect("the store answers");
             let Some(last) = found.items.last() else { return all };
             after = Some(last.booking_id);
@@ -192,7 +194,7 @@ async fn it_sells_and_gives_back_what_lapses(kind: Kind) {
         booking_id: filled.mint.booking(event_id),
         user_id: filled.mint.user(),
         event_id,
-        asks: vec![Ask::Count { section_id, seats: 2 }],
+        requests: vec![SeatRequest::Count { section_id, seats: 2 }],
         key: None,
     };
     let sold = filled.commit(Command::Hold(hold())).await;

@@ -21,8 +21,8 @@ use marks::{
 
 use crate::world::sqlite;
 use engine::{
-    Answer, Ask, Booking, BookingId, BookingStatus, Command, EventId, Hold, Item, Outcome,
-    SectionId, Snapshot, Timestamp,
+    Booking, BookingId, BookingStatus, Command, EventId, GateAnswer, Hold, Item, Outcome,
+    SeatRequest, SectionId, Snapshot, Timestamp,
 };
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
@@ -92,7 +92,7 @@ impl Doorway {
             section_id: self.section(),
             section_name: "A".into(),
             seats: 1,
-            numbers: vec![],
+            seat_names: vec![],
             unit_price: usd(1250),
         };
         Booking {
@@ -209,9 +209,9 @@ async fn i8_a_sold_out_section_is_refused_until_the_next_hold_ends(door: Doorway
     let section_id = new.sections[0].section_id;
     fresh.store.create_event(&new, &[3.into()], None).await.expect("recorded");
     let commit = async |seats| {
-        let asks = vec![Ask::Count { section_id, seats }];
+        let requests = vec![SeatRequest::Count { section_id, seats }];
         let (booking_id, user_id) = (door.mint.booking(event_id), door.mint.user());
-        let hold = Hold { booking_id, user_id, event_id, asks, key: None };
+        let hold = Hold { booking_id, user_id, event_id, requests, key: None };
         let mut committed = fresh.store.commit(&[Command::Hold(hold)]).await.expect("it answers");
         let settled = Settlement::of(&committed.inventories, committed.bookings, committed.now);
         door.settle(settled.snapshots, settled.bookings, settled.now).await;
@@ -221,18 +221,18 @@ async fn i8_a_sold_out_section_is_refused_until_the_next_hold_ends(door: Doorway
     assert_eq!(ask(1, clock.now()).await, None, "nothing is known yet");
     let Ok(Outcome::Booking { booking, .. }) = commit(2).await else { panic!("there are seats") };
     let before = booking.expires_at.plus_ms(-1);
-    assert_eq!(ask(1, before).await, Some(Answer::Admit));
-    assert_eq!(ask(2, before).await, Some(Answer::SoldOut { available: 1 }));
+    assert_eq!(ask(1, before).await, Some(GateAnswer::Admit));
+    assert_eq!(ask(2, before).await, Some(GateAnswer::SoldOut { available: 1 }));
     // Once a hold may have ended, the gate no longer knows: the store decides.
-    assert_eq!(ask(1, booking.expires_at).await, Some(Answer::Unknown));
-    assert_eq!(ask(9, booking.expires_at).await, Some(Answer::Unknown));
+    assert_eq!(ask(1, booking.expires_at).await, Some(GateAnswer::Unknown));
+    assert_eq!(ask(9, booking.expires_at).await, Some(GateAnswer::Unknown));
     clock.advance_ms(600_000);
     commit(3).await.expect("the store gives the seats of the dead hold");
-    assert_eq!(ask(1, clock.now()).await, Some(Answer::SoldOut { available: 0 }));
+    assert_eq!(ask(1, clock.now()).await, Some(GateAnswer::SoldOut { available: 0 }));
     // A batch that was refused heals the gate as well.
     door.gate.forget(&[section_id]).await;
     commit(1).await.expect_err("sold out");
-    assert_eq!(ask(1, clock.now()).await, Some(Answer::SoldOut { available: 0 }));
+    assert_eq!(ask(1, clock.now()).await, Some(GateAnswer::SoldOut { available: 0 }));
 }
 
 async fn i8_a_snapshot_lapses_unless_it_is_checked_again(door: Doorway) {

@@ -3,8 +3,8 @@
 //! Two instances sell one section of few numbered seats through one gate, by count and by name.
 //! Between any two steps messages may be delayed, reordered, doubled or lost, an instance may
 //! crash, an outcome may stay unknown, the gate may be flushed, set back to an old state, or have
-//! its clock set. The gate and the instances apply the real rules ([`Kept`], [`Snapshot`],
-//! [`KeptMarks`], [`Seen`]); the store is the truth. Commits tell the marks of seats only when they
+//! its clock set. The gate and the instances apply the real rules ([`CheckedSnapshot`], [`Snapshot`],
+//! [`CheckedMarks`], [`KnownMarks`]); the store is the truth. Commits tell the marks of seats only when they
 //! changed some; an instance whose named seat the store had to refuse reads them beside what goes
 //! on. After each step:
 //!

@@ -21,8 +21,8 @@ mod waits;
 use crate::world::{self, options};
 use engine::account::{RefreshToken, User};
 use engine::{
-    Ask, Booking, BookingId, By, Command, EventWithSections, Fault, Hold, IdempotencyKey,
-    Inventory, Outcome, Policy, Refusal, SectionId, UserId,
+    Booking, BookingId, By, Command, EventWithSections, Fault, Hold, IdempotencyKey, Inventory,
+    Outcome, Policy, Refusal, SeatRequest, SectionId, UserId,
 };
 use engine::{EventId, Timestamp};
 use sqlx::postgres::{PgConnection, PgRow};
@@ -136,8 +136,8 @@ impl Stand {
     }
 
     /// A request of a new user for seats; sections are told by their place.
-    fn hold(&self, sale: &Sale, asks: &[(usize, u32)]) -> Hold {
-        let ask = |(place, seats): &(usize, u32)| Ask::Count {
+    fn hold(&self, sale: &Sale, requests: &[(usize, u32)]) -> Hold {
+        let ask = |(place, seats): &(usize, u32)| SeatRequest::Count {
             section_id: sale.sections[*place],
             seats: *seats,
         };
@@ -145,18 +145,18 @@ impl Stand {
             booking_id: self.mint.booking(sale.event_id),
             user_id: self.mint.user(),
             event_id: sale.event_id,
-            asks: asks.iter().map(ask).collect(),
+            requests: requests.iter().map(ask).collect(),
             key: None,
         }
     }
 
     /// The same with a key.
-    fn keyed(&self, sale: &Sale, asks: &[(usize, u32)], name: &str) -> Hold {
-        Hold { key: Some((key(name), 1)), ..self.hold(sale, asks) }
+    fn keyed(&self, sale: &Sale, requests: &[(usize, u32)], name: &str) -> Hold {
+        Hold { key: Some((key(name), 1)), ..self.hold(sale, requests) }
     }
 
-    async fn held(&self, sale: &Sale, asks: &[(usize, u32)]) -> Booking {
-        booking(one(&*self.store, Command::Hold(self.hold(sale, asks))).await)
+    async fn held(&self, sale: &Sale, requests: &[(usize, u32)]) -> Booking {
+        booking(one(&*self.store, Command::Hold(self.hold(sale, requests))).await)
     }
 
     async fn stored(&self, booking_id: BookingId) -> Option<Booking> {

@@ -6,7 +6,7 @@ mod migrations;
 
 use crate::world::Fresh;
 use engine::{
-    Ask, Blocked, Booking, By, Command, EventId, Hold, Outcome, Refusal, SectionId, UserId,
+    Blocked, Booking, By, Command, EventId, Hold, Outcome, Refusal, SeatRequest, SectionId, UserId,
 };
 use suite::halls::{laid, names};
 use suite::world::{ManualClock, Mint};
@@ -37,13 +37,15 @@ impl Hall {
         let [numbered, counted] = [0, 1].map(|at: usize| new.sections[at].section_id);
         let created = fresh.store.create_event(&new, &[laid("A-B", 6), 9.into()], None).await;
         created.expect("the event is recorded");
-        let named = |seats: &[&str]| Ask::Seats { section_id: numbered, seats: names(seats) };
-        let cart = vec![named(&["A-1", "A-2"]), Ask::Count { section_id: counted, seats: 1 }];
-        let hold = |asks| Hold {
+        let named =
+            |seats: &[&str]| SeatRequest::Seats { section_id: numbered, seats: names(seats) };
+        let cart =
+            vec![named(&["A-1", "A-2"]), SeatRequest::Count { section_id: counted, seats: 1 }];
+        let hold = |requests| Hold {
             booking_id: mint.booking(event_id),
             user_id: mint.user(),
             event_id,
-            asks,
+            requests,
             key: None,
         };
         let batch = [Command::Hold(hold(cart)), Command::Hold(hold(vec![named(&["B-1", "B-2"])]))];

@@ -4,21 +4,21 @@ use crate::world::{self, open_sqlite, options, sqlite_url};
 use engine::account::{RefreshToken, User};
 use engine::audit::Report;
 use engine::{
-    Ask, Booking, By, Command, EventId, Fault, Hold, IdempotencyKey, Outcome, Refusal, SectionId,
-    UserId,
+    Booking, By, Command, EventId, Fault, Hold, IdempotencyKey, Outcome, Refusal, SeatRequest,
+    SectionId, UserId,
 };
 use sqlx::sqlite::SqliteConnectOptions;
 use sqlx::{AssertSqlSafe, Connection, Row, SqliteConnection};
 use std::error::Error as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use store::{BookingFilter, CreationKey, Page, Store, StoreOptions, open_store};
+use store::{BookingFilter, CreationKey, PageRequest, Store, StoreOptions, open_store};
 use suite::world::{ManualClock, Mint, POLICY, opened};
 use tempfile::TempDir;
 use uuid::Uuid;
 
 /// A file that a store keeps, with a section of 10 seats: one sale of 2, one hold of 1.
-struct Kept {
+struct Fixture {
     _folder: TempDir,
     path: PathBuf,
     clock: ManualClock,
@@ -30,7 +30,7 @@ struct Kept {
     held: Booking,
 }
 
-impl Kept {
+impl Fixture {
     async fn new() -> Self {
         let (folder, clock) = (world::folder(), ManualClock::new());
         let path = folder.path().join("reservix.db");
@@ -74,7 +74,7 @@ fn keyed(mint: &Mint, event_id: EventId, section_id: SectionId, seats: u32) -> H
         booking_id: mint.booking(event_id),
         user_id: mint.user(),
         event_id,
-        asks: vec![Ask::Count { section_id, seats }],
+        requests: vec![SeatRequest::Count { section_id, seats }],
         key: Some((key, 1)),
     }
 }
@@ -110,7 +110,7 @@ async fn audit(store: &dyn Store) -> Report {
 
 #[tokio::test]
 async fn a_second_process_on_the_same_file_is_refused_until_the_first_has_closed_it() {
-    let kept = Kept::new().await;
+    let kept = Fixture::new().await;
     let url = sqlite_url(&kept.path);
     let why = refused(&url, options(POLICY, &kept.clock)).await;
     for part in ["another process serves this database", store::LOCK_FILE, "DATA_DIR"] {
@@ -126,7 +126,7 @@ async fn a_second_process_on_the_same_file_is_refused_until_the_first_has_closed
 
 #[tokio::test]
 async fn a_read_only_store_audits_beside_a_running_one_and_writes_nothing() {
-    let kept = Kept::new().await;
+    let kept = Fixture::new().await;
     let url = sqlite_url(&kept.path);
     let beside = open_store(&url, read_only(&kept.clock)).await.expect("it only reads");
     assert_eq!(audit(&*beside).await.bookings, 2);
@@ -186,7 +186,7 @@ async fn a_file_that_is_no_database_is_refused() {
 #[tokio::test]
 async fn i11_everything_is_there_when_the_file_is_opened_again_closed_or_not() {
     for closes in [true, false] {
-        let kept = Kept::new().await;
+        let kept = Fixture::new().await;
         let user = User {
             user_id: kept.mint.user(),
             email: "ada@example.org".to_owned(),
@@ -203,7 +203,7 @@ async fn i11_everything_is_there_when_the_file_is_opened_again_closed_or_not() {
         let event = kept.store.create_event(&new, &[], Some(&creation)).await.expect("recorded");
         let reckoning =
             kept.store.reckon(engine::log::Position::default()).await.expect("it answers");
-        let Kept { store, path, clock, sold, held, mint, event_id, section_id, _folder } = kept;
+        let Fixture { store, path, clock, sold, held, mint, event_id, section_id, _folder } = kept;
         if closes {
             store.close().await;
         }
@@ -212,7 +212,7 @@ async fn i11_everything_is_there_when_the_file_is_opened_again_closed_or_not() {
 
         let store = open_when_free(&path, &clock).await;
         let filter = BookingFilter { user: None, event: None, status: None };
-        let page = Page { after: None, limit: 9 };
+        let page = PageRequest { after: None, limit: 9 };
         let bookings = store.bookings(&filter, page).await.expect("it answers");
         assert_eq!(bookings.items, [held, sold.clone()]);
         let again = store.reckon(engine::log::Position::default()).await.expect("it answers");
@@ -251,7 +251,7 @@ async fn open_when_free(path: &Path, clock: &ManualClock) -> Arc<dyn Store> {
 
 #[tokio::test]
 async fn i5_the_clock_is_read_after_the_wait_for_the_lock() {
-    let kept = Kept::new().await;
+    let kept = Fixture::new().await;
     let mut other = raw(&kept.path).await;
     sqlx::query("BEGIN IMMEDIATE").execute(&mut other).await.expect("nobody else writes");
     let (booking_id, user_id) = (kept.held.booking_id, kept.held.user_id);
@@ -284,7 +284,7 @@ async fn schema(path: &Path) -> Vec<(String, Option<String>)> {
 
 #[tokio::test]
 async fn the_schema_is_the_same_after_going_down_and_up_again() {
-    let kept = Kept::new().await;
+    let kept = Fixture::new().await;
     let before = schema(&kept.path).await;
     assert!(before.len() > 20, "tables and indexes: {before:?}");
     kept.store.migrate(Some(0)).await.expect("it goes down");
@@ -295,7 +295,7 @@ async fn the_schema_is_the_same_after_going_down_and_up_again() {
 
 #[tokio::test]
 async fn every_constraint_of_the_schema_is_in_force() {
-    let kept = Kept::new().await;
+    let kept = Fixture::new().await;
     let nobody = kept.mint.user();
     let id = |id: UserId| format!("x'{}'", id.uuid().simple());
     let event = format!("x'{}'", kept.event_id.uuid().simple());
@@ -401,7 +401,7 @@ async fn the_audit_reports_what_was_changed_behind_its_back() {
         ("I4", "UPDATE bookings SET items = replace(items, '\"seats\":1', '\"seats\":2')"),
     ];
     for (invariant, sql) in cases {
-        let kept = Kept::new().await;
+        let kept = Fixture::new().await;
         assert!(audit(&*kept.store).await.is_clean());
         assert!(kept.raw(sql).await.expect(sql) > 0, "{sql} changes nothing");
         let report = audit(&*kept.store).await;
@@ -412,7 +412,7 @@ async fn the_audit_reports_what_was_changed_behind_its_back() {
 
 #[tokio::test]
 async fn the_reckoning_shows_counters_that_drift_from_the_log() {
-    let kept = Kept::new().await;
+    let kept = Fixture::new().await;
     kept.raw("UPDATE inventory SET sold = sold + 1").await.expect("it can be done");
     let reckoning = kept.store.reckon(engine::log::Position::default()).await.expect("it answers");
     let drift = engine::audit::drift(&reckoning.folded[0], &reckoning.inventories[0]);
@@ -423,7 +423,7 @@ async fn the_reckoning_shows_counters_that_drift_from_the_log() {
 /// on its length.
 #[tokio::test]
 async fn a_batch_of_any_size_is_found_by_index() {
-    let kept = Kept::new().await;
+    let kept = Fixture::new().await;
     let mut new = kept.mint.event_on_sale(kept.mint.user());
     let event_id = new.event.terms.event_id;
     for name in 0..512 {

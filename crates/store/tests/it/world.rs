@@ -5,7 +5,7 @@ use std::any::Any;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use store::{BookingFilter, Fill, Page, Store, StoreOptions, fill_store, open_store};
+use store::{BookingFilter, Fill, PageRequest, Store, StoreOptions, fill_store, open_store};
 use suite::world::{ManualClock, POLICY};
 use tempfile::TempDir;
 use tokio::sync::OnceCell;
@@ -143,7 +143,7 @@ pub fn folder() -> TempDir {
 pub async fn all_bookings(store: &dyn Store, filter: &BookingFilter) -> Vec<Booking> {
     let (mut all, mut after) = (Vec::new(), None);
     loop {
-        let page = Page { after, limit: 10_000 };
+        let page = PageRequest { after, limit: 10_000 };
         let found = store.bookings(filter, page).await.expect("the store answers");
         all.extend(found.items);
         if !found.has_more {

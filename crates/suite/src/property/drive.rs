@@ -7,8 +7,8 @@ use crate::world::{ManualClock, Mint, fingerprint, opened};
 use engine::decide::Needs;
 use engine::event::EventChange;
 use engine::{
-    Ask, Booking, BookingId, BookingStatus, Command, Committed, EventDate, EventId, Hold,
-    IdempotencyKey, Inventory, Outcome, Policy, Refusal, SectionId, Timestamp, UserId,
+    Booking, BookingId, BookingStatus, Command, Committed, EventDate, EventId, Hold,
+    IdempotencyKey, Inventory, Outcome, Policy, Refusal, SeatRequest, SectionId, Timestamp, UserId,
 };
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Debug;
@@ -140,9 +140,9 @@ impl<'a> Drive<'a> {
     /// The command that an op stands for; none while there is no booking to speak of.
     fn command(&mut self, op: &Op) -> Option<Command> {
         let (recent, by) = match op {
-            Op::Hold { by, asks, foreign, key } => {
+            Op::Hold { by, requests, foreign, key } => {
                 let key = key.map(|key| format!("key-{key}"));
-                return Some(self.hold(self.people[*by], asks, *foreign, key.as_deref()));
+                return Some(self.hold(self.people[*by], requests, *foreign, key.as_deref()));
             }
             Op::Retry { recent } => {
                 let again = self.attempt(*recent)?.clone();
@@ -187,27 +187,30 @@ impl<'a> Drive<'a> {
     fn hold(
         &mut self,
         user_id: UserId,
-        asks: &[(usize, u32)],
+        requests: &[(usize, u32)],
         foreign: bool,
         key: Option<&str>,
     ) -> Command {
         let own = |section: usize| self.sections[section % self.sections.len()];
-        let event_id = self.model.places[&own(asks[0].0)].event_id;
+        let event_id = self.model.places[&own(requests[0].0)].event_id;
         let in_event = |id: &&SectionId| self.model.places[id].event_id == event_id;
         let of_event: Vec<_> = self.sections.iter().filter(in_event).copied().collect();
         let place = |section: usize| {
             if foreign { own(section + 1) } else { of_event[section % of_event.len()] }
         };
-        let asks: Vec<_> = asks
+        let requests: Vec<_> = requests
             .iter()
-            .map(|(section, seats)| Ask::Count { section_id: place(*section), seats: *seats })
+            .map(|(section, seats)| SeatRequest::Count {
+                section_id: place(*section),
+                seats: *seats,
+            })
             .collect();
         let key = key.map(|key| {
             let key = IdempotencyKey::new(key).expect("visible characters");
-            (key, fingerprint(event_id, &asks))
+            (key, fingerprint(event_id, &requests))
         });
         let booking_id = self.mint.booking(event_id);
-        let hold = Hold { booking_id, user_id, event_id, asks, key };
+        let hold = Hold { booking_id, user_id, event_id, requests, key };
         self.attempts.push(hold.clone());
         Command::Hold(hold)
     }

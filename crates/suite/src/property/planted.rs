@@ -5,8 +5,8 @@ use crate::pure::{Commit, Pure, Tables};
 use crate::world::ManualClock;
 use async_trait::async_trait;
 use engine::{
-    BookingId, By, Changes, Command, Committed, Hold, IdempotencyKey, Ledger, LogKind, Outcome,
-    Policy, Refusal, Rows, SectionId, Timestamp, UserId,
+    BookingId, By, Changes, Command, Committed, Hold, IdempotencyKey, Ledger, LoadedRows, LogKind,
+    Outcome, Policy, Refusal, SectionId, Timestamp, UserId,
 };
 use parking_lot::Mutex;
 use std::collections::{BTreeMap, HashMap};
@@ -130,7 +130,7 @@ struct Tampered {
 
 impl Tampered {
     /// Spoils the rows a batch is decided on.
-    fn spoil(bug: Bug, rows: &mut Rows, commands: &[Command], now: Timestamp) -> Self {
+    fn spoil(bug: Bug, rows: &mut LoadedRows, commands: &[Command], now: Timestamp) -> Self {
         let mut tampered = Self::default();
         match bug {
             Bug::ForgetsTheCap => rows.buyers.clear(),
@@ -169,9 +169,9 @@ impl Tampered {
     }
 
     /// Makes room for the sum of the asks where each of them fits alone.
-    fn make_room(&mut self, rows: &mut Rows, hold: &Hold) {
+    fn make_room(&mut self, rows: &mut LoadedRows, hold: &Hold) {
         let mut demand = BTreeMap::new();
-        for ask in &hold.asks {
+        for ask in &hold.requests {
             let seats = i64::from(ask.seats());
             demand.entry(ask.sections()[0]).or_insert_with(Vec::new).push(seats);
         }

@@ -82,7 +82,7 @@ pub enum By {
 pub enum Op {
     Hold {
         by: usize,
-        asks: Vec<(usize, u32)>,
+        requests: Vec<(usize, u32)>,
         foreign: bool,
         key: Option<u8>,
     },
@@ -188,11 +188,11 @@ fn by() -> impl Strategy<Value = By> {
 
 fn op() -> impl Strategy<Value = Op> {
     let section = || 0..6_usize;
-    let asks = vec((section(), 1..5_u32), 1..4);
-    let hold = (0..PEOPLE, asks, proptest::bool::weighted(0.03), option::of(0..4_u8));
+    let requests = vec((section(), 1..5_u32), 1..4);
+    let hold = (0..PEOPLE, requests, proptest::bool::weighted(0.03), option::of(0..4_u8));
     let recent = || 0..6_usize;
     prop_oneof![
-        10 => hold.prop_map(|(by, asks, foreign, key)| Op::Hold { by, asks, foreign, key }),
+        10 => hold.prop_map(|(by, requests, foreign, key)| Op::Hold { by, requests, foreign, key }),
         3 => recent().prop_map(|recent| Op::Retry { recent }),
         6 => (recent(), by()).prop_map(|(recent, by)| Op::Confirm { recent, by }),
         2 => (recent(), by()).prop_map(|(recent, by)| Op::Release { recent, by }),

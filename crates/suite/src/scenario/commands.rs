@@ -3,7 +3,9 @@
 use super::run::Stage;
 use super::text::Line;
 use crate::world::fingerprint;
-use engine::{Ask, BookingId, By, Command, EventId, Hold, IdempotencyKey, SectionId, UserId};
+use engine::{
+    BookingId, By, Command, EventId, Hold, IdempotencyKey, SeatRequest, SectionId, UserId,
+};
 use std::collections::BTreeMap;
 
 impl Stage<'_> {
@@ -12,10 +14,10 @@ impl Stage<'_> {
         let words: Vec<_> = line.words.iter().map(String::as_str).collect();
         let by = line.given.remove("by");
         match words[..] {
-            ["hold", name, ref asks @ ..] => {
+            ["hold", name, ref requests @ ..] => {
                 let user_id = self.user(by.as_deref().unwrap_or("alice"));
-                let asks = self.asks(asks)?;
-                let hold = self.hold(name, user_id, asks, &mut line.given)?;
+                let requests = self.requests(requests)?;
+                let hold = self.hold(name, user_id, requests, &mut line.given)?;
                 Ok(Command::Hold(hold))
             }
             ["confirm" | "release" | "extend" | "cancel", name] => {
@@ -57,31 +59,31 @@ impl Stage<'_> {
         &mut self,
         name: &str,
         user_id: UserId,
-        asks: Vec<Ask>,
+        requests: Vec<SeatRequest>,
         given: &mut BTreeMap<String, String>,
     ) -> Result<Hold, String> {
-        let first = asks.first().ok_or("a hold asks for seats")?.sections()[0];
+        let first = requests.first().ok_or("a hold requests for seats")?.sections()[0];
         let section = self.sections.values().find(|(section_id, _)| *section_id == first);
         let own = section.map_or(self.events[&self.latest_event].0, |(_, event_id)| *event_id);
         let event_id = given.remove("in").map_or(own, |name| self.event(&name));
         let key = given.remove("key").map(|key| {
             let key = IdempotencyKey::new(&key).expect("a key of visible characters");
-            (key, fingerprint(event_id, &asks))
+            (key, fingerprint(event_id, &requests))
         });
         let booking_id = self.mint.booking(event_id);
         let before = self.bookings.insert(name.to_owned(), (booking_id, user_id));
         if before.is_some() {
             return Err(format!("two holds called {name}"));
         }
-        Ok(Hold { booking_id, user_id, event_id, asks, key })
+        Ok(Hold { booking_id, user_id, event_id, requests, key })
     }
 
     /// Reads `A 2 + B 1`.
-    pub(super) fn asks(&self, words: &[&str]) -> Result<Vec<Ask>, String> {
+    pub(super) fn requests(&self, words: &[&str]) -> Result<Vec<SeatRequest>, String> {
         let ask = |words: &[&str]| match words {
             [section, seats] => {
                 let seats = seats.parse().map_err(|_| format!("{seats} is no number of seats"))?;
-                Ok(Ask::Count { section_id: self.place(section).0, seats })
+                Ok(SeatRequest::Count { section_id: self.place(section).0, seats })
             }
             _ => Err(format!("{words:?} is no section with a number of seats")),
         };

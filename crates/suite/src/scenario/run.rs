@@ -293,11 +293,17 @@ impl<'a> Stage<'a> {
     /// Many people each hold seats of a section, and all get them.
     async fn crowd(&mut self, count: &str, section: &str, seats: &str) -> Result<(), Trouble> {
         let count: u32 = count.parse().map_err(|_| format!("{count} is no number of people"))?;
-        let asks = self.asks(&[section, seats])?;
+        let requests = self.requests(&[section, seats])?;
         let (_, event_id) = self.place(section);
         let hold = |mint: &Mint| {
             let (booking_id, user_id) = (mint.booking(event_id), mint.user());
-            Command::Hold(Hold { booking_id, user_id, event_id, asks: asks.clone(), key: None })
+            Command::Hold(Hold {
+                booking_id,
+                user_id,
+                event_id,
+                requests: requests.clone(),
+                key: None,
+            })
         };
         let holds: Vec<_> = (0..count).map(|_| hold(&self.mint)).collect();
         let backend = self.backend().await;

@@ -5,7 +5,9 @@ use crate::backend::Backend;
 use crate::halls::{draft, layout};
 use crate::world::{ManualClock, Mint, usd};
 use engine::seats::{Draft, Layout, Party, SeatName};
-use engine::{Ask, Blocked, BookingId, By, Command, EventId, Hold, Opening, SectionId, UserId};
+use engine::{
+    Blocked, BookingId, By, Command, EventId, Hold, Opening, SeatRequest, SectionId, UserId,
+};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -150,30 +152,30 @@ impl<'a> Drive<'a> {
         names
     }
 
-    fn asks(&mut self) -> Vec<Ask> {
-        let mut asks = Vec::new();
+    fn requests(&mut self) -> Vec<SeatRequest> {
+        let mut requests = Vec::new();
         let [a, b] = self.numbered;
         if self.dice.of(35) {
             let seats = self.dice.number(4);
-            asks.push(Ask::Count { section_id: self.model.counted.section_id, seats });
+            requests.push(SeatRequest::Count { section_id: self.model.counted.section_id, seats });
         }
         for section_id in [a, b] {
             if self.dice.of(35) {
-                asks.push(Ask::Seats { section_id, seats: self.names(section_id, 3) });
+                requests.push(SeatRequest::Seats { section_id, seats: self.names(section_id, 3) });
             }
         }
-        if asks.is_empty() || self.dice.of(15) {
+        if requests.is_empty() || self.dice.of(15) {
             let number = self.dice.number(5);
             let (adjacent, prevent_orphans) = (self.dice.of(40), self.dice.of(50));
             let party = Party { adjacent, prevent_orphans, ..Party::of(number) };
             let sections = [vec![a], vec![b], vec![b, a]][self.dice.below(3)].clone();
-            asks.push(if self.dice.of(40) {
-                Ask::Count { section_id: sections[0], seats: number }
+            requests.push(if self.dice.of(40) {
+                SeatRequest::Count { section_id: sections[0], seats: number }
             } else {
-                Ask::Best { sections, party }
+                SeatRequest::Best { sections, party }
             });
         }
-        asks
+        requests
     }
 
     fn command(&mut self) -> Command {
@@ -185,8 +187,8 @@ impl<'a> Drive<'a> {
             (38..60, Some((booking_id, user_id))) => {
                 let now = self.model.deals.get(&booking_id).map_or(0, |deal| deal.version);
                 let expected = [None, None, Some(now), Some(now + 1)][self.dice.below(4)];
-                let (event_id, asks) = (self.event_id, self.asks());
-                Command::Change { booking_id, by: By::User(user_id), event_id, expected, asks }
+                let (event_id, requests) = (self.event_id, self.requests());
+                Command::Change { booking_id, by: By::User(user_id), event_id, expected, requests }
             }
             (60..70, Some((booking_id, user_id))) => {
                 Command::Confirm { booking_id, by: By::User(user_id) }
@@ -217,8 +219,8 @@ impl<'a> Drive<'a> {
                 let (booking_id, event_id) = (self.mint.booking(self.event_id), self.event_id);
                 let user_id = self.people[self.dice.below(4)];
                 self.deals.push((booking_id, user_id));
-                let asks = self.asks();
-                Command::Hold(Hold { booking_id, user_id, event_id, asks, key: None })
+                let requests = self.requests();
+                Command::Hold(Hold { booking_id, user_id, event_id, requests, key: None })
             }
         }
     }

@@ -5,7 +5,7 @@ use super::model::{Deal, Expected, Owner, Seat, duplicate};
 use crate::halls::{Taken, layout as layout_of};
 use engine::decide::Needs;
 use engine::{
-    Ask, Blocked, Booking, BookingId, BookingStatus, Command, Committed, Outcome, Refusal,
+    Blocked, Booking, BookingId, BookingStatus, Command, Committed, Outcome, Refusal, SeatRequest,
     SectionId, Timestamp,
 };
 use std::collections::{BTreeMap, BTreeSet};
@@ -49,9 +49,9 @@ impl Drive<'_> {
                 let ends_at = now.plus_ms(600_000);
                 let (status, seats) = (BookingStatus::Hold, BTreeMap::new());
                 let deal = Deal { status, ends_at, version: 1, seats, count: 0 };
-                self.follow_asks(&hold.asks, None, hold.booking_id, deal, answer);
+                self.follow_asks(&hold.requests, None, hold.booking_id, deal, answer);
             }
-            Command::Change { booking_id, expected, asks, .. } => {
+            Command::Change { booking_id, expected, requests, .. } => {
                 let Some(deal) = self.model.deals.get(booking_id).cloned() else {
                     assert_eq!(*answer, Err(Refusal::NotFound { what: "booking" }));
                     return;
@@ -71,7 +71,7 @@ impl Drive<'_> {
                     return;
                 }
                 let next = Deal { version: deal.version + 1, ..deal };
-                self.follow_asks(asks, Some(*booking_id), *booking_id, next, answer);
+                self.follow_asks(requests, Some(*booking_id), *booking_id, next, answer);
             }
             Command::Block { section_id, blocked, .. } => {
                 self.follow_block(*section_id, blocked, answer);
@@ -125,37 +125,37 @@ impl Drive<'_> {
 
     fn follow_asks(
         &mut self,
-        asks: &[Ask],
+        requests: &[SeatRequest],
         own: Option<BookingId>,
         booking_id: BookingId,
         deal: Deal,
         answer: &Result<Outcome, Refusal>,
     ) {
-        let expected = self.model.judge(asks, own);
+        let expected = self.model.judge(requests, own);
         let booking = match (&expected, answer) {
             (Expected::Refused(refusal), answer) => {
-                assert_eq!(answer.as_ref().err(), Some(refusal), "{asks:?}");
+                assert_eq!(answer.as_ref().err(), Some(refusal), "{requests:?}");
                 return;
             }
             (Expected::NoParty, Err(Refusal::TooFewFit { .. } | Refusal::NotTogether { .. })) => {
                 return;
             }
             (Expected::Given { .. }, Ok(Outcome::Booking { booking, .. })) => booking,
-            _ => panic!("{asks:?}: expected {expected:?}, got {answer:?}"),
+            _ => panic!("{requests:?}: expected {expected:?}, got {answer:?}"),
         };
         let Expected::Given { named, count, party } = expected else { unreachable!("given") };
         let seats: BTreeSet<Seat> =
-            booking.numbers().map(|(of, name)| (of, name.to_string())).collect();
+            booking.seat_names().map(|(of, name)| (of, name.to_string())).collect();
         let chosen: BTreeSet<Seat> = seats.difference(&named).cloned().collect();
-        assert!(named.is_subset(&seats), "{asks:?}: {booking:?}");
-        assert_eq!(seats.len(), booking.numbers().count(), "I3: a seat twice in {booking:?}");
+        assert!(named.is_subset(&seats), "{requests:?}: {booking:?}");
+        assert_eq!(seats.len(), booking.seat_names().count(), "I3: a seat twice in {booking:?}");
         let (number, adjacent) = party.unwrap_or((0, false));
-        assert_eq!(chosen.len(), number as usize, "{asks:?}: {booking:?}");
-        assert!(!adjacent || self.model.are_together(&chosen), "{asks:?}: {booking:?}");
+        assert_eq!(chosen.len(), number as usize, "{requests:?}: {booking:?}");
+        assert!(!adjacent || self.model.are_together(&chosen), "{requests:?}: {booking:?}");
         self.model.give(booking_id, &Deal { count, ..deal }, &seats);
         let together = party.map(|_| self.model.are_together(&seats));
         let Ok(Outcome::Booking { next_to_each_other, .. }) = answer else { unreachable!("given") };
-        assert_eq!(*next_to_each_other, together, "{asks:?}: {booking:?}");
+        assert_eq!(*next_to_each_other, together, "{requests:?}: {booking:?}");
         self.compare_booking(booking);
     }
 
@@ -203,11 +203,11 @@ impl Drive<'_> {
 
     fn compare_booking(&self, booking: &Booking) {
         let deal = &self.model.deals[&booking.booking_id];
-        let numbered = booking.items.iter().filter(|item| !item.numbers.is_empty());
+        let numbered = booking.items.iter().filter(|item| !item.seat_names.is_empty());
         let seats: BTreeMap<Seat, _> = numbered
             .flat_map(|item| {
-                assert_eq!(item.seats as usize, item.numbers.len(), "{booking:?}");
-                item.numbers
+                assert_eq!(item.seats as usize, item.seat_names.len(), "{booking:?}");
+                item.seat_names
                     .iter()
                     .map(|name| ((item.section_id, name.to_string()), item.unit_price))
             })

@@ -2,7 +2,7 @@
 
 use crate::world::usd;
 use engine::seats::{Draft, SeatState};
-use engine::{Ask, BookingId, BookingStatus, Money, Refusal, SectionId, Timestamp};
+use engine::{BookingId, BookingStatus, Money, Refusal, SeatRequest, SectionId, Timestamp};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// A seat: its section and its name.
@@ -127,24 +127,26 @@ impl Model {
 
     /// What asking for seats has to come to; `own` is the hold that is to be changed. There is at
     /// most one party among the asks.
-    pub fn judge(&self, asks: &[Ask], own: Option<BookingId>) -> Expected {
+    pub fn judge(&self, requests: &[SeatRequest], own: Option<BookingId>) -> Expected {
         let mut count = 0;
         let mut named = BTreeSet::new();
         let mut conflicts = Vec::new();
         let mut party = None;
         let mut names: Vec<(SectionId, &str)> = Vec::new();
-        for ask in asks {
+        for ask in requests {
             match ask {
-                Ask::Count { section_id, seats } if *section_id == self.counted.section_id => {
+                SeatRequest::Count { section_id, seats }
+                    if *section_id == self.counted.section_id =>
+                {
                     count += seats;
                 }
-                Ask::Count { section_id, seats } => {
+                SeatRequest::Count { section_id, seats } => {
                     party = Some((vec![*section_id], *seats, false));
                 }
-                Ask::Seats { section_id, seats } => {
+                SeatRequest::Seats { section_id, seats } => {
                     names.extend(seats.iter().map(|name| (*section_id, &**name)));
                 }
-                Ask::Best { sections, party: best } => {
+                SeatRequest::Best { sections, party: best } => {
                     party = Some((sections.clone(), best.number, best.adjacent));
                 }
             }

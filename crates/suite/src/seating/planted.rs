@@ -32,9 +32,10 @@ impl Bug {
     fn spoil(self, tables: &mut Tables, committed: &Committed) {
         let last = committed.bookings.iter().rev();
         let ended = last.clone().find(|of| !of.status.is_live());
-        let live = last.clone().find(|of| of.status.is_live() && of.numbers().next().is_some());
-        let seat =
-            |of: &Booking| of.numbers().next().map(|(section_id, name)| (section_id, name.clone()));
+        let live = last.clone().find(|of| of.status.is_live() && of.seat_names().next().is_some());
+        let seat = |of: &Booking| {
+            of.seat_names().next().map(|(section_id, name)| (section_id, name.clone()))
+        };
         match self {
             Self::KeepsRow => {
                 let row = ended.and_then(|of| Some((seat(of)?, Some(of.booking_id))));
@@ -59,8 +60,8 @@ impl Bug {
                 let booking = tables.bookings.get_mut(&live.booking_id).expect("it is there");
                 let numbered = Arc::make_mut(&mut booking.items)
                     .iter_mut()
-                    .find(|item| !item.numbers.is_empty());
-                numbered.expect("it has a seat").numbers[0] = "Z-9".into();
+                    .find(|item| !item.seat_names.is_empty());
+                numbered.expect("it has a seat").seat_names[0] = "Z-9".into();
             }
         }
     }

@@ -16,7 +16,7 @@ fn section_id() -> SectionId {
 }
 
 /// A hall of three seats of which A-1 is held, with the booking that has it.
-fn rows(status: BookingStatus, seat: &str) -> Rows {
+fn rows(status: BookingStatus, seat: &str) -> LoadedRows {
     let price = Money { minor: 100, currency: Currency::parse("USD").expect("valid") };
     let category = Category { name: "Stalls".to_owned(), price };
     let (rows, shape, aisles_after) = ("A".to_owned(), Shape::Block, Vec::new());
@@ -30,7 +30,7 @@ fn rows(status: BookingStatus, seat: &str) -> Rows {
         section_id: section_id(),
         section_name: "Hall".into(),
         seats: 1,
-        numbers: vec![SeatName::from(seat)],
+        seat_names: vec![SeatName::from(seat)],
         unit_price: price,
     };
     let booking = Booking {
@@ -56,7 +56,7 @@ fn rows(status: BookingStatus, seat: &str) -> Rows {
     };
     let empty = Inventory::empty(section_id(), event_id);
     let inventory = Inventory { capacity: 3, held: 1, version: 2, ..empty };
-    let mut rows = Rows::default();
+    let mut rows = LoadedRows::default();
     rows.sections.insert(section_id(), (section, inventory));
     rows.maps.insert(section_id(), map);
     rows.bookings.insert(booking.booking_id, booking);
@@ -65,7 +65,7 @@ fn rows(status: BookingStatus, seat: &str) -> Rows {
 
 #[test]
 fn i3_a_map_has_to_agree_with_the_counters_and_the_bookings_of_the_batch() {
-    let contradicted = |rows: &Rows| !rows.contradicted().is_empty();
+    let contradicted = |rows: &LoadedRows| !rows.contradicted().is_empty();
     assert!(!contradicted(&rows(BookingStatus::Hold, "A-1")));
     assert!(contradicted(&rows(BookingStatus::Hold, "A-2")), "its seat is marked as free");
     assert!(contradicted(&rows(BookingStatus::Hold, "Z-1")), "its seat does not exist");

@@ -254,7 +254,7 @@ fn the_order_of_the_kinds_is_as_it_is_written() {
             "TooFew { available: 1 }, at most 1",
         ),
         ("companion seats neither", &["CA..xx"], Party::of(2), "A-3 A-4"),
-        ("accessible seats for who asks", &["......", "CA...."], with(2, 1), "B-1 B-2"),
+        ("accessible seats for who requests", &["......", "CA...."], with(2, 1), "B-1 B-2"),
         ("as many of them as asked for", &["AAC..."], with(3, 1), "A-2 A-3 A-4"),
         (
             "too few of them",

@@ -10,7 +10,7 @@ use engine::seats::{
     SeatName,
 };
 use engine::text::folded;
-use engine::{Ask, Booking, Error, Refusal, SectionId};
+use engine::{Booking, Error, Refusal, SeatRequest, SectionId};
 use garde::Validate;
 use serde::{Deserialize, Serialize};
 use std::collections::HashSet;
@@ -317,12 +317,12 @@ impl Wanted {
 
     /// What to ask the engine for. Sections are those of `facts`, if the buyer may see them; else
     /// those that had these names when `made` was made, so that a key can still be replayed.
-    pub fn asks(
+    pub fn requests(
         &self,
         facts: &Facts,
         visible: bool,
         made: Option<&Booking>,
-    ) -> Result<Vec<Ask>, Problem> {
+    ) -> Result<Vec<SeatRequest>, Problem> {
         let resolve = |name: &str| -> Result<SectionId, Problem> {
             let now = facts.resolve(name).map(|section| section.section_id);
             let now = now.filter(|_| visible || made.is_some());
@@ -355,7 +355,7 @@ impl Wanted {
                     let message = format!("must have 1 to {BEST_SECTIONS_MAX} sections");
                     return Err(Problem::invalid_field("best_available.sections", message));
                 }
-                Ok(vec![Ask::Best { sections, party: best.party() }])
+                Ok(vec![SeatRequest::Best { sections, party: best.party() }])
             }
         }
     }
@@ -374,10 +374,12 @@ impl Wanted {
 }
 
 impl NewItem {
-    fn ask(&self, section_id: SectionId) -> Ask {
+    fn ask(&self, section_id: SectionId) -> SeatRequest {
         match (self.seats_requested, &self.seats) {
-            (Some(seats), _) => Ask::Count { section_id, seats },
-            (None, seats) => Ask::Seats { section_id, seats: seats.clone().unwrap_or_default() },
+            (Some(seats), _) => SeatRequest::Count { section_id, seats },
+            (None, seats) => {
+                SeatRequest::Seats { section_id, seats: seats.clone().unwrap_or_default() }
+            }
         }
     }
 }

@@ -34,7 +34,7 @@ impl From<&Item> for ItemView {
             section_id: item.section_id,
             section_name: item.section_name.clone(),
             seats_requested: item.seats,
-            seats: item.numbers.clone(),
+            seats: item.seat_names.clone(),
             unit_price: item.unit_price.minor,
             currency: item.unit_price.currency.to_string(),
         }
@@ -135,7 +135,7 @@ impl BookingView {
             event_id: booking.event_id,
             section_id: only.map(|item| item.section_id),
             seats_requested: only.map(|item| item.seats),
-            seats: only.map(|item| item.numbers.clone()).unwrap_or_default(),
+            seats: only.map(|item| item.seat_names.clone()).unwrap_or_default(),
             next_to_each_other: None,
             total_price: total.minor,
             currency: total.currency.to_string(),

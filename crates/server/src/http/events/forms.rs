@@ -1,6 +1,6 @@
 //! What organizers send: new events and sections, and changes of them.
 
-use super::opening::Plan;
+use super::opening::Sizing;
 use crate::http::App;
 use crate::http::body::{object, objects};
 use crate::http::docs::DateWord;
@@ -283,7 +283,7 @@ impl NewSection {
         app: &App,
         event_id: EventId,
         currency: Currency,
-    ) -> Result<(Section, Plan), Problem> {
+    ) -> Result<(Section, Sizing), Problem> {
         match self.flaw() {
             Some((field, message)) => Err(Problem::invalid_field(field, message)),
             None => Ok(self.planned(app, event_id, currency)),
@@ -295,7 +295,7 @@ impl NewSection {
         self.currency.as_deref().and_then(Currency::parse)
     }
 
-    fn planned(self, app: &App, event_id: EventId, currency: Currency) -> (Section, Plan) {
+    fn planned(self, app: &App, event_id: EventId, currency: Currency) -> (Section, Sizing) {
         let currency = self.own_currency().unwrap_or(currency);
         let section = Section {
             section_id: SectionId::new(
@@ -308,8 +308,8 @@ impl NewSection {
             price: Money { minor: self.price.unwrap_or(0), currency },
             layout_version: None,
         };
-        let capacity = self.capacity.map(Plan::Capacity);
-        let plan = self.layout.map(Plan::Layout).or(capacity);
+        let capacity = self.capacity.map(Sizing::Capacity);
+        let plan = self.layout.map(Sizing::Layout).or(capacity);
         (section, plan.expect("one of them is there, or the section is refused"))
     }
 }
@@ -328,7 +328,7 @@ impl NewEvent {
         self,
         app: &App,
         organizer_id: UserId,
-    ) -> Result<(Event, Vec<(Section, Plan)>), Problem> {
+    ) -> Result<(Event, Vec<(Section, Sizing)>), Problem> {
         let now = app.core.store.now();
         let shard = Shard::pick(u64::from_le_bytes(random()));
         let event_id = EventId::new(now, shard, u64::from_le_bytes(random()));

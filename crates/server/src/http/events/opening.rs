@@ -8,7 +8,7 @@ use engine::{Opening, Section};
 use std::sync::Arc;
 
 /// What a section is to begin with, before its layout is checked.
-pub(super) enum Plan {
+pub(super) enum Sizing {
     Capacity(i64),
     Layout(LayoutForm),
 }
@@ -17,10 +17,10 @@ pub(super) enum Plan {
 /// together, below the fields that `field` names. Those with numbered seats get their lowest price.
 pub(super) async fn open(
     app: &App,
-    planned: Vec<(Section, Plan)>,
+    planned: Vec<(Section, Sizing)>,
     field: fn(usize) -> String,
 ) -> Result<(Vec<Section>, Vec<Opening>), Problem> {
-    if planned.iter().all(|(_, plan)| matches!(plan, Plan::Capacity(_))) {
+    if planned.iter().all(|(_, plan)| matches!(plan, Sizing::Capacity(_))) {
         return opened(planned, field).map(|all| all.into_iter().unzip());
     }
     let turn = app.seats.imports.turn_soon().await?;
@@ -29,17 +29,17 @@ pub(super) async fn open(
 }
 
 fn opened(
-    planned: Vec<(Section, Plan)>,
+    planned: Vec<(Section, Sizing)>,
     field: fn(usize) -> String,
 ) -> Result<Vec<(Section, Opening)>, Problem> {
     let (mut all, mut seats, mut errors, mut untold) = (Vec::new(), 0, Vec::new(), 0);
     for (at, (mut section, plan)) in planned.into_iter().enumerate() {
         let form = match plan {
-            Plan::Capacity(capacity) => {
+            Sizing::Capacity(capacity) => {
                 all.push((section, Opening::Capacity(capacity)));
                 continue;
             }
-            Plan::Layout(form) => form,
+            Sizing::Layout(form) => form,
         };
         let draft = form.draft(&section.name, section.price);
         let layout = draft.and_then(|draft| {

@@ -7,7 +7,7 @@ use crate::http::problem::{FieldError, Problem, duplicate_seat};
 use crate::http::wire::{composed, given, legible};
 use engine::event::CAPACITY_MAX;
 use engine::seats::draft::SEAT_PITCH;
-use engine::seats::flaw::Place;
+use engine::seats::flaw::FlawPlace;
 use engine::seats::{
     Category, Draft, Flags, Flaw, Flaws, LABEL_LENGTH_MAX, Point, RowDraft, SEATS_MAX, SeatDraft,
     SeatName, Shape, Short,
@@ -199,7 +199,11 @@ impl LayoutForm {
         let mut flaws = Flaws::default();
         let mut tell = |field, message: &str| {
             flaws.count += 1;
-            flaws.told.push(Flaw { place: Place::default(), field, message: message.to_owned() });
+            flaws.told.push(Flaw {
+                place: FlawPlace::default(),
+                field,
+                message: message.to_owned(),
+            });
         };
         let rows = match self.rows {
             Rows::Named(rows) => rows,

@@ -36,7 +36,7 @@ impl Default for Imports {
 }
 
 /// The right to work on an import, given back when it is dropped.
-pub struct Turn(#[expect(dead_code, reason = "held, not read")] OwnedSemaphorePermit);
+pub struct ImportPermit(#[expect(dead_code, reason = "held, not read")] OwnedSemaphorePermit);
 
 fn busy() -> Problem {
     Problem::overloaded("Too many imports at the same time; nothing was changed.")
@@ -59,22 +59,22 @@ impl Imports {
     }
 
     /// A turn at once, or 503.
-    pub fn turn(&self) -> Result<Turn, Problem> {
-        self.turns.clone().try_acquire_owned().map(Turn).map_err(|_| busy())
+    pub fn turn(&self) -> Result<ImportPermit, Problem> {
+        self.turns.clone().try_acquire_owned().map(ImportPermit).map_err(|_| busy())
     }
 
     /// A turn within [`TURN_WAIT`], or 503.
-    pub async fn turn_soon(&self) -> Result<Turn, Problem> {
+    pub async fn turn_soon(&self) -> Result<ImportPermit, Problem> {
         let turn = tokio::time::timeout(TURN_WAIT, self.turns.clone().acquire_owned()).await;
-        turn.map_err(|_| busy())?.map(Turn).map_err(|_| busy())
+        turn.map_err(|_| busy())?.map(ImportPermit).map_err(|_| busy())
     }
 }
 
 /// Does `work` where it holds up nobody. The turn is held to its end, also when nobody waits for it.
 pub async fn aside<T: Send + 'static>(
-    turn: Turn,
+    turn: ImportPermit,
     work: impl FnOnce() -> T + Send + 'static,
-) -> Result<(T, Turn), Problem> {
+) -> Result<(T, ImportPermit), Problem> {
     let done = tokio::task::spawn_blocking(move || (work(), turn)).await;
     done.map_err(|panic| Fault::Corrupt { what: panic.to_string() }.into())
 }

@@ -33,12 +33,12 @@ const ATTEMPTS_MAX: usize = 4;
 
 /// Bytes as they are, and compressed.
 #[derive(Clone)]
-pub struct Page {
+pub struct SeatPage {
     pub bytes: Bytes,
     gzip: Bytes,
 }
 
-impl Page {
+impl SeatPage {
     pub fn new(bytes: Vec<u8>) -> Self {
         let mut gzip = GzEncoder::new(Vec::with_capacity(bytes.len() / 8), Compression::fast());
         let written = gzip.write_all(&bytes).and_then(|()| gzip.finish());
@@ -60,7 +60,7 @@ impl Page {
     }
 }
 
-impl Page {
+impl SeatPage {
     /// [`Self::answer`] of a page that is nobody else's.
     pub fn answer_in(self, room: Room, headers: &HeaderMap) -> Response {
         if !takes_gzip(headers) {
@@ -99,13 +99,13 @@ pub enum Form {
 #[derive(Clone)]
 pub struct Drawn {
     pub layout_version: i64,
-    pub page: Page,
+    pub page: SeatPage,
 }
 
 /// The pages that are kept.
 pub struct Pages {
     drawings: Cache<(SectionId, i64, Form), Arc<Drawn>>,
-    states: Cache<(SectionId, Epoch, i64, i64), Page>,
+    states: Cache<(SectionId, Epoch, i64, i64), SeatPage>,
     writing: Arc<Semaphore>,
 }
 
@@ -116,7 +116,7 @@ impl Default for Pages {
             .weigher(|_, drawn: &Arc<Drawn>| drawn.page.weight());
         let states = Cache::builder()
             .max_capacity(STATES_BYTES_MAX)
-            .weigher(|_, page: &Page| page.weight())
+            .weigher(|_, page: &SeatPage| page.weight())
             .time_to_live(STATES_FRESH);
         let writing = Arc::new(Semaphore::new(WRITING_MAX));
         Self { drawings: drawings.build(), states: states.build(), writing }
@@ -161,7 +161,7 @@ impl Pages {
         app: &App,
         event_id: EventId,
         section_id: SectionId,
-    ) -> Result<Option<(Arc<Marks>, Page)>, Problem> {
+    ) -> Result<Option<(Arc<Marks>, SeatPage)>, Problem> {
         for attempt in 0..ATTEMPTS_MAX {
             // Of a layout that was just exchanged elsewhere only the store knows for sure.
             let marks = match attempt {
@@ -198,14 +198,14 @@ impl Pages {
         &self,
         seats: u32,
         write: impl FnOnce() -> Vec<u8> + Send + 'static,
-    ) -> Result<Page, Fault> {
+    ) -> Result<SeatPage, Fault> {
         if seats <= SMALL_SEATS_MAX {
-            return Ok(Page::new(write()));
+            return Ok(SeatPage::new(write()));
         }
         let turn = self.writing.clone().acquire_owned().await;
         let written = tokio::task::spawn_blocking(move || {
             let _turn = turn;
-            Page::new(write())
+            SeatPage::new(write())
         });
         written.await.map_err(|panic| Fault::Corrupt { what: panic.to_string() })
     }

@@ -10,7 +10,7 @@ use parking_lot::Mutex;
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use store::{Batches, KeyedHolds, Laid, Seats, Timed};
+use store::{Batches, KeyedHolds, Seats, Timed, VersionedLayout};
 use tokio::sync::Semaphore;
 
 /// The time at this store.
@@ -41,13 +41,14 @@ pub struct Fake {
     /// What the first commit leaves behind of a section with numbered seats.
     pub marks: Mutex<Option<(SectionId, Marks)>>,
     /// The seats of every section that is asked about, and their marks.
-    pub hall: Option<(Arc<Layout>, Marks)>,
+    pub marked_layout: Option<(Arc<Layout>, Marks)>,
     /// Nothing can be reached.
     pub is_away: AtomicBool,
     begun: Mutex<Vec<Vec<Command>>>,
     done: AtomicUsize,
     keys_read: AtomicUsize,
     marks_read: AtomicUsize,
+    has_read_layout: AtomicBool,
     under_way: AtomicUsize,
     under_way_max: AtomicUsize,
     ice: Option<Semaphore>,
@@ -137,7 +138,7 @@ fn booking(booking_id: BookingId) -> Booking {
         section_id: SectionId::new(now(), Shard::pick(0), 0),
         section_name: "A".into(),
         seats: 1,
-        numbers: Vec::new(),
+        seat_names: Vec::new(),
         unit_price: Money { minor: 1, currency },
     };
     Booking {
@@ -208,15 +209,27 @@ impl Batches for Fake {
 
 #[async_trait]
 impl Seats for Fake {
-    async fn layout(&self, _: SectionId) -> Result<Option<Laid>, Fault> {
+    async fn layout(&self, _: SectionId) -> Result<Option<VersionedLayout>, Fault> {
         self.reach()?;
-        Ok(self.hall.as_ref().map(|(layout, marks)| (marks.layout_version, layout.clone())))
+        self.has_read_layout.store(true, Ordering::SeqCst);
+        Ok(self
+            .marked_layout
+            .as_ref()
+            .map(|(layout, marks)| (marks.layout_version, layout.clone())))
+    }
+
+    fn cached_layout(&self, _: SectionId, version: i64) -> Option<Arc<Layout>> {
+        if !self.has_read_layout.load(Ordering::SeqCst) {
+            return None;
+        }
+        let (layout, marks) = self.marked_layout.as_ref()?;
+        (marks.layout_version == version).then(|| layout.clone())
     }
 
     async fn marks(&self, _: SectionId) -> Result<Option<Marks>, Fault> {
         self.marks_read.fetch_add(1, Ordering::SeqCst);
         self.reach()?;
-        Ok(self.hall.as_ref().map(|(_, marks)| marks.clone()))
+        Ok(self.marked_layout.as_ref().map(|(_, marks)| marks.clone()))
     }
 }
 

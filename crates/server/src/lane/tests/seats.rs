@@ -4,7 +4,7 @@ use super::*;
 use engine::seats::{Category, Layout, Marks, SeatMap, SeatState, Shape, Short};
 use engine::{Booking, Currency, Money, Snapshot};
 use std::sync::atomic::AtomicUsize;
-use store::gate::Seen;
+use store::gate::KnownMarks;
 use tokio::sync::broadcast::Receiver;
 
 /// A row of ten seats.
@@ -35,17 +35,20 @@ fn inventory(version: i64) -> Inventory {
 }
 
 /// A store with a hall, whose commits leave its inventory at this version.
-fn hall(version: i64) -> Fake {
+fn marked_layout(version: i64) -> Fake {
     let mut store = Fake::freezing_at(ICE);
     store.inventories.push(inventory(version));
-    store.hall = Some((layout(), marks()));
+    store.marked_layout = Some((layout(), marks()));
     store
 }
 
 fn named_with(number: u64, seats: &[&str], key: Option<&str>) -> Command {
     let Command::Hold(hold) = hold_with(number, key) else { unreachable!("a hold") };
     let seats = seats.iter().map(|seat| (*seat).into()).collect();
-    Command::Hold(Hold { asks: vec![Ask::Seats { section_id: section(), seats }], ..hold })
+    Command::Hold(Hold {
+        requests: vec![SeatRequest::Seats { section_id: section(), seats }],
+        ..hold
+    })
 }
 
 fn named(number: u64, seats: &[&str]) -> Command {
@@ -90,7 +93,7 @@ async fn is_never_refused(store: &Fake, lanes: &Lanes) {
 
 #[tokio::test]
 async fn i8_named_seats_that_are_taken_are_refused_and_committed_keys_let_through() {
-    let mut store = hall(5);
+    let mut store = marked_layout(5);
     store.committed_keys.push("known");
     let store = Arc::new(store);
     let lanes = lanes(&store, &gate());
@@ -131,7 +134,7 @@ async fn i8_named_seats_that_are_taken_are_refused_and_committed_keys_let_throug
 
 #[tokio::test]
 async fn marks_that_a_commit_tells_are_known_at_once() {
-    let store = Arc::new(hall(5));
+    let store = Arc::new(marked_layout(5));
     *store.marks.lock() = Some((section(), marks()));
     let lanes = lanes(&store, &gate());
     until_refused(&lanes).await;
@@ -140,7 +143,7 @@ async fn marks_that_a_commit_tells_are_known_at_once() {
 
 #[tokio::test]
 async fn after_an_extension_the_marks_are_read_once_and_refuse_again() {
-    let store = Arc::new(hall(6));
+    let store = Arc::new(marked_layout(6));
     let lanes = lanes(&store, &gate());
     until_refused(&lanes).await;
     for number in 0..100 {
@@ -151,7 +154,7 @@ async fn after_an_extension_the_marks_are_read_once_and_refuse_again() {
 
 #[tokio::test]
 async fn i8_marks_refuse_nothing_once_a_hold_may_have_ended() {
-    let mut store = hall(5);
+    let mut store = marked_layout(5);
     store.inventories[0].next_expiry = Some(now());
     let store = Arc::new(store);
     let lanes = lanes(&store, &gate());
@@ -161,7 +164,7 @@ async fn i8_marks_refuse_nothing_once_a_hold_may_have_ended() {
 #[tokio::test]
 async fn i8_marks_refuse_nothing_beside_a_snapshot_of_another_state() {
     // The counters know of a seat more that was sold than the marks do.
-    let mut store = hall(5);
+    let mut store = marked_layout(5);
     store.inventories[0].sold = 2;
     let store = Arc::new(store);
     let lanes = lanes(&store, &gate());
@@ -170,7 +173,7 @@ async fn i8_marks_refuse_nothing_beside_a_snapshot_of_another_state() {
 
 #[tokio::test]
 async fn i8_marks_refuse_nothing_by_the_names_of_another_layout() {
-    let mut store = hall(5);
+    let mut store = marked_layout(5);
     let mut later = SeatMap::empty(layout(), (4, 4));
     later.hold(&[0, 1]).expect("free seats");
     later.stamp(5);
@@ -211,12 +214,12 @@ impl Gate for Watched {
         self.gate.recall(sections)
     }
 
-    async fn marks(&self, sections: &[SectionId]) -> Vec<Option<Seen>> {
+    async fn marks(&self, sections: &[SectionId]) -> Vec<Option<KnownMarks>> {
         self.asked.fetch_add(1, Ordering::SeqCst);
         self.gate.marks(sections).await
     }
 
-    fn recall_marks(&self, sections: &[SectionId]) -> Vec<Option<Seen>> {
+    fn recall_marks(&self, sections: &[SectionId]) -> Vec<Option<KnownMarks>> {
         self.recalled.fetch_add(1, Ordering::SeqCst);
         self.gate.recall_marks(sections)
     }
@@ -258,7 +261,7 @@ impl Gate for Watched {
 
 #[tokio::test]
 async fn the_gate_is_asked_for_marks_once_a_batch_and_never_for_counted_seats() {
-    let store = Arc::new(hall(5));
+    let store = Arc::new(marked_layout(5));
     let watched = Watched::new();
     let gate: Arc<dyn Gate> = watched.clone();
     let lanes = lanes(&store, &gate);
@@ -270,10 +273,10 @@ async fn the_gate_is_asked_for_marks_once_a_batch_and_never_for_counted_seats() 
     }
     assert_eq!(watched.counts()[1..], [0, 0], "not for counted seats");
     until_refused(&lanes).await;
-    let seen = Seen::committed(section(), marks());
+    let seen = KnownMarks::committed(section(), marks());
     gate.settle(Settlement::of_marks(seen, now()));
 
-    let store = Arc::new(hall(5));
+    let store = Arc::new(marked_layout(5));
     let lanes = super::lanes(&store, &gate);
     let _frozen = freeze(&lanes, &store).await;
     let before = watched.counts();

@@ -29,8 +29,8 @@ struct WrittenItem<'a> {
     section: String,
     name: Cow<'a, str>,
     seats: u32,
-    #[serde(default)]
-    numbers: Vec<SeatName>,
+    #[serde(rename = "numbers", default)]
+    seat_names: Vec<SeatName>,
     price: i64,
     currency: Cow<'a, str>,
 }
@@ -56,9 +56,9 @@ fn write(line: &mut String, booking: &Booking, settled_at_ms: i64) -> fmt::Resul
         let separator = if n == 0 { "" } else { "," };
         write!(line, r#"{separator}{{"section":"{}","name":"#, item.section_id)?;
         line.push_str(&quoted(&item.section_name));
-        if !item.numbers.is_empty() {
+        if !item.seat_names.is_empty() {
             line.push_str(r#","numbers":"#);
-            line.push_str(&quoted(&item.numbers));
+            line.push_str(&quoted(&item.seat_names));
         }
         let (seats, price, currency) =
             (item.seats, item.unit_price.minor, &item.unit_price.currency);
@@ -92,7 +92,7 @@ pub(super) fn read(booking_id: BookingId, line: &str) -> Option<(i64, Option<Boo
             section_id: item.section.parse::<SectionId>().ok()?,
             section_name: item.name.as_ref().into(),
             seats: item.seats,
-            numbers: item.numbers,
+            seat_names: item.seat_names,
             unit_price: Money { minor: item.price, currency: Currency::parse(&item.currency)? },
         })
     };

@@ -5,9 +5,9 @@
 //! merged here, the newest version of each section and booking. All of it lapses by itself; marks are
 //! kept while there is room, since they belong to a snapshot that does.
 
-use super::super::marks::{self, KeptMarks};
-use super::super::{GateOptions, Seen, Settlement};
-use engine::{Booking, BookingId, Kept, SectionId, Snapshot};
+use super::super::marks::{self, CheckedMarks};
+use super::super::{GateOptions, KnownMarks, Settlement};
+use engine::{Booking, BookingId, CheckedSnapshot, SectionId, Snapshot};
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::Arc;
 
@@ -31,8 +31,8 @@ pub(super) struct Noted {
 /// What was settled, by the link's clock, and what of it was not sent yet.
 pub(super) struct Own {
     fresh_ms: i64,
-    snapshots: HashMap<SectionId, Kept>,
-    marks: marks::Kept,
+    snapshots: HashMap<SectionId, CheckedSnapshot>,
+    marks: marks::MarksCache,
     bookings: HashMap<BookingId, Noted>,
     unsent_sections: HashSet<SectionId>,
     unsent_marks: HashSet<SectionId>,
@@ -49,8 +49,8 @@ enum Note {
 /// What is to be sent.
 #[derive(Default)]
 pub(super) struct Unsent {
-    pub snapshots: Vec<Kept>,
-    pub marks: Vec<KeptMarks>,
+    pub snapshots: Vec<CheckedSnapshot>,
+    pub marks: Vec<CheckedMarks>,
     pub bookings: Vec<Noted>,
 }
 
@@ -59,7 +59,7 @@ impl Own {
         Self {
             fresh_ms: options.fresh_ms(),
             snapshots: HashMap::new(),
-            marks: marks::Kept::default(),
+            marks: marks::MarksCache::default(),
             bookings: HashMap::new(),
             unsent_sections: HashSet::new(),
             unsent_marks: HashSet::new(),
@@ -79,7 +79,7 @@ impl Own {
                 self.dropped += 1;
                 continue;
             }
-            let kept = Kept::settle(held, snapshot, now_ms, self.fresh_ms);
+            let kept = CheckedSnapshot::settle(held, snapshot, now_ms, self.fresh_ms);
             self.snapshots.insert(section_id, kept);
             self.unsent_sections.insert(section_id);
             self.notes.push_back((now_ms, Note::Section(section_id)));
@@ -121,7 +121,7 @@ impl Own {
         while let Some((_, note)) = self.notes.pop_front_if(|(at, _)| now_ms - *at > fresh_ms) {
             let was_unsent = match note {
                 Note::Section(id) => {
-                    let lapsed = |kept: &Kept| !kept.is_fresh(now_ms, fresh_ms);
+                    let lapsed = |kept: &CheckedSnapshot| !kept.is_fresh(now_ms, fresh_ms);
                     self.snapshots.get(&id).is_some_and(lapsed)
                         && self.snapshots.remove(&id).is_some()
                         && self.unsent_sections.remove(&id)
@@ -144,7 +144,7 @@ impl Own {
     }
 
     /// The newest marks of a section that were settled here.
-    pub fn marks(&self, section_id: SectionId) -> Option<Seen> {
+    pub fn marks(&self, section_id: SectionId) -> Option<KnownMarks> {
         self.marks.get(section_id).map(|kept| kept.seen.clone())
     }
 
@@ -165,7 +165,7 @@ impl Own {
     /// Forgets everything.
     pub fn clear(&mut self) {
         self.snapshots.clear();
-        self.marks = marks::Kept::default();
+        self.marks = marks::MarksCache::default();
         self.bookings.clear();
         self.unsent_sections.clear();
         self.unsent_marks.clear();

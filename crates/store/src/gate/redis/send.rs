@@ -3,12 +3,12 @@
 //! One round at a time takes everything that has come up since the last one, so a slow Redis makes
 //! rounds larger, not queues longer. Each shard's part is one call, or a few when it is large.
 
-use super::super::marks::KeptMarks;
+use super::super::marks::CheckedMarks;
 use super::link::Tag;
 use super::own::{Noted, Unsent};
 use super::script::{Call, SETTLE};
 use super::{CALL_KEYS_MAX, Shared, lease};
-use engine::{Booking, BookingStatus, Kept, Timestamp};
+use engine::{Booking, BookingStatus, CheckedSnapshot, Timestamp};
 use futures_util::future::join_all;
 use std::collections::{BTreeMap, HashMap};
 use std::sync::atomic::Ordering;
@@ -37,8 +37,8 @@ pub(super) async fn send(shared: &Shared) {
 /// One call's worth of snapshots, marks and bookings of one shard.
 #[derive(Default)]
 struct Parcel {
-    snapshots: Vec<Kept>,
-    marks: Vec<KeptMarks>,
+    snapshots: Vec<CheckedSnapshot>,
+    marks: Vec<CheckedMarks>,
     bookings: Vec<Noted>,
 }
 
@@ -101,7 +101,7 @@ async fn deliver(shared: &Shared, tag: Tag, parcel: &Parcel) -> Option<()> {
         .arg(kept_ms)
         .arg(parcel.snapshots.len())
         .arg(parcel.marks.len());
-    for Kept { snapshot, checked_at_ms } in &parcel.snapshots {
+    for CheckedSnapshot { snapshot, checked_at_ms } in &parcel.snapshots {
         call.push(snapshot.version);
         call.push(snapshot.capacity);
         call.push(snapshot.available);
@@ -111,7 +111,7 @@ async fn deliver(shared: &Shared, tag: Tag, parcel: &Parcel) -> Option<()> {
         }
         call.push(zero_ms + checked_at_ms);
     }
-    for KeptMarks { seen, checked_at_ms } in &parcel.marks {
+    for CheckedMarks { seen, checked_at_ms } in &parcel.marks {
         call.push(seen.marks.version());
         call.push(seen.through);
         call.push(zero_ms + checked_at_ms);

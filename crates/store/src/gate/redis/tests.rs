@@ -3,11 +3,11 @@
 use super::connect::Connection;
 use super::script::{self, Call, Source};
 use super::{lease, url};
-use crate::gate::{KeptMarks, Seen};
+use crate::gate::{CheckedMarks, KnownMarks};
 use engine::seats::Marks;
 use engine::{
-    Booking, BookingId, BookingStatus, Currency, EventId, Item, Kept, Money, SectionId, Shard,
-    Snapshot, Timestamp, UserId,
+    Booking, BookingId, BookingStatus, CheckedSnapshot, Currency, EventId, Item, Money, SectionId,
+    Shard, Snapshot, Timestamp, UserId,
 };
 use proptest::prelude::*;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -28,8 +28,13 @@ static MARKS: LazyLock<&Source> = LazyLock::new(|| with_clock(&script::MARKS));
 static LEASE: LazyLock<&Source> = LazyLock::new(|| with_clock(&script::LEASE));
 
 /// What a snapshot and a lease become when news arrives that was settled at `settled_at_ms`.
-fn settle_late(held: Option<Kept>, new: Snapshot, settled_at_ms: i64, now_ms: i64) -> Option<Kept> {
-    let news = Kept { snapshot: new, checked_at_ms: settled_at_ms };
+fn settle_late(
+    held: Option<CheckedSnapshot>,
+    new: Snapshot,
+    settled_at_ms: i64,
+    now_ms: i64,
+) -> Option<CheckedSnapshot> {
+    let news = CheckedSnapshot { snapshot: new, checked_at_ms: settled_at_ms };
     if !news.is_fresh(now_ms, FRESH_MS) {
         return held;
     }
@@ -44,19 +49,24 @@ fn settle_late(held: Option<Kept>, new: Snapshot, settled_at_ms: i64, now_ms: i6
         _ => news,
     };
     if settled_at_ms == now_ms {
-        assert_eq!(kept, Kept::settle(held, new, now_ms, FRESH_MS), "the rule itself");
+        assert_eq!(kept, CheckedSnapshot::settle(held, new, now_ms, FRESH_MS), "the rule itself");
     }
     Some(kept)
 }
 
 /// The same of marks.
-fn mark_late(held: Option<KeptMarks>, new: Seen, at_ms: i64, now_ms: i64) -> Option<KeptMarks> {
-    let news = KeptMarks { seen: new.clone(), checked_at_ms: at_ms };
+fn mark_late(
+    held: Option<CheckedMarks>,
+    new: KnownMarks,
+    at_ms: i64,
+    now_ms: i64,
+) -> Option<CheckedMarks> {
+    let news = CheckedMarks { seen: new.clone(), checked_at_ms: at_ms };
     if !news.is_fresh(now_ms, FRESH_MS) {
         return held;
     }
     let before = held.clone().filter(|held| held.is_fresh(now_ms, FRESH_MS));
-    let mut kept = KeptMarks::settle(held, new, now_ms, FRESH_MS);
+    let mut kept = CheckedMarks::settle(held, new, now_ms, FRESH_MS);
     // What counts as checked was checked when it was settled.
     kept.checked_at_ms = match before {
         Some(before) if kept.seen.marks.version() == before.seen.marks.version() => {
@@ -128,7 +138,7 @@ impl Bench {
                         Call::new(&SETTLE, keys.to_vec()).arg(FRESH_MS).arg(60_000).arg(1).arg(1);
                     let call = call.arg(version).arg(10).arg(10 - version).arg(expiry);
                     let marks = Arc::new(Marks::none(10, 1, version));
-                    let seen = Seen::read(id, marks, Some(version + late_ms.rem_euclid(3)));
+                    let seen = KnownMarks::read(id, marks, Some(version + late_ms.rem_euclid(3)));
                     let call = call.arg(settled_at_ms).arg(version).arg(seen.through);
                     let mut call = call.arg(settled_at_ms);
                     call.push_bytes(seen.marks.to_bytes());
@@ -154,7 +164,7 @@ impl Bench {
             let call = Call::new(&MARKS, keys[1..2].to_vec());
             let told = self.run::<Vec<Option<(i64, Vec<u8>)>>>(call, now_ms).await.remove(0);
             let told = told.and_then(|told| super::seen_of(id, told));
-            let expected = marked.as_ref().map(|kept: &KeptMarks| kept.seen.clone());
+            let expected = marked.as_ref().map(|kept: &CheckedMarks| kept.seen.clone());
             assert_eq!(told, expected, "{step:?} at {now_ms}");
             let call = Call::new(&LEASE, keys[2..].to_vec()).arg(FRESH_MS);
             let line = self.run::<Option<String>>(call, now_ms).await;
@@ -196,11 +206,11 @@ proptest! {
 fn a_lease_is_read_as_it_was_written() {
     let at = |ms: i64| Timestamp::from_unix_ms(1_800_000_000_000 + ms);
     let (shard, currency) = (Shard::pick(5), Currency::parse("EUR").expect("a currency"));
-    let item = |name: &str, numbers: &[&str]| Item {
+    let item = |name: &str, seat_names: &[&str]| Item {
         section_id: SectionId::new(at(0), shard, 9),
         section_name: name.into(),
         seats: 2,
-        numbers: numbers.iter().map(|number| (*number).into()).collect(),
+        seat_names: seat_names.iter().map(|number| (*number).into()).collect(),
         unit_price: Money { minor: 1999, currency },
     };
     let hold = Booking {

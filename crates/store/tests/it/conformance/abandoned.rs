@@ -6,7 +6,7 @@ use engine::{Command, Hold, Refusal};
 use std::future::poll_fn;
 use std::pin::pin;
 use std::task::Poll;
-use store::{BookingFilter, EventFilter, Page};
+use store::{BookingFilter, EventFilter, PageRequest};
 
 /// At which of its awaits a future is dropped at the latest: more than any has.
 const AWAITS: usize = 16;
@@ -127,9 +127,10 @@ pub async fn a_read_nobody_waits_for_leaves_the_store_usable(world: World) {
     for awaits in hang_ups() {
         abandon(world.store.audit(), awaits).await;
         abandon(world.store.reckon(engine::log::Position::default()), awaits).await;
-        abandon(world.store.bookings(&filter, Page { after: None, limit: 100 }), awaits).await;
+        abandon(world.store.bookings(&filter, PageRequest { after: None, limit: 100 }), awaits)
+            .await;
         abandon(
-            world.store.events(&EventFilter::default(), Page { after: None, limit: 9 }),
+            world.store.events(&EventFilter::default(), PageRequest { after: None, limit: 9 }),
             awaits,
         )
         .await;

@@ -2,10 +2,10 @@
 
 use super::{Sale, World, answered, booking, confirm, key, release};
 use engine::{BookingId, BookingStatus, By, Command, Hold, KeyUse};
-use store::{BookingFilter, Page};
+use store::{BookingFilter, PageRequest};
 
 const NOBODY: BookingFilter = BookingFilter { user: None, event: None, status: None };
-const ALL: Page<BookingId> = Page { after: None, limit: 100 };
+const ALL: PageRequest<BookingId> = PageRequest { after: None, limit: 100 };
 
 impl World {
     async fn listed(&self, filter: &BookingFilter) -> Vec<BookingId> {
@@ -53,7 +53,7 @@ pub async fn bookings_are_listed_newest_first_page_by_page_without_gaps(world: W
     let filter = BookingFilter { event: Some(sale.event_id), ..NOBODY };
     let (mut seen, mut after) = (Vec::new(), None);
     loop {
-        let found = answered(world.store.bookings(&filter, Page { after, limit: 4 }).await);
+        let found = answered(world.store.bookings(&filter, PageRequest { after, limit: 4 }).await);
         seen.extend(found.items.iter().map(|booking| booking.booking_id));
         after = seen.last().copied();
         assert_eq!(found.has_more, found.items.len() == 4);

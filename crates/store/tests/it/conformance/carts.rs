@@ -23,9 +23,9 @@ pub async fn a_cart_of_both_kinds_is_held_whole_or_not_at_all(world: World) {
         (vec![seats(&sale, 0, &["A-1"]), count(&sale, 1, 1)], "SeatsUnavailable"),
         (vec![count(&sale, 1, 4), count(&sale, 2, 4)], "TooFewFit"),
     ];
-    for (asks, word) in refusals {
-        let refusal = world.ask(&sale, asks.clone()).await.expect_err("one part cannot be had");
-        assert!(format!("{refusal:?}").starts_with(word), "{asks:?}: {refusal:?}");
+    for (requests, word) in refusals {
+        let refusal = world.ask(&sale, requests.clone()).await.expect_err("one part cannot be had");
+        assert!(format!("{refusal:?}").starts_with(word), "{requests:?}: {refusal:?}");
     }
     assert_eq!(world.counters(&sale, 0).await, (2, 0, 7));
     assert_eq!([world.states(&sale, 1).await, world.states(&sale, 2).await], states);
@@ -41,20 +41,20 @@ pub async fn the_cap_of_a_buyer_counts_seats_of_both_kinds(world: World) {
     });
     let sale = sale.await;
     let user_id = world.mint.user();
-    let hold = |asks| Command::Hold(Hold { user_id, ..world.asking(&sale, asks) });
+    let hold = |requests| Command::Hold(Hold { user_id, ..world.asking(&sale, requests) });
     let cart = vec![seats(&sale, 0, &["A-1", "A-2"]), count(&sale, 1, 1)];
     let held = booking(world.commit_one(hold(cart)).await);
-    let asks = [count(&sale, 0, 2), count(&sale, 0, 1), seats(&sale, 0, &["A-9"])];
-    let answers = world.commit(&asks.map(|ask| hold(vec![ask]))).await.answers;
+    let requests = [count(&sale, 0, 2), count(&sale, 0, 1), seats(&sale, 0, &["A-9"])];
+    let answers = world.commit(&requests.map(|ask| hold(vec![ask]))).await.answers;
     assert_eq!(answers[0], Err(Refusal::BuyerLimit { limit: 4, remaining: 1 }));
     assert!(answers[1].is_ok());
     assert_eq!(answers[2], Err(Refusal::BuyerLimit { limit: 4, remaining: 0 }));
-    let change = |asks| Command::Change {
+    let change = |requests| Command::Change {
         booking_id: held.booking_id,
         by: By::User(user_id),
         event_id: sale.event_id,
         expected: None,
-        asks,
+        requests,
     };
     // What it has already is no more than it was; what it gives up is free for the next one.
     let more = change(vec![count(&sale, 0, 3), count(&sale, 1, 1)]);

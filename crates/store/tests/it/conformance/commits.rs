@@ -272,8 +272,8 @@ pub async fn a_batch_of_512_commands_for_many_sections_is_committed_at_once(worl
         sales.push(world.sale(&[("A", 60), ("B", 1_000), ("C", 1_000)]).await);
     }
     let hold = |number: usize| {
-        let asks = [(0, 1), (1, 2), (2, 1)];
-        keyed(world.hold(&sales[number % 4], &asks[..=number % 3]), "k1", 1)
+        let requests = [(0, 1), (1, 2), (2, 1)];
+        keyed(world.hold(&sales[number % 4], &requests[..=number % 3]), "k1", 1)
     };
     let holds: Vec<_> = (0..512).map(hold).collect();
     let batch: Vec<_> = holds.iter().cloned().map(Command::Hold).collect();

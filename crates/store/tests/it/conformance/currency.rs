@@ -3,8 +3,8 @@
 use super::{World, refusal};
 use engine::event::EventChange;
 use engine::{
-    Ask, Booking, By, Command, Currency, Hold, Money, Opening, Outcome, Refusal, SectionChange,
-    SectionId,
+    Booking, By, Command, Currency, Hold, Money, Opening, Outcome, Refusal, SeatRequest,
+    SectionChange, SectionId,
 };
 use std::fmt::Debug;
 use suite::halls::{laid, names};
@@ -46,13 +46,13 @@ impl World {
     }
 
     async fn cart(&self, both: &Both, seat: &str) -> Booking {
-        let count = Ask::Count { section_id: both.counted, seats: 2 };
-        let named = Ask::Seats { section_id: both.numbered, seats: names(&[seat]) };
+        let count = SeatRequest::Count { section_id: both.counted, seats: 2 };
+        let named = SeatRequest::Seats { section_id: both.numbered, seats: names(&[seat]) };
         let hold = Hold {
             booking_id: self.mint.booking(both.sale.event_id),
             user_id: self.mint.user(),
             event_id: both.sale.event_id,
-            asks: vec![count, named],
+            requests: vec![count, named],
             key: None,
         };
         match self.step(Command::Hold(hold)).await {

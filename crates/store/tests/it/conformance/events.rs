@@ -6,10 +6,10 @@ use engine::{
     BookingStatus, By, Command, EventDate, EventId, EventStatus, EventWithSections, Refusal,
     Timestamp, UserId,
 };
-use store::{CREATION_KEY_KEPT_MS, EventCard, EventFilter, Page};
+use store::{CREATION_KEY_KEPT_MS, EventCard, EventFilter, PageRequest};
 use suite::world::usd;
 
-const ALL: Page<EventId> = Page { after: None, limit: 100 };
+const ALL: PageRequest<EventId> = PageRequest { after: None, limit: 100 };
 
 impl World {
     async fn listed_events(&self, filter: &EventFilter) -> Vec<EventId> {
@@ -145,7 +145,7 @@ pub async fn events_are_listed_newest_first_page_by_page_without_gaps(world: Wor
     made.reverse();
     let (mut seen, mut after) = (Vec::new(), None);
     loop {
-        let page = Page { after, limit: 7 };
+        let page = PageRequest { after, limit: 7 };
         let found = answered(world.store.events(&EventFilter::default(), page).await);
         assert!(
             found.items.iter().all(|it| it.capacity == 2),

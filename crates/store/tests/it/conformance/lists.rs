@@ -2,15 +2,15 @@
 
 use super::{Sale, World, answered, booking, confirm};
 use engine::seats::{Category, Draft, SeatName};
-use engine::{Ask, Command, Opening, SectionChange};
+use engine::{Command, Opening, SeatRequest, SectionChange};
 use std::collections::BTreeSet;
-use store::{BookingFilter, EventCard, EventFilter, PAGE_BYTES_MAX, Page};
+use store::{BookingFilter, EventCard, EventFilter, PAGE_BYTES_MAX, PageRequest};
 use suite::halls::{draft, laid, layout};
 use suite::world::usd;
 
 impl World {
     async fn card(&self, sale: &Sale) -> EventCard {
-        let page = Page { after: None, limit: 100 };
+        let page = PageRequest { after: None, limit: 100 };
         let found = answered(self.store.events(&EventFilter::default(), page).await);
         let is_it = |card: &EventCard| card.event.terms.event_id == sale.event_id;
         found.items.into_iter().find(is_it).expect("it is listed")
@@ -105,17 +105,19 @@ pub async fn a_page_of_bookings_ends_by_bytes_and_the_next_goes_on_behind_it(wor
     for rows in names.chunks(3) {
         world.clock.advance_ms(1);
         let seats = rows.iter().flatten().map(|name| SeatName::from(name.as_str())).collect();
-        let hold = world.asking(&sale, vec![Ask::Seats { section_id: sale.sections[0], seats }]);
+        let hold =
+            world.asking(&sale, vec![SeatRequest::Seats { section_id: sale.sections[0], seats }]);
         booking(world.commit_one(Command::Hold(hold)).await);
     }
     let filter = BookingFilter { user: None, event: Some(sale.event_id), status: None };
     let (mut seen, mut pages, mut after) = (Vec::new(), Vec::new(), None);
     loop {
-        let found = answered(world.store.bookings(&filter, Page { after, limit: 100 }).await);
+        let found =
+            answered(world.store.bookings(&filter, PageRequest { after, limit: 100 }).await);
         let sizes = found
             .items
             .iter()
-            .map(|booking| booking.numbers().map(|(_, seat)| seat.len() + 3).sum::<usize>());
+            .map(|booking| booking.seat_names().map(|(_, seat)| seat.len() + 3).sum::<usize>());
         let sizes: Vec<_> = sizes.collect();
         let but_last: usize = sizes.iter().rev().skip(1).sum();
         assert!(but_last < PAGE_BYTES_MAX, "{sizes:?}");

@@ -5,8 +5,8 @@ use engine::event::{EventChange, EventCommand};
 use engine::feed::{Body, Message};
 use engine::log::{Position, Timeline};
 use engine::{
-    Ask, Blocked, Booking, By, Command, EventId, Hold, LogCursor, LogKind, Outcome, SectionChange,
-    SectionId,
+    Blocked, Booking, By, Command, EventId, Hold, LogCursor, LogKind, Outcome, SeatRequest,
+    SectionChange, SectionId,
 };
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::time::Duration;
@@ -52,10 +52,10 @@ async fn all_that_happens(world: &World) -> (super::Sale, Vec<Booking>) {
     let by = By::User(cart.user_id);
     let booking_id = cart.booking_id;
     step(Command::Extend { booking_id, by }).await.expect("there is time to gain");
-    let to = |section_id, seats| vec![Ask::Count { section_id, seats }];
-    let change = |asks| {
+    let to = |section_id, seats| vec![SeatRequest::Count { section_id, seats }];
+    let change = |requests| {
         let event_id = sale.event_id;
-        Command::Change { booking_id, by, event_id, expected: None, asks }
+        Command::Change { booking_id, by, event_id, expected: None, requests }
     };
     step(change(to(b, 3))).await.expect("there are seats");
     step(change(to(a, 1))).await.expect("there are seats");

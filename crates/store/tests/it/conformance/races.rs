@@ -114,7 +114,8 @@ pub async fn readers_beside_a_writer_see_whole_batches_only(world: World) {
     });
     let readers: Vec<_> = readers.collect();
     for _ in 0..40 {
-        let batch = [[(0, 1)], [(1, 1)]].map(|asks| Command::Hold(world.hold(&sale, &asks)));
+        let batch =
+            [[(0, 1)], [(1, 1)]].map(|requests| Command::Hold(world.hold(&sale, &requests)));
         assert!(world.commit(&batch).await.answers.iter().all(Result::is_ok));
     }
     done.store(true, Ordering::Relaxed);

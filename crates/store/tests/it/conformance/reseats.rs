@@ -4,18 +4,23 @@ use super::seats::{best, blocking, conflicts, count, given, numbers, seats};
 use super::{Sale, World, booking, confirm, release};
 use crate::raw::Raw;
 use engine::seats::{Party, SeatState};
-use engine::{Ask, Blocked, Booking, By, Command, Outcome, Refusal, SectionChange};
+use engine::{Blocked, Booking, By, Command, Outcome, Refusal, SeatRequest, SectionChange};
 use suite::halls::{laid, layout, names, taken_by};
 use suite::world::usd;
 
 /// What gives a hold other seats.
-fn change(sale: &Sale, held: &Booking, expected: Option<i64>, asks: Vec<Ask>) -> Command {
+fn change(
+    sale: &Sale,
+    held: &Booking,
+    expected: Option<i64>,
+    requests: Vec<SeatRequest>,
+) -> Command {
     Command::Change {
         booking_id: held.booking_id,
         by: By::User(held.user_id),
         event_id: sale.event_id,
         expected,
-        asks,
+        requests,
     }
 }
 
@@ -60,8 +65,8 @@ pub async fn a_hold_is_given_other_seats_all_or_none(world: World) {
         ),
         (None, vec![count(&sale, 1, 51)], Refusal::TooManySeats { limit: 50 }),
     ];
-    for (expected, asks, refusal) in refusals {
-        let refused = world.commit_one(change(&sale, &held, expected, asks)).await;
+    for (expected, requests, refusal) in refusals {
+        let refused = world.commit_one(change(&sale, &held, expected, requests)).await;
         assert_eq!(refused, Err(refusal));
         assert_eq!(world.stored(held.booking_id).await.as_ref(), Some(&before));
         assert_eq!(world.states(&sale, 0).await, "B-1 held, B-6 held");
@@ -80,10 +85,10 @@ pub async fn only_a_live_hold_is_changed_and_by_its_buyer_alone(world: World) {
     let sale = world.hall(vec![laid("A", 6)]).await;
     let elsewhere = world.hall(vec![laid("A", 6)]).await;
     let held = world.seated(&sale, 0, &["A-1"]).await;
-    let asks = || vec![seats(&sale, 0, &["A-2"])];
+    let requests = || vec![seats(&sale, 0, &["A-2"])];
     let missing = Err(Refusal::NotFound { what: "booking" });
     let stranger = Booking { user_id: world.mint.user(), ..held.clone() };
-    assert_eq!(world.commit_one(change(&sale, &stranger, None, asks())).await, missing);
+    assert_eq!(world.commit_one(change(&sale, &stranger, None, requests())).await, missing);
     let there = vec![seats(&elsewhere, 0, &["A-2"])];
     let wrong = change(&elsewhere, &held, None, there.clone());
     assert_eq!(world.commit_one(wrong).await, missing, "the event of a hold never changes");
@@ -92,19 +97,19 @@ pub async fn only_a_live_hold_is_changed_and_by_its_buyer_alone(world: World) {
 
     let sold = world.seated(&sale, 0, &["A-6"]).await;
     booking(world.commit_one(confirm(&sold)).await);
-    let refused = world.commit_one(change(&sale, &sold, None, asks())).await;
+    let refused = world.commit_one(change(&sale, &sold, None, requests())).await;
     assert_eq!(refused, Err(Refusal::NotChangeable));
     let gone = world.seated(&sale, 0, &["A-5"]).await;
     booking(world.commit_one(release(&gone)).await);
-    let refused = world.commit_one(change(&sale, &gone, None, asks())).await;
+    let refused = world.commit_one(change(&sale, &gone, None, requests())).await;
     assert_eq!(refused, Err(Refusal::BookingCancelled));
     world.clock.advance_ms(600_000);
-    let refused = world.commit_one(change(&sale, &held, None, asks())).await;
+    let refused = world.commit_one(change(&sale, &held, None, requests())).await;
     assert_eq!(refused, Err(Refusal::HoldExpired { expired_at: held.expires_at }));
     assert_eq!(world.states(&sale, 0).await, "A-6 sold");
     let late = world.seated(&sale, 0, &["A-1"]).await;
     world.store.cancel_event(sale.event_id, sale.organizer_id).await.expect("it is called off");
-    let refused = world.commit_one(change(&sale, &late, None, asks())).await;
+    let refused = world.commit_one(change(&sale, &late, None, requests())).await;
     assert_eq!(refused, Err(Refusal::EventCancelled));
     world.assert_sound().await;
 }
@@ -119,7 +124,7 @@ pub async fn i3_a_seat_goes_from_hand_to_hand_within_a_batch(world: World) {
         by: By::User(hold.user_id),
         event_id: sale.event_id,
         expected: None,
-        asks: vec![seats(&sale, 0, wanted)],
+        requests: vec![seats(&sale, 0, wanted)],
     };
     let (booking_id, user_id) = (second.booking_id, second.user_id);
     let batch = [
@@ -186,7 +191,7 @@ pub async fn a_change_keeps_the_price_of_the_seats_it_keeps(world: World) {
     let items: Vec<_> = more
         .items
         .iter()
-        .map(|item| (item.seats, item.numbers.concat(), item.unit_price.minor))
+        .map(|item| (item.seats, item.seat_names.concat(), item.unit_price.minor))
         .collect();
     let old_and_new = |numbers: [&str; 2], seats: [u32; 2]| {
         [(seats[0], numbers[0].to_owned(), 1_250), (seats[1], numbers[1].to_owned(), 2_000)]

@@ -4,8 +4,8 @@ use super::{Sale, World, answered, booking, confirm, key, release};
 use crate::raw::Raw;
 use engine::seats::{Category, Flags, Party, SeatName, SeatState};
 use engine::{
-    Ask, Blocked, Booking, By, Command, EventWithSections, Hold, Opening, Outcome, Refusal,
-    SeatConflict,
+    Blocked, Booking, By, Command, EventWithSections, Hold, Opening, Outcome, Refusal,
+    SeatConflict, SeatRequest,
 };
 use std::sync::Arc;
 use suite::halls::{self};
@@ -36,12 +36,16 @@ impl World {
     }
 
     /// A request of a new user.
-    pub(super) fn asking(&self, sale: &Sale, asks: Vec<Ask>) -> Hold {
-        Hold { asks, ..self.hold(sale, &[(0, 1)]) }
+    pub(super) fn asking(&self, sale: &Sale, requests: Vec<SeatRequest>) -> Hold {
+        Hold { requests, ..self.hold(sale, &[(0, 1)]) }
     }
 
-    pub(super) async fn ask(&self, sale: &Sale, asks: Vec<Ask>) -> Result<Outcome, Refusal> {
-        self.commit_one(Command::Hold(self.asking(sale, asks))).await
+    pub(super) async fn ask(
+        &self,
+        sale: &Sale,
+        requests: Vec<SeatRequest>,
+    ) -> Result<Outcome, Refusal> {
+        self.commit_one(Command::Hold(self.asking(sale, requests))).await
     }
 
     /// Named seats of a section that a new user holds.
@@ -73,16 +77,19 @@ impl World {
     }
 }
 
-pub(super) fn seats(sale: &Sale, place: usize, wanted: &[&str]) -> Ask {
-    Ask::Seats { section_id: sale.sections[place], seats: names(wanted) }
+pub(super) fn seats(sale: &Sale, place: usize, wanted: &[&str]) -> SeatRequest {
+    SeatRequest::Seats { section_id: sale.sections[place], seats: names(wanted) }
 }
 
-pub(super) fn count(sale: &Sale, place: usize, seats: u32) -> Ask {
-    Ask::Count { section_id: sale.sections[place], seats }
+pub(super) fn count(sale: &Sale, place: usize, seats: u32) -> SeatRequest {
+    SeatRequest::Count { section_id: sale.sections[place], seats }
 }
 
-pub(super) fn best(sale: &Sale, places: &[usize], party: Party) -> Ask {
-    Ask::Best { sections: places.iter().map(|place| sale.sections[*place]).collect(), party }
+pub(super) fn best(sale: &Sale, places: &[usize], party: Party) -> SeatRequest {
+    SeatRequest::Best {
+        sections: places.iter().map(|place| sale.sections[*place]).collect(),
+        party,
+    }
 }
 
 pub(super) fn blocking(sale: &Sale, place: usize, seats: &[&str]) -> Command {
@@ -96,7 +103,7 @@ pub(super) fn blocking(sale: &Sale, place: usize, seats: &[&str]) -> Command {
 
 /// The seats of a booking, in the order in which it names them.
 pub(super) fn numbers(booking: &Booking) -> Vec<&str> {
-    booking.numbers().map(|(_, number)| &**number).collect()
+    booking.seat_names().map(|(_, number)| &**number).collect()
 }
 
 /// What was given, and whether it is together, when we chose it.
@@ -159,7 +166,7 @@ pub async fn a_seat_that_is_named_twice_is_a_duplicate_in_any_spelling(world: Wo
     let held = world.seated(&sale, 0, &["A-2"]).await;
     let before = world.inventory(&sale, 0).await;
     let composed = "\u{c9}-1";
-    for (asks, refused) in [
+    for (requests, refused) in [
         (vec![seats(&sale, 0, &["B-1", "B-1"])], duplicate("B-1", "B-1")),
         (vec![seats(&sale, 0, &["a-1", "A-1"])], duplicate("a-1", "A-1")),
         (vec![seats(&sale, 0, &[composed, "e\u{301}-1"])], duplicate(composed, "e\u{301}-1")),
@@ -168,13 +175,13 @@ pub async fn a_seat_that_is_named_twice_is_a_duplicate_in_any_spelling(world: Wo
         // Whoever has it, and whatever else is wrong.
         (vec![seats(&sale, 0, &["Z-9", "A-2", "a-2"])], duplicate("A-2", "a-2")),
     ] {
-        assert_eq!(world.ask(&sale, asks.clone()).await, refused, "{asks:?}");
+        assert_eq!(world.ask(&sale, requests.clone()).await, refused, "{requests:?}");
         let change = Command::Change {
             booking_id: held.booking_id,
             by: held.user_id.into(),
             event_id: sale.event_id,
             expected: None,
-            asks,
+            requests,
         };
         assert_eq!(world.commit_one(change).await, refused);
     }
@@ -188,8 +195,8 @@ pub async fn a_seat_that_is_named_twice_is_a_duplicate_in_any_spelling(world: Wo
     assert_eq!(world.inventory(&sale, 0).await, before);
     // Of another section it is another seat, and counted seats are added up.
     let two = vec![seats(&sale, 0, &["A-1"]), seats(&sale, 1, &["a-1"]), count(&sale, 2, 2)];
-    let asks = [two, vec![count(&sale, 2, 3)]].concat();
-    let cart = booking(world.ask(&sale, asks).await);
+    let requests = [two, vec![count(&sale, 2, 3)]].concat();
+    let cart = booking(world.ask(&sale, requests).await);
     assert_eq!((numbers(&cart), cart.seats(), cart.items.len()), (vec!["A-1", "A-1"], 7, 3));
     world.assert_sound().await;
 }
@@ -308,7 +315,7 @@ pub async fn a_hold_that_would_leave_a_single_seat_is_refused_where_the_event_sa
         by: By::User(held.user_id),
         event_id: sale.event_id,
         expected: None,
-        asks: vec![seats(&sale, 0, names)],
+        requests: vec![seats(&sale, 0, names)],
     };
     let refused = world.commit_one(change(&["A-2"])).await;
     assert_eq!(refused, Err(Refusal::OrphanSeat { seats: names(&["A-1"]) }));
@@ -354,7 +361,7 @@ pub async fn i6_a_retry_gets_the_same_seats_and_hears_whether_they_are_together(
     world.assert_sound().await;
 }
 
-const PAGE: store::Page<engine::BookingId> = store::Page { after: None, limit: 99 };
+const PAGE: store::PageRequest<engine::BookingId> = store::PageRequest { after: None, limit: 99 };
 
 fn all(sale: &Sale) -> store::BookingFilter {
     store::BookingFilter { user: None, event: Some(sale.event_id), status: None }

@@ -22,8 +22,8 @@ pub async fn a_section_is_added_at_the_end_of_its_event(world: World) {
     let names: Vec<_> = event.sections.iter().map(|section| &*section.name).collect();
     assert_eq!(names, ["A", "B"]);
     let hold = world.hold(&sale, &[(0, 1)]);
-    let asks = vec![engine::Ask::Count { section_id: section.section_id, seats: 5 }];
-    booking(world.commit_one(Command::Hold(engine::Hold { asks, ..hold })).await);
+    let requests = vec![engine::SeatRequest::Count { section_id: section.section_id, seats: 5 }];
+    booking(world.commit_one(Command::Hold(engine::Hold { requests, ..hold })).await);
     world.assert_sound().await;
 }
 

@@ -6,7 +6,7 @@ use crate::raw::Raw;
 use engine::account::User;
 use engine::{EventId, Refusal, SectionChange};
 use std::fmt::Debug;
-use store::{EventFilter, Page};
+use store::{EventFilter, PageRequest};
 
 /// What the store answers, which neither refuses nor fails.
 fn done<T, E: Debug>(result: Result<T, E>) -> T {
@@ -16,7 +16,7 @@ fn done<T, E: Debug>(result: Result<T, E>) -> T {
 impl World {
     async fn found(&self, title: &str) -> Vec<EventId> {
         let filter = EventFilter { title: Some(title.to_owned()), ..EventFilter::default() };
-        let found = done(self.store.events(&filter, Page { after: None, limit: 100 }).await);
+        let found = done(self.store.events(&filter, PageRequest { after: None, limit: 100 }).await);
         found.items.into_iter().map(|of| of.event.terms.event_id).collect()
     }
 

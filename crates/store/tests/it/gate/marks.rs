@@ -8,9 +8,9 @@ use super::{
 };
 use crate::world::sqlite;
 use engine::seats::{Layout, Marks, SeatIndex, SeatMap, SeatState};
-use engine::{Ask, By, Command, Hold, Opening, Outcome, Shard};
+use engine::{By, Command, Hold, Opening, Outcome, SeatRequest, Shard};
 use std::time::Instant;
-use store::gate::{MARKS_BYTES_MAX, Seen};
+use store::gate::{KnownMarks, MARKS_BYTES_MAX};
 use suite::halls::plain;
 use suite::world::{ManualClock, POLICY};
 use testbed::redis::{Redis, shared};
@@ -28,19 +28,19 @@ fn marks(version: i64, taken: &[SeatIndex]) -> Marks {
     map.marks()
 }
 
-fn seen(section_id: SectionId, version: i64, taken: &[SeatIndex]) -> Seen {
-    Seen::committed(section_id, marks(version, taken))
+fn seen(section_id: SectionId, version: i64, taken: &[SeatIndex]) -> KnownMarks {
+    KnownMarks::committed(section_id, marks(version, taken))
 }
 
 impl Doorway {
     /// Settles marks beside a snapshot, and waits until the gate has noted them.
-    async fn mark(&self, snapshots: Vec<Snapshot>, marks: Vec<Seen>) {
+    async fn mark(&self, snapshots: Vec<Snapshot>, marks: Vec<KnownMarks>) {
         let now = self.now;
         self.gate.settle(Settlement { snapshots, marks, bookings: vec![], now });
         self.settle(vec![], vec![], now).await;
     }
 
-    async fn marks(&self, section_id: SectionId) -> Option<Seen> {
+    async fn marks(&self, section_id: SectionId) -> Option<KnownMarks> {
         let [answer] = &self.gate.marks(&[section_id]).await[..] else { panic!("one answer") };
         answer.clone()
     }
@@ -87,7 +87,7 @@ pub async fn i8_marks_speak_beside_a_fresh_snapshot_they_belong_to(door: Doorway
     door.know(snapshot(section_id, 6, 98)).await;
     assert!(!door.speaks(section_id).await);
     // Who read them after that.
-    let read = Seen::read(section_id, taken.marks.clone(), Some(6));
+    let read = KnownMarks::read(section_id, taken.marks.clone(), Some(6));
     door.mark(vec![], vec![read.clone()]).await;
     assert_eq!(door.marks(section_id).await, Some(read.clone()));
     assert!(door.speaks(section_id).await);
@@ -149,9 +149,9 @@ pub async fn i8_the_marks_of_commits_speak_until_an_extension_and_after_a_read(d
     };
     let hold = |seats: &[&str]| {
         let seats = seats.iter().map(|seat| (*seat).into()).collect();
-        let asks = vec![Ask::Seats { section_id, seats }];
+        let requests = vec![SeatRequest::Seats { section_id, seats }];
         let booking_id = door.mint.booking(event_id);
-        Command::Hold(Hold { booking_id, user_id: buyer, event_id, asks, key: None })
+        Command::Hold(Hold { booking_id, user_id: buyer, event_id, requests, key: None })
     };
     let taken = async || door.marks(section_id).await.map(|seen| seen.marks.taken());
     let (answer, _) = commit(hold(&["B-1", "B-2"])).await;
@@ -166,7 +166,7 @@ pub async fn i8_the_marks_of_commits_speak_until_an_extension_and_after_a_read(d
     extended.expect("there is more time to be had");
     assert!(!door.speaks(section_id).await, "they are of an older version");
     let found = fresh.store.marks(section_id).await.expect("it answers").expect("numbered");
-    door.mark(vec![], vec![Seen::read(section_id, Arc::new(found), Some(before))]).await;
+    door.mark(vec![], vec![KnownMarks::read(section_id, Arc::new(found), Some(before))]).await;
     assert!(door.speaks(section_id).await);
     commit(Command::Confirm { booking_id, by: By::User(buyer) }).await.0.expect("it lives");
     assert!(door.speaks(section_id).await);
@@ -181,7 +181,7 @@ async fn i9_the_in_process_gate_keeps_no_more_marks_than_its_limit() {
     let bytes = large.to_bytes().len();
     let sections: Vec<_> = (0..2 * MARKS_BYTES_MAX / bytes).map(|_| door.section()).collect();
     for section_id in &sections {
-        let seen = Seen::read(*section_id, large.clone(), None);
+        let seen = KnownMarks::read(*section_id, large.clone(), None);
         door.gate.settle(Settlement::of_marks(seen, door.now));
     }
     let known = door.gate.marks(&sections).await.into_iter().flatten().count();
@@ -246,7 +246,7 @@ async fn marks_of_many_large_sections_arrive_in_several_calls() {
     let large = Arc::new(Marks::none(100_000, 1, 1));
     let id = |index| SectionId::new(door.now, Shard::pick(3), index);
     let sections: Vec<_> = (0..40).map(id).collect();
-    let read = |section_id: &SectionId| Seen::read(*section_id, large.clone(), None);
+    let read = |section_id: &SectionId| KnownMarks::read(*section_id, large.clone(), None);
     let marks: Vec<_> = sections.iter().map(read).collect();
     door.gate.settle(Settlement {
         snapshots: vec![],

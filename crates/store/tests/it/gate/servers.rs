@@ -6,7 +6,7 @@ use engine::{Booking, BookingId, EventId, Fault, SectionId, Snapshot};
 use std::sync::OnceLock;
 use std::time::Instant;
 use store::Epoch;
-use store::gate::{Seen, Settlement};
+use store::gate::{KnownMarks, Settlement};
 use testbed::redis::{Cluster, Sentinel, shared};
 use tokio::sync::OnceCell;
 use tokio::sync::broadcast::Receiver;
@@ -81,7 +81,7 @@ impl Gate for Instances {
         self.reads.read(sections).await
     }
 
-    async fn marks(&self, sections: &[SectionId]) -> Vec<Option<Seen>> {
+    async fn marks(&self, sections: &[SectionId]) -> Vec<Option<KnownMarks>> {
         self.reads.marks(sections).await
     }
 

@@ -5,7 +5,7 @@ use engine::seats::Marks;
 use engine::{EventId, SectionId, Shard, Snapshot, Timestamp};
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use store::gate::Seen;
+use store::gate::KnownMarks;
 
 /// Small, seeded, good enough to wander (`SplitMix64`).
 pub struct Dice(pub u64);
@@ -142,7 +142,7 @@ impl Store {
         if seats_changed {
             self.marks_version = self.version;
         }
-        let seen = seats_changed.then(|| Seen::read(section(), self.marks(), None));
+        let seen = seats_changed.then(|| KnownMarks::read(section(), self.marks(), None));
         Told { snapshot: Some(self.snapshot(now)), seen }
     }
 
@@ -183,7 +183,7 @@ pub const NAMES: [Names; 3] = [0x80, 0x40, 0x20];
 #[derive(Clone)]
 pub struct Told {
     pub snapshot: Option<Snapshot>,
-    pub seen: Option<Seen>,
+    pub seen: Option<KnownMarks>,
 }
 
 #[derive(Clone, Copy, Debug)]

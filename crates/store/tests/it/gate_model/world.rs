@@ -3,17 +3,17 @@
 use super::truth::{Command, Dice, NAMES, Names, Store, Told, section};
 use super::{FRESH_MS, HOLD_MS, Protocol, SEATS};
 use engine::seats::Marks;
-use engine::{Answer, Kept, Snapshot, Timestamp};
+use engine::{CheckedSnapshot, GateAnswer, Snapshot, Timestamp};
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use store::gate::{KeptMarks, Seen};
+use store::gate::{CheckedMarks, KnownMarks};
 
 /// What an instance knows, and where its batch stands.
 #[derive(Clone, Default)]
 pub struct Instance {
     /// What it has settled itself.
-    pub own: Option<Kept>,
-    pub own_marks: Option<KeptMarks>,
+    pub own: Option<CheckedSnapshot>,
+    pub own_marks: Option<CheckedMarks>,
     /// The gate's clock minus its own, as of its last contact; at most what it is.
     pub ahead_ms: Option<i64>,
     pub at: Stage,
@@ -48,10 +48,10 @@ pub struct World {
     pub now: i64,
     pub store: Store,
     pub instances: [Instance; 2],
-    pub gate: Option<Kept>,
-    pub gate_marks: Option<KeptMarks>,
+    pub gate: Option<CheckedSnapshot>,
+    pub gate_marks: Option<CheckedMarks>,
     pub gate_ahead_ms: i64,
-    pub saved: (Option<Kept>, Option<KeptMarks>),
+    pub saved: (Option<CheckedSnapshot>, Option<CheckedMarks>),
     pub counter: Option<i64>,
     pub reconciling: Option<i64>,
     pub messages: Vec<Message>,
@@ -182,7 +182,7 @@ impl World {
                 self.instances[who].at = Stage::Idle;
                 let behind = self.protocol.reads_behind;
                 let before = if behind { before } else { self.store.version };
-                let seen = Some(Seen::read(section(), marks, Some(before)));
+                let seen = Some(KnownMarks::read(section(), marks, Some(before)));
                 self.settle(who, Told { snapshot: None, seen });
             }
         }
@@ -213,12 +213,12 @@ impl World {
         };
         let Some(known) = known else { return true };
         let answer = known.snapshot.answer(seats, Timestamp::from_unix_ms(self.now));
-        let refused = matches!(answer, Answer::SoldOut { .. });
+        let refused = matches!(answer, GateAnswer::SoldOut { .. });
         if refused {
             self.refusals += 1;
             self.check_refusal(&known.snapshot, seats, shared.is_some());
         }
-        let seen = Seen::newer(
+        let seen = KnownMarks::newer(
             self.instances[who].own_marks.clone().map(|kept| kept.seen),
             shared_marks.map(|kept| kept.seen),
         );
@@ -238,7 +238,7 @@ impl World {
     }
 
     /// Whether marks say, as a lane reads them, that a seat is taken.
-    pub fn is_taken(&self, by: &Snapshot, seen: &Seen, name: Names) -> bool {
+    pub fn is_taken(&self, by: &Snapshot, seen: &KnownMarks, name: Names) -> bool {
         let now = Timestamp::from_unix_ms(self.now);
         let is_due = by.next_expiry.is_some_and(|expiry| expiry <= now);
         let speaks = seen.belong_to(by) || !self.protocol.pairs;
@@ -283,10 +283,11 @@ impl World {
         let settled_at_ms = self.now + *instance.ahead_ms.get_or_insert(contact);
         if let Some(seen) = told.seen.clone() {
             let held = instance.own_marks.take();
-            instance.own_marks = Some(KeptMarks::settle(held, seen, self.now, FRESH_MS));
+            instance.own_marks = Some(CheckedMarks::settle(held, seen, self.now, FRESH_MS));
         }
         if let Some(snapshot) = told.snapshot {
-            instance.own = Some(Kept::settle(instance.own, snapshot, self.now, FRESH_MS));
+            instance.own =
+                Some(CheckedSnapshot::settle(instance.own, snapshot, self.now, FRESH_MS));
             self.answered_at.insert(snapshot.version, self.now);
         }
         let message = Message { told, settled_at_ms, made_at: self.now };
@@ -312,7 +313,7 @@ impl World {
                 held.is_fresh(gate_now, FRESH_MS)
                     && held.seen.marks.version() == seen.marks.version()
             });
-            let mut kept = KeptMarks::settle(held, seen, gate_now, FRESH_MS);
+            let mut kept = CheckedMarks::settle(held, seen, gate_now, FRESH_MS);
             if kept.checked_at_ms == gate_now {
                 kept.checked_at_ms = if again { before.max(settled_at_ms) } else { settled_at_ms };
             }
@@ -323,14 +324,14 @@ impl World {
             self.arrived = self.arrived.max(Some((snapshot.version, settled_at_ms)));
         }
         let held = self.gate.filter(|_| self.protocol.checks_versions);
-        let kept = Kept::settle(held, snapshot, gate_now, FRESH_MS);
+        let kept = CheckedSnapshot::settle(held, snapshot, gate_now, FRESH_MS);
         // It was checked when it was settled, not when that arrives.
         let checked_at_ms = match held {
             Some(held) if held.snapshot == kept.snapshot => held.checked_at_ms.max(settled_at_ms),
             _ => settled_at_ms,
         };
         let touched = kept.checked_at_ms == gate_now;
-        self.gate = Some(if touched { Kept { checked_at_ms, ..kept } } else { kept });
+        self.gate = Some(if touched { CheckedSnapshot { checked_at_ms, ..kept } } else { kept });
     }
 
     /// The gate decides by a counter; where it has none, it starts with what the store has.

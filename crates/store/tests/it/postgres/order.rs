@@ -67,7 +67,7 @@ async fn lock_in_opposite_order(
     sale: &Sale,
     stop: bool,
 ) {
-    let hold = |asks: &[(usize, u32)]| Command::Hold(stand.hold(sale, asks));
+    let hold = |requests: &[(usize, u32)]| Command::Hold(stand.hold(sale, requests));
     let batch = |turn: [usize; 4]| -> Vec<_> {
         let singles = turn.iter().map(|place| hold(&[(*place, 1)]));
         singles.chain([hold(&turn.map(|place| (place, 1)))]).collect()

@@ -5,7 +5,7 @@ use crate::world::options;
 use engine::{BookingStatus, By, Command, Hold, UserId};
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use store::{BookingFilter, Fill, Page, Store, fill_store};
+use store::{BookingFilter, Fill, PageRequest, Store, fill_store};
 use suite::world::POLICY;
 
 /// The tables that grow with every booking.
@@ -67,9 +67,9 @@ async fn filled() -> Filled {
     for round in 0..40_usize {
         stand.clock.advance_ms(if round == 38 { 590_000 } else { 1 });
         let hold = |number: usize| {
-            let asks = [(number % 4, 1), ((number + 1) % 4, 1)];
+            let requests = [(number % 4, 1), ((number + 1) % 4, 1)];
             let sale = &sales[(number + round) % sales.len()];
-            let hold = stand.keyed(sale, &asks[..=number % 2], &format!("k{round}"));
+            let hold = stand.keyed(sale, &requests[..=number % 2], &format!("k{round}"));
             Command::Hold(Hold { user_id: users[number], ..hold })
         };
         let batch: Vec<_> = (0..500).map(hold).collect();
@@ -159,10 +159,13 @@ async fn lists_and_counters_read_by_index_when_there_are_many_bookings() {
         for status in [None, Some(BookingStatus::Confirmed), Some(BookingStatus::Hold)] {
             let filter = BookingFilter { user, event, status };
             assert_by_index(&stand, &format!("the list {filter:?}"), async |store| {
-                let first = store.bookings(&filter, Page { after: None, limit: 10 }).await;
+                let first = store.bookings(&filter, PageRequest { after: None, limit: 10 }).await;
                 let first = first.expect("the store answers");
                 let after = first.items.last().map(|last| last.booking_id);
-                store.bookings(&filter, Page { after, limit: 10 }).await.expect("the store answers")
+                store
+                    .bookings(&filter, PageRequest { after, limit: 10 })
+                    .await
+                    .expect("the store answers")
             })
             .await;
         }
@@ -204,9 +207,12 @@ async fn a_list_of_a_great_event_of_long_ago_reads_its_own_bookings_only() {
         let event = Some(event_id.parse().expect("an id"));
         for status in [None].into_iter().chain(BookingStatus::ALL.map(Some)) {
             let filter = BookingFilter { user: None, event, status };
-            let first = store.bookings(&filter, Page { after: None, limit: 10 }).await;
+            let first = store.bookings(&filter, PageRequest { after: None, limit: 10 }).await;
             let after = first.expect("the store answers").items.last().map(|last| last.booking_id);
-            store.bookings(&filter, Page { after, limit: 10 }).await.expect("the store answers");
+            store
+                .bookings(&filter, PageRequest { after, limit: 10 })
+                .await
+                .expect("the store answers");
         }
     }
     stand.close_all(&[&*store]).await;

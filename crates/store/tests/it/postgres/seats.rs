@@ -5,8 +5,8 @@ use super::{Sale, Stand, booking, confirm, one};
 use crate::world::all_bookings;
 use engine::seats::Party;
 use engine::{
-    Ask, Booking, BookingId, By, Command, Fault, Hold, Opening, Outcome, Refusal, SectionChange,
-    SectionId,
+    Booking, BookingId, By, Command, Fault, Hold, Opening, Outcome, Refusal, SeatRequest,
+    SectionChange, SectionId,
 };
 use futures_util::future::{join, join3};
 use std::collections::BTreeMap;
@@ -36,8 +36,8 @@ impl Stand {
         Sale { event_id, organizer_id, sections: vec![section_id] }
     }
 
-    pub(super) fn asking(&self, sale: &Sale, ask: Ask) -> Hold {
-        Hold { asks: vec![ask], ..self.hold(sale, &[(0, 1)]) }
+    pub(super) fn asking(&self, sale: &Sale, ask: SeatRequest) -> Hold {
+        Hold { requests: vec![ask], ..self.hold(sale, &[(0, 1)]) }
     }
 
     /// The seats of live bookings, with those that are in several of them.
@@ -47,7 +47,7 @@ impl Stand {
         let live = |of: &&Booking| of.status.is_live();
         let (mut seats, mut twice) = (BTreeMap::new(), Vec::new());
         for booking in bookings.iter().filter(live) {
-            for (_, number) in booking.numbers() {
+            for (_, number) in booking.seat_names() {
                 if seats.insert(number.to_string(), booking.booking_id).is_some() {
                     twice.push(number.to_string());
                 }
@@ -77,12 +77,12 @@ impl Stand {
     }
 }
 
-pub(super) fn named(sale: &Sale, seats: &[&str]) -> Ask {
-    Ask::Seats { section_id: sale.sections[0], seats: names(seats) }
+pub(super) fn named(sale: &Sale, seats: &[&str]) -> SeatRequest {
+    SeatRequest::Seats { section_id: sale.sections[0], seats: names(seats) }
 }
 
-fn party(sale: &Sale, party: Party) -> Ask {
-    Ask::Best { sections: sale.sections.clone(), party }
+fn party(sale: &Sale, party: Party) -> SeatRequest {
+    SeatRequest::Best { sections: sale.sections.clone(), party }
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -99,7 +99,7 @@ async fn i3_two_thousand_parties_at_two_instances_fill_a_hall_and_get_no_seat_tw
         // A third asks to be together, a third takes what comes, a third counts.
         let adjacent = number % 3 == 0;
         let ask = if number % 3 == 2 {
-            Ask::Count { section_id: sale.sections[0], seats: size(number) }
+            SeatRequest::Count { section_id: sale.sections[0], seats: size(number) }
         } else {
             party(&sale, Party { adjacent, ..Party::of(size(number)) })
         };
@@ -126,7 +126,7 @@ async fn i3_two_thousand_parties_at_two_instances_fill_a_hall_and_get_no_seat_tw
         let (number, adjacent) = wishes[&hold.booking_id];
         match answer {
             Ok(Outcome::Booking { booking, next_to_each_other, .. }) => {
-                let seats = booking.numbers().map(|(_, name)| hall.find(name));
+                let seats = booking.seat_names().map(|(_, name)| hall.find(name));
                 let seats = seats.collect::<Option<Vec<_>>>().expect("seats of the hall");
                 assert_eq!(seats.len(), number as usize);
                 let together = hall.are_beside_each_other(&seats);
@@ -170,7 +170,7 @@ fn change(sale: &Sale, of: &Booking, expected: Option<i64>, seats: &[&str]) -> C
         by: By::User(of.user_id),
         event_id: sale.event_id,
         expected,
-        asks: vec![named(sale, seats)],
+        requests: vec![named(sale, seats)],
     }
 }
 

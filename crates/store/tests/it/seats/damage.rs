@@ -137,21 +137,22 @@ async fn i3_the_audit_of_postgres_finds_what_was_changed_of_seats() {
 /// Marks that differ from the rest are rebuilt by the batch that meets them; where rows and bookings
 /// differ, too, the section sells nothing until it is repaired. Nothing of it is ever a bug's fault.
 async fn what_differs_is_rebuilt_or_repaired(fresh: world::Fresh, clock: ManualClock) {
-    use engine::{Ask, Command, Fault, Hold, Refusal};
+    use engine::{Command, Fault, Hold, Refusal, SeatRequest};
     let hall = Hall::new(fresh, clock).await;
     let store = &hall.fresh.store;
     let mut raw = Raw::of(&hall.fresh).await;
-    let asking = |ask: Ask| {
+    let asking = |ask: SeatRequest| {
         Command::Hold(Hold {
             booking_id: hall.mint.booking(hall.event_id),
             user_id: hall.mint.user(),
             event_id: hall.event_id,
-            asks: vec![ask],
+            requests: vec![ask],
             key: None,
         })
     };
-    let hold =
-        |seat: &str| asking(Ask::Seats { section_id: hall.numbered, seats: vec![seat.into()] });
+    let hold = |seat: &str| {
+        asking(SeatRequest::Seats { section_id: hall.numbered, seats: vec![seat.into()] })
+    };
     // The marks say that A-1 is free, its row says who has it, and no number of seats tells.
     let marks = store.marks(hall.numbered).await.expect("the store answers");
     let mut map = SeatMap::new(plain("A-B", 6), marks.expect("some")).expect("of this layout");

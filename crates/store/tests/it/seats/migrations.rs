@@ -3,7 +3,7 @@
 use super::{Hall, booking};
 use crate::raw::Raw;
 use crate::world::{self};
-use engine::{Ask, Booking, By, Command, Hold, Refusal, SectionChange};
+use engine::{Booking, By, Command, Hold, Refusal, SeatRequest, SectionChange};
 use suite::halls::{names, plain};
 use suite::world::{ManualClock, Mint, POLICY};
 
@@ -15,16 +15,17 @@ async fn down_and_up(fresh: world::Fresh, clock: ManualClock) {
     let store = &hall.fresh.store;
     let held = &hall.held;
     // Something of every kind of row: a hold that was changed and sold, a section laid again.
-    let hold = |asks| {
+    let hold = |requests| {
         Command::Hold(Hold {
             booking_id: hall.mint.booking(hall.event_id),
             user_id: hall.mint.user(),
             event_id: hall.event_id,
-            asks,
+            requests,
             key: None,
         })
     };
-    let named = |seat: &str| vec![Ask::Seats { section_id: hall.numbered, seats: names(&[seat]) }];
+    let named =
+        |seat: &str| vec![SeatRequest::Seats { section_id: hall.numbered, seats: names(&[seat]) }];
     let changed = booking(hall.one(hold(named("A-3"))).await);
     let (booking_id, user_id, event_id) = (changed.booking_id, changed.user_id, hall.event_id);
     let change = Command::Change {
@@ -32,7 +33,7 @@ async fn down_and_up(fresh: world::Fresh, clock: ManualClock) {
         by: By::User(user_id),
         event_id,
         expected: None,
-        asks: named("A-4"),
+        requests: named("A-4"),
     };
     booking(hall.one(change).await);
     let sold = booking(hall.one(Command::Confirm { booking_id, by: By::User(user_id) }).await);
@@ -55,7 +56,7 @@ async fn down_and_up(fresh: world::Fresh, clock: ManualClock) {
     hall.fresh.store.close().await;
     let store = store::open_store(&hall.fresh.address, options).await.expect("the store opens");
     let confirm = Command::Confirm { booking_id: held.booking_id, by: By::User(held.user_id) };
-    let count = hold(vec![Ask::Count { section_id: hall.numbered, seats: 9 }]);
+    let count = hold(vec![SeatRequest::Count { section_id: hall.numbered, seats: 9 }]);
     let cancel = |of: &Booking| Command::Cancel { booking_id: of.booking_id, by: By::System };
     let batch = [confirm, count, cancel(&hall.sold), hold(named("A-1"))];
     let answers = store.commit(&batch).await.expect("the store answers").answers;
