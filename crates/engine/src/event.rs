@@ -199,10 +199,12 @@ impl Event {
         }
     }
 
-    /// Applies `change` at `now`. Ask [`Self::may_edit`] first.
+    /// Applies `change` at `now`. Ask [`Self::may_edit`] first. A change to what it is already leaves
+    /// its version as it is.
     ///
     /// Refuses a sale that would end before it begins ([`Refusal::EmptySaleWindow`]).
     pub fn revise(&mut self, change: EventChange, now: Timestamp) -> Result<(), Refusal> {
+        let before = self.clone();
         let terms = &mut self.terms;
         if let Some((date, timezone)) = change.date {
             terms.over_at = date.over_at();
@@ -221,7 +223,9 @@ impl Event {
         set(&mut terms.cancellable_until, change.cancellable_until);
         set(&mut terms.prevent_orphans, change.prevent_orphans);
         self.has_sale_window()?;
-        self.touch(now);
+        if *self != before {
+            self.touch(now);
+        }
         Ok(())
     }
 

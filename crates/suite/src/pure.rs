@@ -293,7 +293,7 @@ impl Tables {
         let of_event = self.sections.values().filter(|(section, _)| section.event_id == event_id);
         let sections = of_event.map(|(section, _)| section.clone()).collect();
         let of = EventWithSections { event, sections };
-        let changes = decide(&of, by.into(), command, now)?;
+        let changes = decide(&of, by.into(), command, None, now)?;
         assert!(changes.commands.is_empty() && changes.repriced.is_none(), "not asked for here");
         self.events.extend(changes.event.map(|event| (event_id, event)));
         self.log.extend(changes.log);

@@ -101,7 +101,8 @@ impl Ledger {
         Ok((terms, cap))
     }
 
-    /// Gives a live hold other seats; on any refusal it keeps those it has.
+    /// Gives a live hold other seats; on any refusal it keeps those it has. To give it those it has
+    /// changes nothing.
     ///
     /// The first refusal wins: not found, [`Refusal::NotChangeable`], [`Refusal::EventCancelled`],
     /// [`Refusal::BookingCancelled`], [`Refusal::HoldExpired`], [`Refusal::VersionMismatch`], then
@@ -140,6 +141,10 @@ impl Ledger {
         // After this point it must succeed.
         let mut after = before.clone();
         after.items = self.items(&placed, &own).into();
+        if after.items == before.items {
+            let next_to_each_other = self.next_to_each_other(requests, &before);
+            return Ok(Outcome::Booking { booking: before, replayed: false, next_to_each_other });
+        }
         after.touch(self.now);
         let had: BTreeMap<_, _> = before.sections().collect();
         let has: BTreeMap<_, _> = after.sections().collect();

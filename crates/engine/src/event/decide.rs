@@ -57,6 +57,17 @@ impl EventCommand {
         matches!(self, Self::Revise { .. } | Self::CallOff)
     }
 
+    /// The section of which [`decide`] has to know the capacity.
+    #[must_use]
+    pub fn resizes(&self) -> Option<SectionId> {
+        match self {
+            Self::ReviseSection { section_id, change, .. } => {
+                change.capacity.and(Some(*section_id))
+            }
+            Self::Revise { .. } | Self::CallOff | Self::AddSection { .. } => None,
+        }
+    }
+
     /// What tells the counters of the sections it changes, when it was done by an earlier attempt.
     #[must_use]
     pub fn again(&self, of: &EventWithSections) -> Vec<Command> {
@@ -159,7 +170,9 @@ impl EventChanges {
     }
 }
 
-/// Decides a change of an event at `now`, the clock read under its lock.
+/// Decides a change of an event at `now`, the clock read under its lock. `capacity` is that of the
+/// section that [`EventCommand::resizes`] names, also read under the lock of the event: nothing else
+/// changes it.
 ///
 /// The first refusal wins: those of [`may`]; then
 /// - for an edit those of [`Event::may_edit`] and [`Event::revise`],
@@ -167,11 +180,13 @@ impl EventChanges {
 /// - for one that is changed not found, those of [`Event::may_edit`], [`Section::revise`] and
 ///   [`may_join`].
 ///
-/// To call off an event that was called off, and to add a section that is there, changes nothing.
+/// To call off an event that was called off, to add a section that is there, and to set what is so
+/// already, changes nothing: no version rises, and the log gets no row.
 pub fn decide(
     of: &EventWithSections,
     by: By,
     command: &EventCommand,
+    capacity: Option<i64>,
     now: Timestamp,
 ) -> Result<EventChanges, Refusal> {
     let mut event = of.event.clone();
@@ -183,6 +198,12 @@ pub fn decide(
                 of.sections.iter().any(|section| section.price.currency != *currency)
             };
             let repriced = change.currency.filter(is_other);
+            if event == of.event {
+                if repriced.is_none() {
+                    return Ok(EventChanges::default());
+                }
+                event.touch(now);
+            }
             let log = Some(LogEntry::of_event(&event, LogKind::EventChanged, by, now));
             let changes_currency = repriced.is_some();
             let event = Some(event);
@@ -217,6 +238,13 @@ pub fn decide(
             let mut section = before.clone();
             section.revise(change.name.clone(), change.price, change.layout.as_deref())?;
             may_join(&section, &of.sections)?;
+            let change = &change.without_what_is_so(before, capacity);
+            let changes_seats = change.capacity.is_some() || change.layout.is_some();
+            if section == *before && !changes_seats {
+                // Holds that are due are retired, and the section is answered as it is.
+                let commands = commands(*section_id, by, change);
+                return Ok(EventChanges { commands, ..EventChanges::default() });
+            }
             event.touch(now);
             let is_renamed = section.name != before.name;
             // A layout brings its prices with it, and its own row of the log says so.

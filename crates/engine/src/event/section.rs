@@ -92,6 +92,22 @@ impl Opening {
     }
 }
 
+impl SectionChange {
+    /// The same without the capacity or the layout that `section` has already, whose capacity is
+    /// `capacity`. A capacity of numbered seats stays, to be refused.
+    #[must_use]
+    pub fn without_what_is_so(&self, section: &Section, capacity: Option<i64>) -> Self {
+        let is_other = |wanted: &i64| section.is_numbered() || capacity != Some(*wanted);
+        let is_new = |layout: &Arc<Layout>| section.layout_version != Some(layout.id());
+        Self {
+            name: self.name.clone(),
+            price: self.price,
+            capacity: self.capacity.filter(is_other),
+            layout: self.layout.clone().filter(is_new),
+        }
+    }
+}
+
 /// What an organizer wants to change of a section; `None` leaves a field as it is.
 #[derive(Clone, Debug, Default)]
 pub struct SectionChange {

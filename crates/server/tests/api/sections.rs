@@ -1,7 +1,7 @@
 //! Sections: adding them, changing their names, prices and capacities.
 
-use crate::support::{Client, Server, show};
-use reqwest::StatusCode;
+use crate::support::{Answer, Client, Server, show};
+use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
 
 async fn event(client: &Client, event_id: &str) -> Value {
@@ -204,5 +204,68 @@ async fn the_currency_of_an_event_is_corrected_until_something_is_sold() {
     assert_eq!(currencies(&event), ["GBP"; 5]);
     let booking = user.get(&format!("/bookings/{booking_id}")).await.expect(StatusCode::OK);
     assert_eq!(booking["currency"], "EUR", "what was booked stays as it was");
+    server.audit();
+}
+
+#[tokio::test]
+async fn a_change_to_what_is_so_already_keeps_version_and_tag() {
+    let server = Server::start(&[]);
+    let user = server.user().await;
+    let hall = json!({"rows": "A-B", "seats_per_row": 6});
+    let event = json!({"title": "Same", "event_date": "2099-01-01", "max_seats_per_user": 9,
+        "sections": [{"name": "A", "capacity": 10}, {"name": "Hall", "layout": hall}]});
+    let made = user.post("/events", &event).await.expect(StatusCode::CREATED);
+    let event_id = made["event_id"].as_str().expect("an id");
+    let path = format!("/events/{event_id}");
+    let block = json!({"seats": ["B-6"], "reason": "camera"});
+    let count = json!({"number": 2, "reason": "stage"});
+    for (section, body) in [("Hall", &block), ("A", &count)] {
+        let path = format!("{path}/sections/{section}/blocked");
+        user.send(Method::PUT, &path, Some(body), &[]).await.expect(StatusCode::OK);
+    }
+    let cart = json!([{"section_id": "Hall", "seats": ["A-1", "A-2"]},
+        {"section_id": "A", "seats_requested": 2}]);
+    let hold = json!({"event_id": event_id, "items": cart});
+    let held = user.post("/bookings/hold", &hold).await.expect(StatusCode::CREATED);
+    let booking = format!("/bookings/{}", held["booking_id"].as_str().expect("an id"));
+    let tag_of = |answer: &Answer| answer.headers["etag"].to_str().expect("text").to_owned();
+    let (event, own) = (user.get(&path).await, user.get(&booking).await);
+    let (tag, own_tag) = (tag_of(&event), tag_of(&own));
+    let before = event.expect(StatusCode::OK);
+
+    let section = |name: &str| format!("{path}/sections/{name}");
+    for (method, path, body) in [
+        (Method::PATCH, path.clone(), json!({})),
+        (
+            Method::PATCH,
+            path.clone(),
+            json!({"title": "Same", "event_date": "2099-01-01", "timezone": "UTC",
+                "status": "on_sale", "description": null, "max_seats_per_user": 9,
+                "prevent_orphans": false, "currency": before["sections"][0]["currency"]}),
+        ),
+        (Method::PATCH, section("A"), json!({})),
+        (Method::PATCH, section("A"), json!({"name": "A", "price": 0, "capacity": 10})),
+        (Method::PATCH, section("Hall"), json!({"name": "Hall"})),
+        (Method::PUT, format!("{}/seats", section("Hall")), hall),
+        (Method::PUT, format!("{}/blocked", section("Hall")), block),
+        (Method::PUT, format!("{}/blocked", section("A")), count),
+    ] {
+        let matched = [("If-Match", tag.as_str())];
+        for headers in [&[][..], &matched] {
+            // The call that blocks seats takes no If-Match, and has nothing against one.
+            let answer = user.send(method.clone(), &path, Some(&body), headers).await;
+            assert_eq!(tag_of(&answer), tag, "{path} {body}");
+            answer.expect(StatusCode::OK);
+        }
+    }
+    for tag in [None, Some(("If-Match", own_tag.as_str()))] {
+        let body = json!({"items": cart});
+        let answer = user.send(Method::PATCH, &booking, Some(&body), tag.as_slice()).await;
+        assert_eq!(tag_of(&answer), own_tag);
+        assert_eq!(answer.expect(StatusCode::OK)["version"], 1);
+    }
+    let after = user.get(&path).await;
+    assert_eq!(tag_of(&after), tag);
+    assert_eq!(after.expect(StatusCode::OK), before);
     server.audit();
 }

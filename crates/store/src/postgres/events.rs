@@ -113,7 +113,11 @@ impl Postgres {
             let (inventories, _) = self.decide_sections(session, &command.again(&of)).await?;
             return Ok((inventories, <(SeatMaps, Stamps)>::default()));
         }
-        let mut changes = decide(&of, by, command, now)?;
+        let capacity = match command.resizes() {
+            Some(section_id) => capacity(session, section_id).await?,
+            None => None,
+        };
+        let mut changes = decide(&of, by, command, capacity, now)?;
         if command.stops_sales() {
             lock_sections(session, &of).await?;
         }
@@ -199,6 +203,16 @@ async fn lock(
 async fn clock(session: &mut PgConnection) -> Result<Timestamp, Interrupt> {
     let row = sqlx::query("SELECT now_ms() AS now").fetch_one(session).await?;
     Ok(rows::instant(&row, "now")?)
+}
+
+/// How many seats a section has; only a change of its event, which is locked, gives it another number.
+async fn capacity(
+    session: &mut PgConnection,
+    section_id: SectionId,
+) -> Result<Option<i64>, Interrupt> {
+    const SQL: &str = "SELECT capacity FROM inventory WHERE section_id = $1";
+    let row = sqlx::query(SQL).bind(uuid(section_id)).fetch_optional(session).await?;
+    Ok(row.map(|row| row.int("capacity")).transpose()?)
 }
 
 async fn lock_sections(

@@ -171,6 +171,12 @@ fn update_section(writing: &Writing<'_>, section: &Section, is_renamed: bool) ->
     writing.run(DOING, PRICE, (minor, currency.as_str(), id)).map(drop)
 }
 
+/// How many seats a section has.
+fn capacity(writing: &Writing<'_>, section_id: SectionId) -> Result<Option<i64>, Fault> {
+    const SQL: &str = "SELECT capacity FROM inventory WHERE section_id = ?";
+    writing.one("reading a capacity", SQL, [section_id.as_bytes()], |row| row.int("capacity"))
+}
+
 /// Changes an event by the decision of the engine. The seat maps are to be kept once it is committed.
 fn change(
     writing: &Writing<'_>,
@@ -181,7 +187,11 @@ fn change(
 ) -> Result<(Vec<Inventory>, SeatMaps), Error> {
     const CALL_OFF: &str = "UPDATE events SET cancelling = 1 WHERE event_id = ?";
     let of = load(writing, event_id)?.ok_or(MISSING)?;
-    let mut changes = decide(&of, by, command, writing.now)?;
+    let capacity = match command.resizes() {
+        Some(section_id) => capacity(writing, section_id)?,
+        None => None,
+    };
+    let mut changes = decide(&of, by, command, capacity, writing.now)?;
     if let Some(event) = &changes.event {
         put_event(writing, event)?;
     }

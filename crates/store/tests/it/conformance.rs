@@ -13,6 +13,7 @@ mod events;
 mod layouts;
 mod lists;
 mod messages;
+mod nothing;
 mod races;
 mod reseats;
 mod seats;
@@ -307,6 +308,10 @@ macro_rules! suite {
                 the_best_seats_for_a_change_may_be_its_own,
                 a_change_keeps_the_price_of_the_seats_it_keeps,
                 blocked_seats_are_those_that_were_named_last,
+            }
+            nothing {
+                an_event_or_a_section_that_stays_as_it_is_keeps_its_version,
+                seats_that_stay_as_they_are_leave_nothing_behind,
             }
             layouts {
                 a_layout_is_given_back_as_it_was_laid_also_after_a_restart,

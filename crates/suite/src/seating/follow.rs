@@ -152,7 +152,11 @@ impl Drive<'_> {
         let (number, adjacent) = party.unwrap_or((0, false));
         assert_eq!(chosen.len(), number as usize, "{requests:?}: {booking:?}");
         assert!(!adjacent || self.model.are_together(&chosen), "{requests:?}: {booking:?}");
-        self.model.give(booking_id, &Deal { count, ..deal }, &seats);
+        // A change to what it has already is none.
+        let has = |had: &Deal| had.seats.keys().eq(&seats) && had.count == count;
+        let stays = own.is_some_and(|own| has(&self.model.deals[&own]));
+        let version = deal.version - i64::from(stays);
+        self.model.give(booking_id, &Deal { count, version, ..deal }, &seats);
         let together = party.map(|_| self.model.are_together(&seats));
         let Ok(Outcome::Booking { next_to_each_other, .. }) = answer else { unreachable!("given") };
         assert_eq!(*next_to_each_other, together, "{requests:?}: {booking:?}");
