@@ -6,9 +6,12 @@
 //! ([`feed`](crate::feed)).
 //!
 //! A transition of a booking writes one row for each of its sections. The first of them carries the
-//! booking's version, and what only the whole transition can say; the others follow it at once.
+//! booking's version, and what only the whole transition can say; the others follow it at once. A
+//! row may also hold several entries of its section ([`Run`]); readers know both forms, and nothing
+//! writes runs yet.
 
 mod position;
+mod run;
 
 use crate::access::By;
 use crate::booking::{BookingStatus, Item};
@@ -20,6 +23,7 @@ use crate::time::Timestamp;
 use std::sync::Arc;
 
 pub use position::{LogCursor, Position, Timeline, Timelines, UnknownTimeline};
+pub use run::{NotARun, RUN_ENTRIES_MAX, Run, Unreadable};
 
 /// What happened.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

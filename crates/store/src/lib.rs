@@ -5,6 +5,7 @@
 //! adapter ([`open_store`], [`open_gate`]), and no rule lives here: a store loads rows, calls
 //! `engine::decide`, and writes the outcome.
 
+mod audit;
 pub mod clock;
 mod epoch;
 mod fill;

@@ -1,7 +1,7 @@
 //! A page of messages, made of rows of the log and of what is stored beside them.
 
-use crate::PAGE_BYTES_MAX;
 use crate::rows::{self, Columns};
+use crate::{MESSAGE_ROWS_MAX, PAGE_BYTES_MAX};
 use engine::feed::{Message, Sources, message};
 use engine::log::{Detail, Position, Timelines};
 use engine::{BookingId, Fault, LogCursor, LogEntry, SectionId};
@@ -10,35 +10,51 @@ use std::collections::BTreeSet;
 /// Messages in the order of the log.
 #[derive(Debug)]
 pub struct Messages {
-    /// The messages. Rows that only add a section to a step make none.
+    /// The messages. Entries that only add a section to a step make none.
     pub messages: Vec<Message>,
-    /// Where to go on: after the last row that was looked at.
+    /// Where to go on: after the last entry that was looked at.
     pub next: LogCursor,
 }
 
 /// What a page has so far.
 pub(crate) struct LogPage {
     from: Position,
+    limit: usize,
     timelines: Timelines,
-    entries: Vec<(i64, LogEntry)>,
+    entries: Vec<(Position, LogEntry)>,
     bytes: usize,
     pub(crate) sources: Sources,
 }
 
 impl LogPage {
-    pub(crate) fn new(from: Position, timelines: Timelines) -> Self {
-        Self { from, timelines, entries: Vec::new(), bytes: 0, sources: Sources::default() }
+    /// A page of what stands after `from`, made of at most `limit` entries.
+    pub(crate) fn new(from: Position, limit: u32, timelines: Timelines) -> Self {
+        let limit = limit.min(MESSAGE_ROWS_MAX) as usize;
+        let (entries, sources) = (Vec::new(), Sources::default());
+        Self { from, limit, timelines, entries, bytes: 0, sources }
     }
 
-    /// Adds the next row; false when the page has ended and needs no more.
+    /// How many rows it needs at most, from that of `from` on: a page may have ended inside of it.
+    pub(crate) fn rows_max(&self) -> i64 {
+        i64::try_from(self.limit).expect("a bounded number") + 1
+    }
+
+    /// Adds the entries of the next row that stand after where the page begins; false when the page has
+    /// ended and needs no more.
     pub(crate) fn add(&mut self, row: &impl Columns) -> Result<bool, Fault> {
-        if row.maybe_bytes("entries")?.is_some() {
-            let what = "the log has rows that only a newer version of this program can read";
-            return Err(Fault::Unsuitable { what: what.to_owned() });
-        }
+        let seq = row.int("seq")?;
         self.bytes += row.maybe_text("detail")?.map_or(0, str::len);
-        self.entries.push((row.int("seq")?, rows::log_entry(row)?));
-        Ok(self.bytes < PAGE_BYTES_MAX)
+        for (place, entry) in (0..).zip(rows::log_entries(row)?) {
+            let position = Position { seq, place };
+            if position <= self.from {
+                continue;
+            }
+            if self.entries.len() >= self.limit {
+                return Ok(false);
+            }
+            self.entries.push((position, entry));
+        }
+        Ok(self.entries.len() < self.limit && self.bytes < PAGE_BYTES_MAX)
     }
 
     /// The bookings of its rows.
@@ -77,10 +93,11 @@ impl LogPage {
         let Self { from, timelines, entries, sources, .. } = self;
         let cursor =
             |position: Position| LogCursor { timeline: timelines.at(position.seq), position };
-        let last = entries.last().map_or(from, |(seq, _)| Position { seq: *seq, place: 0 });
+        let last = entries.last().map_or(from, |(position, _)| *position);
         let mut messages = Vec::with_capacity(entries.len());
-        for (seq, entry) in entries {
-            let made = message(entry, cursor(Position { seq, place: 0 }), &sources);
+        for (position, entry) in entries {
+            let made = message(entry, cursor(position), &sources);
+            let seq = position.seq;
             let incomplete =
                 |_| Fault::Corrupt { what: format!("row {seq} of the log contradicts the store") };
             messages.extend(made.map_err(incomplete)?);

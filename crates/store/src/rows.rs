@@ -4,16 +4,15 @@
 //! than the schema says is a fault of ours, and says which column it was.
 
 mod detail;
+mod log;
 
 use crate::{EventCard, PAGE_BYTES_MAX, Paged};
 use engine::account::{RefreshToken, User};
 use engine::decide::ExpiryEntry;
-use engine::log::{Subject, Timeline};
 use engine::seats::{SeatName, SeatState};
 use engine::{
-    Booking, BookingId, BookingStatus, By, Currency, Deltas, Event, EventDate, EventId,
-    EventStatus, Fault, Inventory, Item, LogEntry, LogKind, Money, Section, SectionId, Terms,
-    Timestamp, UserId,
+    Booking, BookingId, BookingStatus, Currency, Event, EventDate, EventId, EventStatus, Fault,
+    Inventory, Item, Money, Section, SectionId, Terms, Timestamp, UserId,
 };
 use serde::{Deserialize, Serialize};
 use std::borrow::Cow;
@@ -23,6 +22,7 @@ use std::sync::Arc;
 use uuid::Uuid;
 
 pub(crate) use detail::{read as read_detail, text as detail_text};
+pub(crate) use log::{Sums, actor_kind, log_entries, timeline};
 
 /// A row whose columns are read by their names.
 pub(crate) trait Columns {
@@ -213,62 +213,6 @@ pub(crate) fn booking(row: &impl Columns) -> Result<Booking, Fault> {
 
 pub(crate) fn bookings<R: Columns>(rows: &[R]) -> Result<Vec<Booking>, Fault> {
     rows.iter().map(booking).collect()
-}
-
-/// A row of the log, which has one entry.
-pub(crate) fn log_entry(row: &impl Columns) -> Result<LogEntry, Fault> {
-    let booking_id = row.maybe_id("booking_id")?;
-    let kind = row.text("kind")?;
-    let unknown = || Fault::Corrupt {
-        what: format!("the log has a row of kind {kind:?}, which this version cannot read"),
-    };
-    Ok(LogEntry {
-        at: instant(row, "at")?,
-        kind: LogKind::parse(kind).ok_or_else(unknown)?,
-        subject: match row.maybe_id("section_id")? {
-            Some(id) => Subject::Section(SectionId::from_slice(&id).expect("16 bytes")),
-            None => Subject::Event(event_id(row, "event_id")?),
-        },
-        booking_id: booking_id.and_then(|id| BookingId::from_slice(&id)),
-        booking_version: row.maybe_int("booking_version")?,
-        deltas: Deltas {
-            capacity: row.int("capacity")?,
-            held: row.int("held")?,
-            sold: row.int("sold")?,
-            blocked: row.int("blocked")?,
-        },
-        version: row.int("version")?,
-        expires_at: maybe_instant(row, "expires_at")?,
-        reason: row.maybe_text("reason")?.map(Arc::from),
-        detail: row.maybe_text("detail")?.map(detail::read).transpose()?.map(Box::new),
-        actor: actor(row)?,
-    })
-}
-
-/// A timeline of the log, with the last number before it.
-pub(crate) fn timeline(row: &impl Columns) -> Result<(Timeline, i64), Fault> {
-    let timeline = u32::try_from(row.int("timeline")?).map_err(unreadable("timeline"))?;
-    Ok((Timeline(timeline), row.int("after")?))
-}
-
-const ACTOR_USER: i64 = 1;
-const ACTOR_SYSTEM: i64 = 2;
-
-/// How the log names the kind of who acted; nobody when it was the buyer, or time.
-pub(crate) fn actor_kind(actor: Option<By>) -> Option<i64> {
-    actor.map(|by| match by {
-        By::User(_) => ACTOR_USER,
-        By::System => ACTOR_SYSTEM,
-    })
-}
-
-fn actor(row: &impl Columns) -> Result<Option<By>, Fault> {
-    Ok(match row.maybe_int("actor_kind")? {
-        None => None,
-        Some(ACTOR_USER) => Some(By::User(user_id(row, "actor")?)),
-        Some(ACTOR_SYSTEM) => Some(By::System),
-        Some(_) => return Err(corrupt("actor_kind")()),
-    })
 }
 
 /// Who has a numbered seat; no booking: it is blocked.

@@ -10,12 +10,12 @@ use std::str::FromStr;
 
 /// A place in the log: the number of a row, and the place of an entry in it.
 ///
-/// A row has one entry, at place 0.
+/// A row has one entry, at place 0, or is a [`Run`](super::Run) of several.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Position {
     /// The row's number. Zero is before the first row.
     pub seq: i64,
-    /// The entry's place in the row.
+    /// The entry's place in the row, from 0.
     pub place: u16,
 }
 

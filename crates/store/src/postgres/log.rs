@@ -4,17 +4,22 @@ use super::interrupt::Interrupt;
 use super::rows::{bookings_by_id, uuids};
 use super::seats::{read_layout, read_marks};
 use crate::Reckoning;
+use crate::audit::{Part, Reads, inventories};
 use crate::messages::{LogPage, Messages};
-use crate::rows::{self, Columns, log_entry, seat_taken};
+use crate::rows::{self, Columns as _, Sums};
 use crate::slices::Slice;
-use engine::audit::{Audit, Report};
+use async_trait::async_trait;
+use engine::audit::Report;
 use engine::log::{Position, Timelines, UnknownTimeline};
-use engine::{EventId, Fault, Inventory, LogCursor, SectionId};
-use futures_util::TryStreamExt as _;
+use engine::seats::{Layout, Marks};
+use engine::{Fault, LogCursor, SectionId};
+use futures_util::stream::BoxStream;
+use futures_util::{StreamExt as _, TryStreamExt as _};
 use parking_lot::Mutex;
 use sqlx::Executor as _;
 use sqlx::postgres::{PgConnection, PgRow};
-use std::collections::{HashMap, HashSet, VecDeque};
+use std::collections::VecDeque;
+use std::sync::Arc;
 use std::time::Duration;
 use tokio::time::{Instant, sleep};
 
@@ -116,11 +121,6 @@ impl Settled {
     }
 }
 
-async fn all_inventories(session: &mut PgConnection) -> Result<Vec<Inventory>, Interrupt> {
-    let found = sqlx::query("SELECT * FROM inventory").fetch_all(session).await?;
-    Ok(found.iter().map(rows::inventory).collect::<Result<_, _>>()?)
-}
-
 /// Counters beside the log after `cursor`; inside a [`SNAPSHOT`].
 pub(super) async fn reckon(
     session: &mut PgConnection,
@@ -132,29 +132,36 @@ pub(super) async fn reckon(
         settled!("$2", "$3"),
         ") AS seq)
         SELECT l.section_id, l.seq <= settled.seq AS settled, COUNT(*) AS entries,
+            COUNT(l.entries) AS runs,
             SUM(l.capacity)::bigint AS capacity, SUM(l.held)::bigint AS held,
             SUM(l.sold)::bigint AS sold, SUM(l.blocked)::bigint AS blocked
         FROM booking_log l CROSS JOIN settled WHERE l.seq > $1 AND l.section_id IS NOT NULL
         GROUP BY l.section_id, l.seq <= settled.seq"
     );
-    let inventories = all_inventories(session).await?;
+    const RUNS: &str = "SELECT * FROM booking_log WHERE seq > $1 AND entries IS NOT NULL";
+    let inventories = inventories(&mut Snapshot(session)).await?;
     let (seqs, xids) = marks.arrays();
     let query = sqlx::query(SQL).bind(cursor.seq).bind(seqs.clone()).bind(xids.clone());
     let found = query.fetch_all(&mut *session).await?;
-    let newest = sqlx::query(NEWEST).bind(seqs).bind(xids).fetch_one(session).await?.int("seq")?;
-    marks.passed(newest);
-    let cursor = cursor.max(Position::end_of(newest));
-    let (mut folded, mut unsettled) = (Vec::new(), Vec::new());
-    let events: HashMap<_, _> = inventories.iter().map(|of| (of.section_id, of.event_id)).collect();
+    let newest = sqlx::query(NEWEST).bind(seqs).bind(xids).fetch_one(&mut *session).await?;
+    let newest = newest.int("seq")?;
+    let mut sums = Sums::of(&inventories);
     for row in &found {
-        let settled: bool = sqlx::Row::try_get(row, "settled")?;
-        let part = part(row, &events)?;
-        if settled { folded.push(part) } else { unsettled.push(part) }
+        sums.add(row, row.flag("settled")?)?;
     }
+    if sums.has_runs() {
+        let mut runs = sqlx::query(RUNS).bind(cursor.seq).fetch(session);
+        while let Some(row) = runs.try_next().await? {
+            sums.add_run(&row, row.int("seq")? <= cursor.seq.max(newest))?;
+        }
+    }
+    marks.passed(newest);
+    let (folded, unsettled) = sums.end();
+    let cursor = cursor.max(Position::end_of(newest));
     Ok(Reckoning { inventories, folded, unsettled, cursor })
 }
 
-/// The messages after a position, made of at most `limit` rows, and where they end. Outside of a
+/// The messages after a position, made of at most `limit` entries, and where they end. Outside of a
 /// transaction.
 pub(super) async fn messages_after(
     session: &mut PgConnection,
@@ -163,7 +170,7 @@ pub(super) async fn messages_after(
     marks: &Settled,
 ) -> Result<Result<Messages, UnknownTimeline>, Interrupt> {
     const ROWS: &str = concat!(
-        "SELECT * FROM booking_log WHERE seq > $1 AND seq <= ",
+        "SELECT * FROM booking_log WHERE seq >= $1 AND seq <= ",
         settled!("$2", "$3"),
         "
         ORDER BY seq LIMIT $4"
@@ -179,11 +186,15 @@ pub(super) async fn messages_after(
         Err(unknown) => return Ok(Err(unknown)),
     };
     let (seqs, xids) = marks.arrays();
-    let query = sqlx::query(ROWS).bind(from.seq).bind(seqs).bind(xids).bind(i64::from(limit));
-    let mut page = LogPage::new(from, timelines);
-    for row in &query.fetch_all(&mut *session).await? {
-        if !page.add(row)? {
-            break;
+    let mut page = LogPage::new(from, limit, timelines);
+    let query = sqlx::query(ROWS).bind(from.seq).bind(seqs).bind(xids).bind(page.rows_max());
+    {
+        // One by one: many of them may be runs, of which a page needs few.
+        let mut rows = query.fetch(&mut *session);
+        while let Some(row) = rows.try_next().await? {
+            if !page.add(&row)? {
+                break;
+            }
         }
     }
     let ids = uuids(page.bookings());
@@ -205,103 +216,57 @@ async fn timelines(session: &mut PgConnection) -> Result<Timelines, Interrupt> {
     Ok(Timelines::of(found.iter().map(rows::timeline).collect::<Result<_, _>>()?))
 }
 
-fn part(row: &PgRow, events: &HashMap<SectionId, EventId>) -> Result<Inventory, Fault> {
-    let section_id = rows::section_id(row, "section_id")?;
-    let missing =
-        || Fault::Corrupt { what: format!("section {section_id} has a log and no inventory") };
-    let event_id = *events.get(&section_id).ok_or_else(missing)?;
-    Ok(Inventory {
-        capacity: row.int("capacity")?,
-        held: row.int("held")?,
-        sold: row.int("sold")?,
-        blocked: row.int("blocked")?,
-        version: row.int("entries")?,
-        ..Inventory::empty(section_id, event_id)
-    })
-}
-
 /// Checks everything that is stored, in the slices that `cut` makes for so many bookings; inside a
 /// [`SNAPSHOT`].
 pub(super) async fn audit(
     session: &mut PgConnection,
-    cut: impl Fn(u64) -> Vec<Slice>,
+    cut: impl Fn(u64) -> Vec<Slice> + Send,
 ) -> Result<Report, Interrupt> {
     // The vacuum may not clean up behind a snapshot, so it is held no longer than the reading takes;
     // no row is locked and no sale waits. The memory is for sorting a slice of the log.
     session.execute("SET LOCAL statement_timeout = 0; SET LOCAL work_mem = '64MB'").await?;
-    let count = sqlx::query("SELECT count(*) AS bookings FROM bookings");
-    let count = count.fetch_one(&mut *session).await?.int("bookings")?.unsigned_abs();
-    let inventories = all_inventories(session).await?;
-    let numbered = sqlx::query("SELECT section_id FROM sections WHERE layout_version IS NOT NULL");
-    let numbered = numbered.fetch_all(&mut *session).await?;
-    let numbered = numbered.iter().map(|row| rows::section_id(row, "section_id"));
-    let numbered = numbered.collect::<Result<HashSet<_>, _>>()?;
-    let mut report = Report::default();
-    for slice in cut(count) {
-        report.add(audit_slice(session, &slice, &inventories, &numbered).await?);
-    }
-    Ok(report)
+    crate::audit::audit(&mut Snapshot(session), cut).await
 }
 
-/// Checks what is stored in `slice`.
-async fn audit_slice(
-    session: &mut PgConnection,
-    slice: &Slice,
-    inventories: &[Inventory],
-    numbered: &HashSet<SectionId>,
-) -> Result<Report, Interrupt> {
-    // Within a section, numbers are given under its lock: they are in the order of its versions.
-    const LOG: &str = "SELECT * FROM booking_log
-        WHERE substring(uuid_send(section_id) FROM 7 FOR 2) >= $1
-            AND substring(uuid_send(section_id) FROM 7 FOR 2) < $2 ORDER BY seq";
-    const BOOKINGS: &str = "SELECT * FROM bookings
-        WHERE substring(uuid_send(booking_id) FROM 7 FOR 2) >= $1
-            AND substring(uuid_send(booking_id) FROM 7 FOR 2) < $2";
-    const TAKEN: &str = "SELECT * FROM seats_taken
-        WHERE substring(uuid_send(section_id) FROM 7 FOR 2) >= $1
-            AND substring(uuid_send(section_id) FROM 7 FOR 2) < $2";
-    let events: HashMap<_, _> = inventories.iter().map(|of| (of.section_id, of.event_id)).collect();
-    let mut audit = Audit::default();
-    {
-        let query = sqlx::query(LOG).bind(slice.from.clone()).bind(slice.to.clone());
-        let mut log = query.fetch(&mut *session);
-        while let Some(row) = log.try_next().await? {
-            let entry = log_entry(&row)?;
-            let section_id = entry.subject.section_id();
-            audit.log_entry(&entry, section_id.and_then(|id| events.get(&id)).copied());
-        }
+/// A session inside a [`SNAPSHOT`].
+struct Snapshot<'session>(&'session mut PgConnection);
+
+#[async_trait]
+impl Reads for Snapshot<'_> {
+    type Row = PgRow;
+    type Error = Interrupt;
+
+    async fn all(&mut self, sql: &'static str) -> Result<Vec<PgRow>, Interrupt> {
+        Ok(sqlx::query(sql).fetch_all(&mut *self.0).await?)
     }
-    for inventory in inventories.iter().filter(|of| slice.contains(of.section_id)) {
-        audit.inventory(inventory);
-    }
-    let query = sqlx::query(BOOKINGS).bind(slice.from.clone()).bind(slice.to.clone());
-    {
-        let mut bookings = query.fetch(&mut *session);
-        while let Some(row) = bookings.try_next().await? {
-            audit.booking(&rows::booking(&row)?);
-        }
-    }
-    for inventory in inventories.iter().filter(|of| slice.contains(of.section_id)) {
-        let section_id = inventory.section_id;
-        if !numbered.contains(&section_id) {
-            continue;
-        }
-        let layout = read_layout(session, section_id).await?;
-        let marks = match read_marks(session, section_id).await {
-            // Damaged ones are as good as none, and the audit says of which section.
-            Err(Interrupt::Failed(Fault::Corrupt { .. })) => None,
-            marks => marks?,
+
+    fn rows(&mut self, part: Part, slice: &Slice) -> BoxStream<'_, Result<PgRow, Interrupt>> {
+        const LOG: &str = "SELECT * FROM booking_log
+            WHERE substring(uuid_send(section_id) FROM 7 FOR 2) >= $1
+                AND substring(uuid_send(section_id) FROM 7 FOR 2) < $2 ORDER BY seq";
+        const BOOKINGS: &str = "SELECT * FROM bookings
+            WHERE substring(uuid_send(booking_id) FROM 7 FOR 2) >= $1
+                AND substring(uuid_send(booking_id) FROM 7 FOR 2) < $2";
+        const TAKEN: &str = "SELECT * FROM seats_taken
+            WHERE substring(uuid_send(section_id) FROM 7 FOR 2) >= $1
+                AND substring(uuid_send(section_id) FROM 7 FOR 2) < $2";
+        let sql = match part {
+            Part::Log => LOG,
+            Part::Bookings => BOOKINGS,
+            Part::SeatsTaken => TAKEN,
         };
-        match (layout, marks) {
-            (Some((_, layout)), Some(marks)) => audit.marks(inventory, &layout, &marks),
-            _ => audit.no_marks(section_id),
+        let query = sqlx::query(sql).bind(slice.from.clone()).bind(slice.to.clone());
+        query.fetch(&mut *self.0).map_err(Interrupt::from).boxed()
+    }
+
+    async fn layout(&mut self, section_id: SectionId) -> Result<Option<Arc<Layout>>, Interrupt> {
+        Ok(read_layout(self.0, section_id).await?.map(|(_, layout)| layout))
+    }
+
+    async fn marks(&mut self, section_id: SectionId) -> Result<Option<Marks>, Interrupt> {
+        match read_marks(self.0, section_id).await {
+            Err(Interrupt::Failed(Fault::Corrupt { .. })) => Ok(None),
+            marks => marks,
         }
     }
-    let query = sqlx::query(TAKEN).bind(slice.from.clone()).bind(slice.to.clone());
-    let mut taken = query.fetch(session);
-    while let Some(row) = taken.try_next().await? {
-        let (section_id, seat, booking_id) = seat_taken(&row)?;
-        audit.seat_taken(section_id, &seat, booking_id);
-    }
-    Ok(audit.finish())
 }

@@ -5,10 +5,11 @@ use super::interrupt::Interrupt;
 use super::rows::{uuid, uuids};
 use super::seats::{read_layout, read_marks};
 use crate::maps::{contradiction, draw_stamp};
-use crate::rows::{self, seat_taken};
+use crate::rows::{self, Sums, seat_taken};
 use engine::decide::ExpiryEntry;
 use engine::repair::{Records, Repair, SeatRecords};
 use engine::{Booking, Fault, Inventory, Refusal, SectionId};
+use futures_util::TryStreamExt as _;
 use sqlx::postgres::PgConnection;
 use std::collections::BTreeSet;
 
@@ -30,12 +31,12 @@ pub(super) async fn repair(
 
 async fn load(session: &mut PgConnection, section_id: SectionId) -> Result<Records, Interrupt> {
     const INVENTORY: &str = "SELECT * FROM inventory WHERE section_id = $1";
-    const FOLDED: &str =
-        "SELECT COUNT(*) AS version, COALESCE(SUM(capacity), 0)::bigint AS capacity,
+    const FOLDED: &str = "SELECT COUNT(*) AS entries, COUNT(entries) AS runs,
+            COALESCE(SUM(capacity), 0)::bigint AS capacity,
             COALESCE(SUM(held), 0)::bigint AS held, COALESCE(SUM(sold), 0)::bigint AS sold,
-            COALESCE(SUM(blocked), 0)::bigint AS blocked, $1::uuid AS section_id,
-            $2::uuid AS event_id, NULL::bigint AS next_expiry
+            COALESCE(SUM(blocked), 0)::bigint AS blocked, $1::uuid AS section_id
         FROM booking_log WHERE section_id = $1";
+    const RUNS: &str = "SELECT * FROM booking_log WHERE section_id = $1 AND entries IS NOT NULL";
     const BOOKINGS: &str = "SELECT * FROM bookings WHERE event_id = $1
         AND status IN ('HOLD', 'CONFIRMED') AND $2 = ANY(sections)";
     const HOLDS: &str = "SELECT * FROM holds WHERE section_id = $1";
@@ -44,8 +45,16 @@ async fn load(session: &mut PgConnection, section_id: SectionId) -> Result<Recor
     let found = query.fetch_optional(&mut *session).await?;
     let found = found.ok_or(Refusal::NotFound { what: "section" })?;
     let inventory: Inventory = rows::inventory(&found)?;
-    let query = sqlx::query(FOLDED).bind(uuid(section_id)).bind(uuid(inventory.event_id));
-    let folded = rows::inventory(&query.fetch_one(&mut *session).await?)?;
+    let query = sqlx::query(FOLDED).bind(uuid(section_id));
+    let mut sums = Sums::of(std::slice::from_ref(&inventory));
+    sums.add(&query.fetch_one(&mut *session).await?, true)?;
+    if sums.has_runs() {
+        let mut runs = sqlx::query(RUNS).bind(uuid(section_id)).fetch(&mut *session);
+        while let Some(row) = runs.try_next().await? {
+            sums.add_run(&row, true)?;
+        }
+    }
+    let folded = sums.of_one();
     let query = sqlx::query(BOOKINGS).bind(uuid(inventory.event_id)).bind(uuid(section_id));
     let bookings: Vec<Booking> = rows::bookings(&query.fetch_all(&mut *session).await?)?;
     let query = sqlx::query(HOLDS).bind(uuid(section_id));

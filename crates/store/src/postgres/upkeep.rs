@@ -7,8 +7,7 @@ use super::{Postgres, events, log, on};
 use crate::rows::{self, instant};
 use crate::slices::Slice;
 use crate::{
-    Books, Epoch, Histories, Instance, Log, MESSAGE_ROWS_MAX, Messages, Migration, Reckoning,
-    Schema, Sweep, Timed,
+    Books, Epoch, Histories, Instance, Log, Messages, Migration, Reckoning, Schema, Sweep, Timed,
 };
 use async_trait::async_trait;
 use engine::audit::Report;
@@ -25,7 +24,6 @@ impl Log for Postgres {
         cursor: LogCursor,
         limit: u32,
     ) -> Result<Result<Messages, UnknownTimeline>, Fault> {
-        let limit = limit.min(MESSAGE_ROWS_MAX);
         let read = on!(session => log::messages_after(&mut session, cursor, limit, &self.settled));
         self.read("reading messages", read).await
     }
@@ -164,7 +162,10 @@ impl Schema for Postgres {
 
 impl Postgres {
     /// [`Books::audit`], in the slices that `cut` makes for so many bookings.
-    pub(crate) async fn audit_in(&self, cut: impl Fn(u64) -> Vec<Slice>) -> Result<Report, Fault> {
+    pub(crate) async fn audit_in(
+        &self,
+        cut: impl Fn(u64) -> Vec<Slice> + Send,
+    ) -> Result<Report, Fault> {
         const DOING: &str = "auditing the store";
         let mut session = self.patient_session(DOING).await?;
         let audit = async {

@@ -3,12 +3,13 @@
 use super::rows::{Binding, bind_id, read_rows};
 use super::writer::Writing;
 use super::{Sqlite, failed};
+use crate::Log;
 use crate::messages::{LogPage, Messages};
 use crate::rows::{self, Columns as _};
-use crate::{Log, MESSAGE_ROWS_MAX};
 use async_trait::async_trait;
 use engine::log::{Timelines, UnknownTimeline};
 use engine::{BookingId, Fault, LogCursor, SectionId};
+use futures_util::TryStreamExt as _;
 use sqlx::Connection as _;
 
 /// Timelines in which nothing was written and that are kept all the same, for the cursors of those who
@@ -52,7 +53,7 @@ impl Log for Sqlite {
         limit: u32,
     ) -> Result<Result<Messages, UnknownTimeline>, Fault> {
         const DOING: &str = "reading messages";
-        const ROWS: &str = "SELECT * FROM booking_log WHERE seq > ? ORDER BY seq LIMIT ?";
+        const ROWS: &str = "SELECT * FROM booking_log WHERE seq >= ? ORDER BY seq LIMIT ?";
         const BOOKINGS: &str = "WITH wanted (booking_id) AS ({})
             SELECT b.* FROM wanted CROSS JOIN bookings b USING (booking_id)";
         const REPLACED: &str = "WITH wanted (booking_id) AS ({})
@@ -72,11 +73,15 @@ impl Log for Sqlite {
             Ok(from) => from,
             Err(unknown) => return Ok(Err(unknown)),
         };
-        let mut page = LogPage::new(from, timelines);
-        let query = sqlx::query(ROWS).bind(from.seq).bind(limit.min(MESSAGE_ROWS_MAX));
-        for row in &query.fetch_all(&mut *snapshot).await.map_err(failed(DOING))? {
-            if !page.add(row)? {
-                break;
+        let mut page = LogPage::new(from, limit, timelines);
+        let query = sqlx::query(ROWS).bind(from.seq).bind(page.rows_max());
+        {
+            // One by one: many of them may be runs, of which a page needs few.
+            let mut rows = query.fetch(&mut *snapshot);
+            while let Some(row) = rows.try_next().await.map_err(failed(DOING))? {
+                if !page.add(&row)? {
+                    break;
+                }
             }
         }
         let booking = |query: Binding, id: &BookingId| bind_id(query, id);

@@ -4,7 +4,7 @@ use super::seats::{layout_row, put_marks};
 use super::writer::Writing;
 use crate::maps;
 use crate::maps::contradiction;
-use crate::rows::{self, Columns as _, seat_taken};
+use crate::rows::{self, Columns as _, Sums, seat_taken};
 use engine::decide::ExpiryEntry;
 use engine::repair::{Records, Repair, SeatRecords};
 use engine::{Booking, BookingId, Error, Fault, Inventory, Refusal, SectionId};
@@ -28,10 +28,12 @@ pub(super) fn repair(
 
 fn load(writing: &Writing<'_>, section_id: SectionId) -> Result<Records, Error> {
     const INVENTORY: &str = "SELECT * FROM inventory WHERE section_id = ?";
-    const FOLDED: &str = "SELECT COUNT(*) AS version, COALESCE(SUM(capacity), 0) AS capacity,
-            COALESCE(SUM(held), 0) AS held, COALESCE(SUM(sold), 0) AS sold,
-            COALESCE(SUM(blocked), 0) AS blocked
-        FROM booking_log WHERE section_id = ?";
+    const FOLDED: &str = "SELECT COUNT(*) AS entries, COUNT(entries) AS runs,
+            COALESCE(SUM(capacity), 0) AS capacity, COALESCE(SUM(held), 0) AS held,
+            COALESCE(SUM(sold), 0) AS sold, COALESCE(SUM(blocked), 0) AS blocked,
+            ?1 AS section_id
+        FROM booking_log WHERE section_id = ?1";
+    const RUNS: &str = "SELECT * FROM booking_log WHERE section_id = ? AND entries IS NOT NULL";
     const BOOKINGS: &str =
         "SELECT * FROM bookings WHERE event_id = ? AND status IN ('HOLD', 'CONFIRMED')";
     const HOLDS: &str = "SELECT * FROM holds WHERE section_id = ?";
@@ -40,17 +42,12 @@ fn load(writing: &Writing<'_>, section_id: SectionId) -> Result<Records, Error> 
     let id = [section_id.as_bytes()];
     let inventory = writing.one(DOING, INVENTORY, id, |row| rows::inventory(row))?;
     let inventory = inventory.ok_or(Refusal::NotFound { what: "section" })?;
-    let empty = Inventory::empty(section_id, inventory.event_id);
-    let folded = writing.whole(DOING, FOLDED, id, |row| {
-        Ok(Inventory {
-            capacity: row.int("capacity")?,
-            held: row.int("held")?,
-            sold: row.int("sold")?,
-            blocked: row.int("blocked")?,
-            version: row.int("version")?,
-            ..empty.clone()
-        })
-    })?;
+    let mut sums = Sums::of(std::slice::from_ref(&inventory));
+    writing.whole(DOING, FOLDED, id, |row| sums.add(row, true))?;
+    if sums.has_runs() {
+        writing.each_whole(DOING, RUNS, id, |row| sums.add_run(row, true))?;
+    }
+    let folded = sums.of_one();
     let event = [inventory.event_id.as_bytes()];
     let bookings = writing.all(DOING, BOOKINGS, event, |row| rows::booking(row))?;
     let is_here = |of: &Booking| of.sections().any(|(here, _)| here == section_id);

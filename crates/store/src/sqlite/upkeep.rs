@@ -4,25 +4,27 @@ use super::repair::repair;
 use super::seats::{read_layout, read_marks};
 use super::writer::Writing;
 use super::{MIGRATOR, Sqlite, failed};
-use crate::rows::{self, Columns, instant, log_entry, seat_taken};
+use crate::audit::{Part, Reads, audit, inventories};
+use crate::rows::{self, Columns, Sums, instant};
 use crate::slices::Slice;
 use crate::{
     Books, Epoch, Histories, Instance, Migration, Reckoning, Schema, Sweep, Timed, unavailable,
 };
 use async_trait::async_trait;
-use engine::audit::{Audit, Report};
+use engine::audit::Report;
 use engine::log::Position;
-use engine::{BookingId, Error, EventId, Fault, Inventory, SectionId, Timestamp};
-use futures_util::TryStreamExt;
-use sqlx::sqlite::SqlitePoolOptions;
+use engine::seats::{Layout, Marks};
+use engine::{BookingId, Error, Fault, SectionId, Timestamp};
+use futures_util::stream::BoxStream;
+use futures_util::{StreamExt as _, TryStreamExt as _};
+use sqlx::sqlite::{SqlitePoolOptions, SqliteRow};
 use sqlx::{Connection, Row, SqliteConnection};
-use std::collections::{HashMap, HashSet};
+use std::collections::HashSet;
+use std::sync::Arc;
 use tokio::sync::watch;
 
-async fn all_inventories(connection: &mut SqliteConnection) -> Result<Vec<Inventory>, Fault> {
-    let found = sqlx::query("SELECT * FROM inventory").fetch_all(connection).await;
-    found.map_err(failed("reading all inventories"))?.iter().map(rows::inventory).collect()
-}
+/// What a read of counters, log and bookings is called when it fails.
+const READING: &str = "reading the books";
 
 /// Notes the highest price of sections whose layout was written before it was noted.
 async fn fill_highest_prices(session: &mut SqliteConnection) -> Result<(), Fault> {
@@ -131,39 +133,33 @@ impl Books for Sqlite {
     async fn reckon(&self, cursor: Position) -> Result<Reckoning, Fault> {
         const DOING: &str = "reading counters and log";
         const SQL: &str = "SELECT section_id, MAX(seq) AS newest, COUNT(*) AS entries,
-            SUM(capacity) AS capacity, SUM(held) AS held, SUM(sold) AS sold, SUM(blocked) AS blocked
+            COUNT(entries) AS runs, SUM(capacity) AS capacity, SUM(held) AS held,
+            SUM(sold) AS sold, SUM(blocked) AS blocked
             FROM booking_log WHERE seq > ? AND section_id IS NOT NULL GROUP BY section_id";
+        const RUNS: &str = "SELECT * FROM booking_log WHERE seq > ? AND entries IS NOT NULL";
         let mut connection = self.readers.acquire().await.map_err(failed(DOING))?;
         // One read transaction: counters and log are of the same moment.
         let mut snapshot = connection.begin().await.map_err(failed(DOING))?;
-        let inventories = all_inventories(&mut snapshot).await?;
+        let inventories = inventories(&mut Snapshot(&mut snapshot)).await?;
         let found = sqlx::query(SQL).bind(cursor.seq).fetch_all(&mut *snapshot).await;
-        let found = found.map_err(failed(DOING))?;
-        snapshot.rollback().await.map_err(failed(DOING))?;
-        let events: HashMap<_, _> =
-            inventories.iter().map(|of| (of.section_id, of.event_id)).collect();
+        let mut sums = Sums::of(&inventories);
         // Rows of events may stand behind it: they are looked at again, and say nothing of counters.
         let mut newest = cursor.seq;
-        let mut folded = Vec::with_capacity(found.len());
-        for row in &found {
+        for row in &found.map_err(failed(DOING))? {
             newest = newest.max(row.int("newest")?);
-            let section_id = rows::section_id(row, "section_id")?;
-            let missing = || Fault::Corrupt {
-                what: format!("section {section_id} has a log and no inventory"),
-            };
-            let event_id = *events.get(&section_id).ok_or_else(missing)?;
-            folded.push(Inventory {
-                capacity: row.int("capacity")?,
-                held: row.int("held")?,
-                sold: row.int("sold")?,
-                blocked: row.int("blocked")?,
-                version: row.int("entries")?,
-                ..Inventory::empty(section_id, event_id)
-            });
+            sums.add(row, true)?;
         }
-        let cursor = cursor.max(Position::end_of(newest));
+        if sums.has_runs() {
+            let mut runs = sqlx::query(RUNS).bind(cursor.seq).fetch(&mut *snapshot);
+            while let Some(row) = runs.try_next().await.map_err(failed(DOING))? {
+                sums.add_run(&row, true)?;
+            }
+        }
+        snapshot.rollback().await.map_err(failed(DOING))?;
         // One writer: nothing is under way while this reads.
-        Ok(Reckoning { inventories, folded, unsettled: Vec::new(), cursor })
+        let (folded, unsettled) = sums.end();
+        let cursor = cursor.max(Position::end_of(newest));
+        Ok(Reckoning { inventories, folded, unsettled, cursor })
     }
 
     async fn audit(&self) -> Result<Report, Fault> {
@@ -232,65 +228,44 @@ impl Schema for Sqlite {
     }
 }
 
-/// Checks what is stored in `slice`.
-async fn audit_slice(
-    snapshot: &mut SqliteConnection,
-    slice: &Slice,
-    inventories: &[Inventory],
-    numbered: &HashSet<SectionId>,
-) -> Result<Report, Fault> {
-    const DOING: &str = "auditing the store";
-    const LOG: &str = "SELECT * FROM booking_log
-        WHERE substr(section_id, 7, 2) >= ?1 AND substr(section_id, 7, 2) < ?2 ORDER BY seq";
-    const BOOKINGS: &str = "SELECT * FROM bookings
-        WHERE substr(booking_id, 7, 2) >= ?1 AND substr(booking_id, 7, 2) < ?2";
-    const TAKEN: &str = "SELECT * FROM seats_taken
-        WHERE substr(section_id, 7, 2) >= ?1 AND substr(section_id, 7, 2) < ?2";
-    let events: HashMap<SectionId, EventId> =
-        inventories.iter().map(|of| (of.section_id, of.event_id)).collect();
-    let mut audit = Audit::default();
-    {
-        let query = sqlx::query(LOG).bind(slice.from.clone()).bind(slice.to.clone());
-        let mut log = query.fetch(&mut *snapshot);
-        while let Some(row) = log.try_next().await.map_err(failed(DOING))? {
-            let entry = log_entry(&row)?;
-            let section_id = entry.subject.section_id();
-            audit.log_entry(&entry, section_id.and_then(|id| events.get(&id)).copied());
-        }
+/// A connection inside a read transaction.
+struct Snapshot<'connection>(&'connection mut SqliteConnection);
+
+#[async_trait]
+impl Reads for Snapshot<'_> {
+    type Row = SqliteRow;
+    type Error = Fault;
+
+    async fn all(&mut self, sql: &'static str) -> Result<Vec<SqliteRow>, Fault> {
+        sqlx::query(sql).fetch_all(&mut *self.0).await.map_err(failed(READING))
     }
-    for inventory in inventories.iter().filter(|of| slice.contains(of.section_id)) {
-        audit.inventory(inventory);
-    }
-    let query = sqlx::query(BOOKINGS).bind(slice.from.clone()).bind(slice.to.clone());
-    {
-        let mut bookings = query.fetch(&mut *snapshot);
-        while let Some(row) = bookings.try_next().await.map_err(failed(DOING))? {
-            audit.booking(&rows::booking(&row)?);
-        }
-    }
-    for inventory in inventories.iter().filter(|of| slice.contains(of.section_id)) {
-        let section_id = inventory.section_id;
-        if !numbered.contains(&section_id) {
-            continue;
-        }
-        let layout = read_layout(snapshot, section_id).await?;
-        let marks = match read_marks(snapshot, section_id).await {
-            // Damaged ones are as good as none, and the audit says of which section.
-            Err(Fault::Corrupt { .. }) => None,
-            marks => marks?,
+
+    fn rows(&mut self, part: Part, slice: &Slice) -> BoxStream<'_, Result<SqliteRow, Fault>> {
+        const LOG: &str = "SELECT * FROM booking_log
+            WHERE substr(section_id, 7, 2) >= ?1 AND substr(section_id, 7, 2) < ?2 ORDER BY seq";
+        const BOOKINGS: &str = "SELECT * FROM bookings
+            WHERE substr(booking_id, 7, 2) >= ?1 AND substr(booking_id, 7, 2) < ?2";
+        const TAKEN: &str = "SELECT * FROM seats_taken
+            WHERE substr(section_id, 7, 2) >= ?1 AND substr(section_id, 7, 2) < ?2";
+        let sql = match part {
+            Part::Log => LOG,
+            Part::Bookings => BOOKINGS,
+            Part::SeatsTaken => TAKEN,
         };
-        match (layout, marks) {
-            (Some((_, layout)), Some(marks)) => audit.marks(inventory, &layout, &marks),
-            _ => audit.no_marks(section_id),
+        let query = sqlx::query(sql).bind(slice.from.clone()).bind(slice.to.clone());
+        query.fetch(&mut *self.0).map_err(|error| failed(READING)(error)).boxed()
+    }
+
+    async fn layout(&mut self, section_id: SectionId) -> Result<Option<Arc<Layout>>, Fault> {
+        Ok(read_layout(self.0, section_id).await?.map(|(_, layout)| layout))
+    }
+
+    async fn marks(&mut self, section_id: SectionId) -> Result<Option<Marks>, Fault> {
+        match read_marks(self.0, section_id).await {
+            Err(Fault::Corrupt { .. }) => Ok(None),
+            marks => marks,
         }
     }
-    let query = sqlx::query(TAKEN).bind(slice.from.clone()).bind(slice.to.clone());
-    let mut taken = query.fetch(snapshot);
-    while let Some(row) = taken.try_next().await.map_err(failed(DOING))? {
-        let (section_id, seat, booking_id) = seat_taken(&row)?;
-        audit.seat_taken(section_id, &seat, booking_id);
-    }
-    Ok(audit.finish())
 }
 
 /// The migrations this binary knows, in order.
@@ -300,23 +275,15 @@ fn known() -> impl Iterator<Item = Migration> {
 
 impl Sqlite {
     /// [`Books::audit`], in the slices that `cut` makes for so many bookings.
-    pub(crate) async fn audit_in(&self, cut: impl Fn(u64) -> Vec<Slice>) -> Result<Report, Fault> {
+    pub(crate) async fn audit_in(
+        &self,
+        cut: impl Fn(u64) -> Vec<Slice> + Send,
+    ) -> Result<Report, Fault> {
         const DOING: &str = "auditing the store";
         let mut connection = self.readers.acquire().await.map_err(failed(DOING))?;
         // One read transaction: everything is of the same moment, and WAL lets others go on writing.
         let mut snapshot = connection.begin().await.map_err(failed(DOING))?;
-        let count = sqlx::query("SELECT count(*) AS bookings FROM bookings");
-        let count = count.fetch_one(&mut *snapshot).await.map_err(failed(DOING))?;
-        let inventories = all_inventories(&mut snapshot).await?;
-        let numbered =
-            sqlx::query("SELECT section_id FROM sections WHERE layout_version IS NOT NULL");
-        let numbered = numbered.fetch_all(&mut *snapshot).await.map_err(failed(DOING))?;
-        let numbered = numbered.iter().map(|row| rows::section_id(row, "section_id"));
-        let numbered = numbered.collect::<Result<HashSet<_>, _>>()?;
-        let mut report = Report::default();
-        for slice in cut(count.int("bookings")?.unsigned_abs()) {
-            report.add(audit_slice(&mut snapshot, &slice, &inventories, &numbered).await?);
-        }
+        let report = audit(&mut Snapshot(&mut snapshot), cut).await?;
         snapshot.rollback().await.map_err(failed(DOING))?;
         Ok(report)
     }

@@ -224,6 +224,22 @@ impl<'a> Writing<'a> {
         read(row.ok_or_else(|| unavailable(doing)("a sum has a row"))?)
     }
 
+    /// Reads each row that a statement finds, which may read a table as a whole, as [`Self::whole`].
+    pub(super) fn each_whole(
+        &self,
+        doing: &'static str,
+        sql: &'static str,
+        params: impl Params,
+        mut read: impl FnMut(&Row<'_>) -> Result<(), Fault>,
+    ) -> Result<(), Fault> {
+        let mut statement = self.transaction.prepare(sql).map_err(failed(doing))?;
+        let mut rows = statement.query(params).map_err(failed(doing))?;
+        while let Some(row) = rows.next().map_err(failed(doing))? {
+            read(row)?;
+        }
+        Ok(())
+    }
+
     /// Runs a statement that may read a table as a whole, as [`Self::whole`].
     pub(super) fn run_whole(
         &self,

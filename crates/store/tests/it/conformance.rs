@@ -16,6 +16,7 @@ mod messages;
 mod nothing;
 mod races;
 mod reseats;
+mod runs;
 mod seats;
 mod sections;
 mod text;
@@ -332,6 +333,11 @@ macro_rules! suite {
                 a_cursor_of_an_unknown_timeline_is_refused,
                 another_epoch_opens_a_timeline_and_readers_go_on_in_it,
                 i7_what_is_refused_or_replayed_makes_no_message,
+            }
+            runs {
+                a_packed_log_says_what_its_rows_did,
+                a_page_of_messages_may_end_inside_a_run,
+                a_damaged_run_is_named_by_every_reader,
             }
             upkeep {
                 sections_with_due_holds_are_told_longest_overdue_first,

@@ -11,6 +11,7 @@ mod fences;
 mod fill;
 mod gate;
 mod gate_model;
+mod packed;
 mod postgres;
 mod raw;
 mod seats;

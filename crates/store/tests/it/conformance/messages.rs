@@ -12,10 +12,10 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use std::time::Duration;
 
 impl World {
-    /// All messages of an event after a cursor, in pages of `limit` rows. What was
+    /// All messages of an event after a cursor, in pages of `limit` entries. What was
     /// committed before is among them: a transaction under way anywhere on a server keeps readers of
     /// the log waiting, and a marker at the end shows that none is left.
-    async fn messages(&self, event_id: EventId, limit: u32) -> Vec<Message> {
+    pub(super) async fn messages(&self, event_id: EventId, limit: u32) -> Vec<Message> {
         let marker = self.sale(&[]).await.event_id;
         let (mut cursor, mut found) = (LogCursor::default(), Vec::new());
         for _ in 0..5_000 {
