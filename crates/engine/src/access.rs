@@ -1,7 +1,7 @@
 //! Who acts, and what they may.
 //!
 //! Every command and every change of an event carries a [`By`], and one function, [`may`], judges it
-//! on the terms of the event as they stand under the lock. What a buyer may do with a booking of
+//! on the terms of the event as read under the lock. What a buyer may do with a booking of
 //! their own needs no permission: it is [`By::is`].
 
 use crate::error::Refusal;
@@ -73,7 +73,7 @@ impl Permission {
         }
     }
 
-    /// Whether the refusal may tell that there is something to see, at an event that is no draft.
+    /// True if the refusal may reveal that the resource exists, at an event that is no draft.
     fn is_about_public(self) -> bool {
         match self {
             Self::EventRead | Self::EventWrite | Self::EventCancel | Self::InventoryWrite => true,

@@ -1,7 +1,7 @@
 //! The audit: folds the log and compares it with everything else that is stored.
 //!
 //! Feed it the whole log in order, then the inventories, then the bookings, all of one moment, and
-//! [`Audit::finish`] tells which of I1 to I5 do not hold, and where. It keeps a line for each
+//! [`Audit::finish`] reports which of I1 to I5 do not hold, and where. It keeps a line for each
 //! booking: where there are many, feed several with some of the events each, and [`Report::add`]
 //! them up. It shares no code with [`decide`](crate::decide) but the arithmetic of [`Deltas`], so a
 //! wrong decision cannot hide itself.
@@ -60,7 +60,7 @@ impl Audit {
         self.report.log_rows += 1;
         let Some(section_id) = entry.subject.section_id() else { return };
         let Some(event_id) = event_id else {
-            let what = format!("section {section_id} is in the log and has no inventory");
+            let what = format!("section {section_id} is in the log but has no inventory");
             self.tell("I4", what);
             return;
         };
@@ -75,8 +75,7 @@ impl Audit {
             );
         }
         if version != logged {
-            let what =
-                format!("section {section_id}: row {version} of the log says version {logged}");
+            let what = format!("section {section_id}: log row {version} has version {logged}");
             self.tell("I4", what);
         }
         if let Some(booking_id) = entry.booking_id {
@@ -87,7 +86,10 @@ impl Audit {
     fn step(&mut self, booking_id: BookingId, entry: &LogEntry) {
         let kind = entry.kind.as_str();
         let Some(next) = entry.kind.booking_status() else {
-            self.tell("I2", format!("booking {booking_id} has a row of kind {kind}"));
+            self.tell(
+                "I2",
+                format!("booking {booking_id} has a log row of kind {kind}, which no booking has"),
+            );
             return;
         };
         let Some(trace) = self.traces.get_mut(&booking_id) else {
@@ -101,7 +103,7 @@ impl Audit {
             };
             self.traces.insert(booking_id, trace);
             if entry.kind != LogKind::Held || entry.booking_version != Some(1) {
-                self.tell("I2", format!("booking {booking_id} begins with {kind}"));
+                self.tell("I2", format!("the log of booking {booking_id} starts with {kind}"));
             }
             return;
         };
@@ -109,7 +111,12 @@ impl Audit {
             // A further section of the step that was begun before.
             trace.rows += 1;
             if (trace.last_kind, trace.last_at) != (entry.kind, entry.at) {
-                self.tell("I2", format!("booking {booking_id} has a row {kind} of no step"));
+                self.tell(
+                    "I2",
+                    format!(
+                        "booking {booking_id} has a log row {kind} that belongs to no transition"
+                    ),
+                );
             }
             return;
         };
@@ -124,7 +131,7 @@ impl Audit {
         if next == BookingStatus::Hold {
             let alive = from == BookingStatus::Hold && entry.at < expires_at;
             if !alive || entry.kind == LogKind::Held {
-                let what = format!("booking {booking_id} is {kind} a second time or too late");
+                let what = format!("booking {booking_id} was {kind} twice or too late");
                 self.tell("I2", what);
             }
             return;
@@ -136,13 +143,13 @@ impl Audit {
         let at = entry.at;
         if entry.kind == LogKind::Confirmed && at >= expires_at {
             let what = format!(
-                "booking {booking_id} was confirmed at {at}, its hold ended at {expires_at}"
+                "booking {booking_id} was confirmed at {at}, but its hold ended at {expires_at}"
             );
             self.tell("I5", what);
         }
         if entry.kind == LogKind::Expired && at < expires_at {
             let what =
-                format!("booking {booking_id} expired at {at}, its hold ends at {expires_at}");
+                format!("booking {booking_id} expired at {at}, but its hold ends at {expires_at}");
             self.tell("I5", what);
         }
     }
@@ -176,20 +183,22 @@ impl Audit {
                     let (stored, logged) = (booking.status.as_str(), trace.status.as_str());
                     self.tell(
                         "I2",
-                        format!("booking {booking_id} is {stored}, its log ends with {logged}"),
+                        format!("booking {booking_id} is {stored}, but its log ends with {logged}"),
                     );
                 }
                 if trace.expires_at != booking.expires_at {
                     let (stored, logged) = (booking.expires_at, trace.expires_at);
                     self.tell(
                         "I5",
-                        format!("booking {booking_id} ends at {stored}, its log says {logged}"),
+                        format!(
+                            "booking {booking_id} expires at {stored}, but at {logged} by its log"
+                        ),
                     );
                 }
                 if trace.version != booking.version {
                     let (stored, logged) = (booking.version, trace.version);
                     let what = format!(
-                        "booking {booking_id} has version {stored}, its log ends with {logged}"
+                        "booking {booking_id} has version {stored}, but its log ends with {logged}"
                     );
                     self.tell("I2", what);
                 }
@@ -200,8 +209,8 @@ impl Audit {
                     self.tell(
                         "I4",
                         format!(
-                            "booking {booking_id} is in {sections} sections and \
-                             has {rows} rows in its last step"
+                            "booking {booking_id} is in {sections} sections but has {rows} log \
+                             rows in its last transition"
                         ),
                     );
                 }
@@ -220,7 +229,8 @@ impl Audit {
                     self.tell(
                         "I3",
                         format!(
-                            "seat {number} of section {} is in {other} and {booking_id}",
+                            "seat {number} of section {} is in the bookings {other} and \
+                             {booking_id}",
                             item.section_id
                         ),
                     );
@@ -238,8 +248,8 @@ impl Audit {
             self.tell(
                 "I3",
                 format!(
-                    "section {section_id} has {seats} seats in its layout, \
-                     marks for {marked} and a capacity of {capacity}"
+                    "section {section_id} has {seats} seats in its layout, {marked} seat states \
+                     and a capacity of {capacity}"
                 ),
             );
             return;
@@ -262,8 +272,8 @@ impl Audit {
                 self.tell(
                     "I3",
                     format!(
-                        "seat {name} of section {section_id} is marked {state}, \
-                         which its bookings do not say"
+                        "seat {name} of section {section_id} has the state {state}, which \
+                         contradicts its bookings"
                     ),
                 );
             }
@@ -281,8 +291,8 @@ impl Audit {
             self.tell(
                 "I3",
                 format!(
-                    "section {section_id} marks {live} seats as held or sold, \
-                     its live bookings have {in_bookings}"
+                    "section {section_id} has {live} seats in the state held or sold, but \
+                     {in_bookings} in live bookings"
                 ),
             );
         }
@@ -290,7 +300,10 @@ impl Audit {
             let counted = inventory.blocked;
             self.tell(
                 "I4",
-                format!("section {section_id} marks {many} seats as blocked and counts {counted}"),
+                format!(
+                    "section {section_id} has {many} seats in the state blocked, but its \
+                    counter is {counted}"
+                ),
             );
         }
     }
@@ -299,7 +312,10 @@ impl Audit {
     pub fn no_marks(&mut self, section_id: SectionId) {
         self.tell(
             "I3",
-            format!("section {section_id} has numbered seats, and not both a layout and marks"),
+            format!(
+                "section {section_id} has numbered seats, but its layout or its seat states \
+                are missing"
+            ),
         );
     }
 
@@ -313,7 +329,7 @@ impl Audit {
             self.tell(
                 "I3",
                 format!(
-                    "seat {seat} of section {section_id} is noted as blocked, and is not marked so"
+                    "seat {seat} of section {section_id} has a row as blocked, but another state"
                 ),
             );
         }
@@ -321,8 +337,8 @@ impl Audit {
             self.tell(
                 "I3",
                 format!(
-                    "seat {seat} of section {section_id} is noted for {by:?}, \
-                     the live booking with it is {live:?}"
+                    "seat {seat} of section {section_id} has a row for {by:?}, but the live \
+                     booking with it is {live:?}"
                 ),
             );
         }
@@ -332,7 +348,7 @@ impl Audit {
     #[must_use]
     pub fn finish(mut self) -> Report {
         for booking_id in std::mem::take(&mut self.traces).into_keys() {
-            self.tell("I7", format!("booking {booking_id} is in the log and is not stored"));
+            self.tell("I7", format!("booking {booking_id} is in the log but is not stored"));
         }
         for (section_id, numbered) in std::mem::take(&mut self.numbered) {
             let Numbered { live, blocked, rows } = numbered;
@@ -341,8 +357,8 @@ impl Audit {
                 self.tell(
                     "I3",
                     format!(
-                        "section {section_id} has {rows} rows of taken seats, \
-                         for {live} in live bookings and {blocked} blocked"
+                        "section {section_id} has {rows} rows of taken seats, but {live} seats in \
+                         live bookings and {blocked} blocked"
                     ),
                 );
             }
@@ -352,8 +368,8 @@ impl Audit {
                 self.tell(
                     "I4",
                     format!(
-                        "section {section_id} counts {held} held and {sold} \
-                         sold seats more than its bookings have"
+                        "the counters of section {section_id} exceed its bookings by {held} held \
+                         and {sold} sold seats"
                     ),
                 );
             }
@@ -379,7 +395,7 @@ pub fn drift(folded: &Inventory, stored: &Inventory) -> Option<String> {
     let counters = |of: &Inventory| (of.capacity, of.held, of.sold, of.blocked, of.version);
     (counters(folded) != counters(stored)).then(|| {
         format!(
-            "section {}: (capacity, held, sold, blocked, version) is {:?}, its log folds to {:?}",
+            "section {}: (capacity, held, sold, blocked, version) is {:?}, but {:?} by its log",
             stored.section_id,
             counters(stored),
             counters(folded)

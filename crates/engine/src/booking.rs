@@ -10,7 +10,7 @@ use crate::seats::SeatName;
 use crate::time::Timestamp;
 use std::sync::Arc;
 
-/// Where a booking stands.
+/// The status of a booking.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum BookingStatus {
     /// Seats are set aside until `expires_at`.
@@ -86,7 +86,7 @@ pub struct Booking {
     /// The event.
     pub event_id: EventId,
     /// At least one item; at most one for each section, or for each price of a section with numbered
-    /// seats. Those of a section stand together.
+    /// seats. Those of a section are consecutive.
     pub items: Arc<[Item]>,
     /// As stored; readers ask [`Self::status_at`].
     pub status: BookingStatus,

@@ -9,7 +9,7 @@
 //!                                                   └──end_batch──▶ store writes, commits
 //! ```
 //! Pure: no clock, no storage, no randomness. A refusal changes nothing, except that due holds of
-//! the loaded sections are retired first, whoever asks.
+//! the loaded sections are retired first, for every caller.
 
 mod agreement;
 mod committed;
@@ -103,7 +103,7 @@ impl SeatRequest {
 /// What is to be kept off sale in a section.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Blocked {
-    /// So many seats in all, of a section that counts them.
+    /// A number of seats in total, of a section without numbered seats.
     Count(i64),
     /// Exactly these, of a section with numbered seats.
     Seats(Vec<SeatName>),
@@ -136,21 +136,21 @@ pub enum Command {
         /// Who wants it: its buyer.
         by: By,
     },
-    /// Gives a live hold back; refuses to touch a sale.
+    /// Releases a live hold; refuses to change a confirmed booking.
     Release {
         /// The hold.
         booking_id: BookingId,
         /// Who wants it: its buyer.
         by: By,
     },
-    /// Gives a live hold more time.
+    /// Extends a live hold.
     Extend {
         /// The hold.
         booking_id: BookingId,
         /// Who wants it: its buyer.
         by: By,
     },
-    /// Gives a live hold other seats.
+    /// Replaces the seats of a live hold.
     Change {
         /// The hold.
         booking_id: BookingId,
@@ -163,7 +163,7 @@ pub enum Command {
         /// What it is to have from now on, as for a [`Hold`].
         requests: Vec<SeatRequest>,
     },
-    /// Gives a live hold back, or undoes a sale.
+    /// Cancels a live hold or a confirmed booking.
     Cancel {
         /// The booking.
         booking_id: BookingId,
@@ -190,7 +190,7 @@ pub enum Command {
         /// Why.
         reason: Option<Arc<str>>,
     },
-    /// Gives a section numbered seats, or others than it had.
+    /// Sets or replaces the numbered seats of a section.
     Lay {
         /// The section.
         section_id: SectionId,
@@ -222,7 +222,7 @@ pub enum Outcome {
         booking: Booking,
         /// Whether an earlier request with the same key made it (I6).
         replayed: bool,
-        /// Where its numbered seats were chosen for the buyer, whether all are beside each other.
+        /// Where its numbered seats were chosen for the buyer, true if all are adjacent.
         next_to_each_other: Option<bool>,
     },
     /// The inventory as it is now.

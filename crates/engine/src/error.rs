@@ -87,14 +87,14 @@ pub enum Refusal {
         available: u32,
         /// How many were asked for.
         requested: u32,
-        /// The most of them beside each other.
+        /// The largest number of adjacent ones.
         largest_contiguous_block: u32,
     },
     /// Enough seats are free, but not so that the party can sit as it asked to.
     NotTogether {
         /// How many were asked for.
         requested: u32,
-        /// The most of them beside each other.
+        /// The largest number of adjacent ones.
         largest_contiguous_block: u32,
     },
     /// The new layout would move or remove seats that are held, sold or blocked.
@@ -165,7 +165,7 @@ pub struct SeatConflict {
     pub state: Option<SeatState>,
 }
 
-/// A failure of ours, or of what we stand on.
+/// A failure of the program, or of a system it depends on.
 #[derive(Clone, Debug)]
 pub enum Fault {
     /// The store or a part of us cannot answer now; the outcome may be unknown. Retry with the same key.
@@ -188,7 +188,8 @@ pub enum Fault {
         /// What was found.
         what: String,
     },
-    /// What we stand on cannot do what we need, and waiting will not help: somebody has to change it.
+    /// A system that the program depends on is unsuitable, and waiting does not help: the operator
+    /// must change it.
     Unsuitable {
         /// What is wrong, and what to do.
         what: String,

@@ -1,4 +1,4 @@
-//! Messages: what the log has to tell the world, made of its rows when they are read.
+//! Messages: what the log publishes, made from its rows when they are read.
 //!
 //! A step of a booking is one message, however many sections it touches; so is each change of a
 //! section and of an event. A message says what was so at its version, not what is so today: the status
@@ -66,7 +66,7 @@ impl fmt::Display for MessageId {
 pub struct Message {
     /// Its name.
     pub id: MessageId,
-    /// Where it stands in the log.
+    /// Its position in the log.
     pub cursor: LogCursor,
     /// When it happened.
     pub at: Timestamp,

@@ -1,8 +1,8 @@
 //! The log: one row for every transition of every section it touches, and for every change of an
 //! event, in the same transaction.
 //!
-//! Folding the rows of a section gives exactly its counters (I4); a row exists exactly when its
-//! change committed (I7). The log is the audit trail and the source of every feed
+//! Folding the rows of a section results in exactly its counters (I4); a row exists exactly when
+//! its change committed (I7). The log is the audit trail and the source of every feed
 //! ([`feed`](crate::feed)).
 //!
 //! A transition of a booking writes one row for each of its sections. The first of them carries the

@@ -12,7 +12,7 @@ use crate::seats::{Layout, Marks, SeatMap, SeatName, SeatState};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-/// Differences that are told one by one.
+/// Maximum number of differences that are listed.
 const TOLD_MAX: usize = 20;
 
 /// Everything that is stored of a section.
@@ -63,7 +63,7 @@ impl Records {
             (self.seats_of(BookingStatus::Hold), self.seats_of(BookingStatus::Confirmed));
         if (held, sold) != (self.folded.held, self.folded.sold) {
             contradictions.push(format!(
-                "live bookings have {held} held and {sold} sold seats, the log says {} and {}",
+                "live bookings have {held} held and {sold} sold seats, but the log has {} and {}",
                 self.folded.held, self.folded.sold
             ));
         }
@@ -109,7 +109,7 @@ impl Records {
         let (layout_version, layout) = &seats.layout;
         if i64::from(layout.seats()) != self.folded.capacity {
             contradictions.push(format!(
-                "the layout has {} seats, the log a capacity of {}",
+                "the layout has {} seats, but the log has a capacity of {}",
                 layout.seats(),
                 self.folded.capacity
             ));
@@ -125,9 +125,10 @@ impl Records {
             for (_, name) in here {
                 let id = booking.booking_id;
                 if layout.find(name).is_none() {
-                    contradictions.push(format!("seat {name} of {id} is not in the layout"));
+                    contradictions
+                        .push(format!("seat {name} of booking {id} is not in the layout"));
                 } else if let Some((Some(other), _)) = has.insert(name.clone(), (Some(id), state)) {
-                    contradictions.push(format!("seat {name} is in {other} and in {id}"));
+                    contradictions.push(format!("seat {name} is in the bookings {other} and {id}"));
                 }
             }
         }
@@ -146,7 +147,8 @@ impl Records {
         let blocked = [noted, marked].into_iter().find(|blocked| blocked.len() == counted);
         let Some(blocked) = blocked else {
             contradictions.push(format!(
-                "the log counts {counted} blocked seats, and neither rows nor marks have so many"
+                "the log has {counted} blocked seats, but neither the rows nor the seat states \
+                 have that number"
             ));
             return None;
         };
@@ -174,24 +176,24 @@ impl Records {
             counters(&self.inventory).into_iter().zip(counters(&repair.inventory))
         {
             if was != is {
-                told.push(format!("{name} was {was}, is {is}"));
+                told.push(format!("{name} changes from {was} to {is}"));
             }
         }
         if self.inventory.next_expiry != repair.inventory.next_expiry {
-            told.push("the end of the next hold was another one".to_owned());
+            told.push("the end of the next hold changes".to_owned());
         }
         let mut holds = self.holds.clone();
         holds.sort_unstable();
         if holds != repair.holds {
             let (was, is) = (holds.len(), repair.holds.len());
-            told.push(format!("the index of expiry had {was} holds, has the {is} live ones"));
+            told.push(format!("the expiry index changes from {was} holds to the {is} live ones"));
         }
         if let (Some(seats), Some((map, taken))) = (&self.seats, &repair.seats) {
             told.extend(marks_differ(seats, map));
             let stored: BTreeMap<_, _> = seats.taken.iter().cloned().collect();
             if stored != *taken {
                 let (was, is) = (stored.len(), taken.len());
-                told.push(format!("{was} seats were noted as taken, {is} are"));
+                told.push(format!("the rows of taken seats change from {was} to {is}"));
             }
         }
         told
@@ -201,7 +203,7 @@ impl Records {
 fn marks_differ(seats: &SeatRecords, map: &SeatMap) -> Vec<String> {
     let layout = map.layout();
     let Some(marks) = seats.marks.as_ref().filter(|marks| marks.seats() == layout.seats()) else {
-        return vec!["there were no marks for this layout".to_owned()];
+        return vec!["there were no seat states for this layout".to_owned()];
     };
     let word = |state: Option<SeatState>| state.map_or("free", SeatState::as_str);
     let all = (0..layout.seats()).map(|seat| (seat, marks.state(seat), map.state(seat)));
@@ -210,14 +212,14 @@ fn marks_differ(seats: &SeatRecords, map: &SeatMap) -> Vec<String> {
         .iter()
         .take(TOLD_MAX)
         .map(|(seat, was, is)| {
-            format!("seat {} was marked {}, is {}", layout.name(*seat), word(*was), word(*is))
+            format!("seat {} changes from {} to {}", layout.name(*seat), word(*was), word(*is))
         })
         .collect();
     if wrong.len() > TOLD_MAX {
         told.push(format!("and {} more seats", wrong.len() - TOLD_MAX));
     }
     if wrong.is_empty() && marks.layout_version != seats.layout.0 {
-        told.push("the marks were of another layout".to_owned());
+        told.push("the seat states belonged to another layout".to_owned());
     }
     told
 }

@@ -13,7 +13,7 @@ use tokio::time::{Instant, sleep};
 /// No call waits longer than this for an answer.
 pub const PATIENCE: Duration = Duration::from_secs(30);
 
-/// A call that is told to come back is repeated this long.
+/// A call that is answered with 429 or 503 is repeated this long.
 const INSIST: Duration = Duration::from_mins(15);
 
 /// A call that had no answer is repeated after this.

@@ -4,8 +4,8 @@ use chrono::DateTime;
 use serde::Deserialize;
 use uuid::Uuid;
 
-/// The text of a member that stands once in a JSON object, such as `code` in a problem; nothing if it
-/// is missing, is no string, or has an escape in it.
+/// The text of a member that occurs once in a JSON object, such as `code` in a problem; nothing if
+/// it is missing, is no string, or has an escape in it.
 pub fn text<'a>(body: &'a [u8], member: &str) -> Option<&'a str> {
     let value = value(body, member)?.strip_prefix(b"\"")?;
     let end = value.iter().position(|byte| matches!(byte, b'"' | b'\\'))?;

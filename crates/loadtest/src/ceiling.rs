@@ -109,7 +109,7 @@ struct Bare {
     bookings: AtomicU64,
 }
 
-/// Serves on a free port of this machine until it is killed; tells its address on standard output.
+/// Serves on a free port of this machine until it is killed; prints its address on standard output.
 pub async fn serve(secret: &str) -> Result<(), Trouble> {
     let bare = Arc::new(Bare {
         key: DecodingKey::from_secret(secret.as_bytes()),
@@ -173,7 +173,7 @@ fn plain() -> Plain {
         event_id: Uuid::from_u128(1),
         organizer_id: Uuid::from_u128(2),
         title: "Load get 0123456789abcdef run 1",
-        description: "Made by reservix-load.",
+        description: "Created by reservix-load.",
         event_date: "2099-12-31",
         timezone: "UTC",
         status: "on_sale",

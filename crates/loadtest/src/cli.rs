@@ -4,10 +4,11 @@ use clap::{Args, Parser, Subcommand};
 use std::path::PathBuf;
 use uuid::Uuid;
 
-/// Puts load on a Reservix from the outside, and proves afterwards that nothing was sold twice.
+/// Generates load on a Reservix server over HTTP, and then proves that nothing was sold twice.
 ///
-/// Ends with 0 if every promise was kept, 1 if one was broken, 2 if it could not be run, 3 if not all could
-/// be proven: the server went away, or the proof was interrupted.
+/// Exit code 0: every promise was kept. 1: a promise was broken. 2: the run failed to start. 3: not
+/// every promise could be checked, because the server became unavailable or the proof was
+/// interrupted.
 #[derive(Debug, Parser)]
 #[command(name = "reservix-load", version)]
 pub struct Cli {
@@ -19,31 +20,31 @@ pub struct Cli {
 pub enum Command {
     /// Hold single seats of one hot section that never sells out
     Hold(HoldArgs),
-    /// Hold a seat and confirm it, again and again
+    /// Hold a seat and confirm it, repeatedly
     Pairs(PairsArgs),
-    /// Rush several sections until they are sold: buyers hold, think, confirm, give back, forget
+    /// Sell out several sections: buyers hold, think, then confirm, cancel or abandon
     Onsale(OnsaleArgs),
-    /// Storm a section that is sold out, with confirms of earlier holds beside it
+    /// Send holds to a sold-out section, while earlier holds are confirmed
     Soldout(SoldoutArgs),
     /// Send each hold several times with the same key
     Retries(RetriesArgs),
-    /// Let waves of short holds lapse, and see how soon each seat is held again
+    /// Let waves of short holds expire, and measure how soon each seat is held again
     Expiry(ExpiryArgs),
-    /// Read an event and its seats, with holds beside it
+    /// Read an event and its seats, while seats are held
     Reads(ReadsArgs),
-    /// Some of everything: reads, holds, confirms, cancels, retries
+    /// A mix of reads, holds, confirms, cancellations and retries
     Mixed(MixedArgs),
-    /// Hold seats by their names in numbered halls, sometimes those that somebody else wants too
+    /// Hold seats by name in sections with numbered seats, partly in conflict with other buyers
     Seats(SeatsArgs),
-    /// Hold the best available seats of numbered halls for parties
+    /// Hold the best available seats of sections with numbered seats for groups
     BestAvailable(BestAvailableArgs),
-    /// Get one path
+    /// Read one path
     Get(GetArgs),
-    /// Measure what HTTP, a token check and JSON cost alone, at a bare endpoint of the tool's own
+    /// Measure the cost of HTTP, the token check and JSON alone, on a bare endpoint of this tool
     Ceiling(CeilingArgs),
-    /// Show a report again
+    /// Show a stored report
     Show(ShowArgs),
-    /// Set two reports side by side
+    /// Compare two reports
     Compare(CompareArgs),
     #[command(hide = true)]
     ServeCeiling(ServeCeilingArgs),
@@ -51,59 +52,61 @@ pub enum Command {
 
 #[derive(Debug, Args)]
 pub struct LoadArgs {
-    /// Connections, each kept alive and used by one buyer at a time
+    /// Connections; each is kept alive and used by one buyer at a time
     #[arg(long, short, default_value_t = 64, value_parser = clap::value_parser!(u32).range(1..=60_000))]
     pub connections: u32,
-    /// Arrivals a second (open loop); without it the next request is sent when the last is answered
+    /// Arrivals per second (open loop); without it, a connection sends its next request after the
+    /// previous answer
     #[arg(long, short, value_parser = rate)]
     pub rate: Option<f64>,
-    /// Arrivals that may wait for a connection before they are dropped [default: as many as connections]
+    /// Maximum arrivals that wait for a connection; further ones are dropped [default: the number
+    /// of connections]
     #[arg(long)]
     pub backlog: Option<u64>,
-    /// How long each run is measured [default: 10; onsale 60]
+    /// Measured seconds of each run [default: 10; onsale 60]
     #[arg(long, short, value_parser = seconds)]
     pub seconds: Option<f64>,
-    /// How long each run warms up before it is measured [default: 2; onsale and expiry 0]
+    /// Seconds of warm-up before each run is measured [default: 2; onsale and expiry 0]
     #[arg(long, value_parser = seconds)]
     pub warm_up: Option<f64>,
-    /// End a run after so many requests, those of the warm-up included
+    /// End a run after this number of requests, including those of the warm-up
     #[arg(long)]
     pub requests: Option<u64>,
-    /// How many runs; the summary has their median and spread
+    /// Number of runs; the summary has their median and spread
     #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u64).range(1..=100))]
     pub runs: u64,
-    /// Threads of the client [default: one for each core]
+    /// Threads of the client [default: one per core]
     #[arg(long, value_parser = clap::value_parser!(u32).range(1..=1_024))]
     pub threads: Option<u32>,
-    /// Milliseconds after which a request counts as not answered
+    /// Timeout of a request in milliseconds
     #[arg(long, default_value_t = 10_000, value_parser = clap::value_parser!(u64).range(1..=600_000))]
     pub timeout_ms: u64,
     /// Write the report as JSON
     #[arg(long, value_name = "FILE")]
     pub json: Option<PathBuf>,
-    /// Write the report as a page
+    /// Write the report as an HTML page
     #[arg(long, value_name = "FILE")]
     pub html: Option<PathBuf>,
-    /// Show no progress
+    /// Do not show progress
     #[arg(long, short)]
     pub quiet: bool,
 }
 
 #[derive(Debug, Args)]
 pub struct SaleArgs {
-    /// The server
+    /// The URL of the server
     #[arg(default_value = "http://127.0.0.1:8000")]
     pub target: String,
     /// Buyers to register
     #[arg(long, default_value_t = 16, value_parser = clap::value_parser!(u32).range(1..=10_000))]
     pub buyers: u32,
-    /// Take the buyers' access tokens from a file, one a line, instead of registering them
+    /// Read the buyers' access tokens from a file, one per line, instead of registering buyers
     #[arg(long, value_name = "FILE")]
     pub tokens: Option<PathBuf>,
-    /// Use an event that exists instead of making new ones. Its seats are taken for good!
+    /// Use an existing event instead of creating new ones. Its seats stay sold!
     #[arg(long, value_name = "ID")]
     pub event: Option<Uuid>,
-    /// Bookings that the proof reads again; of more, a random sample of this size
+    /// Maximum bookings that the proof reads again; if there are more, a random sample
     #[arg(long, default_value_t = 10_000)]
     pub verify: u32,
     #[command(flatten)]
@@ -112,12 +115,12 @@ pub struct SaleArgs {
 
 #[derive(Debug, Args)]
 pub struct SpreadArgs {
-    /// Events to make, over which the load is spread
+    /// Events to create; the load is spread over them
     #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=100_000),
         conflicts_with = "event")]
     pub events: u32,
-    /// How unevenly events are picked: the one of rank k with a weight of 1/k^ZIPF, 0 is evenly. Of a
-    /// single event it is said of the sections [default: 1 for several events, 0 for one]
+    /// Skew of the choice of events: the event of rank k has the weight 1/k^ZIPF; 0 is uniform.
+    /// With a single event, it applies to its sections [default: 1 for several events, 0 for one]
     #[arg(long, value_parser = slope)]
     pub zipf: Option<f64>,
 }
@@ -127,10 +130,10 @@ pub struct HoldArgs {
     /// Send a new Idempotency-Key with each hold
     #[arg(long)]
     pub keys: bool,
-    /// Confirm holds that were made before the run, so many a second, beside the load
+    /// Confirms per second, in addition to the load, of holds made before the run
     #[arg(long, default_value_t = 0.0, value_parser = share_of_load)]
     pub confirms_beside: f64,
-    /// Sections of each event
+    /// Sections per event
     #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=1_000))]
     pub sections: u32,
     #[command(flatten)]
@@ -144,7 +147,7 @@ pub struct PairsArgs {
     /// Send a new Idempotency-Key with each hold
     #[arg(long)]
     pub keys: bool,
-    /// Sections of each event
+    /// Sections per event
     #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=1_000))]
     pub sections: u32,
     #[command(flatten)]
@@ -158,10 +161,10 @@ pub struct MindArgs {
     /// Milliseconds between a hold and its buyer's decision, on average
     #[arg(long, default_value_t = 500, value_parser = clap::value_parser!(u64).range(0..=600_000))]
     pub think_ms: u64,
-    /// Share of buyers who forget their hold
+    /// Share of buyers who abandon their hold
     #[arg(long, default_value_t = 0.10, value_parser = share)]
     pub abandon: f64,
-    /// Share of buyers who give it back
+    /// Share of buyers who cancel their hold
     #[arg(long, default_value_t = 0.05, value_parser = share)]
     pub cancel: f64,
 }
@@ -171,10 +174,10 @@ pub struct OnsaleArgs {
     /// Sections
     #[arg(long, default_value_t = 4, value_parser = clap::value_parser!(u32).range(1..=1_000))]
     pub sections: u32,
-    /// Seats of each section
+    /// Seats per section
     #[arg(long, default_value_t = 2_500, value_parser = clap::value_parser!(u64).range(1..=1_000_000))]
     pub seats: u64,
-    /// Seconds that a hold lives
+    /// Lifetime of a hold in seconds
     #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..=86_400))]
     pub hold_ttl: u32,
     #[command(flatten)]
@@ -188,10 +191,10 @@ pub struct SoldoutArgs {
     /// Send a new Idempotency-Key with each hold
     #[arg(long)]
     pub keys: bool,
-    /// Seats that are sold before the storm
+    /// Seats that are sold before the run
     #[arg(long, default_value_t = 1_000, value_parser = clap::value_parser!(u64).range(1..=1_000_000))]
     pub seats: u64,
-    /// Confirms a second of holds that were made before the storm
+    /// Confirms per second of holds made before the run
     #[arg(long, default_value_t = 50.0, value_parser = share_of_load)]
     pub confirms_beside: f64,
     #[command(flatten)]
@@ -200,7 +203,7 @@ pub struct SoldoutArgs {
 
 #[derive(Debug, Args)]
 pub struct RetriesArgs {
-    /// How often each key is sent
+    /// Number of requests with each key
     #[arg(long, default_value_t = 8, value_parser = clap::value_parser!(u64).range(2..=10_000))]
     pub repeats: u64,
     #[command(flatten)]
@@ -212,7 +215,7 @@ pub struct ExpiryArgs {
     /// Seats of the section
     #[arg(long, default_value_t = 1_000, value_parser = clap::value_parser!(u64).range(1..=1_000_000))]
     pub seats: u64,
-    /// Seconds that a hold lives
+    /// Lifetime of a hold in seconds
     #[arg(long, default_value_t = 2, value_parser = clap::value_parser!(u32).range(1..=3_600))]
     pub hold_ttl: u32,
     #[command(flatten)]
@@ -224,7 +227,7 @@ pub struct ReadsArgs {
     /// Sections of the event
     #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=1_000))]
     pub sections: u32,
-    /// Holds a second beside the reads
+    /// Holds per second, in addition to the reads
     #[arg(long, default_value_t = 200.0, value_parser = share_of_load)]
     pub holds_beside: f64,
     #[command(flatten)]
@@ -233,10 +236,10 @@ pub struct ReadsArgs {
 
 #[derive(Debug, Args)]
 pub struct MixedArgs {
-    /// Sections of each event
+    /// Sections per event
     #[arg(long, default_value_t = 8, value_parser = clap::value_parser!(u32).range(1..=1_000))]
     pub sections: u32,
-    /// Seats of each section
+    /// Seats per section
     #[arg(long, default_value_t = 1_000_000,
         value_parser = clap::value_parser!(u64).range(1..=1_000_000_000))]
     pub seats: u64,
@@ -253,17 +256,17 @@ pub struct HallsArgs {
     /// Send a new Idempotency-Key with each hold
     #[arg(long)]
     pub keys: bool,
-    /// Seats of each hall
+    /// Seats per hall
     #[arg(long, default_value_t = 20_000, value_parser = clap::value_parser!(u64).range(1..=100_000))]
     pub seats: u64,
-    /// Halls to make, each an event of its own; when all are full, the run ends
+    /// Halls to create, each in an event of its own; the run ends when all are full
     #[arg(long, default_value_t = 20, value_parser = clap::value_parser!(u32).range(1..=1_000),
         conflicts_with = "event")]
     pub halls: u32,
-    /// Share of the seats that is sold before the run, in random places
+    /// Share of the seats sold before the run, at random places
     #[arg(long, default_value_t = 0.0, value_parser = share)]
     pub sold_before: f64,
-    /// Share of holds of one seat in a section without numbers, to compare with
+    /// Share of holds of one seat in a section without numbered seats, for comparison
     #[arg(long, default_value_t = 0.0, value_parser = share, conflicts_with = "event")]
     pub counted: f64,
     #[command(flatten)]
@@ -272,10 +275,10 @@ pub struct HallsArgs {
 
 #[derive(Debug, Args)]
 pub struct SeatsArgs {
-    /// Most seats of a hold; each asks for one to so many
+    /// Maximum seats of a hold; each requests 1 to this number
     #[arg(long, default_value_t = 4, value_parser = clap::value_parser!(u8).range(1..=50))]
     pub most: u8,
-    /// Share of holds that ask for seats where somebody else is choosing
+    /// Share of holds that request seats in the part of another connection
     #[arg(long, default_value_t = 0.05, value_parser = share)]
     pub collide: f64,
     #[command(flatten)]
@@ -284,13 +287,14 @@ pub struct SeatsArgs {
 
 #[derive(Debug, Args)]
 pub struct BestAvailableArgs {
-    /// Most seats of a party; each has one to so many
+    /// Maximum seats of a group; each has 1 to this number
     #[arg(long, default_value_t = 6, value_parser = clap::value_parser!(u8).range(1..=50))]
     pub most: u8,
-    /// Share of parties that must sit together
+    /// Share of groups that require adjacent seats
     #[arg(long, default_value_t = 1.0, value_parser = share)]
     pub adjacent: f64,
-    /// Go on to the next hall once a party of so many found no room; 1 is when a hall is full
+    /// Continue with the next hall when a group of this size found no seats; 1: when the hall is
+    /// full
     #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u8).range(1..=50))]
     pub leave_at: u8,
     #[command(flatten)]
@@ -299,10 +303,10 @@ pub struct BestAvailableArgs {
 
 #[derive(Debug, Args)]
 pub struct GetArgs {
-    /// The server
+    /// The URL of the server
     #[arg(default_value = "http://127.0.0.1:8000")]
     pub target: String,
-    /// The path; {event} stands for the id of an event that is made for it
+    /// The path; {event} is replaced by the id of an event that is created for the run
     #[arg(long, default_value = "/health/live")]
     pub path: String,
     #[command(flatten)]
@@ -311,13 +315,13 @@ pub struct GetArgs {
 
 #[derive(Debug, Args)]
 pub struct CeilingArgs {
-    /// What is measured: hold (POST with token and JSON), or plain (GET of JSON of an event's size)
+    /// The endpoint: hold (POST with token and JSON) or plain (GET of JSON in the size of an event)
     #[arg(long, default_value = "hold", value_parser = ["hold", "plain"])]
     pub path: String,
     /// Send a new Idempotency-Key with each hold
     #[arg(long)]
     pub keys: bool,
-    /// Different tokens
+    /// Number of different tokens
     #[arg(long, default_value_t = 16, value_parser = clap::value_parser!(u32).range(1..=10_000))]
     pub buyers: u32,
     #[command(flatten)]
@@ -326,27 +330,27 @@ pub struct CeilingArgs {
 
 #[derive(Debug, Args)]
 pub struct ShowArgs {
-    /// A report that was written with --json
+    /// A report written with --json
     pub report: PathBuf,
-    /// Write it as a page
+    /// Write it as an HTML page
     #[arg(long, value_name = "FILE")]
     pub html: Option<PathBuf>,
 }
 
 #[derive(Debug, Args)]
 pub struct CompareArgs {
-    /// The report that is compared with
+    /// The report to compare with
     pub before: PathBuf,
-    /// The report that is compared
+    /// The report to compare
     pub after: PathBuf,
-    /// Write the comparison as a page
+    /// Write the comparison as an HTML page
     #[arg(long, value_name = "FILE")]
     pub html: Option<PathBuf>,
 }
 
 #[derive(Debug, Args)]
 pub struct ServeCeilingArgs {
-    /// With which tokens are signed
+    /// The key that signs tokens
     #[arg(long)]
     pub secret: String,
 }

@@ -67,7 +67,7 @@ impl Drawing {
         }
         let by_name: HashMap<_, _> = names.iter().cloned().zip(0..).collect();
         if by_name.len() < names.len() || names.is_empty() {
-            return Err(Trouble::new("the drawing of a hall has no seats, or one twice"));
+            return Err(Trouble::new("the drawing of a hall has no seats or a duplicate seat"));
         }
         Ok(Self { names, by_name, follows })
     }

@@ -1,4 +1,4 @@
-//! What the client was told: the history that the proof is made from.
+//! The answers that the client received: the history that the proof is based on.
 //!
 //! Each connection writes its own, and they are put together when the run is over. An entry is 32 bytes.
 //! Up to [`ENTRIES_MAX`] entries everything is kept; beyond, a random sample of that size, and the sums.
@@ -16,10 +16,10 @@ pub const ENTRIES_MAX: usize = 4_000_000;
 /// An answer slower than this breaks a promise.
 pub const SLOW: Duration = Duration::from_secs(5);
 
-/// Offences are counted, and the first few are told.
+/// Offences are counted, and the first few are listed.
 const TOLD_MAX: usize = 5;
 
-/// What became of a hold, as far as its buyer was told.
+/// What became of a hold, as far as its buyer knows from answers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Fate {
     /// Asked for with a key, and no answer came.
@@ -36,14 +36,14 @@ pub enum Fate {
     Cancelled,
     /// Cancelled, and no answer came.
     CancelUnknown,
-    /// Told that the hold was over.
+    /// The answer was that the hold is over.
     Lapsed,
 }
 
 /// One hold.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Entry {
-    /// The booking's id; 0 if none was told.
+    /// The booking's id; 0 if no answer had one.
     pub booking: u128,
     /// The number of the idempotency key; 0 if it had none.
     pub key: u64,

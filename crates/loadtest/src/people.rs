@@ -65,11 +65,11 @@ fn parse_tokens(text: &str) -> Result<Vec<HeaderValue>, String> {
         }
         let is_token = line.bytes().all(|byte| byte.is_ascii_graphic());
         let bearer = HeaderValue::from_str(&format!("Bearer {line}")).ok().filter(|_| is_token);
-        bearers.push(bearer.ok_or_else(|| format!("line {} is no token", number + 1))?);
+        bearers.push(bearer.ok_or_else(|| format!("line {} is not a token", number + 1))?);
     }
     match bearers.len() {
-        0 => Err("there is no token in it".to_owned()),
-        count if count > BUYERS_MAX => Err(format!("more than {BUYERS_MAX} tokens")),
+        0 => Err("it contains no token".to_owned()),
+        count if count > BUYERS_MAX => Err(format!("it has more than {BUYERS_MAX} tokens")),
         _ => Ok(bearers),
     }
 }

@@ -52,7 +52,7 @@ pub struct Place {
 pub struct Venue {
     /// How many sections each.
     pub sections: usize,
-    /// Seats of each section.
+    /// Seats per section.
     pub seats: u64,
     /// How long a hold lives.
     pub hold_ttl_seconds: u32,
@@ -138,7 +138,7 @@ pub struct Plan {
     pub load: Load,
     /// Where.
     pub place: Place,
-    /// The path of a `get`, in which `{event}` stands for a new event.
+    /// The path of a `get`, in which `{event}` is replaced by a new event.
     pub path: Option<String>,
     /// The options as given, for the report.
     pub settings: BTreeMap<String, String>,

@@ -1,4 +1,5 @@
-//! The proof: whether the promises of the API were kept, from what the client was told and by HTTP alone.
+//! The proof: whether the promises of the API were kept, from what the client's answers and by HTTP
+//! alone.
 //!
 //! What it can say is bounded by what it can see. It asks for the fate of everything that was left without
 //! an answer, reads bookings again (all, or a random sample of a stated size), compares the sums with
@@ -44,7 +45,7 @@ pub enum Promise {
     SeatsKept,
     /// Adjacency.
     Together,
-    /// What everybody is told of numbered seats.
+    /// The public status of numbered seats.
     StatusTrue,
     /// 5xx.
     NoFailure,
@@ -165,7 +166,7 @@ impl Findings {
         self.asked(promise).doubted = true;
     }
 
-    /// Whether something could not be found out.
+    /// Whether some checks could not be completed.
     pub fn is_doubted(&self, promise: Promise) -> bool {
         self.all[promise as usize].doubted
     }
@@ -196,7 +197,7 @@ impl Findings {
             .collect();
         let mut unproven = self.unproven.clone();
         if unproven.is_empty() && checks.iter().any(|check| !check.proven) {
-            "something could not be found out".clone_into(&mut unproven);
+            "some checks could not be completed".clone_into(&mut unproven);
         }
         let holds = unproven.is_empty() && checks.iter().all(|check| check.holds);
         Proof { holds, unproven, checks }

@@ -109,7 +109,7 @@ impl Pulse {
         self.in_run.store(is_so, Ordering::Relaxed);
     }
 
-    /// How long this process itself stood still so far: stopped, or without a processor.
+    /// How long this process itself was suspended so far: stopped, or without a processor.
     pub fn stood_still(&self) -> Duration {
         Duration::from_millis(self.stood_still_ms.load(Ordering::Relaxed))
     }
@@ -186,7 +186,7 @@ impl Pulse {
             }
             let ms = u64::try_from((last - began).as_millis()).unwrap_or(u64::MAX);
             self.last_beat_ms.store(ms, Ordering::Relaxed);
-            // Time in which this process stood still is not the server's.
+            // Time in which this process was suspended does not count for the server.
             let sight = Sight {
                 answers: self.answers.load(Ordering::Relaxed),
                 useful: self.useful.load(Ordering::Relaxed),
@@ -201,7 +201,7 @@ impl Pulse {
             }
             if silence.busy >= BUSY_AFTER && !self.in_run.load(Ordering::Relaxed) {
                 let seconds = BUSY_AFTER.as_secs();
-                self.end(|| format!("the server has answered nothing but 503 for {seconds} s"));
+                self.end(|| format!("the server has answered only 503 for {seconds} s"));
             }
         }
     }

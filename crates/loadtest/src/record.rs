@@ -137,7 +137,7 @@ pub struct Recorder {
 }
 
 impl Recorder {
-    /// With so many shards.
+    /// With this number of shards.
     pub fn new(shards: usize) -> Self {
         let shards = (0..shards.max(1)).map(|_| Mutex::default()).collect();
         Self {
@@ -233,7 +233,7 @@ impl Recorder {
         let _ = self.began.set(at);
     }
 
-    /// How fast so many seats were sold, now that it is over.
+    /// The sales rate of this number of seats, at the end.
     pub fn sale(&self, seats: u64) -> Sale {
         let sold = self.seats_sold();
         let since = if sold >= seats {

@@ -15,7 +15,7 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 use tokio::time::{Instant, sleep};
 
-/// How long a connection of a closed loop waits after it was told that all is sold.
+/// How long a connection of a closed loop waits after an answer that all seats are sold.
 const LOOK_AGAIN_AFTER: Duration = Duration::from_millis(10);
 
 /// What is done in a turn.
@@ -44,7 +44,7 @@ pub enum Role {
     Seats {
         /// With a new key each.
         keyed: bool,
-        /// One to so many.
+        /// One to this number.
         most: u8,
         /// The share that asks where somebody else is choosing.
         collide: f64,
@@ -55,7 +55,7 @@ pub enum Role {
     Parties {
         /// With a new key each.
         keyed: bool,
-        /// One to so many.
+        /// One to this number.
         most: u8,
         /// The share that must sit together.
         adjacent: f64,
@@ -225,7 +225,7 @@ impl Worker {
     async fn decide(&mut self, later: Later) {
         let entry = self.act(later.verb, later.entry, None).await;
         if entry.fate == Fate::Held {
-            // Told to come back.
+            // The server answered 429 or 503.
             let due = Instant::now() + Duration::from_secs(1);
             self.later.push(Reverse(Later { due, ..later }));
             return;

@@ -33,7 +33,7 @@ const CPU_SHARE_FULL: f64 = 0.85;
 /// Or when it was later than this itself.
 const LATE_MS_MAX: f64 = 50.0;
 
-/// The result of a run, and what its connections were told.
+/// The result of a run, and the answers that its connections received.
 pub struct Done {
     /// The figures.
     pub run: Run,

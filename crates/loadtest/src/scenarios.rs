@@ -91,9 +91,9 @@ impl From<&HoldArgs> for Plan {
     fn from(args: &HoldArgs) -> Self {
         let HoldArgs { keys, confirms_beside, sections, spread, sale } = args;
         let about = if *sections == 1 && spread.events == 1 {
-            "Single seats of one hot section are held, each hold a new one."
+            "Single seats of one hot section are held; every hold is new."
         } else {
-            "Single seats of many sections are held, each hold a new one."
+            "Single seats of many sections are held; every hold is new."
         };
         let mut plan =
             plan("hold", about, Role::Hold { keyed: *keys }, load(&sale.load, 10.0, 2.0)).at(sale);
@@ -109,9 +109,9 @@ impl From<&PairsArgs> for Plan {
     fn from(args: &PairsArgs) -> Self {
         let PairsArgs { keys, sections, spread, sale } = args;
         let about = if *sections == 1 && spread.events == 1 {
-            "A seat of one hot section is held and confirmed at once."
+            "A seat of one hot section is held and confirmed immediately."
         } else {
-            "A seat of one of many sections is held and confirmed at once."
+            "A seat of one of many sections is held and confirmed immediately."
         };
         let role = Role::Pairs { keyed: *keys };
         let mut plan = plan("pairs", about, role, load(&sale.load, 10.0, 2.0)).at(sale);
@@ -172,8 +172,7 @@ impl Plan {
 impl From<&OnsaleArgs> for Plan {
     fn from(args: &OnsaleArgs) -> Self {
         let OnsaleArgs { sections, seats, hold_ttl, mind: minds, sale } = args;
-        let about = "A rush until everything is sold: buyers hold one to four seats of some section, \
-                     think, and confirm, give back, or forget; what lapses is sold again.";
+        let about = "All seats are sold: buyers hold one to four seats of a section, think, then confirm, cancel or abandon; the seats of expired holds are sold again.";
         let role = Role::Rush(mind(minds));
         let mut plan = plan("onsale", about, role, load(&sale.load, 60.0, 0.0)).at(sale);
         plan.in_venue(Venue {
@@ -191,8 +190,7 @@ impl From<&OnsaleArgs> for Plan {
 impl From<&SoldoutArgs> for Plan {
     fn from(args: &SoldoutArgs) -> Self {
         let SoldoutArgs { keys, seats, confirms_beside, sale } = args;
-        let about = "A section that is sold out is stormed with holds, while holds that were made \
-                     before are confirmed beside it.";
+        let about = "Holds are sent to a sold-out section, while earlier holds are confirmed.";
         let role = Role::Hold { keyed: *keys };
         let mut plan = plan("soldout", about, role, load(&sale.load, 10.0, 2.0)).at(sale);
         let spans = plan.load.seconds + plan.load.warm_up;
@@ -229,8 +227,7 @@ impl From<&RetriesArgs> for Plan {
 impl From<&ExpiryArgs> for Plan {
     fn from(args: &ExpiryArgs) -> Self {
         let ExpiryArgs { seats, hold_ttl, sale } = args;
-        let about = "All seats of a section are held and forgotten, wave after wave; resale counts from \
-                     the end of a hold to the next hold of its seat.";
+        let about = "All seats of a section are held and abandoned, wave after wave; resale is the time from the end of a hold to the next hold of its seat.";
         let mut plan = plan("expiry", about, Role::Waves, load(&sale.load, 10.0, 0.0)).at(sale);
         plan.in_venue(Venue { sections: 1, seats: *seats, hold_ttl_seconds: *hold_ttl });
         plan.sells_out = true;
@@ -241,7 +238,7 @@ impl From<&ExpiryArgs> for Plan {
 impl From<&ReadsArgs> for Plan {
     fn from(args: &ReadsArgs) -> Self {
         let ReadsArgs { sections, holds_beside, sale } = args;
-        let about = "The event and its seats are read in turn while seats are held beside it.";
+        let about = "The event and its seats are read alternately, while seats are held.";
         let mut plan = plan("reads", about, Role::Reads, load(&sale.load, 10.0, 2.0)).at(sale);
         plan.in_venue(Venue {
             sections: *sections as usize,
@@ -257,8 +254,7 @@ impl From<&ReadsArgs> for Plan {
 impl From<&MixedArgs> for Plan {
     fn from(args: &MixedArgs) -> Self {
         let MixedArgs { sections, seats, mind: minds, spread, sale } = args;
-        let about = "Of a hundred requests twenty read the event, thirty its seats, ten a booking, and \
-                     forty hold seats, some twice with one key; buyers confirm, give back, or forget.";
+        let about = "Of a hundred requests, twenty read the event, thirty its seats, ten a booking, and forty hold seats, some twice with one key; buyers confirm, cancel or abandon.";
         let role = Role::Mixed(mind(minds));
         let mut plan = plan("mixed", about, role, load(&sale.load, 10.0, 2.0)).at(sale);
         plan.in_venue(Venue {
@@ -275,8 +271,7 @@ impl From<&MixedArgs> for Plan {
 impl From<&SeatsArgs> for Plan {
     fn from(args: &SeatsArgs) -> Self {
         let SeatsArgs { most, collide, halls } = args;
-        let about = "Seats of numbered halls are held by their names: each connection walks a part of \
-                     its own, and now and then asks for seats where another one is choosing.";
+        let about = "Seats of numbered halls are held by name: each connection walks through a part of its own, and sometimes requests seats in the part of another one.";
         let role = Role::Seats {
             keyed: halls.keys,
             most: *most,
@@ -295,8 +290,7 @@ impl From<&SeatsArgs> for Plan {
 impl From<&BestAvailableArgs> for Plan {
     fn from(args: &BestAvailableArgs) -> Self {
         let BestAvailableArgs { most, adjacent, leave_at, halls } = args;
-        let about = "The best available seats of a numbered hall are held for parties, and those of the \
-                     next hall once it is full.";
+        let about = "The best available seats of a numbered hall are held for groups; when it is full, those of the next hall.";
         let role = Role::Parties {
             keyed: halls.keys,
             most: *most,
@@ -317,7 +311,7 @@ impl From<&BestAvailableArgs> for Plan {
 impl From<&GetArgs> for Plan {
     fn from(args: &GetArgs) -> Self {
         let GetArgs { target, path, load: of_load } = args;
-        let about = "One path is read by everybody.";
+        let about = "All connections read one path.";
         let role = Role::Get(Uri::default());
         let mut plan = plan("get", about, role, load(of_load, 10.0, 2.0));
         plan.place.target.clone_from(target);
@@ -331,7 +325,7 @@ impl From<&GetArgs> for Plan {
 impl From<&CeilingArgs> for Plan {
     fn from(args: &CeilingArgs) -> Self {
         let CeilingArgs { path, keys, buyers, load: of_load } = args;
-        let about = "A bare endpoint with the same token check and JSON, and nothing behind it.";
+        let about = "A bare endpoint with the same token check and JSON, without a store.";
         let role = Role::Hold { keyed: *keys };
         let mut plan = plan("ceiling", about, role, load(of_load, 10.0, 2.0));
         plan.ground = Ground::Ceiling;

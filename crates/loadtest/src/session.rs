@@ -108,7 +108,7 @@ impl Session<'_> {
         ledger.append(so_far);
         self.rate_limited += ledger.rate_limited;
         if run.ended == "errors" {
-            self.findings.stop("a connection of the client itself failed");
+            self.findings.stop("a connection of the client failed");
         }
         self.report.runs.push(run);
         progress.part("proof");
@@ -181,7 +181,8 @@ fn allow_descriptors(connections: u64) -> Result<(), Trouble> {
     }
     if hard < wanted {
         return Err(Trouble::new(format!(
-            "{connections} connections need {wanted} open files, and {hard} are allowed; see ulimit -n"
+            "{connections} connections need {wanted} open files, but the limit is {hard}; see \
+             ulimit -n"
         )));
     }
     rlimit::Resource::NOFILE.set(wanted, hard).map_err(|error| Trouble::because(doing, error))
@@ -263,12 +264,12 @@ async fn prepare(plan: &Plan, stage: &mut Stage, progress: &Progress) -> Result<
     if share > 0.0 {
         sell_in_halls(&mut crew, stage, share, progress).await?;
     }
-    progress.say(format!("holding {wanted} seats to be confirmed beside"));
+    progress.say(format!("holding {wanted} seats to be confirmed during the run"));
     let held = crew.hold_singles(wanted).await;
     if (held.len() as u64) < wanted {
         let held = held.len();
         return Err(Trouble::new(format!(
-            "only {held} of {wanted} seats could be held beforehand"
+            "only {held} of {wanted} seats could be held before the run"
         )));
     }
     if plan.sold_before {
@@ -301,7 +302,7 @@ async fn sell_in_halls(
         if sold < all.len() as u64 && stage.is_ours {
             let wanted = all.len();
             return Err(Trouble::new(format!(
-                "only {sold} of {wanted} seats could be sold before"
+                "only {sold} of {wanted} seats could be sold before the run"
             )));
         }
     }
@@ -313,26 +314,28 @@ fn notes(runs: &[Run], rate_limited: u64) -> Vec<String> {
     let sent: u64 = runs.iter().flat_map(|run| &run.operations).map(|it| it.sent).sum();
     if rate_limited as f64 > sent as f64 * RATE_LIMITED_SHARE && rate_limited > 0 {
         notes.push(format!(
-            "{rate_limited} answers were 429: the server's rate limits are on, and the figures are \
-             theirs. Set RATE_LIMIT_ENABLED=false on a test deployment."
+            "{rate_limited} answers were 429: the server enforces rate limits, which determine \
+             the figures. Set RATE_LIMIT_ENABLED=false on a test deployment."
         ));
     }
     for (number, run) in (1..).zip(runs) {
         let client = &run.client;
         if client.was_the_limit {
             notes.push(format!(
-                "Run {number}: the client itself was the limit. It used {:.0} % of the cores, and woke \
-                 {:.0} ms late (p99): the server's latencies were lower than these figures.",
+                "Run {number}: the client was the bottleneck. It used {:.0} % of the cores, and \
+                 woke up {:.0} ms late (p99): the server's latencies were lower than these \
+                 figures.",
                 client.cpu_share * 100.0,
                 client.late_p99_ms
             ));
         }
         if run.operations.iter().all(|operation| operation.accepted.count == 0) {
-            notes.push(format!("Run {number}: nothing was accepted; the answers say why."));
+            notes.push(format!("Run {number}: no request was accepted; see the answers."));
         }
         for operation in run.operations.iter().filter(|operation| operation.dropped > 0) {
             notes.push(format!(
-                "Run {number}: {} of {} {} arrivals were dropped: no connection was free in time.",
+                "Run {number}: {} of {} {} arrivals were dropped because no connection was free \
+                 in time.",
                 operation.dropped,
                 operation.dropped + operation.sent,
                 operation.name
@@ -340,11 +343,11 @@ fn notes(runs: &[Run], rate_limited: u64) -> Vec<String> {
         }
         if run.ended == "no seats left" {
             notes.push(format!(
-                "Run {number} ended early: the halls were full. More --halls last longer."
+                "Run {number} ended early because the halls were full. Use more --halls."
             ));
         }
         if run.ended == "no answer" {
-            notes.push(format!("Run {number} was given up: nothing answered any more."));
+            notes.push(format!("Run {number} was aborted: the server no longer answered."));
         }
     }
     notes

@@ -36,16 +36,16 @@ const SEATS_PER_ROW: u64 = 40;
 /// The highest cap of a buyer that the API allows.
 const SEATS_PER_USER: u64 = 1_000_000_000;
 
-/// Seats of one section as the API tells them.
+/// Seats of one section as the API reports them.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Seats {
     /// All.
     pub capacity: u64,
     /// Free.
     pub available: u64,
-    /// Held, told to the organizer only.
+    /// Held, visible to the organizer only.
     pub held: Option<u64>,
-    /// Sold, told to the organizer only.
+    /// Sold, visible to the organizer only.
     pub sold: Option<u64>,
 }
 
@@ -108,12 +108,14 @@ async fn made(
     let count = plan.spread.events + usize::from(compared);
     if count * venue.sections > SECTIONS_MAX {
         let more = count * venue.sections;
-        return Err(Trouble::new(format!("{more} sections are more than {SECTIONS_MAX}")));
+        return Err(Trouble::new(format!("{more} sections exceed the maximum of {SECTIONS_MAX}")));
     }
     if halls && plan.spread.events as u64 * venue.seats > HALL_SEATS_MAX {
-        return Err(Trouble::new(format!("the halls have more than {HALL_SEATS_MAX} seats")));
+        return Err(Trouble::new(format!(
+            "the halls exceed the maximum of {HALL_SEATS_MAX} seats"
+        )));
     }
-    let events = at_once(cast, count, "making events", progress, async |api, number| {
+    let events = at_once(cast, count, "creating events", progress, async |api, number| {
         let is_hall = halls && number < plan.spread.events;
         let venue = if halls && !is_hall { Venue::ENDLESS } else { venue };
         let title = format!("Load {} {:016x} run {}", plan.name, cast.session, run + 1);
@@ -152,7 +154,7 @@ async fn create(
     let sections: Vec<Value> = (1..=venue.sections).map(named).collect();
     let event = json!({
         "title": title,
-        "description": "Made by reservix-load.",
+        "description": "Created by reservix-load.",
         "event_date": "2099-12-31",
         "hold_ttl_seconds": venue.hold_ttl_seconds,
         "max_seats_per_booking": SEATS_AT_ONCE_MAX,
@@ -199,7 +201,9 @@ async fn draw(stage: &mut Stage, walkers: usize, progress: &Progress) -> Result<
         let section = &mut stage.sections[place];
         if u64::from(drawing.seats()) != section.capacity {
             let (seats, capacity) = (drawing.seats(), section.capacity);
-            return Err(Trouble::new(format!("a hall of {capacity} seats is drawn with {seats}")));
+            return Err(Trouble::new(format!(
+                "a hall of {capacity} seats has {seats} in its drawing"
+            )));
         }
         section.hall = Some(Arc::new(Hall::new(drawing, walkers)));
     }
@@ -288,7 +292,7 @@ pub async fn availability(
     seats.collect()
 }
 
-/// No seats are told of a section.
+/// The answer has no seats of a section.
 pub fn missing(section: &str) -> Trouble {
     Trouble::because("reading the availability", format!("no seats of section {section}"))
 }

@@ -23,7 +23,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 use uuid::Uuid;
 
-/// The most seats that a buyer of a rush asks for.
+/// The maximum number of seats that a buyer of a rush requests.
 pub const SEATS_PER_BUYER_MAX: u8 = 4;
 
 /// What a buyer of the proof asks for at most; events that the tool makes allow it.
@@ -32,7 +32,7 @@ pub const SEATS_AT_ONCE_MAX: u8 = 50;
 /// Holds that live longer are not noted one by one: what is known of all of them is enough.
 const BRIEF_MAX: Duration = Duration::from_hours(1);
 
-/// Two clocks that differ by more than they did were set, or stood still.
+/// If the difference of two clocks grows, one was set or stopped.
 const CLOCKS_APART: Duration = Duration::from_millis(500);
 
 const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
@@ -133,7 +133,7 @@ pub struct Stage {
     pub ends: Mutex<Ends>,
     /// The sections that are halls.
     pub halls: Vec<u32>,
-    /// A hall is open while parties of so many may find room.
+    /// A hall is open while groups of this size may find seats.
     pub leave_at: u8,
     /// The section without numbers beside the halls, if there is one.
     pub beside: Option<u32>,

@@ -29,20 +29,19 @@ impl Target {
     /// is behind it.
     pub fn parse(text: &str) -> Result<Self, Trouble> {
         let wrong = |why: &str| Trouble::new(format!("{text}: {why}"));
-        let uri: Uri =
-            text.parse().map_err(|_| wrong("not an address; try http://127.0.0.1:8000"))?;
+        let uri: Uri = text.parse().map_err(|_| wrong("not a URL; try http://127.0.0.1:8000"))?;
         match uri.scheme_str() {
             Some("http") => {}
             Some("https") => {
                 return Err(wrong(
-                    "https is not supported; point the tool at the server behind the TLS proxy",
+                    "https is not supported; use the address of the server behind the TLS proxy",
                 ));
             }
-            _ => return Err(wrong("an address begins with http://")),
+            _ => return Err(wrong("a URL must start with http://")),
         }
         let authority = uri.authority().ok_or_else(|| wrong("the host is missing"))?;
         if authority.as_str().contains('@') {
-            return Err(wrong("an address has no user here"));
+            return Err(wrong("a URL with a user is not supported"));
         }
         let host = HeaderValue::from_str(authority.as_str()).map_err(|_| wrong("no host"))?;
         let dial = format!("{}:{}", authority.host(), authority.port_u16().unwrap_or(80));
@@ -91,6 +90,6 @@ mod tests {
         let why = |text| Target::parse(text).unwrap_err().to_string();
         assert!(why("https://tickets.example").contains("https is not supported"));
         assert!(why("tickets.example").contains("http://"));
-        assert!(why("http://me:secret@tickets.example").contains("no user"));
+        assert!(why("http://me:secret@tickets.example").contains("user is not supported"));
     }
 }

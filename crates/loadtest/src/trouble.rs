@@ -7,7 +7,7 @@ use std::fmt;
 pub struct Trouble(String);
 
 impl Trouble {
-    /// What is wrong, in words for whoever started the tool.
+    /// What is wrong, for the user of the tool.
     pub fn new(what: impl Into<String>) -> Self {
         Self(what.into())
     }

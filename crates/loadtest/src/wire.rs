@@ -1,8 +1,9 @@
 //! One kept-alive connection, and requests over it, one at a time.
 //!
-//! The connection is driven by whoever waits for the answer, not by a task of its own: an answer
-//! wakes one task, once. A connection that broke is opened again by the next request; a request is never
-//! sent twice, since whether the first had an effect is what the proof wants to know.
+//! The connection is driven by the task that waits for the answer, not by a task of its own: an
+//! answer wakes one task, once. A connection that broke is opened again by the next request; a
+//! request is never sent twice, since whether the first had an effect is what the proof wants to
+//! know.
 
 use crate::pulse::Asked;
 use crate::target::Target;

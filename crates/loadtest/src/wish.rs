@@ -16,7 +16,7 @@ pub enum Wish {
     Best {
         /// How many.
         number: u8,
-        /// Whether they must be beside each other.
+        /// True if they must be adjacent.
         adjacent: bool,
     },
 }
@@ -30,7 +30,7 @@ impl Wish {
         }
     }
 
-    /// Whether they must be beside each other.
+    /// True if they must be adjacent.
     pub fn is_adjacent(&self) -> bool {
         matches!(self, Self::Best { adjacent: true, .. })
     }

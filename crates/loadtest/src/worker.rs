@@ -1,4 +1,4 @@
-//! One connection and whoever uses it: sends, listens, and writes down what it was told.
+//! One connection and its user: sends requests, reads answers, and records them.
 
 use crate::body;
 use crate::ledger::{Entry, Fate, Given, Ledger, SLOW};
@@ -25,7 +25,7 @@ pub struct Stop {
 }
 
 impl Stop {
-    /// Ends the run; the first reason stands.
+    /// Ends the run; the first reason is kept.
     pub fn set(&self, why: &'static str) {
         let _ = self.why.set(why);
         self.token.cancel();
@@ -91,7 +91,7 @@ impl Ord for Later {
 pub enum Held {
     /// Acknowledged. Not yet in the ledger, except when it is replayed.
     Booked(Entry),
-    /// There are not enough seats, or not so many beside each other.
+    /// There are not enough seats, or not enough adjacent ones.
     SoldOut,
     /// One of the seats is somebody else's.
     Taken,
@@ -273,12 +273,14 @@ impl Worker {
         }
         let id = uuid::Uuid::from_u128(booking);
         let Some(names) = body::seats(&self.wire.body) else {
-            return ledger.misnamed.add(|| format!("{id} does not say which seats it has"));
+            return ledger.misnamed.add(|| format!("{id} does not list its seats"));
         };
         let found: Option<Seats> = names.iter().map(|name| drawing.find(name)).collect();
         let Some(mut seats) = found else {
             let names = names.join(" ");
-            return ledger.misnamed.add(|| format!("{id} has seats that are not drawn: {names}"));
+            return ledger
+                .misnamed
+                .add(|| format!("{id} has seats that are not in the drawing: {names}"));
         };
         seats.sort_unstable();
         let is_right = match wish {
@@ -289,7 +291,9 @@ impl Worker {
         };
         if !is_right {
             let names = drawing.names(&seats);
-            ledger.misnamed.add(|| format!("{id} was asked for {wish:?} and has {names}"));
+            ledger
+                .misnamed
+                .add(|| format!("{id} has the seats {names}, but {wish:?} was requested"));
         }
         if matches!(wish, Wish::Best { .. }) {
             let together = drawing.are_together(&seats);
@@ -340,7 +344,7 @@ impl Worker {
                     let id = uuid::Uuid::from_u128(entry.booking);
                     self.ledger
                         .broken_holds
-                        .add(|| format!("{word} of {id} answered another state"));
+                        .add(|| format!("{word} of {id} returned another state"));
                 }
                 if verb == Verb::Confirm {
                     self.ledger.confirms += 1;

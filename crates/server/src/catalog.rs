@@ -140,7 +140,7 @@ impl Catalog {
         Self { events, bookings, gate, facts, forgotten: Arc::default(), shared, told, marks }
     }
 
-    /// The event with this id, for whoever asks: visibility is the caller's business.
+    /// The event with this id, for any caller: the caller checks visibility.
     pub async fn event(&self, event_id: EventId) -> Result<Option<Arc<Facts>>, Fault> {
         match self.facts.get(&event_id).await {
             Some(known) => {
@@ -171,7 +171,7 @@ impl Catalog {
         let before = forgotten.load(Ordering::SeqCst);
         let read_at = Instant::now();
         tokio::spawn(async move {
-            // When it fails, what is known lapses, and the next one who asks is told.
+            // If it fails, the cached value expires, and the next caller gets the failure.
             let Ok(found) = events.event(event_id).await else { return };
             if forgotten.load(Ordering::SeqCst) == before {
                 facts.insert(event_id, Found::new(found, read_at)).await;
@@ -179,7 +179,8 @@ impl Catalog {
         });
     }
 
-    /// Forgets an event that this instance has changed, and tells the others. Call it after the commit.
+    /// Drops an event that this instance has changed from the cache, and notifies the others. Call
+    /// it after the commit.
     pub async fn changed(&self, event_id: EventId) {
         self.forget(event_id).await;
         self.gate.announce(event_id);
@@ -209,7 +210,7 @@ impl Catalog {
             match announced.recv().await {
                 Ok(event_id) => self.forget(event_id).await,
                 Err(RecvError::Lagged(missed)) => {
-                    tracing::debug!(missed, "announcements were missed: all events are read anew");
+                    tracing::debug!(missed, "announcements were missed: all events are read again");
                     self.forget_all();
                 }
                 // The gate has gone, and the process with it.

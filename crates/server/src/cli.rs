@@ -9,10 +9,10 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use store::Store;
 
-/// Seats that are held for ten minutes, then confirmed or lost, and never oversold.
+/// Holds and sells the seats of events. Nothing is ever oversold.
 ///
-/// Without a command it serves. With nothing configured it runs on an embedded store in ./data;
-/// `.env.example` lists every setting.
+/// Without a command, it serves the API. Without configuration, it uses an embedded store in
+/// ./data. `.env.example` lists all settings.
 #[derive(Parser)]
 #[command(name = "reservix", version, max_term_width = 100)]
 struct Cli {
@@ -24,96 +24,99 @@ struct Cli {
 enum Command {
     /// Serve the API (the default)
     Serve {
-        /// Leave the schema as it is
+        /// Do not migrate the schema
         #[arg(long)]
         no_migrate: bool,
-        /// Leave sweep and reconcile to other processes
+        /// Do not run the workers (sweep, reconcile, purge); other processes run them
         #[arg(long)]
         no_workers: bool,
     },
-    /// Run sweep and reconcile alone, beside servers on the same database server
+    /// Run only the workers (sweep, reconcile, purge), alongside servers on the same PostgreSQL
     ///
-    /// Any number may run. /health and /metrics are served on HOST and PORT, and nothing else.
+    /// Any number of worker processes can run. Each serves only /health and /metrics, on HOST and
+    /// PORT.
     Worker {
-        /// Leave the schema as it is
+        /// Do not migrate the schema
         #[arg(long)]
         no_migrate: bool,
     },
-    /// Ask a running process whether it is ready, for the health check of a container
+    /// Check that a running process is ready, for the health check of a container
     ///
     /// Exit code 0: ready. 1: not ready, or no answer within three seconds.
     Health {
-        /// Where the process is; by default where HOST and PORT say
+        /// The URL of the process; the default is derived from HOST and PORT
         #[arg(long)]
         url: Option<String>,
     },
-    /// Change the schema, or say where it stands
+    /// Migrate the schema of the store, or show its state
     #[command(subcommand)]
     Migrate(Migrate),
-    /// Check that every invariant holds over the whole store, beside a running server
+    /// Check every invariant over the whole store; the server can keep running
     ///
-    /// Exit code 0: clean. 2: violations were found, and are listed. 1: the store cannot be read.
+    /// Exit code 0: clean. 2: violations were found and are listed. 1: the store cannot be read.
     Audit,
-    /// Make the counters and seats of a section agree with its bookings and its log, and say what changed
+    /// Rebuild the counters and seat states of a section from its bookings and its log
     ///
-    /// For a section that `audit` reports, or that answers 503 because it contradicts itself. Where
-    /// bookings and log themselves disagree nothing is changed. On the embedded store stop the server
-    /// first. Exit code 0: it agrees now. 2: it was left as it is, and the reason is printed. 1: the
-    /// store cannot be read.
+    /// For a section that `audit` reports, or whose requests get 503 because its data is
+    /// inconsistent. Prints what changes. If the bookings and the log contradict each other,
+    /// nothing is changed. With the embedded store, stop the server first. Exit code 0: the section
+    /// is consistent. 2: nothing was changed, and the reason is printed. 1: the store cannot be
+    /// read.
     Repair {
         /// The section's id
         section: String,
-        /// Only say what would change
+        /// Only print what would change
         #[arg(long)]
         dry_run: bool,
     },
-    /// Say that the database has another history than before
+    /// Declare that the database was replaced by a copy
     #[command(subcommand)]
     Log(Log),
     /// Print the effective settings, with secrets hidden
     Config {
-        /// Print an example file instead: every setting, commented out, with its default
+        /// Print an example file instead, with every setting commented out at its default
         #[arg(long)]
         example: bool,
     },
     /// Print the OpenAPI document
     Openapi,
-    /// Create a user and an event on a running server, and print curl lines to try
+    /// Create a user and an event on a running server, and print curl commands to try
     ///
-    /// For load tests instead: --buyers writes access tokens to a file, and --bookings fills the store.
+    /// For load tests: --buyers writes access tokens to a file, --bookings fills the store.
     Demo(demo::Demo),
 }
 
 #[derive(Subcommand)]
 enum Log {
-    /// Begin a new epoch: after the database was replaced by a copy of itself, such as a backup
+    /// Start a new epoch after the database was replaced by a copy, such as a backup
     ///
-    /// Every instance drops what it has kept, and no `ETag` of before fits any more. Part of every restore.
+    /// Every instance drops its caches, and earlier `ETag`s no longer match. Required after every
+    /// restore.
     NewTimeline,
 }
 
 #[derive(Subcommand)]
 enum Migrate {
-    /// Apply every migration that is missing
+    /// Apply all missing migrations
     Up,
-    /// Take back the last migrations; this deletes what they hold
+    /// Revert the last migrations, deleting the data they store
     ///
-    /// Without --yes it changes nothing, and says what would be lost.
+    /// Without --yes, it changes nothing and prints what would be deleted.
     Down {
-        /// How many
+        /// How many migrations to revert
         #[arg(default_value_t = 1)]
         steps: usize,
-        /// Delete what the migrations hold
+        /// Confirm the deletion
         #[arg(long)]
         yes: bool,
     },
     /// List the migrations
     Status,
-    /// Write the files of a new migration, for every store
+    /// Create the files of a new migration for every store
     New {
         /// Lower-case letters, digits and _
         name: String,
-        /// The folder with a folder for each store
+        /// The folder that contains a folder for each store
         #[arg(long, default_value = "migrations")]
         dir: PathBuf,
     },
@@ -151,14 +154,14 @@ pub async fn run() -> Result<ExitCode, Failure> {
 }
 
 fn local_url() -> Result<String, Failure> {
-    let unknown = || Failure::plain("PORT is 0, so any port may be the one: name it with --url");
+    let unknown = || Failure::plain("the port is unknown because PORT is 0: use --url");
     settings()?.local_url().ok_or_else(unknown)
 }
 
 /// The configuration of this process.
 pub fn settings() -> Result<Config, Failure> {
     Config::load()
-        .map_err(|errors| Failure::plain(format!("the configuration is wrong:\n{errors}")))
+        .map_err(|errors| Failure::plain(format!("the configuration is invalid:\n{errors}")))
 }
 
 async fn migrate(config: &Config, step: &Migrate) -> Result<(), Failure> {
@@ -205,11 +208,11 @@ async fn take_back(store: &dyn Store, steps: usize, yes: bool) -> Result<(), Fai
     let Some(kept) = applied.len().checked_sub(steps).filter(|_| steps > 0) else {
         let count = applied.len();
         return Err(Failure::plain(format!(
-            "cannot take back {steps} migrations: {count} are applied in {}; nothing was changed",
+            "cannot revert {steps} migrations: {count} are applied in {}; nothing was changed",
             store.describe()
         )));
     };
-    print::line(format_args!("Taking back deletes for good, in {}:", store.describe()))?;
+    print::line(format_args!("Reverting permanently deletes, in {}:", store.describe()))?;
     for step in applied[kept..].iter().rev() {
         print::line(format_args!("{:04} {}: {}", step.version, step.name, step.lost))?;
     }
@@ -219,14 +222,16 @@ async fn take_back(store: &dyn Store, steps: usize, yes: bool) -> Result<(), Fai
         ));
     }
     let version = applied[..kept].last().map_or(0, |step| step.version);
-    bring_to(store, Some(version), "taken back").await
+    bring_to(store, Some(version), "reverted").await
 }
 
 /// Writes the four files of a new migration: up and down, for both stores.
 fn new_migration(dir: &Path, name: &str) -> Result<(), Failure> {
     let sound = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'_';
     if name.is_empty() || !name.bytes().all(sound) {
-        return Err(Failure::plain("the name of a migration has lower-case letters, digits and _"));
+        return Err(Failure::plain(
+            "the name of a migration can contain only lower-case letters, digits and _",
+        ));
     }
     let stores = ["postgres", "sqlite"].map(|store| dir.join(store));
     let last = stores.iter().flat_map(|folder| numbers(folder)).max().unwrap_or(0);
@@ -258,7 +263,7 @@ async fn audit(config: &Config) -> Result<ExitCode, Failure> {
     serve::require_schema(&*store).await?;
     let report = store.audit().await?;
     print::line(format_args!(
-        "checked {} sections, {} bookings, {} rows of the log in {}",
+        "checked {} sections, {} bookings, {} log rows in {}",
         report.sections,
         report.bookings,
         report.log_rows,
@@ -281,7 +286,7 @@ async fn audit(config: &Config) -> Result<ExitCode, Failure> {
 }
 
 async fn repair(config: &Config, section: &str, dry_run: bool) -> Result<ExitCode, Failure> {
-    let invalid = || Failure::plain(format!("{section:?} is no id of a section"));
+    let invalid = || Failure::plain(format!("{section:?} is not a section id"));
     let section_id: SectionId = section.parse().map_err(|_| invalid())?;
     // For reading first: it makes no store where there is none.
     let there = serve::open(config, true).await?;
@@ -292,7 +297,7 @@ async fn repair(config: &Config, section: &str, dry_run: bool) -> Result<ExitCod
     let repaired = store.repair(section_id, dry_run).await;
     store.close().await;
     match repaired {
-        Ok(told) if told.is_empty() => print::line("nothing to do: everything agrees")?,
+        Ok(told) if told.is_empty() => print::line("nothing to do: the section is consistent")?,
         Ok(told) => {
             for line in &told {
                 print::line(line)?;
@@ -300,7 +305,10 @@ async fn repair(config: &Config, section: &str, dry_run: bool) -> Result<ExitCod
             print::line(if dry_run { "nothing was changed: a dry run" } else { "repaired" })?;
         }
         Err(Error::Failed(Fault::Contradiction { what, .. })) => {
-            print::line("left as it is, since its bookings and its log disagree:")?;
+            print::line(
+                "nothing was changed: the bookings and the log of the section contradict \
+                each other:",
+            )?;
             for line in what.split("; ") {
                 print::line(line)?;
             }
@@ -319,14 +327,14 @@ async fn new_timeline(config: &Config) -> Result<(), Failure> {
     if config.is_embedded() {
         // For reading: it makes no store where there is none.
         serve::open(config, true).await?.close().await;
-        return print::line("nothing to do: the embedded store begins a new epoch at each start");
+        return print::line("nothing to do: the embedded store starts a new epoch at every start");
     }
     let store = serve::open(config, false).await?;
     serve::require_schema(&*store).await?;
     let (drawn, place) = (store.begin_epoch().await, store.describe());
     store.close().await;
     print::line(format_args!(
-        "epoch {} in {place}: every instance drops what it has kept within a few seconds",
+        "epoch {} in {place}: every instance drops its caches within a few seconds",
         drawn?
     ))
 }

@@ -4,7 +4,7 @@
 //! table in [`table`] is the one place that knows the settings. Secrets are never printed, neither
 //! by [`Config::render`] nor in an error, and [`Config`] has no `Debug` that could.
 //!
-//! A secret may stand in a file of its own that a setting named `…_FILE` names. Else it opens
+//! A secret can be in a file of its own, named by a setting `…_FILE`. Else it opens
 //! nothing: which stores and gates exist is known to the crate `store`.
 
 mod dotenv;
@@ -250,12 +250,13 @@ impl Config {
     fn check(&self, reader: &mut Reader) {
         let lifetimes = ["HOLD_TTL_SECONDS", "HOLD_MAX_LIFE_SECONDS"];
         if reader.are_sound(&lifetimes) && self.hold_max_life < self.hold_ttl {
-            let problem = format!("must be at least HOLD_TTL_SECONDS, {}", self.hold_ttl.as_secs());
+            let problem =
+                format!("must be at least HOLD_TTL_SECONDS ({})", self.hold_ttl.as_secs());
             reader.refuse("HOLD_MAX_LIFE_SECONDS", &problem);
         }
         let pool = self.db_pool_size as usize;
         if reader.are_sound(&["LANES", "DB_POOL_SIZE"]) && self.lanes * 2 > pool {
-            reader.refuse("LANES", &format!("must be at most half of DB_POOL_SIZE, {pool}"));
+            reader.refuse("LANES", &format!("must be at most half of DB_POOL_SIZE ({pool})"));
         }
         // Instances on one database server must agree on the key, so none may make up its own.
         let is_shared = !self.is_embedded();
@@ -338,12 +339,12 @@ fn networks(text: &str) -> Result<Vec<Network>, String> {
 
 fn hashing_alg(text: &str) -> Result<(), String> {
     let is_known = text.eq_ignore_ascii_case("HS256");
-    if is_known { Ok(()) } else { Err("must be HS256, the only one there is".to_owned()) }
+    if is_known { Ok(()) } else { Err("must be HS256, the only supported algorithm".to_owned()) }
 }
 
 fn secret_key(text: &str) -> Result<String, String> {
     if text == table::SECRET_KEY_PLACEHOLDER {
-        return Err("is the value of the example, which everybody knows".to_owned());
+        return Err("is the example value, which is public".to_owned());
     }
     if text.len() < secret::SECRET_BYTES_MIN {
         return Err(format!("must have {} bytes or more", secret::SECRET_BYTES_MIN));

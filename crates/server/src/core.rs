@@ -1,6 +1,6 @@
 //! The core: what a process of Reservix is made of, however it is reached.
 //!
-//! Workers, commands and HTTP stand on it. It knows nothing of HTTP, so that what runs without an
+//! Workers, commands and HTTP use it. It knows nothing of HTTP, so that what runs without an
 //! API needs none of it.
 
 use crate::catalog::Catalog;
@@ -33,7 +33,7 @@ pub struct Core {
     pub vitals: Vitals,
     /// Meters.
     pub metrics: Arc<Metrics>,
-    /// Cancelled when the process has been told to stop.
+    /// Cancelled when the process must stop.
     pub draining: CancellationToken,
 }
 

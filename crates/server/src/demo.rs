@@ -12,7 +12,7 @@ use std::time::Duration;
 /// What the demo is to make.
 #[derive(clap::Args)]
 pub struct Demo {
-    /// Where the server is
+    /// The URL of the server
     #[arg(long, default_value = "http://127.0.0.1:8000")]
     url: String,
     #[command(flatten)]
@@ -98,7 +98,7 @@ async fn tour(url: &str) -> Result<(), Failure> {
     let event_id = event["event_id"].as_str().unwrap_or_default();
     let url = &client.url;
     print::line(format_args!(
-        r#"# A user and an event with three sections are there. Paste, line by line:
+        r#"# Created a user and an event with three sections. Paste line by line:
 API={url}/api/v1
 TOKEN={token}
 EVENT={event_id}

@@ -47,7 +47,7 @@ pub const URGENT_PER_BATCH_MAX: usize = 384;
 pub const DEADLINE: Duration = Duration::from_secs(4);
 /// How long a client waits for an answer. Later the outcome is unknown, and a retry finds it.
 const ANSWER_TIMEOUT: Duration = Duration::from_millis(4_800);
-/// A lane that has had a batch in hand for so long stands still: everybody in it has left.
+/// A lane whose batch takes this long is stuck: all its clients have left.
 const STILL_MAX: Duration = Duration::from_secs(10);
 
 pub use desk::Desk;
@@ -62,7 +62,7 @@ struct Reply {
 }
 
 impl Reply {
-    /// Answers a client; one that has hung up does not hear it, and its command stands.
+    /// Answers a client. If the client has disconnected, the command still counts.
     fn send(self, decided: Result<Decided, Error>) {
         let _ = self.answer.send(decided);
     }
@@ -153,7 +153,7 @@ impl Lanes {
             // Lanes that panic are started again. Without the thread itself there would be a process
             // that refuses everything for ever; its supervisor starts a better one.
             if catch_unwind(AssertUnwindSafe(|| runtime.block_on(lanes))).is_err() {
-                tracing::error!("the lanes have died of a bug; the process ends");
+                tracing::error!("the lanes panicked because of a bug; the process aborts");
                 crate::log::flush();
                 std::process::abort();
             }
@@ -262,7 +262,7 @@ impl Lane {
             jobs.push(job);
         }
         let left = self.holds.len();
-        Metrics::lane_depth(self.index, self.urgent.len() + left);
+        Metrics::queue_depth(self.index, self.urgent.len() + left);
         if let Some(turn) = self.admission.taken(room, left, Instant::now()) {
             self.tell(turn, left);
         }
@@ -272,17 +272,23 @@ impl Lane {
 
     fn tell(&self, turn: Shedding, waiting: usize) {
         let lane = self.index;
-        Metrics::lane_shedding(lane, turn == Shedding::Began);
+        Metrics::load_shedding(lane, turn == Shedding::Began);
         match turn {
             Shedding::Began => {
-                tracing::warn!(lane, waiting, "more holds come than can be carried; some are shed");
+                tracing::warn!(
+                    lane,
+                    waiting,
+                    "the number of holds exceeds the capacity; some are refused"
+                );
             }
-            Shedding::Ended => tracing::info!(lane, "all holds can be carried again"),
+            Shedding::Ended => {
+                tracing::info!(lane, "the number of holds is within the capacity again")
+            }
         }
     }
 
     /// Commits a batch and answers it. When it fails for a reason of its own, it is halved until the
-    /// command that is to blame stands alone.
+    /// failing command is alone.
     async fn commit(&self, jobs: Vec<Job>) {
         let mut parts = vec![jobs];
         while let Some(mut jobs) = parts.pop() {
@@ -299,7 +305,11 @@ impl Lane {
                 {
                     Metrics::batch_failed(&fault);
                     let what = fault.to_string();
-                    tracing::warn!(commands = commands.len(), what, "a batch failed and is halved");
+                    tracing::warn!(
+                        commands = commands.len(),
+                        what,
+                        "a batch failed and is retried in two halves"
+                    );
                     let rebuilt = commands.iter().cloned().zip(replies);
                     let job = |(command, (deadline, reply))| Job { command, deadline, reply };
                     let mut first: Vec<_> = rebuilt.map(job).collect();

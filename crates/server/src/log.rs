@@ -1,8 +1,8 @@
 //! The log's way out of the process: a queue, and a thread that writes.
 //!
-//! Whoever logs puts a line into the queue and goes on. So a reader that stalls keeps nobody waiting,
-//! and one that is gone ends nothing: what does not fit is dropped, what cannot be written is dropped,
-//! and both are counted. A panic is a line like any other.
+//! A logging call puts the line into the queue and returns. So a reader that stalls keeps nobody
+//! waiting, and one that is gone ends nothing: what does not fit is dropped, what cannot be written
+//! is dropped, and both are counted. A panic is a line like any other.
 
 use crate::config::{Config, LogFormat};
 use parking_lot::{Condvar, Mutex};
@@ -13,7 +13,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
-/// The most that waits to be written, in bytes; lines beyond it are dropped.
+/// Maximum size of the queue, in bytes; further lines are dropped.
 const QUEUED_BYTES_MAX: usize = 1024 * 1024;
 /// How long the end of the process waits for what is queued.
 pub const FLUSH_MAX: Duration = Duration::from_secs(1);
@@ -51,8 +51,8 @@ pub fn start(config: &Config) {
     }
 }
 
-/// Tells the person who started the process why it ends: in the log's queue, if there is one, so that
-/// nobody's reader can keep the process from ending.
+/// Reports why the process ends to the person who started it: in the log's queue, if there is one,
+/// so that nobody's reader can keep the process from ending.
 pub fn last_words(text: &str) {
     match QUEUE.get() {
         Some(queue) => queue.put(format!("{text}\n").as_bytes()),
@@ -73,14 +73,14 @@ pub fn lines_dropped() -> u64 {
 }
 
 fn tell_panic(panic: &PanicHookInfo<'_>) {
-    let message = panic.payload_as_str().unwrap_or("it told no reason");
+    let message = panic.payload_as_str().unwrap_or("no reason given");
     let place = panic.location().map(ToString::to_string).unwrap_or_default();
     let backtrace = Backtrace::capture();
     // Only where RUST_BACKTRACE asks for it.
     let backtrace =
         (backtrace.status() == BacktraceStatus::Captured).then(|| backtrace.to_string());
     let thread = std::thread::current().name().unwrap_or_default().to_owned();
-    tracing::error!(panic = message, place, thread, backtrace, "a bug: code of ours panicked");
+    tracing::error!(panic = message, place, thread, backtrace, "a bug: the program panicked");
 }
 
 /// Lines on their way to a reader.
@@ -166,7 +166,7 @@ impl Queue {
             if dropped > told && told_at.is_none_or(|at| at.elapsed() >= TOLD_INTERVAL) {
                 tracing::warn!(
                     lines = dropped - told,
-                    "lines of the log were dropped: its reader was gone or too slow"
+                    "log lines were dropped: their reader was missing or too slow"
                 );
                 (told, told_at) = (dropped, Some(Instant::now()));
             }

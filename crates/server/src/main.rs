@@ -63,7 +63,7 @@ pub fn chain(error: &dyn std::error::Error) -> String {
     told
 }
 
-/// Why a command could not do its work, told to the person who gave it.
+/// Why a command failed, for the person who ran it.
 #[derive(Debug)]
 pub struct Failure(String);
 

@@ -16,7 +16,13 @@ const SECONDS: [f64; 14] =
 /// Upper bounds of batch sizes.
 const SIZES: [f64; 10] = [1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0, 256.0, 512.0];
 
-/// All meters of this process.
+// Metrics that were renamed: the name, and the former one, which stays for one release.
+const QUEUE_DEPTH: [&str; 2] = ["reservix_queue_depth", "reservix_lane_depth"];
+const LOAD_SHEDDING: [&str; 2] = ["reservix_load_shedding", "reservix_lane_shedding"];
+const STATES_REBUILT: [&str; 2] =
+    ["reservix_seat_states_rebuilt_total", "reservix_marks_rebuilt_total"];
+
+/// All metrics of this process.
 pub struct Metrics {
     prometheus: PrometheusHandle,
     /// What the system knows of this process.
@@ -60,7 +66,9 @@ impl Metrics {
         process.describe();
         gauge!("reservix_build_info", "version" => env!("CARGO_PKG_VERSION")).set(1.0);
         drop(counter!("reservix_gate_repairs_total"));
-        drop(counter!("reservix_marks_rebuilt_total"));
+        for name in STATES_REBUILT {
+            drop(counter!(name));
+        }
         // Known from the start, so that the first fault is a rise that an alarm can see.
         for kind in ["unavailable", "overloaded", "contradiction", "unsuitable", "corrupt"] {
             drop(counter!("reservix_store_faults_total", "fault" => kind));
@@ -121,14 +129,18 @@ impl Metrics {
     }
 
     /// How many commands wait in a lane after it took a batch.
-    pub fn lane_depth(lane: usize, waiting: usize) {
-        gauge!("reservix_lane_depth", "lane" => lane.to_string()).set(waiting as f64);
+    pub fn queue_depth(lane: usize, waiting: usize) {
+        for name in QUEUE_DEPTH {
+            gauge!(name, "lane" => lane.to_string()).set(waiting as f64);
+        }
     }
 
     /// Whether a lane refuses holds because more come than it carries.
-    pub fn lane_shedding(lane: usize, shedding: bool) {
+    pub fn load_shedding(lane: usize, shedding: bool) {
         let shedding = f64::from(u8::from(shedding));
-        gauge!("reservix_lane_shedding", "lane" => lane.to_string()).set(shedding);
+        for name in LOAD_SHEDDING {
+            gauge!(name, "lane" => lane.to_string()).set(shedding);
+        }
     }
 
     /// A batch was committed.
@@ -142,7 +154,9 @@ impl Metrics {
         use engine::BookingStatus::{Cancelled, Confirmed, Expired, Hold};
         self.expired.increment(committed.expired as u64);
         if !committed.rebuilt.is_empty() {
-            counter!("reservix_marks_rebuilt_total").increment(committed.rebuilt.len() as u64);
+            for name in STATES_REBUILT {
+                counter!(name).increment(committed.rebuilt.len() as u64);
+            }
         }
         for booking in &committed.bookings {
             match booking.status {
@@ -176,12 +190,12 @@ impl Metrics {
         counter!("reservix_batches_failed_total", "fault" => kind(fault)).increment(1);
     }
 
-    /// Whether the store answered when it was last asked.
+    /// 1 if the store answered the last check, otherwise 0.
     pub fn store_up(up: bool) {
         gauge!("reservix_store_up").set(f64::from(u8::from(up)));
     }
 
-    /// Whether the gate answered when it was last asked.
+    /// 1 if the gate answered the last check, otherwise 0.
     pub fn gate_up(up: bool) {
         gauge!("reservix_gate_up").set(f64::from(u8::from(up)));
     }
@@ -191,12 +205,12 @@ impl Metrics {
         gauge!("reservix_task_up", "task" => task.to_owned()).set(f64::from(u8::from(up)));
     }
 
-    /// A lane or a worker panicked and was started again, so many times.
+    /// A lane or a worker panicked and was restarted this number of times.
     pub fn task_restarts(task: &str, times: u64) {
         counter!("reservix_task_restarts_total", "task" => task.to_owned()).increment(times);
     }
 
-    /// How far the time by which holds end is ahead of this machine's clock.
+    /// How far the time that decides expiry is ahead of this machine's clock.
     pub fn clock_ahead(ahead_ms: i64) {
         gauge!("reservix_clock_ahead_seconds").set(ahead_ms as f64 / 1_000.0);
     }
@@ -259,57 +273,75 @@ fn describe() {
     use metrics::{
         describe_counter as counters, describe_gauge as gauges, describe_histogram as histograms,
     };
-    counters!("reservix_http_requests_total", "Requests answered, by method, route and status.");
+    counters!(
+        "reservix_http_requests_total",
+        "Number of requests answered, by method, route and status."
+    );
     histograms!(
         "reservix_http_request_seconds",
-        "From the request's head to its answer, by route."
+        "Time from the request's head to its answer, by route."
     );
-    gauges!("reservix_connections", "Open connections.");
-    gauges!("reservix_connections_max", "Connections that may be open: MAX_CONNECTIONS.");
-    gauges!("reservix_build_info", "1, with the version of the build.");
+    gauges!("reservix_connections", "Number of open connections.");
+    gauges!("reservix_connections_max", "Maximum number of open connections (MAX_CONNECTIONS).");
+    gauges!("reservix_build_info", "Always 1; the label has the version of the build.");
     gauges!(
         "reservix_worker_last_turn_timestamp_seconds",
-        "When a worker of this process last did a turn to its end, in seconds since 1970."
+        "When a worker of this process last completed a run, in seconds since 1970."
     );
-    gauges!("reservix_worker_interval_seconds", "How often a worker takes a turn.");
-    gauges!("reservix_lane_depth", "Commands waiting in a lane after it took a batch.");
-    gauges!("reservix_lane_shedding", "Whether a lane refuses holds it cannot carry.");
-    histograms!("reservix_batch_size", "Commands in a committed batch.");
-    histograms!("reservix_commit_seconds", "From a batch's begin to its commit.");
-    counters!("reservix_gate_answers_total", "What the gate said to requests for seats.");
-    counters!("reservix_bookings_total", "Bookings by the step they took.");
-    counters!("reservix_replays_total", "Retries answered with the booking their key had made.");
-    counters!("reservix_refusals_total", "Refused commands, by code.");
+    gauges!("reservix_worker_interval_seconds", "Interval between two runs of a worker.");
+    for name in QUEUE_DEPTH {
+        gauges!(name, "Commands waiting in the queue of a lane after it took a batch.");
+    }
+    for name in LOAD_SHEDDING {
+        gauges!(name, "1 while a lane refuses holds that exceed its capacity, otherwise 0.");
+    }
+    histograms!("reservix_batch_size", "Number of commands in a committed batch.");
+    histograms!("reservix_commit_seconds", "Time from the start of a batch to its commit.");
+    counters!(
+        "reservix_gate_answers_total",
+        "Answers of the gate to requests for seats, by answer."
+    );
+    counters!("reservix_bookings_total", "Transitions of bookings, by step.");
+    counters!(
+        "reservix_replays_total",
+        "Retries answered with the stored result of their idempotency key."
+    );
+    counters!("reservix_refusals_total", "Number of refused commands, by code.");
     counters!(
         "reservix_store_faults_total",
-        "Requests and workers' turns that failed through no doing of a client, by fault."
+        "Requests and worker runs that failed through no fault of a client, by fault."
     );
-    counters!("reservix_batches_failed_total", "Batches that failed whole, by fault.");
-    gauges!("reservix_task_up", "Whether a lane or a worker of this process lives.");
+    counters!("reservix_batches_failed_total", "Batches that failed as a whole, by fault.");
+    gauges!(
+        "reservix_task_up",
+        "1 while a lane or a worker of this process is alive, otherwise 0."
+    );
     counters!(
         "reservix_task_restarts_total",
-        "Lanes and workers that panicked and were started again. Alarm above 0."
+        "Restarts of lanes and workers after a panic. Alarm above 0."
     );
     counters!(
         "reservix_log_lines_dropped_total",
-        "Lines of the log that were dropped, since its reader was gone or too slow."
+        "Log lines dropped because their reader was missing or too slow."
     );
-    gauges!("reservix_store_up", "Whether the store answered when it was last asked.");
-    gauges!("reservix_gate_up", "Whether the gate answered when it was last asked.");
+    gauges!("reservix_store_up", "1 if the store answered the last check, otherwise 0.");
+    gauges!("reservix_gate_up", "1 if the gate answered the last check, otherwise 0.");
     gauges!(
         "reservix_clock_ahead_seconds",
-        "How far the time by which holds end is ahead of this machine's clock."
+        "How far the time that decides expiry is ahead of this machine's clock."
     );
-    gauges!("reservix_sweep_lag_seconds", "Age of the longest overdue hold when the sweep looked.");
+    gauges!(
+        "reservix_sweep_lag_seconds",
+        "How long the oldest due hold had been due when the sweep ran."
+    );
     gauges!(
         "reservix_drift_sections",
         "Sections whose counters differ from their log. Alarm above 0."
     );
-    counters!(
-        "reservix_marks_rebuilt_total",
-        "Sections whose marks contradicted their bookings and were rebuilt."
-    );
-    counters!("reservix_gate_repairs_total", "Snapshots of the gate that reconcile had to forget.");
+    for name in STATES_REBUILT {
+        counters!(name, "Sections whose seat states contradicted their bookings and were rebuilt.");
+    }
+    counters!("reservix_gate_repairs_total", "Snapshots that reconcile removed from the gate.");
 }
 
 /// One recorder for all tests of this process.

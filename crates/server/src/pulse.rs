@@ -11,14 +11,14 @@ use std::time::{Duration, Instant};
 use store::{Gate, Instance};
 use tokio::sync::Mutex;
 
-/// How long a store or a gate may take to give a sign of life.
+/// Timeout of the check that a store or a gate responds.
 const PING_TIMEOUT: Duration = Duration::from_secs(1);
 /// How long an answer serves all who ask.
 const FRESH: Duration = Duration::from_millis(500);
 /// How often a task asks, so that the meters are right.
 pub const WATCH_INTERVAL: Duration = Duration::from_secs(2);
 
-/// What a process knows of what it stands on.
+/// What a process knows of the systems it depends on.
 pub struct Pulse {
     store: Arc<dyn Instance>,
     gate: Arc<dyn Gate>,
@@ -31,16 +31,19 @@ impl Pulse {
     pub fn new(store: Arc<dyn Instance>, gate: Arc<dyn Gate>) -> Self {
         let of_store = Last::new(Metrics::store_up, |trouble| {
             if let Some(error) = trouble {
-                tracing::warn!(error, "the store does not answer: what needs it is refused");
+                tracing::warn!(
+                    error,
+                    "the store does not respond: requests that need it are refused"
+                );
             } else {
-                tracing::info!("the store answers again");
+                tracing::info!("the store responds again");
             }
         });
         let of_gate = Last::new(Metrics::gate_up, |trouble| {
             if let Some(error) = trouble {
-                tracing::warn!(error, "the gate does not answer: slower, never wrong");
+                tracing::warn!(error, "the gate does not respond: slower, never wrong");
             } else {
-                tracing::info!("the gate answers again");
+                tracing::info!("the gate responds again");
             }
         });
         Self { store, gate, of_store, of_gate }

@@ -3,7 +3,7 @@
 use parking_lot::Mutex;
 use std::time::{Duration, Instant};
 
-/// How long a line of the log stands for all others like it.
+/// How long a log line represents all others like it.
 const PAUSE: Duration = Duration::from_secs(1);
 
 /// When something was last said, and how often it has happened unsaid since.

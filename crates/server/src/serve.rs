@@ -1,4 +1,5 @@
-//! The server's life: opening what it stands on, serving, and stopping without losing a request.
+//! The server's life: opening the store and the gate, serving, and stopping without losing a
+//! request.
 
 use crate::config::{Config, Environment, load_or_create_secret};
 use crate::core::Core;
@@ -70,10 +71,11 @@ pub async fn require_schema(store: &dyn Store) -> Result<(), Failure> {
     match missing {
         0 => Ok(()),
         _ if missing == all.len() => Err(Failure::plain(format!(
-            "{place} has no schema yet: run `reservix migrate up`, or look whether this is the right one"
+            "{place} has no schema yet: run `reservix migrate up`, or check that this is the \
+             right database"
         ))),
         _ => Err(Failure::plain(format!(
-            "the schema of {place} is behind this build; run `reservix migrate up`"
+            "the schema of {place} is older than this build; run `reservix migrate up`"
         ))),
     }
 }
@@ -94,7 +96,7 @@ pub fn signing_key(config: &Config) -> Result<SecretString, Failure> {
     match &config.secret_key {
         Some(secret) => Ok(secret.clone()),
         None => load_or_create_secret(&config.data_dir)
-            .map_err(|error| Failure::new("keeping a signing key in DATA_DIR", error)),
+            .map_err(|error| Failure::new("storing a signing key in DATA_DIR", error)),
     }
 }
 
@@ -102,8 +104,8 @@ pub fn signing_key(config: &Config) -> Result<SecretString, Failure> {
 pub async fn run(config: Config, role: Role, migrate: bool) -> Result<(), Failure> {
     if role == Role::Worker && config.is_embedded() {
         return Err(Failure::plain(
-            "`reservix worker` is for PostgreSQL: one process alone may serve the embedded store, \
-             and `reservix serve` does the workers' part there; set DATABASE_URL or DB_HOST",
+            "`reservix worker` requires PostgreSQL: the embedded store can be used by one process \
+             only, and `reservix serve` runs the workers there; set DATABASE_URL or DB_HOST",
         ));
     }
     log::start(&config);
@@ -111,7 +113,7 @@ pub async fn run(config: Config, role: Role, migrate: bool) -> Result<(), Failur
     let ready = tokio::select! {
         ready = prepare(config, role, migrate) => ready?,
         signal = signals.next() => {
-            tracing::info!(signal, "stopped before the start was through");
+            tracing::info!(signal, "stopped before the start was complete");
             return Ok(());
         }
     };
@@ -133,7 +135,7 @@ pub async fn run(config: Config, role: Role, migrate: bool) -> Result<(), Failur
         if let Some(at_work) = at_work
             && tokio::time::timeout(SHUTDOWN_GRACE, at_work.wait()).await.is_err()
         {
-            tracing::warn!("the workers did not finish their turn in time");
+            tracing::warn!("the workers did not finish their run in time");
         }
     };
     tokio::join!(stop_on_signal(&core, role, signals, &stop), serving, working);
@@ -142,14 +144,14 @@ pub async fn run(config: Config, role: Role, migrate: bool) -> Result<(), Failur
     Ok(())
 }
 
-/// Opens what the process stands on, and the door. A worker has no `App`: it serves no API.
+/// Opens the store, the gate and the listener. A worker has no `App`: it serves no API.
 async fn prepare(
     config: Config,
     role: Role,
     migrate: bool,
 ) -> Result<(Arc<Core>, Option<Arc<App>>, TcpListener), Failure> {
     let metrics =
-        Arc::new(Metrics::install().map_err(|error| Failure::new("starting the meters", error))?);
+        Arc::new(Metrics::install().map_err(|error| Failure::new("starting the metrics", error))?);
     let store = open_when_there(&config).await?;
     if migrate {
         for step in store.migrate(None).await? {
@@ -200,7 +202,7 @@ async fn open_when_there(config: &Config) -> Result<Arc<dyn Store>, Failure> {
     let setting = config.store_setting;
     opened
         .await
-        .map_err(|failure| Failure::plain(format!("{failure} ({setting} says where it is)")))
+        .map_err(|failure| Failure::plain(format!("{failure} (its place is set by {setting})")))
 }
 
 /// How long something that is away is waited for.
@@ -244,7 +246,8 @@ async fn patiently<T>(
     }
 }
 
-/// Every connection is a file, and shells give a process 1,024 of them unless it asks for more.
+/// Every connection is a file, and the default limit of a process is 1,024 files unless it raises
+/// it.
 fn raise_file_limit(connections: usize) {
     let wanted = connections as u64 + FILES_BESIDE_CONNECTIONS;
     let allowed = rlimit::increase_nofile_limit(wanted).unwrap_or(0);
@@ -252,12 +255,12 @@ fn raise_file_limit(connections: usize) {
         tracing::warn!(
             allowed,
             wanted,
-            "the system allows fewer open files than MAX_CONNECTIONS needs; raise its hard limit"
+            "the limit of open files is too low for MAX_CONNECTIONS; raise the hard limit"
         );
     }
 }
 
-/// Says in one line each what the process stands on and where to look.
+/// Logs the store, the gate and the addresses, one line each.
 fn announce(
     config: &Config,
     role: Role,
@@ -294,7 +297,7 @@ impl Signals {
         Ok(Self { terminate, interrupt: listen(SignalKind::interrupt())? })
     }
 
-    /// Waits for the next one; tells its name.
+    /// Waits for the next one and returns its name.
     async fn next(&mut self) -> &'static str {
         tokio::select! {
             _ = self.terminate.recv() => "SIGTERM",
@@ -306,7 +309,7 @@ impl Signals {
 /// Waits for a signal, turns readiness first, then closes the door.
 async fn stop_on_signal(core: &Core, role: Role, mut signals: Signals, stop: &CancellationToken) {
     let signal = signals.next().await;
-    tracing::info!(signal, "stopping: what is under way finishes first");
+    tracing::info!(signal, "stopping: requests in progress finish first");
     core.draining.cancel();
     // Nobody is sent to a worker, so nobody has to notice.
     let is_balanced = role != Role::Worker && core.config.environment == Environment::Production;

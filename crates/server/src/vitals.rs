@@ -2,10 +2,10 @@
 //!
 //! Each is a task that must never end before the process does. [`keep`] starts one again that panics,
 //! with what was in its hands lost and everything else as it was. A task that is in the middle of a
-//! turn for longer than its limit stands still, and counts as dead until it goes on.
+//! run for longer than its limit is stuck, and counts as dead until it continues.
 //!
-//! Nobody can buy where a lane stands still, so readiness says no then. Without workers everything
-//! goes on, only later, so readiness says no only in a process that does nothing else.
+//! If a lane is stuck, its events cannot be sold, so the instance is not ready. Without workers
+//! everything goes on, only later, so readiness says no only in a process that does nothing else.
 
 use crate::metrics::Metrics;
 use futures_util::FutureExt as _;
@@ -89,7 +89,7 @@ impl Vitals {
             .then_some("A worker of this process is stuck.")
     }
 
-    /// Tells the meters.
+    /// Updates the metrics.
     pub fn measure(&self) {
         for part in self.parts.lock().iter() {
             Metrics::task_up(&part.name, part.is_alive());
@@ -137,7 +137,7 @@ pub async fn keep<F: Future<Output = ()>>(part: Arc<Part>, mut start: impl FnMut
         part.failed.store(true, Ordering::Relaxed);
         part.at_work_since.store(0, Ordering::Relaxed);
         Metrics::task_restarts(&part.name, 1);
-        tracing::error!(task = part.name, "a task panicked and is started again");
+        tracing::error!(task = part.name, "a task panicked and is restarted");
         tokio::time::sleep(RESTART_PAUSE).await;
     }
 }

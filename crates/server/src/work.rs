@@ -1,6 +1,6 @@
 //! Workers: loops that send what is due through the same road as everybody else. They hold no rule.
 //!
-//! Any number of processes may run them, beside each other and without a leader: what two of them
+//! Any number of processes may run them, concurrently and without a leader: what two of them
 //! find, one of them does. What a process does for itself alone is [`keep_house`].
 
 mod reconcile;
@@ -117,7 +117,7 @@ pub fn every<T: Future<Output = ()> + Send>(
     }));
 }
 
-/// Asks the store and the gate for a sign of life, and tells the meters of all that lives here.
+/// Checks that the store and the gate respond, and updates the metrics of lanes and workers.
 async fn pulse(core: Arc<Core>, stop: CancellationToken) {
     loop {
         core.pulse.ask().await;

@@ -56,11 +56,11 @@ struct Flow {
     time_ns: i64,
     /// The monotonic clock at that moment.
     at: Instant,
-    /// Whether the log has been told that time is ahead of the machine's clock.
+    /// True if the log has a line that time is ahead of the machine's clock.
     is_ahead: bool,
 }
 
-/// What the log is told of.
+/// What is logged.
 #[derive(Debug, PartialEq, Eq)]
 enum ClockChange {
     SetBack { ahead_ms: i64 },
@@ -96,9 +96,10 @@ impl ClockChange {
         match self {
             Self::SetBack { ahead_ms } => tracing::warn!(
                 ahead_ms,
-                "the machine's clock was set back: time goes on from where it was, a little slower"
+                "the machine's clock was set back: time continues from its last value, slightly \
+                 slower"
             ),
-            Self::CaughtUp => tracing::info!("the machine's clock has caught up with the time"),
+            Self::CaughtUp => tracing::info!("the machine's clock has caught up"),
         }
     }
 }
@@ -129,7 +130,7 @@ mod tests {
             Self { flow, begun, passed_ns: 0, off_ns: 0, step_ns, turns: Vec::new() }
         }
 
-        /// Lets time pass; tells how far it came by our clock.
+        /// Lets time pass; returns how far it came by our clock.
         fn run(&mut self, for_ns: i64) -> i64 {
             let from = self.flow.time_ns;
             for _ in 0..for_ns / self.step_ns {

@@ -12,14 +12,15 @@ use crate::{Instance as _, Schema as _, StoreKind, StoreOptions, postgres, sqlit
 use engine::{Changes, EventWithSections, Fault, Timestamp};
 use plan::Plan;
 
-/// The most bookings of one fill.
+/// The maximum number of bookings of one fill.
 pub const FILL_BOOKINGS_MAX: u64 = 100_000_000;
-/// The most events of one fill: their counters are kept in memory while it runs.
+/// The maximum number of events of one fill: their counters are kept in memory while it runs.
 pub const FILL_EVENTS_MAX: u32 = 100_000;
 /// Bookings written in one transaction; two times as many are in memory.
 const PART_BOOKINGS: usize = 50_000;
 
-/// What to fill a store with. The same seed gives the same bookings, moved to the present time.
+/// What to fill a store with. The same seed generates the same bookings, relative to the current
+/// time.
 #[derive(Clone, Debug)]
 pub struct Fill {
     /// How many bookings: 1 to [`FILL_BOOKINGS_MAX`].
@@ -62,7 +63,7 @@ pub(crate) trait Bulk {
     async fn now(&mut self) -> Result<Timestamp, Fault>;
     /// Writes a part in one transaction.
     async fn write(&mut self, part: &Part) -> Result<(), Fault>;
-    /// Tells the planner of queries what there is now.
+    /// Updates the statistics of the query planner.
     async fn finish(&mut self) -> Result<(), Fault>;
 }
 
@@ -101,7 +102,7 @@ async fn run(
 ) -> Result<Filled, Fault> {
     const DOING: &str = "filling the store";
     if !fill.beside_others && bulk.has_events().await? {
-        let why = "it has events already; `--beside-others` adds to them";
+        let why = "it already has events; `--beside-others` adds to them";
         return Err(unavailable(DOING)(why));
     }
     let mut filled = Filled::default();

@@ -67,12 +67,13 @@ pub trait Gate: Send + Sync {
     fn enter(&self, epoch: Epoch);
     /// The live hold with this id, if the gate mirrors it.
     async fn lease(&self, booking_id: BookingId) -> Option<Booking>;
-    /// Tells every instance that an event was changed. Returns at once; it may get lost.
+    /// Notifies every instance that an event was changed. Returns immediately; the notification can
+    /// be lost.
     fn announce(&self, event_id: EventId);
     /// The events that any instance announces from now on. A slow listener misses some.
     fn announcements(&self) -> broadcast::Receiver<EventId>;
-    /// Adds to counters that all instances share and tells their sums, in the same order; `None` when
-    /// this gate shares nothing, or is away. A counter ends `window_ms` after its first count.
+    /// Adds to counters that all instances share and returns their sums, in the same order; `None`
+    /// when this gate shares nothing, or is away. A counter ends `window_ms` after its first count.
     async fn tally(&self, counts: &[(String, u32)], window_ms: u64) -> Option<Vec<u64>>;
     /// Whether the gate answers.
     async fn ping(&self) -> Result<(), Fault>;
@@ -152,8 +153,7 @@ impl GateOptions {
 /// called in.
 pub fn open_gate(url: Option<&str>, options: GateOptions) -> Result<Arc<dyn Gate>, Fault> {
     let Some(url) = url else { return Ok(Arc::new(Local::new(options))) };
-    let wrong =
-        |what: String| Fault::Unsuitable { what: format!("REDIS_URL cannot be used: {what}") };
+    let wrong = |what: String| Fault::Unsuitable { what: format!("REDIS_URL is invalid: {what}") };
     check_gate_url(url).map_err(wrong)?;
     Ok(Arc::new(Redis::open(url, options).map_err(wrong)?))
 }
@@ -164,7 +164,7 @@ pub fn check_gate_url(url: &str) -> Result<(), String> {
     let scheme = url.split_once("://").map_or("", |(scheme, _)| scheme);
     if !redis::knows(scheme) {
         return Err(format!(
-            "there is no gate with the scheme {scheme:?}; there are redis, rediss, \
+            "unknown scheme {scheme:?} of a gate; the known ones are redis, rediss, \
              redis+sentinel, rediss+sentinel, redis+cluster and rediss+cluster"
         ));
     }

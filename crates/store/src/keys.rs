@@ -7,14 +7,14 @@
 //! instances of an earlier version have written since.
 //!
 //! Where a key would make two accounts or two sections of an event one, it is left out: both stay, are
-//! found as before, and are told in the log.
+//! found as before, and are logged.
 
 use engine::text::{folded, lowered};
 use uuid::Uuid;
 
 /// Rows whose keys are filled in by one transaction.
 pub(crate) const PORTION: i64 = 1_000;
-/// Collisions that are told one by one.
+/// Maximum number of collisions that are logged.
 const TOLD_MAX: u64 = 100;
 
 /// How `text` compares: in lower case, and by a key where folding gives something else.
@@ -112,18 +112,18 @@ impl Tally {
             tracing::warn!(
                 what,
                 id,
-                "compares equal to another one when it is folded; both are kept, and it is found \
-                 by its own spelling"
+                "has the same comparison form as another one; both are kept, and each is found by \
+                 its own spelling"
             );
         }
     }
 
-    /// Tells what was done, if anything was.
+    /// Logs what was done, if anything.
     pub fn tell(&self, keyed: &Keyed) {
         let Self { written, collided } = *self;
         if written + collided > 0 {
             let kept_in = keyed.kept_in;
-            tracing::info!(kept_in, written, collided, "filled in how names and addresses compare");
+            tracing::info!(kept_in, written, collided, "recorded how names and addresses compare");
         }
     }
 }

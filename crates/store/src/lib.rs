@@ -50,7 +50,7 @@ pub struct StoreOptions {
     /// Reads only, beside a running server.
     pub read_only: bool,
     /// Refuses a database whose settings would let it lose what it acknowledged (I11); else it is
-    /// told in the log.
+    /// logged.
     pub strict: bool,
 }
 
@@ -77,8 +77,7 @@ enum StoreKind<'a> {
 
 impl<'a> StoreKind<'a> {
     fn open(url: &'a str) -> Result<Self, Fault> {
-        let wrong =
-            |what| Fault::Unsuitable { what: format!("DATABASE_URL cannot be used: {what}") };
+        let wrong = |what| Fault::Unsuitable { what: format!("DATABASE_URL is invalid: {what}") };
         Self::of(url).map_err(wrong)
     }
 
@@ -89,7 +88,7 @@ impl<'a> StoreKind<'a> {
                 return Err("must be sqlite:// and the path of a file, without a query".to_owned());
             }
             if path.starts_with(":memory:") {
-                return Err("must name a file: the store outlives its process".to_owned());
+                return Err("must name a file: an in-memory store is not supported".to_owned());
             }
             return Ok(Self::Sqlite(path.as_ref()));
         }
@@ -99,9 +98,9 @@ impl<'a> StoreKind<'a> {
         }
         // A driver of another language: `postgresql+asyncpg`.
         let hint = scheme.split('+').next().filter(|base| base.starts_with("postgres"));
-        let hint = hint.map_or("", |_| "; leave out the driver: postgres://");
+        let hint = hint.map_or("", |_| "; omit the driver: postgres://");
         Err(format!(
-            "there is no store with the scheme {scheme:?}; there are sqlite and postgres{hint}"
+            "unknown scheme {scheme:?} of a store; the known ones are sqlite and postgres{hint}"
         ))
     }
 }

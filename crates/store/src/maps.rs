@@ -1,7 +1,7 @@
 //! Seat maps that a store keeps between batches, and layouts as they are stored.
 //!
 //! A map is taken out by the batch that decides on it and comes back when its commit is known to have
-//! happened, so one that stands here is of a version that was committed. Losing one costs a read of the
+//! happened, so a cached one is of a version that was committed. Losing one costs a read of the
 //! layout and the marks, nothing else.
 //!
 //! Where several instances write, a version alone does not say that a kept map is what is stored: in a
@@ -18,7 +18,7 @@ use parking_lot::Mutex;
 use std::collections::HashMap;
 use std::sync::Arc;
 
-/// The most seats of which maps are kept: some 100 MB.
+/// Maximum total seats of the cached maps (about 100 MB).
 const SEATS_KEPT_MAX: u32 = 1_000_000;
 
 /// A layout with the number under which it is stored.
@@ -46,7 +46,7 @@ pub(crate) fn draw_stamp() -> i64 {
 pub(crate) fn tell_rebuilt(section_id: SectionId) {
     tracing::error!(
         section_id = section_id.to_string(),
-        "I3 was broken: the marks of a section contradicted its bookings and were rebuilt"
+        "I3 was broken: the seat states of a section contradicted its bookings and were rebuilt"
     );
 }
 
@@ -179,7 +179,8 @@ pub(crate) fn marks(bytes: &[u8]) -> Result<Marks, Fault> {
 /// cannot: they say more than this one could write.
 pub(crate) fn readable_marks(bytes: &[u8]) -> Result<Option<Marks>, Fault> {
     if Marks::is_of_other_format(bytes) {
-        let later = "a later release has written which seats are taken, in a form that this one cannot read";
+        let later = "the seat states were written by a later release, in a format that this \
+            release cannot read";
         return Err(unavailable("reading seats")(later));
     }
     Ok(Marks::from_bytes(bytes))

@@ -1,7 +1,7 @@
 //! What can be asked of a store, by capability.
 //!
-//! Whoever needs a part of it takes that part, as `Arc<dyn Batches>` or `&dyn Schema`, so that its
-//! tests need no more than that. [`Store`] is the sum, which [`open_store`](crate::open_store)
+//! A consumer takes only the part that it needs, as `Arc<dyn Batches>` or `&dyn Schema`, so that
+//! its tests need no more than that. [`Store`] is the sum, which [`open_store`](crate::open_store)
 //! returns.
 
 mod accounts;
@@ -46,7 +46,7 @@ impl<T> Store for T where
 pub struct PageRequest<Id> {
     /// Only what is older than this.
     pub after: Option<Id>,
-    /// At most so many.
+    /// The maximum number.
     pub limit: u32,
 }
 

@@ -167,7 +167,7 @@ impl Postgres {
         let away = || doors.0.away(doing);
         let both = async { tokio::try_join!(doors.0.connect(), doors.1.connect()) };
         let both = timeout(TAKE_TIMEOUT, both).await;
-        let late = |_| doors.0.away(doing)("the database does not answer");
+        let late = |_| doors.0.away(doing)("the database does not respond");
         let (mut first, mut second) = both.map_err(late)?.map_err(away())?;
         let look = async {
             let missing = doors.0.missing(&mut first).await.map_err(away())?;
@@ -214,7 +214,7 @@ impl Postgres {
         let until = Instant::now() + patience;
         for attempt in 1.. {
             let session = self.sessions.take(doing).await?;
-            let late = |_| unavailable(doing)("the database does not answer in time");
+            let late = |_| unavailable(doing)("the database does not respond in time");
             let (session, done) = timeout_at(until, work(session)).await.map_err(late)?;
             match done {
                 Ok(value) => {
@@ -263,7 +263,8 @@ impl Postgres {
     where
         W: Future<Output = (Session, Result<T, Interrupt>)>,
     {
-        // Whether a COMMIT was sent whose answer is missing: then only another attempt can tell.
+        // Whether a COMMIT was sent whose answer is missing: then only another attempt can find
+        // out.
         let mut unknown = false;
         for attempt in 1.. {
             let last = attempt >= ATTEMPTS_MAX || Instant::now() >= until;
@@ -281,7 +282,7 @@ impl Postgres {
                 Ok(Err(interrupt)) => interrupt,
                 Err(_) => {
                     sessions.close_idle();
-                    return Err(unavailable(doing)("the database does not answer in time").into());
+                    return Err(unavailable(doing)("the database does not respond in time").into());
                 }
             };
             let meaning = interrupt.meaning();
@@ -299,7 +300,7 @@ impl Postgres {
     }
 }
 
-/// One attempt at a transaction; `sent` tells whether it came to the COMMIT.
+/// One attempt at a transaction; `sent` becomes true when the COMMIT is sent.
 async fn transact<T, W>(
     mut session: Session,
     work: impl Fn(Session) -> W,

@@ -22,7 +22,7 @@ pub(crate) struct Slice {
 }
 
 impl Slice {
-    /// So many slices that none holds much more than its share of `bookings`.
+    /// The number of slices such that none has much more than its share of `bookings`.
     pub(crate) fn of(bookings: u64) -> Vec<Self> {
         Self::cut(bookings.div_ceil(BOOKINGS_PER_SLICE).clamp(1, SHARDS))
     }
@@ -102,7 +102,8 @@ mod tests {
 
     const FILL: Fill = Fill { bookings: 3_000, events: 200, seed: 5, beside_others: false };
 
-    /// Asserts that many slices tell what one does, of a sound store and of one with a booking less.
+    /// Asserts that many slices report what one does, of a sound store and of one with a booking
+    /// less.
     async fn assert_alike(audit: impl AsyncFn(u64) -> Report, spoil: impl AsyncFnOnce()) {
         let whole = audit(1).await;
         assert!(whole.is_clean(), "{:?}", whole.told);

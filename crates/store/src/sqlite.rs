@@ -39,7 +39,7 @@ use writer::Writer;
 /// The file beside the database whose lock says that a process serves it.
 pub const LOCK_FILE: &str = "reservix.lock";
 
-/// How long a reader waits for a connection before it is told to come again.
+/// How long a reader waits for a connection before it fails with a retryable fault.
 const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(1);
 /// How long a migration or an audit on the same file may keep us waiting.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(2);
@@ -127,7 +127,7 @@ fn lock(path: &Path) -> Result<File, Fault> {
     if let Some(folder) = folder {
         // Addresses and password hashes are nobody else's business.
         let made = DirBuilder::new().recursive(true).mode(0o700).create(folder);
-        made.map_err(files::failed(DOING, "making the folder", folder))?;
+        made.map_err(files::failed(DOING, "creating the folder", folder))?;
     }
     let path = folder.unwrap_or(Path::new(".")).join(LOCK_FILE);
     let file = files::open_private(&path).map_err(files::failed(DOING, "opening", &path))?;

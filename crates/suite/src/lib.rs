@@ -1,7 +1,7 @@
-//! What the rules must do, told to the rules alone and to every store.
+//! What the rules must do, tested on the rules alone and on every store.
 //!
 //! A [`Backend`] is something that decides commands and keeps what came of them. Two kinds of tests
-//! run on any of them: [`scenario`] tells stories in plain text, and [`property`] and [`seating`]
+//! run on any of them: [`scenario`] runs stories in plain text, and [`property`] and [`seating`]
 //! run random sequences beside a naive model that shares no code with the rules. [`PureRules`] is
 //! the backend without a store: the rules over hash maps, so that a rule can be tried in seconds.
 //! Bugs are planted into it to show that the tests find them.

@@ -155,7 +155,7 @@ impl Model {
         Ok(())
     }
 
-    /// Calls an event off, and tells whose it is.
+    /// Cancels an event, and returns its organizer.
     pub fn call_off(&mut self, event_id: EventId) -> UserId {
         let event = self.events.get_mut(&event_id).expect("the event exists");
         event.status = EventStatus::Cancelled;

@@ -1,8 +1,8 @@
 //! Random sequences of commands, on the pure rules and on every store, against the model.
 //!
-//! Sequence `n` is made from seed `n`, so a failure is told with its seed and comes again with
-//! `RESERVIX_PROPERTY_SEED=n`, which runs that sequence alone. `RESERVIX_PROPERTY_CASES=10` runs
-//! ten times as many. What fails is made smaller first; the smallest sequence that still fails
+//! Sequence `n` is made from seed `n`, so a failure is reported with its seed and can be reproduced
+//! with `RESERVIX_PROPERTY_SEED=n`, which runs that sequence alone. `RESERVIX_PROPERTY_CASES=10`
+//! runs ten times as many. What fails is made smaller first; the smallest sequence that still fails
 //! is told.
 
 mod drive;

@@ -1,7 +1,7 @@
-//! Stories in plain text, told to the pure rules and to every store alike.
+//! Stories in plain text, run on the pure rules and on every store alike.
 //!
 //! A file under `tests/scenarios` holds any number of them; `tests/scenarios/README.md` explains
-//! the language. A story that does not go as told is reported with its file, its line, what was
+//! the language. A story with another result is reported with its file, its line, what was
 //! expected and what happened.
 
 mod commands;
@@ -32,7 +32,7 @@ pub fn all() -> Vec<Scenario> {
     files.iter().flat_map(|path| scenarios(path)).collect()
 }
 
-/// Tells `scenarios` to a backend of `kind`, and returns what did not go as told.
+/// Runs `scenarios` on a backend of `kind`, and returns the failures.
 pub async fn tell(scenarios: &[Scenario], kind: &dyn Kind) -> Vec<String> {
     let mut failures = Vec::new();
     for scenario in scenarios {
@@ -43,10 +43,10 @@ pub async fn tell(scenarios: &[Scenario], kind: &dyn Kind) -> Vec<String> {
     failures
 }
 
-/// Tells all scenarios to a backend of `kind`.
+/// Runs all scenarios on a backend of `kind`.
 ///
 /// # Panics
-/// When one of them does not go as told.
+/// If one of them fails.
 pub fn all_go_as_told(kind: &impl Kind) {
     let scenarios = all();
     assert!(scenarios.len() >= 25, "only {} scenarios were found", scenarios.len());

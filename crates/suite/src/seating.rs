@@ -1,6 +1,6 @@
 //! Random batches over two sections with numbered seats and one that counts them, against a model.
 //!
-//! Sequence `n` is made from seed `n`, which a failure tells.
+//! Sequence `n` is made from seed `n`, which a failure reports.
 
 mod drive;
 mod follow;

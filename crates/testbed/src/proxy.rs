@@ -31,7 +31,7 @@ use crate::{
 };
 use relay::{Connection, Fault, Shared};
 
-/// The most orders that can wait; each caller waits for its own, so these are threads.
+/// The maximum number of orders that can wait; each caller waits for its own, so these are threads.
 const ORDERS_MAX: usize = 64;
 
 /// A listener on loopback that forwards to one server; it ends when this value is dropped.
@@ -41,7 +41,7 @@ pub struct Proxy {
     orders: mpsc::Sender<Order>,
 }
 
-/// What the thread of the proxy is told, and where it says that it is done.
+/// An order to the thread of the proxy, with the channel that confirms it.
 struct Order {
     change: Change,
     done: std_mpsc::SyncSender<()>,
@@ -183,7 +183,7 @@ impl Proxy {
         self.order(Change::Heal);
     }
 
-    /// Tells the thread, and waits until it has done it.
+    /// Sends an order to the thread, and waits until it is carried out.
     fn order(&self, change: Change) {
         let (done, is_done) = std_mpsc::sync_channel(1);
         // Not `blocking_send`, which panics inside a runtime.

@@ -14,7 +14,7 @@ use crate::{
     machine::{self, Port, START_LIMIT},
 };
 
-/// Tells whether the server with this port and this pid is ready for clients.
+/// Returns true if the server with this port and this pid is ready for clients.
 type IsReady = Box<dyn Fn(u16, u32) -> bool + Send + Sync>;
 
 /// One server, its port and its folder.

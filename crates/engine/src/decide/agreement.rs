@@ -2,8 +2,8 @@
 //!
 //! Who has a numbered seat is written three times, always in one transaction, so the three agree
 //! unless somebody has changed a database from outside, or a bug has. A decision on a map that is
-//! wrong would refuse seats that are free and give away those that are not. So a store looks before
-//! it decides, and rebuilds a map that contradicts the rest ([`SeatMap::of`]).
+//! wrong would refuse seats that are free and give away those that are not. So a store checks
+//! before it decides, and rebuilds a map that contradicts the rest ([`SeatMap::of`]).
 
 use super::LoadedRows;
 use crate::booking::{Booking, BookingStatus};

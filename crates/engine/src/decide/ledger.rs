@@ -180,8 +180,8 @@ impl Ledger {
         Ended { changes, inventories, maps: self.rows.maps }
     }
 
-    /// Retires the loaded holds that are due, oldest first. Expiry needs no worker: whoever locks a
-    /// section gives its dead holds back before deciding.
+    /// Retires the loaded holds that are due, oldest first. Expiry needs no worker: each command
+    /// that locks a section gives its dead holds back before deciding.
     fn retire_due(&mut self) {
         let loaded = |booking: &&Booking| {
             booking.items.iter().all(|item| self.rows.sections.contains_key(&item.section_id))

@@ -33,7 +33,7 @@ pub(super) struct SeatFate {
 
 /// The seats that a hold gets, already marked in the maps.
 pub(super) struct Placed {
-    /// So many of each counted section.
+    /// A number of seats of each section without numbered seats.
     counts: BTreeMap<SectionId, u32>,
     /// These of each numbered one.
     pub seats: SeatsBySection,
@@ -127,7 +127,7 @@ impl Ledger {
         let mut names: Vec<_> = names
             .map(|((section_id, seat), name)| (section_id, seat, SeatName::clone(name)))
             .collect();
-        // However it was spelled, a booking has the name that stands in the layout.
+        // However it was spelled, a booking has the name as in the layout.
         names.retain(|(section_id, seat, _)| !respelled.contains(&(*section_id, *seat)));
         names.sort_unstable_by_key(|(section_id, seat, _)| (*section_id, *seat));
         let mut placed = Placed { counts, seats, names };
@@ -175,7 +175,7 @@ impl Ledger {
     /// The seats with these names, all of them free. Beside them those whose name is another than was
     /// asked for, though it compares equal.
     ///
-    /// The first refusal wins: [`Refusal::DuplicateSeat`], whoever has the seat, then
+    /// The first refusal wins: [`Refusal::DuplicateSeat`], also for seats of the same buyer, then
     /// [`Refusal::SeatsUnavailable`] with all that cannot be had.
     pub(super) fn find(
         &self,
@@ -306,7 +306,7 @@ impl Ledger {
         items
     }
 
-    /// Whether all numbered seats of a booking are beside each other, when some of them were chosen for
+    /// True if all numbered seats of a booking are adjacent, when some of them were chosen for
     /// its buyer.
     pub(super) fn next_to_each_other(
         &self,

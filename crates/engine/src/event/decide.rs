@@ -273,8 +273,8 @@ fn commands(section_id: SectionId, by: By, change: &SectionChange) -> Vec<Comman
     }]
 }
 
-/// Gives all prices of an event another currency. A section with numbered seats gets a layout of its
-/// own, so that a cached copy of the old one is recognized as old.
+/// Changes the currency of all prices of an event. A section with numbered seats gets a layout of
+/// its own, so that a cached copy of the old one is recognized as old.
 #[derive(Debug)]
 pub struct Repricing {
     currency: Currency,

@@ -30,7 +30,7 @@ impl Section {
         self.layout_version.is_some()
     }
 
-    /// Gives it another name or price, or the price of a layout it is about to get.
+    /// Sets its name or price, or the price of a layout it is about to get.
     ///
     /// Refuses a price where the seats have their own ([`Refusal::SeatsAreNumbered`]).
     pub fn revise(

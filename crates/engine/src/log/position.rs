@@ -1,7 +1,7 @@
 //! Positions in the log, and what a reader keeps of them.
 //!
 //! Numbers rise in the order in which the rows of a section, a booking or an event came to be. After a
-//! restore or a failover that lost rows, the database gives some numbers a second time, to other rows. So
+//! restore or a failover that lost rows, the database assigns some numbers again, to other rows. So
 //! the log has *timelines*: one begins whenever a number may be given again, and a cursor names the
 //! one it was drawn in.
 

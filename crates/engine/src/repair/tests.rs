@@ -112,11 +112,11 @@ fn counters_marks_rows_and_the_index_of_expiry_are_made_again() {
     let repair = wrong.repair().expect("bookings and log agree");
     let told = repair.told.join("; ");
     for part in [
-        "held was 4, is 1",
-        "seat A-5 was marked held, is free",
-        "seat A-2 was marked free, is sold",
-        "3 seats were noted as taken, 4 are",
-        "the index of expiry had 0 holds",
+        "held changes from 4 to 1",
+        "seat A-5 changes from held to free",
+        "seat A-2 changes from free to sold",
+        "the rows of taken seats change from 3 to 4",
+        "the expiry index changes from 0 holds",
     ] {
         assert!(told.contains(part), "{part} in: {told}");
     }
@@ -125,7 +125,7 @@ fn counters_marks_rows_and_the_index_of_expiry_are_made_again() {
     let mut without = sound();
     seats(&mut without).marks = None;
     let repair = without.repair().expect("bookings and log agree");
-    assert_eq!(repair.told, ["there were no marks for this layout"]);
+    assert_eq!(repair.told, ["there were no seat states for this layout"]);
     assert_eq!(repair.seats, right.seats);
 }
 
@@ -151,13 +151,13 @@ fn bookings_that_contradict_each_other_or_the_log_are_left_to_a_person() {
         records.bookings.push(booking(3, BookingStatus::Hold, &["A-2"]));
         records.folded.held = 2;
     });
-    assert!(twice.contains("seat A-2 is in "), "{twice}");
+    assert!(twice.contains("seat A-2 is in the bookings "), "{twice}");
     let beyond = refused(&|records| {
         records.bookings[0] = booking(1, BookingStatus::Hold, &["Z-9"]);
     });
-    assert!(beyond.contains("seat Z-9 of "), "{beyond}");
+    assert!(beyond.contains("seat Z-9 of booking "), "{beyond}");
     let unlogged = refused(&|records| records.folded.sold = 1);
-    assert!(unlogged.contains("the log says 1 and 1"), "{unlogged}");
+    assert!(unlogged.contains("the log has 1 and 1"), "{unlogged}");
     let smaller = refused(&|records| records.folded.capacity = 5);
     assert!(smaller.contains("a capacity of 5"), "{smaller}");
 }

@@ -1,12 +1,12 @@
-//! Best available: which free seats to give to a party.
+//! Best available: which free seats to assign to a party.
 //!
 //! A seat is *wanted* when it is free, its category is one of those asked for, its price is within
 //! the highest asked for, and it is meant for such a party: accessible seats and the companion
 //! seats beside them are never wanted by a party that asks for no accessible one. A *choice* is a
 //! set of `number` wanted seats of which exactly `accessible` are accessible, and in which nobody
-//! is alone: it is *together* (all of it beside each other in one stretch, also when it is one
+//! is alone: it is *together* (all of it adjacent in one stretch, also when it is one
 //! seat) or it is *split*, each of its seats beside another of them. A party that asked for
-//! `adjacent` has no split choices. [`pick`] gives the smallest choice by this order, which is
+//! `adjacent` has no split choices. [`pick`] returns the smallest choice by this order, which is
 //! total:
 //!
 //! 1. **its kind**: together and leaving no [orphan](super::orphan) < together and leaving one <
@@ -21,7 +21,7 @@
 //!
 //! **Speed.** Stretches come in the order of their nearest free seat. When even that distance,
 //! `number` times, is more than the best distance found, no later stretch can be better, and the
-//! search ends; stretches without so many free seats in a row are not looked at. Only a party that is
+//! search ends; stretches with fewer adjacent free seats are skipped. Only a party that is
 //! split needs more, see `groups`.
 
 use super::groups::{self, Candidate};
@@ -45,7 +45,7 @@ pub struct Party {
     pub accessible: u32,
     /// Whether seats that leave an orphan are given only when there are no others together.
     pub prevent_orphans: bool,
-    /// Whether only seats beside each other will do.
+    /// True if only adjacent seats are accepted.
     pub adjacent: bool,
 }
 
@@ -77,7 +77,7 @@ impl Party {
 pub struct Choice {
     /// Its seats, in order: the place of their section among those asked, and the seat.
     pub seats: Vec<(usize, SeatIndex)>,
-    /// Whether all of them are beside each other.
+    /// True if all of them are adjacent.
     pub next_to_each_other: bool,
     /// Whether a seat beside them would be left alone.
     pub leaves_orphan: bool,
@@ -95,13 +95,13 @@ impl Choice {
 /// That there is no choice for a party.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct NoFit {
-    /// The most wanted seats beside each other, at most `accessible` of them accessible.
+    /// The largest number of adjacent wanted seats, at most `accessible` of them accessible.
     pub largest_contiguous_block: u32,
     /// Why there is none.
     pub why: Why,
 }
 
-/// Why there is no choice for a party. The first that is true is told.
+/// Why there is no choice for a party: the first reason that applies.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Why {
     /// Fewer accessible seats are wanted than were asked for.
@@ -114,14 +114,14 @@ pub enum Why {
         /// How many there are, with no more accessible ones than were asked for.
         available: u32,
     },
-    /// There are enough, but not beside each other, as was asked.
+    /// There are enough, but not adjacent ones as requested.
     Apart,
     /// There are enough, but somebody would sit alone.
     SomebodyAlone,
 }
 
-/// Gives `party` the best seats of `sections`, by the order that the [module](self) states. Nothing
-/// is taken.
+/// Returns the best seats of `sections` for `party`, by the order that the [module](self) states.
+/// Nothing is taken.
 ///
 /// # Panics
 /// When the party is not [within limits](Party::is_within_limits): a request is checked before.
@@ -161,7 +161,7 @@ fn named_categories(layout: &Layout, names: &[Arc<str>]) -> u64 {
     names.iter().map(meant).fold(0, std::ops::BitOr::bitor)
 }
 
-/// Seats beside each other, in the order of what is better.
+/// Adjacent seats, better ones first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 struct Window {
     distance: u64,
@@ -226,7 +226,7 @@ impl<'a> SeatPool<'a> {
         before(1) && !before(2) || free(end) && !free(end + 1)
     }
 
-    /// The stretches that may have so many wanted seats beside each other.
+    /// The stretches that may have this number of adjacent wanted seats.
     fn stretches(&self, number: u32) -> impl Iterator<Item = (u64, usize)> {
         self.seating.order(number).filter(|(_, stretch)| {
             self.layout.stretches()[*stretch].categories & self.categories != 0

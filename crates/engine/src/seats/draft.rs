@@ -49,7 +49,7 @@ pub struct Category {
 pub struct Flags {
     /// A place for a wheelchair: only given to who asks for it.
     pub accessible: bool,
-    /// Beside such a place, for who comes along: only given together with one.
+    /// Next to an accessible place, for a companion: only assigned together with one.
     pub companion: bool,
     /// Less than the whole stage can be seen.
     pub restricted_view: bool,
@@ -68,7 +68,7 @@ pub struct SeatDraft {
     pub flags: Flags,
     /// Whether an aisle or a gap parts it from the seat before it in the row.
     pub aisle_before: bool,
-    /// The line it stands in, when it comes from a CSV.
+    /// The line number, if it comes from a CSV file.
     pub line: Option<u64>,
 }
 

@@ -1,6 +1,7 @@
 //! What is wrong with a layout: where, in which field, and which limit it breaks.
 //!
-//! A layout is checked whole, so that its author mends it once. What is told is bounded.
+//! All errors of a layout are collected, so that its author can correct them at once. The number of
+//! listed errors is bounded.
 
 use super::FLAWS_TOLD_MAX;
 use std::fmt;
@@ -8,7 +9,7 @@ use std::fmt;
 /// The longest label or message of a flaw, in characters.
 const QUOTED_LENGTH_MAX: usize = 120;
 
-/// Where in a layout something stands.
+/// A position in a layout.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct FlawPlace {
     /// The line of a CSV, from 1.
@@ -84,7 +85,7 @@ impl Flaws {
     }
 }
 
-/// The beginning of `text`: what is told of a layout may quote it, but not at any length.
+/// The beginning of `text`: messages about a layout quote it only up to a maximum length.
 fn clipped(mut text: String) -> String {
     if let Some((end, _)) = text.char_indices().nth(QUOTED_LENGTH_MAX) {
         text.truncate(end);

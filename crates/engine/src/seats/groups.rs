@@ -55,7 +55,7 @@ pub(super) fn nearest(candidates: &[Candidate], party: &Party) -> Option<Found> 
     let needed = [(party.number - party.accessible) as usize, party.accessible as usize];
     let least = |kind: usize| Some(kinds[kind].get(..needed[kind])?.iter().sum::<u64>());
     let least = least(0)? + least(1)?;
-    // Where no three sit beside each other there are only pairs, and every number of them is even.
+    // If no three are adjacent there are only pairs, and every number of them is even.
     let three = |of: &[Candidate]| is_beside(&of[0], &of[1]) && is_beside(&of[1], &of[2]);
     if party.number % 2 == 1 && !candidates.windows(3).any(three) {
         return None;

@@ -22,9 +22,9 @@ const LAYOUT_ID_BITS: u32 = 52;
 pub(super) enum Kind {
     /// For everybody.
     Ordinary,
-    /// For who asks for an accessible one.
+    /// For buyers who request an accessible one.
     Accessible,
-    /// For who comes along with them.
+    /// For their companions.
     Companion,
 }
 
@@ -401,7 +401,7 @@ impl Layout {
         left.into_iter().chain(Some(seat + 1).filter(|right| stretch.contains(right)))
     }
 
-    /// Whether `seats`, each named once and in any order, stand beside each other in one stretch.
+    /// Whether `seats`, each named once and in any order, are adjacent in one stretch.
     #[must_use]
     pub fn are_beside_each_other(&self, seats: &[SeatIndex]) -> bool {
         let (Some(first), Some(last)) = (seats.iter().min(), seats.iter().max()) else {
@@ -439,7 +439,7 @@ fn index(count: usize) -> u32 {
     u32::try_from(count).expect("SEATS_MAX fits in 32 bits")
 }
 
-/// What a number of digits stands for, from 1 on and without zeros before it.
+/// The value of a number of digits: at least 1, without leading zeros.
 fn counted(number: &Number) -> Option<u32> {
     if number[0] == b'0' {
         return None;

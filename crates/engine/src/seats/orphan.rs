@@ -17,7 +17,8 @@ use std::collections::BTreeSet;
 pub enum Verdict {
     /// It leaves nobody's seat alone.
     Fine,
-    /// It leaves these seats alone, and as many seats beside each other can be had that do not.
+    /// It leaves these seats alone, although the same number of adjacent seats that leaves none
+    /// alone is available.
     Leaves(Vec<SeatIndex>),
     /// It leaves these seats alone, and so does every other choice of that size.
     Unavoidable(Vec<SeatIndex>),
@@ -35,8 +36,8 @@ pub fn orphans(layout: &Layout, taken: &Taken, choice: &[SeatIndex]) -> Vec<Seat
 
 /// Judges `choice`, a set of free seats of one section.
 ///
-/// Another choice of that size is as many free seats beside each other, anywhere in the section and
-/// at any price, with as many accessible seats among them, that [`pick`] would give. Choices of
+/// Another choice of that size is the same number of adjacent free seats, anywhere in the section
+/// and at any price, with as many accessible seats among them, that [`pick`] would give. Choices of
 /// more than [`PARTY_MAX`] seats, or with more than [`PARTY_ACCESSIBLE_MAX`] accessible ones, have
 /// no other.
 #[must_use]

@@ -1,6 +1,6 @@
 //! A section's layout with its taken seats, and what a quick choice needs of them.
 //!
-//! For each stretch it knows how many seats are free beside each other at most and how near its
+//! For each stretch it knows the largest number of adjacent free seats and how near its
 //! nearest free seat is, and it keeps the stretches that have free seats in the order of that.
 //! Taking or releasing seats looks again at their stretches and at nothing else, so it costs as
 //! much as the rows it touches, whatever the size of the hall.
@@ -14,7 +14,7 @@ use std::sync::Arc;
 /// What is known of the free seats of a stretch.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 struct Free {
-    /// The most of them beside each other.
+    /// The largest number of adjacent ones.
     pub longest: u32,
     /// The squared distance of the nearest to the focal point.
     pub nearest: u64,
@@ -26,16 +26,17 @@ pub struct Seating {
     layout: Arc<Layout>,
     taken: Taken,
     free: Vec<Free>,
-    /// Stretches with free seats by how many of them are beside each other at most (the last one: so
+    /// Stretches with free seats by their largest number of adjacent ones (the last one: so
     /// many and more), the nearest first: (distance of its nearest, place of the stretch).
     order: [BTreeSet<(u64, u32)>; LONGEST_APART],
 }
 
-/// Up to so many seats beside each other, stretches are kept apart: a large party need not look at
+/// Up to this number of adjacent seats, stretches are kept apart: a large party need not look at
 /// those that cannot take it.
 const LONGEST_APART: usize = 8;
 
-/// Where stretches with so many free seats beside each other are kept, of which there is at least one.
+/// Where stretches with this number of adjacent free seats are kept, of which there is at least
+/// one.
 fn apart(longest: u32) -> usize {
     (longest as usize).min(LONGEST_APART) - 1
 }
@@ -102,7 +103,7 @@ impl Seating {
         true
     }
 
-    /// Stretches with at least `number` free seats beside each other, the nearest first, as (distance of
+    /// Stretches with at least `number` adjacent free seats, the nearest first, as (distance of
     /// the nearest seat, place).
     pub(super) fn order(&self, number: u32) -> impl Iterator<Item = (u64, usize)> {
         let mut parts: Vec<_> = self.order[apart(number)..]

@@ -113,7 +113,7 @@ impl Short {
     }
 }
 
-/// The radius at which so many seats fill half a circle.
+/// The radius at which this number of seats fills half a circle.
 fn least_radius(seats: u32) -> u32 {
     let radius = f64::from(seats) * f64::from(SEAT_PITCH) / (TAU / 2.0);
     rounded(radius.ceil()).unsigned_abs().max(1)
@@ -173,7 +173,7 @@ fn spelled(mut place: u32) -> String {
     label.iter().rev().collect()
 }
 
-/// The number that a label of 1 to 6 digits, none of them leading zeros, stands for.
+/// The number that a label of 1 to 6 digits, none of them leading zeros, means.
 fn count(label: &str) -> Option<u32> {
     let digits = label.bytes().all(|byte| byte.is_ascii_digit()) && label.len() <= 6;
     (digits && !label.starts_with('0')).then(|| label.parse().ok())?

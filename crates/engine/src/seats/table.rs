@@ -2,9 +2,9 @@
 //!
 //! The first line that is not empty names the columns, in any order:
 //!
-//! | column | must be there | what stands in it |
+//! | column | required | content |
 //! |---|---|---|
-//! | `row` | yes | the label of the row; the seats of a row stand together |
+//! | `row` | yes | the label of the row; the seats of a row are in consecutive lines |
 //! | `seat` | yes | the number of the seat |
 //! | `category` | yes | the name of its category |
 //! | `price` | yes | its price in minor units; may be empty once the category has one |
@@ -14,10 +14,10 @@
 //!
 //! Spreadsheets write tables back in a form of their own: flags in capital letters, a line of commas
 //! for every empty row, and empty columns at the end. So flags and the names of columns are read in
-//! any case, and lines and columns in which nothing stands are skipped.
+//! any case, and empty lines and columns are skipped.
 //!
 //! Fields may be quoted as in RFC 4180, lines end in LF, CRLF or CR, a byte order mark is skipped,
-//! and so are spaces around what stands in a field. The focal point is the default. Flaws name the
+//! and so are spaces around the content of a field. The focal point is the default. Flaws name the
 //! line on which their seat begins.
 
 use super::draft::{Category, Draft, Flags, Point, ROW_PITCH, RowDraft, SEAT_PITCH, SeatDraft};
@@ -114,7 +114,7 @@ impl Draft {
 
 /// A table that is being read.
 struct Reading {
-    /// For each of [`COLUMNS`], where it stands.
+    /// For each of [`COLUMNS`], its position.
     columns: [Option<usize>; COLUMNS.len()],
     currency: Currency,
     draft: Draft,
@@ -133,7 +133,7 @@ impl Reading {
         };
         for (at, name) in header.iter().enumerate() {
             match COLUMNS.iter().position(|column| column.eq_ignore_ascii_case(name)) {
-                // Where something stands below it, its line says so.
+                // If the column has content, the error is reported for that line.
                 None if name.is_empty() => {}
                 None => {
                     tell(format!("unknown column {name:?}, expected one of {}", COLUMNS.join(", ")))
@@ -265,7 +265,7 @@ impl Counted<'_> {
     }
 }
 
-/// What stands in the field of a flag.
+/// Reads the field of a flag.
 fn read_flag(text: &str) -> Option<bool> {
     let is_one_of = |words: [&str; 3]| words.iter().any(|word| word.eq_ignore_ascii_case(text));
     match () {

@@ -9,7 +9,7 @@
 
 use super::SeatIndex;
 
-/// How many bytes stand before the bits.
+/// The number of bytes before the bits.
 pub const HEADER_BYTES: usize = 12;
 
 /// Seats of which a change was refused, because they had what it would have given them (I3).
@@ -150,14 +150,14 @@ impl Taken {
         rest.is_empty().then_some(taken)
     }
 
-    /// Reads what [`Self::to_bytes`] wrote, and gives what stands behind it.
+    /// Reads what [`Self::to_bytes`] wrote, and returns the bytes behind it.
     pub(super) fn split_from_bytes(bytes: &[u8]) -> Option<(Self, &[u8])> {
         let (version, rest) = bytes.split_first_chunk()?;
         let (seats, rest) = rest.split_first_chunk()?;
         Self::split_from_bits(u32::from_be_bytes(*seats), i64::from_be_bytes(*version), rest)
     }
 
-    /// Reads the bits of `seats` seats, and gives what stands behind them.
+    /// Reads the bits of `seats` seats, and returns the bytes behind them.
     pub(super) fn split_from_bits(seats: u32, version: i64, bits: &[u8]) -> Option<(Self, &[u8])> {
         let (bits, rest) = bits.split_at_checked(bitmap_bytes(seats))?;
         let mut taken = Self::none(seats, version);

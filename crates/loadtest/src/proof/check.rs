@@ -26,7 +26,7 @@ pub(super) const SETTLE: Duration = Duration::from_secs(3);
 pub struct Case<'a> {
     /// Where it happened.
     pub stage: &'a Arc<Stage>,
-    /// What was told, before the run and in it.
+    /// The answers received before and during the run.
     pub ledger: Ledger,
     /// Bookings to read again at most.
     pub verify: usize,
@@ -36,7 +36,7 @@ pub struct Case<'a> {
     pub is_a_sale: bool,
     /// Whether every hold is in the ledger, and not a sample of them.
     pub(super) is_whole: bool,
-    /// Seats of each section by the client's account: held, confirmed.
+    /// Seats per section by the client's account: held, confirmed.
     pub(super) known: Vec<(u64, u64)>,
 }
 
@@ -48,7 +48,7 @@ pub async fn examine(
 ) -> Result<(), Trouble> {
     let told = |what: &str| progress.say(what.to_owned());
     let mut crew = Crew::new(case.stage, FIRST_OF_PROOF);
-    told("asking for what had no answer");
+    told("repeating requests without an answer");
     case.resolve(&mut crew).await;
     case.one_for_a_key(findings);
     findings.settle(&[Promise::OneForAKey]);
@@ -128,7 +128,7 @@ impl<'a> Case<'a> {
         }
     }
 
-    /// What the answers themselves tell, whatever else was examined.
+    /// What the answers themselves prove, apart from other checks.
     pub fn answers_told(self, findings: &mut Findings) {
         let ledger = self.ledger;
         if self.is_a_sale {

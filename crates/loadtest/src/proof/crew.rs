@@ -23,7 +23,7 @@ pub const FIRST_OF_PROOF: usize = 2_000_000;
 /// How many connections it has: more would not be faster on small machines, fewer leave batches empty.
 const CREW: usize = 64;
 
-/// How often a request is repeated that is told to come back.
+/// How often a request is repeated that is answered with 429 or 503.
 const REPEATS_MAX: u32 = 30;
 
 /// The connections.
@@ -135,7 +135,7 @@ impl Crew {
         self.workers.iter_mut().flat_map(|it| std::mem::take(&mut it.ledger.given)).collect()
     }
 
-    /// What its connections were told.
+    /// The answers that its connections received.
     pub fn ledger(self) -> Ledger {
         let mut sum = Ledger::new(1);
         self.workers.into_iter().for_each(|worker| sum.append(worker.ledger));

@@ -35,7 +35,7 @@ impl Case<'_> {
                 }
             })
             .await;
-            findings.count(promise, "holds given back", gone.into_inner());
+            findings.count(promise, "holds cancelled", gone.into_inner());
         }
         let mut api = Api::new(&self.stage.cast.target);
         // Only scenarios with one event sell it out.
@@ -48,7 +48,7 @@ impl Case<'_> {
             seats = self.seats_of(&mut api, 0, &all).await?;
         }
         if hold_ttl > patience && seats.iter().any(|(_, it)| it.held.unwrap_or(0) > 0) {
-            findings.doubt(promise, "some holds were neither given back nor lapsed");
+            findings.doubt(promise, "some holds were neither cancelled nor expired");
         }
         let mut confirmed_now = Vec::new();
         let mut all_sold = true;
@@ -58,7 +58,7 @@ impl Case<'_> {
             all_sold &= to_the_last;
         }
         if !all_sold {
-            findings.doubt(promise, "some seats were refused for another reason");
+            findings.doubt(promise, "some seats were refused for other reasons");
             return Ok(());
         }
         for (number, seats) in &self.seats_of(&mut api, 0, &all).await? {
@@ -69,7 +69,7 @@ impl Case<'_> {
             let name = self.name(number);
             findings.count(promise, "seats", seats.capacity);
             findings.count(promise, "sold in the run", self.known(number).1);
-            findings.count(promise, "sold to the last", confirmed_now[place]);
+            findings.count(promise, "sold after the run", confirmed_now[place]);
             if sold > seats.capacity {
                 let capacity = seats.capacity;
                 findings
@@ -83,15 +83,15 @@ impl Case<'_> {
                     continue;
                 }
                 findings.offend(promise, || {
-                    format!("{name}: {sold} of {capacity} could be sold, {available} told as free")
+                    format!("{name}: {sold} of {capacity} could be sold, but {available} were reported as available")
                 });
             } else if sold < seats.capacity {
-                findings.remark(promise, format!("{unseen} seats of unanswered holds are out"));
+                findings.remark(promise, format!("{unseen} seats may belong to unanswered holds"));
             }
             if seats.sold.is_some_and(|told| told > sold + unseen || told + unseen < sold) {
                 let told = seats.sold.unwrap_or(0);
                 findings.offend(Promise::SumsAddUp, || {
-                    format!("{name}: {told} sold by the server's account, {sold} confirmed")
+                    format!("{name}: the server reports {told} sold, but {sold} were confirmed")
                 });
             }
         }

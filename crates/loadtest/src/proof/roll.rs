@@ -77,17 +77,18 @@ impl Case<'_> {
                 let items = items.into_iter().filter(|item| item.section_id == place.id);
                 for name in items.flat_map(|item| item.seats) {
                     let Some(seat) = hall.drawing.find(&name) else {
-                        let what = format!("{id} has {name}, which is not drawn");
+                        let what = format!("{id} has seat {name}, which is not in the drawing");
                         wrongs.add(Promise::StatusTrue, what);
                         continue;
                     };
                     if let Some(other) = holders[seat as usize].replace(id) {
-                        let what = format!("{name} is in {other} and in {id}, both live");
+                        let what = format!("seat {name} is in the live bookings {other} and {id}");
                         wrongs.add(Promise::SeatOnce, what);
                     }
                     if told[seat as usize] != Some(wanted) {
                         let told = told[seat as usize].unwrap_or("free");
-                        let what = format!("{name}, {wanted} by {id}, is told as {told} to all");
+                        let what =
+                            format!("seat {name}, {wanted} by {id}, has the public status {told}");
                         wrongs.add(Promise::StatusTrue, what);
                     }
                 }
@@ -100,7 +101,8 @@ impl Case<'_> {
         for ((seat, told), holder) in (0..).zip(told).zip(holders) {
             if matches!(told, Some("held" | "sold")) && holder.is_none() {
                 let (name, told) = (hall.drawing.name(seat), told.unwrap_or_default());
-                let what = format!("{name} of {} is {told} by no booking", self.name(*section));
+                let what =
+                    format!("seat {name} of {} is {told}, but in no booking", self.name(*section));
                 wrongs.add(Promise::StatusTrue, what);
             }
         }

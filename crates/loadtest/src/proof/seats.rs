@@ -23,7 +23,7 @@ const HALLS_MAX: Duration = Duration::from_mins(1);
 
 /// In so many halls a buyer is asked which seats are theirs.
 const YOURS_MAX: usize = 64;
-/// A buyer with more bookings than this is told the seats of the newest ones.
+/// For a buyer with more bookings than this, the answer has the seats of the newest ones.
 const YOURS_BOOKINGS_MAX: usize = 100;
 
 /// `GET …/seats/status`.
@@ -72,12 +72,12 @@ pub(super) fn other_seats(
     let id = Uuid::from_u128(entry.booking);
     let names = drawing.names(&given[place].seats);
     let Some(told) = body::seats(body) else {
-        return Some(format!("{id} had {names} and does not say its seats"));
+        return Some(format!("{id} had {names}, but now lists no seats"));
     };
     let mut found: Vec<Option<u32>> = told.iter().map(|name| drawing.find(name)).collect();
     found.sort_unstable();
     let is_same = found.iter().copied().eq(given[place].seats.iter().copied().map(Some));
-    (!is_same).then(|| format!("{id} had {names} and has {}", told.join(" ")))
+    (!is_same).then(|| format!("{id} had {names}, but now has {}", told.join(" ")))
 }
 
 impl Case<'_> {
@@ -108,7 +108,9 @@ impl Case<'_> {
             let [a, b] = pair else { continue };
             if a.booking == b.booking && a.seats != b.seats {
                 let id = Uuid::from_u128(a.booking);
-                findings.offend(Promise::SeatsKept, || format!("{id} was told with other seats"));
+                findings.offend(Promise::SeatsKept, || {
+                    format!("two answers about {id} have different seats")
+                });
             }
         }
         if ledger.together > 0 || ledger.split.count > 0 {
@@ -154,7 +156,7 @@ impl Case<'_> {
                     let (a, b) = (Uuid::from_u128(before.booking), Uuid::from_u128(given.booking));
                     let section = self.name(given.section);
                     findings.offend(Promise::SeatOnce, || {
-                        format!("{name} of {section} was given to {a} and to {b}")
+                        format!("seat {name} of {section} was assigned to {a} and {b}")
                     });
                 }
             }
@@ -197,7 +199,7 @@ impl Case<'_> {
             }
         };
         let cast = &self.stage.cast;
-        let all = at_once(cast, order.len(), "asking about the seats", progress, ask).await?;
+        let all = at_once(cast, order.len(), "checking the seats", progress, ask).await?;
         let (mut asked, mut bookings) = (0_u64, 0);
         for (wrongs, listed) in all.into_iter().flatten() {
             asked += 1;
@@ -207,8 +209,8 @@ impl Case<'_> {
             }
             if listed.is_none() {
                 let why = match self.stage.cast.organizer {
-                    Some(_) => "bookings of some halls not listed to the end",
-                    None => "not listed: only the organizer sees all bookings",
+                    Some(_) => "the bookings of some halls were not listed completely",
+                    None => "not listed: only the organizer can list all bookings",
                 };
                 findings.remark(Promise::SeatOnce, why);
             }
@@ -219,7 +221,8 @@ impl Case<'_> {
         }
         if asked < owners.len() as u64 {
             let left = grouped(owners.len() as u64 - asked);
-            findings.remark(Promise::StatusTrue, format!("{left} halls left out after a minute"));
+            findings
+                .remark(Promise::StatusTrue, format!("{left} halls not checked within a minute"));
         }
         Ok(())
     }
@@ -259,20 +262,24 @@ impl Case<'_> {
         {
             count += 1;
             let Some(seat) = hall.drawing.find(name) else {
-                let what = format!("{name} of {section_name} is told as {state} and not drawn");
+                let what = format!(
+                    "seat {name} of {section_name} has the status {state}, but is not in the \
+                     drawing"
+                );
                 wrongs.add(Promise::StatusTrue, what);
                 continue;
             };
             if let Some(before) = told[seat as usize].replace(state) {
-                let what = format!("{name} of {section_name} is told as {before} and {state}");
+                let what =
+                    format!("seat {name} of {section_name} has the status {before} and {state}");
                 wrongs.add(Promise::StatusTrue, what);
             }
         }
         let seats = self.stage.sections[*section as usize].capacity;
         if count != capacity || capacity != seats {
             let what = format!(
-                "{section_name}: {available} free and those held, sold and blocked are {count} of \
-                 {capacity}, {seats} are drawn"
+                "{section_name}: available, held, sold and blocked seats add up to {count} \
+                 ({available} available), the capacity is {capacity}, and the drawing has {seats}"
             );
             wrongs.add(Promise::StatusTrue, what);
         }
@@ -296,14 +303,16 @@ impl Case<'_> {
             let is_lost = matches!(told, "free" | "blocked");
             let promise = if is_lost { Promise::SeatsKept } else { Promise::StatusTrue };
             let (name, id) = (hall.drawing.name(seat), Uuid::from_u128(given.booking));
-            let what =
-                format!("{name} of {section_name}, {} by {id}, is told as {told}", wanted[0]);
+            let what = format!(
+                "seat {name} of {section_name}, {} by {id}, has the status {told}",
+                wanted[0]
+            );
             wrongs.add(promise, what);
         }
         let tally = self.ledger.tally(*section);
         if self.stage.is_ours && strange > tally.unknown + tally.lost {
             let what =
-                format!("{section_name}: {strange} seats are told as taken by nobody we know");
+                format!("{section_name}: {strange} seats are reported as taken by unknown buyers");
             wrongs.add(Promise::StatusTrue, what);
         }
         told
@@ -332,7 +341,8 @@ impl Case<'_> {
             }
             let is_anybodys = owner.is_none() && !self.may_have_more(*section);
             if owner.is_some_and(|given| given.buyer != buyer) || is_anybodys {
-                let what = format!("{name} of {section_name} is told to another buyer as theirs");
+                let what =
+                    format!("seat {name} of {section_name} is listed as the seat of another buyer");
                 wrongs.add(Promise::StatusTrue, what);
             }
         }
@@ -344,15 +354,16 @@ impl Case<'_> {
             let is_held = matches!(fates.get(&given.booking), Some(Fate::Held | Fate::Repeated));
             if is_held && all_told && self.stage.all_live() && !is_told {
                 let (name, id) = (hall.drawing.name(seat), Uuid::from_u128(given.booking));
-                let what =
-                    format!("{name} of {section_name}, held by {id}, is not told to its buyer");
+                let what = format!(
+                    "seat {name} of {section_name}, held by {id}, is not listed for its buyer"
+                );
                 wrongs.add(Promise::SeatsKept, what);
             }
         }
         Ok(())
     }
 
-    /// Whether seats of a section may be taken that no answer told of.
+    /// True if seats of a section may be taken that no answer reported.
     pub(super) fn may_have_more(&self, section: u32) -> bool {
         let tally = self.ledger.tally(section);
         !self.stage.is_ours || tally.unknown + tally.lost > 0

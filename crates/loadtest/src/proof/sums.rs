@@ -54,7 +54,8 @@ impl Case<'_> {
         }
         if compared < events.len() as u64 {
             let left = grouped(events.len() as u64 - compared);
-            findings.remark(Promise::SumsAddUp, format!("{left} events left out after a minute"));
+            findings
+                .remark(Promise::SumsAddUp, format!("{left} events not checked within a minute"));
         }
         if self.ledger.resold > 0 {
             findings.count(
@@ -105,7 +106,7 @@ impl Case<'_> {
         }
     }
 
-    /// The seats of some sections of an event as they are told now.
+    /// The seats of some sections of an event as they are reported now.
     pub(super) async fn seats_of(
         &self,
         api: &mut Api,
@@ -143,9 +144,9 @@ impl Case<'_> {
             }
         }
         if let Some(sold) = sold {
-            findings.count(Promise::SumsAddUp, "sold by the server's account", sold);
+            findings.count(Promise::SumsAddUp, "reported as sold by the server", sold);
         } else {
-            let why = "not compared: only the organizer is told what is held and sold";
+            let why = "not compared: only the organizer can read the held and sold seats";
             findings.remark(Promise::SumsAddUp, why);
         }
     }
@@ -166,12 +167,12 @@ impl Case<'_> {
             }
             let least = section.sold_before.unwrap_or(0) + known_confirmed;
             if !(least..=least + tally.unknown).contains(&sold) && self.stage.is_ours {
-                wrong.push(format!("{name}: {sold} sold, {least} confirmed"));
+                wrong.push(format!("{name}: {sold} reported as sold, {least} confirmed"));
             }
             let least = section.held_before.unwrap_or(0) + known_held;
             let is_so = (least..=least + unknown).contains(&held);
             if self.stage.all_live() && self.stage.is_ours && !is_so {
-                wrong.push(format!("{name}: {held} held, {least} known"));
+                wrong.push(format!("{name}: {held} reported as held, {least} known"));
             }
         }
         wrong

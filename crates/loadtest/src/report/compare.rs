@@ -129,9 +129,9 @@ fn differences(a: &Report, b: &Report) -> Vec<String> {
 /// A caveat on figures that were measured once; none if both sides have several runs.
 fn single(a: &Report, b: &Report) -> Option<&'static str> {
     match (a.runs.len() < 2, b.runs.len() < 2) {
-        (true, true) => Some("Each side has at most one run: how far runs spread is not known."),
-        (true, false) => Some("A has at most one run: how far its runs spread is not known."),
-        (false, true) => Some("B has at most one run: how far its runs spread is not known."),
+        (true, true) => Some("Each report has at most one run, so the spread is unknown."),
+        (true, false) => Some("A has at most one run, so its spread is unknown."),
+        (false, true) => Some("B has at most one run, so its spread is unknown."),
         (false, false) => None,
     }
 }
@@ -160,7 +160,7 @@ pub fn text(a: &Report, b: &Report, colour: bool) -> String {
     }
     let differences = differences(a, b);
     if !differences.is_empty() {
-        put!(out, "{}\n", paint.warn("These were not measured alike:"));
+        put!(out, "{}\n", paint.warn("The reports were measured under different conditions:"));
         for difference in &differences {
             for line in table::lines(difference, table::WIDTH - 4) {
                 put!(out, "  ! {line}\n");
@@ -281,13 +281,13 @@ A and B side by side
 
 A  pairs · Reservix 0.1.0 · 3 runs · 2026-11-22 19:00:00 UTC
    http://127.0.0.1:8080
-   ✓ Every promise kept: all 5 checks hold
+   ✓ Every promise was kept: all 5 checks passed
 
 B  pairs · Reservix 0.1.0 · 3 runs · 2026-11-22 19:00:00 UTC
    http://127.0.0.1:8080
-   ✗ A promise was broken: 1 of 5 checks fails
+   ✗ A promise was broken: 1 of 5 checks failed
 
-These were not measured alike:
+The reports were measured under different conditions:
   ! setting buyers: 500 → –
   ! setting connections: 64 → 128
 
@@ -330,7 +330,7 @@ new p50 ms                      –               –     2.00       2.00–2.00
         let (one, three) = (sample::report("hold", 1), sample::report("hold", 3));
         assert!(text(&one, &three, false).contains("A has at most one run"));
         assert!(text(&three, &one, false).contains("B has at most one run"));
-        assert!(text(&one, &one, false).contains("Each side has at most one run"));
+        assert!(text(&one, &one, false).contains("Each report has at most one run"));
         assert!(!text(&three, &three, false).contains("at most one run"));
     }
 

@@ -10,7 +10,7 @@ macro_rules! put {
 }
 pub(super) use put;
 
-/// What stands where there is no figure.
+/// Shown where there is no figure.
 pub const NONE: &str = "–";
 
 /// A count, with a comma at every third digit.

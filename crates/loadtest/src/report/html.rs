@@ -23,7 +23,11 @@ pub fn page(report: &Report) -> String {
         runs(report),
         section("Requests", &merged_note(report), &requests(&operations)),
         over_runs(report),
-        section("Proof", "What the client saw, checked against its own history.", &proof(report)),
+        section(
+            "Proof",
+            "Results as seen by the client, checked against its own history.",
+            &proof(report),
+        ),
         section("Setting", "", &setting(report)),
     ];
     shell(&format!("{} · load report", report.scenario), &body.concat())
@@ -202,7 +206,10 @@ fn runs(report: &Report) -> String {
     );
     let title = if report.runs.len() == 1 { "The run" } else { "Runs" };
     let about = if report.runs.len() > DRAWN {
-        format!("Of {} runs the first {DRAWN} and the median are drawn.", report.runs.len())
+        format!(
+            "The charts show the first {DRAWN} of {} runs and the median run.",
+            report.runs.len()
+        )
     } else {
         String::new()
     };
@@ -257,7 +264,7 @@ fn refusals(run: &Run) -> String {
         });
     }
     let body = if bars.is_empty() {
-        "<p class=\"note\">Nothing was refused, and nothing failed.</p>".to_owned()
+        "<p class=\"note\">No request was refused or failed.</p>".to_owned()
     } else {
         format!("<ul class=\"bars\">{bars}</ul>")
     };
@@ -269,10 +276,9 @@ fn refusals(run: &Run) -> String {
 
 fn merged_note(report: &Report) -> String {
     match report.runs.len() {
-        0 | 1 => "Latencies count from the instant a request was meant to be sent.".to_owned(),
+        0 | 1 => "Latencies are measured from the intended start of a request.".to_owned(),
         runs => format!(
-            "Over {runs} runs: counts are sums, rates and percentiles are medians, max is the slowest \
-             of all. Latencies count from the instant a request was meant to be sent."
+            "Over {runs} runs: counts are sums, rates and percentiles are medians, max is the maximum of all. Latencies are measured from the intended start of a request."
         ),
     }
 }
@@ -358,7 +364,7 @@ fn over_runs(report: &Report) -> String {
         .collect();
     let scale = format!("within ±{}", percent(widest));
     let table = grid(&["", "median", "min", "max", "spread", &scale], &rows);
-    section("Over the runs", "How far the runs lie apart: spread is (max − min) / median.", &table)
+    section("Over the runs", "Variation between the runs: spread is (max − min) / median.", &table)
 }
 
 /// The verdict and each promise.

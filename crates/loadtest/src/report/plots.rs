@@ -145,8 +145,7 @@ pub fn distribution(id: &str, operations: &[Operation], limit: usize) -> Chart {
     percentile_chart(
         format!("{id}-distribution"),
         "Latency distribution".to_owned(),
-        "By percentile, both axes logarithmic: 99.9 is what one answer in a thousand exceeded."
-            .to_owned(),
+        "By percentile, both axes logarithmic: one answer in a thousand exceeded 99.9.".to_owned(),
         lines,
     )
 }

@@ -84,12 +84,12 @@ pub fn verdict_line(proof: &Proof) -> String {
     let unproven = proof.checks.iter().filter(|check| !check.proven).count();
     let rest = if unproven > 0 { format!(", {unproven} not proven") } else { String::new() };
     match verdict(proof) {
-        Verdict::Kept if all == 1 => "Every promise kept: the one check holds".to_owned(),
-        Verdict::Kept => format!("Every promise kept: all {all} checks hold"),
+        Verdict::Kept if all == 1 => "Every promise was kept: the only check passed".to_owned(),
+        Verdict::Kept => format!("Every promise was kept: all {all} checks passed"),
         Verdict::Broken if broken == 1 => {
-            format!("A promise was broken: 1 of {all} checks fails{rest}")
+            format!("A promise was broken: 1 of {all} checks failed{rest}")
         }
-        Verdict::Broken => format!("Promises were broken: {broken} of {all} checks fail{rest}"),
+        Verdict::Broken => format!("Promises were broken: {broken} of {all} checks failed{rest}"),
         Verdict::Unproven => {
             let why = match proof.unproven.as_str() {
                 "" => "the checks could not be finished",
@@ -97,7 +97,7 @@ pub fn verdict_line(proof: &Proof) -> String {
             };
             format!("Not proven: {why}")
         }
-        Verdict::Unchecked => "Nothing was proven: no checks were made".to_owned(),
+        Verdict::Unchecked => "Nothing was proven: there were no checks".to_owned(),
     }
 }
 
@@ -300,7 +300,7 @@ mod tests {
         assert_eq!(verdict(&proof), Verdict::Kept);
         proof.checks = sample::checks(false);
         assert_eq!(verdict(&proof), Verdict::Broken);
-        assert_eq!(verdict_line(&proof), "A promise was broken: 1 of 5 checks fails");
+        assert_eq!(verdict_line(&proof), "A promise was broken: 1 of 5 checks failed");
     }
 
     #[test]
@@ -312,7 +312,7 @@ mod tests {
         (proof.checks[1].holds, proof.checks[1].proven) = (false, false);
         assert_eq!(verdict(&proof), Verdict::Unproven);
         proof.checks[0].holds = false;
-        let line = "A promise was broken: 1 of 5 checks fails, 1 not proven";
+        let line = "A promise was broken: 1 of 5 checks failed, 1 not proven";
         assert_eq!(verdict_line(&proof), line);
     }
 

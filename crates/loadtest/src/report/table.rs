@@ -188,7 +188,7 @@ fn latencies(report: &Report, operations: &[Operation], paint: Paint) -> String 
     );
     let aside = match report.runs.len() {
         0 | 1 => "ms".to_owned(),
-        runs => format!("ms · median of {runs} runs, max is the slowest of all"),
+        runs => format!("ms · median of {runs} runs, max is the maximum of all"),
     };
     let mut out = section("LATENCY", &aside, &columns, paint);
     for operation in operations {
@@ -331,7 +331,7 @@ PROOF
   ✓ No answer was a server error
     0 of 1,236,401
 
-✗ A promise was broken: 1 of 5 checks fails
+✗ A promise was broken: 1 of 5 checks failed
 ";
 
     #[test]

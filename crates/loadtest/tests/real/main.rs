@@ -13,7 +13,8 @@ use tool::{Outcome, Tool};
 /// How long a scenario is measured whose result does not depend on it.
 const SHORT: [&str; 4] = ["--seconds", "1.5", "--warm-up", "0.5"];
 
-/// The server is given up 10 s after its last answer; the rest is for a machine that is busy.
+/// The URL of the server is given up 10 s after its last answer; the rest is for a machine that is
+/// busy.
 const GIVEN_UP_WITHIN: Duration = Duration::from_secs(16);
 
 /// What is measured has a machine for itself: figures of one are not to be those of another. A test that only
@@ -88,7 +89,7 @@ fn is_not_proven(outcome: &Outcome, why: &str) {
     let line = format!("Not proven: {told}");
     assert!(stdout.contains(&line), "{stdout}");
     assert!(html.contains(&line) && html.contains("not proven: "), "the page says so");
-    assert!(!stdout.contains("Every promise kept") && !html.contains("Every promise kept"));
+    assert!(!stdout.contains("Every promise was kept") && !html.contains("Every promise was kept"));
     let accepted = outcome.operation("hold")["accepted"]["count"].as_u64();
     assert!(accepted > Some(0), "what was measured is there");
     let checks = report["proof"]["checks"].as_array().expect("checks");

@@ -59,7 +59,9 @@ fn double_quoted(text: &str) -> Result<String, &'static str> {
             '\\' => match chars.next() {
                 Some('n') => value.push('\n'),
                 Some(c @ ('"' | '\\' | '$')) => value.push(c),
-                _ => return Err("a backslash in double quotes stands before n, \", $ or \\"),
+                _ => {
+                    return Err("in double quotes, a backslash must be followed by n, \", $ or \\");
+                }
             },
             c => value.push(c),
         }

@@ -18,7 +18,7 @@ pub fn label(text: &str) -> Result<String, String> {
     if fits { Ok(text.to_owned()) } else { Err("must be up to 100 visible characters".to_owned()) }
 }
 
-/// Reads text that may stand in a header or a URL: visible ASCII, so that every client can send it.
+/// Reads text that is valid in a header or a URL: visible ASCII, so that every client can send it.
 pub fn visible(text: &str) -> Result<String, String> {
     let fits = text.bytes().all(|byte| byte.is_ascii_graphic());
     if fits { Ok(text.to_owned()) } else { Err("must be visible ASCII characters".to_owned()) }
@@ -93,7 +93,8 @@ impl Origins {
 }
 
 fn origin(text: &str) -> Result<HeaderValue, String> {
-    let problem = || format!("must be origins such as https://example.com, or *; {text:?} is none");
+    let problem =
+        || format!("must be origins such as https://example.com, or *; {text:?} is not an origin");
     let (scheme, place) = text.split_once("://").ok_or_else(problem)?;
     let (host_name, port) = match place.rsplit_once(':') {
         Some((host, port)) if !port.contains(']') => (host, Some(port)),
@@ -126,7 +127,7 @@ pub struct Network {
 impl Network {
     /// Reads one address, or a network such as `10.0.0.0/8`.
     pub fn parse(text: &str) -> Result<Self, String> {
-        let problem = || format!("must be addresses or networks; {text:?} is none");
+        let problem = || format!("must be addresses or networks; {text:?} is neither");
         let (address, prefix) = text.split_once('/').map_or((text, None), |(a, p)| (a, Some(p)));
         let address: IpAddr = address.parse().map_err(|_| problem())?;
         let bits_max = if address.is_ipv4() { 32 } else { 128 };
@@ -188,7 +189,7 @@ pub fn masked(url: &str) -> String {
         None => (String::new(), rest),
     };
     let (place, query) = rest.split_once('?').map_or((rest, None), |(p, q)| (p, Some(q)));
-    // What stands where a port should be and is no number is a password whose @ is missing.
+    // A port that is not a number is a password whose @ is missing.
     let hosts = place.split('/').next().unwrap_or(place).split(',');
     let after_host = |host: &str| host.rsplit_once(']').map_or(host, |(_, port)| port).to_owned();
     let is_port = |host: &str| {

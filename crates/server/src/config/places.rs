@@ -80,7 +80,7 @@ fn user_info(user: &str, password: Option<&SecretString>) -> String {
     }
 }
 
-/// A host as it stands in a URL.
+/// A host in the form of a URL.
 pub fn bracketed(host: &str) -> String {
     if host.contains(':') { format!("[{host}]") } else { host.to_owned() }
 }

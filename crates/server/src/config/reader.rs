@@ -88,7 +88,7 @@ impl Reader {
             return;
         }
         let found = if other == source {
-            Err(format!("{held} is set, too: set one of them"))
+            Err(format!("{held} is set as well: set only one of them"))
         } else {
             content(Path::new(path))
         };
@@ -109,7 +109,7 @@ impl Reader {
         } else if table::is_mistaken(name, source == Source::DotEnv) {
             let hint = table::closest(name).map(|known| format!("; did you mean {known}?"));
             let hint = hint.unwrap_or_default();
-            self.errors.push(format!("{name} ({source}): there is no such setting{hint}"));
+            self.errors.push(format!("{name} ({source}): unknown setting{hint}"));
         }
     }
 
@@ -234,7 +234,7 @@ fn content(path: &Path) -> Result<SecretString, String> {
     let file = File::open(path).map_err(failed)?;
     let read = file.take(SECRET_FILE_BYTES_MAX + 1).read_to_string(&mut text).map_err(failed)?;
     if read as u64 > SECRET_FILE_BYTES_MAX {
-        return Err(format!("holds more than {SECRET_FILE_BYTES_MAX} bytes"));
+        return Err(format!("has more than {SECRET_FILE_BYTES_MAX} bytes"));
     }
     match text.trim() {
         "" => Err("is empty".to_owned()),

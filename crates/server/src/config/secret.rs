@@ -31,7 +31,8 @@ pub fn load_or_create_secret(data_dir: &Path) -> io::Result<SecretString> {
         fs::set_permissions(&path, Permissions::from_mode(0o600)).map_err(named)?;
     }
     if key.trim().len() < SECRET_BYTES_MIN {
-        let problem = format!("{} holds no key; remove it to get a new one", path.display());
+        let problem =
+            format!("{} contains no key; remove the file to generate a new key", path.display());
         return Err(io::Error::new(io::ErrorKind::InvalidData, problem));
     }
     Ok(SecretString::from(key.trim()))
@@ -105,6 +106,6 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         fs::write(folder.path().join("secret_key"), "short").unwrap();
         let error = load_or_create_secret(folder.path()).unwrap_err();
-        assert!(error.to_string().contains("holds no key"), "{error}");
+        assert!(error.to_string().contains("contains no key"), "{error}");
     }
 }

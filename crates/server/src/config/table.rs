@@ -71,11 +71,19 @@ pub const TABLE: [(&str, &[Variable]); 8] = [
     (
         "Application",
         &[
-            plain("APP_NAME", "Reservix", "The name in answers and documents."),
-            plain("APP_VERSION", "", "The version in answers and documents; unset: the build's."),
+            plain("APP_NAME", "Reservix", "The name shown in responses and documents."),
+            plain(
+                "APP_VERSION",
+                "",
+                "The version shown in responses and documents; unset: that of the build.",
+            ),
             plain("ENVIRONMENT", "development", "development or production."),
             plain("APP_DEBUG", "false", "Verbose logs."),
-            plain("LOG_FORMAT", "auto", "text, json, or auto: text on a terminal, else json."),
+            plain(
+                "LOG_FORMAT",
+                "auto",
+                "text, json, or auto (text on a terminal, otherwise json).",
+            ),
         ],
     ),
     (
@@ -86,44 +94,49 @@ pub const TABLE: [(&str, &[Variable]); 8] = [
             plain(
                 "DATA_DIR",
                 "./data",
-                "The folder of the embedded store and of what is made once.",
+                "The folder of the embedded store and of generated files, such as the signing key.",
             ),
         ],
     ),
     (
-        "Store: SQLite in DATA_DIR, unless a URL or DB_HOST is set; the URL wins",
+        "Store: SQLite in DATA_DIR, unless a URL or DB_HOST is set; the URL takes precedence",
         &[
             url("DATABASE_URL", "postgres://user:password@host:port/name or sqlite://path."),
-            file("DATABASE_URL_FILE", "A file that holds the URL instead."),
+            file("DATABASE_URL_FILE", "A file that contains the URL instead."),
             plain("DB_HOST", "", "The host of the database server."),
-            number("DB_PORT", "5432", (1, 65_535), "Its port"),
+            number("DB_PORT", "5432", (1, 65_535), "The port of that server"),
             plain("DB_NAME", "reservix", "The name of the database."),
             plain("DB_USER", "reservix", "The user to connect as."),
             secret("DB_PASSWORD", "The password of that user."),
-            file("DB_PASSWORD_FILE", "A file that holds the password instead."),
-            number("DB_POOL_SIZE", "20", (2, 1_000), "Connections to the store"),
+            file("DB_PASSWORD_FILE", "A file that contains the password instead."),
+            number("DB_POOL_SIZE", "20", (2, 1_000), "Maximum connections to the database"),
             number(
                 "LANES",
                 "8",
                 (1, 500),
-                "Batches under way at once, at most half of DB_POOL_SIZE",
+                "Batches committed concurrently, at most half of DB_POOL_SIZE",
             ),
         ],
     ),
     (
-        "Gate: in the process, unless a URL or REDIS_HOST is set; the URL wins",
+        "Gate: in the process, unless a URL or REDIS_HOST is set; the URL takes precedence",
         &[
             url(
                 "REDIS_URL",
                 "redis(s)://user:password@host:port, redis+sentinel://..., redis+cluster://....",
             ),
-            file("REDIS_URL_FILE", "A file that holds the URL instead."),
+            file("REDIS_URL_FILE", "A file that contains the URL instead."),
             plain("REDIS_HOST", "", "The host of the Redis server."),
-            number("REDIS_PORT", "6379", (1, 65_535), "Its port"),
+            number("REDIS_PORT", "6379", (1, 65_535), "The port of that server"),
             plain("REDIS_USER", "", "The user to connect as."),
             secret("REDIS_PASSWORD", "The password of that user."),
-            file("REDIS_PASSWORD_FILE", "A file that holds the password instead."),
-            number("GATE_FRESH_MS", "1000", (1, 60_000), "How long a snapshot may refuse, in ms"),
+            file("REDIS_PASSWORD_FILE", "A file that contains the password instead."),
+            number(
+                "GATE_FRESH_MS",
+                "1000",
+                (1, 60_000),
+                "How long the gate can refuse requests based on a snapshot, in ms",
+            ),
         ],
     ),
     (
@@ -131,52 +144,57 @@ pub const TABLE: [(&str, &[Variable]); 8] = [
         &[
             secret(
                 "SECRET_KEY",
-                "Signs access tokens: 32 bytes or more; required in production and with a server.",
+                "Signs access tokens: 32 bytes or more; required in production and with a \
+                 database server.",
             ),
-            file("SECRET_KEY_FILE", "A file that holds the key instead, such as a Docker secret."),
-            plain("HASHING_ALG", "HS256", "The signature of access tokens; HS256 only."),
+            file(
+                "SECRET_KEY_FILE",
+                "A file that contains the key instead, such as a Docker secret.",
+            ),
+            plain("HASHING_ALG", "HS256", "The signature algorithm of access tokens; only HS256."),
             number(
                 "ACCESS_TOKEN_EXPIRE_SECONDS",
                 "3600",
                 (1, 86_400),
-                "How long an access token is valid, in seconds",
+                "The lifetime of an access token, in seconds",
             ),
             number(
                 "REFRESH_TOKEN_EXPIRE_SECONDS",
                 "2592000",
                 (1, 31_536_000),
-                "How long a refresh token is valid, in seconds",
+                "The lifetime of a refresh token, in seconds",
             ),
         ],
     ),
     (
-        "Bookings: what holds for events that set nothing of their own",
+        "Bookings: defaults of events",
         &[
             number(
                 "HOLD_TTL_SECONDS",
                 "600",
                 (1, HOLD_TTL_SECONDS_MAX),
-                "How long a hold lives, in seconds",
+                "The lifetime of a hold, in seconds",
             ),
             number(
                 "HOLD_MAX_LIFE_SECONDS",
                 "1800",
                 (1, 604_800),
-                "How long with all extensions, in seconds, at least HOLD_TTL_SECONDS",
+                "The maximum lifetime of a hold with extensions, in seconds, at least \
+                 HOLD_TTL_SECONDS",
             ),
             number(
                 "MAX_SEATS_PER_BOOKING",
                 "50",
                 (1, engine::event::SEATS_PER_BOOKING_MAX as u64),
-                "Seats in one booking",
+                "Maximum seats in one booking",
             ),
             number(
                 "MAX_SEATS_PER_USER",
                 "",
                 (1, engine::event::CAPACITY_MAX.unsigned_abs()),
-                "Seats of one buyer at one event; unset: no cap",
+                "Maximum seats of one buyer at one event; unset: no maximum",
             ),
-            plain("DEFAULT_CURRENCY", "USD", "The currency of sections that name none."),
+            plain("DEFAULT_CURRENCY", "USD", "The currency of sections without a currency."),
         ],
     ),
     (
@@ -186,65 +204,76 @@ pub const TABLE: [(&str, &[Variable]); 8] = [
                 "SWEEP_INTERVAL_MS",
                 "1000",
                 (0, 3_600_000),
-                "How often due holds are retired, in ms; 0: off",
+                "The interval at which expired holds are released, in ms; 0: off",
             ),
             number(
                 "RECONCILE_INTERVAL_SECONDS",
                 "30",
                 (0, 86_400),
-                "How often counters, log and gate are compared, in seconds; 0: off",
+                "The interval at which counters, log and gate are compared, in seconds; 0: off",
             ),
         ],
     ),
     (
-        "Limits and who may ask",
+        "Limits and access",
         &[
-            plain("ALLOWED_ORIGINS", "", "Origins of browsers (CORS), or *; unset: none."),
+            plain("ALLOWED_ORIGINS", "", "Origins allowed by CORS, or *; unset: none."),
             plain(
                 "TRUSTED_PROXIES",
                 "",
-                "Addresses or networks whose X-Forwarded-For counts; unset: none.",
+                "Addresses or networks of proxies whose X-Forwarded-For is trusted; unset: none.",
             ),
-            plain("RATE_LIMIT_ENABLED", "true", "Whether the two rates below are kept."),
+            plain("RATE_LIMIT_ENABLED", "true", "Enforce the two rate limits below."),
             number(
                 "RATE_LIMIT_LOGINS_PER_MINUTE",
                 "10",
                 (1, 100_000),
-                "Logins a minute, per address (of IPv6: per /64) and per account",
+                "Logins per minute, for each address (IPv6: /64) and each account",
             ),
             number(
                 "RATE_LIMIT_REQUESTS_PER_SECOND",
                 "200",
                 (1, 1_000_000),
-                "Requests a second, per user; without a token, per address (of IPv6: per /64)",
+                "Requests per second for each user; without a token, for each address (IPv6: /64)",
             ),
-            number("MAX_BODY_BYTES", "1048576", (1_024, 67_108_864), "The longest request body"),
-            number("MAX_CONNECTIONS", "10000", (1, 1_000_000), "Connections open at once"),
+            number(
+                "MAX_BODY_BYTES",
+                "1048576",
+                (1_024, 67_108_864),
+                "Maximum size of a request body, in bytes",
+            ),
+            number("MAX_CONNECTIONS", "10000", (1, 1_000_000), "Maximum open client connections"),
             number(
                 "IDLE_TIMEOUT_SECONDS",
                 "75",
                 (1, 3_600),
-                "How long a connection without a request is kept, in seconds; longer than a proxy keeps it",
+                "How long an idle connection is kept open, in seconds; set it longer than in the \
+                 proxy",
             ),
             number(
                 "HEADER_TIMEOUT_SECONDS",
                 "10",
                 (1, 300),
-                "How long a client may take to send its headers, from their first byte on, in seconds",
+                "How long a client can take to send its headers, from the first byte on, in \
+                 seconds",
             ),
             number(
                 "BODY_TIMEOUT_SECONDS",
                 "30",
                 (1, 600),
-                "How long a client may take to send its body, in seconds",
+                "How long a client can take to send its body, in seconds",
             ),
             number(
                 "WRITE_TIMEOUT_SECONDS",
                 "10",
                 (1, 600),
-                "How long a client may read nothing of its answer before it is disconnected, in seconds",
+                "How long a client can stop reading its response before it is disconnected, in \
+                 seconds",
             ),
-            secret("METRICS_TOKEN", "Opens /metrics to others than loopback; unset: nobody else."),
+            secret(
+                "METRICS_TOKEN",
+                "Bearer token for /metrics from other machines; unset: only loopback.",
+            ),
         ],
     ),
 ];
@@ -298,7 +327,7 @@ pub fn is_mistaken(name: &str, in_dotenv: bool) -> bool {
     (is_ours && !is_service) || (in_dotenv && is_near())
 }
 
-/// The setting that `name` probably stands for.
+/// The setting that `name` probably means.
 pub fn closest(name: &str) -> Option<&'static str> {
     let name = name.to_uppercase();
     let name = name.strip_prefix("RESERVIX_").unwrap_or(&name);
@@ -325,11 +354,11 @@ fn distance(a: &str, b: &str) -> usize {
 pub fn example() -> String {
     let mut text = String::from(
         "# Every setting of Reservix with its default. All of them are commented out: copied to\n\
-         # `.env` as it is, this file changes nothing.\n\
+         # `.env` unchanged, this file has no effect.\n\
          #\n\
-         # The environment wins over `.env`, and an empty value means unset. Booleans are true, false,\n\
-         # yes, no, on, off, 1 or 0. Lists are JSON or separated by commas. Put a value that holds \" #\"\n\
-         # into single quotes. `reservix config` shows what is in effect, and where it came from.\n",
+         # The environment overrides `.env`, and an empty value means unset. Booleans are true, false,\n\
+         # yes, no, on, off, 1 or 0. Lists are JSON or separated by commas. Put a value that contains\n\
+         # \" #\" into single quotes. `reservix config` shows the effective values and their sources.\n",
     );
     for (heading, variables) in TABLE {
         writeln!(text, "\n\n# {heading}\n# {}", "-".repeat(heading.len())).expect("a String grows");

@@ -106,14 +106,14 @@ fn settings_that_contradict_each_other_are_refused() {
     for (environment, error) in [
         (
             "HOLD_TTL_SECONDS=1801",
-            "HOLD_MAX_LIFE_SECONDS=1800 (default): must be at least HOLD_TTL_SECONDS, 1801",
+            "HOLD_MAX_LIFE_SECONDS=1800 (default): must be at least HOLD_TTL_SECONDS (1801)",
         ),
-        ("DB_POOL_SIZE=10", "LANES=8 (default): must be at most half of DB_POOL_SIZE, 10"),
+        ("DB_POOL_SIZE=10", "LANES=8 (default): must be at most half of DB_POOL_SIZE (10)"),
         ("DB_USER=me", "DB_USER=me (environment): has no effect without DB_HOST"),
         ("REDIS_PASSWORD=x", "REDIS_PASSWORD (environment): has no effect without REDIS_HOST"),
         (
             "HASHING_ALG=none",
-            "HASHING_ALG=none (environment): must be HS256, the only one there is",
+            "HASHING_ALG=none (environment): must be HS256, the only supported algorithm",
         ),
     ] {
         assert_eq!(bad(environment), [error], "{environment}");
@@ -123,11 +123,10 @@ fn settings_that_contradict_each_other_are_refused() {
 
 #[test]
 fn a_setting_that_does_not_exist_is_named_with_the_one_that_was_meant() {
-    let unknown =
-        "HOLD_TTL_SECOND (environment): there is no such setting; did you mean HOLD_TTL_SECONDS?";
+    let unknown = "HOLD_TTL_SECOND (environment): unknown setting; did you mean HOLD_TTL_SECONDS?";
     assert_eq!(bad("HOLD_TTL_SECOND=1\nPATH=/bin"), [unknown]);
     let errors = from("", "SERCET_KEY=hunter2\nPOSTGRES_PASSWORD=x").err().expect("refused");
-    let unknown = "SERCET_KEY (.env): there is no such setting; did you mean SECRET_KEY?";
+    let unknown = "SERCET_KEY (.env): unknown setting; did you mean SECRET_KEY?";
     assert_eq!(errors.to_string(), unknown);
 }
 
@@ -139,7 +138,7 @@ fn a_secret_key_is_required_where_one_cannot_be_made_up() {
     assert_eq!(bad("ENVIRONMENT=Production"), [missing]);
     let missing = "SECRET_KEY (default): is required with a database server: 32 bytes or more";
     assert_eq!(bad("DATABASE_URL=postgres://db/x"), [missing]);
-    let known = "SECRET_KEY (environment): is the value of the example, which everybody knows";
+    let known = "SECRET_KEY (environment): is the example value, which is public";
     assert_eq!(bad(&format!("SECRET_KEY={}", table::SECRET_KEY_PLACEHOLDER)), [known]);
     let config = good(&format!("SECRET_KEY={KEY}\nENVIRONMENT=production\nDB_HOST=db"));
     assert_eq!(config.secret_key.expect("set").expose_secret(), KEY);
@@ -148,7 +147,8 @@ fn a_secret_key_is_required_where_one_cannot_be_made_up() {
 #[test]
 fn parts_make_a_url_and_a_url_wins_over_parts() {
     let parts = format!(
-        "SECRET_KEY={KEY}\nDB_HOST=::1\nDB_USER=me@x\nDB_PASSWORD=pa ss/1\nDB_NAME=shop\nREDIS_HOST=cache"
+        "SECRET_KEY={KEY}\nDB_HOST=::1\nDB_USER=me@x\nDB_PASSWORD=pa \
+         ss/1\nDB_NAME=shop\nREDIS_HOST=cache"
     );
     let config = good(&parts);
     let url = "postgres://me%40x:pa%20ss%2F1@[::1]:5432/shop";
@@ -261,13 +261,13 @@ fn a_file_that_holds_no_secret_is_told_once() {
     std::fs::write(&path, " \n").expect("written");
     assert_eq!(bad(&set), [told("is empty")]);
     std::fs::write(&path, vec![b'x'; 100_000]).expect("written");
-    assert_eq!(bad(&set), [told("holds more than 65536 bytes")]);
+    assert_eq!(bad(&set), [told("has more than 65536 bytes")]);
     std::fs::write(&path, "hunter2").expect("written");
     assert_eq!(bad(&set), ["SECRET_KEY (environment): must have 32 bytes or more"]);
     std::fs::write(&path, table::SECRET_KEY_PLACEHOLDER).expect("written");
-    let known = "SECRET_KEY (environment): is the value of the example, which everybody knows";
+    let known = "SECRET_KEY (environment): is the example value, which is public";
     assert_eq!(bad(&set), [known]);
-    let both = told("SECRET_KEY is set, too: set one of them");
+    let both = told("SECRET_KEY is set as well: set only one of them");
     assert_eq!(bad(&format!("{set}\nSECRET_KEY={KEY}")), [both]);
 }
 

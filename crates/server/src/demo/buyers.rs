@@ -16,7 +16,7 @@ use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-/// The most buyers of one file, which is then 240 MB.
+/// The maximum number of buyers of one file, which is then 240 MB.
 const BUYERS_MAX: i64 = 1_000_000;
 /// The longest life of their tokens.
 const HOURS_MAX: i64 = 24;
@@ -24,17 +24,17 @@ const HOURS_MAX: i64 = 24;
 /// The options for buyers.
 #[derive(clap::Args)]
 pub(super) struct Buyers {
-    /// Write access tokens of so many new buyers, for reservix-load --tokens
+    /// Write access tokens of N new buyers, for reservix-load --tokens
     ///
-    /// They are signed with the server's key: `SECRET_KEY`, or the one in `DATA_DIR`. The buyers have no
-    /// account: they can book, but not log in.
+    /// The tokens are signed with the server's key: `SECRET_KEY`, or the one in `DATA_DIR`. The
+    /// buyers have no account: they can book but not log in.
     #[arg(id = "buyers", long = "buyers", value_name = "N", conflicts_with_all = ["url", "bookings"],
         value_parser = clap::value_parser!(u32).range(1..=BUYERS_MAX))]
     pub(super) count: Option<u32>,
-    /// The file, readable by its owner only; an older one is replaced
+    /// The file, readable only by its owner; an existing file is replaced
     #[arg(long, value_name = "FILE", requires = "buyers", default_value = "tokens.txt")]
     tokens: PathBuf,
-    /// How long the tokens live, 1 to 24; by default as long as any access token
+    /// The lifetime of the tokens in hours, 1 to 24; the default is that of access tokens
     #[arg(long, requires = "buyers", value_parser = clap::value_parser!(u32).range(1..=HOURS_MAX))]
     hours: Option<u32>,
 }
@@ -44,7 +44,7 @@ pub(super) fn run(config: &Config, count: u32, buyers: &Buyers) -> Result<(), Fa
     // Who makes the folder first decides who may look into it, and that is the store.
     if config.secret_key.is_none() && !config.data_dir.is_dir() {
         return Err(Failure::plain(format!(
-            "there is no key to sign with in {}: start `reservix serve` first, or set SECRET_KEY",
+            "there is no signing key in {}: start `reservix serve` first, or set SECRET_KEY",
             config.data_dir.display()
         )));
     }
@@ -60,7 +60,7 @@ pub(super) fn run(config: &Config, count: u32, buyers: &Buyers) -> Result<(), Fa
         return Err(Failure::new(path.display(), error));
     }
     let (path, minutes) = (path.display(), ttl.as_secs() / 60);
-    print::line(format_args!("{count} tokens are in {path}, good for {minutes} minutes"))
+    print::line(format_args!("wrote {count} tokens to {path}, valid for {minutes} minutes"))
 }
 
 fn write(path: &Path, count: u32, tokens: &Tokens) -> io::Result<()> {

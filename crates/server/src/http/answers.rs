@@ -31,14 +31,15 @@ impl Default for Answers {
     }
 }
 
-/// Units of room for so many bytes. An answer that is larger than all the room takes all of it.
+/// Units of room for this number of bytes. An answer that is larger than all the room takes all of
+/// it.
 fn units(bytes: usize) -> u32 {
     let units = bytes.min(ANSWERS_BYTES_MAX).div_ceil(UNIT_BYTES);
     u32::try_from(units).expect("all the room is fewer units")
 }
 
 impl Answers {
-    /// Room for an answer of at most so many bytes, or 503.
+    /// Reserves room for an answer of at most `bytes` bytes, or returns 503.
     pub async fn room(&self, bytes: usize) -> Result<Room, Problem> {
         if bytes <= SMALL_BYTES_MAX {
             return Ok(Room(None));

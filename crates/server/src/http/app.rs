@@ -15,7 +15,7 @@ use tokio_util::sync::CancellationToken;
 
 /// What every handler may use.
 pub struct App {
-    /// What the whole process stands on.
+    /// The shared state of the process.
     pub core: Arc<Core>,
     /// Access tokens.
     pub tokens: Tokens,

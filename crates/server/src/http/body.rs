@@ -2,7 +2,7 @@
 //! for, and validated whole.
 //!
 //! A body that fits is read once. One that does not is read again for its syntax alone, to tell what is
-//! no JSON for us (400: encoding, depth, keys that stand twice) from JSON of another shape (422).
+//! no JSON for us (400: encoding, depth, duplicate keys) from JSON of another shape (422).
 
 use super::App;
 use super::problem::{Code, FieldError, Problem};
@@ -202,7 +202,7 @@ fn wrong(bytes: &[u8], error: &serde_path_to_error::Error<serde_json::Error>) ->
     Problem::invalid_field(field, message)
 }
 
-/// Reads a body for its syntax alone: encoding, depth, and keys that stand twice.
+/// Reads a body for its syntax alone: encoding, depth, and duplicate keys.
 fn strict(bytes: &[u8]) -> Result<(), String> {
     std::str::from_utf8(bytes)
         .map_err(|error| format!("not UTF-8 after byte {}", error.valid_up_to()))?;

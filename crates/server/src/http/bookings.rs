@@ -100,7 +100,7 @@ async fn hold(
     let wanted = new.wanted()?;
     let facts =
         app.core.catalog.event(event_id).await?.ok_or(Refusal::NotFound { what: "event" })?;
-    // What a draft has in it is not told to those who cannot see it, not even by the gate.
+    // The contents of a draft are not revealed to users who cannot see it, not even by the gate.
     let visible = facts.of.event.terms.visible_to(Some(user_id));
     // Since a key made its hold, the event may be hidden and the section renamed (I6).
     let made = if visible && wanted.is_known(&facts) {

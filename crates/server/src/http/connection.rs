@@ -127,7 +127,7 @@ pub async fn serve(
         }
     }
     if let Err(error) = empty_backlog(listener, &places, admit).await {
-        tracing::warn!(%error, "cannot accept those who were waiting at the door");
+        tracing::warn!(%error, "cannot accept waiting connections");
     }
     open.close();
     if tokio::time::timeout(SHUTDOWN_GRACE, open.wait()).await.is_err() {
@@ -135,8 +135,8 @@ pub async fn serve(
     }
 }
 
-/// Accepts whoever the system has queued, then closes the door: closing it on them would reset
-/// connections that their clients believe to be open.
+/// Accepts the connections that the system has queued, then stops listening: closing it on them
+/// would reset connections that their clients believe to be open.
 async fn empty_backlog(
     listener: TcpListener,
     places: &Arc<Semaphore>,
@@ -239,7 +239,7 @@ async fn converse(
     let (mut stream, withheld) = parts.io.into_inner().into_parts();
     let mut refusal = withheld.map(|status| unreadable_head(status, &parts.read_buf));
     match ended {
-        // A quiet connection just closes; one that began a request is told why.
+        // An idle connection is closed without an answer; one that began a request gets a problem.
         None if !parts.read_buf.is_empty() => refusal = Some(late_head()),
         None | Some(Ok(())) => {}
         Some(Err(error)) => tracing::debug!(%error, "a connection ended early"),

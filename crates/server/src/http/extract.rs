@@ -99,7 +99,7 @@ impl FromRequestParts<Arc<App>> for Key {
     }
 }
 
-/// The value of a header that may stand once: of two, another party on the way may believe the other.
+/// The value of a header that must occur at most once: with two, a proxy might use the other one.
 fn only<'a>(
     headers: &'a HeaderMap,
     name: &'static str,
@@ -170,7 +170,7 @@ fn named_version(
     newest.map(Some).ok_or_else(malformed)
 }
 
-/// What stands between the quotes of a list of entity tags (RFC 9110); it may hold commas.
+/// The text between the quotes of a list of entity tags (RFC 9110); it may hold commas.
 fn entity_tags(mut text: &str) -> Option<Vec<&str>> {
     let mut tags = Vec::new();
     loop {

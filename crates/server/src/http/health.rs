@@ -154,7 +154,7 @@ struct MetricsCaller {
 
 impl MetricsCaller {
     fn token_given(&self, core: &Core) -> bool {
-        // Compared as digests, so that the time tells nothing about the token.
+        // Compared as digests, so that the duration reveals nothing about the token.
         let digest = |token: &str| Sha256::digest(token.as_bytes());
         match (&core.config.metrics_token, &self.token) {
             (Some(expected), Some(given)) => digest(expected.expose_secret()) == digest(given),

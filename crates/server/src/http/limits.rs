@@ -46,7 +46,7 @@ enum Caller {
 }
 
 impl Caller {
-    /// Whoever has this address.
+    /// All requests from this address.
     fn at(address: IpAddr) -> Self {
         Self::Address(subscriber(address))
     }
@@ -136,7 +136,7 @@ impl Limits {
         Ok(())
     }
 
-    /// Tells the gate what was let through here, and takes over what was let through everywhere.
+    /// Sends to the gate what was admitted here, and takes over what was admitted by all instances.
     pub async fn share(&self, now: Timestamp) {
         let Some(active) = &self.active else { return };
         let Some(shared) = &active.shared else { return };

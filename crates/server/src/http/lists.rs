@@ -105,7 +105,7 @@ mod tests {
     use crate::http::answers::Answers;
     use http_body_util::BodyExt as _;
 
-    /// How many of so many items of such a size are on a page, and what its next is.
+    /// How many items of this size are on a page, and what its next is.
     async fn listed(items: usize, size: usize, has_more: bool) -> (usize, Option<String>) {
         let room = Answers::default().room(PAGE_BYTES_MAX).await.expect("room");
         let items: Vec<_> = (0..items).map(|n| (n, "x".repeat(size))).collect();

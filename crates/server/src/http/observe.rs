@@ -1,5 +1,5 @@
-//! The outermost layer: gives every request an id, checks its head, counts it, writes problems out,
-//! and adds the headers that every answer has.
+//! The outermost layer: assigns every request an id, checks its head, counts it, writes problems
+//! out, and adds the headers that every answer has.
 
 use super::cors::Cors;
 use super::problem::{Code, Problem};

@@ -1,4 +1,4 @@
-//! Pages for people: what stands at the root, and what each code of a problem means.
+//! HTML pages: the root, and the meaning of each problem code.
 //!
 //! Browsers get HTML that needs nothing else, everybody else the same as JSON. The policy of a page
 //! allows its own style and nothing besides.

@@ -24,7 +24,7 @@ use serde_json::{Map, Value, json};
 pub use code::Code;
 pub use refusals::duplicate_seat;
 
-/// An answer that is no success. One pointer, so that the results it stands in stay small.
+/// An answer that is no success. One pointer, so that results that contain it stay small.
 #[derive(Clone, Debug)]
 pub struct Problem(Box<Told>);
 
@@ -59,7 +59,7 @@ impl Problem {
         self
     }
 
-    /// Says when to come again, in seconds.
+    /// Adds `Retry-After`, in seconds.
     pub fn retry_after(mut self, seconds: u64) -> Self {
         self.0.headers.insert(header::RETRY_AFTER, HeaderValue::from(seconds));
         self
@@ -180,7 +180,7 @@ impl From<Error> for Problem {
     }
 }
 
-/// When to come again to a section that somebody has to look after, in seconds.
+/// `Retry-After` for a section that must be repaired first, in seconds.
 const REPAIR_PAUSE_S: u64 = 30;
 
 impl From<Fault> for Problem {
@@ -189,7 +189,7 @@ impl From<Fault> for Problem {
         match &fault {
             Fault::Unavailable { .. } | Fault::Unsuitable { .. } => {
                 static SAID: SaidLately = SaidLately::new();
-                // An outage fails every request alike: one line a second tells it.
+                // An outage fails every request alike: one log line a second is enough.
                 if let Some(unsaid) = SAID.turn() {
                     let error = crate::chain(&fault);
                     tracing::warn!(error, unsaid, "requests could not be served");
@@ -205,7 +205,7 @@ impl From<Fault> for Problem {
                         error,
                         section_id,
                         unsaid,
-                        "a section contradicts itself; run reservix repair for it"
+                        "the data of a section is inconsistent; run reservix repair for it"
                     );
                 }
                 let detail = "Nothing was changed; this section must be repaired by the operator \
@@ -214,10 +214,7 @@ impl From<Fault> for Problem {
             }
             Fault::Overloaded { what } => Self::overloaded(format!("Nothing was changed: {what}.")),
             Fault::Corrupt { .. } => {
-                tracing::error!(
-                    error = crate::chain(&fault),
-                    "a bug: state or code of ours is wrong"
-                );
+                tracing::error!(error = crate::chain(&fault), "a bug: invalid state or code");
                 let detail = "The server failed because of a bug; the failure was logged.";
                 Self::new(Code::Internal, detail)
             }

@@ -41,7 +41,7 @@ const TAG: &str = "Seats";
 const CSV: &str = "text/csv";
 /// Bodies up to this size are made sense of where they are read.
 const SMALL_BYTES_MAX: usize = 64 * 1024;
-/// How many of the caller's newest holds, and how many sales, `yours` is told from.
+/// How many of the caller's newest holds, and how many confirmed bookings, `yours` includes.
 const OWN_BOOKINGS_MAX: u32 = 100;
 
 /// What the calls on numbered seats share.

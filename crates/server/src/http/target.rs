@@ -41,7 +41,7 @@ fn with_plain_letters(path: &str) -> Cow<'_, str> {
     Cow::Owned(plain)
 }
 
-/// The unreserved character that two hexadecimal digits stand for.
+/// The unreserved character that two hexadecimal digits encode.
 fn unreserved(digits: &str) -> Option<char> {
     if !digits.bytes().all(|byte| byte.is_ascii_hexdigit()) {
         return None;

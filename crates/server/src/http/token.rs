@@ -151,7 +151,7 @@ pub fn refresh_hash(secret: &str) -> [u8; 32] {
     Sha256::digest(secret.as_bytes()).into()
 }
 
-/// The hash that stands in for an account that does not exist, so that both take the same time.
+/// The hash that is used for an account that does not exist, so that both take the same time.
 static NOBODY: LazyLock<String> = LazyLock::new(|| hash(&URL_SAFE_NO_PAD.encode(random::<16>())));
 
 fn hash(password: &str) -> String {

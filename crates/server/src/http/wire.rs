@@ -1,4 +1,4 @@
-//! How values stand on the wire: helpers for serde and garde.
+//! How values are represented on the wire: helpers for serde and garde.
 
 use super::answers::Room;
 use axum::http::{HeaderValue, StatusCode, header};
@@ -27,7 +27,7 @@ pub fn shown_or_null<T: fmt::Display, S: serde::Serializer>(
     }
 }
 
-/// For serde: tells a field that is null from one that is missing.
+/// For serde: distinguishes a null field from a missing one.
 pub fn present<'de, T, D>(deserializer: D) -> Result<Option<Option<T>>, D::Error>
 where
     T: serde::Deserialize<'de>,
@@ -80,7 +80,7 @@ where
     composed(deserializer).map(Some)
 }
 
-/// For serde: [`composed`] for a field that may be missing or null, which are told apart.
+/// For serde: [`composed`] for a field that may be missing or null, which are distinguished.
 pub fn present_composed<'de, D>(deserializer: D) -> Result<Option<Option<String>>, D::Error>
 where
     D: serde::Deserializer<'de>,
@@ -96,7 +96,7 @@ where
     Ok(Option::<String>::deserialize(deserializer)?.rewritten(text::prose))
 }
 
-/// For serde: [`prose`] for a field that may be missing or null, which are told apart.
+/// For serde: [`prose`] for a field that may be missing or null, which are distinguished.
 pub fn present_prose<'de, D>(deserializer: D) -> Result<Option<Option<String>>, D::Error>
 where
     D: serde::Deserializer<'de>,
@@ -125,7 +125,7 @@ pub fn lines<T: AsRef<str> + ?Sized>(text: &T, (): &()) -> garde::Result {
     text::prose_flaw(text.as_ref()).map_or(Ok(()), |flaw| Err(garde::Error::new(flaw)))
 }
 
-/// For garde: refuses names that cannot be seen, or told from others.
+/// For garde: refuses names that are invisible or cannot be distinguished from others.
 pub fn legible<T: AsRef<str> + ?Sized>(text: &T, (): &()) -> garde::Result {
     text::name_flaw(text.as_ref()).map_or(Ok(()), |flaw| Err(garde::Error::new(flaw)))
 }

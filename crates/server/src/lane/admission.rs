@@ -1,7 +1,7 @@
 //! Admission: whether one more hold may wait in a lane.
 //!
 //! A burst may queue: it is served in its order, as long as nobody in it would wait for more than
-//! [`BURST_WAIT_MAX`]. A queue that stands for [`STANDING_MAX`] is no burst: more comes than the
+//! [`BURST_WAIT_MAX`]. A queue that persists for [`STANDING_MAX`] is no burst: more comes than the
 //! lane carries, and whoever waits longer only makes everybody wait longer. From then on the lane
 //! sheds: as many wait as the next batch takes beside its confirms, everybody else is refused at
 //! once. Whoever is accepted then waits for the batch under way and their own, as under any full
@@ -16,7 +16,7 @@ use std::time::{Duration, Instant};
 
 /// How long a hold may be expected to wait while a burst is worked off.
 pub const BURST_WAIT_MAX: Duration = Duration::from_secs(2);
-/// How long a queue may stand before it counts as more than the lane carries.
+/// How long a queue can persist before it counts as overload of the lane.
 pub const STANDING_MAX: Duration = Duration::from_millis(250);
 /// How long no hold must have been refused before bursts are welcome again.
 pub const CALM: Duration = Duration::from_secs(1);
@@ -31,7 +31,7 @@ pub struct Admission {
     standing_since: AtomicU64,
     /// When the last hold was refused, or the shedding began.
     shed_at: AtomicU64,
-    /// Whether the shedding has been told of.
+    /// True if the shedding has been logged.
     told: AtomicBool,
     /// How many holds the last batch had room for.
     room: AtomicUsize,

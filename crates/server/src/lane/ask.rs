@@ -10,7 +10,8 @@ use std::sync::atomic::Ordering;
 use store::KeyedHolds;
 
 impl Lane {
-    /// Asks the gate once for all sections of the batch, answers what it refuses, gives back the rest.
+    /// Asks the gate once for all sections of the batch, answers the commands it refuses, returns
+    /// the rest.
     pub(super) async fn ask_gate(&self, jobs: Vec<Job>) -> Vec<Job> {
         let holds = jobs.iter().filter_map(|job| hold_of(&job.command));
         let mut sections: Vec<_> = holds

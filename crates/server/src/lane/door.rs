@@ -1,4 +1,4 @@
-//! What the gate says to holds: at the door, before they stand in line, and to a whole batch.
+//! The gate's answers to holds: before they are queued, and for a whole batch.
 
 use super::named_seats::{NamedSeats, Snapshots, conflicts, named};
 use super::{Job, hold_of};
@@ -9,7 +9,7 @@ use std::sync::Arc;
 use store::{Gate, Timed};
 
 /// Refuses what is sold out without a lane: where buyers storm a section that has no seats left, those who
-/// have something to decide need not stand in line behind them.
+/// have something to decide need not queue behind them.
 #[derive(Clone)]
 pub(super) struct Door {
     pub clock: Arc<dyn Timed>,

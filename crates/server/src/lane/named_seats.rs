@@ -17,7 +17,7 @@ use store::{Gate, Seats};
 
 /// How often a section is looked up at most: somebody may ask for seats that have no numbers.
 const LOOK_AGAIN: Duration = Duration::from_millis(100);
-/// The most sections that were looked up lately.
+/// Maximum number of recently looked-up sections.
 const LOOKED_UP_MAX: usize = 1_000;
 
 /// What the gate has of sections.

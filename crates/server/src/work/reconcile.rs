@@ -32,7 +32,7 @@ pub(super) async fn run(
             Ok(()) => Metrics::worker_turn("reconcile", interval, core.store.now()),
             Err(fault) => {
                 let error = failed(&fault);
-                tracing::warn!(error, "reconcile could not finish its turn");
+                tracing::warn!(error, "reconcile could not finish its run");
             }
         }
     }

@@ -34,7 +34,7 @@ pub(super) async fn run(
                 }
                 Err(fault) => {
                     let error = failed(&fault);
-                    tracing::warn!(error, "the sweep could not finish its turn");
+                    tracing::warn!(error, "the sweep could not finish its run");
                     false
                 }
             };
@@ -63,10 +63,7 @@ async fn turn(core: &Core) -> Result<bool, Fault> {
         settled(done)?;
     }
     if !called_off.is_empty() {
-        tracing::info!(
-            bookings = called_off.len(),
-            "cancelled bookings of events that were called off"
-        );
+        tracing::info!(bookings = called_off.len(), "cancelled the bookings of cancelled events");
     }
     let full = |count: usize| count >= PER_TURN_MAX as usize;
     Ok(full(due.len()) || full(called_off.len()))

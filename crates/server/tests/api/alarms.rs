@@ -75,7 +75,7 @@ async fn a_worker_that_does_no_turn_to_its_end_can_be_seen() {
     assert!((interval - 1.0).abs() < 0.01, "{interval}");
     // Reconcile finds no log: its turns end in an error, and do not count. The sweep needs none.
     server.sql("ALTER TABLE booking_log RENAME TO hidden");
-    let unreadable = "reconcile could not finish its turn";
+    let unreadable = "reconcile could not finish its run";
     eventually("it fails", async || server.log().iter().any(|it| it.contains(unreadable))).await;
     let (stuck, swept) = (last("reconcile").await, last("sweep").await);
     let failures = || server.log().iter().filter(|it| it.contains(unreadable)).count();

@@ -130,7 +130,7 @@ async fn over_a_restart_after_the_clock_was_set_back_holds_end_later_and_the_log
     let booking_id = ann.held(&event_id, 1).await;
     server.kill();
     let server = start_in(folder.path());
-    let told = "at a time that is still to come by this machine's clock";
+    let told = "at a time that is in the future by this machine's clock";
     assert!(server.log().iter().any(|line| line.contains(told)), "{:#?}", server.log());
     let ann = server.client().with_token(ann.token.as_deref().expect("a token"));
     tokio::time::sleep(Duration::from_millis(2_100)).await;

@@ -150,7 +150,7 @@ fn migrations_are_listed_applied_and_taken_back() {
     assert!(status.starts_with("0001 ") && status.lines().all(|it| it.ends_with("applied")));
     let count = status.lines().count();
     audit(folder.path());
-    assert!(migrate(&["down", "--yes"]).trim_end().ends_with("taken back"));
+    assert!(migrate(&["down", "--yes"]).trim_end().ends_with("reverted"));
     let status = migrate(&["status"]);
     assert_eq!(status.lines().filter(|line| line.ends_with("missing")).count(), 1);
     migrate(&["down", &(count - 1).to_string(), "--yes"]);
@@ -217,22 +217,25 @@ async fn a_section_is_repaired_and_what_contradicts_itself_is_left_alone() {
     sql(folder.path(), "UPDATE inventory SET held = 1");
     assert_eq!(run(&["audit"]).status.code(), Some(2));
     let dry = good(&run(&["repair", &section, "--dry-run"]));
-    assert!(dry.contains("held was 1, is 2") && dry.contains("a dry run"), "{dry}");
+    assert!(dry.contains("held changes from 1 to 2") && dry.contains("a dry run"), "{dry}");
     assert_eq!(run(&["audit"]).status.code(), Some(2));
     let repaired = good(&run(&["repair", &section]));
-    assert!(repaired.contains("held was 1, is 2") && repaired.contains("repaired"), "{repaired}");
+    assert!(
+        repaired.contains("held changes from 1 to 2") && repaired.contains("repaired"),
+        "{repaired}"
+    );
     audit(folder.path());
     sql(folder.path(), "UPDATE booking_log SET held = 1 WHERE kind = 'held'");
     let left = run(&["repair", &section]);
     assert_eq!(left.status.code(), Some(2));
-    assert!(told(&left).contains("the log says 1 and 0"), "{}", told(&left));
+    assert!(told(&left).contains("the log has 1 and 0"), "{}", told(&left));
     let unknown = run(&["repair", "01a2038b-c695-86bb-9dce-ee03a30cf8fa"]);
     assert_eq!(unknown.status.code(), Some(2));
     let invalid = run(&["repair", "Stalls"]);
     assert_eq!(invalid.status.code(), Some(1));
-    assert!(told(&invalid).contains("is no id of a section"), "{}", told(&invalid));
+    assert!(told(&invalid).contains("is not a section id"), "{}", told(&invalid));
     let epoch = good(&run(&["log", "new-timeline"]));
-    assert!(epoch.contains("at each start"), "{epoch}");
+    assert!(epoch.contains("at every start"), "{epoch}");
 }
 
 #[tokio::test]
@@ -257,7 +260,7 @@ async fn audit_is_clean_and_finds_what_is_planted() {
     user.step(&sold, "confirm").await.expect(StatusCode::OK);
     user.held(&event_id, 1).await;
     let clean = good(&server.run(&["audit"]));
-    assert!(clean.contains("checked 1 sections, 2 bookings, 4 rows of the log"), "{clean}");
+    assert!(clean.contains("checked 1 sections, 2 bookings, 4 log rows"), "{clean}");
     assert!(clean.contains("clean: every invariant holds"), "{clean}");
     for (plant, mend, broken) in [
         ("UPDATE inventory SET sold = sold + 1", "UPDATE inventory SET sold = sold - 1", "I4"),

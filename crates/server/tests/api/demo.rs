@@ -36,7 +36,7 @@ async fn buyers_of_a_tokens_file_can_book_on_the_running_server() {
     let seller = server.user().await;
     let event_id = seller.event(50).await;
     let said = good(&server.run(&["demo", "--buyers", "20", "--tokens", "buyers.txt"]));
-    assert!(said.contains("20 tokens are in buyers.txt, good for 60 minutes"), "{said}");
+    assert!(said.contains("wrote 20 tokens to buyers.txt, valid for 60 minutes"), "{said}");
     let path = server.folder().join("buyers.txt");
     let mode = std::fs::metadata(&path).expect("the file is there").permissions().mode();
     assert_eq!(mode & 0o777, 0o600);
@@ -64,7 +64,7 @@ async fn a_tokens_file_is_replaced_whole_and_its_tokens_live_as_long_as_was_aske
     let path = server.folder().join("tokens.txt");
     std::fs::write(&path, "an older file, open to all\n").expect("written");
     let said = good(&server.run(&["demo", "--buyers", "2", "--hours", "2"]));
-    assert!(said.contains("good for 120 minutes"), "{said}");
+    assert!(said.contains("valid for 120 minutes"), "{said}");
     let mode = std::fs::metadata(&path).expect("the file is there").permissions().mode();
     assert_eq!(mode & 0o777, 0o600);
     let tokens = tokens(&path);
@@ -130,7 +130,7 @@ async fn a_filled_store_is_clean_served_and_not_filled_again_by_accident() {
     let fill = ["demo", "--bookings", "2000", "--events", "20"];
     let said = good(&run_in(folder.path(), &fill));
     assert!(said.contains("2000 of 2000 bookings"), "{said}");
-    refused(&run_in(folder.path(), &fill), "it has events already");
+    refused(&run_in(folder.path(), &fill), "it already has events");
     good(&run_in(folder.path(), &[&fill[..], &["--beside-others"]].concat()));
     audit(folder.path());
     let server = Server::start_in(folder.path(), &[]);

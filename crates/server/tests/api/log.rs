@@ -119,7 +119,7 @@ async fn a_reader_of_the_log_that_stalls_keeps_nobody_waiting() {
     server.wake_log_reader();
     eventually("the log tells of the lines that were dropped", async || {
         log_lines(&server, 20).await;
-        server.log().iter().any(|line| line.contains("lines of the log were dropped"))
+        server.log().iter().any(|line| line.contains("log lines were dropped"))
     })
     .await;
     server.stall_log_reader();

@@ -116,7 +116,10 @@ async fn meters_move_when_things_happen() {
     let text = root.get("/metrics").await.expect(StatusCode::OK);
     let text = text.as_str().expect("text");
     for name in [
+        "reservix_queue_depth",
         "reservix_lane_depth",
+        "reservix_seat_states_rebuilt_total",
+        "reservix_marks_rebuilt_total",
         "reservix_sweep_lag_seconds",
         "reservix_store_faults_total",
         "reservix_batches_failed_total",

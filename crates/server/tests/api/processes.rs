@@ -47,7 +47,7 @@ async fn a_worker_of_the_embedded_store_is_refused_and_told_why() {
     worker.current_dir(folder.path()).env("DATA_DIR", folder.path().join("data")).arg("worker");
     let output = worker.env("PORT", "0").output().expect("the binary runs");
     let told = refused(&output);
-    assert!(told.contains("`reservix worker` is for PostgreSQL"), "{told}");
+    assert!(told.contains("`reservix worker` requires PostgreSQL"), "{told}");
     assert!(!folder.path().join("data").exists(), "nothing was made");
 }
 

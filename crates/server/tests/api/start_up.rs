@@ -55,7 +55,7 @@ fn a_url_that_can_never_work_stops_every_command_at_once_and_is_named() {
     let folder = tempfile::tempdir().expect("a folder");
     for (name, value, said) in [
         ("DATABASE_URL", "mysql://me:hunter2@db/x", "sqlite and postgres"),
-        ("DATABASE_URL", "postgresql+asyncpg://me:hunter2@db/x", "leave out the driver"),
+        ("DATABASE_URL", "postgresql+asyncpg://me:hunter2@db/x", "omit the driver"),
         ("DATABASE_URL", "postgres://me:hunter2@db:99999/x", "from 1 to 65535"),
         ("DATABASE_URL", "postgres://me:hunter2", "from 1 to 65535"),
         ("DATABASE_URL", "postgres://me:hunter2@db/x?sslmode=perhaps", "verify-full"),
@@ -156,11 +156,11 @@ fn a_schema_that_is_missing_or_behind_is_told_with_what_to_do() {
     // A role that may connect, and no more: nothing is corrupt.
     server.sql(&url, "CREATE ROLE clerk LOGIN");
     let told = failed(&run(&["audit"], &url.replace("postgres@", "clerk@")));
-    assert_names(&told, &["permission denied", "DATABASE_URL", "granted"]);
+    assert_names(&told, &["permission denied", "DATABASE_URL", "lacks a privilege"]);
     assert!(!told.contains("corrupt"), "{told}");
     assert!(run(&["migrate", "down", "--yes"], &url).status.success());
     for arguments in [&["audit"][..], &["serve", "--no-migrate"]] {
-        assert_names(&failed(&run(arguments, &url)), &[name, "behind", "reservix migrate up"]);
+        assert_names(&failed(&run(arguments, &url)), &[name, "older", "reservix migrate up"]);
     }
     // Embedded alike: a file without a table.
     fs::create_dir(path.join("data")).expect("made");

@@ -239,7 +239,7 @@ async fn two_accounts_that_are_one_by_now_are_kept_and_told_to_who_migrates() {
     let migrated = run_in(folder.path(), &["migrate", "up"]);
     let told = String::from_utf8_lossy(&migrated.stderr).into_owned();
     assert!(migrated.status.success(), "{told}");
-    assert!(told.contains("compares equal to another one"), "{told}");
+    assert!(told.contains("has the same comparison form"), "{told}");
     assert!(told.contains(other["user_id"].as_str().expect("an id")), "{told}");
     assert!(!told.contains("example.org"), "addresses are nobody's business: {told}");
     let server = Server::start_in(folder.path(), &[]);

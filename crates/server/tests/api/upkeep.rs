@@ -33,7 +33,7 @@ fn taking_back_says_what_is_lost_and_waits_for_a_yes() {
         assert!(told.contains(&format!("{count} are applied")), "{told}");
     }
     let done = good(&run(&["down", &count.to_string(), "--yes"]));
-    assert!(done.contains("everything: users") && done.contains("taken back"), "{done}");
+    assert!(done.contains("everything: users") && done.contains("reverted"), "{done}");
     let output = run(&["down", "--yes"]);
     assert_eq!(output.status.code(), Some(1));
     assert!(told(&output).contains("0 are applied"), "{}", told(&output));

@@ -14,7 +14,7 @@ use std::sync::Arc;
 
 /// Bookings of one buyer, on average.
 const BOOKINGS_PER_BUYER: u64 = 5;
-/// One section of so many is sold out.
+/// One section in this number is sold out.
 const SOLD_OUT_SHARE: usize = 8;
 
 /// Bookings whose steps are not logged yet.

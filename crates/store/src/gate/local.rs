@@ -11,11 +11,12 @@ use std::collections::{BinaryHeap, HashMap};
 use std::time::Instant;
 use tokio::sync::broadcast;
 
-/// The most leases kept; later holds are read from the store.
+/// The maximum number of leases; later holds are read from the store.
 pub const LEASES_MAX: usize = 100_000;
 /// Ends of holds that may be left over, beside as many as there are leases.
 const ENDS_SPARE: usize = 1_024;
-/// The most snapshots kept; when there are more, the lapsed ones go, and all if that is not enough.
+/// The maximum number of snapshots; beyond it, expired ones are evicted, and all if that is not
+/// enough.
 pub const SNAPSHOTS_MAX: usize = 100_000;
 /// Announcements kept for a slow listener.
 const ANNOUNCED_MAX: usize = 1_024;
@@ -92,7 +93,8 @@ impl Gate for Local {
                 snapshots.retain(|_, kept| kept.is_fresh(now_ms, fresh_ms));
             }
             if snapshots.len() + settlement.snapshots.len() > SNAPSHOTS_MAX {
-                // Forgetting is always safe: the store decides, and the next settle tells again.
+                // Dropping it is always safe: the store decides, and the next settlement sends it
+                // again.
                 snapshots.clear();
             }
             for snapshot in settlement.snapshots {

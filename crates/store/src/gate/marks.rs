@@ -1,16 +1,17 @@
 //! Marks as gates keep them: which seats of a section are not free, beside its snapshot.
 //!
 //! Marks change when a seat is taken or released; the inventory's version rises with everything, an
-//! extension too. So whoever tells of marks says *through* which version they are known to be right:
+//! extension too. So marks are always sent with the version *through* which they are known to be
+//! right:
 //!
 //! ```text
 //! version   7         8          9          10        11
 //!           hold C-1  extension  extension  sale C-1  …
 //! marks     ├─ of 7: through 7 by its commit, through 9 by a read that began after 9 ─┤├─ of 10 …
 //! ```
-//! - A commit that changed seats tells its marks through its own version.
-//! - A read tells marks through the newest version that was known to be committed before it began:
-//!   had a seat changed until then, the marks it found would be of a later version.
+//! - A commit that changed seats sends its marks, valid through its own version.
+//! - A read sends marks, valid through the newest version that was known to be committed before it
+//!   began: had a seat changed until then, the marks it found would be of a later version.
 //!
 //! Marks refuse nothing by themselves. They speak beside a snapshot that is fresh and of a version at
 //! which they are right ([`KnownMarks::belong_to`]): then both are one state of the section, with the end of
@@ -27,7 +28,7 @@ use engine::{SectionId, Snapshot};
 use std::collections::HashMap;
 use std::sync::Arc;
 
-/// The most memory that marks take in one process; when there are more, the lapsed ones go, and all
+/// The maximum memory of marks in one process; beyond it, expired ones are evicted, and all
 /// if that is not enough.
 pub const MARKS_BYTES_MAX: usize = 64 << 20;
 /// What an entry takes beside its bits.
@@ -84,7 +85,7 @@ impl KnownMarks {
     }
 }
 
-/// Marks with the time at which they were last told, in milliseconds by one clock of the gate's own.
+/// Marks with the time of their last update, in milliseconds by one clock of the gate's own.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CheckedMarks {
     /// The marks.
@@ -100,7 +101,7 @@ impl CheckedMarks {
         (0..=fresh_ms).contains(&(now_ms - self.checked_at_ms))
     }
 
-    /// What a gate keeps when it is told of `new`.
+    /// What a gate keeps when it receives `new`.
     #[must_use]
     pub fn settle(held: Option<Self>, new: KnownMarks, now_ms: i64, fresh_ms: i64) -> Self {
         match held {

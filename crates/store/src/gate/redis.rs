@@ -57,7 +57,7 @@ const CALL_MAX: Duration = Duration::from_millis(250);
 const CONNECT_MAX: Duration = Duration::from_secs(1);
 /// How often an idle link is asked for a sign of life.
 const HEARTBEAT: Duration = Duration::from_secs(1);
-/// The most keys of one call, so that no call holds the server up for long.
+/// The maximum number of keys of one call, so that no call blocks the server for long.
 const CALL_KEYS_MAX: usize = 256;
 /// The hash tags over which the shared counters are spread.
 const TALLY_TAGS: u32 = 16;
@@ -85,7 +85,7 @@ struct Shared {
     outbox: Mutex<Vec<EventId>>,
     /// Names this instance on the channel.
     instance: String,
-    /// The store's clock as the last settlement told it: leases that have ended by it have ended.
+    /// The store's clock according to the last settlement: leases that have ended by it have ended.
     store_now_ms: AtomicI64,
     /// Snapshots, marks and bookings that were sent and may not have arrived.
     lost: AtomicU64,
@@ -185,7 +185,7 @@ impl Redis {
 /// the gate would stay as it is until the process ends.
 async fn again_after_panics<F: Future<Output = ()>>(task: &'static str, start: impl Fn() -> F) {
     while AssertUnwindSafe(start()).catch_unwind().await.is_err() {
-        tracing::error!(task, "a task panicked and is started again");
+        tracing::error!(task, "a task panicked and is restarted");
         tokio::time::sleep(RESTART_PAUSE).await;
     }
 }

@@ -39,7 +39,7 @@ pub const PAGE_BYTES_MAX: usize = 256 * 1024;
 /// Bookings and their inventory, for readers.
 #[async_trait]
 pub trait Bookings: Timed {
-    /// The booking with this id, for whoever asks.
+    /// The booking with this id, for any caller.
     async fn booking(&self, booking_id: BookingId) -> Result<Option<Booking>, Fault>;
     /// A page of bookings. It also ends when its items have [`PAGE_BYTES_MAX`] as they are stored,
     /// since one booking may name thousands of seats; it has at least one.

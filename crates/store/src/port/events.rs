@@ -72,7 +72,7 @@ pub trait Events: Send + Sync {
         openings: &[Opening],
         key: Option<&CreationKey>,
     ) -> Result<Created<EventId>, Error>;
-    /// The event with this id, for whoever asks: visibility is the caller's business.
+    /// The event with this id, for any caller: the caller checks visibility.
     async fn event(&self, event_id: EventId) -> Result<Option<EventWithSections>, Fault>;
     /// A page of events, with the sums of their sections.
     async fn events(

@@ -12,7 +12,7 @@ pub trait Sweep: Send + Sync {
     async fn due_sections(&self, limit: u32) -> Result<Vec<(SectionId, Timestamp)>, Fault>;
     /// Live bookings of events that were called off. When an event has none left, it is done.
     async fn to_cancel(&self, limit: u32) -> Result<Vec<BookingId>, Fault>;
-    /// Removes what nobody can use any more: old keys and refresh tokens. Tells how many rows.
+    /// Removes old keys and expired refresh tokens. Returns the number of removed rows.
     async fn purge(&self, limit: u32) -> Result<u64, Fault>;
 }
 
@@ -38,8 +38,8 @@ pub trait Books: Send + Sync {
     /// Checks I1 to I5 over everything that is stored, as of one moment, without blocking anyone.
     async fn audit(&self) -> Result<Report, Fault>;
     /// Makes the counters, the marks, the taken seats and the index of expiry of a section agree
-    /// with its bookings and its log ([`engine::repair`]); tells what was wrong. With `dry_run` it
-    /// only tells. [`Fault::Contradiction`] where bookings and log say different things: then
+    /// with its bookings and its log ([`engine::repair`]); returns what was wrong. With `dry_run`
+    /// it only tells. [`Fault::Contradiction`] where bookings and log say different things: then
     /// nothing is changed.
     async fn repair(&self, section_id: SectionId, dry_run: bool) -> Result<Vec<String>, Error>;
 }
@@ -58,7 +58,8 @@ pub struct Migration {
 /// The schema.
 #[async_trait]
 pub trait Schema: Send + Sync {
-    /// Brings the schema to `version`; `None`: to the newest. Tells the steps taken.
+    /// Brings the schema to `version`; `None`: to the newest. Returns the migrations that were
+    /// applied or reverted.
     async fn migrate(&self, version: Option<i64>) -> Result<Vec<Migration>, Fault>;
     /// Every migration this binary knows, in order, and whether it is applied.
     async fn migrations(&self) -> Result<Vec<(Migration, bool)>, Fault>;

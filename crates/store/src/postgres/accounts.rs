@@ -126,7 +126,8 @@ fn user(row: Option<&PgRow>) -> Result<Option<User>, Interrupt> {
 async fn create_user(session: &mut PgConnection, user: &User) -> Result<(), Interrupt> {
     // The unique constraints decide who was first.
     const INSERT: &str =
-        "INSERT INTO users (user_id, email, email_folded, email_key, name, password_hash, created_at)
+        "INSERT INTO users (user_id, email, email_folded, email_key, name, password_hash, \
+         created_at)
         VALUES ($1, $2, $3, $4, $5, $6, $7) ON CONFLICT DO NOTHING";
     const SELECT: &str = "SELECT 1 FROM users WHERE user_id = $1";
     let (lowered, key) = keys_of(&user.email);
@@ -256,7 +257,7 @@ async fn rotate(
     Ok(Some(token))
 }
 
-/// Removes at most `limit` tokens that have expired; tells how many.
+/// Removes at most `limit` tokens that have expired; returns how many.
 pub(super) async fn purge(session: &mut PgConnection, limit: i64) -> Result<u64, Interrupt> {
     const OLD: [&str; 2] = [
         "DELETE FROM creation_keys WHERE (user_id, operation, key) IN

@@ -51,7 +51,7 @@ impl Places {
 }
 
 impl<Row> Columns<Row> {
-    /// The columns, for what stands in brackets after a table's name.
+    /// The columns, as a list for the parentheses after a table's name.
     pub(super) fn names(&self) -> String {
         let names: Vec<_> = self.list.iter().map(|(name, _)| *name).collect();
         names.join(", ")

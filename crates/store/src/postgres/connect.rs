@@ -1,4 +1,4 @@
-//! How a session begins: with its settings in force, whatever stands between us and the server.
+//! How a session begins: with its settings in force, also through a pooler.
 //!
 //! The settings are sent with the start of the session (`options`). A pooler may refuse that, or lose it in
 //! silence; so every new session is asked what is in force, in one round trip, and what is not is set by
@@ -19,7 +19,7 @@ pub(super) struct Door {
     asking: PgConnectOptions,
     /// Asks for nothing.
     bare: PgConnectOptions,
-    /// What stands between us and the server takes no `options`.
+    /// A pooler in between does not accept `options`.
     is_refused: AtomicBool,
     settings: Vec<Setting>,
     /// The statement that reads the settings back.

@@ -313,7 +313,7 @@ macro_rules! insert_event {
     };
 }
 
-/// Adds an event, unless it is there already; waits for whoever is adding it.
+/// Adds an event, unless it is there already; waits for a concurrent insert.
 pub(super) async fn add_event(
     session: &mut PgConnection,
     event: &Event,
@@ -460,7 +460,7 @@ async fn update_section(
     Ok(())
 }
 
-/// Claims the key of a creation for `resource_id`, waiting for whoever is claiming it. Gives what an
+/// Claims the key of a creation for `resource_id`, waiting for a concurrent claim. Returns what an
 /// earlier creation with the key made; refuses the key of another request.
 async fn claim(
     session: &mut PgConnection,

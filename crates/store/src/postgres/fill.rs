@@ -102,6 +102,6 @@ async fn write(session: &mut PgConnection, changes: &Changes) -> Result<(), Inte
     if count(session, &counted).await? == counted.len() as u64 {
         return Ok(());
     }
-    let what = "somebody sold seats of the events that were being filled".to_owned();
+    let what = "seats of the generated events were sold meanwhile".to_owned();
     Err(Fault::Corrupt { what }.into())
 }

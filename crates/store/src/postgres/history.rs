@@ -205,7 +205,7 @@ impl History {
             tracing::warn!(
                 epoch = epoch.to_string(),
                 why,
-                "the database has another history: what was kept of it is dropped"
+                "the database has another history: cached data is dropped"
             );
         }
     }

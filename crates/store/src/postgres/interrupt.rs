@@ -75,7 +75,7 @@ impl Interrupt {
         refused.constraint() == Some("seats_taken_once")
     }
 
-    /// What the caller is told.
+    /// What the caller gets.
     pub(super) fn into_error(self, doing: &'static str) -> Error {
         match self {
             Self::Driver(error) => failed(doing)(error).into(),
@@ -89,7 +89,7 @@ impl Interrupt {
         }
     }
 
-    /// What the caller of a read is told; reads refuse nothing.
+    /// What the caller of a read gets; reads refuse nothing.
     pub(super) fn into_fault(self, doing: &'static str) -> Fault {
         match self.into_error(doing) {
             Error::Failed(fault) => fault,
@@ -123,13 +123,13 @@ fn is_cut(error: &Driver) -> bool {
 pub(super) fn failed(doing: &'static str) -> impl FnOnce(Driver) -> Fault {
     move |error| match code(&error) {
         Some(code) if code == "42501" => Fault::Unsuitable {
-            what: format!("{doing}: {error}: the role in DATABASE_URL has to be granted this"),
+            what: format!("{doing}: {error}: the role in DATABASE_URL lacks a privilege: grant it"),
         },
         // A statement that we prepared is another's, or gone.
         Some(code) if matches!(code.as_str(), "42P05" | "26000") => Fault::Unsuitable {
             what: format!(
-                "{doing}: {error}: what stands between us and PostgreSQL lends sessions out by \
-                 transaction; PgBouncer needs pool_mode = session"
+                "{doing}: {error}: a pooler between this process and PostgreSQL shares sessions \
+                 between transactions; PgBouncer needs pool_mode = session"
             ),
         },
         Some(code) if ["22", "23", "42"].iter().any(|class| code.starts_with(class)) => {

@@ -15,9 +15,9 @@ use uuid::Uuid;
 const ATTEMPTS_MAX: u32 = 5;
 
 impl Postgres {
-    /// Fills in what has none yet, beside whoever else writes, or does the same.
+    /// Fills in what has none yet, concurrently with other writers.
     pub(super) async fn fill_in_keys(&self) -> Result<(), Fault> {
-        const DOING: &str = "filling in how names and addresses compare";
+        const DOING: &str = "recording how names and addresses compare";
         let mut session = self.patient_session(DOING).await?;
         for keyed in &KEYED {
             let mut tally = Tally::default();

@@ -12,7 +12,7 @@ use sqlx::{Connection as _, Error, Executor as _, Row as _};
 use std::time::Duration;
 use tokio::time::timeout;
 
-/// How often it is tried where something stands between us and the server: others may use it, too.
+/// How often the check is repeated behind a pooler, which others may use as well.
 const ROUNDS: u32 = 3;
 /// How long the answer to the question for a name may take.
 const NAME_TIMEOUT: Duration = Duration::from_secs(1);
@@ -25,7 +25,7 @@ enum By {
     Statement,
 }
 
-/// Refuses a pooler by transaction or by statement. `suspect` tells that something stands between.
+/// Refuses a pooler by transaction or by statement. `suspect` is true if there may be a pooler.
 pub(super) async fn refuse(
     door: &Door,
     first: &mut PgConnection,
@@ -43,9 +43,9 @@ pub(super) async fn refuse(
         let (name, place) = (name(door).await, door.place());
         return Err(Fault::Unsuitable {
             what: format!(
-                "{name} at {place} lends sessions out by {by} (pool_mode = {by}), so time-outs, locks \
-                 and prepared statements are lost between two transactions: set pool_mode = session for \
-                 this database, or let DATABASE_URL name PostgreSQL itself"
+                "{name} at {place} pools by {by} (pool_mode = {by}), so timeouts, locks and \
+                 prepared statements are lost between transactions: set pool_mode = session for \
+                 this database, or connect DATABASE_URL directly to PostgreSQL"
             ),
         });
     }

@@ -13,7 +13,7 @@ use futures_util::TryStreamExt as _;
 use sqlx::postgres::PgConnection;
 use std::collections::BTreeSet;
 
-/// Repairs a section inside a transaction; tells what was wrong.
+/// Repairs a section inside a transaction; returns what was wrong.
 pub(super) async fn repair(
     session: &mut PgConnection,
     section_id: SectionId,

@@ -36,19 +36,22 @@ pub(super) async fn check(session: &mut PgConnection, strict: bool) -> Result<()
     let refuse = |what: String| Err(Fault::Unsuitable { what }.into());
     let version: i32 = row.try_get("version")?;
     if version < VERSION_MIN {
-        return refuse(format!("PostgreSQL {} is too old: 13 is the oldest", version / 10_000));
+        return refuse(format!(
+            "PostgreSQL {} is too old: 13 or newer is required",
+            version / 10_000
+        ));
     }
     if row.try_get("standby")? {
         // It may be promoted while we wait.
-        let why = "the server is a standby, which cannot be written to";
+        let why = "the server is a standby, which is read-only";
         return Err(unavailable("looking at the database's settings")(why).into());
     }
     let (encoding, database): (&str, &str) = (row.try_get("encoding")?, row.try_get("database")?);
     if encoding != ENCODING {
         // Whatever it cannot keep would fail in the middle of a request.
         return refuse(format!(
-            "the database {database} has the encoding {encoding}, which cannot keep all text; create \
-             it with ENCODING 'UTF8' (TEMPLATE template0)"
+            "the database {database} has the encoding {encoding}, which cannot store all text; \
+             create it with ENCODING 'UTF8' (TEMPLATE template0)"
         ));
     }
     let mut unsafe_settings = Vec::new();
@@ -68,7 +71,8 @@ pub(super) async fn check(session: &mut PgConnection, strict: bool) -> Result<()
     }
     tracing::warn!(
         settings,
-        "the database may lose acknowledged bookings in a crash; in production this is refused"
+        "the database can lose acknowledged bookings in a crash; in production such a database is \
+         refused"
     );
     Ok(())
 }
@@ -93,7 +97,7 @@ impl Postgres {
     pub(super) async fn patient_session(&self, doing: &'static str) -> Result<PgConnection, Fault> {
         const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
         let opening = timeout(CONNECT_TIMEOUT, self.patient.open()).await;
-        let late = |_| self.patient.away(doing)("the database does not answer");
+        let late = |_| self.patient.away(doing)("the database does not respond");
         opening.map_err(late)?.map_err(self.patient.away(doing))
     }
 

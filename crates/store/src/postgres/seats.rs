@@ -189,7 +189,7 @@ impl Seats for Postgres {
     }
 }
 
-/// Writes the marks of a map that was rebuilt; gives their stamp.
+/// Writes the marks of a map that was rebuilt; returns their stamp.
 async fn put_marks(
     session: &mut PgConnection,
     section_id: SectionId,

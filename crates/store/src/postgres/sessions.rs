@@ -19,7 +19,7 @@ use std::time::Duration;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{Instant, timeout_at};
 
-/// How long a request waits for a session before it is told to come again.
+/// How long a request waits for a session before it fails with a retryable fault.
 pub(super) const TAKE_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// A bounded number of sessions.
@@ -42,13 +42,13 @@ impl Sessions {
     /// A session that nobody else has, idle or new.
     pub(super) async fn take(self: &Arc<Self>, doing: &'static str) -> Result<Session, Fault> {
         let until = Instant::now() + TAKE_TIMEOUT;
-        let busy = || unavailable(doing)("all sessions of the database are busy");
+        let busy = || unavailable(doing)("all database sessions are busy");
         let permit = timeout_at(until, self.permits.clone().acquire_owned()).await;
         let permit = permit.map_err(|_| busy())?.map_err(unavailable(doing))?;
         let (epoch, connection) = if let Some(idle) = self.idle_session() {
             idle
         } else {
-            let late = |_| self.door.away(doing)("the database does not answer");
+            let late = |_| self.door.away(doing)("the database does not respond");
             timeout_at(until, self.open(doing)).await.map_err(late)??
         };
         Ok(Session { connection: Some(connection), epoch, home: self.clone(), _permit: permit })
@@ -102,7 +102,7 @@ impl Sessions {
         self.history.session_lost();
     }
 
-    /// Gives no more sessions, and closes those that are idle.
+    /// Hands out no more sessions, and closes idle ones.
     pub(super) async fn close(&self) {
         self.permits.close();
         let idle = std::mem::take(&mut *self.idle.lock());

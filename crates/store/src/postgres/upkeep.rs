@@ -47,7 +47,7 @@ impl Instance for Postgres {
 
     async fn ping(&self) -> Result<(), Fault> {
         let look = on!(session => self.history.look(&mut session));
-        let looked = self.read("asking the database for a sign of life", look).await?;
+        let looked = self.read("checking that the database responds", look).await?;
         if let Some(now) = looked.now {
             // So an instance that commits nothing knows the time as well as the others.
             self.clock.set(now);

@@ -5,7 +5,7 @@
 use engine::Fault;
 use sqlx::postgres::PgConnectOptions;
 
-/// What may stand in the query.
+/// The allowed parameters of the query.
 const PARAMETERS: [&str; 17] = [
     "sslmode",
     "ssl-mode",
@@ -48,7 +48,7 @@ pub(crate) fn check(url: &str) -> Result<(), String> {
         return Err("it names no host".to_owned());
     }
     if rest.contains('#') {
-        return Err("it has a fragment, which means nothing; write # as %23".to_owned());
+        return Err("it has a fragment, which is not supported; write # as %23".to_owned());
     }
     for (name, value) in parameters(url) {
         match name {
@@ -65,7 +65,7 @@ pub(crate) fn check(url: &str) -> Result<(), String> {
 
 /// The way to the database of a URL.
 pub(super) fn parse(url: &str) -> Result<PgConnectOptions, Fault> {
-    let wrong = |what| Fault::Unsuitable { what: format!("DATABASE_URL cannot be used: {what}") };
+    let wrong = |what| Fault::Unsuitable { what: format!("DATABASE_URL is invalid: {what}") };
     check(url).map_err(wrong)?;
     for (name, value) in parameters(url).filter(|(name, _)| FILES.contains(name)) {
         let path = value.replace("%2F", "/").replace("%2f", "/");
@@ -75,7 +75,7 @@ pub(super) fn parse(url: &str) -> Result<PgConnectOptions, Fault> {
     }
     let unused = parameters(url).filter(|(name, _)| !is_used(name)).count();
     if unused > 0 {
-        tracing::warn!(unused, "DATABASE_URL has parameters that mean nothing here");
+        tracing::warn!(unused, "DATABASE_URL has parameters that are ignored");
     }
     used(url).parse().map_err(|error: sqlx::Error| wrong(error.to_string()))
 }
@@ -83,8 +83,8 @@ pub(super) fn parse(url: &str) -> Result<PgConnectOptions, Fault> {
 fn one_host(text: &str) -> Result<(), String> {
     if text.contains(',') || text.to_ascii_lowercase().contains("%2c") {
         return Err(
-            "it names several hosts, and may name one: an address that follows the primary, \
-                    such as that of a proxy"
+            "it names several hosts, but only one is supported: use an address that follows the \
+             primary, such as that of a proxy"
                 .to_owned(),
         );
     }

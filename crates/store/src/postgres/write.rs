@@ -20,7 +20,7 @@ use std::sync::LazyLock;
 pub(super) type NextExpiries = HashMap<SectionId, Option<Timestamp>>;
 
 /// Writes what a batch changes; `claims` are the keys it has claimed, and `stamp` is that of the marks.
-/// Gives the next expiry of every section it touched.
+/// Returns the next expiry of every section it touched.
 pub(super) async fn write(
     session: &mut PgConnection,
     changes: &Changes,
@@ -203,7 +203,8 @@ fn count_sql(places: &mut Places) -> String {
 
 pub(super) static COUNT: Sql = Sql::new(|| made(count_sql(&mut Places::default())));
 
-/// Writes counters with their next expiry; tells how many rows were as they had been loaded.
+/// Writes counters with their next expiry; returns how many rows were unchanged since they were
+/// loaded.
 pub(super) async fn count(
     session: &mut PgConnection,
     counted: &[Counted],

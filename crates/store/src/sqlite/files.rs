@@ -83,7 +83,7 @@ pub(super) fn failed(
 ) -> impl FnOnce(Error) -> Fault {
     move |error| {
         let hint = match error.kind() {
-            ErrorKind::PermissionDenied => "; run it as the user the folder belongs to",
+            ErrorKind::PermissionDenied => "; run it as the owner of the folder",
             _ => "",
         };
         unavailable(doing)(format!("{step} {}: {error}{hint}", path.display()))

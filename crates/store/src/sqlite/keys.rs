@@ -8,7 +8,7 @@ use engine::Fault;
 use engine::text::FOLDING;
 use uuid::Uuid;
 
-const DOING: &str = "filling in how names and addresses compare";
+const DOING: &str = "recording how names and addresses compare";
 
 impl Sqlite {
     /// Fills in what has none yet.

@@ -11,7 +11,7 @@ use engine::{Booking, BookingId, Error, Fault, Inventory, Refusal, SectionId};
 
 const DOING: &str = "repairing a section";
 
-/// Repairs a section; tells what was wrong.
+/// Repairs a section; returns what was wrong.
 pub(super) fn repair(
     writing: &Writing<'_>,
     section_id: SectionId,

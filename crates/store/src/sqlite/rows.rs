@@ -17,7 +17,8 @@ pub(super) fn bind_id<Id: AsRef<[u8]>>(query: Binding, id: &Id) -> Binding {
     query.bind(id.as_ref().to_vec())
 }
 
-/// The most rows bound into one statement: 13 columns of it stay far below SQLite's 32,766 values.
+/// The maximum number of rows bound into one statement: 13 columns of it stay far below SQLite's
+/// 32,766 values.
 const ROWS_PER_STATEMENT: usize = 512;
 
 /// Runs `sql`, whose `{}` becomes `VALUES (?,…),(?,…)`, for all `rows`, and gives what it selects.

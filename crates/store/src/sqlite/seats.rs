@@ -14,7 +14,7 @@ use std::sync::Arc;
 
 const LAYOUT: &str = "SELECT * FROM layouts WHERE section_id = ?";
 
-/// Loads the seat maps of the loaded sections; tells those whose marks were rebuilt.
+/// Loads the seat maps of the loaded sections; returns those whose marks were rebuilt.
 ///
 /// A map that contradicts the section's counters or a booking of the batch is rebuilt, with `suspect` all
 /// of them; [`Fault::Contradiction`] where that does not help.

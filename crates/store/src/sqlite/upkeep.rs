@@ -62,7 +62,7 @@ impl Instance for Sqlite {
 
     async fn ping(&self) -> Result<(), Fault> {
         let answer = sqlx::query("SELECT 1").fetch_one(&self.readers).await;
-        answer.map(drop).map_err(failed("asking the database for a sign of life"))
+        answer.map(drop).map_err(failed("checking that the database responds"))
     }
 
     async fn close(&self) {

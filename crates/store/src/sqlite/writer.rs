@@ -17,7 +17,7 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::{Mutex, OwnedMutexGuard};
 
-/// How long a write waits for those before it, until the client is told to come again.
+/// How long a write waits for earlier ones before it fails with a retryable fault.
 const TURN_TIMEOUT: Duration = Duration::from_secs(1);
 /// How far in the future the newest row must be to be worth a line in the log.
 const LATER_ROWS_TOLD_MS: i64 = 1_000;
@@ -134,8 +134,8 @@ fn warn_of_later_rows(connection: &Connection, now: Timestamp) {
     if ahead_ms > LATER_ROWS_TOLD_MS {
         tracing::warn!(
             ahead_ms,
-            "the store was last written at a time that is still to come by this machine's clock: \
-             holds of that time end as much later"
+            "the store was last written at a time that is in the future by this machine's clock: \
+             holds of that time end later by the difference"
         );
     }
 }
@@ -167,7 +167,7 @@ impl<'a> Writing<'a> {
         self.transaction.prepare_cached(sql)
     }
 
-    /// Runs a statement; tells the rows it changed.
+    /// Runs a statement; returns the number of changed rows.
     pub(super) fn run(
         &self,
         doing: &'static str,
@@ -178,7 +178,7 @@ impl<'a> Writing<'a> {
         done.map_err(failed(doing))
     }
 
-    /// Runs a statement for each of `items`; tells the rows it changed.
+    /// Runs a statement for each of `items`; returns the number of changed rows.
     pub(super) fn run_all<'i, T, P: Params>(
         &self,
         doing: &'static str,

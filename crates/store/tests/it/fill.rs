@@ -286,7 +286,7 @@ async fn a_store_with_events_is_filled_only_when_that_is_asked_for() {
     let again =
         async |fill: &Fill| fill_store(&url, options(POLICY, &filled.clock), fill, |_| ()).await;
     let refused = again(&fill).await.expect_err("it has events");
-    assert!(super::postgres::chain(&refused).contains("has events already"), "{refused:?}");
+    assert!(super::postgres::chain(&refused).contains("already has events"), "{refused:?}");
     assert_eq!(filled.events().await.len(), 10, "nothing was written");
     let beside = Fill { seed: 9, beside_others: true, ..fill };
     again(&beside).await.expect("that is asked for");

@@ -1,4 +1,4 @@
-//! Telling a scenario to a backend.
+//! Running a scenario on a backend.
 
 use super::seen::{Seen, word};
 use super::settings;
@@ -14,7 +14,7 @@ use std::collections::{BTreeMap, HashMap};
 /// Commands in one batch of a crowd, as many as a lane takes.
 const CROWD_BATCH: u32 = 512;
 
-/// Why a line was not carried out as told.
+/// Why a line did not run as written.
 enum Trouble {
     /// The line cannot be understood.
     Unreadable(String),
@@ -28,7 +28,8 @@ impl From<String> for Trouble {
     }
 }
 
-/// Tells `scenario` to a fresh backend of `kind`; an error says where it went otherwise.
+/// Runs `scenario` on a fresh backend of `kind`; the error names the first line with another
+/// result.
 pub async fn run(scenario: &Scenario, kind: &dyn Kind) -> Result<(), String> {
     let mut stage = Stage::new(kind);
     let mut lines = scenario.lines.iter();

@@ -28,7 +28,7 @@ impl Seen {
         self.verdict == expected.verdict && expected.facts.iter().all(fact)
     }
 
-    /// A refusal: its code, and what it tells besides.
+    /// A refusal: its code and its members.
     pub fn refused(refusal: &Refusal, now: Timestamp) -> Self {
         let code = |code: &str| Self::new(format!("refused {code}"));
         match refusal {

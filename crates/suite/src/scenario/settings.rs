@@ -44,7 +44,7 @@ pub fn policy(given: &mut Given, policy: Policy) -> Result<Policy, String> {
     })
 }
 
-/// What a line changes of an event; instants are told as durations from `now`.
+/// What a line changes of an event; instants are written as durations from `now`.
 pub fn change(given: &mut Given, now: Timestamp) -> Result<EventChange, String> {
     let instant = |text: &str| Ok(now.plus_ms(ms(text)?));
     let date = |text: &str| {

@@ -32,10 +32,10 @@ use tokio::{
 use super::resp::Commands;
 use crate::steps::{Action, Steps};
 
-/// The most bytes of a chunk.
+/// The maximum size of a chunk, in bytes.
 const CHUNK_BYTES_MAX: usize = 64 * 1024;
 
-/// The most chunks that wait in a direction; then the sender waits.
+/// The maximum number of queued chunks in a direction; beyond it, the sender waits.
 const QUEUE_MAX: usize = 256;
 
 /// How long the server has to act between a forwarded request and the cut.

@@ -152,7 +152,7 @@ fn is_why(sections: &[&Seating], party: &Party, why: Why) -> bool {
     why == expected
 }
 
-/// The most free seats beside each other that a party without accessible seats may have, and
+/// The largest number of adjacent free seats that a party without accessible seats may have, and
 /// whether `number` of them can be had so that nobody is alone.
 pub fn fits(section: &Seating, number: u32) -> (u32, bool) {
     let party = Party::of(number);

@@ -59,7 +59,7 @@ fn how_long_a_pick_takes() {
     }
 }
 
-/// A hall of 20,000 in which no two pairs are beside each other, with or without one trio.
+/// A hall of 20,000 in which no two pairs are adjacent, with or without one trio.
 fn pairs(trio: bool) -> Seating {
     let mut draft = arc("A-Z,AA-CV", 200);
     for row in draft.rows.iter_mut().step_by(2) {

@@ -63,7 +63,8 @@ fn heading(a: &Report, b: &Report, rows: &[Row]) -> String {
         String::new()
     } else {
         format!(
-            "<div class=\"card differ\"><h3>! These were not measured alike</h3>\
+            "<div class=\"card differ\"><h3>! The reports were measured under different \
+             conditions</h3>\
              <ul>{list}</ul></div>\n"
         )
     };
@@ -241,7 +242,7 @@ fn distributions(a: &Report, b: &Report) -> String {
         let chart = plots::percentile_chart(
             format!("ab-distribution-{i}"),
             format!("Latency distribution of {}", of_a.name),
-            "The latency that a share of the accepted answers stayed below.".to_owned(),
+            "The latency within which a share of the accepted answers arrived.".to_owned(),
             vec![
                 plots::percentiles("A", "a", &of_a.accepted.curve, LIMIT),
                 plots::percentiles("B", "b dash", &of_b.accepted.curve, LIMIT),
@@ -291,8 +292,9 @@ fn refusals(a: &Report, b: &Report) -> String {
         return String::new();
     }
     format!(
-        "<figure class=\"card chart\"><figcaption><h3>Refusals</h3><p>Answers other than 2xx by kind, as \
-         a share of all answers over all runs.</p></figcaption><ul class=\"bars two\">{bars}</ul>\
+        "<figure class=\"card chart\"><figcaption><h3>Refusals</h3><p>Answers other than 2xx by \
+         kind, as a share of all answers of all runs.</p></figcaption><ul class=\"bars \
+         two\">{bars}</ul>\
          </figure>\n"
     )
 }

@@ -21,7 +21,7 @@ pub fn shell(title: &str, body: &str) -> String {
          style-src 'unsafe-inline'; script-src 'unsafe-inline'; img-src data:\">\n\
          <meta name=\"color-scheme\" content=\"light dark\">\n<link rel=\"icon\" href=\"data:,\">\n\
          <title>{}</title>\n<style>\n{}\n{}</style>\n</head>\n<body>\n<main>\n{body}</main>\n\
-         <noscript><p class=\"note\">The curves are drawn by a script; all else is here.</p></noscript>\n\
+         <noscript><p class=\"note\">The charts need JavaScript; everything else is shown.</p></noscript>\n\
          <script>\n{}</script>\n</body>\n</html>\n",
         escape(title),
         include_str!("../uplot/uPlot.min.css"),

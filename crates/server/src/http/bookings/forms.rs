@@ -17,11 +17,11 @@ use std::collections::HashSet;
 use std::sync::Arc;
 use utoipa::ToSchema;
 
-/// The most items of a cart.
+/// The maximum number of items of a cart.
 const ITEMS_MAX: usize = 50;
-/// The most sections that are searched for the best seats.
+/// The maximum number of sections that are searched for the best seats.
 const BEST_SECTIONS_MAX: usize = 50;
-/// So many seats are compared each with each.
+/// Up to this number of seats, each is compared with each.
 const FEW_SEATS: usize = 16;
 /// The longest name of a seat, in characters: the label of its row, a hyphen, its number.
 const SEAT_NAME_MAX: usize = LABEL_LENGTH_MAX + 1 + NUMBER_LENGTH_MAX;

@@ -28,7 +28,8 @@ enum Kind {
     Guarded,
 }
 
-/// What calls of a kind refuse: the status, and the codes. Of a status the first that fits is told.
+/// What calls of a kind refuse: the status, and the codes. For each status, the first that matches
+/// is used.
 const COMMON: &[(Kind, &str, &str)] = &[
     (Kind::Outside, "422", "`validation_failed`: an unknown parameter"),
     (Kind::WithBody, "400", "`malformed_request`, `malformed_json`"),

@@ -1,4 +1,4 @@
-//! Words that stand in many places of the document, each described once.
+//! Schemas that are used in many places of the document, each described once.
 
 use std::borrow::Cow;
 use utoipa::openapi::RefOr;

@@ -1,4 +1,4 @@
-//! What new sections begin with: so many seats, or numbered ones.
+//! The initial contents of new sections: a capacity, or numbered seats.
 
 use crate::http::App;
 use crate::http::problem::{FieldError, Problem};

@@ -7,20 +7,20 @@
 //! that follow. So a caller who hammers many instances gets the limit over any longer time, and in
 //! one second the limit and what the instances let through in [`SYNC_INTERVAL`].
 //!
-//! A gate that is away tells nothing: each instance then keeps the limit alone.
+//! While the gate is unavailable, each instance enforces the limit alone.
 
 use parking_lot::Mutex;
 use std::collections::HashMap;
 use std::hash::Hash;
 use std::time::Duration;
 
-/// How often the gate is told.
+/// How often the counts are sent to the gate.
 pub const SYNC_INTERVAL: Duration = Duration::from_millis(200);
 /// What is counted together, in ms of the store's clock, which all instances share.
 pub const WINDOW_MS: i64 = 1_000;
-/// Who uses less than this part of the limit is not worth telling.
+/// Callers that use less than this part of the limit are not sent.
 const SHARE: u64 = 10;
-/// Callers told of in one turn, those who used the most first.
+/// Maximum number of callers sent in one turn, the heaviest users first.
 pub const TOLD_PER_TURN_MAX: usize = 1_000;
 /// Callers counted in one second; of more, the local limits alone decide.
 const CALLERS_MAX: usize = 100_000;
@@ -40,9 +40,9 @@ pub struct Shared<K> {
 struct Usage {
     /// Which second.
     window: i64,
-    /// On all instances, as far as the gate was told.
+    /// On all instances, as far as the gate knows.
     total: u64,
-    /// Here, and the gate has not been told.
+    /// Counted here and not yet sent to the gate.
     untold: u32,
     /// Used up before the second began.
     debt: u64,
@@ -83,7 +83,7 @@ impl<K: Clone + Eq + Hash> Shared<K> {
         Self { limit: u64::from(limit), callers: Mutex::default() }
     }
 
-    /// Counts a request; or tells how many seconds to wait.
+    /// Counts a request, or returns the seconds to wait.
     pub fn admit(&self, caller: &K, now_ms: i64) -> Result<(), u64> {
         let mut callers = self.callers.lock();
         let window = window_of(now_ms);

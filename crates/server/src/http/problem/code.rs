@@ -8,7 +8,7 @@ use utoipa::openapi::RefOr;
 use utoipa::openapi::schema::{ObjectBuilder, Schema, Type};
 use utoipa::{PartialSchema, ToSchema};
 
-/// How a code is written: as it stands here, or as the engine names its refusal.
+/// How a code is written: as listed here, or as the engine names its refusal.
 macro_rules! written {
     ($name:ident engine) => {
         RefusalCode::$name.as_str()
@@ -196,7 +196,7 @@ mod tests {
         }
     }
 
-    /// A code stands at an answer of its own status, and each can be met somewhere.
+    /// Each code is documented at an answer of its own status, and each is documented somewhere.
     #[test]
     fn every_answer_of_the_document_names_codes_of_its_status() {
         let document = document();

@@ -6,9 +6,9 @@ use engine::Refusal;
 use engine::seats::SeatState;
 use serde_json::{Value, json};
 
-/// How many seats that cannot be had are told.
+/// Maximum number of unavailable seats that are listed.
 const CONFLICTS_TOLD_MAX: usize = 1_000;
-/// How many seats that are in the way of a layout are told.
+/// Maximum number of listed seats that prevent a new layout.
 const SEATS_TOLD_MAX: usize = 100;
 
 impl From<Refusal> for Problem {

@@ -22,7 +22,7 @@ use std::fmt;
 use std::sync::Arc;
 use utoipa::ToSchema;
 
-/// A layout in either form; `rows` tells which.
+/// A layout in either form; the type of `rows` decides which.
 #[derive(Clone, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
 pub struct LayoutForm {

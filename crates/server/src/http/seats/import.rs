@@ -1,7 +1,7 @@
 //! Large bodies: read and made sense of within bounds of their own, off the threads that answer.
 //!
 //! A body of 16 MiB takes some 100 MB while it is read, and half a second of a core. So few are taken in
-//! at once, fewer are worked on at once, and whoever finds no place is told at once.
+//! at once, fewer are worked on at once, and further ones are refused immediately.
 
 use crate::http::App;
 use crate::http::body::read;

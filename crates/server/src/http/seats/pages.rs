@@ -193,7 +193,7 @@ impl Pages {
         Err(Problem::overloaded("The seats are being changed; send the request again."))
     }
 
-    /// Writes a page about so many seats.
+    /// Writes a page about this number of seats.
     pub async fn write(
         &self,
         seats: u32,

@@ -1,4 +1,4 @@
-//! The schema of a layout: what `LayoutForm` reads, in words that a document can tell.
+//! The schema of a layout: what `LayoutForm` reads, as a schema of the document.
 
 use super::forms::{CategoryForm, PointForm, RowForm};
 use serde::Deserialize;

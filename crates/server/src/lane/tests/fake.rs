@@ -96,7 +96,7 @@ impl Fake {
         self.marks_read.load(Ordering::SeqCst)
     }
 
-    /// The most commits it has seen at once.
+    /// The maximum number of concurrent commits it has seen.
     pub fn under_way_max(&self) -> usize {
         self.under_way_max.load(Ordering::SeqCst)
     }

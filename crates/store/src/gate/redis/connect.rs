@@ -27,7 +27,7 @@ impl Connection {
     }
 }
 
-/// Prepares the process for TLS. Whoever was first has chosen, and that is fine.
+/// Prepares the process for TLS. If a provider is already installed, it is kept.
 pub(super) fn prepare_tls() {
     let _ = rustls::crypto::ring::default_provider().install_default();
 }

@@ -1,6 +1,6 @@
 //! A lease: a live hold as one line that a person can read, `version checked_at {…}`.
 //!
-//! Where a hold has ended, the word of its end stands instead of the JSON for a while, so that no
+//! Where a hold has ended, a marker of its end replaces the JSON for a while, so that no
 //! older settlement that arrives late brings it back.
 
 use engine::seats::SeatName;

@@ -7,8 +7,8 @@
 //!      └── a new connection takes a write on that shard ◀─────┘ tried every 200 to 250 ms,
 //!                                                               later every 500 to 1,000 ms
 //! ```
-//! Every answer also tells the server's clock, so that what is sent can say by that clock how old it
-//! is: a server that was frozen and wakes up does not take old news for new.
+//! Every answer also contains the server's clock, so that what is sent can say by that clock how
+//! old it is: a server that was frozen and wakes up does not take old news for new.
 
 use super::connect::Connection;
 use super::script::{Call, PROBE};
@@ -61,7 +61,7 @@ struct State {
     generation: u64,
     /// Since when it is open.
     away_since: Instant,
-    /// Whether the log has been told that it is open.
+    /// True if the log has a line that it is open.
     told: bool,
     /// What failed last: the breaker stays open until this one answers.
     tag: Tag,
@@ -127,7 +127,7 @@ impl Link {
         }
     }
 
-    /// Tells a channel something, with the same patience.
+    /// Publishes to a channel, with the same timeout.
     pub async fn publish(&self, channel: &str, message: &str) {
         let (mut connection, generation) = {
             let state = self.state.lock();
@@ -141,7 +141,7 @@ impl Link {
         }
     }
 
-    /// Asks the server that has `tag` for a sign of life: it takes a write, and tells its clock.
+    /// Checks the server that has `tag`: it accepts a write, and returns its clock.
     pub async fn probe(&self, tag: Tag) -> Option<()> {
         self.call::<Option<()>>(tag, &probe_of(tag)).await.map(|_| ())
     }
@@ -205,7 +205,7 @@ impl Link {
     fn tell(&self, state: &mut State, cause: &RedisError) {
         if !std::mem::replace(&mut state.told, true) {
             let (gate, cause) = (self.target.to_string(), cause.to_string());
-            tracing::warn!(gate, cause, "the gate is away: holds go straight to the store");
+            tracing::warn!(gate, cause, "the gate is unavailable: holds go directly to the store");
         }
     }
 
@@ -218,7 +218,7 @@ impl Link {
         self.closed.send_replace(true);
         let gate = self.target.to_string();
         if back {
-            tracing::info!(gate, away_ms, "the gate is back");
+            tracing::info!(gate, away_ms, "the gate is available again");
         } else {
             tracing::info!(gate, "the gate is connected");
         }

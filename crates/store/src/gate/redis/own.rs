@@ -11,11 +11,11 @@ use engine::{Booking, BookingId, CheckedSnapshot, SectionId, Snapshot};
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::Arc;
 
-/// The most sections remembered.
+/// The maximum number of remembered sections.
 const SECTIONS_MAX: usize = 100_000;
-/// The most bookings remembered.
+/// The maximum number of remembered bookings.
 const BOOKINGS_MAX: usize = 100_000;
-/// The most notes of what was settled when; with more, everything is forgotten.
+/// The maximum number of settlement records; beyond it, all are dropped.
 const NOTES_MAX: usize = 500_000;
 
 /// A booking as a commit left it.
@@ -109,7 +109,8 @@ impl Own {
     /// Forgets what has lapsed; what of it was not sent is dropped.
     fn lapse(&mut self, now_ms: i64) {
         if self.notes.len() > NOTES_MAX {
-            // Forgetting is always safe: the store decides, and the next settle tells again.
+            // Dropping it is always safe: the store decides, and the next settlement sends it
+            // again.
             self.dropped += (self.unsent_sections.len() + self.unsent_bookings.len()) as u64;
             self.snapshots.clear();
             self.bookings.clear();

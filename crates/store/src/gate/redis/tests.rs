@@ -1,4 +1,4 @@
-//! The scripts beside the rules they stand for, with a clock set by hand.
+//! The scripts compared with the rules they implement, with a clock set by hand.
 
 use super::connect::Connection;
 use super::script::{self, Call, Source};

@@ -11,7 +11,7 @@ use std::fmt;
 
 const PORT: u16 = 6379;
 const SENTINEL_PORT: u16 = 26379;
-/// The most hosts a URL may name.
+/// The maximum number of hosts in a URL.
 const HOSTS_MAX: usize = 32;
 
 /// Where Redis is. Not `Debug`: it knows the password.
@@ -24,7 +24,7 @@ pub(super) struct Target {
     pub database: i64,
 }
 
-/// What stands at the hosts.
+/// The kind of server at the hosts.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Kind {
     /// One server.
@@ -66,8 +66,8 @@ pub(super) fn parse(url: &str) -> Result<Target, String> {
     let (scheme, rest) = url.split_once("://").ok_or("it has no scheme, such as redis://")?;
     let (mut kind, tls) = kind_and_tls(scheme).ok_or("its scheme is unknown")?;
     if rest.contains(['?', '#']) {
-        return Err("it has a query or a fragment, which mean nothing here; write ? as %3F and # \
-                    as %23 in a password"
+        return Err("it has a query or a fragment, which are not supported; write ? as %3F and # \
+            as %23 in a password"
             .to_owned());
     }
     // The last @ ends the password: one that has a / in it is still understood.
@@ -81,20 +81,21 @@ pub(super) fn parse(url: &str) -> Result<Target, String> {
     let hosts = read_hosts(hosts, port)?;
     if kind == Kind::Single && hosts.len() > 1 {
         return Err(format!(
-            "it names several hosts: write {scheme}+cluster:// or {scheme}+sentinel://"
+            "it names several hosts: use {scheme}+cluster:// or {scheme}+sentinel://"
         ));
     }
     let database = match &mut kind {
         Kind::Sentinel { master } => {
             let (name, database) = path.split_once('/').unwrap_or((path, ""));
             if name.is_empty() {
-                return Err("it names no master: write host:26379/NAME".to_owned());
+                return Err("the name of the master is missing: host:26379/NAME".to_owned());
             }
-            *master = decoded(name).ok_or("the master's name is badly percent-encoded")?;
+            *master =
+                decoded(name).ok_or("the percent-encoding of the master's name is invalid")?;
             database
         }
         Kind::Cluster if !path.is_empty() => {
-            return Err("it names a database, and a cluster has only one".to_owned());
+            return Err("it names a database, but a cluster has only one".to_owned());
         }
         Kind::Single | Kind::Cluster => path,
     };
@@ -106,11 +107,12 @@ type Credentials = (Option<String>, Option<String>);
 
 fn read_credentials(text: &str) -> Result<Credentials, String> {
     let (user, password) =
-        text.split_once(':').ok_or("it has a user without a password: write user:password@")?;
-    let read = |text| decoded(text).ok_or("its user or password is badly percent-encoded");
+        text.split_once(':').ok_or("the password of the user is missing: user:password@")?;
+    let read =
+        |text| decoded(text).ok_or("the percent-encoding of its user or password is invalid");
     let (user, password) = (read(user)?, read(password)?);
     if password.is_empty() && !user.is_empty() {
-        return Err("it has a user with an empty password".to_owned());
+        return Err("the password of its user is empty".to_owned());
     }
     let given = |text: String| (!text.is_empty()).then_some(text);
     Ok((given(user), given(password)))
@@ -144,7 +146,7 @@ fn read_host(text: &str, default: u16) -> Result<(String, u16), String> {
             // Not repeated: after a badly placed @ it may be a part of the password.
             _ => return Err("a port is not a number from 1 to 65535".to_owned()),
         },
-        None => return Err("something stands between a ] and its port".to_owned()),
+        None => return Err("there are characters between a ] and its port".to_owned()),
     };
     Ok((host.to_owned(), port))
 }

@@ -237,7 +237,7 @@ pub async fn an_event_is_revised_at_the_version_its_organizer_saw(world: World) 
     let nothing = world.revise(world.mint.event(), organizer, titled("x")).await;
     assert_eq!(nothing, Err(Refusal::NotFound { what: "event" }));
     let draft = EventChange { status: Some(EventStatus::Draft), ..EventChange::default() };
-    world.revise(event_id, organizer, draft).await.expect("taken back");
+    world.revise(event_id, organizer, draft).await.expect("reverted");
     let hidden = world.revise(event_id, world.mint.user(), titled("x")).await;
     assert_eq!(hidden, Err(Refusal::NotFound { what: "event" }));
 }
