@@ -4,6 +4,7 @@ mod decide;
 mod section;
 
 use crate::access::{By, Permission, may};
+use crate::decide::Policy;
 use crate::error::Refusal;
 use crate::ids::{EventId, UserId};
 use crate::inventory::Inventory;
@@ -18,6 +19,9 @@ pub use section::{Opening, Section, SectionChange};
 
 /// The most seats a section may have.
 pub const CAPACITY_MAX: i64 = 1_000_000_000;
+/// The largest cap of a buyer at an event. It is no cap: an event that has it is free of the one that the
+/// configuration sets for all events, and no batch has to count its buyers' seats.
+pub const SEATS_PER_USER_MAX: u32 = 1_000_000_000;
 /// The most sections an event may have.
 pub const SECTIONS_MAX: usize = 1_000;
 /// The most numbered seats, in all sections of an event, that get another currency at once: their
@@ -94,6 +98,13 @@ impl Terms {
     #[must_use]
     pub fn visible_to(&self, user: Option<UserId>) -> bool {
         self.status != EventStatus::Draft || user == Some(self.organizer_id)
+    }
+
+    /// Maximum live seats of one buyer: the event's own cap, or the one for all events.
+    #[must_use]
+    pub fn cap_of_buyer(&self, policy: &Policy) -> Option<u32> {
+        let cap = self.max_seats_per_user.or(policy.max_seats_per_user);
+        cap.filter(|cap| *cap < SEATS_PER_USER_MAX)
     }
 
     /// Whether new holds may be made at `now`.

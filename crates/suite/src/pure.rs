@@ -134,8 +134,8 @@ impl Tables {
             rows.terms.insert(event.terms.event_id, event.terms.clone());
         }
         for (event_id, user_id) in needs.buyers {
-            let own = rows.terms.get(&event_id).and_then(|terms| terms.max_seats_per_user);
-            if own.or(policy.max_seats_per_user).is_some() {
+            let terms = rows.terms.get(&event_id);
+            if terms.is_some_and(|terms| terms.cap_of_buyer(policy).is_some()) {
                 let live = self.live_seats(event_id, user_id, now);
                 rows.buyers.insert((event_id, user_id), live);
             }

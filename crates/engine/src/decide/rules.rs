@@ -90,7 +90,7 @@ impl Ledger {
         if seats > i64::from(limit) {
             return Err(Refusal::TooManySeats { limit });
         }
-        let cap = terms.max_seats_per_user.or(self.policy.max_seats_per_user);
+        let cap = terms.cap_of_buyer(&self.policy);
         if let Some(limit) = cap {
             let live = self.rows.buyers.get(&(event_id, user_id)).copied().unwrap_or(0);
             let remaining = i64::from(limit) - live + i64::from(own);

@@ -14,6 +14,7 @@ use super::rows::{bookings_by_id, uuid, uuids};
 use crate::KeyedHolds;
 use crate::rows::{self, Columns};
 use engine::decide::{Needs, RETIRED_PER_SECTION_MAX};
+use engine::event::SEATS_PER_USER_MAX;
 use engine::{
     Booking, BookingId, Command, EventId, Fault, IdempotencyKey, KeyUse, LoadedRows, Policy,
     SectionId, Timestamp, UserId,
@@ -162,16 +163,17 @@ async fn survey(
         SELECT section_id AS id, NULL::uuid AS buyer, false AS capped FROM named
         UNION SELECT section_id, NULL, false FROM due
         UNION ALL SELECT event_id, NULL, true FROM events
-            WHERE event_id = ANY($3) AND max_seats_per_user IS NOT NULL
+            WHERE event_id = ANY($3) AND max_seats_per_user < $7
         UNION ALL SELECT b.event_id, b.user_id, true FROM bookings b JOIN events e USING (event_id)
-            WHERE b.booking_id = ANY($5) AND ($6 OR e.max_seats_per_user IS NOT NULL)";
+            WHERE b.booking_id = ANY($5) AND ($6 OR e.max_seats_per_user < $7)";
     let query = sqlx::query(SQL)
         .bind(uuids(&needs.bookings))
         .bind(uuids(&needs.sections))
         .bind(uuids(&needs.events))
         .bind(i64::try_from(RETIRED_PER_SECTION_MAX).expect("a small number"))
         .bind(uuids(&needs.kept))
-        .bind(policy.max_seats_per_user.is_some());
+        .bind(policy.max_seats_per_user.is_some())
+        .bind(i64::from(SEATS_PER_USER_MAX));
     let (mut sections, mut events) = (BTreeSet::new(), BTreeSet::new());
     let mut capped = BTreeSet::new();
     for row in query.fetch_all(session).await? {
@@ -326,8 +328,7 @@ fn capped_buyers(needs: &Needs, rows: &LoadedRows, policy: &Policy) -> BTreeSet<
     let kept = needs.kept.iter().filter_map(|booking_id| rows.bookings.get(booking_id));
     let kept: Vec<_> = kept.map(|booking| (booking.event_id, booking.user_id)).collect();
     let is_capped = |(event_id, _): &&(EventId, UserId)| {
-        let own = rows.terms.get(event_id).and_then(|terms| terms.max_seats_per_user);
-        own.or(policy.max_seats_per_user).is_some()
+        rows.terms.get(event_id).is_some_and(|terms| terms.cap_of_buyer(policy).is_some())
     };
     needs.buyers.iter().chain(&kept).filter(is_capped).copied().collect()
 }

@@ -6,6 +6,7 @@ use super::seats::Loaded;
 use super::{Postgres, WRITE_PATIENCE, on, write};
 use crate::maps::{Stamps, draw_stamp, tell_rebuilt};
 use engine::decide::{Ended, Needs, SeatMaps};
+use engine::event::SEATS_PER_USER_MAX;
 use engine::{
     BookingStatus, Command, Committed, Error, EventId, Fault, Ledger, LoadedRows, Outcome, Refusal,
     Terms,
@@ -179,7 +180,8 @@ impl Postgres {
 
     /// Remembers which events have a cap, so that their batches lock the buyers at once.
     fn note_caps(&self, rows: &LoadedRows) {
-        let has_cap = |terms: &&Terms| terms.max_seats_per_user.is_some();
+        let has_cap =
+            |terms: &&Terms| terms.max_seats_per_user.is_some_and(|cap| cap < SEATS_PER_USER_MAX);
         for terms in rows.terms.values().filter(has_cap) {
             let mut capped = self.capped.lock();
             if capped.len() >= CAPPED_MAX {

@@ -98,8 +98,7 @@ fn load(writing: &Writing<'_>, needs: Needs, policy: &Policy) -> Result<LoadedRo
     events.extend(rows.sections.values().map(|(section, _)| section.event_id));
     load_terms(writing, events, &mut rows)?;
     let is_capped = |event_id: &EventId| {
-        let own = rows.terms.get(event_id).and_then(|terms| terms.max_seats_per_user);
-        own.or(policy.max_seats_per_user).is_some()
+        rows.terms.get(event_id).is_some_and(|terms| terms.cap_of_buyer(policy).is_some())
     };
     let buyers = needs.buyers.into_iter();
     let capped: Vec<_> = buyers.filter(|(event_id, _)| is_capped(event_id)).collect();

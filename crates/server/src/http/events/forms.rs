@@ -12,7 +12,9 @@ use crate::http::wire::{
 };
 use crate::random::random;
 use chrono_tz::Tz;
-use engine::event::{CAPACITY_MAX, SEATS_PER_BOOKING_MAX, SECTIONS_MAX, may_stand_together};
+use engine::event::{
+    CAPACITY_MAX, SEATS_PER_BOOKING_MAX, SEATS_PER_USER_MAX, SECTIONS_MAX, may_stand_together,
+};
 use engine::{
     Currency, Event, EventDate, EventId, EventStatus, Money, Refusal, Section, SectionId, Shard,
     Terms, UserId,
@@ -217,7 +219,6 @@ pub(super) struct ReviseSection {
 }
 
 /// The highest cap of seats per buyer: as many as a section can have.
-const SEATS_PER_USER_MAX: u32 = 1_000_000_000;
 /// The longest life of a hold that an event may set: a day, as in the configuration.
 const HOLD_TTL_SECONDS_MAX: i64 = crate::config::HOLD_TTL_SECONDS_MAX.cast_signed();
 
