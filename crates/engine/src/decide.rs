@@ -51,7 +51,8 @@ pub struct Policy {
 /// Seats that are asked for.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum SeatRequest {
-    /// So many of one section. Where seats have numbers, the best available ones, together if it can be.
+    /// A number of seats of one section; of numbered seats, the best available ones, adjacent if
+    /// possible.
     Count {
         /// Where.
         section_id: SectionId,

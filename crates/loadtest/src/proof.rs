@@ -1,4 +1,4 @@
-//! The proof: whether the promises of the API were kept, from what the client's answers and by HTTP
+//! The proof: whether the promises of the API were kept, from the client's answers and over HTTP
 //! alone.
 //!
 //! What it can say is bounded by what it can see. It asks for the fate of everything that was left without

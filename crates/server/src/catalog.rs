@@ -1,9 +1,9 @@
 //! The catalog: event facts and live availability for readers, without a read of the store for each.
 //!
-//! Facts are kept for [`FACTS_FRESH`] and forgotten when any instance announces that it has changed
-//! them; the batch decides them again. Those of an event that many ask for are read anew beside
-//! them before that time is over, so that nobody waits for it. Availability comes from the gate, or
-//! from one read of the store that all who ask at the same time share.
+//! Facts are cached for [`FACTS_FRESH`], and dropped when an instance announces that it has changed
+//! them; the batch checks them again. The facts of a popular event are refreshed in the background
+//! before that time is over, so that no request waits for it. Availability comes from the gate, or
+//! from one read of the store that concurrent requests share.
 
 mod marks;
 

@@ -1,6 +1,6 @@
-//! Configuration: what the environment and `.env` say, checked, with every mistake named at once.
+//! Configuration: reads and validates the environment and `.env`, and reports all errors together.
 //!
-//! The environment wins over `.env`, which wins over the defaults; an empty value means unset. The
+//! The environment overrides `.env`, which overrides the defaults; an empty value means unset. The
 //! table in [`table`] is the one place that knows the settings. Secrets are never printed, neither
 //! by [`Config::render`] nor in an error, and [`Config`] has no `Debug` that could.
 //!

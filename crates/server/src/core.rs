@@ -1,4 +1,4 @@
-//! The core: what a process of Reservix is made of, however it is reached.
+//! The core: the parts of a Reservix process that do not depend on HTTP.
 //!
 //! Workers, commands and HTTP use it. It knows nothing of HTTP, so that what runs without an
 //! API needs none of it.

@@ -1,5 +1,5 @@
-//! The demo: a user and an event with three sections, made over HTTP, and lines to paste. For load
-//! tests: [`buyers`] with tokens, and a store full of [`bookings`].
+//! The demo: creates a user and an event with three sections over HTTP, and prints commands to
+//! paste. For load tests: [`buyers`] with tokens, and a store full of [`bookings`].
 
 mod bookings;
 mod buyers;

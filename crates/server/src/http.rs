@@ -1,4 +1,4 @@
-//! HTTP: what a request goes through, and what it may reach.
+//! HTTP: the path of a request, and what it can access.
 //!
 //! ```text
 //! connection ─▶ Service ─┬─▶ layers ─▶ router ─▶ layers of the group ─▶ handler ─▶ core

@@ -1,8 +1,8 @@
 //! Lanes: the queues through which commands reach the store, many in one commit.
 //!
-//! A lane is two bounded queues and one task. The task takes what is there, asks the gate once,
-//! commits once and answers everyone; while it commits, the next batch gathers. So the batch grows
-//! with the load and needs no timer.
+//! A lane is two bounded queues and one task. The task takes all queued commands, reads the gate
+//! once, commits once and answers all clients; meanwhile, the next batch gathers. So the batch
+//! grows with the load and needs no timer.
 //!
 //! ```text
 //! confirm, cancel, extend ─▶ urgent ─┐
@@ -10,9 +10,9 @@
 //! hold ────────────────────▶ holds ──┘
 //! ```
 //! Guarantees: one batch in flight per lane; a hold that would wait for too long is refused at once
-//! (`admission`); a command whose deadline has passed is refused and
-//! never decided; a commit runs in a task of its own that no client can cancel; a command that makes
-//! a batch fail is found by halving and fails alone; a lane that panics is started again.
+//! (`admission`); a command whose deadline has passed is refused and never decided; a commit runs
+//! in a task of its own that no client can cancel; a command that makes a batch fail is found by
+//! halving and fails alone; a lane that panics is restarted.
 
 mod admission;
 mod ask;

@@ -1,8 +1,8 @@
 //! The log's way out of the process: a queue, and a thread that writes.
 //!
-//! A logging call puts the line into the queue and returns. So a reader that stalls keeps nobody
-//! waiting, and one that is gone ends nothing: what does not fit is dropped, what cannot be written
-//! is dropped, and both are counted. A panic is a line like any other.
+//! A logging call puts the line into the queue and returns. So a stalled or missing reader blocks
+//! no caller: lines that do not fit or cannot be written are dropped and counted. A panic is a line
+//! like any other.
 
 use crate::config::{Config, LogFormat};
 use parking_lot::{Condvar, Mutex};

@@ -1,6 +1,6 @@
-//! What the person on call sees: counters, gauges and histograms in Prometheus' text format.
+//! Metrics for operators: counters, gauges and histograms in Prometheus' text format.
 //!
-//! Handles are made once; the hot path only adds to them.
+//! Handles are created once; the hot path only adds to them.
 
 use engine::{Committed, Fault, Outcome, Refusal, Timestamp};
 use metrics::{Counter, Histogram, counter, gauge, histogram};

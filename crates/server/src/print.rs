@@ -1,7 +1,7 @@
 //! What commands print on standard output.
 //!
-//! A reader that has seen enough, such as `head`, is no error: the command goes on to its end, and its
-//! exit code says what it came to. Anything else that keeps it from printing is an error.
+//! A reader that closes early, such as `head`, is no error: the command continues, and its exit
+//! code reports the result. Other failures to print are errors.
 
 use crate::Failure;
 use std::fmt::Display;

@@ -1,8 +1,8 @@
-//! The pulse: whether the store and the gate answer, for probes, people and alarms.
+//! The pulse: whether the store and the gate respond, for probes, people and alarms.
 //!
 //! One question at a time is asked of each, and its answer serves all who want to know for
 //! [`FRESH`]: a flood of health checks costs the database two small reads a second. A loop asks
-//! every [`WATCH_INTERVAL`], so the meters are right also when nobody else does.
+//! every [`WATCH_INTERVAL`], so the metrics are current also without other checks.
 
 use crate::metrics::Metrics;
 use engine::Fault;

@@ -1,4 +1,4 @@
-//! Saying the same thing once a second, however often it happens.
+//! Logs the same event at most once a second, however often it happens.
 
 use parking_lot::Mutex;
 use std::time::{Duration, Instant};

@@ -1,11 +1,12 @@
-//! Vital signs: whether the lanes and the workers of this process live.
+//! Vital signs: whether the lanes and the workers of this process are alive.
 //!
-//! Each is a task that must never end before the process does. [`keep`] starts one again that panics,
-//! with what was in its hands lost and everything else as it was. A task that is in the middle of a
-//! run for longer than its limit is stuck, and counts as dead until it continues.
+//! Each is a task that must never end before the process does. [`keep`] restarts a task that
+//! panics; only the work in its hands is lost. A task that is in the middle of a run for longer
+//! than its limit is stuck, and counts as dead until it continues.
 //!
-//! If a lane is stuck, its events cannot be sold, so the instance is not ready. Without workers
-//! everything goes on, only later, so readiness says no only in a process that does nothing else.
+//! If a lane is stuck, its events cannot be sold, so the instance is not ready. Without workers,
+//! everything continues with a delay, so they affect readiness only in a process that runs nothing
+//! else.
 
 use crate::metrics::Metrics;
 use futures_util::FutureExt as _;

@@ -1,7 +1,7 @@
-//! Workers: loops that send what is due through the same road as everybody else. They hold no rule.
+//! Workers: loops that send due commands through the same lanes as clients. They contain no rules.
 //!
-//! Any number of processes may run them, concurrently and without a leader: what two of them
-//! find, one of them does. What a process does for itself alone is [`keep_house`].
+//! Any number of processes may run them, concurrently and without a leader: what two of them find
+//! is done once. What a process does for itself alone is [`keep_house`].
 
 mod reconcile;
 mod sweep;

@@ -51,7 +51,7 @@ pub(crate) async fn inventories<R: Reads>(reads: &mut R) -> Result<Vec<Inventory
     Ok(found.iter().map(rows::inventory).collect::<Result<_, _>>()?)
 }
 
-/// Checks everything that is stored, in the slices that `cut` makes for so many bookings.
+/// Checks everything that is stored, in the slices that `cut` makes for this number of bookings.
 pub(crate) async fn audit<R: Reads>(
     reads: &mut R,
     cut: impl Fn(u64) -> Vec<Slice> + Send,

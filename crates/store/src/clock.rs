@@ -1,9 +1,10 @@
 //! The one place that reads the wall clock.
 //!
 //! Time never goes back within a process, and never stands still. When the machine's clock is set
-//! back, whether by hand or because an earlier step forward was a mistake, time goes on from where it
-//! was by the monotonic clock, a little slower than usual ([`SLOWER_BY`]) until the machine's clock
-//! has caught up. A step forward is followed at once, because a machine that slept looks the same.
+//! back, whether by hand or because an earlier step forward was a mistake, time continues from its
+//! last value by the monotonic clock, slightly slower than usual ([`SLOWER_BY`]), until the
+//! machine's clock has caught up. A step forward is followed immediately, because a machine that
+//! slept looks the same.
 
 use engine::Timestamp;
 use parking_lot::Mutex;

@@ -1,4 +1,4 @@
-//! Filling a store with a past that nobody lived, to measure how cost grows with what is stored.
+//! Filling a store with generated bookings, to measure how cost grows with the stored data.
 //!
 //! What is written is consistent after every part, down to the log: the audit finds nothing, and the
 //! store can be used as if everything had happened. It is written in bulk, beside the rules: so this is

@@ -1,4 +1,4 @@
-//! The gate: what stands in front of the store and may only say no.
+//! The gate: a filter in front of the store that can only refuse.
 //!
 //! Per section it keeps a [`Snapshot`] of what the store committed. A batch reads it once before it
 //! goes to the store, and every commit settles it again, so every commit heals it:

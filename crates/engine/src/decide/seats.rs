@@ -160,7 +160,7 @@ impl Ledger {
         self.rows.sections[&section_id].1.available() + own.count(section_id)
     }
 
-    /// Gives seats back that were placed and came to nothing.
+    /// Releases seats that were placed by a command that was refused.
     pub(super) fn unplace(&mut self, seats: &SeatsBySection) {
         for (section_id, seats) in seats {
             self.map_mut(*section_id).free(seats);

@@ -57,7 +57,7 @@ pub struct Flaws {
 }
 
 impl Flaws {
-    /// Adds a flaw, told if there is still room.
+    /// Adds a flaw; it is listed if the maximum is not reached.
     pub(super) fn add(
         &mut self,
         place: FlawPlace,

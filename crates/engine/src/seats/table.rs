@@ -212,7 +212,7 @@ impl Reading {
         self.seats += 1;
     }
 
-    /// Reads the price of a category, which is the same wherever it stands.
+    /// Reads the price of a category, which is the same in all lines.
     fn price(&mut self, name: &str, price: &str, place: impl FnOnce() -> FlawPlace) {
         let known = self.draft.categories.iter().find(|one| one.name == name);
         let known = known.map(|one| one.price.minor);

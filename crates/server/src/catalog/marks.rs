@@ -1,4 +1,4 @@
-//! Which seats of a section are not free, for all who look at its map.
+//! Which seats of a section are not free, for all viewers of its map.
 
 use super::{COUNTERS_FRESH, newer};
 use engine::seats::Marks;

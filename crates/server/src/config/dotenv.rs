@@ -1,7 +1,8 @@
 //! Reading a `.env` file: `NAME=value` lines, comments and quotes.
 //!
-//! It takes what shells, Compose and Python take from such a file: words with spaces and JSON lists
-//! need no quotes, and a `$` is a `$`, so a password is never expanded. Values are one line long.
+//! It accepts what shells, Compose and Python accept in such a file: words with spaces and JSON
+//! lists need no quotes, and a `$` is a `$`, so a password is never expanded. Values are one line
+//! long.
 
 /// The pairs in `text`, in order; or what is wrong with it, without the values.
 pub fn parse(text: &str) -> Result<Vec<(String, String)>, Vec<String>> {

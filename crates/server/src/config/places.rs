@@ -1,4 +1,4 @@
-//! Where the store and the gate are, from the settings that say so.
+//! The addresses of the store and the gate, from the settings.
 
 use super::parse;
 use super::reader::Reader;

@@ -1,4 +1,4 @@
-//! Finds the value of each setting and collects everything that is wrong with them.
+//! Finds the value of each setting and collects all errors.
 
 use super::ConfigErrors;
 use super::parse;

@@ -1,4 +1,4 @@
-//! The signing key of an embedded store: made once, kept beside the data.
+//! The signing key of an embedded store: generated once, stored next to the data.
 
 use secrecy::SecretString;
 use std::fmt::Write as _;

@@ -1,8 +1,8 @@
 //! Buyers for a load test: a file with an access token on each line.
 //!
-//! A token says who asks, and nothing in a booking depends on a row of users: so the buyers need no
-//! account, nothing is written to the store, and the server may be running. They can hold, confirm,
-//! extend, cancel and list; they cannot log in, and `/users/me` does not find them.
+//! A token identifies its user, and a booking does not depend on a row of users: so the buyers need
+//! no account, nothing is written to the store, and the server may be running. They can hold,
+//! confirm, extend, cancel and list; they cannot log in, and `/users/me` does not find them.
 
 use crate::Failure;
 use crate::config::Config;

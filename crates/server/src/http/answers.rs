@@ -1,11 +1,11 @@
-//! Large answers: how much memory they may take together, from before they are written until their
-//! last byte is with the client's system.
+//! Large answers: the limit of their total memory, from before they are written until their last
+//! byte is sent.
 //!
-//! An answer of more than [`SMALL_BYTES_MAX`] needs room. It is reserved for the longest that the answer
-//! can become, and what is not needed is given back once it is written. The rest is held by the bytes
-//! themselves: a client that reads slowly holds it for as long as it reads, and one that reads nothing
-//! until the connection is closed after `WRITE_TIMEOUT_SECONDS`. When there is no room for
-//! [`ROOM_WAIT`], the request is answered with 503.
+//! An answer of more than [`SMALL_BYTES_MAX`] needs room. It is reserved for the maximum length of
+//! the answer, and the unused part is released once the answer is written. The rest is held by the
+//! bytes themselves: a client that reads slowly holds it for as long as it reads, and one that
+//! reads nothing until the connection is closed after `WRITE_TIMEOUT_SECONDS`. When there is no
+//! room for [`ROOM_WAIT`], the request is answered with 503.
 
 use super::problem::Problem;
 use axum::body::Bytes;

@@ -1,4 +1,4 @@
-//! What handlers of the API may use: the core, and what only HTTP needs.
+//! The state of the API's handlers: the core, and the state that only HTTP needs.
 
 use super::answers::Answers;
 use super::health::Probed;

@@ -1,8 +1,7 @@
-//! Bodies: JSON read within a limit of size and of time, refused when it is not exactly what is asked
-//! for, and validated whole.
+//! Bodies: JSON, read within limits of size and time, parsed strictly, and validated completely.
 //!
-//! A body that fits is read once. One that does not is read again for its syntax alone, to tell what is
-//! no JSON for us (400: encoding, depth, duplicate keys) from JSON of another shape (422).
+//! A valid body is parsed once. An invalid one is parsed again for its syntax alone, to distinguish
+//! malformed JSON (400: encoding, depth, duplicate keys) from JSON of another shape (422).
 
 use super::App;
 use super::problem::{Code, FieldError, Problem};

@@ -1,14 +1,14 @@
 //! Connections: accepting, bounding and ending them.
 //!
 //! HTTP/1.1 on hyper's own builder. At most `MAX_CONNECTIONS` are open; more wait in the system's
-//! queue. A client that sends half a head and then nothing gets a 408 and is gone; one that is quiet
-//! between requests is kept for longer ([`turn`]); one whose head cannot be read is told so. Every
-//! answer is given the time to be read before the connection is cut.
+//! queue. A client that sends an incomplete head gets a 408 and is disconnected; an idle connection
+//! is kept for longer ([`turn`]); a malformed head gets a problem. The client has time to read
+//! every answer before the connection is closed.
 //!
-//! The end loses no request that was sent before the door closed: what the system had queued is
-//! accepted, what is under way is finished, and a connection that is kept open goes on being heard
-//! for [`IDLE_GRACE`]. Every answer then says `Connection: close` (`observe`), so clients leave by
-//! themselves, and whoever says nothing is closed, never reset.
+//! A shutdown loses no request that was sent before the listener closed: queued connections are
+//! accepted, requests in progress finish, and kept-alive connections are served for [`IDLE_GRACE`].
+//! Every answer then says `Connection: close` (`observe`), so clients disconnect by themselves, and
+//! idle connections are closed, never reset.
 
 mod socket;
 mod turn;

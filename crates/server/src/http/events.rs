@@ -1,4 +1,4 @@
-//! Events and sections: recording, editing and calling off, by their organizer; reading, by everybody.
+//! Events and sections: created, changed and cancelled by their organizer; read by everybody.
 
 mod forms;
 mod opening;

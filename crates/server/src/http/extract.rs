@@ -1,4 +1,4 @@
-//! Extractors: what a handler may take for granted of its request.
+//! Extractors: validated parts of a request for its handler.
 //!
 //! Each turns bad input into a [`Problem`] that names the field and the limit.
 

@@ -1,4 +1,4 @@
-//! Health, readiness and metrics: what every process answers, also one that serves no API.
+//! Health, readiness and metrics: served by every process, also by one without the API.
 
 use super::connection::Peer;
 use super::problem::Problem;

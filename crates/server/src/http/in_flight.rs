@@ -1,8 +1,8 @@
-//! Equal requests at the same time: a retry that overtakes its first attempt.
+//! Concurrent requests with one key: a retry that overtakes its first attempt.
 //!
-//! The store makes sure that one key has one effect (I6). Here a retry only learns why it waits: it
-//! gets the answer of the first attempt, or after [`PATIENCE`] is told that the first is still under
-//! way. One instance knows its own requests; of those of others the store knows.
+//! The store ensures that one key has one effect (I6). Here a retry only waits: it gets the answer
+//! of the first attempt, or after [`PATIENCE`] the refusal that the first is still in progress. An
+//! instance knows its own requests; the store knows those of all instances.
 
 use engine::{IdempotencyKey, Refusal, UserId};
 use parking_lot::Mutex;

@@ -1,4 +1,4 @@
-//! Layers: what a request passes on its way to its handler, and its answer on the way back.
+//! Layers between the connection and the handlers, for requests and answers.
 //!
 //! ```text
 //! Layers, of all calls:     observe ─▶ preflight ─▶ query ─▶ Group

@@ -5,8 +5,9 @@
 //! that is what one subscriber has.
 //!
 //! Every instance keeps them in memory; where the gate shares counters, they hold across instances,
-//! too: logins exactly, requests as [`shared`] tells. The gate can only refuse more: while it is
-//! away, each instance decides alone. It is given no address and no e-mail, only their digests.
+//! too: logins exactly, requests as described in [`shared`]. The gate can only refuse more: while
+//! it is away, each instance decides alone. It is given no address and no e-mail, only their
+//! digests.
 
 mod shared;
 

@@ -1,7 +1,7 @@
 //! HTML pages: the root, and the meaning of each problem code.
 //!
-//! Browsers get HTML that needs nothing else, everybody else the same as JSON. The policy of a page
-//! allows its own style and nothing besides.
+//! Browsers get self-contained HTML, other clients the same as JSON. The content security policy of
+//! a page allows only its own style.
 
 use super::App;
 use super::extract::Path;

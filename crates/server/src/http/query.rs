@@ -1,8 +1,8 @@
-//! Query parameters: a call takes those that its description names, each at most once.
+//! Query parameters: a call accepts those that its description names, each at most once.
 //!
-//! As with the fields of a body, a name that is unknown or duplicate is refused: a filter that is
-//! misspelt would otherwise return everything. What is known comes from the OpenAPI document, so
-//! neither can differ from the other.
+//! As with the fields of a body, an unknown or duplicate name is refused: a misspelt filter would
+//! otherwise return everything. The known names come from the OpenAPI document, so the two cannot
+//! differ.
 
 use super::problem::{FieldError, Problem};
 use axum::extract::{Query, Request};

@@ -1,5 +1,5 @@
-//! Numbered seats of a section: giving it a layout, drawing it, showing which seats are not free, and
-//! keeping some off sale.
+//! Numbered seats of a section: setting its layout, reading its drawing and status, and blocking
+//! seats.
 
 mod forms;
 mod import;

@@ -1,8 +1,8 @@
 //! Threads for connections: one for each core, each with a runtime of its own.
 //!
-//! A request is two short steps, one before its batch and one after it. Here both are done where its
-//! connection is, with no other thread looking for work in between, and the answers of a batch reach
-//! all who wait on a thread with one wake-up (`lane::Desk`). Nothing that is done here may block.
+//! A request is two short steps, one before its batch and one after it. Both run on the thread of
+//! the connection, without work stealing, and the answers of a batch reach all waiting requests of
+//! a thread with one wake-up (`lane::Desk`). Nothing on these threads may block.
 
 use crate::lane::Desk;
 use std::sync::Arc;

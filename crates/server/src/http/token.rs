@@ -1,4 +1,4 @@
-//! Tokens and passwords: what proves who somebody is.
+//! Tokens and passwords: authentication of users.
 //!
 //! Access tokens are HS256 JWTs, checked without a store. Refresh tokens are random secrets of which
 //! only the hash is kept. Passwords are Argon2id, hashed off the threads that serve requests, a

@@ -1,4 +1,4 @@
-//! The user who asks: reading and changing their own account.
+//! The user of the access token: reading and changing the own account.
 
 use super::App;
 use super::auth::{UserView, address};

@@ -1,14 +1,14 @@
 //! Admission: whether one more hold may wait in a lane.
 //!
 //! A burst may queue: it is served in its order, as long as nobody in it would wait for more than
-//! [`BURST_WAIT_MAX`]. A queue that persists for [`STANDING_MAX`] is no burst: more comes than the
-//! lane carries, and whoever waits longer only makes everybody wait longer. From then on the lane
-//! sheds: as many wait as the next batch takes beside its confirms, everybody else is refused at
-//! once. Whoever is accepted then waits for the batch under way and their own, as under any full
-//! load, and the batches stay full. It ends when nobody had to be refused for [`CALM`].
+//! [`BURST_WAIT_MAX`]. A queue that persists for [`STANDING_MAX`] is no burst: the load exceeds the
+//! capacity of the lane, and a longer queue only means longer waits for all. From then on the lane
+//! sheds load: it queues as many holds as fit into the next batch next to its confirms, and refuses
+//! others immediately. An accepted hold then waits for the current batch and its own, as under any
+//! full load, and the batches stay full. Shedding ends when no hold had to be refused for [`CALM`].
 //!
-//! Confirms and their like are not judged here: they have a queue, and a share of each batch, of
-//! their own.
+//! Confirms and other urgent commands are not limited here: they have their own queue and their own
+//! share of each batch.
 
 use super::BATCH_MAX;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::Relaxed};
@@ -72,7 +72,8 @@ impl Admission {
         welcome
     }
 
-    /// The lane has taken a batch with room for so many holds, and left `left` of them waiting.
+    /// The lane has taken a batch with room for this number of holds, and left `left` of them
+    /// waiting.
     pub fn taken(&self, room: usize, left: usize, now: Instant) -> Option<Shedding> {
         self.room.store(room, Relaxed);
         let now = self.us(now);

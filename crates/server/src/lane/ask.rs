@@ -1,4 +1,4 @@
-//! Asking the gate for a whole batch: once for each section, and never for a command alone.
+//! Reading the gate for a whole batch: once for each section, never for a single command.
 
 use super::door::{ask, has_seats_for_all};
 use super::named_seats::{self, MarksBySection, Snapshots};

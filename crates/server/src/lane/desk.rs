@@ -1,4 +1,4 @@
-//! Desks: where a lane puts the answers for all who wait on one thread, at once.
+//! Desks: where a lane puts the answers for all waiting requests of one thread, together.
 //!
 //! A batch answers hundreds. To wake each of them from the lane's thread costs a lock and often a call
 //! of the system; here the lane wakes one task per thread, and that wakes its neighbours, which is

@@ -1,8 +1,8 @@
-//! Observers: what learns of every batch that a lane has committed.
+//! Observers: notified of every batch that a lane has committed.
 //!
 //! A lane calls them one after the other, in the order of their list, before it answers the batch:
-//! a client that has its answer finds the gate settled. An observer holds up its lane, so whatever
-//! takes long belongs into a task of its own.
+//! a client that has its answer finds the gate settled. An observer delays its lane, so long work
+//! belongs in a task of its own.
 
 use super::named_seats::{NamedSeats, named};
 use crate::metrics::Metrics;

@@ -1,7 +1,9 @@
-//! Reconcile: compares log, counters and gate. It repairs the gate and alarms on the rest.
+//! Reconcile: compares log, counters and gate. It repairs the gate and raises an alarm for other
+//! differences.
 //!
-//! The log is folded once at the start and then only its new rows, so a turn costs what has changed
-//! since the last. Counters and log are read in one transaction, so a difference is never a race.
+//! The log is folded once at the start and then only its new rows, so the cost of a run depends on
+//! the changes since the last. Counters and log are read in one transaction, so a difference is
+//! never a race.
 
 use super::{failed, next_turn};
 use crate::core::Core;

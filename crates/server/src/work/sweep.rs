@@ -1,8 +1,8 @@
-//! The sweep: retires due holds, also those of events nobody asks for, and cancels the live bookings
-//! of events that were called off.
+//! The sweep: retires due holds, also those of events without requests, and cancels the live
+//! bookings of cancelled events.
 //!
-//! It is a convenience: any batch that locks a section retires its due holds by itself, so a sweep
-//! that is late, dead or doubled changes nothing but how soon counters show it.
+//! It is a convenience: any batch that locks a section retires its due holds by itself, so a late,
+//! dead or duplicate sweep affects only how soon the counters show it.
 
 use super::{failed, next_turn};
 use crate::core::Core;

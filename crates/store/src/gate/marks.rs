@@ -90,12 +90,12 @@ impl KnownMarks {
 pub struct CheckedMarks {
     /// The marks.
     pub seen: KnownMarks,
-    /// When they were last told.
+    /// The time of their last update.
     pub checked_at_ms: i64,
 }
 
 impl CheckedMarks {
-    /// Whether they were told at most `fresh_ms` ago, and not in the future.
+    /// True if they were updated at most `fresh_ms` ago, and not in the future.
     #[must_use]
     pub fn is_fresh(&self, now_ms: i64, fresh_ms: i64) -> bool {
         (0..=fresh_ms).contains(&(now_ms - self.checked_at_ms))

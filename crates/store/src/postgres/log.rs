@@ -216,8 +216,8 @@ async fn timelines(session: &mut PgConnection) -> Result<Timelines, Interrupt> {
     Ok(Timelines::of(found.iter().map(rows::timeline).collect::<Result<_, _>>()?))
 }
 
-/// Checks everything that is stored, in the slices that `cut` makes for so many bookings; inside a
-/// [`SNAPSHOT`].
+/// Checks everything that is stored, in the slices that `cut` makes for this number of bookings;
+/// inside a [`SNAPSHOT`].
 pub(super) async fn audit(
     session: &mut PgConnection,
     cut: impl Fn(u64) -> Vec<Slice> + Send,

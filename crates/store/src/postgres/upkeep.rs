@@ -161,7 +161,7 @@ impl Schema for Postgres {
 }
 
 impl Postgres {
-    /// [`Books::audit`], in the slices that `cut` makes for so many bookings.
+    /// [`Books::audit`], in the slices that `cut` makes for this number of bookings.
     pub(crate) async fn audit_in(
         &self,
         cut: impl Fn(u64) -> Vec<Slice> + Send,

@@ -274,7 +274,7 @@ fn known() -> impl Iterator<Item = Migration> {
 }
 
 impl Sqlite {
-    /// [`Books::audit`], in the slices that `cut` makes for so many bookings.
+    /// [`Books::audit`], in the slices that `cut` makes for this number of bookings.
     pub(crate) async fn audit_in(
         &self,
         cut: impl Fn(u64) -> Vec<Slice> + Send,

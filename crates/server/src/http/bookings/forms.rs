@@ -1,4 +1,4 @@
-//! What a hold may ask for, in each of its forms.
+//! The request of a hold, in each of its forms.
 
 use super::super::body::{object, objects};
 use super::super::problem::{FieldError, Problem, duplicate_seat};

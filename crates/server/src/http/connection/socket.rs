@@ -1,8 +1,8 @@
 //! The socket of a connection: what hyper leaves open about writing to it.
 //!
 //! To a head that cannot be read hyper answers with a bare status. It is withheld here, so that the
-//! client can be told as a problem what is wrong. And hyper waits forever for a client that does not
-//! read its answer; here it waits for `WRITE_TIMEOUT_SECONDS` in which nothing is read.
+//! client gets a problem instead. Also, hyper waits forever for a client that does not read its
+//! answer; here it waits for at most `WRITE_TIMEOUT_SECONDS` without progress.
 
 use super::turn::Turn;
 use axum::http::StatusCode;

@@ -1,9 +1,9 @@
-//! Whose turn it is on a connection, and how long a client may take for its own.
+//! Timeouts of a connection: idle between requests, and while a head arrives.
 //!
-//! hyper's own time-out of a head runs between requests as well, so it would close a quiet connection
-//! as early as it gives up a head that does not come to its end. Here the two are apart: a connection
-//! without a request may be quiet for `IDLE_TIMEOUT_SECONDS`, and `HEADER_TIMEOUT_SECONDS` begins with
-//! the first byte of a head.
+//! hyper's own timeout of a head also runs between requests, so it would close an idle connection
+//! as early as an incomplete head. Here the two are separate: a connection without a request can be
+//! idle for `IDLE_TIMEOUT_SECONDS`, and `HEADER_TIMEOUT_SECONDS` starts with the first byte of a
+//! head.
 
 use axum::body::{Body, HttpBody};
 use hyper::body::{Frame, SizeHint};

@@ -1,6 +1,6 @@
 //! What the calls refuse, by kind of call and by call.
 //!
-//! A handler's attribute says what it answers when all is well. What it refuses is added here,
+//! A handler's attribute documents its successful answers. Its refusals are added here,
 //! because most of it comes from the layers and extractors around the handler, and is the same for
 //! all calls of a kind.
 

@@ -1,11 +1,12 @@
 //! Requests a second across all instances: counted here, added up in the gate.
 //!
-//! No request waits for the gate. Each instance counts what it lets through, and a few times a second
-//! tells the gate of those who use more than a small share of the limit; the gate's sum is what all
-//! instances have let through in the same second. Who has used up the limit is refused, and what was
-//! let through beyond it before the instances had heard of each other is paid back in the seconds
-//! that follow. So a caller who hammers many instances gets the limit over any longer time, and in
-//! one second the limit and what the instances let through in [`SYNC_INTERVAL`].
+//! No request waits for the gate. Each instance counts what it lets through, and a few times a
+//! second sends to the gate those who use more than a small share of the limit; the gate's sum is
+//! what all instances have let through in the same second. A caller that has used up the limit is
+//! refused, and requests beyond the limit that were admitted before the instances had synchronized
+//! are deducted from the following seconds. So a caller who hammers many instances gets the limit
+//! over any longer time, and in one second the limit and what the instances let through in
+//! [`SYNC_INTERVAL`].
 //!
 //! While the gate is unavailable, each instance enforces the limit alone.
 

@@ -1,5 +1,4 @@
-//! What organizers send of numbered seats: layouts in their short and their full form, and which seats
-//! are kept off sale.
+//! Requests of organizers about numbered seats: layouts in short and full form, and blocked seats.
 
 use crate::http::body::{object, objects};
 use crate::http::docs::SeatWord;

@@ -1,7 +1,8 @@
-//! Large bodies: read and made sense of within bounds of their own, off the threads that answer.
+//! Large bodies: read and parsed within limits of their own, off the threads that serve requests.
 //!
-//! A body of 16 MiB takes some 100 MB while it is read, and half a second of a core. So few are taken in
-//! at once, fewer are worked on at once, and further ones are refused immediately.
+//! A body of 16 MiB takes some 100 MB while it is read, and half a second of a core. So few are
+//! received at the same time, fewer are processed at the same time, and further ones are refused
+//! immediately.
 
 use crate::http::App;
 use crate::http::body::read;

@@ -1,4 +1,4 @@
-//! Pages that very many watch: written and compressed once, and shared by all who ask.
+//! Pages with very many readers: written and compressed once, and shared by all requests.
 
 use super::views::{Drawing, StatusView};
 use crate::http::App;
