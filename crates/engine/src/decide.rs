@@ -228,7 +228,7 @@ pub enum Outcome {
     },
     /// The inventory as it is now.
     Inventory(Inventory),
-    /// Nothing to tell.
+    /// No result.
     Done,
 }
 

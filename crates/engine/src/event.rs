@@ -17,20 +17,20 @@ use std::collections::HashSet;
 pub use decide::{EventChanges, EventCommand, Opened, Repricing, create, decide};
 pub use section::{Opening, Section, SectionChange};
 
-/// The most seats a section may have.
+/// The maximum capacity of a section.
 pub const CAPACITY_MAX: i64 = 1_000_000_000;
 /// The largest cap of a buyer at an event. It is no cap: an event that has it is free of the one that the
 /// configuration sets for all events, and no batch has to count its buyers' seats.
 pub const SEATS_PER_USER_MAX: u32 = 1_000_000_000;
-/// The most sections an event may have.
+/// The maximum number of sections of an event.
 pub const SECTIONS_MAX: usize = 1_000;
-/// The most numbered seats, in all sections of an event, that get another currency at once: their
-/// layouts are written anew.
+/// The maximum number of numbered seats, in all sections of an event, whose currency can be
+/// changed: their layouts are written anew.
 pub const REPRICED_SEATS_MAX: usize = 200_000;
 /// The highest limit of seats per booking that a configuration or an event may set.
 pub const SEATS_PER_BOOKING_MAX: u32 = 10_000;
 
-/// Where an event stands in its life. A cancelled event stays cancelled.
+/// The status of an event. A cancelled event stays cancelled.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum EventStatus {
     /// Seen by its organizer only.
@@ -72,7 +72,7 @@ pub struct Terms {
     pub event_id: EventId,
     /// Who owns it.
     pub organizer_id: UserId,
-    /// Where it stands.
+    /// The status.
     pub status: EventStatus,
     /// Holds are refused before.
     pub sales_start: Option<Timestamp>,
@@ -172,7 +172,7 @@ pub struct EventChange {
     pub venue: Option<Option<String>>,
     /// When it takes place, with its time zone.
     pub date: Option<(EventDate, Tz)>,
-    /// Where it stands; calling it off is [`Event::cancel`].
+    /// The status; cancelling the event is [`Event::cancel`].
     pub status: Option<EventStatus>,
     /// When the sale begins.
     pub sales_start: Option<Option<Timestamp>>,
@@ -269,7 +269,8 @@ fn set<T>(field: &mut T, change: Option<T>) {
     }
 }
 
-/// Whether these sections may stand in one event; else the place of the first that may not.
+/// Checks that these sections can be in one event; the error is the position of the first that
+/// cannot.
 ///
 /// The first refusal wins: [`Refusal::TooManySections`], [`Refusal::DuplicateSection`] (names are
 /// compared by [`folded`]), [`Refusal::CurrencyMismatch`].

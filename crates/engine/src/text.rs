@@ -68,7 +68,8 @@ pub fn prose_flaw(text: &str) -> Option<&'static str> {
     text.contains(is_wrong).then_some("must not contain control characters except line breaks")
 }
 
-/// What is wrong with a name or a title, so that it could not be told from another or not be seen.
+/// What is wrong with a name or a title, so that it would be invisible or could not be
+/// distinguished from another.
 #[must_use]
 pub fn name_flaw(name: &str) -> Option<&'static str> {
     let is_break = |letter: char| letter.is_control() || matches!(letter, '\u{2028}' | '\u{2029}');

@@ -76,7 +76,7 @@ impl Api {
         self.call(Method::POST, &format!("{API}{path}"), bearer, body).await
     }
 
-    /// A call. It is repeated when it is told to come back (429, 503), and when a connection broke: use it
+    /// A call. It is repeated after a 429 or 503, and when a connection broke: use it
     /// for what may be done twice.
     pub async fn call(
         &mut self,
@@ -112,7 +112,7 @@ impl Api {
                     return Ok(Reply { status: answer.status, json });
                 }
                 Err(Silence::Reset) if broken < 3 => broken += 1,
-                // It was there, and may come back: whoever waits for this gives up when it does not.
+                // It was there, and may come back: the waiting caller gives up when it does not.
                 Err(_) if self.target.pulse.was_there() && !self.target.pulse.is_over() => {
                     sleep(CALL_AGAIN_AFTER).await;
                 }

@@ -87,7 +87,7 @@ impl Spread {
 pub struct Halls {
     /// Share of the seats, in random places, that are sold before the run.
     pub sold_before: f64,
-    /// The best seats are those of the next hall once a party of so many found no room.
+    /// The best seats are those of the next hall once a party of this size found no seats.
     pub leave_at: u8,
     /// Whether a section without numbers is there to be compared with.
     pub compared: bool,

@@ -3,7 +3,7 @@
 //!
 //! What it can say is bounded by what it can see. It asks for the fate of everything that was left without
 //! an answer, reads bookings again (all, or a random sample of a stated size), compares the sums with
-//! what the organizer is told, and, where the sections are small, sells them to the last seat.
+//! what the organizer can read, and sells small sections to the last seat.
 
 mod check;
 mod crew;

@@ -104,7 +104,7 @@ impl Pulse {
         self.why.get().map_or("", String::as_str)
     }
 
-    /// Tells that a run begins or ends: what an interrupt means depends on it.
+    /// Marks the start or the end of a run: the meaning of an interrupt depends on it.
     pub fn in_run(&self, is_so: bool) {
         self.in_run.store(is_so, Ordering::Relaxed);
     }
@@ -114,7 +114,7 @@ impl Pulse {
         Duration::from_millis(self.stood_still_ms.load(Ordering::Relaxed))
     }
 
-    /// The same with what is not yet known at the beat: whoever wakes up may be sooner than the beat.
+    /// The same with what is not yet known at the beat: a task may wake up before the beat.
     pub fn stood_still_until_now(&self) -> Duration {
         let last = Duration::from_millis(self.last_beat_ms.load(Ordering::Relaxed));
         let since = self.watched_since.get().map(Instant::elapsed).unwrap_or_default();

@@ -57,7 +57,7 @@ pub struct Machine {
     /// Load average over a minute before the first run.
     pub load_before: f64,
     /// Share of the processors' time that others took during the runs (steal and other processes are
-    /// not told apart from the server on the same machine, so this is steal alone), 0 to 1.
+    /// not distinguishable from the server on the same machine, so this is steal alone), 0 to 1.
     pub steal: f64,
 }
 

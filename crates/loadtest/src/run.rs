@@ -23,7 +23,7 @@ use tokio::time::{Instant, MissedTickBehavior, interval};
 /// Connections that are opened at the same time.
 const DIALS_MAX: usize = 128;
 
-/// Slices of a run's timeline: about so many, and none shorter than [`SLICE_MIN`].
+/// Approximate number of slices of a run's timeline; none is shorter than [`SLICE_MIN`].
 const SLICES: u32 = 240;
 const SLICE_MIN: Duration = Duration::from_millis(250);
 
@@ -86,7 +86,7 @@ pub async fn run(plan: &Plan, stage: &Arc<Stage>, progress: &Progress) -> Result
         while let Some(joined) = crowd.join_next().await {
             match joined {
                 Ok(done) => ledger.append(done),
-                // What it was told is lost, but not what all others were.
+                // Its answers are lost, but not those of the others.
                 Err(_) => stop.set("errors"),
             }
         }

@@ -170,7 +170,7 @@ async fn create(
     Ok((id, event))
 }
 
-/// A hall of at least so many seats: rows of forty, fewer in one that is smaller.
+/// A hall of at least this number of seats: rows of forty, shorter ones in a smaller hall.
 fn layout(seats: u64) -> Value {
     let per_row = seats.min(SEATS_PER_ROW);
     let rows = seats.div_ceil(per_row);

@@ -1,4 +1,4 @@
-//! Why a session could not be run: told in one line, and the process ends with status 2.
+//! Why a session could not run: printed as one line; the process exits with status 2.
 
 use std::fmt;
 

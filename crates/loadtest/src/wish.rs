@@ -8,7 +8,7 @@ pub type Seats = SmallVec<[u32; 4]>;
 /// Seats of one section.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Wish {
-    /// So many.
+    /// A number of seats.
     Any(u8),
     /// These.
     Named(Seats),

@@ -55,7 +55,7 @@ impl Stop {
 pub enum Verb {
     /// Buys.
     Confirm,
-    /// Gives back.
+    /// Cancels.
     Cancel,
 }
 
@@ -324,7 +324,7 @@ impl Worker {
         answer.status >= 500 && body::text(&self.wire.body, "code") != Some("overloaded")
     }
 
-    /// Buys or gives back what is held. The entry that comes back is not yet in the ledger.
+    /// Confirms or cancels what is held. The entry that comes back is not yet in the ledger.
     pub async fn act(&mut self, verb: Verb, mut entry: Entry, due: Option<Instant>) -> Entry {
         let (op, word, wanted, fate, unknown) = match verb {
             Verb::Confirm => {

@@ -277,7 +277,7 @@ impl Catalog {
     /// no hold due.
     ///
     /// A gate that is elsewhere is asked once for all who want to know of an event at the same time.
-    /// What this instance has settled since then it tells at once.
+    /// What this instance has settled since then is included immediately.
     async fn ask_gate(&self, of: &EventWithSections) -> (Vec<Option<Snapshot>>, bool) {
         let ids: Vec<_> = of.sections.iter().map(|section| section.section_id).collect();
         let mut known = if self.gate.is_remote() { self.gate.recall(&ids) } else { Vec::new() };

@@ -111,7 +111,7 @@ impl Lanes {
     /// the connections it would queue behind hundreds of them after each.
     ///
     /// # Panics
-    /// When the system gives no thread: nothing could ever be sold.
+    /// If the system cannot create a thread: nothing could ever be sold.
     pub fn start(
         count: usize,
         batches: &Arc<dyn Batches>,
@@ -204,7 +204,7 @@ fn unknown(error: impl std::error::Error + Send + Sync + 'static) -> Fault {
 }
 
 /// Runs a lane as long as anybody may send it something, through its own panics: those who were in
-/// its hands are told that the outcome is unknown, and the next batch is taken.
+/// its hands get the answer that the outcome is unknown, and the next batch is taken.
 async fn keep_running(lane: Lane) {
     let (part, lane) = (lane.part.clone(), tokio::sync::Mutex::new(lane));
     vitals::keep(part, || async { lane.lock().await.run().await }).await;

@@ -201,7 +201,7 @@ mod tests {
 
     impl Write for Slow {
         fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-            // Whoever lets it on may be gone by now.
+            // The other side may be gone by now.
             let gone = |_| io::Error::from(io::ErrorKind::BrokenPipe);
             self.let_on.recv().map_err(gone)?;
             self.taken.send(bytes.to_vec()).expect("the test listens");

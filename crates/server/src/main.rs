@@ -49,7 +49,7 @@ fn run() -> ExitCode {
 }
 
 /// An error with all its causes, in one line. No display of ours contains its source; a cause that a
-/// library has told already is not told again.
+/// library has reported already is not reported again.
 pub fn chain(error: &dyn std::error::Error) -> String {
     let mut told = error.to_string();
     let mut source = error.source();

@@ -28,7 +28,7 @@ const PURGED_MAX: u32 = 1_000;
 /// How long a turn may take: the first fold of a log of ten million rows included.
 const TURN_MAX: Duration = Duration::from_mins(5);
 
-/// What a task does, from its start until it is told to stop.
+/// What a task does, from its start until it must stop.
 type Work = Box<dyn Fn(Arc<Core>, Arc<Part>, CancellationToken) -> BoxFuture<'static, ()> + Send>;
 
 /// Starts the workers that the configuration asks for. They end with `stop`.

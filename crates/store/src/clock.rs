@@ -14,7 +14,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 /// A source of the present time. Tests pass their own.
 pub type Clock = Arc<dyn Fn() -> Timestamp + Send + Sync>;
 
-/// While time is ahead of the machine's clock, one part in so many of it is left out: an hour is made
+/// While time is ahead of the machine's clock, one part in this number is left out: an hour is made
 /// up for in 20 hours, and a hold of ten minutes lasts 32 s longer.
 const SLOWER_BY: i64 = 20;
 /// How far time must be ahead of the machine's clock to be worth a line in the log.

@@ -68,7 +68,7 @@ pub(crate) trait Bulk {
 }
 
 /// Fills the store that the scheme of `url` names, and brings its schema up to date before; `tell` is
-/// called after every part. What was told stays when the rest fails.
+/// called after every part. Parts that were written stay if the rest fails.
 pub async fn fill_store(
     url: &str,
     options: StoreOptions,

@@ -88,7 +88,7 @@ pub trait Gate: Send + Sync {
 /// How a gate is.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct GateHealth {
-    /// For how long nobody has asked what it stands on, because that is away.
+    /// For how long its server has not been called, because it is unavailable.
     pub away: Option<Duration>,
     /// Snapshots, marks and bookings that were settled and may never have reached it, since the start.
     pub dropped: u64,
@@ -160,7 +160,7 @@ pub fn open_gate(url: Option<&str>, options: GateOptions) -> Result<Arc<dyn Gate
 
 /// Says why a URL of a gate can never work. It opens nothing, and repeats no secret.
 pub fn check_gate_url(url: &str) -> Result<(), String> {
-    // What stands before :// is shown, and nothing else: it may be a password.
+    // Only the part before :// is shown: the rest may contain a password.
     let scheme = url.split_once("://").map_or("", |(scheme, _)| scheme);
     if !redis::knows(scheme) {
         return Err(format!(

@@ -1,13 +1,13 @@
 //! Keys of text: how stored names, addresses and titles compare (`engine::text`).
 //!
-//! A column in lower case stands beside each of them since the first version, and a key where folding
-//! gives something else; they compare by the key, and by the lower case where there is none. After a
-//! migration the keys of what is stored are filled in, [`PORTION`] rows in a transaction, beside whoever
-//! else writes. How far that has come is stored, so the next start goes on from there: it finds what
-//! instances of an earlier version have written since.
+//! Each of them has a column in lower case since the first version, and a key if case folding gives
+//! a different result; they compare by the key, and by the lower case if there is none. After a
+//! migration the keys of what is stored are filled in, [`PORTION`] rows in a transaction,
+//! concurrently with other writers. The progress is stored, so the next start continues from there:
+//! it finds what instances of an earlier version have written since.
 //!
-//! Where a key would make two accounts or two sections of an event one, it is left out: both stay, are
-//! found as before, and are logged.
+//! If a key would make two accounts or two sections of an event equal, it is omitted: both stay,
+//! are found as before, and are logged.
 
 use engine::text::{folded, lowered};
 use uuid::Uuid;
@@ -30,7 +30,7 @@ pub(crate) struct Keyed {
     pub kept_in: &'static str,
     /// What one of them is.
     pub what: &'static str,
-    /// Reads a portion: (after this id, at most so many).
+    /// Reads a portion: (after this id, maximum number).
     pub read: &'static str,
     /// Sets a key, unless it is another's or the text has changed: (key, id, lower case).
     pub write: &'static str,
@@ -82,8 +82,8 @@ pub(crate) struct Stored {
 }
 
 impl Stored {
-    /// The key it ought to have, where that is another than it has. Its lower case was made by whoever
-    /// wrote it, and is left alone.
+    /// The key it ought to have, where that is another than it has. Its lower case was made by the
+    /// writer, and is left unchanged.
     pub fn due(&self) -> Option<Option<String>> {
         let folded = folded(&self.text);
         let key = (folded != self.lowered).then_some(folded);
@@ -99,7 +99,7 @@ pub(crate) struct Tally {
 }
 
 impl Tally {
-    /// Counts a text whose key was due; tells one that keeps how it compared. No text: it may be an
+    /// Counts a text whose key was due; logs one that keeps how it compared. No text: it may be an
     /// address.
     pub fn count(&mut self, keyed: &Keyed, id: Uuid, written: bool) {
         if written {

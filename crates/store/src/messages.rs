@@ -27,7 +27,7 @@ pub(crate) struct LogPage {
 }
 
 impl LogPage {
-    /// A page of what stands after `from`, made of at most `limit` entries.
+    /// A page of the entries after `from`, made of at most `limit` entries.
     pub(crate) fn new(from: Position, limit: u32, timelines: Timelines) -> Self {
         let limit = limit.min(MESSAGE_ROWS_MAX) as usize;
         let (entries, sources) = (Vec::new(), Sources::default());
@@ -39,8 +39,8 @@ impl LogPage {
         i64::try_from(self.limit).expect("a bounded number") + 1
     }
 
-    /// Adds the entries of the next row that stand after where the page begins; false when the page has
-    /// ended and needs no more.
+    /// Adds the entries of the next row that are after the start of the page; false when the page
+    /// has ended and needs no more.
     pub(crate) fn add(&mut self, row: &impl Columns) -> Result<bool, Fault> {
         let seq = row.int("seq")?;
         self.bytes += row.maybe_text("detail")?.map_or(0, str::len);

@@ -43,7 +43,8 @@ pub const LOCK_FILE: &str = "reservix.lock";
 const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(1);
 /// How long a migration or an audit on the same file may keep us waiting.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(2);
-/// What every connection is set to. The checkpoint is after so many pages of WAL (4 KiB each).
+/// What every connection is set to. A checkpoint runs after this number of pages of WAL (4 KiB
+/// each).
 const SETTINGS: [(&str, &str); 6] = [
     ("journal_mode", "WAL"),
     ("synchronous", "FULL"),

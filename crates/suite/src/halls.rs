@@ -6,7 +6,8 @@ use engine::{BookingId, Opening, SectionId};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-/// The draft of rows such as `A-C`, each with so many seats at 12.50 USD and an aisle after some.
+/// The draft of rows such as `A-C`, each with this number of seats at 12.50 USD and an aisle after
+/// some.
 #[must_use]
 pub fn draft(rows: &str, seats_per_row: u32, aisles_after: &[u32]) -> Draft {
     let short = Short {

@@ -143,7 +143,7 @@ impl Tables {
         rows
     }
 
-    /// Loads the due holds of sections; gives all sections they reach into.
+    /// Loads the due holds of sections; returns all sections they contain seats of.
     fn load_due(
         &self,
         sections: &BTreeSet<SectionId>,
@@ -253,7 +253,7 @@ impl Tables {
         self.log.extend(changes.log);
     }
 
-    /// Ends a batch: writes its changes and tells what it came to.
+    /// Ends a batch: writes its changes and returns the results.
     pub fn committed(
         &mut self,
         now: Timestamp,

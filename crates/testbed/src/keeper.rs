@@ -30,7 +30,7 @@ use crate::machine::{self, START_LIMIT};
 /// A server that has ended stays a zombie until the next start, so its pid cannot pass to a
 /// stranger that a late signal would hit. It is stopped before its children are listed, so that
 /// no child is born unseen. A killed PostgreSQL leaves a segment of shared memory behind, whose
-/// number stands in its pid file; the system has room for some thousands of them.
+/// number is in its pid file; the system has room for some thousands of them.
 const SCRIPT: &str = r#"
 trap '' HUP
 log=$1
@@ -180,7 +180,7 @@ impl Drop for Keeper {
 /// Whether the process has ended; a zombie has.
 fn is_gone(pid: u32) -> bool {
     let Ok(stat) = fs::read_to_string(format!("/proc/{pid}/stat")) else { return true };
-    // The name stands in parentheses and may itself contain some.
+    // The name is in parentheses and may itself contain some.
     let state = stat.rsplit_once(") ").map(|(_, rest)| rest.as_bytes()[0]);
     matches!(state, None | Some(b'Z' | b'X'))
 }

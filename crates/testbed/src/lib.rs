@@ -2,7 +2,7 @@
 //!
 //! [`postgres::Postgres`], [`redis::Redis`], [`redis::Cluster`], [`redis::Sentinel`] and
 //! [`pgbouncer::PgBouncer`] start real servers on loopback, each with a data folder of its own;
-//! they can be killed, paused and started again on the same port. [`proxy::Proxy`] stands between a
+//! they can be killed, paused and started again on the same port. [`proxy::Proxy`] is between a
 //! client and any of them and injects the faults of a network; [`steps::Steps`] makes it fail at
 //! the k-th request, so that a test can sweep all the places where a connection can break.
 //!

@@ -60,7 +60,7 @@ pub(crate) struct Port {
 impl Port {
     /// A free port whose cluster port is free too.
     ///
-    /// A stranger may still take it before the server does: whoever starts one tries again.
+    /// A stranger may still take it before the server does: the starter tries again.
     pub(crate) fn choose() -> Self {
         let folder = common_folder().join("ports");
         fs::create_dir_all(&folder).expect("the common folder is ours");
@@ -167,7 +167,7 @@ pub(crate) fn run<W: AsRef<OsStr>>(words: &[W]) -> String {
     attempt(words).unwrap_or_else(|why| panic!("{why}"))
 }
 
-/// Like [`run`], for what may fail: gives the output of the failure instead of a panic.
+/// Like [`run`], for what may fail: returns the output of the failure instead of a panic.
 pub(crate) fn attempt<W: AsRef<OsStr>>(words: &[W]) -> Result<String, String> {
     let output = Command::new("timeout")
         .args(["--kill-after=5", "120"])

@@ -243,7 +243,7 @@ fn is_ready(data: &Path, pid: u32) -> bool {
     is_ours && lines.nth(6).map(str::trim_end) == Some("ready")
 }
 
-/// Writes `postgresql.conf` anew: what stands later in it wins.
+/// Writes `postgresql.conf` anew: later lines take precedence.
 fn write_settings(folder: &Path, port: u16, settings: &[(String, String)]) {
     let folder_text = folder.to_str().expect("names of temporary folders are text");
     let mut text = format!("port = {port}\nunix_socket_directories = '{folder_text}'\n");
@@ -288,7 +288,7 @@ fn template() -> PathBuf {
     let template = folder.join("template");
     if !template.exists() {
         give_to_stand_in(&folder);
-        // Whoever was killed while making it left a half.
+        // A process that was killed while creating it left it incomplete.
         let half = folder.join("half");
         if half.exists() {
             fs::remove_dir_all(&half).expect("the common folder is ours");

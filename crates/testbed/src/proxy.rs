@@ -162,9 +162,9 @@ impl Proxy {
     }
 
     /// From now on requests carry `to` wherever they had `from`, which is of the same length, so that
-    /// no frame around it changes. What stands on two chunks is not found.
+    /// no frame around it changes. Text that spans two chunks is not found.
     ///
-    /// It takes a clause away from a client that cannot be told to leave it out.
+    /// It takes a clause away from a client that cannot be configured to omit it.
     pub fn rewrite(&self, from: &str, to: &str) {
         assert_eq!(from.len(), to.len(), "{from:?} and {to:?}");
         self.shared.add_rewrite(from, to);
@@ -229,7 +229,7 @@ impl Switchboard {
                         Change::Fault(fault) => self.shared.set_fault(fault.clone()),
                         Change::ResetAll => self.reset(|_| true).await,
                         Change::Refuse | Change::End => {
-                            // Whoever waits in its queue is reset by the kernel.
+                            // The kernel resets the connections in its queue.
                             listener = None;
                             self.reset(|_| true).await;
                         }
@@ -241,7 +241,7 @@ impl Switchboard {
                             }
                         }
                     }
-                    // Whoever asked may have given up.
+                    // The caller may have given up.
                     let _ = order.done.try_send(());
                     if matches!(order.change, Change::End) {
                         return;
@@ -265,7 +265,7 @@ impl Switchboard {
     /// Resets the connections that `chosen` holds for, and waits until that is done.
     async fn reset(&mut self, chosen: impl Fn(&Connection) -> bool) {
         let doomed: Vec<Live> = self.live.extract_if(.., |live| chosen(&live.connection)).collect();
-        // All are told before any can run on: none may deliver what follows its gap.
+        // All are notified before any can continue: none may deliver what follows its gap.
         let mut tasks = Vec::new();
         for live in doomed {
             // One that has just ended by itself hears nothing.

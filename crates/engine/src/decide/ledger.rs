@@ -181,7 +181,7 @@ impl Ledger {
     }
 
     /// Retires the loaded holds that are due, oldest first. Expiry needs no worker: each command
-    /// that locks a section gives its dead holds back before deciding.
+    /// that locks a section releases its dead holds before deciding.
     fn retire_due(&mut self) {
         let loaded = |booking: &&Booking| {
             booking.items.iter().all(|item| self.rows.sections.contains_key(&item.section_id))
@@ -205,7 +205,7 @@ impl Ledger {
         deltas: fn(i64) -> Deltas,
     ) {
         let mut booking = self.rows.bookings[&booking_id].clone();
-        // A due hold is not among the buyer's live seats, so only a cancellation gives some back.
+        // A due hold is not among the buyer's live seats, so only a cancellation releases some.
         if next == BookingStatus::Cancelled
             && let Some(live) = self.rows.buyers.get_mut(&(booking.event_id, booking.user_id))
         {

@@ -63,8 +63,8 @@ impl Ledger {
         Ok(Outcome::Booking { booking, replayed: false, next_to_each_other })
     }
 
-    /// Whether a buyer may hold so many seats in these sections, who has `own` of them already; gives
-    /// the event's terms and the cap of the buyer.
+    /// Checks that a buyer, who already has `own` seats, may hold this number of seats in these
+    /// sections; returns the event's terms and the cap of the buyer.
     ///
     /// The first refusal wins: not found, those of [`Terms::may_sell`], [`Refusal::TooManySeats`],
     /// [`Refusal::BuyerLimit`].
@@ -101,8 +101,8 @@ impl Ledger {
         Ok((terms, cap))
     }
 
-    /// Gives a live hold other seats; on any refusal it keeps those it has. To give it those it has
-    /// changes nothing.
+    /// Replaces the seats of a live hold; on any refusal it keeps its seats. To give it those it
+    /// has changes nothing.
     ///
     /// The first refusal wins: not found, [`Refusal::NotChangeable`], [`Refusal::EventCancelled`],
     /// [`Refusal::BookingCancelled`], [`Refusal::HoldExpired`], [`Refusal::VersionMismatch`], then
@@ -190,7 +190,7 @@ impl Ledger {
     /// Sells what is held (I5): never at or after `expires_at`, never refused for lack of seats before.
     ///
     /// The first refusal wins: not found, [`Refusal::EventCancelled`], [`Refusal::BookingCancelled`],
-    /// [`Refusal::HoldExpired`]. Confirming again gives the same booking.
+    /// [`Refusal::HoldExpired`]. Confirming again returns the same booking.
     pub(super) fn confirm(&mut self, booking_id: BookingId, by: By) -> Result<Outcome, Refusal> {
         let booking = self.owned(booking_id, by)?;
         if booking.status == BookingStatus::Confirmed {
@@ -206,7 +206,7 @@ impl Ledger {
         Ok(self.shown(booking_id))
     }
 
-    /// Gives a live hold back. Again: the same booking.
+    /// Releases a live hold. Repeating it returns the same booking.
     ///
     /// The first refusal wins: not found, [`Refusal::NotCancellable`] (a sale, or an expired hold).
     pub(super) fn release(&mut self, booking_id: BookingId, by: By) -> Result<Outcome, Refusal> {
@@ -220,7 +220,7 @@ impl Ledger {
         Ok(self.shown(booking_id))
     }
 
-    /// Gives a live hold more time: `min(now + ttl, max_expires_at)`, and only if that is a gain.
+    /// Extends a live hold to `min(now + ttl, max_expires_at)`, and only if that is later.
     ///
     /// The first refusal wins: not found, [`Refusal::EventCancelled`], [`Refusal::BookingCancelled`],
     /// [`Refusal::ExtensionLimit`] (also for a sale), [`Refusal::HoldExpired`].
@@ -245,7 +245,7 @@ impl Ledger {
         Ok(self.shown(booking_id))
     }
 
-    /// Gives a live hold back, or undoes a sale. Again: the same booking.
+    /// Cancels a live hold or a confirmed booking. Repeating it returns the same booking.
     ///
     /// The first refusal wins: not found, [`Refusal::NotCancellable`]. A hold may always be
     /// cancelled; a sale by its buyer until `cancellable_until`, by the organizer always.
@@ -330,7 +330,7 @@ impl Ledger {
             Some(map) => map.blocked().map(|seat| name(map.layout(), seat)).collect(),
             None => Vec::new(),
         };
-        // By the names that stand in the layout, however they were spelled.
+        // By the names of the layout, however they were spelled.
         let names: Vec<SeatName> = match self.rows.maps.get(&section_id) {
             Some(map) => {
                 let layout = map.layout();
@@ -377,8 +377,8 @@ impl Ledger {
         Ok(self.counted(section_id))
     }
 
-    /// Gives a section numbered seats, or others than it had; its capacity is that of the layout then. The
-    /// layout it has already changes nothing: it was laid by an earlier attempt (I12).
+    /// Sets or replaces the numbered seats of a section; its capacity becomes that of the layout.
+    /// The layout it has already changes nothing: it was laid by an earlier attempt (I12).
     ///
     /// The first refusal wins: those of [`Self::organized`], [`Refusal::CapacityInUse`] where seats
     /// were counted and some are in use, [`Refusal::SeatsInUse`].

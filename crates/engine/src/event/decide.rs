@@ -163,7 +163,7 @@ pub struct EventChanges {
 }
 
 impl EventChanges {
-    /// Whether the change may stand, now that the batch has left these inventories:
+    /// Whether the change is allowed, now that the batch has left these inventories:
     /// [`Refusal::CurrencyInUse`].
     pub fn may_stand(&self, inventories: &[Inventory]) -> Result<(), Refusal> {
         if self.changes_currency { may_change_currency(inventories.iter()) } else { Ok(()) }

@@ -51,7 +51,7 @@ impl Section {
 /// What a section begins with.
 #[derive(Clone, Debug)]
 pub enum Opening {
-    /// So many seats.
+    /// A number of seats.
     Capacity(i64),
     /// Numbered seats.
     Layout(Arc<Layout>),

@@ -1,6 +1,6 @@
 //! Runs: several entries of one section in one row of the log.
 //!
-//! A batch of holds of one section makes entries that stand next to each other and differ in little. As
+//! A batch of holds of one section makes adjacent entries that differ in little. As
 //! a run they are one row. What they share is in the row's columns ([`Run`]), all else is packed:
 //! ```text
 //! 1 byte   format               2 bytes  number of entries
@@ -20,7 +20,7 @@
 //! ([`Position`](super::Position)). Versions are not stored: they end with the row's, and rise by one
 //! from entry to entry, as I4 says.
 //!
-//! Damage is always noticed: a checksum stands over the bytes, and what they say has to add up to the
+//! Damage is always noticed: a checksum covers the bytes, and what they say has to add up to the
 //! row's columns. What is read takes memory in proportion to the bytes, whatever they say.
 
 use super::{Deltas, Detail, LogEntry, LogKind};
@@ -97,7 +97,7 @@ impl fmt::Display for Unreadable {
 impl std::error::Error for Unreadable {}
 
 impl Run {
-    /// The word in the store that stands for the kind of a run.
+    /// The word in the store for the kind of a run.
     pub const KIND: &str = "run";
 
     /// Packs entries of one section and one time with consecutive versions, in their order.

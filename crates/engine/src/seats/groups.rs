@@ -5,7 +5,7 @@
 //! the smallest list of seats. It goes through the candidates from the last to the first and keeps,
 //! for each number of seats still to choose, the least sum after each [`Before`].
 //!
-//! Only seats near enough are looked at. A first choice among the nearest gives a sum `S`. With `L`
+//! Only seats near enough are looked at. A first choice among the nearest has a sum `S`. With `L`
 //! the sum of the nearest seats of each kind without any regard to neighbours, no better choice has
 //! a seat that is farther than the last of its kind in `L` by more than `S - L`; so those within
 //! decide, exactly.
@@ -27,7 +27,7 @@ pub(super) struct Candidate {
 /// A choice: its sum of distances, and its seats in order.
 type Found = (u64, Vec<(usize, SeatIndex)>);
 
-/// Where the search stands after some candidates: what was decided of the last one.
+/// The state of the search after some candidates: what was decided of the last one.
 #[derive(Clone, Copy)]
 enum Before {
     /// Not chosen.
@@ -43,7 +43,7 @@ type Sums = [u64; 3];
 
 const NONE: u64 = u64::MAX;
 
-/// The nearest choice of `candidates`, which stand in order; `None` when there is none.
+/// The nearest choice of `candidates`, which are in order; `None` when there is none.
 pub(super) fn nearest(candidates: &[Candidate], party: &Party) -> Option<Found> {
     let kind = |accessible| {
         let kind = candidates.iter().filter(move |one| one.accessible == accessible);

@@ -1,8 +1,9 @@
 //! The seat map a batch decides on: a layout, and who may still have which of its seats.
 //!
-//! A seat goes from free to held to sold, or is blocked, and back to free; any other step is refused
-//! whole (I3). Beside the states it keeps what a quick choice needs ([`Seating`]), so whoever decides
-//! batch after batch keeps it, and lets it [`follow`](SeatMap::follow) what others committed.
+//! A seat goes from free to held to sold, or is blocked, and back to free; any other step is
+//! refused whole (I3). Beside the states it keeps what a quick choice needs ([`Seating`]), so a
+//! lane that decides batch after batch keeps it, and lets it [`follow`](SeatMap::follow) what
+//! others committed.
 
 use super::change::{Harm, harmed};
 use super::marks::{Marks, SeatState, state};
@@ -135,7 +136,7 @@ impl SeatMap {
         self.sold.take(seats).expect("held seats are not sold");
     }
 
-    /// Gives back seats that are held or sold.
+    /// Releases seats that are held or sold.
     ///
     /// # Panics
     /// When one is free or blocked.

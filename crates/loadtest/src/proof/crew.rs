@@ -1,5 +1,5 @@
-//! A few connections that prepare a run or examine it: they repeat what they are told to repeat, and
-//! are in no figure.
+//! A few connections that prepare a run or examine it: they repeat requests answered with 429 or
+//! 503, and are in no figure.
 
 use crate::api::PATIENCE;
 use crate::ledger::{Entry, Fate, Given, Ledger};
@@ -32,7 +32,7 @@ pub struct Crew {
 }
 
 impl Crew {
-    /// Not yet connected; `first` tells crews apart.
+    /// Not yet connected; `first` distinguishes crews.
     pub fn new(stage: &Arc<Stage>, first: usize) -> Self {
         let recorder = Arc::new(Recorder::new(1));
         let stop = Arc::new(Stop::default());
@@ -51,7 +51,7 @@ impl Crew {
         .await;
     }
 
-    /// Holds `count` single seats where the load goes, so many as there are.
+    /// Holds up to `count` single seats in the sections of the load.
     pub async fn hold_singles(&mut self, count: u64) -> Vec<Entry> {
         let turns: Vec<u64> = (0..count).collect();
         let held = parking_lot::Mutex::new(Vec::new());
@@ -164,7 +164,7 @@ pub async fn insist_on_hold(
     held
 }
 
-/// Buys or gives back until it is known what came of it.
+/// Confirms or cancels until the outcome is known.
 pub async fn insist_on_act(worker: &mut Worker, verb: Verb, entry: Entry) -> Entry {
     let mut after = entry;
     for _ in 0..REPEATS_MAX {

@@ -16,7 +16,8 @@ use tokio::time::{Instant, sleep};
 const LAPSE_MAX: Duration = Duration::from_mins(1);
 
 impl Case<'_> {
-    /// Gives back what is held, waits for what lapses, sells what is left, and is refused one more.
+    /// Cancels the holds, waits for others to expire, sells the remaining seats, and is refused one
+    /// more.
     pub(super) async fn sell_out(
         &mut self,
         crew: &mut Crew,

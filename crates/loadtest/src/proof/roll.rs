@@ -11,7 +11,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 use uuid::Uuid;
 
-/// Bookings that are asked for at once; the API gives no more.
+/// Bookings requested per page; the maximum of the API.
 const PAGE: usize = 100;
 
 /// `GET /events/{id}/bookings`.

@@ -1,6 +1,6 @@
 //! Line charts, drawn by uPlot when the page is opened.
 //!
-//! Here stands what is drawn, and in which words: names, values and gaps as data, and what those
+//! The content of the charts: names, values and gaps as data, and what those
 //! read who cannot see it. `page.js` makes the library's options of it; scales, marks, the read-out
 //! under the pointer and the zoom are the library's.
 

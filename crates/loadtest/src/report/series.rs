@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 /// Ends the name of a 503 without `Retry-After`, which is a failure.
 pub const UNGUIDED: &str = " without Retry-After";
 
-/// What an answer means, told from its name in [`Operation::answers`].
+/// What an answer means, derived from its name in [`Operation::answers`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Answer {
     /// 2xx, and 304.

@@ -25,8 +25,8 @@ pub(super) struct NewestMarks {
     gate: Arc<dyn Gate>,
     /// What a gate said that has to be asked.
     told: Cache<SectionId, Known>,
-    /// Reads of the store, by the newest version that was known before they began: whoever knows of a
-    /// later commit does not take what was read before it.
+    /// Reads of the store, by the newest version that was known before they began: a caller that
+    /// knows of a later commit does not take what was read before it.
     read: Cache<(SectionId, Option<i64>), Option<KnownMarks>>,
 }
 
@@ -58,7 +58,7 @@ impl NewestMarks {
     }
 
     /// What the gate knows. One that is elsewhere is asked once for all who want to know at the same
-    /// time; what this instance has settled since then it tells at once.
+    /// time; what this instance has settled since then is included immediately.
     async fn known(&self, section_id: SectionId) -> Known {
         let own = self.own(section_id);
         if !self.gate.is_remote() {
@@ -122,7 +122,7 @@ mod tests {
         Arc::new(Layout::new(&short.draft().expect("right")).expect("right"))
     }
 
-    /// Marks with so many seats taken, the last one at this version.
+    /// Marks with this number of taken seats, the last one at this version.
     fn marks(version: i64, taken: u32) -> Marks {
         let mut map = SeatMap::empty(layout(), (1, 1));
         map.hold(&(0..taken).collect::<Vec<_>>()).expect("free seats");
@@ -157,7 +157,7 @@ mod tests {
         // What this instance commits it shows at once, whatever was read a moment ago.
         gate.settle(told(6, 2, vec![KnownMarks::committed(section(), marks(6, 2))]));
         assert_eq!((version().await, store.marks_read()), (6, 1));
-        // A change that tells no marks: another layout, or more time for a hold.
+        // A change without marks: another layout, or an extension of a hold.
         gate.settle(told(7, 1, vec![]));
         assert_eq!((version().await, store.marks_read()), (5, 2), "as the store has them");
     }

@@ -148,7 +148,7 @@ impl Network {
         match (self.address, address.to_canonical()) {
             (IpAddr::V4(own), IpAddr::V4(other)) => {
                 let differing_bits = 32 - self.prefix_bits;
-                // A shift by all bits gives `None` on both sides: every address is inside.
+                // A shift by all bits returns `None` on both sides: every address is inside.
                 own.to_bits().checked_shr(differing_bits)
                     == other.to_bits().checked_shr(differing_bits)
             }
@@ -162,13 +162,14 @@ impl Network {
     }
 }
 
-/// Writes `text` so that it can stand for one part of a URL.
+/// Encodes `text` as one part of a URL.
 pub fn percent_encoded(text: &str) -> String {
     let keep = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~".contains(&byte);
     text.bytes().map(|b| if keep(b) { char::from(b).into() } else { format!("%{b:02X}") }).collect()
 }
 
-/// A URL without its passwords. Where its parts cannot be told apart, rather too much is hidden.
+/// A URL without its passwords. If its parts cannot be distinguished, more is hidden than
+/// necessary.
 pub fn masked(url: &str) -> String {
     let Some((scheme, rest)) = url.split_once("://") else {
         return "********".to_owned();

@@ -77,7 +77,7 @@ impl Reader {
         reader
     }
 
-    /// Gives the setting that `name` stands for the content of the file that it names, unless a
+    /// Sets the setting that belongs to `name` to the content of the file that it names, unless a
     /// stronger source has set it.
     fn take_from_file(&mut self, name: &'static str) {
         let held = name.strip_suffix("_FILE").and_then(table::find);

@@ -14,7 +14,7 @@ const OTHERS: u32 = 0o077;
 
 /// The key in `data_dir/secret_key`; made of 32 random bytes, in hex, when there is none.
 ///
-/// Whatever interrupts it, and whoever else does the same at the same time: the file appears with
+/// Even if it is interrupted or runs concurrently, the file appears with
 /// its whole content, readable by its owner only, and every caller gets the one key in it. A key that
 /// others could read is made private, too. An error names the file.
 pub fn load_or_create_secret(data_dir: &Path) -> io::Result<SecretString> {
@@ -86,7 +86,7 @@ mod tests {
         fs::set_permissions(&path, Permissions::from_mode(0o644)).unwrap();
         load_or_create_secret(folder.path()).unwrap();
         assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
-        // A file stands where the folder should be.
+        // There is a file in place of the folder.
         let error = load_or_create_secret(&path.join("below")).unwrap_err().to_string();
         assert!(error.contains("secret_key/below/secret_key"), "{error}");
     }

@@ -296,7 +296,7 @@ async fn revise(
 }
 
 /// The `ETag` of a booking: its version, and the history of the store, since in another one the same
-/// versions come again.
+/// versions occur again.
 fn tagged(app: &App, booking: &Booking) -> [(HeaderName, HeaderValue); 1] {
     let tag = format!("\"{}.{}\"", booking.version, app.core.store.epoch());
     [(header::ETAG, HeaderValue::from_str(&tag).expect("digits are valid in a header"))]

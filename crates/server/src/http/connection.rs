@@ -87,8 +87,8 @@ pub async fn serve(
         // It would run between requests, too.
         .header_read_timeout(None)
         .max_buf_size(HEAD_BYTES_MAX)
-        // Whoever has sent a whole request may close their side and wait; who is gone altogether has
-        // asked nonetheless.
+        // A client may close its side after a whole request and wait for the answer; if it is gone
+        // altogether, the request still counts.
         .half_close(true);
     let limits = Limits { idle: config.idle_timeout, head: config.header_timeout };
     let patience = config.write_timeout;

@@ -39,7 +39,7 @@ impl Cors {
         Some(Self { layer, allowed, others })
     }
 
-    /// Answers a preflight, which asks what a page may send; gives back any other request.
+    /// Answers a preflight, which asks what a page may send; returns any other request.
     pub async fn preflight(&self, request: Request) -> Result<Response, Request> {
         let asks = request.headers().contains_key(header::ACCESS_CONTROL_REQUEST_METHOD);
         if *request.method() == Method::OPTIONS && asks {

@@ -173,7 +173,7 @@ impl Limits {
         if !trusted(peer) {
             return peer;
         }
-        // What a client wrote itself stands left of what our proxies added, so nothing left of a hop
+        // What a client wrote itself is left of what our proxies added, so nothing left of a hop
         // that cannot be read, or that is not ours, is believed.
         let hops = forwarded(&parts.headers);
         let readable = hops.iter().rev().map_while(|hop| *hop);

@@ -73,7 +73,7 @@ pub async fn observed(
         let request_id = request_id.to_str().unwrap_or_default();
         tracing::error!(method, route, request_id, "a request was answered with 500");
     }
-    // Whoever keeps a connection to a process that is about to stop finds another one before it
+    // A client with a connection to a process that is about to stop opens another one before it
     // does.
     if leaves_unread(status, body_bytes_max) || core.draining.is_cancelled() {
         response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
@@ -206,7 +206,7 @@ fn request_id(request: &Request) -> HeaderValue {
 pub fn new_id() -> String {
     static SEED: LazyLock<u64> = LazyLock::new(|| u64::from_le_bytes(random()));
     static COUNT: AtomicU64 = AtomicU64::new(0);
-    /// An odd factor walks through all 2^64 values before one comes again.
+    /// An odd factor walks through all 2^64 values before one repeats.
     const STEP: u64 = 0x9E37_79B9_7F4A_7C15;
     let count = COUNT.fetch_add(1, Ordering::Relaxed);
     let id = SEED.wrapping_add(count.wrapping_mul(STEP));

@@ -26,9 +26,9 @@ const EVENT_PREFIX: &str = "/api/v1/events/";
 pub enum Call {
     /// `POST /bookings/hold`.
     Hold,
-    /// `POST /bookings/{id}/confirm`, with what stands for the id.
+    /// `POST /bookings/{id}/confirm`, with the text of the id.
     Confirm(String),
-    /// `GET /events/{id}`, with what stands for the id.
+    /// `GET /events/{id}`, with the text of the id.
     Event(String),
 }
 

@@ -25,7 +25,7 @@ impl Threads {
     /// Starts one for each core.
     ///
     /// # Panics
-    /// When the system gives no thread: nobody could ever be served.
+    /// If the system cannot create a thread: no request could ever be served.
     pub fn start() -> Self {
         let count = std::thread::available_parallelism().map_or(1, usize::from);
         let over = CancellationToken::new();

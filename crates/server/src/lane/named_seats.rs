@@ -52,8 +52,8 @@ pub(super) fn conflicts(hold: &Hold, known: &[MarkedLayout]) -> Vec<SeatConflict
             Some(SeatConflict { section_id: *section_id, seat: name.clone(), state })
         }));
     }
-    // A seat that does not exist is told beside those that are taken; alone, it is the store's to say,
-    // and so is a seat that is named twice.
+    // A seat that does not exist is listed with those that are taken; alone, it is the store's to
+    // say, and so is a seat that is named twice.
     if names_twice || conflicts.iter().all(|conflict| conflict.state.is_none()) {
         conflicts.clear();
     }

@@ -23,7 +23,7 @@ pub(super) const SPAN_MS: i64 = 365 * DAY_MS;
 pub(super) const SEATS_MAX: u32 = 4;
 /// The least seats of a section.
 const CAPACITY_MIN: i64 = 100;
-/// Of so many bookings, one is a live hold; and there are never more than [`LIVE_MAX`].
+/// One booking in this number is a live hold; there are never more than [`LIVE_MAX`].
 const LIVE_SHARE: u64 = 200;
 const LIVE_MAX: u64 = 20_000;
 
@@ -36,7 +36,7 @@ pub(super) struct Plan {
     currency: Currency,
     /// All events, in the order in which their sales begin.
     pub(super) sales: Vec<Sale>,
-    /// All sections, those of an event beside each other; and their counters as written so far.
+    /// All sections, those of an event consecutive; and their counters as written so far.
     pub(super) sections: Vec<Section>,
     pub(super) inventories: Vec<Inventory>,
     /// When each event sells next, the earliest first.

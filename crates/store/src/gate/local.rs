@@ -80,7 +80,7 @@ impl Gate for Local {
 
     fn settle(&self, settlement: Settlement) {
         let (now_ms, fresh_ms) = (self.now_ms(), self.options.fresh_ms());
-        // Marks first: whoever finds a snapshot finds the marks that belong to it.
+        // Marks first: a reader that finds a snapshot also finds the marks that belong to it.
         if !settlement.marks.is_empty() {
             let mut marks = self.marks.lock();
             for seen in settlement.marks {

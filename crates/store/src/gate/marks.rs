@@ -144,7 +144,8 @@ impl MarksCache {
             self.bytes = self.by_section.values().map(|kept| kept.seen.bytes()).sum();
         }
         if self.bytes + room > MARKS_BYTES_MAX {
-            // Forgetting is always safe: the store decides, and whoever misses them reads them.
+            // Dropping them is always safe: the store decides, and a reader that misses them reads
+            // them from it.
             self.by_section.clear();
             self.bytes = 0;
         }

@@ -80,8 +80,8 @@ pub trait Events: Send + Sync {
         filter: &EventFilter,
         page: PageRequest<EventId>,
     ) -> Result<Paged<EventCard>, Fault>;
-    /// Changes an event by the rules of [`engine::event::decide`]. Gives the inventories that were
-    /// changed with it.
+    /// Changes an event by the rules of [`engine::event::decide`]. Returns the inventories that
+    /// were changed with it.
     async fn change_event(
         &self,
         event_id: EventId,
@@ -111,7 +111,7 @@ pub trait Events: Send + Sync {
     async fn cancel_event(&self, event_id: EventId, by: UserId) -> Result<(), Error> {
         self.change_event(event_id, by.into(), EventCommand::CallOff).await.map(drop)
     }
-    /// [`EventCommand::ReviseSection`]. Gives the inventory as it is then.
+    /// [`EventCommand::ReviseSection`]. Returns the inventory after the change.
     async fn revise_section(
         &self,
         event_id: EventId,

@@ -11,7 +11,7 @@ pub trait Timed: Send + Sync {
     fn now(&self) -> Timestamp;
 }
 
-/// What the process that stands on a store asks of it.
+/// What a process requires of its store.
 #[async_trait]
 pub trait Instance: Timed {
     /// How many batches at once it gains from, at most `wanted`.
@@ -30,7 +30,7 @@ pub trait Histories: Send + Sync {
     /// Which history of the database this is; a process may find itself in another one at any
     /// moment.
     fn epoch(&self) -> Epoch;
-    /// Tells of each other epoch from now on.
+    /// Reports each other epoch from now on.
     fn epochs(&self) -> watch::Receiver<Epoch>;
     /// Draws another epoch: after the database was replaced by a copy of itself, so that nothing
     /// which was kept or shown before is taken for what is there now.

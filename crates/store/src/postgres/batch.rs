@@ -39,13 +39,13 @@ pub(super) fn claims_of(commands: &[Command]) -> BTreeMap<Key, KeyUse> {
     claims
 }
 
-/// Claims keys in their order; waits for whoever is claiming one of them. Keeps in `claims` what was
-/// free, and gives the others.
+/// Claims keys in their order; waits for other claims on them. Keeps in `claims` what was
+/// free, and returns the others.
 pub(super) async fn claim(
     session: &mut PgConnection,
     claims: &mut BTreeMap<Key, KeyUse>,
 ) -> Result<Vec<Key>, Interrupt> {
-    // ON CONFLICT makes the unique constraint the judge of I6: whoever commits first has the key.
+    // ON CONFLICT makes the unique constraint the judge of I6: the first to commit has the key.
     const SQL: &str = "INSERT INTO hold_keys (user_id, key, booking_id, fingerprint)
         SELECT * FROM UNNEST($1::uuid[], $2::text[], $3::uuid[], $4::bigint[])
         ON CONFLICT DO NOTHING RETURNING user_id, key";
@@ -224,7 +224,7 @@ pub(super) async fn lock_inventory(
     Ok(())
 }
 
-/// Loads sections with their inventory and their event's terms; gives the clock, which is read by
+/// Loads sections with their inventory and their event's terms; returns the clock, which is read by
 /// this statement: after the locks were waited for.
 async fn load_sections(
     session: &mut PgConnection,
@@ -268,8 +268,8 @@ async fn load_events(
     Ok(())
 }
 
-/// Loads the due holds of the locked sections, oldest first; tells whether these are all of them. One
-/// that reaches into a section nobody locked is left out.
+/// Loads the due holds of the locked sections, oldest first; returns whether these are all of them.
+/// One that reaches into a section nobody locked is left out.
 async fn load_due(
     session: &mut PgConnection,
     now: Timestamp,

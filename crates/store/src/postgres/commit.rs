@@ -67,7 +67,8 @@ impl Postgres {
             }
             Ok(committed) => return Ok(committed),
         }
-        // Another instance is slow with some of these keys: theirs are told so, the others go on.
+        // Another instance is slow with some of these keys: their commands are refused, the others
+        // continue.
         let busy = self.busy_keys(commands).await?;
         let is_busy = |command: &Command| {
             claims_of(std::slice::from_ref(command)).keys().any(|key| busy.contains(key))

@@ -1,6 +1,6 @@
 //! Events and sections.
 //!
-//! Whoever changes an event locks its row first, then, where a batch must not be under way with the
+//! A change to an event locks its row first, then, where a batch must not be under way with the
 //! old terms, the inventory rows of all its sections. Batches lock inventory only, so the order is
 //! the same for all. Every write may be done twice (see [`super::Postgres::write`]).
 
@@ -205,7 +205,7 @@ async fn clock(session: &mut PgConnection) -> Result<Timestamp, Interrupt> {
     Ok(rows::instant(&row, "now")?)
 }
 
-/// How many seats a section has; only a change of its event, which is locked, gives it another number.
+/// How many seats a section has; only a change of its event, which is locked, changes the number.
 async fn capacity(
     session: &mut PgConnection,
     section_id: SectionId,

@@ -193,7 +193,7 @@ impl History {
     }
 
     fn enter(&self, epoch: Epoch, why: Option<&'static str>) {
-        // Whoever follows is told of another epoch, and of no look that found the same.
+        // Followers are notified of another epoch, and not of checks that found the same.
         let is_another =
             self.epoch.send_if_modified(|known| std::mem::replace(known, epoch) != epoch);
         if !is_another {

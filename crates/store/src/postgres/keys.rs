@@ -45,8 +45,8 @@ impl Postgres {
     }
 }
 
-/// Looks at the next texts. Tells of each whose key was due its id and whether it was written; none at
-/// all: there are no more.
+/// Checks the next texts. For each whose key was due, returns its id and whether it was written;
+/// none at all: there are no more.
 async fn portion(
     session: &mut PgConnection,
     keyed: &Keyed,

@@ -62,8 +62,8 @@ const SETTLING_PAUSE: Duration = Duration::from_millis(20);
 /// - When the oldest transaction that is still running is not older than the mark's id, they have all
 ///   ended: their rows are to be seen, or never will be.
 ///
-/// It holds because the sequence caches no numbers for its sessions, because whoever writes the log has
-/// locked a row before, and so has an id, and because the reader reads from the primary.
+/// It holds because the sequence caches no numbers for its sessions, because a writer of the log
+/// has locked a row before, and so has an id, and because the reader reads from the primary.
 #[derive(Default)]
 pub(super) struct Settled(Mutex<VecDeque<(i64, i64)>>);
 

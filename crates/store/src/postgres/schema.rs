@@ -131,7 +131,7 @@ impl Postgres {
             fill_highest_prices(&mut session).await.map_err(|error| error.into_fault(DOING))?;
         }
         self.history.look(&mut session).await.map_err(|interrupt| interrupt.into_fault(DOING))?;
-        // A goodbye gives the lock back sooner than the server notices the closed socket.
+        // A clean disconnect releases the lock sooner than the server notices the closed socket.
         session.close().await.map_err(failed(DOING))?;
         // After the turn, so that another instance need not wait for it: it may take a while.
         if after.contains(&newest) {

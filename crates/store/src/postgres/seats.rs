@@ -34,8 +34,8 @@ impl Postgres {
         rows: &mut LoadedRows,
         suspect: bool,
     ) -> Result<Loaded, Interrupt> {
-        // The bits are read only where they are not those that are kept already: a version comes again
-        // in a database that was set back, with other bits, and never with the same stamp.
+        // The bits are read only where they are not those that are kept already: a version occurs
+        // again in a database that was set back, with other bits, and never with the same stamp.
         const SQL: &str = "SELECT m.section_id, m.stamp,
                 CASE WHEN m.version = wanted.known AND m.stamp = wanted.stamp THEN NULL
                     ELSE m.marks END AS marks

@@ -312,7 +312,7 @@ async fn write_keys(
     columns::run(session, *INSERT_KEYS, &KEY, &renamed).await.map(drop)
 }
 
-/// Writes inventories whose next expiry the index has to tell, after it was written.
+/// Writes inventories whose next expiry is read from the index, after it was written.
 async fn recount(
     session: &mut PgConnection,
     inventories: &[Counted],

@@ -158,7 +158,7 @@ fn load_due(writing: &Writing<'_>, rows: &mut LoadedRows) -> Result<(), Fault> {
     Ok(())
 }
 
-/// Loads the due holds of some of the loaded sections; gives all sections they reach into.
+/// Loads the due holds of some of the loaded sections; returns all sections they contain seats of.
 fn load_due_of(
     writing: &Writing<'_>,
     sections: &BTreeSet<SectionId>,
@@ -213,7 +213,7 @@ fn load_buyers(
     Ok(())
 }
 
-/// Writes what a batch changes, and gives the next expiry of every section it touched.
+/// Writes what a batch changes, and returns the next expiry of every section it touched.
 fn write(
     writing: &Writing<'_>,
     changes: &Changes,

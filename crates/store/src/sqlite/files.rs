@@ -1,7 +1,8 @@
 //! The files of the database: who may read them, and what is said when we may not.
 //!
-//! They hold addresses and password hashes, so they are readable by their owner only, also in a folder
-//! that others may enter. SQLite gives its `-wal` and `-shm` the mode of the database itself.
+//! They hold addresses and password hashes, so they are readable by their owner only, also in a
+//! folder that others may enter. SQLite creates its `-wal` and `-shm` with the mode of the database
+//! itself.
 
 use crate::unavailable;
 use engine::Fault;

@@ -30,8 +30,8 @@ impl Sqlite {
     }
 }
 
-/// Looks at the next texts. Tells of each whose key was due its id and whether it was written; none at
-/// all: there are no more.
+/// Checks the next texts. For each whose key was due, returns its id and whether it was written;
+/// none at all: there are no more.
 fn portion(writing: &Writing<'_>, keyed: &Keyed) -> Result<Vec<Option<(Uuid, bool)>>, Fault> {
     let progress = writing
         .one(DOING, PROGRESS, [keyed.kept_in], |row| Ok((row.int("rule")?, row.id("after")?)))?;

@@ -21,7 +21,8 @@ pub(super) fn bind_id<Id: AsRef<[u8]>>(query: Binding, id: &Id) -> Binding {
 /// 32,766 values.
 const ROWS_PER_STATEMENT: usize = 512;
 
-/// Runs `sql`, whose `{}` becomes `VALUES (?,…),(?,…)`, for all `rows`, and gives what it selects.
+/// Runs `sql`, whose `{}` becomes `VALUES (?,…),(?,…)`, for all `rows`, and returns what it
+/// selects.
 ///
 /// Statements come in few sizes (powers of two), so that each is prepared once per connection.
 pub(super) async fn read_rows<T>(

@@ -66,7 +66,7 @@ impl Writer {
                     connection.pragma_update(None, name, value)?;
                 }
             }
-            // Whatever else stands in the file is noticed when it is read first.
+            // Other content of the file is noticed at the first read.
             connection.query_row("SELECT count(*) FROM sqlite_schema", (), |_| Ok(()))?;
             Ok(connection)
         };

@@ -137,7 +137,7 @@ impl<'a> Drive<'a> {
         self.attempts.iter().rev().nth(recent % self.attempts.len().max(1))
     }
 
-    /// The command that an op stands for; none while there is no booking to speak of.
+    /// The command of an op; none while there is no booking.
     fn command(&mut self, op: &Op) -> Option<Command> {
         let (recent, by) = match op {
             Op::Hold { by, requests, foreign, key } => {
@@ -266,7 +266,7 @@ impl<'a> Drive<'a> {
     /// Compares the counters of a section as a commit left them.
     ///
     /// A section that was locked only because a due cart reached into it may keep due holds of its
-    /// own; `next_expiry` says so, and whoever asks for it retires them.
+    /// own; `next_expiry` says so, and a command that reads it retires them.
     fn compare_locked(&self, inventory: &Inventory, named: bool) -> Result<(), String> {
         let (section_id, now) = (inventory.section_id, self.clock.now());
         let expected = self.model.counts(section_id, now);

@@ -32,7 +32,7 @@ pub enum Bug {
     ForgetsOtherSections,
     /// The extension of a hold is not logged.
     LosesALogRow,
-    /// Whoever knows the id may confirm.
+    /// Any user that knows the id can confirm.
     ConfirmsForAnybody,
     /// The seats a buyer has already are not counted.
     ForgetsTheCap,

@@ -195,7 +195,7 @@ impl Model {
         }
     }
 
-    /// Whether all these seats stand beside each other.
+    /// True if all these seats are adjacent.
     pub fn are_together(&self, seats: &BTreeSet<Seat>) -> bool {
         let Some((section_id, _)) = seats.first() else { return false };
         let is_ours = |name: &String| seats.contains(&(*section_id, name.clone()));
@@ -211,7 +211,7 @@ impl Model {
         self.counted.capacity - self.counted.blocked - live.map(|deal| deal.count).sum::<u32>()
     }
 
-    /// Gives a booking these seats, in place of those it has.
+    /// Replaces the seats of a booking by these.
     pub fn give(&mut self, booking_id: BookingId, deal: &Deal, seats: &BTreeSet<Seat>) {
         let before = self.free(booking_id);
         let price = |seat: &Seat| before.get(seat).copied().unwrap_or_else(|| self.price(seat));
@@ -223,7 +223,7 @@ impl Model {
         self.deals.insert(booking_id, Deal { seats, ..*deal });
     }
 
-    /// Takes the seats of a booking back, and gives them with their prices.
+    /// Releases the seats of a booking, and returns them with their prices.
     fn free(&mut self, booking_id: BookingId) -> BTreeMap<Seat, Money> {
         self.owners.retain(|_, owner| *owner != Owner::Booking(booking_id));
         self.deals.get(&booking_id).map(|deal| deal.seats.clone()).unwrap_or_default()

@@ -291,7 +291,7 @@ async fn forward(
         let called = tokio::task::spawn_blocking(call).await;
         called.map_err(|_| io::Error::other("the action panicked"))?;
     }
-    // Counted first: whoever sees the reply also sees the count.
+    // Counted first: a client that sees the reply also sees the count.
     shared.writes.fetch_add(1, Relaxed);
     server.write_all(chunk).await?;
     if is_cut_after {

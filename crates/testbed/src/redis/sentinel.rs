@@ -119,7 +119,7 @@ impl Sentinel {
         machine::wait_until("the replica is fed", || feeds_a_replica(primary));
     }
 
-    /// Waits until the replica has all that the primary has been told so far.
+    /// Waits until the replica has all that the primary has received so far.
     pub fn wait_until_replicated(&self) {
         let (primary, replica) = self.roles();
         let offset = |server: &Redis, name: &str| {
@@ -162,7 +162,7 @@ fn feeds_a_replica(primary: &Redis) -> bool {
     primary.ask(&["INFO", "replication"]).contains(",state=online,")
 }
 
-/// The address that a sentinel gives for the primary.
+/// The address of the primary according to a sentinel.
 fn named_by(sentinel: &Redis) -> SocketAddr {
     let answer = sentinel.cli(&["SENTINEL", "GET-MASTER-ADDR-BY-NAME", MASTER_NAME]);
     let (host, port) = answer.split_once('\n').expect("the sentinels watch this name");

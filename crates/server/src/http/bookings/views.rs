@@ -153,7 +153,7 @@ impl BookingView {
         }
     }
 
-    /// In the answer that gives seats which were chosen.
+    /// In the answer that assigns selected seats.
     pub(super) fn seated(self, next_to_each_other: Option<bool>) -> Self {
         Self { next_to_each_other, ..self }
     }

@@ -1,6 +1,6 @@
-// What `/docs` does beside showing the document: the examples of a page are those of another server, so the
-// page learns what stands in the place of their ids and tokens here. Whoever executes the calls from top to
-// bottom, as they are filled in, gets a success each time.
+// What `/docs` adds to the document: the examples come from another server, so the
+// page replaces their ids and tokens by those of this server. If the calls are executed from top to
+// bottom, unchanged, each succeeds.
 
 // From the ids and tokens of the examples to those of this server; it outlives a reload, as the token does.
 const KEPT = "reservix.examples";
@@ -18,7 +18,7 @@ function learn(example, real) {
   }
 }
 
-// Writes what is known here in the place of what stands in the examples.
+// Replaces the ids and tokens of the examples by those known here.
 function translated(text) {
   for (const [example, real] of learned) text = text.replaceAll(example, real);
   return text;

@@ -1,4 +1,4 @@
-//! What organizers send: new events and sections, and changes of them.
+//! Requests of organizers: new events and sections, and changes to them.
 
 use super::opening::Sizing;
 use crate::http::App;

@@ -169,7 +169,7 @@ impl EventView {
 
     /// Weak, since two answers of the same state may differ in how they are written. The event's
     /// version comes first; the versions and seats of its sections only rise and fall with a change. Last
-    /// stands the history of the store, since in another one the same versions come again.
+    /// stands the history of the store, since in another one the same versions occur again.
     pub(super) fn etag(&self) -> HeaderValue {
         let versions: i64 = self.sections.iter().map(|section| section.version).sum();
         let seats: i64 = self.sections.iter().map(|section| section.available_seats).sum();

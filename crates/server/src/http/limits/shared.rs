@@ -54,7 +54,8 @@ impl Usage {
         self.debt + self.total + u64::from(self.untold)
     }
 
-    /// Whether the gate is told, or only asked: who has used much here uses much elsewhere.
+    /// True if counts are sent to the gate, false if they are only read: a heavy user here is one
+    /// elsewhere.
     fn is_worth_telling(&self, limit: u64) -> bool {
         self.used() > limit / SHARE
     }
@@ -62,12 +63,12 @@ impl Usage {
     /// Goes on to another second: each of those that passed has paid for one limit.
     fn roll(&mut self, window: i64, limit: u64) {
         if self.window - window > WINDOWS_BACK_MAX {
-            // The store's clock was set back. What was counted is of seconds that come again.
+            // The store's clock was set back. The counts belong to seconds that will occur again.
             *self = Self { window, ..Self::default() };
         }
         let Ok(passed @ 1..) = u64::try_from(window - self.window) else { return };
         let debt = (self.debt + self.total).saturating_sub(limit.saturating_mul(passed));
-        // Much that is untold still has to be told, in the new second; a little is let go.
+        // A large unsent count is still sent in the new second; a small one is dropped.
         let untold = if self.is_worth_telling(limit) { self.untold } else { 0 };
         *self = Self { window, total: 0, untold, debt: debt.min(limit * DEBT_SECONDS_MAX) };
     }
@@ -103,8 +104,8 @@ impl<K: Clone + Eq + Hash> Shared<K> {
         Ok(())
     }
 
-    /// What the gate is to be told: the second, and how many requests of whom; none, where it is only
-    /// asked for the sum. Forgets the idle.
+    /// What is sent to the gate: the second, and the number of requests of each caller; none, where
+    /// it is only asked for the sum. Forgets the idle.
     pub fn untold(&self, now_ms: i64) -> (i64, Vec<(K, u32)>) {
         let window = window_of(now_ms);
         let mut callers = self.callers.lock();

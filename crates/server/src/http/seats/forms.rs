@@ -261,7 +261,7 @@ impl LayoutForm {
     }
 }
 
-/// The radius at which a front row of so many seats takes about a third of the circle.
+/// The radius at which a front row of this number of seats takes about a third of the circle.
 fn usual_radius(seats_per_row: u32) -> u32 {
     const NARROWEST: u32 = 500;
     let around = seats_per_row.saturating_mul(SEAT_PITCH.unsigned_abs());
