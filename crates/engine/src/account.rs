@@ -1,5 +1,6 @@
 //! Accounts: users, and the rule of refresh tokens.
 
+use crate::error::Refusal;
 use crate::ids::UserId;
 use crate::time::Timestamp;
 use uuid::Uuid;
@@ -17,6 +18,44 @@ pub struct User {
     pub password_hash: String,
     /// When the account was made.
     pub created_at: Timestamp,
+}
+
+/// What users want to change of their account; `None` leaves a field as it is, and an inner `None`
+/// clears it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct UserChange {
+    /// How to address the person.
+    pub name: Option<Option<String>>,
+    /// The address.
+    pub email: Option<String>,
+}
+
+/// What a store has to write of a changed account.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct UserUpdate {
+    /// The account as it is afterwards.
+    pub user: User,
+    /// Whether its name is another one.
+    pub is_renamed: bool,
+    /// Whether its address is another one: then no other account may have it
+    /// ([`Refusal::EmailTaken`]).
+    pub has_moved: bool,
+}
+
+impl UserChange {
+    /// Applies this change to an account as it is stored. The address it has already is no change, also
+    /// where another account has one that compares equal.
+    ///
+    /// [`Refusal::NotFound`] when there is no such account.
+    pub fn apply(self, stored: Option<User>) -> Result<UserUpdate, Refusal> {
+        let mut user = stored.ok_or(Refusal::NotFound { what: "user" })?;
+        let name = self.name.filter(|name| *name != user.name);
+        let email = self.email.filter(|email| *email != user.email);
+        let (is_renamed, has_moved) = (name.is_some(), email.is_some());
+        user.name = name.unwrap_or(user.name);
+        user.email = email.unwrap_or(user.email);
+        Ok(UserUpdate { user, is_renamed, has_moved })
+    }
 }
 
 /// A refresh token, known by the hash of its secret. Tokens that came from one login are a family.
@@ -37,11 +76,16 @@ pub struct RefreshToken {
 /// For how long a spent token may be exchanged again: the client may have lost the answer.
 pub const REFRESH_GRACE_MS: i64 = 10_000;
 
-/// What a refresh token is worth.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// What becomes of a refresh token that is presented, and what a store has to write.
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Refresh {
-    /// It is spent now and the next one of its family is given out.
-    Rotate,
+    /// The token is spent, and the next one of its family is issued.
+    Rotate {
+        /// When it was spent first.
+        spent_at: Timestamp,
+        /// The next token.
+        next: RefreshToken,
+    },
     /// It was spent long ago: somebody has a copy, so the whole family ends.
     EndFamily,
     /// It has expired.
@@ -49,13 +93,17 @@ pub enum Refresh {
 }
 
 impl RefreshToken {
-    /// Judges an attempt to use this token at `now`.
+    /// Decides an attempt at `now` to exchange this token for one with the hash and the end of `next`.
     #[must_use]
-    pub fn judge(&self, now: Timestamp) -> Refresh {
+    pub fn exchange(&self, next: ([u8; 32], Timestamp), now: Timestamp) -> Refresh {
         match self.spent_at {
             Some(spent_at) if now.since_ms(spent_at) > REFRESH_GRACE_MS => Refresh::EndFamily,
             _ if now >= self.expires_at => Refresh::Refuse,
-            _ => Refresh::Rotate,
+            _ => {
+                let (token_hash, expires_at) = next;
+                let next = Self { token_hash, expires_at, spent_at: None, ..self.clone() };
+                Refresh::Rotate { spent_at: self.spent_at.unwrap_or(now), next }
+            }
         }
     }
 }
@@ -76,9 +124,32 @@ mod tests {
             spent_at: None,
         };
         let spent = RefreshToken { spent_at: Some(at(1_000)), ..fresh.clone() };
-        assert_eq!(fresh.judge(at(99_999)), Refresh::Rotate);
-        assert_eq!(fresh.judge(at(100_000)), Refresh::Refuse);
-        assert_eq!(spent.judge(at(11_000)), Refresh::Rotate);
-        assert_eq!(spent.judge(at(11_001)), Refresh::EndFamily);
+        let wanted = ([1; 32], at(200_000));
+        let next = RefreshToken { token_hash: [1; 32], expires_at: at(200_000), ..fresh.clone() };
+        let rotated = |spent_at| Refresh::Rotate { spent_at: at(spent_at), next: next.clone() };
+        assert_eq!(fresh.exchange(wanted, at(99_999)), rotated(99_999));
+        assert_eq!(fresh.exchange(wanted, at(100_000)), Refresh::Refuse);
+        assert_eq!(spent.exchange(wanted, at(11_000)), rotated(1_000), "from its first use on");
+        assert_eq!(spent.exchange(wanted, at(11_001)), Refresh::EndFamily);
+    }
+
+    #[test]
+    fn a_change_says_what_of_an_account_is_new() {
+        let ada = User {
+            user_id: UserId::new(Timestamp::from_unix_ms(0), Shard::pick(0), 0),
+            email: "ada@example.com".to_owned(),
+            name: Some("Ada".to_owned()),
+            password_hash: "hash".to_owned(),
+            created_at: Timestamp::from_unix_ms(0),
+        };
+        let same = UserChange { name: Some(ada.name.clone()), email: Some(ada.email.clone()) };
+        let unchanged = UserUpdate { user: ada.clone(), is_renamed: false, has_moved: false };
+        assert_eq!(same.clone().apply(Some(ada.clone())), Ok(unchanged.clone()));
+        assert_eq!(UserChange::default().apply(Some(ada.clone())), Ok(unchanged));
+        assert_eq!(same.apply(None), Err(Refusal::NotFound { what: "user" }));
+        let other = UserChange { name: Some(None), email: Some("Ada@example.com".to_owned()) };
+        let user = User { name: None, email: "Ada@example.com".to_owned(), ..ada.clone() };
+        let expected = UserUpdate { user, is_renamed: true, has_moved: true };
+        assert_eq!(other.apply(Some(ada)), Ok(expected));
     }
 }

@@ -205,7 +205,7 @@ impl Ceiling {
     /// Starts this very program once more.
     pub async fn start() -> Result<Self, Trouble> {
         let trouble = |error| Trouble::because("starting the ceiling", error);
-        let secret = format!("{:032x}", rand::random::<u128>());
+        let secret = format!("{:032x}", crate::random::random::<u128>());
         let program = std::env::current_exe().map_err(trouble)?;
         let mut process = Command::new(program)
             .args(["serve-ceiling", "--secret", &secret])
@@ -234,7 +234,12 @@ impl Ceiling {
             Ok(Buyer::new(target, &bearer))
         };
         let buyers = (0..buyers).map(buyer).collect::<Result<_, Trouble>>()?;
-        Ok(Cast { target: Arc::clone(target), buyers, organizer: None, session: rand::random() })
+        Ok(Cast {
+            target: Arc::clone(target),
+            buyers,
+            organizer: None,
+            session: crate::random::random(),
+        })
     }
 
     /// Its event, which exists in requests only.

@@ -162,7 +162,7 @@ impl Hall {
         let number = u32::from(number);
         let (first, end) = (self.start(part), self.end(part));
         let at = self.cursors[part].load(Ordering::Relaxed).min(end);
-        let from = rand::random_range(at.saturating_sub(number)..=at);
+        let from = crate::random::random_of(at.saturating_sub(number)..=at);
         let from = from.min(end.saturating_sub(number)).max(first);
         (from..end).take(number as usize).collect()
     }

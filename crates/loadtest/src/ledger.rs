@@ -185,7 +185,7 @@ impl Ledger {
         if self.entries.len() < self.entries_max {
             self.entries.push(entry);
         } else {
-            let place = rand::random_range(0..self.entries_seen);
+            let place = crate::random::random_of(0..self.entries_seen);
             if let Some(kept) = usize::try_from(place).ok().and_then(|it| self.entries.get_mut(it))
             {
                 *kept = entry;

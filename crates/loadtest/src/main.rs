@@ -14,6 +14,7 @@ mod plan;
 mod progress;
 mod proof;
 mod pulse;
+mod random;
 mod record;
 mod report;
 mod roles;

@@ -28,7 +28,7 @@ pub async fn gather(
     wanted: &Wanted<'_>,
     told: impl Fn(String),
 ) -> Result<Cast, Trouble> {
-    let session: u64 = rand::random();
+    let session: u64 = crate::random::random();
     let mut api = Api::new(target);
     let mut bearers = match wanted.tokens {
         Some(path) => read_tokens(path)?,
@@ -76,7 +76,7 @@ fn parse_tokens(text: &str) -> Result<Vec<HeaderValue>, String> {
 
 async fn register(api: &mut Api, session: u64, who: &str) -> Result<HeaderValue, Trouble> {
     let email = format!("load-{session:016x}-{who}@example.com");
-    let password = format!("{:032x}", rand::random::<u128>());
+    let password = format!("{:032x}", crate::random::random::<u128>());
     let account = json!({ "email": email, "password": password });
     // A repeated registration finds the address taken, by ourselves.
     let reply = api.post("/auth/register", None, Some(&account)).await?;

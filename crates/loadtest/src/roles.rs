@@ -158,14 +158,14 @@ impl Worker {
             Role::Retries { repeats } => self.retry(ticket, *repeats, due).await,
             Role::Waves => self.wave(due).await,
             Role::Seats { keyed, most, collide, counted } => {
-                if rand::random::<f64>() < *counted {
+                if crate::random::random::<f64>() < *counted {
                     self.hold_beside(*keyed, due).await;
                 } else {
                     self.choose(*keyed, *most, *collide, due).await;
                 }
             }
             Role::Parties { keyed, most, adjacent, counted } => {
-                if rand::random::<f64>() < *counted {
+                if crate::random::random::<f64>() < *counted {
                     self.hold_beside(*keyed, due).await;
                 } else {
                     self.seat_party(*keyed, *most, *adjacent, due).await;
@@ -194,7 +194,7 @@ impl Worker {
         let section = self.stage.pick();
         let place = section as usize;
         let tight = self.stage.tight[place].load(Ordering::Relaxed);
-        let seats = if tight { 1 } else { rand::random_range(1..=SEATS_PER_BUYER_MAX) };
+        let seats = if tight { 1 } else { crate::random::random_of(1..=SEATS_PER_BUYER_MAX) };
         let key = self.new_key();
         match self.hold(self.buyer, section, &Wish::Any(seats), key, due).await {
             Held::Booked(entry) if entry.fate == Fate::Held => self.think(mind, entry),
@@ -209,7 +209,7 @@ impl Worker {
 
     /// Makes up a mind, and when it will be made up.
     fn think(&mut self, mind: &Mind, entry: Entry) {
-        let share: f64 = rand::random();
+        let share: f64 = crate::random::random();
         let verb = if share < mind.abandon {
             self.ledger.note(entry);
             return;
@@ -218,7 +218,7 @@ impl Worker {
         } else {
             Verb::Confirm
         };
-        let due = Instant::now() + mind.think.mul_f64(rand::random_range(0.2..1.8));
+        let due = Instant::now() + mind.think.mul_f64(crate::random::random_of(0.2..1.8));
         self.later.push(Reverse(Later { due, verb, entry }));
     }
 
@@ -312,7 +312,7 @@ impl Worker {
     }
 
     async fn mix(&mut self, mind: &Mind, due: Option<Instant>) {
-        match rand::random_range(0..100) {
+        match crate::random::random_of(0..100) {
             0..20 => self.look(true, due).await,
             20..50 => self.look(false, due).await,
             50..60 => {

@@ -18,7 +18,6 @@ use crate::target::Target;
 use crate::trouble::Trouble;
 use hyper::Method;
 use hyper::header::HeaderValue;
-use rand::seq::SliceRandom;
 use serde_json::Value;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
@@ -295,7 +294,7 @@ async fn sell_in_halls(
         progress.of("selling before the run", done, stage.halls.len());
         let seats = stage.hall(*section).map_or(0, |hall| hall.drawing.seats());
         let mut all: Vec<u32> = (0..seats).collect();
-        all.shuffle(&mut rand::rng());
+        crate::random::shuffle(&mut all);
         #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a share")]
         all.truncate((f64::from(seats) * share).round() as usize);
         let sold = crew.sell_named(*section, &all).await;

@@ -28,7 +28,7 @@ impl Ranks {
 
     /// A random place.
     pub fn pick(&self) -> usize {
-        if self.sums.len() == 1 { 0 } else { self.at(rand::random()) }
+        if self.sums.len() == 1 { 0 } else { self.at(crate::random::random()) }
     }
 }
 

@@ -266,7 +266,7 @@ impl Stage {
     pub fn pick(&self) -> u32 {
         let rank = self.places.events.pick();
         match self.places.sections.get(rank) {
-            Some(range) => rand::random_range(range.clone()),
+            Some(range) => crate::random::random_of(range.clone()),
             None => u32::try_from(rank).unwrap_or(0),
         }
     }

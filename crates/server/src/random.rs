@@ -1,6 +1,6 @@
-//! Randomness, from one place.
+//! Random bytes.
 
 /// Random bytes that nobody can guess, without a call of the system for each.
 pub fn random<const BYTES: usize>() -> [u8; BYTES] {
-    rand::random()
+    store::random::random()
 }

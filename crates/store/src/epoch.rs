@@ -6,6 +6,7 @@
 //! kept or shown under an epoch and a version: what was kept in the history that was left is not found
 //! in the one that goes on.
 
+use crate::random::random;
 use std::fmt;
 
 /// Names one history of one database, by chance.
@@ -16,7 +17,7 @@ impl Epoch {
     /// One that nobody has.
     #[must_use]
     pub fn draw() -> Self {
-        Self(rand::random())
+        Self(random())
     }
 
     /// That of a gate which has not been told of any.

@@ -16,6 +16,7 @@ mod messages;
 mod migrations;
 mod port;
 mod postgres;
+pub mod random;
 mod rows;
 mod slices;
 mod sqlite;

@@ -9,6 +9,7 @@
 //! draws a *stamp*, and a map is believed only under the version and the stamp that are stored. Layouts
 //! need none: their numbers are made of what is in them.
 
+use crate::random::random;
 use crate::rows::{Columns, corrupt, currency};
 use crate::unavailable;
 use engine::decide::SeatMaps;
@@ -39,7 +40,7 @@ pub(crate) struct Stamped {
 
 /// The stamp of marks that are about to be written.
 pub(crate) fn draw_stamp() -> i64 {
-    rand::random()
+    random()
 }
 
 /// Says that the marks of a section were wrong, and are right again.

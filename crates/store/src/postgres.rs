@@ -33,6 +33,7 @@ mod url;
 mod write;
 
 use crate::maps::Maps;
+use crate::random::random_of;
 use crate::{StoreOptions, unavailable};
 use clock::Estimate;
 use connect::{Door, Setting};
@@ -41,7 +42,6 @@ use history::History;
 use interrupt::{Interrupt, Meaning};
 use log::Settled;
 use parking_lot::Mutex;
-use rand::RngExt as _;
 use sessions::{Session, Sessions, TAKE_TIMEOUT};
 use sqlx::ConnectOptions as _;
 use sqlx::Executor as _;
@@ -329,6 +329,6 @@ where
 
 async fn back_off(attempt: u32) {
     let longest = BACKOFF_MAX.min(Duration::from_millis(5) * 2_u32.saturating_pow(attempt));
-    let part = rand::rng().random_range(0.5..1.0);
+    let part = random_of(0.5..1.0);
     tokio::time::sleep(longest.mul_f64(part)).await;
 }

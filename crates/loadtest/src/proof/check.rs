@@ -379,7 +379,7 @@ fn is_no_account(status: u16) -> bool {
 fn sample(mut from: Vec<Entry>, count: usize) -> Vec<Entry> {
     let count = count.min(from.len());
     for place in 0..count {
-        let other = rand::random_range(place..from.len());
+        let other = crate::random::random_of(place..from.len());
         from.swap(place, other);
     }
     from.truncate(count);

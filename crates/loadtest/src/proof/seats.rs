@@ -11,7 +11,6 @@ use crate::progress::Progress;
 use crate::setup::at_once;
 use crate::stage::Stage;
 use crate::trouble::Trouble;
-use rand::seq::SliceRandom;
 use serde::Deserialize;
 use std::collections::{HashMap, HashSet};
 use std::time::Duration;
@@ -175,7 +174,7 @@ impl Case<'_> {
     ) -> Result<(), Trouble> {
         let started = Instant::now();
         let mut order: Vec<usize> = (0..owners.len()).collect();
-        order.shuffle(&mut rand::rng());
+        crate::random::shuffle(&mut order);
         let ask = async |api: &mut Api, number: usize| {
             if number > 0 && started.elapsed() > HALLS_MAX {
                 return Ok(None);

@@ -74,8 +74,9 @@ impl Case<'_> {
         for (section, known) in self.stage.sections.iter().zip(&self.known) {
             is_busy[section.event as usize] |= *known != (0, 0);
         }
-        let mut order: Vec<(bool, u32, usize)> =
-            (0..is_busy.len()).map(|event| (!is_busy[event], rand::random(), event)).collect();
+        let mut order: Vec<(bool, u32, usize)> = (0..is_busy.len())
+            .map(|event| (!is_busy[event], crate::random::random(), event))
+            .collect();
         order.sort_unstable();
         order.into_iter().map(|(.., event)| event).collect()
     }

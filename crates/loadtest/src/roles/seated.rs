@@ -19,8 +19,8 @@ impl Worker {
         due: Option<Instant>,
     ) {
         let stage = Arc::clone(&self.stage);
-        let collides = rand::random::<f64>() < collide;
-        let number = rand::random_range(1..=most);
+        let collides = crate::random::random::<f64>() < collide;
+        let number = crate::random::random_of(1..=most);
         loop {
             // A rush is at one hall: its own part of it first, then those of the others, then the next.
             let (place, parts_done) = self.walked;
@@ -34,7 +34,7 @@ impl Worker {
             }
             let own = (self.id + parts_done) % hall.parts();
             let seats = if collides && hall.parts() > 1 {
-                hall.near((own + rand::random_range(1..hall.parts())) % hall.parts(), number)
+                hall.near((own + crate::random::random_of(1..hall.parts())) % hall.parts(), number)
             } else {
                 hall.next(own, number)
             };
@@ -59,8 +59,8 @@ impl Worker {
         let Some((section, hall)) = stage.open_hall() else {
             return self.stop.set(NO_SEATS_LEFT);
         };
-        let adjacent = rand::random::<f64>() < adjacent;
-        let number = rand::random_range(1..=most.min(hall.room(adjacent)).max(1));
+        let adjacent = crate::random::random::<f64>() < adjacent;
+        let number = crate::random::random_of(1..=most.min(hall.room(adjacent)).max(1));
         let wish = Wish::Best { number, adjacent };
         if self.hold_in_hall(keyed, section, wish, due).await == Held::SoldOut {
             hall.refused(adjacent, number);

@@ -8,6 +8,7 @@ use super::problem::Problem;
 use super::wire::{given_composed, legible, present_composed};
 use axum::extract::State;
 use engine::Refusal;
+use engine::account::UserChange;
 use garde::Validate;
 use serde::Deserialize;
 use std::sync::Arc;
@@ -67,6 +68,10 @@ async fn update_me(
     CurrentUser(user_id): CurrentUser,
     Json(change): Json<UpdateUser>,
 ) -> Result<axum::Json<UserView>, Problem> {
-    let user = app.core.store.update_user(user_id, change.name, change.email).await?;
+    let user = app
+        .core
+        .store
+        .update_user(user_id, UserChange { name: change.name, email: change.email })
+        .await?;
     Ok(axum::Json(user.into()))
 }

@@ -32,6 +32,7 @@ mod url;
 
 use super::{Gate, GateHealth, GateOptions, KnownMarks, Settlement};
 use crate::Epoch;
+use crate::random::{random, random_of};
 use async_trait::async_trait;
 use engine::seats::Marks;
 use engine::{Booking, BookingId, BookingStatus, EventId, Fault, SectionId, Snapshot, Timestamp};
@@ -158,7 +159,7 @@ impl Redis {
             unsent: Notify::new(),
             announced: broadcast::channel(ANNOUNCED_MAX).0,
             outbox: Mutex::default(),
-            instance: format!("{:016x}", rand::random::<u64>()),
+            instance: format!("{:016x}", random::<u64>()),
             store_now_ms: AtomicI64::new(i64::MIN),
             lost: AtomicU64::new(0),
         });
@@ -383,7 +384,7 @@ impl Gate for Redis {
     }
 
     async fn ping(&self) -> Result<(), Fault> {
-        let tag = Tag::Shard(rand::random_range(0..usize::from(engine::ids::SHARDS)));
+        let tag = Tag::Shard(random_of(0..usize::from(engine::ids::SHARDS)));
         self.shared.link.probe(tag).await.ok_or_else(|| {
             crate::unavailable("asking the gate")(format!("{} is away", self.shared.link.target()))
         })

@@ -1,7 +1,7 @@
 //! Users and their logins.
 
 use async_trait::async_trait;
-use engine::account::{RefreshToken, User};
+use engine::account::{RefreshToken, User, UserChange};
 use engine::{Error, Fault, Timestamp, UserId};
 
 /// Users and their refresh tokens.
@@ -16,12 +16,7 @@ pub trait Accounts: Send + Sync {
     async fn user(&self, user_id: UserId) -> Result<Option<User>, Fault>;
     /// Changes a user's name (an inner `None` clears it) or address: not found, or
     /// [`EmailTaken`](engine::Refusal::EmailTaken).
-    async fn update_user(
-        &self,
-        user_id: UserId,
-        name: Option<Option<String>>,
-        email: Option<String>,
-    ) -> Result<User, Error>;
+    async fn update_user(&self, user_id: UserId, change: UserChange) -> Result<User, Error>;
     /// Replaces the password hash `old`, and ends all families of the user; false when the hash
     /// is another one by now.
     async fn set_password(&self, user_id: UserId, old: &str, new: &str) -> Result<bool, Fault>;
@@ -31,7 +26,7 @@ pub trait Accounts: Send + Sync {
     /// Keeps the first token of a new family.
     async fn open_family(&self, token: &RefreshToken) -> Result<(), Fault>;
     /// Exchanges the token `spent` for one with the hash and the end of `next`, by the rule of
-    /// [`RefreshToken::judge`]; or [`InvalidRefreshToken`](engine::Refusal::InvalidRefreshToken).
+    /// [`RefreshToken::exchange`]; or [`InvalidRefreshToken`](engine::Refusal::InvalidRefreshToken).
     async fn rotate(
         &self,
         spent: &[u8; 32],

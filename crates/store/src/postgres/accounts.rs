@@ -9,7 +9,7 @@ use crate::Accounts;
 use crate::keys::keys_of;
 use crate::rows::{self, Columns as _, ms};
 use async_trait::async_trait;
-use engine::account::{Refresh, RefreshToken, User};
+use engine::account::{Refresh, RefreshToken, User, UserChange, UserUpdate};
 use engine::{Error, Fault, Refusal, Timestamp, UserId};
 use sqlx::postgres::{PgConnection, PgRow};
 
@@ -51,14 +51,9 @@ impl Accounts for Postgres {
         self.read("reading a user", find).await
     }
 
-    async fn update_user(
-        &self,
-        user_id: UserId,
-        name: Option<Option<String>>,
-        email: Option<String>,
-    ) -> Result<User, Error> {
-        let (name, email) = (&name, &email);
-        let update = on!(session => update_user(&mut session, user_id, name, email));
+    async fn update_user(&self, user_id: UserId, change: UserChange) -> Result<User, Error> {
+        let change = &change;
+        let update = on!(session => update_user(&mut session, user_id, change));
         self.write(&self.sessions, "changing a user", update).await
     }
 
@@ -149,8 +144,7 @@ async fn create_user(session: &mut PgConnection, user: &User) -> Result<(), Inte
 async fn update_user(
     session: &mut PgConnection,
     user_id: UserId,
-    name: &Option<Option<String>>,
-    email: &Option<String>,
+    change: &UserChange,
 ) -> Result<User, Interrupt> {
     const LOCK: &str = "SELECT * FROM users WHERE user_id = $1 FOR UPDATE";
     const TAKEN: &str = "SELECT 1 FROM users WHERE email_folded = $1 AND user_id <> $3
@@ -159,25 +153,22 @@ async fn update_user(
     const EMAIL: &str =
         "UPDATE users SET email = $2, email_folded = $3, email_key = $4 WHERE user_id = $1";
     let row = sqlx::query(LOCK).bind(uuid(user_id)).fetch_optional(&mut *session).await?;
-    let mut changed = user(row.as_ref())?.ok_or(Refusal::NotFound { what: "user" })?;
-    if let Some(name) = name {
-        let query = sqlx::query(NAME).bind(uuid(user_id)).bind(name.clone());
+    let UserUpdate { user, is_renamed, has_moved } = change.clone().apply(user(row.as_ref())?)?;
+    if is_renamed {
+        let query = sqlx::query(NAME).bind(uuid(user_id)).bind(user.name.clone());
         query.execute(&mut *session).await?;
-        changed.name.clone_from(name);
     }
-    // The same again is no change, also where another account has an address that compares equal.
-    let Some(email) = email.as_ref().filter(|email| **email != changed.email) else {
-        return Ok(changed);
-    };
-    let (lowered, key) = keys_of(email);
+    if !has_moved {
+        return Ok(user);
+    }
+    let (lowered, key) = keys_of(&user.email);
     let query = sqlx::query(TAKEN).bind(&lowered).bind(key.as_ref().unwrap_or(&lowered));
     if query.bind(uuid(user_id)).fetch_optional(&mut *session).await?.is_some() {
         return Err(Refusal::EmailTaken.into());
     }
-    changed.email.clone_from(email);
-    let query = sqlx::query(EMAIL).bind(uuid(user_id)).bind(email).bind(&lowered).bind(&key);
+    let query = sqlx::query(EMAIL).bind(uuid(user_id)).bind(&user.email).bind(&lowered).bind(&key);
     match query.execute(session).await {
-        Ok(_) => Ok(changed),
+        Ok(_) => Ok(user),
         // Somebody took the address between the look and the change.
         Err(error) if constraint(&error).is_some_and(|name| ADDRESSES.contains(&name)) => {
             Err(Refusal::EmailTaken.into())
@@ -230,10 +221,9 @@ async fn insert(session: &mut PgConnection, token: &RefreshToken) -> Result<(), 
 async fn rotate(
     session: &mut PgConnection,
     spent: &[u8; 32],
-    (token_hash, expires_at): ([u8; 32], Timestamp),
+    next: ([u8; 32], Timestamp),
 ) -> Result<Option<RefreshToken>, Interrupt> {
-    const SPEND: &str = "UPDATE refresh_tokens SET spent_at = COALESCE(spent_at, $2)
-        WHERE token_hash = $1";
+    const SPEND: &str = "UPDATE refresh_tokens SET spent_at = $2 WHERE token_hash = $1";
     // The clock is read by a statement of its own, after the lock was waited for.
     const LOCK: &str = "SELECT 1 FROM refresh_tokens WHERE token_hash = $1 FOR UPDATE";
     const LOAD: &str = "SELECT *, now_ms() AS now FROM refresh_tokens WHERE token_hash = $1";
@@ -241,20 +231,20 @@ async fn rotate(
     let row = sqlx::query(LOAD).bind(spent.to_vec()).fetch_optional(&mut *session).await?;
     let Some(row) = row else { return Ok(None) };
     let (old, now) = (rows::refresh_token(&row)?, rows::instant(&row, "now")?);
-    match old.judge(now) {
-        Refresh::Refuse => return Ok(None),
+    match old.exchange(next, now) {
+        Refresh::Refuse => Ok(None),
         Refresh::EndFamily => {
             let query = sqlx::query("DELETE FROM refresh_tokens WHERE family_id = $1");
             query.bind(old.family_id).execute(session).await?;
-            return Ok(None);
+            Ok(None)
         }
-        Refresh::Rotate => {}
+        Refresh::Rotate { spent_at, next } => {
+            let query = sqlx::query(SPEND).bind(spent.to_vec()).bind(spent_at.unix_ms());
+            query.execute(&mut *session).await?;
+            insert(session, &next).await?;
+            Ok(Some(next))
+        }
     }
-    let query = sqlx::query(SPEND).bind(spent.to_vec()).bind(now.unix_ms());
-    query.execute(&mut *session).await?;
-    let token = RefreshToken { token_hash, expires_at, spent_at: None, ..old };
-    insert(session, &token).await?;
-    Ok(Some(token))
 }
 
 /// Removes at most `limit` tokens that have expired; returns how many.

@@ -6,7 +6,7 @@ use crate::Accounts;
 use crate::keys::keys_of;
 use crate::rows::{Columns as _, ms, refresh_token, user};
 use async_trait::async_trait;
-use engine::account::{Refresh, RefreshToken, User};
+use engine::account::{Refresh, RefreshToken, User, UserChange, UserUpdate};
 use engine::{Error, Fault, Refusal, Timestamp, UserId};
 
 fn insert(writing: &Writing<'_>, token: &RefreshToken) -> Result<(), Fault> {
@@ -72,12 +72,7 @@ impl Accounts for Sqlite {
         row.as_ref().map(user).transpose()
     }
 
-    async fn update_user(
-        &self,
-        user_id: UserId,
-        name: Option<Option<String>>,
-        email: Option<String>,
-    ) -> Result<User, Error> {
+    async fn update_user(&self, user_id: UserId, change: UserChange) -> Result<User, Error> {
         const DOING: &str = "changing a user";
         const USER: &str = "SELECT * FROM users WHERE user_id = ?";
         const TAKEN: &str = "SELECT user_id FROM users WHERE email_folded = ?1 AND user_id <> ?3
@@ -86,28 +81,24 @@ impl Accounts for Sqlite {
         const NAME: &str = "UPDATE users SET name = ? WHERE user_id = ?";
         const EMAIL: &str =
             "UPDATE users SET email = ?, email_folded = ?, email_key = ? WHERE user_id = ?";
-        let change = move |writing: &Writing<'_>| {
+        let update = move |writing: &Writing<'_>| {
             let id = user_id.as_bytes();
             let found = writing.one(DOING, USER, [id], |row| user(row))?;
-            let mut changed = found.ok_or(Refusal::NotFound { what: "user" })?;
-            if let Some(name) = name {
-                writing.run(DOING, NAME, (&name, id))?;
-                changed.name = name;
+            let UserUpdate { user, is_renamed, has_moved } = change.apply(found)?;
+            if is_renamed {
+                writing.run(DOING, NAME, (&user.name, id))?;
             }
-            // The same again is no change, also where another account has an address that compares
-            // equal.
-            if let Some(email) = email.filter(|email| *email != changed.email) {
-                let (lowered, key) = keys_of(&email);
+            if has_moved {
+                let (lowered, key) = keys_of(&user.email);
                 let folded = key.as_ref().unwrap_or(&lowered);
                 if writing.one(DOING, TAKEN, (&lowered, folded, id), |_| Ok(()))?.is_some() {
                     return Err(Error::from(Refusal::EmailTaken));
                 }
-                writing.run(DOING, EMAIL, (&email, &lowered, &key, id))?;
-                changed.email = email;
+                writing.run(DOING, EMAIL, (&user.email, &lowered, &key, id))?;
             }
-            Ok(changed)
+            Ok(user)
         };
-        self.writer.write(DOING, change).await
+        self.writer.write(DOING, update).await
     }
 
     async fn set_password(&self, user_id: UserId, old: &str, new: &str) -> Result<bool, Fault> {
@@ -157,27 +148,25 @@ impl Accounts for Sqlite {
         const DOING: &str = "exchanging a refresh token";
         const TOKEN: &str = "SELECT * FROM refresh_tokens WHERE token_hash = ?";
         const END: &str = "DELETE FROM refresh_tokens WHERE family_id = ?";
-        const SPEND: &str =
-            "UPDATE refresh_tokens SET spent_at = COALESCE(spent_at, ?) WHERE token_hash = ?";
+        const SPEND: &str = "UPDATE refresh_tokens SET spent_at = ? WHERE token_hash = ?";
         let spent = *spent;
         // Nothing, when the token is refused: that it ends its family is written all the same.
         let exchange = move |writing: &Writing<'_>| {
             let Some(old) = writing.one(DOING, TOKEN, [&spent], |row| refresh_token(row))? else {
                 return Ok(None);
             };
-            match old.judge(writing.now) {
-                Refresh::Refuse => return Ok(None),
+            match old.exchange(next, writing.now) {
+                Refresh::Refuse => Ok(None),
                 Refresh::EndFamily => {
                     writing.run(DOING, END, [old.family_id.as_bytes()])?;
-                    return Ok(None);
+                    Ok(None)
                 }
-                Refresh::Rotate => {}
+                Refresh::Rotate { spent_at, next } => {
+                    writing.run(DOING, SPEND, (spent_at.unix_ms(), &spent))?;
+                    insert(writing, &next)?;
+                    Ok::<_, Fault>(Some(next))
+                }
             }
-            writing.run(DOING, SPEND, (writing.now.unix_ms(), &spent))?;
-            let (token_hash, expires_at) = next;
-            let token = RefreshToken { token_hash, expires_at, spent_at: None, ..old };
-            insert(writing, &token)?;
-            Ok::<_, Fault>(Some(token))
         };
         let exchanged = self.writer.write(DOING, exchange).await?;
         exchanged.ok_or_else(|| Refusal::InvalidRefreshToken.into())

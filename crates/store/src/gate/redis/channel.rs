@@ -6,6 +6,7 @@
 
 use super::connect::in_time;
 use super::{HEARTBEAT, Shared};
+use crate::random::random_of;
 use futures_util::StreamExt;
 use redis::{Msg, RedisError, RedisResult};
 use std::time::Duration;
@@ -17,7 +18,7 @@ pub(super) async fn listen(shared: &Shared) {
         if let Err(cause) = subscription(shared, turn).await {
             tracing::debug!(cause = cause.to_string(), "listening to announcements again");
         }
-        tokio::time::sleep(Duration::from_millis(rand::random_range(200..=400))).await;
+        tokio::time::sleep(Duration::from_millis(random_of(200..=400))).await;
     }
 }
 

@@ -14,6 +14,7 @@ use super::connect::Connection;
 use super::script::{Call, PROBE};
 use super::url::{Kind, Target};
 use super::{CALL_MAX, HEARTBEAT};
+use crate::random::random_of;
 use parking_lot::Mutex;
 use redis::{ErrorKind, FromRedisValue, RedisError, RedisResult, ServerErrorKind};
 use std::collections::HashMap;
@@ -282,10 +283,6 @@ async fn in_call_time<T>(call: impl Future<Output = RedisResult<T>>) -> RedisRes
 
 /// Waits between attempts, never for the same time as another instance.
 async fn pause(attempts: u32) {
-    let ms = if attempts < QUICK_ATTEMPTS {
-        rand::random_range(200..=250)
-    } else {
-        rand::random_range(500..=1_000)
-    };
+    let ms = if attempts < QUICK_ATTEMPTS { random_of(200..=250) } else { random_of(500..=1_000) };
     tokio::time::sleep(Duration::from_millis(ms)).await;
 }

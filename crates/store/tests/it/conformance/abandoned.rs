@@ -1,6 +1,7 @@
 //! Callers that hang up: a future dropped at any of its awaits.
 
 use super::{World, answered, key, refusal};
+use engine::account::UserChange;
 use engine::event::EventChange;
 use engine::{Command, Hold, Refusal};
 use std::future::poll_fn;
@@ -81,7 +82,8 @@ pub async fn an_account_write_nobody_waits_for_leaves_the_store_usable(world: Wo
         let user = world.new_user(&format!("user-{number}@example.org"));
         abandoned += usize::from(abandon(world.store.create_user(&user), awaits).await.is_none());
         let name = Some(Some("Somebody".to_owned()));
-        abandon(world.store.update_user(user.user_id, name, None), awaits).await;
+        abandon(world.store.update_user(user.user_id, UserChange { name, email: None }), awaits)
+            .await;
         abandon(world.store.set_password(user.user_id, &user.password_hash, "$new"), awaits).await;
         world.settled().await;
         let there = answered(world.store.user(user.user_id).await);

@@ -1,7 +1,7 @@
 //! Users and refresh tokens.
 
 use super::{World, answered, refusal};
-use engine::account::{REFRESH_GRACE_MS, RefreshToken, User};
+use engine::account::{REFRESH_GRACE_MS, RefreshToken, User, UserChange};
 use engine::{Refusal, UserId};
 use uuid::Uuid;
 
@@ -75,7 +75,7 @@ pub async fn an_account_changes_its_name_and_its_address(world: World) {
     world.user("bob@example.org").await;
     let change = |name: Option<Option<&str>>, email: Option<&str>| {
         let name = name.map(|name| name.map(str::to_owned));
-        store.update_user(ada.user_id, name, email.map(str::to_owned))
+        store.update_user(ada.user_id, UserChange { name, email: email.map(str::to_owned) })
     };
     assert_eq!(change(None, None).await.expect("nothing to refuse"), ada);
     let taken = change(Some(Some("Nobody")), Some("BOB@example.org")).await;
@@ -88,7 +88,7 @@ pub async fn an_account_changes_its_name_and_its_address(world: World) {
     change(None, Some("countess@example.org")).await.expect("a free address");
     assert_eq!(answered(store.user_by_email("ada@example.org").await), None);
     world.user("ada@example.org").await;
-    let nobody = store.update_user(world.mint.user(), None, None).await;
+    let nobody = store.update_user(world.mint.user(), UserChange::default()).await;
     assert_eq!(refusal(nobody), Refusal::NotFound { what: "user" });
 }
 

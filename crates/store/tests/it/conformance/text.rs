@@ -3,7 +3,7 @@
 
 use super::{World, refusal};
 use crate::raw::Raw;
-use engine::account::User;
+use engine::account::{User, UserChange};
 use engine::{EventId, Refusal, SectionChange};
 use std::fmt::Debug;
 use store::{EventFilter, PageRequest};
@@ -56,10 +56,10 @@ pub async fn an_address_belongs_to_one_account_however_it_is_spelled(world: Worl
         let other = world.new_user("other@example.org");
         let _ = store.create_user(&other).await;
         let other = done(store.user_by_email("other@example.org").await).expect("there");
-        let taken = store.update_user(other.user_id, None, Some(spellings[1].to_owned())).await;
+        let taken = store.update_user(other.user_id, moved(spellings[1])).await;
         assert_eq!(refusal(taken), Refusal::EmailTaken);
         // Its own, spelled in another way, is not another's.
-        let own = store.update_user(user.user_id, None, Some(spellings[2].to_owned())).await;
+        let own = store.update_user(user.user_id, moved(spellings[2])).await;
         assert_eq!(done(own).email, spellings[2]);
         let found = done(store.user_by_email(spellings[0]).await).expect("there");
         assert_eq!(found.user_id, user.user_id);
@@ -134,7 +134,7 @@ pub async fn what_was_stored_before_is_found_and_collisions_are_kept(world: Worl
         assert_eq!(found.as_ref(), Some(user));
         let name = Some(Some("New".to_owned()));
         let same = Some(user.email.clone());
-        let changed = done(store.update_user(user.user_id, name, same).await);
+        let changed = done(store.update_user(user.user_id, UserChange { name, email: same }).await);
         assert_eq!((changed.name.as_deref(), &changed.email), (Some("New"), &user.email));
     }
     let third = store.create_user(&world.new_user("CAFÉ@example.org")).await;
@@ -163,4 +163,9 @@ pub async fn what_was_stored_before_is_found_and_collisions_are_kept(world: Worl
     store.migrate(None).await.expect("again");
     assert!(done(store.user_by_email("σNEW@example.org").await).is_some());
     world.assert_sound().await;
+}
+
+/// A change of the address alone.
+fn moved(email: &str) -> UserChange {
+    UserChange { name: None, email: Some(email.to_owned()) }
 }

@@ -2,6 +2,7 @@
 //! (I12).
 
 use super::{Sale, Stand, booking, confirm, key, one};
+use engine::account::UserChange;
 use engine::event::EventChange;
 use engine::{Booking, BookingStatus, By, Command, Hold, Outcome, SectionChange};
 use std::sync::Arc;
@@ -169,7 +170,8 @@ async fn i12_an_account_whose_commit_is_lost_is_there_once() {
         assert_eq!(stored.as_ref(), Some(&user));
         let rename = async |turn: u8| {
             let email = format!("{round}-{turn}-new@example.org");
-            store.update_user(user.user_id, Some(Some("Ada".to_owned())), Some(email)).await
+            let change = UserChange { name: Some(Some("Ada".to_owned())), email: Some(email) };
+            store.update_user(user.user_id, change).await
         };
         let renamed = it.lose_commit(end, rename).await.expect("a free address");
         assert_eq!(renamed.email, format!("{round}-2-new@example.org"));
