@@ -26,7 +26,7 @@ use uuid::Uuid;
 /// Far enough away: 2100-01-01.
 const TOKENS_END_AT: u64 = 4_102_444_800;
 
-/// What is told instead of an instant: the ceiling has no clock.
+/// The value in place of an instant: the ceiling has no clock.
 const INSTANT: &str = "2026-11-22T13:57:01.943Z";
 
 #[derive(Serialize, Deserialize)]

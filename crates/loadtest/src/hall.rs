@@ -32,7 +32,7 @@ struct SeatTold {
     aisle_before: bool,
 }
 
-/// Numbers are text, since some are `4b`; a server may tell plain ones as JSON numbers.
+/// Numbers are text, since some are `4b`; a server may send plain ones as JSON numbers.
 #[derive(Deserialize)]
 #[serde(untagged)]
 enum Number {
@@ -115,12 +115,12 @@ pub struct Hall {
     cursors: Vec<AtomicU32>,
     /// Seats that no walker has come to yet.
     left: AtomicU32,
-    /// The largest party for which there may be room: beside each other, and anyhow.
+    /// The largest party that may still fit: with adjacent seats, and with any seats.
     room: [AtomicU8; 2],
 }
 
 impl Hall {
-    /// An empty one for so many walkers.
+    /// An empty one for this number of walkers.
     pub fn new(drawing: Arc<Drawing>, walkers: usize) -> Self {
         let parts_max = (drawing.seats() / SEATS_OF_A_PART_MIN).max(1);
         let parts = u32::try_from(walkers).unwrap_or(u32::MAX).clamp(1, parts_max);

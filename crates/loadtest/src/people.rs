@@ -22,7 +22,7 @@ pub struct Wanted<'a> {
     pub organizer: bool,
 }
 
-/// Finds everybody. `told` hears how far it is.
+/// Finds all buyers. `told` receives the progress.
 pub async fn gather(
     target: &Arc<Target>,
     wanted: &Wanted<'_>,

@@ -31,9 +31,9 @@ pub enum Role {
         /// With a new key each.
         keyed: bool,
     },
-    /// Holds a few seats, thinks, and buys, gives back, or forgets.
+    /// Holds a few seats, thinks, then confirms, cancels or abandons.
     Rush(Mind),
-    /// Asks for one seat so many times with the same key.
+    /// Requests one seat this number of times with the same key.
     Retries {
         /// How many times.
         repeats: u64,

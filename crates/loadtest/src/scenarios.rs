@@ -172,7 +172,8 @@ impl Plan {
 impl From<&OnsaleArgs> for Plan {
     fn from(args: &OnsaleArgs) -> Self {
         let OnsaleArgs { sections, seats, hold_ttl, mind: minds, sale } = args;
-        let about = "All seats are sold: buyers hold one to four seats of a section, think, then confirm, cancel or abandon; the seats of expired holds are sold again.";
+        let about = "All seats are sold: buyers hold one to four seats of a section, think, then \
+            confirm, cancel or abandon; the seats of expired holds are sold again.";
         let role = Role::Rush(mind(minds));
         let mut plan = plan("onsale", about, role, load(&sale.load, 60.0, 0.0)).at(sale);
         plan.in_venue(Venue {
@@ -227,7 +228,8 @@ impl From<&RetriesArgs> for Plan {
 impl From<&ExpiryArgs> for Plan {
     fn from(args: &ExpiryArgs) -> Self {
         let ExpiryArgs { seats, hold_ttl, sale } = args;
-        let about = "All seats of a section are held and abandoned, wave after wave; resale is the time from the end of a hold to the next hold of its seat.";
+        let about = "All seats of a section are held and abandoned, wave after wave; resale is \
+            the time from the end of a hold to the next hold of its seat.";
         let mut plan = plan("expiry", about, Role::Waves, load(&sale.load, 10.0, 0.0)).at(sale);
         plan.in_venue(Venue { sections: 1, seats: *seats, hold_ttl_seconds: *hold_ttl });
         plan.sells_out = true;
@@ -254,7 +256,9 @@ impl From<&ReadsArgs> for Plan {
 impl From<&MixedArgs> for Plan {
     fn from(args: &MixedArgs) -> Self {
         let MixedArgs { sections, seats, mind: minds, spread, sale } = args;
-        let about = "Of a hundred requests, twenty read the event, thirty its seats, ten a booking, and forty hold seats, some twice with one key; buyers confirm, cancel or abandon.";
+        let about = "Of a hundred requests, twenty read the event, thirty its seats, ten a \
+            booking, and forty hold seats, some twice with one key; buyers confirm, cancel or \
+            abandon.";
         let role = Role::Mixed(mind(minds));
         let mut plan = plan("mixed", about, role, load(&sale.load, 10.0, 2.0)).at(sale);
         plan.in_venue(Venue {
@@ -271,7 +275,8 @@ impl From<&MixedArgs> for Plan {
 impl From<&SeatsArgs> for Plan {
     fn from(args: &SeatsArgs) -> Self {
         let SeatsArgs { most, collide, halls } = args;
-        let about = "Seats of numbered halls are held by name: each connection walks through a part of its own, and sometimes requests seats in the part of another one.";
+        let about = "Seats of numbered halls are held by name: each connection walks through a \
+            part of its own, and sometimes requests seats in the part of another one.";
         let role = Role::Seats {
             keyed: halls.keys,
             most: *most,
@@ -290,7 +295,8 @@ impl From<&SeatsArgs> for Plan {
 impl From<&BestAvailableArgs> for Plan {
     fn from(args: &BestAvailableArgs) -> Self {
         let BestAvailableArgs { most, adjacent, leave_at, halls } = args;
-        let about = "The best available seats of a numbered hall are held for groups; when it is full, those of the next hall.";
+        let about = "The best available seats of a numbered hall are held for groups; when it is \
+            full, those of the next hall.";
         let role = Role::Parties {
             keyed: halls.keys,
             most: *most,

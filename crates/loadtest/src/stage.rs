@@ -148,7 +148,7 @@ pub struct Stage {
 }
 
 impl Stage {
-    /// Events with their sections, which are told event by event; the rest is to be filled in.
+    /// Events with their sections, grouped by event; the rest is filled in later.
     pub fn new(cast: &Arc<Cast>, run: u64, events: Vec<Uuid>, sections: Vec<Section>) -> Self {
         let target = &cast.target;
         let body = |section: &Section| {
@@ -284,7 +284,7 @@ impl Stage {
         self.sections[section as usize].hall.as_ref()
     }
 
-    /// The hall that gives out its best seats now; none when all are full.
+    /// The hall whose best seats are held now; none when all are full.
     pub fn open_hall(&self) -> Option<(u32, &Arc<Hall>)> {
         loop {
             let place = self.open_hall.load(Ordering::Relaxed);

@@ -1,10 +1,10 @@
 //! Epochs: which history of a database this is.
 //!
 //! A version says how often something was changed, and so which of two states is newer, in one
-//! history. A database that was replaced by an older copy of itself begins a second history, in which
-//! the same versions come again with other contents. So whatever is kept or shown under a version is
-//! kept or shown under an epoch and a version: what was kept in the history that was left is not found
-//! in the one that goes on.
+//! history. A database that was replaced by an older copy of itself begins a second history, in
+//! which the same versions occur again with other contents. So whatever is kept or shown under a
+//! version is kept or shown under an epoch and a version: what was kept in the history that was
+//! left is not found in the one that goes on.
 
 use crate::random::random;
 use std::fmt;
@@ -20,7 +20,7 @@ impl Epoch {
         Self(random())
     }
 
-    /// That of a gate which has not been told of any.
+    /// That of a gate that does not know one yet.
     pub(crate) const NONE: Self = Self(0);
 
     pub(crate) fn from_stored(stored: i64) -> Self {

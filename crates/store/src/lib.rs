@@ -1,6 +1,6 @@
 //! Where Reservix keeps its state: stores, which say yes, and gates, which may only say no.
 //!
-//! A [`Store`] is the only truth: what it committed happened. A [`Gate`] stands in front of it and
+//! A [`Store`] is the only truth: what it committed happened. A [`Gate`] is in front of it and
 //! refuses early and cheaply; lose it, and the system is slower, never wrong. The URL picks the
 //! adapter ([`open_store`], [`open_gate`]), and no rule lives here: a store loads rows, calls
 //! `engine::decide`, and writes the outcome.
@@ -120,7 +120,7 @@ fn use_ring() {
     let _ = rustls::crypto::ring::default_provider().install_default();
 }
 
-/// Turns a failure of what we stand on into a fault that says what was being done.
+/// Turns a failure of the underlying system into a fault that says what was being done.
 fn unavailable<E: Into<Box<dyn std::error::Error + Send + Sync>>>(
     doing: &'static str,
 ) -> impl FnOnce(E) -> Fault {

@@ -4,10 +4,10 @@
 //! happened, so a cached one is of a version that was committed. Losing one costs a read of the
 //! layout and the marks, nothing else.
 //!
-//! Where several instances write, a version alone does not say that a kept map is what is stored: in a
-//! database that was set back, the same version comes again with other seats. So each write of marks
-//! draws a *stamp*, and a map is believed only under the version and the stamp that are stored. Layouts
-//! need none: their numbers are made of what is in them.
+//! Where several instances write, a version alone does not say that a kept map is what is stored:
+//! in a database that was set back, the same version occurs again with other seats. So each write
+//! of marks draws a *stamp*, and a map is believed only under the version and the stamp that are
+//! stored. Layouts need none: their numbers are made of what is in them.
 
 use crate::random::random;
 use crate::rows::{Columns, corrupt, currency};

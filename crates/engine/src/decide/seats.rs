@@ -83,8 +83,9 @@ impl Ledger {
     /// Finds seats for `requests` and marks them as held. A refusal changes nothing.
     ///
     /// The first refusal wins: [`Refusal::SoldOut`] (counted sections), [`Refusal::DuplicateSeat`],
-    /// [`Refusal::SeatsUnavailable`] with all conflicts of all asks, [`Refusal::OrphanSeat`] when the event does not want any, then
-    /// those of the parties in their order: [`Refusal::TooFewFit`], [`Refusal::NotTogether`].
+    /// [`Refusal::SeatsUnavailable`] with all conflicts of all requests, [`Refusal::OrphanSeat`] if
+    /// the event refuses them, then those of the parties in their order: [`Refusal::TooFewFit`],
+    /// [`Refusal::NotTogether`].
     pub(super) fn place(
         &mut self,
         requests: &[SeatRequest],

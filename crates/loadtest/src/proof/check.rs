@@ -370,7 +370,8 @@ impl<'a> Case<'a> {
     }
 }
 
-/// Whether an answer says nothing of a booking: access, rates, or a failure of which another promise tells.
+/// Whether an answer says nothing of a booking: access, rates, or a failure that another promise
+/// covers.
 fn is_no_account(status: u16) -> bool {
     is_about_the_request(status) || status >= 500
 }

@@ -84,7 +84,10 @@ impl Case<'_> {
                     continue;
                 }
                 findings.offend(promise, || {
-                    format!("{name}: {sold} of {capacity} could be sold, but {available} were reported as available")
+                    format!(
+                        "{name}: {sold} of {capacity} could be sold, but {available} were \
+                        reported as available"
+                    )
                 });
             } else if sold < seats.capacity {
                 findings.remark(promise, format!("{unseen} seats may belong to unanswered holds"));

@@ -1,5 +1,5 @@
-//! Numbered seats: whose each of them is, by what the buyers were told, by the status that everybody is
-//! told, and by the organizer's list of bookings.
+//! Numbered seats: the owner of each, by the answers of the buyers, by the public status, and by
+//! the organizer's list of bookings.
 
 use super::check::{Case, SETTLE};
 use super::{Findings, Promise, grouped};
@@ -20,7 +20,7 @@ use uuid::Uuid;
 /// Halls are asked about no longer than this.
 const HALLS_MAX: Duration = Duration::from_mins(1);
 
-/// In so many halls a buyer is asked which seats are theirs.
+/// In this number of halls, the seats of a buyer are read.
 const YOURS_MAX: usize = 64;
 /// For a buyer with more bookings than this, the answer has the seats of the newest ones.
 const YOURS_BOOKINGS_MAX: usize = 100;
@@ -102,7 +102,7 @@ impl Case<'_> {
         let ledger = &mut self.ledger;
         findings.count(Promise::AsAsked, "holds", ledger.given.len() as u64);
         findings.offences(Promise::AsAsked, std::mem::take(&mut ledger.misnamed));
-        // Sorted by booking: the same hold that was told again stands beside the first answer.
+        // Sorted by booking: repeated answers about a hold are next to the first one.
         for pair in ledger.given.windows(2) {
             let [a, b] = pair else { continue };
             if a.booking == b.booking && a.seats != b.seats {
@@ -118,7 +118,7 @@ impl Case<'_> {
         }
     }
 
-    /// Gives every seat to the live booking that has it; a second one is an offence.
+    /// Assigns every seat to the live booking that has it; a second one is an offence.
     fn owners<'a>(
         &self,
         given: &'a [Given],
@@ -150,7 +150,7 @@ impl Case<'_> {
                 let (before, name) = (*owner, hall.drawing.name(*seat));
                 seats += u64::from(before.is_none());
                 *owner = Some(given);
-                // The same booking is told again when its key is.
+                // The same booking is returned again for the same key.
                 if let Some(before) = before.filter(|it| it.booking != given.booking) {
                     let (a, b) = (Uuid::from_u128(before.booking), Uuid::from_u128(given.booking));
                     let section = self.name(given.section);
@@ -189,7 +189,7 @@ impl Case<'_> {
                 if number < YOURS_MAX {
                     self.yours(api, owners, fates, &mut wrongs).await?;
                 }
-                // What everybody is told may be a moment old, and what is told one after the other may
+                // The public status may be a moment old, and what is told one after the other may
                 // have a change between.
                 if wrongs.0.is_empty() || began.elapsed() > SETTLE {
                     break Ok(Some((wrongs, listed)));
@@ -242,7 +242,7 @@ impl Case<'_> {
         serde_json::from_slice(api.body()).map_err(|error| Trouble::because(doing, error))
     }
 
-    /// Compares the status with the buyers' account. What it told of each seat comes back.
+    /// Compares the status with the buyers' account. Returns the reported state of each seat.
     fn wrong_status(
         &self,
         owners: &Owners<'_>,

@@ -1,4 +1,4 @@
-//! The sums: what the organizer is told of each section, against what its buyers were.
+//! The sums: the organizer's figures of each section, compared with the answers of its buyers.
 
 use super::check::{Case, SETTLE};
 use super::{Findings, Promise, grouped};
@@ -19,8 +19,8 @@ struct Sums {
 }
 
 impl Case<'_> {
-    /// What the organizer is told, against what the buyers were. Of many events those come first at which
-    /// something was held, in random order.
+    /// The organizer's figures, compared with the answers of the buyers. Of many events those come
+    /// first at which something was held, in random order.
     pub(super) async fn sums(
         &mut self,
         findings: &mut Findings,

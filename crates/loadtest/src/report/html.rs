@@ -278,7 +278,8 @@ fn merged_note(report: &Report) -> String {
     match report.runs.len() {
         0 | 1 => "Latencies are measured from the intended start of a request.".to_owned(),
         runs => format!(
-            "Over {runs} runs: counts are sums, rates and percentiles are medians, max is the maximum of all. Latencies are measured from the intended start of a request."
+            "Over {runs} runs: counts are sums, rates and percentiles are medians, max is the \
+             maximum of all. Latencies are measured from the intended start of a request."
         ),
     }
 }

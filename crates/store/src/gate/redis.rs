@@ -15,7 +15,7 @@
 //! it late. A lease is believed under the same rule as a snapshot: its removal may get lost with
 //! the instance that made it, and then it lapses like everything else.
 //!
-//! Nobody waits for Redis longer than [`CALL_MAX`], and while it is away nobody waits at all
+//! No call waits for Redis longer than [`CALL_MAX`], and while it is unavailable none waits at all
 //! ([`link`]). What this instance settled itself ([`own`]) serves it also then: it is a commit's
 //! word, and lapses by the same rule, so a sold-out section does not fall upon the store at once.
 

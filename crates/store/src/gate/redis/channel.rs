@@ -1,8 +1,8 @@
 //! Announcements: one channel that every instance listens to.
 //!
 //! A message is `<instance> <event>`. An instance has notified its own listeners before it notifies
-//! the channel, so it skips what it hears of itself. What is said while a subscription is down is
-//! lost; whoever listens keeps nothing for longer than a second anyway.
+//! the channel, so it skips what it hears of itself. Messages sent while a subscription is down are
+//! lost; listeners cache nothing for longer than a second anyway.
 
 use super::connect::in_time;
 use super::{HEARTBEAT, Shared};

@@ -1,4 +1,5 @@
-//! The link to Redis, with its breaker: a server that is slow or away costs one call, then none.
+//! The link to Redis, with its circuit breaker: a slow or unavailable server costs one call, then
+//! none.
 //!
 //! ```text
 //!            a call fails, or takes longer than CALL_MAX
