@@ -47,12 +47,16 @@ pub enum Refusal {
     TooManySeats {
         /// How many it may have.
         limit: u32,
+        /// How many it has, when other seats are asked for.
+        current: u32,
     },
     /// More seats than one buyer may have at this event.
     BuyerLimit {
         /// How many one buyer may have.
         limit: u32,
-        /// How many this buyer may still take.
+        /// How many this buyer holds and has bought.
+        current: i64,
+        /// How many this buyer may take beside them.
         remaining: i64,
     },
     /// Fewer seats are available than were asked for.

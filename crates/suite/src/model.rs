@@ -244,7 +244,7 @@ impl Model {
         let wanted: i64 = seats.values().sum();
         let limit = event.max_seats_per_booking.unwrap_or(self.policy.max_seats_per_booking);
         if wanted > i64::from(limit) {
-            return Err(Refusal::TooManySeats { limit });
+            return Err(Refusal::TooManySeats { limit, current: 0 });
         }
         if let Some(limit) = event.max_seats_per_user.or(self.policy.max_seats_per_user) {
             let of_buyer = self
@@ -255,7 +255,7 @@ impl Model {
                 of_buyer.filter(|deal| deal.takes_seats(now)).map(Deal::all_seats).sum();
             if live + wanted > i64::from(limit) {
                 let remaining = (i64::from(limit) - live).max(0);
-                return Err(Refusal::BuyerLimit { limit, remaining });
+                return Err(Refusal::BuyerLimit { limit, current: live, remaining });
             }
         }
         let short = seats.iter().find(|(section_id, seats)| self.free(**section_id, now) < **seats);

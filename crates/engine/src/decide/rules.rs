@@ -63,8 +63,11 @@ impl Ledger {
         Ok(Outcome::Booking { booking, replayed: false, next_to_each_other })
     }
 
-    /// Checks that a buyer, who already has `own` seats, may hold this number of seats in these
-    /// sections; returns the event's terms and the cap of the buyer.
+    /// Checks that a buyer may hold this number of seats in these sections, in place of the `own` seats
+    /// that the booking already has; returns the event's terms and the cap of the buyer.
+    ///
+    /// A cap refuses only what exceeds it further. It may have been lowered since a booking was made:
+    /// what is above it then may stay, or become less.
     ///
     /// The first refusal wins: not found, those of [`Terms::may_sell`], [`Refusal::TooManySeats`],
     /// [`Refusal::BuyerLimit`].
@@ -87,15 +90,17 @@ impl Ledger {
         terms.may_sell(self.now)?;
         let seats: i64 = requests.iter().map(|ask| i64::from(ask.seats())).sum();
         let limit = terms.max_seats_per_booking.unwrap_or(self.policy.max_seats_per_booking);
-        if seats > i64::from(limit) {
-            return Err(Refusal::TooManySeats { limit });
+        let rises = seats > i64::from(own);
+        if rises && seats > i64::from(limit) {
+            return Err(Refusal::TooManySeats { limit, current: own });
         }
         let cap = terms.cap_of_buyer(&self.policy);
         if let Some(limit) = cap {
             let live = self.rows.buyers.get(&(event_id, user_id)).copied().unwrap_or(0);
-            let remaining = i64::from(limit) - live + i64::from(own);
-            if seats > remaining {
-                return Err(Refusal::BuyerLimit { limit, remaining: remaining.max(0) });
+            let remaining = i64::from(limit) - live;
+            if rises && seats - i64::from(own) > remaining {
+                let remaining = remaining.max(0);
+                return Err(Refusal::BuyerLimit { limit, current: live, remaining });
             }
         }
         Ok((terms, cap))

@@ -65,6 +65,10 @@ impl<'a> Own<'a> {
         Self { items: &booking.items, prices: booking.items.iter().flat_map(of_item).collect() }
     }
 
+    fn seats(&self) -> u32 {
+        self.items.iter().map(|item| item.seats).sum()
+    }
+
     fn counted(&self, section_id: SectionId) -> impl Iterator<Item = &'a Item> {
         let here = move |item: &&Item| item.section_id == section_id && item.seat_names.is_empty();
         self.items.iter().filter(here)
@@ -102,7 +106,8 @@ impl Ledger {
                     if self.rows.maps.contains_key(section_id) =>
                 {
                     if *seats > PARTY_MAX {
-                        return Err(Refusal::TooManySeats { limit: PARTY_MAX });
+                        let current = own.seats();
+                        return Err(Refusal::TooManySeats { limit: PARTY_MAX, current });
                     }
                     parties.push((std::slice::from_ref(section_id), Party::of(*seats)));
                 }

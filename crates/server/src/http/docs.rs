@@ -41,6 +41,10 @@ pub struct Problem {
     /// `too_many_seats`, `buyer_limit`: the maximum number of seats.
     #[schema(value_type = u64, required = false)]
     limit: u64,
+    /// `too_many_seats` of a hold to change: the number of its seats. `buyer_limit`: the number of
+    /// seats that the buyer holds and has bought.
+    #[schema(value_type = u64, required = false)]
+    current: u64,
     /// `buyer_limit`: the number of seats that the buyer can still hold.
     #[schema(value_type = u64, required = false)]
     remaining: u64,

@@ -1,7 +1,7 @@
 //! Why seats are not held: every reason with its code, its members, and its place in the order.
 
 use crate::support::{Server, hold_body, show};
-use reqwest::StatusCode;
+use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
 
 #[tokio::test]
@@ -119,6 +119,44 @@ async fn one_buyer_has_as_many_live_seats_as_the_event_or_the_configuration_allo
     ann.held(&event_id, 1).await;
     let refused = ann.hold(&event_id, 1).await.problem(409, "buyer_limit");
     assert_eq!((&refused["limit"], &refused["remaining"]), (&json!(1), &json!(0)));
+}
+
+#[tokio::test]
+async fn a_cap_that_was_lowered_is_told_with_what_is_held() {
+    let server = Server::start(&[]);
+    let (organizer, buyer) = (server.user().await, server.user().await);
+    for (cap, code, detail, remaining) in [
+        (
+            "max_seats_per_booking",
+            "too_many_seats",
+            "A booking can have at most 2 seats, or the 4 that it already has.",
+            json!(null),
+        ),
+        (
+            "max_seats_per_user",
+            "buyer_limit",
+            "A buyer can have at most 2 seats at this event; you have 4 and can hold 0 more.",
+            json!(0),
+        ),
+    ] {
+        let event_id = organizer.event(100).await;
+        let held = buyer.held(&event_id, 4).await;
+        let (event, path) = (format!("/events/{event_id}"), format!("/bookings/{held}"));
+        let lower = json!({cap: 2});
+        organizer.send(Method::PATCH, &event, Some(&lower), &[]).await.expect(StatusCode::OK);
+        let set = async |seats: u32| {
+            let body = json!({"items": [{"section_id": "A", "seats_requested": seats}]});
+            buyer.send(Method::PATCH, &path, Some(&body), &[]).await
+        };
+        let refused = set(5).await.problem(409, code);
+        assert_eq!(refused["detail"], detail);
+        assert_eq!((&refused["limit"], &refused["current"]), (&json!(2), &json!(4)));
+        assert_eq!(refused["remaining"], remaining);
+        for seats in [4, 3, 1] {
+            assert_eq!(set(seats).await.expect(StatusCode::OK)["seats_requested"], seats);
+        }
+        buyer.step(&held, "confirm").await.expect(StatusCode::OK);
+    }
 }
 
 #[tokio::test]

@@ -304,6 +304,7 @@ macro_rules! suite {
             }
             reseats {
                 a_hold_is_given_other_seats_all_or_none,
+                a_hold_above_a_lowered_cap_may_keep_its_seats_or_have_fewer,
                 only_a_live_hold_is_changed_and_by_its_buyer_alone,
                 i3_a_seat_goes_from_hand_to_hand_within_a_batch,
                 the_best_seats_for_a_change_may_be_its_own,

@@ -41,10 +41,11 @@ impl Seen {
             }
             Refusal::SaleClosed => code("sale_closed"),
             Refusal::EventOver => code("event_over"),
-            Refusal::TooManySeats { limit } => code("too_many_seats").fact("limit", limit),
-            Refusal::BuyerLimit { limit, remaining } => {
-                code("buyer_limit").fact("limit", limit).fact("remaining", remaining)
-            }
+            Refusal::TooManySeats { limit, .. } => code("too_many_seats").fact("limit", limit),
+            Refusal::BuyerLimit { limit, current, remaining } => code("buyer_limit")
+                .fact("limit", limit)
+                .fact("current", current)
+                .fact("remaining", remaining),
             Refusal::SoldOut { available, requested } => {
                 code("sold_out").fact("available", available).fact("requested", requested)
             }

@@ -38,13 +38,19 @@ impl From<Refusal> for Problem {
             }
             Refusal::SaleClosed => plain("New holds are no longer possible."),
             Refusal::EventOver => plain("The event has already taken place."),
-            Refusal::TooManySeats { limit } => {
+            Refusal::TooManySeats { limit, current: 0 } => {
                 plain(&format!("A booking can have at most {limit} seats.")).with("limit", limit)
             }
-            Refusal::BuyerLimit { limit, remaining } => plain(&format!(
-                "A buyer can have at most {limit} seats at this event; you can hold {remaining} \
-                 more."
+            Refusal::TooManySeats { limit, current } => plain(&format!(
+                "A booking can have at most {limit} seats, or the {current} that it already has."
             ))
+            .with("limit", limit)
+            .with("current", current),
+            Refusal::BuyerLimit { limit, current, remaining } => plain(&format!(
+                "A buyer can have at most {limit} seats at this event; you have {current} and can \
+                 hold {remaining} more."
+            ))
+            .with("current", current)
             .with("limit", limit)
             .with("remaining", remaining),
             Refusal::SoldOut { available, requested } => {

@@ -65,11 +65,16 @@ pub const TABLE: &[Row] = &[
     ),
     row(Code::SaleClosed, "", "seats can no longer be held"),
     row(Code::EventOver, "", "seats can no longer be held"),
-    row(Code::TooManySeats, "`limit`", "request at most `limit` seats in one booking"),
+    row(
+        Code::TooManySeats,
+        "`limit`, and `current` of a hold to change",
+        "request at most `limit` seats in one booking, or the `current` number of the hold",
+    ),
     row(
         Code::BuyerLimit,
-        "`limit`, `remaining`",
-        "request at most `remaining` seats; `limit` is the maximum of one buyer at the event",
+        "`limit`, `current`, `remaining`",
+        "request at most `remaining` seats; `limit` is the maximum of one buyer at the event, \
+         `current` the number held and bought",
     ),
     row(
         Code::SoldOut,

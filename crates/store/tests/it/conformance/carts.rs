@@ -46,9 +46,9 @@ pub async fn the_cap_of_a_buyer_counts_seats_of_both_kinds(world: World) {
     let held = booking(world.commit_one(hold(cart)).await);
     let requests = [count(&sale, 0, 2), count(&sale, 0, 1), seats(&sale, 0, &["A-9"])];
     let answers = world.commit(&requests.map(|ask| hold(vec![ask]))).await.answers;
-    assert_eq!(answers[0], Err(Refusal::BuyerLimit { limit: 4, remaining: 1 }));
+    assert_eq!(answers[0], Err(Refusal::BuyerLimit { limit: 4, current: 3, remaining: 1 }));
     assert!(answers[1].is_ok());
-    assert_eq!(answers[2], Err(Refusal::BuyerLimit { limit: 4, remaining: 0 }));
+    assert_eq!(answers[2], Err(Refusal::BuyerLimit { limit: 4, current: 4, remaining: 0 }));
     let change = |requests| Command::Change {
         booking_id: held.booking_id,
         by: By::User(user_id),
@@ -61,9 +61,9 @@ pub async fn the_cap_of_a_buyer_counts_seats_of_both_kinds(world: World) {
     let fewer = change(vec![seats(&sale, 0, &["A-1"]), count(&sale, 1, 1)]);
     let next = || hold(vec![count(&sale, 0, 1)]);
     let answers = world.commit(&[more, fewer, next(), next()]).await.answers;
-    assert_eq!(answers[0], Err(Refusal::BuyerLimit { limit: 4, remaining: 3 }));
+    assert_eq!(answers[0], Err(Refusal::BuyerLimit { limit: 4, current: 4, remaining: 0 }));
     assert!(answers[1].is_ok() && answers[2].is_ok(), "{answers:?}");
-    assert_eq!(answers[3], Err(Refusal::BuyerLimit { limit: 4, remaining: 0 }));
+    assert_eq!(answers[3], Err(Refusal::BuyerLimit { limit: 4, current: 4, remaining: 0 }));
     world.assert_sound().await;
 }
 

@@ -223,7 +223,7 @@ pub async fn a_bad_command_does_not_fail_its_neighbours(world: World) {
         Command::Hold(world.hold(&sale, &[(0, 3)])),
     ];
     let answers = world.commit(&batch).await.answers;
-    assert_eq!(answers[1], Err(Refusal::TooManySeats { limit: 50 }));
+    assert_eq!(answers[1], Err(Refusal::TooManySeats { limit: 50, current: 0 }));
     assert_eq!(answers[2], Err(Refusal::NotFound { what: "booking" }));
     assert_eq!(answers[3], Err(Refusal::NotFound { what: "section" }));
     assert_eq!(answers[4], Ok(Outcome::Done));

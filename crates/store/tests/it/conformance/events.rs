@@ -259,7 +259,7 @@ pub async fn a_revision_is_made_whole_or_not_at_all(world: World) {
     world.revise(sale.event_id, sale.organizer_id, window).await.expect("a window of 1 ms");
     // What the next batch decides by is what was revised.
     let limited = world.commit_one(Command::Hold(world.hold(&sale, &[(0, 2)]))).await;
-    assert_eq!(limited, Err(Refusal::BuyerLimit { limit: 1, remaining: 1 }));
+    assert_eq!(limited, Err(Refusal::BuyerLimit { limit: 1, current: 0, remaining: 1 }));
     world.clock.advance_ms(1);
     let closed = world.commit_one(Command::Hold(world.hold(&sale, &[(0, 1)]))).await;
     assert_eq!(closed, Err(Refusal::SaleClosed));

@@ -3,8 +3,9 @@
 use super::seats::{best, blocking, conflicts, count, given, numbers, seats};
 use super::{Sale, World, booking, confirm, release};
 use crate::raw::Raw;
+use engine::event::EventChange;
 use engine::seats::{Party, SeatState};
-use engine::{Blocked, Booking, By, Command, Outcome, Refusal, SeatRequest, SectionChange};
+use engine::{Blocked, Booking, By, Command, Hold, Outcome, Refusal, SeatRequest, SectionChange};
 use suite::halls::{laid, layout, names, taken_by};
 use suite::world::usd;
 
@@ -63,7 +64,7 @@ pub async fn a_hold_is_given_other_seats_all_or_none(world: World) {
             vec![seats(&sale, 0, &["B-6"]), count(&sale, 2, 5)],
             Refusal::TooFewFit { available: 4, requested: 5, largest_contiguous_block: 4 },
         ),
-        (None, vec![count(&sale, 1, 51)], Refusal::TooManySeats { limit: 50 }),
+        (None, vec![count(&sale, 1, 51)], Refusal::TooManySeats { limit: 50, current: 2 }),
     ];
     for (expected, requests, refusal) in refusals {
         let refused = world.commit_one(change(&sale, &held, expected, requests)).await;
@@ -78,6 +79,73 @@ pub async fn a_hold_is_given_other_seats_all_or_none(world: World) {
     booking(world.commit_one(change(&sale, &held, None, only)).await);
     let sold = booking(world.commit_one(confirm(&held)).await);
     assert_eq!((sold.seats(), world.states(&sale, 0).await), (9, "B-1 held".to_owned()));
+    world.assert_sound().await;
+}
+
+pub async fn a_hold_above_a_lowered_cap_may_keep_its_seats_or_have_fewer(world: World) {
+    let sale = world.hall(vec![9.into(), laid("A-B", 6)]).await;
+    for (at, lowered) in [
+        EventChange { max_seats_per_booking: Some(Some(2)), ..EventChange::default() },
+        EventChange { max_seats_per_user: Some(Some(2)), ..EventChange::default() },
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        let cart = vec![seats(&sale, 1, &["A-1", "A-2"]), count(&sale, 0, 2)];
+        let held = booking(world.commit_one(Command::Hold(world.asking(&sale, cart))).await);
+        let lower = async |change| {
+            let revised = world.store.revise_event(sale.event_id, sale.organizer_id, None, change);
+            revised.await.expect("a cap may be lowered");
+        };
+        lower(lowered).await;
+        let refused = |current: u32| match at {
+            0 => Refusal::TooManySeats { limit: 2, current },
+            _ => Refusal::BuyerLimit { limit: 2, current: current.into(), remaining: 0 },
+        };
+        let set = async |places: Vec<SeatRequest>| {
+            world.commit_one(change(&sale, &held, None, places)).await
+        };
+        let more = vec![seats(&sale, 1, &["A-1", "A-2"]), count(&sale, 0, 3)];
+        assert_eq!(set(more).await, Err(refused(4)), "{at}");
+        let others = vec![seats(&sale, 1, &["B-1", "B-2"]), count(&sale, 0, 2)];
+        assert_eq!(booking(set(others).await).seats(), 4, "as many as before");
+        let fewer = vec![seats(&sale, 1, &["B-1"]), count(&sale, 0, 2)];
+        assert_eq!(booking(set(fewer).await).seats(), 3, "still above it");
+        let back = vec![seats(&sale, 1, &["B-1", "B-2"]), count(&sale, 0, 2)];
+        assert_eq!(set(back).await, Err(refused(3)), "{at}: what was given up is gone");
+        let below = vec![count(&sale, 0, 1)];
+        assert_eq!(booking(set(below).await).seats(), 1);
+        let within = vec![seats(&sale, 1, &["A-1", "A-2"])];
+        assert_eq!(booking(set(within).await).seats(), 2);
+        // A new hold has nothing to keep.
+        let anew = Hold { user_id: held.user_id, ..world.asking(&sale, vec![count(&sale, 0, 3)]) };
+        assert!(world.commit_one(Command::Hold(anew)).await.is_err());
+        // Whatever the cap has become, what is held is confirmed.
+        let cap = if at == 0 { Some(Some(1)) } else { None };
+        let user_cap = if at == 0 { None } else { Some(Some(1)) };
+        let lowest = EventChange {
+            max_seats_per_booking: cap,
+            max_seats_per_user: user_cap,
+            ..EventChange::default()
+        };
+        lower(lowest).await;
+        let sold = booking(world.commit_one(confirm(&held)).await);
+        assert_eq!(sold.seats(), 2);
+        booking(
+            world
+                .commit_one(Command::Cancel {
+                    booking_id: sold.booking_id,
+                    by: sale.organizer_id.into(),
+                })
+                .await,
+        );
+        lower(EventChange {
+            max_seats_per_booking: Some(None),
+            max_seats_per_user: Some(None),
+            ..EventChange::default()
+        })
+        .await;
+    }
     world.assert_sound().await;
 }
 
@@ -119,7 +187,7 @@ pub async fn i3_a_seat_goes_from_hand_to_hand_within_a_batch(world: World) {
     let first = world.asking(&sale, vec![seats(&sale, 0, &["A-1", "A-2"])]);
     let second = world.asking(&sale, vec![seats(&sale, 0, &["A-2"])]);
     let third = world.asking(&sale, vec![seats(&sale, 0, &["A-1"])]);
-    let of = |hold: &engine::Hold, wanted: &[&str]| Command::Change {
+    let of = |hold: &Hold, wanted: &[&str]| Command::Change {
         booking_id: hold.booking_id,
         by: By::User(hold.user_id),
         event_id: sale.event_id,

@@ -276,7 +276,7 @@ pub async fn the_best_available_seats_are_those_that_were_asked_for(world: World
     let counted = world.ask(&sale, vec![best(&sale, &[2], Party::of(1))]).await;
     assert_eq!(counted, Err(Refusal::NotFound { what: "section" }));
     let many = world.commit_one(Command::Hold(world.asking(&sale, vec![count(&sale, 0, 51)])));
-    assert_eq!(many.await, Err(Refusal::TooManySeats { limit: 50 }));
+    assert_eq!(many.await, Err(Refusal::TooManySeats { limit: 50, current: 0 }));
     world.assert_sound().await;
 }
 
