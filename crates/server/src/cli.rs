@@ -101,7 +101,8 @@ enum Migrate {
     Up,
     /// Revert the last migrations, deleting the data they store
     ///
-    /// Without --yes, it changes nothing and prints what would be deleted.
+    /// Without --yes, it changes nothing and prints what would be deleted. It is refused while
+    /// servers, workers or other commands are connected to the database.
     Down {
         /// How many migrations to revert
         #[arg(default_value_t = 1)]
@@ -171,6 +172,10 @@ async fn migrate(config: &Config, step: &Migrate) -> Result<(), Failure> {
     }
     // The list can be read beside a running server; a change needs the store alone.
     let changes = matches!(step, Migrate::Up | Migrate::Down { yes: true, .. });
+    if matches!(step, Migrate::Down { .. }) && changes {
+        // For reading first: it makes no store where there is none.
+        serve::open(config, true).await?.close().await;
+    }
     let store = serve::open(config, !changes).await?;
     let done = match step {
         Migrate::Up => bring_to(&*store, None, "applied").await,

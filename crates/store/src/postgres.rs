@@ -23,6 +23,7 @@ mod interrupt;
 mod keys;
 mod log;
 mod pooler;
+mod presence;
 mod repair;
 mod rows;
 mod schema;

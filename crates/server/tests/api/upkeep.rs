@@ -6,6 +6,7 @@ use std::fs::Permissions;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 use std::process::Command;
+use testbed::postgres::Postgres;
 
 #[test]
 fn taking_back_says_what_is_lost_and_waits_for_a_yes() {
@@ -112,4 +113,70 @@ async fn a_backup_by_the_documented_recipe_is_private_and_can_be_audited() {
         })
         .expect("moved");
     audit(restored.path());
+}
+
+#[test]
+fn a_command_that_expects_a_store_makes_none() {
+    let folder = folder();
+    let section = "01b8dac5-b400-801c-8000-000000000003";
+    for arguments in [
+        &["migrate", "down"][..],
+        &["migrate", "down", "--yes"],
+        &["migrate", "status"],
+        &["audit"],
+        &["repair", section],
+        &["repair", section, "--dry-run"],
+        &["log", "new-timeline"],
+    ] {
+        let output = run_in(folder.path(), arguments);
+        assert_eq!(output.status.code(), Some(1), "{arguments:?}: {}", told(&output));
+        let said = told(&output);
+        assert!(said.contains("there is no database at"), "{arguments:?}: {said}");
+        assert!(said.contains("data/reservix.db"), "{arguments:?}: {said}");
+        assert!(!folder.path().join("data").exists(), "{arguments:?} made a folder");
+    }
+    good(&run_in(folder.path(), &["config"]));
+    assert!(!folder.path().join("data").exists(), "the settings are only read");
+    // A folder that is there is not filled either.
+    std::fs::create_dir(folder.path().join("data")).expect("made");
+    for arguments in [&["migrate", "down", "--yes"][..], &["repair", section], &["audit"]] {
+        assert_eq!(run_in(folder.path(), arguments).status.code(), Some(1));
+        let files = std::fs::read_dir(folder.path().join("data")).expect("there").count();
+        assert_eq!(files, 0, "{arguments:?} made a file");
+    }
+}
+
+#[tokio::test]
+async fn taking_back_is_refused_beside_a_running_instance_or_worker() {
+    const KEY: (&str, &str) = ("SECRET_KEY", "0123456789abcdef0123456789abcdef");
+    let (folder, postgres) = (folder(), Postgres::start());
+    let url = postgres.create_database();
+    let settings = [KEY, ("DATABASE_URL", &*url)];
+    let run = |arguments: &[&str]| {
+        let mut command = reservix();
+        command.current_dir(folder.path()).envs(settings);
+        command.args(arguments).output().expect("runs")
+    };
+    good(&run(&["migrate", "up"]));
+    let applied = good(&run(&["migrate", "status"]));
+    for role in [&["serve"][..], &["worker"]] {
+        let server = Server::start_with(role, &settings);
+        let output = run(&["migrate", "down", "--yes"]);
+        assert_eq!(output.status.code(), Some(1), "{role:?}: {}", told(&output));
+        let said = told(&output);
+        let name = url.rsplit('/').next().expect("a name");
+        for part in ["other processes of Reservix", name, "stop all servers", "nothing was changed"]
+        {
+            assert!(said.contains(part), "{part:?} is not in {said:?}");
+        }
+        assert_eq!(good(&run(&["migrate", "status"])), applied, "nothing was taken back");
+        // A newer version migrates beside the running one, as before.
+        good(&run(&["migrate", "up"]));
+        let ready = server.client().outside().get("/health/ready").await;
+        assert_eq!(ready.status.as_u16(), 200, "{role:?}");
+        // The server gives the lock back also for a process that is killed.
+        server.kill();
+    }
+    assert!(good(&run(&["migrate", "down", "--yes"])).contains("reverted"));
+    good(&run(&["migrate", "up"]));
 }

@@ -112,6 +112,8 @@ impl Postgres {
         let newest = MIGRATOR.iter().map(|step| step.version).max().unwrap_or(0);
         let target = version.unwrap_or(newest);
         if version.is_some() && before.iter().any(|applied| *applied > target) {
+            // An instance would answer 500 from then on.
+            self.be_alone(&mut session, DOING).await?;
             let down = MIGRATOR.iter().cloned().collect::<Vec<_>>();
             let mut migrator = Migrator::with_migrations(down);
             migrator.set_locking(false);

@@ -8,6 +8,7 @@
 use super::connect::Door;
 use super::history::History;
 use super::interrupt::Interrupt;
+use super::presence;
 use crate::{Epoch, unavailable};
 use engine::Fault;
 use parking_lot::Mutex;
@@ -74,6 +75,8 @@ impl Sessions {
         mut connection: PgConnection,
         doing: &'static str,
     ) -> Result<(Epoch, PgConnection), Fault> {
+        let shown = presence::show(&mut connection).await;
+        shown.map_err(|interrupt| interrupt.into_fault(doing))?;
         let looked = self.history.look(&mut connection).await;
         let looked = looked.map_err(|interrupt| interrupt.into_fault(doing))?;
         Ok((looked.epoch, connection))
@@ -105,6 +108,11 @@ impl Sessions {
     /// Hands out no more sessions, and closes idle ones.
     pub(super) async fn close(&self) {
         self.permits.close();
+        self.say_goodbye().await;
+    }
+
+    /// Closes what is idle, and tells the server.
+    pub(super) async fn say_goodbye(&self) {
         let idle = std::mem::take(&mut *self.idle.lock());
         for (_, connection) in idle {
             // The server notices a closed socket too; a goodbye only keeps its log clean.
