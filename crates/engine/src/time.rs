@@ -2,6 +2,7 @@
 //!
 //! Nothing here reads a clock. The one clock that decides is the store's, read once per batch.
 
+use chrono::format::{ParseError, ParseErrorKind};
 use chrono::{DateTime, Days, NaiveDate, NaiveDateTime, NaiveTime, TimeDelta, TimeZone};
 use chrono_tz::Tz;
 use std::fmt;
@@ -39,10 +40,16 @@ impl Timestamp {
     }
 
     /// Reads an RFC 3339 instant of the years 0001 to 9999; finer digits than milliseconds are cut.
+    pub fn read(text: &str) -> Result<Self, DateFlaw> {
+        let read = DateTime::parse_from_rfc3339(text).map_err(|error| DateFlaw::of(text, error))?;
+        let ms = read.timestamp_millis();
+        if Self::RANGE_MS.contains(&ms) { Ok(Self(ms)) } else { Err(DateFlaw::OutOfRange) }
+    }
+
+    /// [`Self::read`], if nothing is wrong with it.
     #[must_use]
     pub fn parse(text: &str) -> Option<Self> {
-        let ms = DateTime::parse_from_rfc3339(text).ok()?.timestamp_millis();
-        Self::RANGE_MS.contains(&ms).then_some(Self(ms))
+        Self::read(text).ok()
     }
 }
 
@@ -82,6 +89,33 @@ impl fmt::Display for Timestamp {
     }
 }
 
+/// What is wrong with a date or an instant.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum DateFlaw {
+    /// It is not written as one.
+    Malformed,
+    /// It is written as one, and the calendar has no such day or time.
+    NotInCalendar,
+    /// It begins or ends outside of the years 0001 to 9999 in UTC.
+    OutOfRange,
+    /// The time zone skipped this day.
+    Skipped,
+}
+
+impl DateFlaw {
+    fn of(text: &str, error: ParseError) -> Self {
+        let digits = text.trim_start_matches(['+', '-']);
+        let year = digits.bytes().take_while(u8::is_ascii_digit).count();
+        let has_sign = digits.len() < text.len();
+        let has_year = year >= 4 && digits[year..].starts_with('-');
+        match error.kind() {
+            _ if has_year && (has_sign || year > 4) => Self::OutOfRange,
+            ParseErrorKind::OutOfRange | ParseErrorKind::Impossible => Self::NotInCalendar,
+            _ => Self::Malformed,
+        }
+    }
+}
+
 /// When an event takes place, as its organizer wrote it: a whole day, or an instant.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct EventDate {
@@ -93,21 +127,32 @@ pub struct EventDate {
 impl EventDate {
     /// Reads `2027-06-15` (the whole day in `timezone`) or an RFC 3339 instant.
     ///
-    /// A day is over at its end in `timezone`; an instant is over when it is reached. `None` also
-    /// for a day that the zone skipped.
+    /// A day is over at its end in `timezone`; an instant is over when it is reached.
+    pub fn read(text: &str, timezone: Tz) -> Result<Self, DateFlaw> {
+        // The length keeps out years that RFC 3339 cannot write.
+        if text.len() != 10 {
+            let at = Timestamp::read(text)?;
+            return Ok(Self { text: text.to_owned(), starts_at: at, over_at: at });
+        }
+        let day = NaiveDate::parse_from_str(text, "%Y-%m-%d");
+        let day = day.map_err(|error| DateFlaw::of(text, error))?;
+        let next = day.checked_add_days(Days::new(1));
+        let ends = beginning(day, timezone).zip(next.and_then(|next| beginning(next, timezone)));
+        let (starts_at, over_at) = ends.ok_or(DateFlaw::OutOfRange)?;
+        if ![starts_at, over_at].iter().all(|at| Timestamp::RANGE_MS.contains(&at.0)) {
+            return Err(DateFlaw::OutOfRange);
+        }
+        // A zone that moved to the other side of the date line skipped a day: it has no instant.
+        if starts_at >= over_at {
+            return Err(DateFlaw::Skipped);
+        }
+        Ok(Self { text: text.to_owned(), starts_at, over_at })
+    }
+
+    /// [`Self::read`], if nothing is wrong with it.
     #[must_use]
     pub fn parse(text: &str, timezone: Tz) -> Option<Self> {
-        if let Some(at) = Timestamp::parse(text) {
-            return Some(Self { text: text.to_owned(), starts_at: at, over_at: at });
-        }
-        // The length keeps out years that RFC 3339 cannot write.
-        let day =
-            (text.len() == 10).then(|| NaiveDate::parse_from_str(text, "%Y-%m-%d").ok())??;
-        let starts_at = beginning(day, timezone)?;
-        let over_at = beginning(day.checked_add_days(Days::new(1))?, timezone)?;
-        let inside = [starts_at, over_at].iter().all(|at| Timestamp::RANGE_MS.contains(&at.0));
-        // A zone that moved to the other side of the date line skipped a day: it has no instant.
-        (inside && starts_at < over_at).then(|| Self { text: text.to_owned(), starts_at, over_at })
+        Self::read(text, timezone).ok()
     }
 
     /// The date as it was written.
@@ -210,6 +255,39 @@ mod tests {
         ] {
             assert!(day(before, zone).is_some(), "{before} {zone}");
             assert_eq!(day(skipped, zone), None, "{skipped} {zone}");
+        }
+    }
+
+    #[test]
+    fn each_flaw_of_a_date_has_its_name() {
+        use DateFlaw::{Malformed, NotInCalendar, OutOfRange, Skipped};
+        let apia = chrono_tz::Pacific::Apia;
+        for (text, zone, flaw) in [
+            ("", Tz::UTC, Malformed),
+            ("tomorrow", Tz::UTC, Malformed),
+            ("15.06.2027", Tz::UTC, Malformed),
+            ("2027-6-15", Tz::UTC, Malformed),
+            ("2027-06-15T18:00", Tz::UTC, Malformed),
+            ("2027-06-15T18:00:00", Tz::UTC, Malformed),
+            ("2027-02-30", Tz::UTC, NotInCalendar),
+            ("2027-13-01", Tz::UTC, NotInCalendar),
+            ("2027-02-30T18:00:00Z", Tz::UTC, NotInCalendar),
+            ("2027-06-15T25:00:00Z", Tz::UTC, NotInCalendar),
+            ("2011-12-30", apia, Skipped),
+            ("0000-01-01", Tz::UTC, OutOfRange),
+            ("0001-01-01", chrono_tz::Europe::Berlin, OutOfRange),
+            ("9999-12-31", Tz::UTC, OutOfRange),
+            ("0000-12-31T23:59:59Z", Tz::UTC, OutOfRange),
+            ("9999-12-31T23:59:59-01:00", Tz::UTC, OutOfRange),
+            ("12027-06-15", Tz::UTC, OutOfRange),
+            ("+12027-06-15", Tz::UTC, OutOfRange),
+            ("-2027-06-15", Tz::UTC, OutOfRange),
+            ("12027-06-15T18:00:00Z", Tz::UTC, OutOfRange),
+        ] {
+            assert_eq!(EventDate::read(text, zone), Err(flaw), "{text:?} {zone}");
+        }
+        for text in ["0001-01-01", "9999-12-30", "9999-12-31T23:59:59.999Z"] {
+            assert!(EventDate::read(text, Tz::UTC).is_ok(), "{text}");
         }
     }
 

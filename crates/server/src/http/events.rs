@@ -20,8 +20,8 @@ use chrono_tz::Tz;
 use engine::access::{Permission, may};
 use engine::event::EventChange;
 use engine::{
-    Currency, Error, EventDate, EventId, EventStatus, EventWithSections, Fault, IdempotencyKey,
-    Money, Refusal, SectionChange, SectionId, UserId,
+    Currency, Error, EventId, EventStatus, EventWithSections, Fault, IdempotencyKey, Money,
+    Refusal, SectionChange, SectionId, UserId,
 };
 use forms::{
     NewEvent, NewSection, ReviseEvent, ReviseSection, event_date, section_field, timezone,
@@ -190,13 +190,15 @@ async fn list(
     MaybeUser(viewer): MaybeUser,
     params: Params,
 ) -> Result<Response, Problem> {
-    const WHEN: &str = "must be a date such as 2027-06-15, or an instant in RFC 3339";
     let mine =
         params.read("organizer", "must be me", |text| (text == "me").then_some(()))?.is_some();
     if mine && viewer.is_none() {
         return Err(Problem::unauthorized("organizer=me needs an access token."));
     }
-    let when = |text: &str| Some(EventDate::parse(text, Tz::UTC)?.starts_at());
+    let when = |name: &'static str| -> Result<_, Problem> {
+        let Some(text) = params.get(name) else { return Ok(None) };
+        Ok(Some(event_date(text, Tz::UTC, name)?.starts_at()))
+    };
     let short = |text: &str| (text.chars().count() <= 200).then(|| text.to_owned());
     let filter = EventFilter {
         viewer,
@@ -207,8 +209,8 @@ async fn list(
             EventStatus::parse,
         )?,
         title: params.read("q", "must have at most 200 characters", short)?,
-        from: params.read("from", WHEN, when)?,
-        to: params.read("to", WHEN, when)?,
+        from: when("from")?,
+        to: when("to")?,
     };
     let part = params.page()?;
     let room = app.answers.room(PAGE_BYTES_MAX).await?;
@@ -317,7 +319,7 @@ async fn revise(
             let now = visible(&app, event_id, Some(user_id)).await?;
             let zone = zone.map_or(Ok(now.of.event.timezone), |zone| timezone(Some(&zone)))?;
             let date = date.unwrap_or_else(|| now.of.event.date.as_str().to_owned());
-            Some((event_date(&date, zone)?, zone))
+            Some((event_date(&date, zone, field)?, zone))
         }
     };
     let change = EventChange {

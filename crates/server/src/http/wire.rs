@@ -3,6 +3,7 @@
 use super::answers::Room;
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
+use engine::time::DateFlaw;
 use engine::{Timestamp, text};
 use serde::Deserialize as _;
 use sha2::{Digest, Sha256};
@@ -142,10 +143,22 @@ pub struct At(pub Timestamp);
 impl<'de> serde::Deserialize<'de> for At {
     fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let text = std::borrow::Cow::<str>::deserialize(deserializer)?;
-        let wrong = || {
-            serde::de::Error::custom("must be an instant in RFC 3339, such as 2027-06-15T18:00:00Z")
-        };
-        Timestamp::parse(&text).map(Self).ok_or_else(wrong)
+        Timestamp::read(&text).map(Self).map_err(|flaw| {
+            const FORM: &str = "must be an instant in RFC 3339, such as 2027-06-15T18:00:00Z";
+            serde::de::Error::custom(date_flaw(flaw, FORM))
+        })
+    }
+}
+
+/// What is wrong with a date or an instant; `form` says how it is written.
+pub fn date_flaw(flaw: DateFlaw, form: &'static str) -> &'static str {
+    match flaw {
+        DateFlaw::Malformed => form,
+        DateFlaw::NotInCalendar => "must be a date and time that exist in the calendar",
+        DateFlaw::OutOfRange => {
+            "must begin and end between 0001-01-01T00:00:00Z and 9999-12-31T23:59:59.999Z"
+        }
+        DateFlaw::Skipped => "must be a day that exists in the time zone, which skipped this one",
     }
 }
 

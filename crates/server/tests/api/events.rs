@@ -334,3 +334,50 @@ async fn of_two_changes_on_condition_of_one_version_one_is_made() {
     let read = user.get(&path(&event_id)).await.expect(StatusCode::OK);
     assert_eq!((&read["title"], &read["version"]), (&made["title"], &json!(2)));
 }
+
+#[tokio::test]
+async fn a_date_that_is_wrong_is_told_what_is_wrong_with_it() {
+    const FORM: &str = "must be a date such as 2027-06-15, or an instant in RFC 3339";
+    const INSTANT: &str = "must be an instant in RFC 3339, such as 2027-06-15T18:00:00Z";
+    const CALENDAR: &str = "must be a date and time that exist in the calendar";
+    const RANGE: &str =
+        "must begin and end between 0001-01-01T00:00:00Z and 9999-12-31T23:59:59.999Z";
+    const SKIPPED: &str = "must be a day that exists in the time zone, which skipped this one";
+    let server = Server::start(&[]);
+    let user = server.user().await;
+    let told = |field: &str, message: &str| json!([{"field": field, "message": message}]);
+    for (date, zone, message) in [
+        ("15.06.2027", "UTC", FORM),
+        ("2027-02-30", "UTC", CALENDAR),
+        ("2027-06-15T24:30:00Z", "UTC", CALENDAR),
+        ("2011-12-30", "Pacific/Apia", SKIPPED),
+        ("9999-12-31", "UTC", RANGE),
+        ("0000-01-01", "UTC", RANGE),
+        ("12027-06-15", "UTC", RANGE),
+    ] {
+        let new = show(&json!({"event_date": date, "timezone": zone}));
+        let problem = user.post("/events", &new).await.problem(422, "validation_failed");
+        assert_eq!(problem["errors"], told("event_date", message), "{date}");
+        if zone == "UTC" {
+            let path = format!("/events?from={}", date.replace('+', "%2B"));
+            let problem = user.get(&path).await.problem(422, "validation_failed");
+            assert_eq!(problem["errors"], told("from", message), "{date}");
+        }
+    }
+    for (at, message) in [
+        ("2027-06-15", INSTANT),
+        ("2027-02-30T18:00:00Z", CALENDAR),
+        ("0000-06-15T18:00:00Z", RANGE),
+        ("9999-12-31T23:59:59-01:00", RANGE),
+    ] {
+        let new = show(&json!({"sales_start": at}));
+        let problem = user.post("/events", &new).await.problem(422, "validation_failed");
+        assert_eq!(problem["errors"], told("sales_start", message), "{at}");
+    }
+    // What is wrong is the field that was sent.
+    let event_id = user.event_with(&show(&json!({"event_date": "2011-12-30"}))).await;
+    let path = format!("/events/{event_id}");
+    let moved = json!({"timezone": "Pacific/Apia"});
+    let problem = user.patch(&path, &moved).await.problem(422, "validation_failed");
+    assert_eq!(problem["errors"], told("timezone", SKIPPED));
+}

@@ -7,7 +7,7 @@ use crate::http::docs::DateWord;
 use crate::http::problem::{FieldError, Problem};
 use crate::http::seats::{LayoutForm, LayoutSchema};
 use crate::http::wire::{
-    At, composed, given, given_composed, legible, legible_or_empty, lines, present,
+    At, composed, date_flaw, given, given_composed, legible, legible_or_empty, lines, present,
     present_composed, present_prose, prose,
 };
 use crate::random::random;
@@ -241,13 +241,13 @@ pub(super) fn timezone(name: Option<&str>) -> Result<Tz, Problem> {
     })
 }
 
-pub(super) fn event_date(text: &str, timezone: Tz) -> Result<EventDate, Problem> {
-    EventDate::parse(text, timezone).ok_or_else(|| {
-        Problem::invalid_field(
-            "event_date",
-            "must be a date such as 2027-06-15, or an instant in RFC 3339",
-        )
-    })
+/// How the date of an event is written.
+pub(super) const DATE_FORM: &str = "must be a date such as 2027-06-15, or an instant in RFC 3339";
+
+/// The date of an event; what is wrong with it is said of `field`.
+pub(super) fn event_date(text: &str, timezone: Tz, field: &str) -> Result<EventDate, Problem> {
+    let read = EventDate::read(text, timezone);
+    read.map_err(|flaw| Problem::invalid_field(field, date_flaw(flaw, DATE_FORM)))
 }
 
 impl NewSection {
@@ -334,7 +334,7 @@ impl NewEvent {
         let shard = Shard::pick(u64::from_le_bytes(random()));
         let event_id = EventId::new(now, shard, u64::from_le_bytes(random()));
         let timezone = timezone(self.timezone.as_deref())?;
-        let date = event_date(&self.event_date, timezone)?;
+        let date = event_date(&self.event_date, timezone, "event_date")?;
         let status =
             self.status.as_deref().and_then(EventStatus::parse).unwrap_or(EventStatus::OnSale);
         let terms = Terms {
