@@ -171,6 +171,7 @@ def successes(session: Session) -> dict[str, str]:
     keep("create_section", "balcony", "Counted seats", values=of_event,
          body={"name": "Balcony", "capacity": 120, "price": 7500, "currency": "EUR"})
     floor, stalls = {**of_event, "section_id": "Floor"}, {**of_event, "section_id": "Stalls"}
+    keep("get_section", "section", "The section", values=floor)
     keep("update_section", "capacity", "More seats at another price", values=floor,
          body={"capacity": 600, "price": 4800})
 
@@ -208,6 +209,9 @@ def successes(session: Session) -> dict[str, str]:
     for name in ["get_info", "get_liveness", "get_readiness", "get_health"]:
         keep(name, "answer", "The answer")
     keep("get_info", "page", "For browsers", headers={"Accept": "text/html"})
+    expired = {"code": "hold_expired"}
+    keep("get_problem", "answer", "A hold that has expired", values=expired)
+    keep("get_problem", "page", "For browsers", values=expired, headers={"Accept": "text/html"})
     metrics = session.send("get_metrics")
     wanted = re.compile(r"(# (HELP|TYPE) )?reservix_(gate_up|store_up)\b")
     lines = [line for line in metrics.body.splitlines() if wanted.match(line)]

@@ -13,6 +13,7 @@ use http_body_util::{BodyExt, LengthLimitError, Limited};
 use serde::de::value::MapAccessDeserializer;
 use serde::de::{DeserializeOwned, DeserializeSeed, MapAccess, SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer};
+use std::collections::HashSet;
 use std::fmt;
 use std::marker::PhantomData;
 use std::sync::Arc;
@@ -270,7 +271,7 @@ impl<'de> Visitor<'de> for Strict {
 
     fn visit_map<A: MapAccess<'de>>(self, mut members: A) -> Result<(), A::Error> {
         let inner = self.deeper()?;
-        let mut keys = std::collections::HashSet::new();
+        let mut keys = HashSet::new();
         while let Some(key) = members.next_key::<String>()? {
             members.next_value_seed(inner)?;
             if let Some(twice) = keys.replace(key) {
@@ -281,9 +282,12 @@ impl<'de> Visitor<'de> for Strict {
     }
 }
 
+/// Says of each field the first thing that is wrong with it: a name that is empty is also blank.
 fn invalid(report: &garde::Report) -> Problem {
+    let mut told = HashSet::new();
     let errors = report
         .iter()
         .map(|(path, error)| FieldError { field: path.to_string(), message: error.to_string() });
+    let errors = errors.filter(|error| told.insert(error.field.clone()));
     Problem::invalid(&errors.collect::<Vec<_>>())
 }

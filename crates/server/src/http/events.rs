@@ -49,7 +49,7 @@ pub(super) fn routes() -> OpenApiRouter<Arc<App>> {
         .routes(routes!(availability))
         .routes(routes!(cancel))
         .routes(routes!(add_section))
-        .routes(routes!(revise_section))
+        .routes(routes!(read_section, revise_section))
         .routes(routes!(bookings))
 }
 
@@ -242,20 +242,23 @@ async fn read(
 ) -> Result<Response, Problem> {
     let facts = visible(&app, id(&event_id, "event")?, viewer).await?;
     let view = EventView::load(&app, &facts.of).await?;
-    let etag = view.etag();
-    let draft = facts.of.event.terms.status == EventStatus::Draft;
-    let cache = HeaderValue::from_static(if draft { "private, no-store" } else { "max-age=1" });
-    // Said of small answers and of 304 as well, so that all answers of the path vary alike.
-    let vary = HeaderValue::from_static("accept-encoding");
-    let headers_out =
-        [(header::ETAG, etag.clone()), (header::CACHE_CONTROL, cache), (header::VARY, vary)];
-    if is_known(&known, &etag) {
+    let headers_out = kept(&facts, view.etag());
+    if is_known(&known, &headers_out[0].1) {
         return Ok((StatusCode::NOT_MODIFIED, headers_out).into_response());
     }
     let room = app.answers.room(view.bytes_max()).await?;
     let mut response = json_in(room, StatusCode::OK, &view);
     response.headers_mut().extend(headers_out.into_iter().map(|(name, value)| (Some(name), value)));
     Ok(response)
+}
+
+/// The tag of an answer about an event, and who may keep it for how long.
+fn kept(facts: &Facts, etag: HeaderValue) -> [(header::HeaderName, HeaderValue); 3] {
+    let draft = facts.of.event.terms.status == EventStatus::Draft;
+    let cache = HeaderValue::from_static(if draft { "private, no-store" } else { "max-age=1" });
+    // Said of small answers and of 304 as well, so that all answers of the path vary alike.
+    let vary = HeaderValue::from_static("accept-encoding");
+    [(header::ETAG, etag), (header::CACHE_CONTROL, cache), (header::VARY, vary)]
 }
 
 /// [`read`] without the router.
@@ -318,6 +321,7 @@ async fn revise(
         (date, zone) => {
             let now = visible(&app, event_id, Some(user_id)).await?;
             let zone = zone.map_or(Ok(now.of.event.timezone), |zone| timezone(Some(&zone)))?;
+            let field = if date.is_some() { "event_date" } else { "timezone" };
             let date = date.unwrap_or_else(|| now.of.event.date.as_str().to_owned());
             Some((event_date(&date, zone, field)?, zone))
         }
@@ -420,6 +424,44 @@ async fn add_section(
     let etag = view.etag();
     let section = view.into_section(done.id).ok_or(MISSING_SECTION)?;
     Ok(created(&location, etag, done.replayed, section))
+}
+
+/// Returns a section of an event, with live availability.
+#[utoipa::path(
+    get, path = "/api/v1/events/{event_id}/sections/{section_id}", tag = TAG,
+    operation_id = "get_section",
+    security((), ("bearer" = [])),
+    params(
+        ("event_id" = String, Path, format = "uuid"),
+        (
+            "section_id" = String, Path, min_length = 1, max_length = 100,
+            description = "The section's id, or its name",
+        ),
+        super::docs::IfNoneMatch,
+    ),
+    responses(
+        (
+            status = 200, description = "The section", body = SectionView,
+            headers(("ETag" = String, description = "The event's state")),
+        ),
+        (status = 304, description = "Nothing has changed"),
+    ),
+)]
+async fn read_section(
+    State(app): State<Arc<App>>,
+    MaybeUser(viewer): MaybeUser,
+    Path((event_id, section_id)): Path<(String, String)>,
+    IfNoneMatch(known): IfNoneMatch,
+) -> Result<Response, Problem> {
+    let facts = visible(&app, id(&event_id, "event")?, viewer).await?;
+    let section_id = facts.resolve(&section_id).ok_or(MISSING_SECTION)?.section_id;
+    let view = EventView::load(&app, &facts.of).await?;
+    let headers_out = kept(&facts, view.etag());
+    if is_known(&known, &headers_out[0].1) {
+        return Ok((StatusCode::NOT_MODIFIED, headers_out).into_response());
+    }
+    let section = view.into_section(section_id).ok_or(MISSING_SECTION)?;
+    Ok((headers_out, axum::Json(section)).into_response())
 }
 
 /// Changes a section: all of the changes or none.

@@ -5,8 +5,8 @@
 
 use super::App;
 use super::extract::Path;
-use super::problem::Problem;
 use super::problem::table::{self, Row};
+use super::problem::{Code, Problem};
 use super::seats::quality;
 use axum::extract::State;
 use axum::http::{HeaderMap, HeaderValue, header};
@@ -19,8 +19,6 @@ use std::fmt::Write as _;
 use std::sync::{Arc, LazyLock};
 use utoipa::ToSchema;
 
-/// Where problems are explained. As the documentation, it does not describe itself.
-pub const PROBLEM_PATH: &str = "/problems/{code}";
 const HTML: &str = "text/html";
 /// How long the explanation of a code may be kept.
 const PROBLEM_CACHE: &str = "max-age=3600";
@@ -79,24 +77,40 @@ pub(super) async fn root(State(app): State<Arc<App>>, headers: HeaderMap) -> Res
     negotiated(answer, "no-cache")
 }
 
-/// A kind of problem, as JSON.
-#[derive(Serialize)]
-struct ProblemTypeView {
+/// What a code of a problem means.
+#[derive(Serialize, ToSchema)]
+#[schema(as = ProblemType)]
+pub(super) struct ProblemTypeView {
+    /// The `type` of such problems.
     #[serde(rename = "type")]
     kind: String,
+    #[schema(value_type = Code)]
     code: &'static str,
     status: u16,
     /// One for each row: a code whose members differ has several.
     variants: Vec<VariantView>,
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
+#[schema(as = ProblemVariant)]
 struct VariantView {
+    /// The members that such a problem adds.
     members: &'static str,
+    /// What to do.
     advice: &'static str,
 }
 
-/// What a code means: the `type` of a problem leads here.
+/// Explains a problem: the `type` of a problem is this path.
+#[utoipa::path(
+    get, path = "/problems/{code}", tag = "Operations", operation_id = "get_problem",
+    params(("code" = String, Path, description = "The `code` of a problem")),
+    responses(
+        (
+            status = 200, description = "What the code means",
+            content((ProblemTypeView = "application/json"), (String = "text/html")),
+        ),
+    ),
+)]
 pub(super) async fn problem(
     Path(code): Path<String>,
     headers: HeaderMap,

@@ -38,16 +38,10 @@ impl KnownParameters {
         known
     }
 
-    /// Adds a page that takes none and is not described.
-    pub fn with_page(mut self, path: &str) -> Self {
-        self.0.insert((path.to_owned(), Method::GET), BTreeSet::new());
-        self
-    }
-
     /// What is wrong with the query of a call of this route. Other paths and methods are answered
     /// alike with any query.
     pub fn flaws(&self, route: &str, request: &Request) -> Option<Problem> {
-        request.uri().query().filter(|query| !query.is_empty())?;
+        let query = request.uri().query().filter(|query| !query.is_empty())?;
         let is_head = *request.method() == Method::HEAD;
         let method = if is_head { Method::GET } else { request.method().clone() };
         let known = self.0.get(&(route.to_owned(), method))?;
@@ -67,10 +61,37 @@ impl KnownParameters {
             let field = if name.is_empty() { "query" } else { name };
             errors.push(FieldError { field: field.to_owned(), message });
         }
+        if errors.is_empty() {
+            errors.extend(query.split('&').filter(|pair| !is_utf8(pair)).map(|pair| {
+                let name = pair.split('=').next().filter(|name| known.contains(*name));
+                let field = name.unwrap_or("query").to_owned();
+                FieldError { field, message: "must be UTF-8".to_owned() }
+            }));
+        }
         let more = errors.len().saturating_sub(ERRORS_MAX);
         errors.truncate(ERRORS_MAX);
         (!errors.is_empty()).then(|| Problem::invalid_among(&errors, more))
     }
+}
+
+/// Whether what is written in percents is UTF-8; the extractors would replace what is not.
+fn is_utf8(pair: &str) -> bool {
+    let digit = |at: usize| {
+        let digit = char::from(*pair.as_bytes().get(at)?).to_digit(16)?;
+        u8::try_from(digit).ok()
+    };
+    let (mut bytes, mut at) = (Vec::with_capacity(pair.len()), 0);
+    while at < pair.len() {
+        let escaped = (pair.as_bytes()[at] == b'%').then(|| digit(at + 1).zip(digit(at + 2)));
+        if let Some((high, low)) = escaped.flatten() {
+            bytes.push(16 * high + low);
+            at += 3;
+        } else {
+            bytes.push(pair.as_bytes()[at]);
+            at += 1;
+        }
+    }
+    std::str::from_utf8(&bytes).is_ok()
 }
 
 fn names(operation: &Operation) -> BTreeSet<String> {

@@ -38,14 +38,14 @@ fn calls(version: &str) -> (Router<Arc<App>>, OpenApi, KnownParameters) {
         OpenApiRouter::new().merge(auth::routes()).merge(users::routes()).merge(events::routes());
     let all = OpenApiRouter::with_openapi(docs::base(version))
         .routes(routes!(pages::root))
+        .routes(routes!(pages::problem))
         .merge(health::probes())
         .merge(layers::RECORDS.on(records))
         .merge(layers::LISTS.on(bookings::lists()))
         .merge(layers::SEATS.on(seats::routes()))
         .merge(layers::BOOKINGS.on(bookings::routes()));
     let (router, document) = all.split_for_parts();
-    let router = router.route(pages::PROBLEM_PATH, get(pages::problem));
-    let known = KnownParameters::of(&document).with_page(pages::PROBLEM_PATH);
+    let known = KnownParameters::of(&document);
     (router, docs::finished(document), known)
 }
 

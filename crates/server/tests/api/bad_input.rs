@@ -407,3 +407,37 @@ async fn an_account_with_bad_input_is_refused() {
     let login = json!({"email": "new@example.com", "password": "password"});
     user.post("/auth/login", &login).await.problem(401, "invalid_credentials");
 }
+
+#[tokio::test]
+async fn a_field_has_one_error_also_when_it_is_blank() {
+    let server = Server::start(&[]);
+    let user = server.user().await;
+    let event_id = user.event(10).await;
+    let sections = format!("/events/{event_id}/sections");
+    let section = json!({"name": "", "capacity": 5});
+    let calls = [
+        (Method::POST, "/events".to_owned(), show(&json!({"title": ""})), "title"),
+        (Method::PATCH, format!("/events/{event_id}"), json!({"title": ""}), "title"),
+        (Method::POST, sections.clone(), section, "name"),
+        (Method::PATCH, format!("{sections}/A"), json!({"name": ""}), "name"),
+        (
+            Method::PUT,
+            format!("{sections}/A/blocked"),
+            json!({"number": 1, "reason": ""}),
+            "reason",
+        ),
+        (
+            Method::POST,
+            "/bookings/hold".to_owned(),
+            json!({"event_id": event_id, "section_id": "A", "seats": vec![""; 10_001]}),
+            "seats",
+        ),
+    ];
+    for (method, path, body, field) in calls {
+        let answer = user.send(method, &path, Some(&body), &[]).await;
+        let problem = answer.problem(422, "validation_failed");
+        let errors = problem["errors"].as_array().expect("a list");
+        assert_eq!(errors.len(), 1, "{path}: {errors:?}");
+        assert_eq!(errors[0]["field"], field, "{path}");
+    }
+}

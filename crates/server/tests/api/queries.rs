@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 /// Every call with parameters that are fine for it.
 async fn calls(server: &Server) -> Vec<(Method, String)> {
     let document = server.client().outside().get("/openapi.json").await.expect(StatusCode::OK);
-    let mut calls = vec![(Method::GET, "/problems/not_found".to_owned())];
+    let mut calls = Vec::new();
     for (path, item) in document["paths"].as_object().expect("paths") {
         for method in item.as_object().expect("operations").keys() {
             let method = Method::from_bytes(method.to_uppercase().as_bytes()).expect("a method");
@@ -89,4 +89,24 @@ async fn what_is_wrong_with_a_query_is_told_by_name() {
     let show = json!({"title": "x", "event_date": "2099-01-01", "sections": layout});
     let event_id = user.event_with(&show).await;
     user.get(&format!("/events/{event_id}/sections/A/seats?v=1")).await.expect(StatusCode::OK);
+}
+
+#[tokio::test]
+async fn a_query_that_is_not_utf8_is_refused_with_its_parameter() {
+    let server = Server::start(&[]);
+    let client = server.client();
+    for (query, field) in [
+        ("q=%ff", "q"),
+        ("q=caf%C3", "q"),
+        ("limit=5&q=%C3%28", "q"),
+        ("status=%ff", "status"),
+        ("q=ok&from=%ED%A0%80", "from"),
+    ] {
+        let answer = client.get(&format!("/events?{query}")).await;
+        let told = json!([{"field": field, "message": "must be UTF-8"}]);
+        assert_eq!(answer.problem(422, "validation_failed")["errors"], told, "{query}");
+    }
+    for query in ["q=caf%C3%A9", "q=100%", "q=%zz", "q=%F0%9F%8E%AD"] {
+        client.get(&format!("/events?{query}")).await.expect(StatusCode::OK);
+    }
 }

@@ -269,3 +269,37 @@ async fn a_change_to_what_is_so_already_keeps_version_and_tag() {
     assert_eq!(after.expect(StatusCode::OK), before);
     server.audit();
 }
+
+#[tokio::test]
+async fn a_section_is_read_where_its_location_says() {
+    let server = Server::start(&[]);
+    let (user, other) = (server.user().await, server.user().await);
+    let event_id = user.event(10).await;
+    let path = format!("/events/{event_id}/sections");
+    let made = user.post(&path, &json!({"name": "Box", "capacity": 5, "price": 900})).await;
+    let location = made.headers["location"].to_str().expect("text").to_owned();
+    let (tag, made) = (made.headers["etag"].clone(), made.expect(StatusCode::CREATED));
+    let place = location.strip_prefix("/api/v1").expect("below it");
+    for client in [&user, &other, &server.client()] {
+        let read = client.get(place).await;
+        assert_eq!(read.headers["etag"], tag);
+        assert_eq!(read.headers["cache-control"], "max-age=1");
+        assert_eq!(read.expect(StatusCode::OK), made);
+        assert_eq!(client.get(&format!("{path}/BOX")).await.expect(StatusCode::OK), made);
+    }
+    let known = [("If-None-Match", tag.to_str().expect("text"))];
+    let again = user.send(Method::GET, place, None, &known).await;
+    assert_eq!((again.status, &again.headers["etag"]), (StatusCode::NOT_MODIFIED, &tag));
+    let hold = json!({"event_id": event_id, "section_id": "Box", "seats_requested": 2});
+    other.post("/bookings/hold", &hold).await.expect(StatusCode::CREATED);
+    let newer = user.send(Method::GET, place, None, &known).await.expect(StatusCode::OK);
+    assert_eq!(newer["available_seats"], 3);
+    user.get(&format!("{path}/Pit")).await.problem(404, "not_found");
+    // Of a draft it exists for the organizer alone.
+    let draft = json!({"status": "draft"});
+    user.patch(&format!("/events/{event_id}"), &draft).await.expect(StatusCode::OK);
+    let shown = user.get(place).await;
+    assert_eq!(shown.headers["cache-control"], "private, no-store");
+    shown.expect(StatusCode::OK);
+    other.get(place).await.problem(404, "not_found");
+}

@@ -37,6 +37,7 @@ pub(crate) fn check(url: &str) -> Result<(), String> {
     let (authority, rest) = rest.split_at(end);
     let place = authority.rsplit_once('@').map_or(authority, |(_, place)| place);
     one_host(place)?;
+    address_in_brackets(place)?;
     let (host, port) = match place.rsplit_once(']') {
         Some((_, port)) => (place, port.strip_prefix(':')),
         None => place.split_once(':').map_or((place, None), |(host, port)| (host, Some(port))),
@@ -89,6 +90,18 @@ fn one_host(text: &str) -> Result<(), String> {
         );
     }
     Ok(())
+}
+
+/// An IPv6 address has a bracket on either side; otherwise its colons look like that of a port.
+fn address_in_brackets(place: &str) -> Result<(), String> {
+    let after = match place.strip_prefix('[') {
+        Some(address) => address.split_once(']').map(|(_, after)| after),
+        None => Some("").filter(|_| place.matches(':').count() < 2),
+    };
+    if after.is_some_and(|after| after.is_empty() || after.starts_with(':')) {
+        return Ok(());
+    }
+    Err("its IPv6 address does not stand in brackets, such as [::1] or [::1]:5432".to_owned())
 }
 
 // The port is not repeated: after a badly written @ it is a part of the password.
@@ -154,6 +167,10 @@ mod tests {
             ("postgres://me:sec/ret@db/x", "port"),
             ("postgres://me:secret", "port"),
             ("postgres://me:secret@[::1]:70000/x", "port"),
+            ("postgres://me:secret@[::1/x", "brackets"),
+            ("postgres://me:secret@::1/x", "brackets"),
+            ("postgres://me:secret@::1]/x", "brackets"),
+            ("postgres://me:secret@[::1]5432/x", "brackets"),
             ("postgres://me:secret@db/x?port=65536", "port"),
             ("postgres://me:secret@one,two/x", "several hosts"),
             ("postgres://me:secret@one:5432,two:5432/x", "several hosts"),

@@ -183,8 +183,7 @@ fn check_items(items: &[NewItem], place: impl Fn(usize) -> String) -> Result<(),
                 total += seats.len();
                 if !(1..=SEATS_PER_BOOKING_MAX as usize).contains(&seats.len()) {
                     tell("seats", format!("must have 1 to {SEATS_PER_BOOKING_MAX} seats"));
-                }
-                if !seats.iter().all(|seat| is_name(seat)) {
+                } else if !seats.iter().all(|seat| is_name(seat)) {
                     let message = format!(
                         "must be seat names of 1 to {SEAT_NAME_MAX} characters, such as \
                             C-12"
@@ -200,7 +199,7 @@ fn check_items(items: &[NewItem], place: impl Fn(usize) -> String) -> Result<(),
             }
         }
     }
-    if total > SEATS_PER_BOOKING_MAX as usize {
+    if errors.is_empty() && total > SEATS_PER_BOOKING_MAX as usize {
         let message = format!("must have at most {SEATS_PER_BOOKING_MAX} seats in total");
         errors.push(FieldError { field: "items".to_owned(), message });
     }
