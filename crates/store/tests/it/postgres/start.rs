@@ -84,7 +84,7 @@ async fn a_standby_is_refused_until_it_is_promoted() {
     let standby = server.standby(false);
     let url = standby.url("postgres");
     let lax = StoreOptions { strict: false, ..strict() };
-    assert_tells(&refused(&url).await, &["standby", "cannot be written to"]);
+    assert_tells(&refused(&url).await, &["standby", "read-only"]);
     opened(&url, lax.clone()).await.map(drop).expect_err("strict or not");
     standby.promote();
     opened(&url, lax).await.expect("it is a primary now").close().await;
@@ -125,7 +125,7 @@ async fn a_server_that_cannot_be_reached_is_told_soon_and_without_the_password()
     proxy.heal();
     proxy.blackhole();
     let why = refused(&url(&format!("secret@{}/postgres", proxy.address()))).await;
-    assert_tells(&why, &["connecting to the database", "does not answer"]);
+    assert_tells(&why, &["connecting to the database", "does not respond"]);
     // What can never work is no matter of waiting.
     for (rest, said) in [
         ("secret@127.0.0.1:port/postgres", "port"),
