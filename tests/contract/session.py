@@ -163,6 +163,11 @@ def successes(session: Session) -> dict[str, str]:
     event = keep("create_event", "1_floor_and_stalls", "Counted seats, and numbered ones", body=EVENT)
     keep("create_event", "2_short_layout", "Numbered seats in the short form", body=SHORT)
     of_event = {"event_id": event["event_id"]}
+    series = keep("create_series", "season", "A season of concerts", body={"title": "Season 2099"})
+    of_series = {"series_id": series["series_id"]}
+    keep("list_series", "page", "A page", query={"limit": 20})
+    keep("get_series", "series", "The series", values=of_series)
+    keep("update_series", "title", "Another title", values=of_series, body={"title": "Summer season 2099"})
     keep("list_events", "page", "A page", query={"q": "midsummer", "from": "2099-01-01", "limit": 20})
     keep("get_event", "event", "The event", values=of_event)
     keep("update_event", "venue", "Another venue, and longer holds", values=of_event,

@@ -1,8 +1,8 @@
 //! Who acts, and what they may.
 //!
 //! Every command and every change of an event carries a [`By`], and one function, [`may`], judges it
-//! on the terms of the event as read under the lock. What a buyer may do with a booking of
-//! their own needs no permission: it is [`By::is`].
+//! on the terms of the event, or on the series, as read under the lock. What a buyer may do with a
+//! booking of their own needs no permission: it is [`By::is`].
 
 use crate::error::Refusal;
 use crate::event::Terms;
@@ -46,7 +46,25 @@ impl From<UserId> for By {
     }
 }
 
-/// What somebody wants to do at an event that is not theirs as a buyer.
+/// What may be done by its organizer, and may not even be there for others.
+pub trait Owned {
+    /// Whose it is.
+    fn organizer_id(&self) -> UserId;
+    /// Whether it exists for `user`.
+    fn visible_to(&self, user: Option<UserId>) -> bool;
+}
+
+impl Owned for Terms {
+    fn organizer_id(&self) -> UserId {
+        self.organizer_id
+    }
+
+    fn visible_to(&self, user: Option<UserId>) -> bool {
+        Self::visible_to(self, user)
+    }
+}
+
+/// What somebody wants to do at an event that is not theirs as a buyer, or with a series.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Permission {
     /// See what is not public of it: all counters, and the list of its bookings.
@@ -61,6 +79,10 @@ pub enum Permission {
     BookingRead,
     /// Cancel a booking of somebody else.
     BookingCancel,
+    /// See a series.
+    SeriesRead,
+    /// Edit a series, and create events in it.
+    SeriesWrite,
 }
 
 impl Permission {
@@ -70,6 +92,7 @@ impl Permission {
             Self::EventRead | Self::EventWrite | Self::EventCancel => "event",
             Self::InventoryWrite => "section",
             Self::BookingRead | Self::BookingCancel => "booking",
+            Self::SeriesRead | Self::SeriesWrite => "series",
         }
     }
 
@@ -77,22 +100,22 @@ impl Permission {
     fn is_about_public(self) -> bool {
         match self {
             Self::EventRead | Self::EventWrite | Self::EventCancel | Self::InventoryWrite => true,
-            Self::BookingRead | Self::BookingCancel => false,
+            Self::BookingRead | Self::BookingCancel | Self::SeriesRead | Self::SeriesWrite => false,
         }
     }
 }
 
-/// Whether `by` may do this at the event with these terms. An organizer may do all of it, nobody else
-/// any of it.
+/// Whether `by` may do this at the event with these terms, or with this series. An organizer may do all of
+/// it, nobody else any of it.
 ///
-/// The first refusal wins: not found (a draft of somebody else, a booking of somebody else),
+/// The first refusal wins: not found (a draft, a booking or a series of somebody else),
 /// [`Refusal::NotOrganizer`].
-pub fn may(by: By, what: Permission, terms: &Terms) -> Result<(), Refusal> {
+pub fn may(by: By, what: Permission, of: &impl Owned) -> Result<(), Refusal> {
     let By::User(user_id) = by else { return Ok(()) };
-    if user_id == terms.organizer_id {
+    if user_id == of.organizer_id() {
         return Ok(());
     }
-    if what.is_about_public() && terms.visible_to(Some(user_id)) {
+    if what.is_about_public() && of.visible_to(Some(user_id)) {
         Err(Refusal::NotOrganizer)
     } else {
         Err(Refusal::NotFound { what: what.hidden() })

@@ -6,7 +6,7 @@ mod section;
 use crate::access::{By, Permission, may};
 use crate::decide::Policy;
 use crate::error::Refusal;
-use crate::ids::{EventId, UserId};
+use crate::ids::{EventId, SeriesId, UserId};
 use crate::inventory::Inventory;
 use crate::money::Currency;
 use crate::text::folded;
@@ -133,6 +133,8 @@ impl Terms {
 pub struct Event {
     /// What decides whether its seats may be sold.
     pub terms: Terms,
+    /// The series that it is in, from its creation on. It has the same shard.
+    pub series_id: Option<SeriesId>,
     /// Its name.
     pub title: String,
     /// What it is about.

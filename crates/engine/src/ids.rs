@@ -5,8 +5,8 @@
 //! 10 bits  shard                        2 bits   random
 //!  2 bits  variant                     62 bits   random
 //! ```
-//! An event draws its shard at creation; its sections and bookings copy it. So an id alone names its
-//! lane, the hash tag of its keys in the gate and, once one database is too small, its database.
+//! An event draws its shard at creation, or copies that of its series, which has drawn it; sections and
+//! bookings copy that of their event. So an id alone names its lane, the hash tag of its keys in the gate and, once one database is too small, its database.
 //! The shard only routes, it proves nothing: any UUID parses, and an unknown one is not found.
 
 use crate::time::Timestamp;
@@ -19,7 +19,7 @@ pub const SHARDS: u16 = 1 << 10;
 
 const SHARD_SHIFT: u32 = 66;
 
-/// The shard of an event and of everything in it, below [`SHARDS`].
+/// The shard of a series, of an event and of everything in it, below [`SHARDS`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Shard(u16);
 
@@ -120,6 +120,10 @@ macro_rules! id {
 id!(
     /// Names an event.
     EventId
+);
+id!(
+    /// Names a series of events.
+    SeriesId
 );
 id!(
     /// Names a section of an event.

@@ -19,6 +19,7 @@ pub mod log;
 pub mod money;
 pub mod repair;
 pub mod seats;
+pub mod series;
 pub mod text;
 pub mod time;
 
@@ -30,8 +31,9 @@ pub use decide::{
 };
 pub use error::{Error, Fault, Refusal, RefusalCode, SeatConflict};
 pub use event::{Event, EventStatus, EventWithSections, Opening, Section, SectionChange, Terms};
-pub use ids::{BookingId, EventId, IdempotencyKey, SectionId, Shard, UserId};
+pub use ids::{BookingId, EventId, IdempotencyKey, SectionId, SeriesId, Shard, UserId};
 pub use inventory::{CheckedSnapshot, GateAnswer, Inventory, LiveInventory, Snapshot};
 pub use log::{Deltas, LogCursor, LogEntry, LogKind};
 pub use money::{Currency, Money};
+pub use series::{Series, SeriesChange};
 pub use time::{EventDate, Timestamp};

@@ -29,6 +29,7 @@ pub mod problem;
 mod query;
 mod router;
 mod seats;
+mod series;
 mod shortcut;
 mod target;
 mod threads;

@@ -35,7 +35,8 @@ pub use messages::Messages;
 pub use port::{
     Accounts, Batches, BookingFilter, Bookings, Books, CREATION_KEY_KEPT_MS, Created, CreationKey,
     EventCard, EventFilter, Events, Histories, Instance, KeyedHolds, Log, MESSAGE_ROWS_MAX,
-    Migration, PAGE_BYTES_MAX, PageRequest, Paged, Reckoning, Schema, Seats, Store, Sweep, Timed,
+    ManySeries, Migration, PAGE_BYTES_MAX, PageRequest, Paged, Reckoning, Schema, Seats, Store,
+    Sweep, Timed,
 };
 pub use sqlite::LOCK_FILE;
 

@@ -10,6 +10,7 @@ mod events;
 mod instance;
 mod log;
 mod seats;
+mod series;
 mod upkeep;
 
 pub use accounts::Accounts;
@@ -18,17 +19,30 @@ pub use events::{CREATION_KEY_KEPT_MS, Created, CreationKey, EventCard, EventFil
 pub use instance::{Histories, Instance, Timed};
 pub use log::{Log, MESSAGE_ROWS_MAX};
 pub use seats::Seats;
+pub use series::ManySeries;
 pub use upkeep::{Books, Migration, Reckoning, Schema, Sweep};
 
 /// The whole of a store, as one object.
 pub trait Store:
-    Accounts + Events + Batches + Bookings + Seats + Log + Instance + Histories + Sweep + Books + Schema
+    Accounts
+    + Events
+    + ManySeries
+    + Batches
+    + Bookings
+    + Seats
+    + Log
+    + Instance
+    + Histories
+    + Sweep
+    + Books
+    + Schema
 {
 }
 
 impl<T> Store for T where
     T: Accounts
         + Events
+        + ManySeries
         + Batches
         + Bookings
         + Seats

@@ -28,6 +28,7 @@ mod repair;
 mod rows;
 mod schema;
 mod seats;
+mod series;
 mod sessions;
 mod upkeep;
 mod url;

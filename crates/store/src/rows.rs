@@ -12,7 +12,7 @@ use engine::decide::ExpiryEntry;
 use engine::seats::{SeatName, SeatState};
 use engine::{
     Booking, BookingId, BookingStatus, Currency, Event, EventDate, EventId, EventStatus, Fault,
-    Inventory, Item, Money, Section, SectionId, Terms, Timestamp, UserId,
+    Inventory, Item, Money, Section, SectionId, Series, SeriesId, Terms, Timestamp, UserId,
 };
 use serde::{Deserialize, Serialize};
 use std::borrow::Cow;
@@ -65,6 +65,7 @@ macro_rules! id_column {
 id_column!(event_id, EventId);
 id_column!(section_id, SectionId);
 id_column!(booking_id, BookingId);
+id_column!(series_id, SeriesId);
 id_column!(user_id, UserId);
 
 pub(crate) fn instant(row: &impl Columns, column: &'static str) -> Result<Timestamp, Fault> {
@@ -104,11 +105,28 @@ pub(crate) fn terms(row: &impl Columns) -> Result<Terms, Fault> {
     })
 }
 
+fn maybe_series_id(row: &impl Columns) -> Result<Option<SeriesId>, Fault> {
+    let id = row.maybe_id("series_id")?;
+    Ok(id.and_then(|id| SeriesId::from_slice(&id)))
+}
+
+pub(crate) fn series(row: &impl Columns) -> Result<Series, Fault> {
+    Ok(Series {
+        series_id: series_id(row, "series_id")?,
+        organizer_id: user_id(row, "organizer_id")?,
+        title: row.text("title")?.to_owned(),
+        version: row.int("version")?,
+        created_at: instant(row, "created_at")?,
+        updated_at: instant(row, "updated_at")?,
+    })
+}
+
 pub(crate) fn event(row: &impl Columns) -> Result<Event, Fault> {
     let timezone = row.text("timezone")?.parse().map_err(|_| corrupt("timezone")())?;
     let date = EventDate::parse(row.text("event_date")?, timezone);
     Ok(Event {
         terms: terms(row)?,
+        series_id: maybe_series_id(row)?,
         title: row.text("title")?.to_owned(),
         description: row.maybe_text("description")?.map(str::to_owned),
         venue: row.maybe_text("venue")?.map(str::to_owned),

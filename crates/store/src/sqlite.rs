@@ -19,6 +19,7 @@ mod log;
 mod repair;
 mod rows;
 mod seats;
+mod series;
 mod upkeep;
 mod writer;
 

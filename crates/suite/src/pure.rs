@@ -306,7 +306,8 @@ impl<C: Commit> Backend for Pure<C> {
     async fn create_event(&self, new: &EventWithSections, openings: &[Opening]) {
         let mut tables = self.tables.lock();
         let event_id = new.event.terms.event_id;
-        let (log, opened) = create(new, openings, self.clock.now());
+        let (log, opened) = create(new, None, openings, self.clock.now())
+            .expect("an event of no series is refused by none");
         tables.log.push(log);
         for opened in opened {
             tables.open(opened);

@@ -2,7 +2,7 @@
 
 use engine::{
     BookingId, Currency, Event, EventDate, EventId, EventStatus, EventWithSections, Money, Opening,
-    Policy, SeatRequest, Section, SectionId, Shard, Terms, Timestamp, UserId,
+    Policy, SeatRequest, Section, SectionId, Series, SeriesId, Shard, Terms, Timestamp, UserId,
 };
 use parking_lot::Mutex;
 use std::sync::Arc;
@@ -91,6 +91,30 @@ impl Mint {
         EventId::new(self.clock.now(), Shard::pick(7), self.next())
     }
 
+    /// A series of its own shard.
+    #[must_use]
+    pub fn series(&self, organizer_id: UserId, shard: u64) -> Series {
+        let now = self.clock.now();
+        Series {
+            series_id: SeriesId::new(now, Shard::pick(shard), self.next()),
+            organizer_id,
+            title: "Season".to_owned(),
+            version: 1,
+            created_at: now,
+            updated_at: now,
+        }
+    }
+
+    /// An event on sale in this series, still without sections.
+    #[must_use]
+    pub fn event_in(&self, series: &Series) -> EventWithSections {
+        let mut new = self.event_on_sale(series.organizer_id);
+        let shard = series.series_id.shard();
+        new.event.terms.event_id = EventId::new(self.clock.now(), shard, self.next());
+        new.event.series_id = Some(series.series_id);
+        new
+    }
+
     /// An id of a section of this event.
     #[must_use]
     pub fn section(&self, event_id: EventId) -> SectionId {
@@ -125,6 +149,7 @@ impl Mint {
         };
         let event = Event {
             terms,
+            series_id: None,
             title: "Concert".to_owned(),
             description: None,
             venue: None,

@@ -16,6 +16,7 @@ use crate::inventory::Inventory;
 use crate::log::{Deltas, Detail, LogEntry, LogKind};
 use crate::money::Currency;
 use crate::seats::{Layout, Marks};
+use crate::series::{self, Series};
 use crate::time::Timestamp;
 use std::sync::Arc;
 
@@ -126,17 +127,21 @@ impl Opened {
 
 /// A new event with its sections, each with what it begins with, in the same order: its row of the
 /// log, and its sections as they begin. The caller has checked the sections against each other.
-#[must_use]
+///
+/// `series` is the one that the event names, if it is there. Refuses what
+/// [`series::may_begin`] refuses.
 pub fn create(
     new: &EventWithSections,
+    series: Option<&Series>,
     openings: &[Opening],
     now: Timestamp,
-) -> (LogEntry, Vec<Opened>) {
+) -> Result<(LogEntry, Vec<Opened>), Refusal> {
+    series::may_begin(&new.event, series)?;
     let by = By::User(new.event.terms.organizer_id);
     let log = LogEntry::of_event(&new.event, LogKind::EventCreated, by, now);
     let opened = new.sections.iter().zip(openings).enumerate();
     let opened = opened.map(|(at, (section, opening))| Opened::new(section, opening, at, by, now));
-    (log, opened.collect())
+    Ok((log, opened.collect()))
 }
 
 /// What a store has to write for a change of an event, in the order of the fields. All of it is empty

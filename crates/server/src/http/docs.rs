@@ -200,6 +200,7 @@ pub struct PageParams {
     tags(
         (name = "Accounts", description = "Users and their tokens"),
         (name = "Events", description = "Events, sections and availability"),
+        (name = "Series", description = "Events that belong together"),
         (name = "Seats", description = "Numbered seats: layouts, drawings, and which seats are \
             taken"),
         (name = "Bookings", description = "Hold, confirm, extend, cancel"),

@@ -86,7 +86,12 @@ pub(super) async fn visible(
     Ok(facts.ok_or(MISSING)?)
 }
 
-fn created(location: &str, etag: HeaderValue, replayed: bool, body: impl Serialize) -> Response {
+pub(super) fn created(
+    location: &str,
+    etag: HeaderValue,
+    replayed: bool,
+    body: impl Serialize,
+) -> Response {
     let mut response = (StatusCode::CREATED, axum::Json(body)).into_response();
     let headers = response.headers_mut();
     headers.insert(
@@ -105,7 +110,7 @@ fn with_etag(view: EventView) -> Response {
 }
 
 /// Waits for a creation, which goes on in a task of its own; beside an equal request, not for long.
-async fn once<T: Send + 'static>(
+pub(super) async fn once<T: Send + 'static>(
     app: &App,
     operation: &'static str,
     user_id: UserId,
@@ -167,6 +172,10 @@ async fn create(
             description = "`me`: the events of the caller",
         ),
         (
+            "series_id" = Option<String>, Query, format = "uuid",
+            description = "Events of this series",
+        ),
+        (
             "q" = Option<String>, Query, max_length = 200,
             pattern = r"^[^\u0000-\u001f\u007f-\u009f]*$",
             description = "A part of the title, case-insensitive",
@@ -203,6 +212,7 @@ async fn list(
     let filter = EventFilter {
         viewer,
         organizer: viewer.filter(|_| mine),
+        series: params.read("series_id", "must be a UUID", |text| text.parse().ok())?,
         status: params.read(
             "status",
             "must be draft, on_sale, closed or cancelled",

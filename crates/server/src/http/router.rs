@@ -4,7 +4,7 @@ use super::app::App;
 use super::layers::{self, compression};
 use super::problem::{Code, Problem};
 use super::query::KnownParameters;
-use super::{auth, bookings, docs, events, health, observe, pages, seats, users};
+use super::{auth, bookings, docs, events, health, observe, pages, seats, series, users};
 use axum::Router;
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::middleware::map_response;
@@ -34,8 +34,11 @@ pub(super) fn probes() -> (Router<health::Probed>, KnownParameters) {
 }
 
 fn calls(version: &str) -> (Router<Arc<App>>, OpenApi, KnownParameters) {
-    let records =
-        OpenApiRouter::new().merge(auth::routes()).merge(users::routes()).merge(events::routes());
+    let records = OpenApiRouter::new()
+        .merge(auth::routes())
+        .merge(users::routes())
+        .merge(events::routes())
+        .merge(series::routes());
     let all = OpenApiRouter::with_openapi(docs::base(version))
         .routes(routes!(pages::root))
         .routes(routes!(pages::problem))

@@ -29,6 +29,7 @@ mod refusals;
 mod seats;
 mod seats_input;
 mod sections;
+mod series;
 mod shutdown;
 mod slow_readers;
 mod start_up;

@@ -148,7 +148,7 @@ async fn reconcile_alarms_when_counters_differ_from_their_log() {
 }
 
 /// Every call of the contract.
-pub const ROUTES: [(&str, &str); 37] = [
+pub const ROUTES: [(&str, &str); 41] = [
     ("post", "/api/v1/auth/register"),
     ("post", "/api/v1/auth/login"),
     ("post", "/api/v1/auth/refresh"),
@@ -156,6 +156,10 @@ pub const ROUTES: [(&str, &str); 37] = [
     ("post", "/api/v1/auth/password"),
     ("get", "/api/v1/users/me"),
     ("patch", "/api/v1/users/me"),
+    ("post", "/api/v1/series"),
+    ("get", "/api/v1/series"),
+    ("get", "/api/v1/series/{series_id}"),
+    ("patch", "/api/v1/series/{series_id}"),
     ("post", "/api/v1/events"),
     ("get", "/api/v1/events"),
     ("get", "/api/v1/events/{event_id}"),

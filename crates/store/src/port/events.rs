@@ -5,7 +5,7 @@ use async_trait::async_trait;
 use engine::event::{EventChange, EventCommand};
 use engine::{
     By, Error, Event, EventId, EventStatus, EventWithSections, Fault, IdempotencyKey, Inventory,
-    Money, Opening, Section, SectionChange, SectionId, Timestamp, UserId,
+    Money, Opening, Section, SectionChange, SectionId, SeriesId, Timestamp, UserId,
 };
 
 /// A use of an idempotency key by the creation of an event or a section.
@@ -51,6 +51,8 @@ pub struct EventFilter {
     pub viewer: Option<UserId>,
     /// Only events of this organizer.
     pub organizer: Option<UserId>,
+    /// Only events of this series.
+    pub series: Option<SeriesId>,
     /// Only events of this status.
     pub status: Option<EventStatus>,
     /// Only events whose title contains this, however it is spelled.
@@ -65,7 +67,7 @@ pub struct EventFilter {
 #[async_trait]
 pub trait Events: Send + Sync {
     /// Records an event with its sections, each with what it begins with. The caller has checked
-    /// the sections against each other.
+    /// the sections against each other. The series it names has to be there, and be its organizer's.
     async fn create_event(
         &self,
         event: &EventWithSections,

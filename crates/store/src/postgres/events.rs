@@ -10,6 +10,7 @@ use super::commit::Earlier;
 use super::interrupt::Interrupt;
 use super::rows::{uuid, uuids};
 use super::seats::put_layout;
+use super::series::find_series;
 use super::write::append_log;
 use super::{Postgres, on};
 use crate::keys::keys_of;
@@ -200,7 +201,7 @@ async fn lock(
     Ok((found, clock(session).await?))
 }
 
-async fn clock(session: &mut PgConnection) -> Result<Timestamp, Interrupt> {
+pub(super) async fn clock(session: &mut PgConnection) -> Result<Timestamp, Interrupt> {
     let row = sqlx::query("SELECT now_ms() AS now").fetch_one(session).await?;
     Ok(rows::instant(&row, "now")?)
 }
@@ -250,6 +251,9 @@ async fn list(
     query.push(")");
     if let Some(organizer) = filter.organizer {
         query.push(" AND organizer_id = ").push_bind(uuid(organizer));
+    }
+    if let Some(series) = filter.series {
+        query.push(" AND series_id = ").push_bind(uuid(series));
     }
     if let Some(status) = filter.status {
         query.push(" AND status = ").push_bind(status.as_str());
@@ -305,9 +309,9 @@ macro_rules! insert_event {
             "INSERT INTO events (event_id, organizer_id, title, title_folded, title_key, description,
                 venue, event_date, timezone, starts_at, over_at, status, sales_start, sales_end,
                 max_seats_per_booking, max_seats_per_user, hold_ttl_ms, cancellable_until,
-                prevent_orphans, version, created_at, updated_at)
+                prevent_orphans, version, created_at, updated_at, series_id)
             VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17,
-                $18, $19, $20, $21, $22) ON CONFLICT (event_id) ",
+                $18, $19, $20, $21, $22, $23) ON CONFLICT (event_id) ",
             $on_conflict
         )
     };
@@ -367,6 +371,7 @@ fn bind_event(query: Binding, event: &Event) -> Binding {
         .bind(event.version)
         .bind(event.created_at.unix_ms())
         .bind(event.updated_at.unix_ms())
+        .bind(event.series_id.map(uuid))
 }
 
 async fn create_event(
@@ -384,7 +389,11 @@ async fn create_event(
     }
     // An attempt whose COMMIT is still under way is waited for here, and its event is left alone.
     if add_event(session, &new.event).await? {
-        let (log, opened) = create(new, openings, clock(session).await?);
+        let series = match new.event.series_id {
+            Some(series_id) => find_series(session, series_id).await?,
+            None => None,
+        };
+        let (log, opened) = create(new, series.as_ref(), openings, clock(session).await?)?;
         append_log(session, &[log]).await?;
         for opened in &opened {
             insert_section(session, opened).await?;
@@ -393,7 +402,7 @@ async fn create_event(
     Ok(Created { id: event_id, replayed: false })
 }
 
-fn no_id() -> Fault {
+pub(super) fn no_id() -> Fault {
     Fault::Corrupt { what: "a key names no id".to_owned() }
 }
 
@@ -462,7 +471,7 @@ async fn update_section(
 
 /// Claims the key of a creation for `resource_id`, waiting for a concurrent claim. Returns what an
 /// earlier creation with the key made; refuses the key of another request.
-async fn claim(
+pub(super) async fn claim(
     session: &mut PgConnection,
     operation: &'static str,
     key: Option<&CreationKey>,

@@ -56,7 +56,8 @@ impl Bulk for Filling {
                         add_event(session, &new.event).await?;
                         let openings: Vec<_> =
                             capacities.iter().copied().map(Opening::from).collect();
-                        let (log, opened) = create(new, &openings, new.event.created_at);
+                        let (log, opened) = create(new, None, &openings, new.event.created_at)
+                            .expect("an event of no series is refused by none");
                         append_log(session, &[log]).await?;
                         for opened in &opened {
                             insert_section(session, opened).await?;

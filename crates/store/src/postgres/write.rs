@@ -174,9 +174,9 @@ columns!(
 const CAST: &[(&str, &str)] = &[("sections", "uuid[]")];
 
 /// A statement that is made once.
-type Sql = LazyLock<&'static str>;
+pub(super) type Sql = LazyLock<&'static str>;
 
-fn made(sql: String) -> &'static str {
+pub(super) fn made(sql: String) -> &'static str {
     sql.leak()
 }
 

@@ -60,6 +60,8 @@ struct StoredSection<'a> {
 struct StoredEvent<'a> {
     event_id: Cow<'a, str>,
     organizer_id: Cow<'a, str>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    series_id: Option<Cow<'a, str>>,
     title: Cow<'a, str>,
     description: Option<Cow<'a, str>>,
     venue: Option<Cow<'a, str>>,
@@ -168,6 +170,7 @@ impl StoredEvent<'_> {
         StoredEvent {
             event_id: terms.event_id.to_string().into(),
             organizer_id: terms.organizer_id.to_string().into(),
+            series_id: event.series_id.map(|id| id.to_string().into()),
             title: (&*event.title).into(),
             description: event.description.as_deref().map(Into::into),
             venue: event.venue.as_deref().map(Into::into),
@@ -192,6 +195,7 @@ impl StoredEvent<'_> {
         let at = |ms: Option<i64>| ms.map(Timestamp::from_unix_ms);
         let timezone = self.timezone.parse().map_err(|_| wrong())?;
         let date = EventDate::parse(&self.date, timezone).ok_or_else(wrong)?;
+        let series_id = self.series_id.map(|id| id.parse()).transpose().map_err(|_| wrong())?;
         Ok(Event {
             terms: Terms {
                 event_id: self.event_id.parse().map_err(|_| wrong())?,
@@ -206,6 +210,7 @@ impl StoredEvent<'_> {
                 cancellable_until: at(self.cancellable_until),
                 prevent_orphans: self.prevent_orphans,
             },
+            series_id,
             title: self.title.into_owned(),
             description: self.description.map(Cow::into_owned),
             venue: self.venue.map(Cow::into_owned),

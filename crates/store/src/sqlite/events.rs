@@ -4,6 +4,7 @@ use super::commit::{append_log, decide_in};
 use super::currency::reprice;
 use super::rows::{Binding, bind_id, read_rows};
 use super::seats::put_layout;
+use super::series::find_series;
 use super::writer::Writing;
 use super::{Sqlite, failed};
 use crate::keys::keys_of;
@@ -18,7 +19,7 @@ use engine::decide::SeatMaps;
 use engine::event::{EventCommand, Opened, Repricing, create, decide};
 use engine::{
     By, Error, Event, EventId, EventWithSections, Fault, Inventory, Money, Opening, Policy,
-    Refusal, Section, SectionId, UserId,
+    Refusal, Section, SectionId, SeriesId, UserId,
 };
 use sqlx::{QueryBuilder, Row, Sqlite as Driver, SqliteConnection};
 
@@ -30,8 +31,8 @@ pub(super) fn put_event(writing: &Writing<'_>, event: &Event) -> Result<(), Faul
         "INSERT INTO events (event_id, organizer_id, title, title_folded, title_key, description,
             venue, event_date, timezone, starts_at, over_at, status, sales_start, sales_end,
             max_seats_per_booking, max_seats_per_user, hold_ttl_ms, cancellable_until,
-            prevent_orphans, version, created_at, updated_at)
-        VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+            prevent_orphans, version, created_at, updated_at, series_id)
+        VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
         ON CONFLICT (event_id) DO UPDATE SET title = excluded.title,
             title_folded = excluded.title_folded, title_key = excluded.title_key,
             description = excluded.description,
@@ -68,6 +69,7 @@ pub(super) fn put_event(writing: &Writing<'_>, event: &Event) -> Result<(), Faul
         event.version,
         event.created_at.unix_ms(),
         event.updated_at.unix_ms(),
+        event.series_id.as_ref().map(SeriesId::as_bytes),
     ];
     writing.run("writing an event", SQL, row).map(drop)
 }
@@ -220,7 +222,7 @@ fn change(
 }
 
 /// What an earlier creation with this key made; refuses the key of another request.
-fn replay(
+pub(super) fn replay(
     writing: &Writing<'_>,
     operation: &'static str,
     key: Option<&CreationKey>,
@@ -240,7 +242,7 @@ fn replay(
     }
 }
 
-fn keep_key(
+pub(super) fn keep_key(
     writing: &Writing<'_>,
     operation: &'static str,
     key: Option<&CreationKey>,
@@ -260,7 +262,7 @@ fn keep_key(
     writing.run("keeping a key", SQL, row).map(drop)
 }
 
-fn replayed<Id>(id: Option<Id>) -> Result<Created<Id>, Error> {
+pub(super) fn replayed<Id>(id: Option<Id>) -> Result<Created<Id>, Error> {
     let id = id.ok_or_else(|| Fault::Corrupt { what: "a key names no id".to_owned() })?;
     Ok(Created { id, replayed: true })
 }
@@ -280,8 +282,12 @@ impl Events for Sqlite {
                 return replayed(EventId::from_slice(&id));
             }
             let event_id = new.event.terms.event_id;
+            let series = match new.event.series_id {
+                Some(series_id) => find_series(writing, series_id)?,
+                None => None,
+            };
+            let (log, opened) = create(&new, series.as_ref(), &openings, writing.now)?;
             put_event(writing, &new.event)?;
-            let (log, opened) = create(&new, &openings, writing.now);
             append_log(writing, &[log])?;
             for opened in &opened {
                 insert_section(writing, opened)?;
@@ -315,6 +321,9 @@ impl Events for Sqlite {
         query.push(" OR organizer_id = ").push_bind(viewer).push(")");
         if let Some(organizer) = filter.organizer {
             query.push(" AND organizer_id = ").push_bind(organizer.as_bytes().to_vec());
+        }
+        if let Some(series) = filter.series {
+            query.push(" AND series_id = ").push_bind(series.as_bytes().to_vec());
         }
         if let Some(status) = filter.status {
             query.push(" AND status = ").push_bind(status.as_str());

@@ -55,7 +55,8 @@ impl Bulk for Filling {
                 for (new, capacities) in events {
                     put_event(&writing, &new.event)?;
                     let openings: Vec<_> = capacities.iter().copied().map(Opening::from).collect();
-                    let (log, opened) = create(new, &openings, new.event.created_at);
+                    let (log, opened) = create(new, None, &openings, new.event.created_at)
+                        .expect("an event of no series is refused by none");
                     append_log(&writing, &[log])?;
                     for opened in &opened {
                         insert_section(&writing, opened)?;

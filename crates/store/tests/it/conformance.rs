@@ -19,6 +19,7 @@ mod reseats;
 mod runs;
 mod seats;
 mod sections;
+mod series;
 mod text;
 mod upkeep;
 
@@ -334,6 +335,12 @@ macro_rules! suite {
                 a_cursor_of_an_unknown_timeline_is_refused,
                 another_epoch_opens_a_timeline_and_readers_go_on_in_it,
                 i7_what_is_refused_or_replayed_makes_no_message,
+            }
+            series {
+                a_series_is_recorded_listed_and_renamed_by_its_organizer,
+                a_series_created_with_the_same_key_is_created_once,
+                an_event_is_in_a_series_of_its_organizer_from_its_creation_on,
+                an_event_in_no_series_of_its_organizer_is_refused_whole,
             }
             runs {
                 a_packed_log_says_what_its_rows_did,

@@ -16,8 +16,8 @@ use engine::event::{
     CAPACITY_MAX, SEATS_PER_BOOKING_MAX, SEATS_PER_USER_MAX, SECTIONS_MAX, may_stand_together,
 };
 use engine::{
-    Currency, Event, EventDate, EventId, EventStatus, Money, Refusal, Section, SectionId, Shard,
-    Terms, UserId,
+    Currency, Event, EventDate, EventId, EventStatus, Money, Refusal, Section, SectionId, SeriesId,
+    Shard, Terms, UserId,
 };
 use garde::Validate;
 use serde::{Deserialize, Serialize};
@@ -68,6 +68,11 @@ pub(super) struct NewEvent {
         pattern = r"^[^\s\u0000-\u001f\u007f-\u009f\u00ad\u034f\u061c\u115f\u1160\u17b4\u17b5\u180b-\u180f\u200b-\u200f\u2028-\u202e\u2060-\u206f\u2800\u3164\ufe00-\ufe0f\ufeff\uffa0\ufff0-\ufff8]([^\u0000-\u001f\u007f-\u009f\u00ad\u034f\u061c\u115f\u1160\u17b4\u17b5\u180b-\u180f\u200b-\u200f\u2028-\u202e\u2060-\u206f\u2800\u3164\ufe00-\ufe0f\ufeff\uffa0\ufff0-\ufff8]*[^\s\u0000-\u001f\u007f-\u009f\u00ad\u034f\u061c\u115f\u1160\u17b4\u17b5\u180b-\u180f\u200b-\u200f\u2028-\u202e\u2060-\u206f\u2800\u3164\ufe00-\ufe0f\ufeff\uffa0\ufff0-\ufff8])?$"
     )]
     title: String,
+    /// A series of the same organizer. It cannot be changed later.
+    #[serde(default, deserialize_with = "given", skip_serializing_if = "Option::is_none")]
+    #[garde(inner(custom(uuid)))]
+    #[schema(value_type = String, required = false, format = "uuid")]
+    series_id: Option<String>,
     /// Can contain line breaks.
     #[serde(default, deserialize_with = "prose")]
     #[garde(inner(length(chars, max = 5_000), custom(lines)))]
@@ -227,6 +232,11 @@ fn currency_code(text: &str, (): &()) -> garde::Result {
     known.then_some(()).ok_or_else(|| garde::Error::new("must be a currency code of three letters"))
 }
 
+fn uuid(text: &str, (): &()) -> garde::Result {
+    let is_id = text.parse::<SeriesId>().is_ok();
+    is_id.then_some(()).ok_or_else(|| garde::Error::new("must be a hyphenated UUID"))
+}
+
 fn settable(text: &str, (): &()) -> garde::Result {
     match EventStatus::parse(text) {
         Some(EventStatus::Draft | EventStatus::OnSale | EventStatus::Closed) => Ok(()),
@@ -321,6 +331,9 @@ impl NewEvent {
         self.timezone.take_if(|zone| zone == "UTC");
         self.status.take_if(|status| status == EventStatus::OnSale.as_str());
         self.prevent_orphans.take_if(|prevent| !*prevent);
+        if let Some(series_id) = &mut self.series_id {
+            series_id.make_ascii_lowercase();
+        }
         self.sections.iter_mut().for_each(NewSection::simplify);
     }
 
@@ -331,7 +344,9 @@ impl NewEvent {
         organizer_id: UserId,
     ) -> Result<(Event, Vec<(Section, Sizing)>), Problem> {
         let now = app.core.store.now();
-        let shard = Shard::pick(u64::from_le_bytes(random()));
+        let series_id: Option<SeriesId> = self.series_id.and_then(|id| id.parse().ok());
+        let draw = || Shard::pick(u64::from_le_bytes(random()));
+        let shard = series_id.map_or_else(draw, SeriesId::shard);
         let event_id = EventId::new(now, shard, u64::from_le_bytes(random()));
         let timezone = timezone(self.timezone.as_deref())?;
         let date = event_date(&self.event_date, timezone, "event_date")?;
@@ -352,6 +367,7 @@ impl NewEvent {
         };
         let event = Event {
             terms,
+            series_id,
             title: self.title,
             description: self.description,
             venue: self.venue,

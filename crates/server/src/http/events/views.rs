@@ -5,7 +5,7 @@ use crate::http::App;
 use crate::http::problem::Problem;
 use crate::http::wire::{shown, shown_or_null};
 use axum::http::HeaderValue;
-use engine::{EventId, EventWithSections, SectionId, Timestamp, UserId};
+use engine::{EventId, EventWithSections, SectionId, SeriesId, Timestamp, UserId};
 use serde::Serialize;
 use std::sync::Arc;
 use store::{Epoch, EventCard};
@@ -69,6 +69,9 @@ pub(super) struct EventView {
     #[serde(serialize_with = "shown")]
     #[schema(value_type = String, format = "uuid")]
     organizer_id: UserId,
+    #[serde(serialize_with = "shown_or_null", skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = String, required = false, format = "uuid")]
+    series_id: Option<SeriesId>,
     title: String,
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(value_type = String, required = false)]
@@ -140,6 +143,7 @@ impl EventView {
         Self {
             event_id: terms.event_id,
             organizer_id: terms.organizer_id,
+            series_id: event.series_id,
             title: event.title.clone(),
             description: event.description.clone(),
             venue: event.venue.clone(),
@@ -193,6 +197,9 @@ pub(super) struct EventCardView {
     #[serde(serialize_with = "shown")]
     #[schema(value_type = String, format = "uuid")]
     organizer_id: UserId,
+    #[serde(serialize_with = "shown_or_null", skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = String, required = false, format = "uuid")]
+    series_id: Option<SeriesId>,
     title: String,
     #[serde(skip_serializing_if = "Option::is_none")]
     description: Option<String>,
@@ -255,6 +262,7 @@ impl From<EventCard> for EventCardView {
         Self {
             event_id: terms.event_id,
             organizer_id: terms.organizer_id,
+            series_id: event.series_id,
             event_date: event.date.as_str().to_owned(),
             timezone: event.timezone.name(),
             starts_at: event.date.starts_at(),

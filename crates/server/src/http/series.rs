@@ -1,0 +1,238 @@
+//! Series of events: recording, listing, reading and renaming, by their organizer.
+
+use super::App;
+use super::body::Json;
+use super::events::{created, is_known, once};
+use super::extract::{CurrentUser, IfNoneMatch, Key, Path, expected_version, id};
+use super::lists::{PAGE_BYTES_MAX, Params, page};
+use super::problem::Problem;
+use super::wire::{composed, fingerprint, given_composed, legible, shown};
+use crate::random::random;
+use axum::extract::State;
+use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use engine::access::{Permission, may};
+use engine::{Fault, Refusal, Series, SeriesChange, SeriesId, Shard, Timestamp, UserId};
+use garde::Validate;
+use serde::{Deserialize, Serialize};
+use std::sync::Arc;
+use store::{CreationKey, Epoch};
+use utoipa::ToSchema;
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
+
+const TAG: &str = "Series";
+const MISSING: Refusal = Refusal::NotFound { what: "series" };
+
+pub(super) fn routes() -> OpenApiRouter<Arc<App>> {
+    OpenApiRouter::new().routes(routes!(create, list)).routes(routes!(read, revise))
+}
+
+/// A new series.
+#[derive(Deserialize, Serialize, Validate, ToSchema)]
+#[serde(deny_unknown_fields)]
+struct NewSeries {
+    #[serde(deserialize_with = "composed")]
+    #[garde(length(chars, min = 1, max = 200), custom(legible))]
+    #[schema(
+        min_length = 1,
+        max_length = 200,
+        pattern = r"^[^\s\u0000-\u001f\u007f-\u009f\u00ad\u034f\u061c\u115f\u1160\u17b4\u17b5\u180b-\u180f\u200b-\u200f\u2028-\u202e\u2060-\u206f\u2800\u3164\ufe00-\ufe0f\ufeff\uffa0\ufff0-\ufff8]([^\u0000-\u001f\u007f-\u009f\u00ad\u034f\u061c\u115f\u1160\u17b4\u17b5\u180b-\u180f\u200b-\u200f\u2028-\u202e\u2060-\u206f\u2800\u3164\ufe00-\ufe0f\ufeff\uffa0\ufff0-\ufff8]*[^\s\u0000-\u001f\u007f-\u009f\u00ad\u034f\u061c\u115f\u1160\u17b4\u17b5\u180b-\u180f\u200b-\u200f\u2028-\u202e\u2060-\u206f\u2800\u3164\ufe00-\ufe0f\ufeff\uffa0\ufff0-\ufff8])?$"
+    )]
+    title: String,
+}
+
+/// Changes to a series.
+#[derive(Deserialize, Validate, ToSchema)]
+#[serde(deny_unknown_fields)]
+#[schema(as = UpdateSeries)]
+struct ReviseSeries {
+    #[serde(default, deserialize_with = "given_composed")]
+    #[garde(inner(length(chars, min = 1, max = 200), custom(legible)))]
+    #[schema(value_type = String, required = false, min_length = 1, max_length = 200, pattern = r"^[^\s\u0000-\u001f\u007f-\u009f\u00ad\u034f\u061c\u115f\u1160\u17b4\u17b5\u180b-\u180f\u200b-\u200f\u2028-\u202e\u2060-\u206f\u2800\u3164\ufe00-\ufe0f\ufeff\uffa0\ufff0-\ufff8]([^\u0000-\u001f\u007f-\u009f\u00ad\u034f\u061c\u115f\u1160\u17b4\u17b5\u180b-\u180f\u200b-\u200f\u2028-\u202e\u2060-\u206f\u2800\u3164\ufe00-\ufe0f\ufeff\uffa0\ufff0-\ufff8]*[^\s\u0000-\u001f\u007f-\u009f\u00ad\u034f\u061c\u115f\u1160\u17b4\u17b5\u180b-\u180f\u200b-\u200f\u2028-\u202e\u2060-\u206f\u2800\u3164\ufe00-\ufe0f\ufeff\uffa0\ufff0-\ufff8])?$")]
+    title: Option<String>,
+}
+
+/// A series of events.
+#[derive(Serialize, ToSchema)]
+#[schema(as = Series)]
+struct SeriesView {
+    #[serde(serialize_with = "shown")]
+    #[schema(value_type = String, format = "uuid")]
+    series_id: SeriesId,
+    #[serde(serialize_with = "shown")]
+    #[schema(value_type = String, format = "uuid")]
+    organizer_id: UserId,
+    title: String,
+    version: i64,
+    #[serde(serialize_with = "shown")]
+    #[schema(value_type = String, format = "date-time")]
+    created_at: Timestamp,
+    #[serde(serialize_with = "shown")]
+    #[schema(value_type = String, format = "date-time")]
+    updated_at: Timestamp,
+}
+
+impl From<Series> for SeriesView {
+    fn from(of: Series) -> Self {
+        Self {
+            series_id: of.series_id,
+            organizer_id: of.organizer_id,
+            title: of.title,
+            version: of.version,
+            created_at: of.created_at,
+            updated_at: of.updated_at,
+        }
+    }
+}
+
+impl SeriesView {
+    /// Its version, and the history of the store in which it has it.
+    fn etag(&self, epoch: Epoch) -> HeaderValue {
+        let tag = format!("\"{}.{epoch}\"", self.version);
+        HeaderValue::from_str(&tag).expect("digits are valid in a header")
+    }
+}
+
+/// A page of series, newest first.
+#[derive(ToSchema)]
+#[expect(dead_code, reason = "describes a page; `lists::page` writes it")]
+struct SeriesPage {
+    #[schema(max_items = 100)]
+    items: Vec<SeriesView>,
+    /// The value of `after` for the next page; null on the last page.
+    #[schema(required, format = "uuid")]
+    next: Option<String>,
+}
+
+/// Creates a series; the user becomes its organizer. Events can be created in it.
+#[utoipa::path(
+    post, path = "/api/v1/series", tag = TAG, operation_id = "create_series",
+    request_body = NewSeries,
+    security(("bearer" = [])),
+    params(super::docs::IdempotencyKey),
+    responses(
+        (
+            status = 201, description = "The series", body = SeriesView,
+            headers(
+                ("Location" = String, description = "The path of the series"),
+                ("ETag" = String, description = "Its version"),
+                (
+                    "Idempotent-Replayed" = Option<String>,
+                    description = "`true` if an earlier request with this key created the series"
+                ),
+            ),
+        ),
+    ),
+)]
+async fn create(
+    State(app): State<Arc<App>>,
+    CurrentUser(user_id): CurrentUser,
+    Key(key): Key,
+    Json(new): Json<NewSeries>,
+) -> Result<Response, Problem> {
+    let key = key.map(|key| CreationKey { user_id, key, fingerprint: fingerprint(&new) });
+    let now = app.core.store.now();
+    let shard = Shard::pick(u64::from_le_bytes(random()));
+    let series = Series {
+        series_id: SeriesId::new(now, shard, u64::from_le_bytes(random())),
+        organizer_id: user_id,
+        title: new.title,
+        version: 1,
+        created_at: now,
+        updated_at: now,
+    };
+    let (name, store) = (key.as_ref().map(|key| key.key.clone()), app.core.store.clone());
+    let work = async move { store.create_series(&series, key.as_ref()).await };
+    let done = once(&app, "create_series", user_id, name, work).await?;
+    let missing = || Fault::Corrupt { what: "a series that was created is not there".to_owned() };
+    let view = SeriesView::from(app.core.store.series(done.id).await?.ok_or_else(missing)?);
+    let location = format!("/api/v1/series/{}", done.id);
+    Ok(created(&location, view.etag(app.core.store.epoch()), done.replayed, view))
+}
+
+/// Lists the series of the caller, newest first.
+#[utoipa::path(
+    get, path = "/api/v1/series", tag = TAG, operation_id = "list_series",
+    security(("bearer" = [])),
+    params(super::docs::PageParams),
+    responses((status = 200, description = "A page of series", body = SeriesPage)),
+)]
+async fn list(
+    State(app): State<Arc<App>>,
+    CurrentUser(user_id): CurrentUser,
+    params: Params,
+) -> Result<Response, Problem> {
+    let part = params.page()?;
+    let room = app.answers.room(PAGE_BYTES_MAX).await?;
+    let found = app.core.store.series_of(user_id, part).await?;
+    let views = found.items.into_iter().map(SeriesView::from);
+    let list = page(room, views, found.has_more, |view| view.series_id);
+    Ok(([(header::CACHE_CONTROL, HeaderValue::from_static("no-store"))], list).into_response())
+}
+
+/// Returns a series of the caller.
+#[utoipa::path(
+    get, path = "/api/v1/series/{series_id}", tag = TAG, operation_id = "get_series",
+    security(("bearer" = [])),
+    params(("series_id" = String, Path, format = "uuid"), super::docs::IfNoneMatch),
+    responses(
+        (
+            status = 200, description = "The series", body = SeriesView,
+            headers(("ETag" = String, description = "The version of the series")),
+        ),
+        (status = 304, description = "Nothing has changed"),
+    ),
+)]
+async fn read(
+    State(app): State<Arc<App>>,
+    CurrentUser(user_id): CurrentUser,
+    Path(series_id): Path<String>,
+    IfNoneMatch(known): IfNoneMatch,
+) -> Result<Response, Problem> {
+    let series = owned(&app, id(&series_id, "series")?, user_id).await?;
+    let view = SeriesView::from(series);
+    let etag = view.etag(app.core.store.epoch());
+    let cache = (header::CACHE_CONTROL, HeaderValue::from_static("private, no-store"));
+    let headers_out = [(header::ETAG, etag.clone()), cache];
+    if is_known(&known, &etag) {
+        return Ok((StatusCode::NOT_MODIFIED, headers_out).into_response());
+    }
+    Ok((headers_out, axum::Json(view)).into_response())
+}
+
+/// Changes a series.
+#[utoipa::path(
+    patch, path = "/api/v1/series/{series_id}", tag = TAG, operation_id = "update_series",
+    request_body = ReviseSeries,
+    security(("bearer" = [])),
+    params(("series_id" = String, Path, format = "uuid"), super::docs::IfMatch),
+    responses(
+        (
+            status = 200, description = "The series", body = SeriesView,
+            headers(("ETag" = String, description = "Its version")),
+        ),
+    ),
+)]
+async fn revise(
+    State(app): State<Arc<App>>,
+    CurrentUser(user_id): CurrentUser,
+    Path(series_id): Path<String>,
+    headers: HeaderMap,
+    Json(change): Json<ReviseSeries>,
+) -> Result<Response, Problem> {
+    let series_id = id(&series_id, "series")?;
+    let expected = expected_version(&headers, app.core.store.epoch())?;
+    let change = SeriesChange { expected, title: change.title };
+    let series = app.core.store.change_series(series_id, user_id.into(), change).await?;
+    let view = SeriesView::from(series);
+    let etag = view.etag(app.core.store.epoch());
+    Ok(([(header::ETAG, etag)], axum::Json(view)).into_response())
+}
+
+/// The series, if it is the caller's.
+async fn owned(app: &App, series_id: SeriesId, user_id: UserId) -> Result<Series, Problem> {
+    let series = app.core.store.series(series_id).await?.ok_or(MISSING)?;
+    may(user_id.into(), Permission::SeriesRead, &series)?;
+    Ok(series)
+}
