@@ -4,8 +4,9 @@ use super::dice::Dice;
 use super::plan::{HOUR_MS, Plan, SEATS_MAX, SPAN_MS};
 use super::{PART_BOOKINGS, Part};
 use engine::decide::ExpiryEntry;
+use engine::log::Detail;
 use engine::{
-    Booking, BookingId, BookingStatus, Changes, Deltas, IdempotencyKey, Item, KeyUse, LogEntry,
+    Booking, BookingId, BookingStatus, By, Changes, Deltas, IdempotencyKey, Item, KeyUse, LogEntry,
     LogKind, Section, SectionId, Shard, Timestamp, UserId,
 };
 use std::cmp::Reverse;
@@ -82,8 +83,7 @@ impl Plan {
         let from = self.dice.roll(self.sections.len() as u64);
         let from = usize::try_from(from).expect("below a length");
         let circle = (from..self.sections.len()).chain(0..from);
-        let event = |place| self.sales.partition_point(|sale| sale.sections.end <= place);
-        let mut open = circle.map(|place| (event(place), place));
+        let mut open = circle.map(|place| (self.event_of(place), place));
         open.find(|(number, _)| self.sales[*number].is_open).expect("the first event is open")
     }
 
@@ -172,6 +172,9 @@ impl Plan {
             let version = versions[booking];
             let booking = &changes.created[booking];
             let first = changes.log.len();
+            // No event lets buyers cancel what they have bought.
+            let organizer = self.organizer(self.event_of(places[0]));
+            let actor = (kind == LogKind::Cancelled).then_some(By::User(organizer));
             for (item, place) in booking.items.iter().zip(places) {
                 let inventory = &mut self.inventories[place];
                 loaded.entry(place).or_insert(inventory.version);
@@ -182,6 +185,7 @@ impl Plan {
                     booking_id: Some(booking.booking_id),
                     version: inventory.version,
                     expires_at: (kind == LogKind::Held).then_some(booking.expires_at),
+                    actor,
                     ..LogEntry::of_section(item.section_id, kind, deltas)
                 });
             }
@@ -203,16 +207,26 @@ impl Plan {
             .enumerate()
             .map(|(at, (inventory, _))| (inventory.section_id, at))
             .collect();
-        for inventory in self.inventories.iter_mut().skip(1).step_by(SOLD_OUT_SHARE) {
+        for place in (1..self.inventories.len()).step_by(SOLD_OUT_SHARE) {
+            let organizer = self.organizer(self.event_of(place));
+            let inventory = &mut self.inventories[place];
             if inventory.in_use() == 0 {
                 continue;
             }
             let loaded = inventory.version;
             let deltas = Deltas { capacity: -inventory.available(), ..Deltas::default() };
             inventory.apply(deltas);
+            let detail = Detail::Section {
+                section: self.sections[place].clone(),
+                inventory: inventory.clone(),
+                blocked: Vec::new(),
+                unblocked: Vec::new(),
+            };
             changes.log.push(LogEntry {
                 at: now,
                 version: inventory.version,
+                detail: Some(Box::new(detail)),
+                actor: Some(By::User(organizer)),
                 ..LogEntry::of_section(inventory.section_id, LogKind::Resized, deltas)
             });
             match counted.get(&inventory.section_id) {

@@ -178,18 +178,28 @@ impl Plan {
         Part::Events(events)
     }
 
+    /// Who organizes the event with this number.
+    pub(super) fn organizer(&self, number: usize) -> UserId {
+        let organizer = Dice::new(self.seed ^ (number as u64 / 100)).bits();
+        let begins_at = self.begun_at.plus_ms(-SPAN_MS - DAY_MS);
+        UserId::new(begins_at, Shard::pick(organizer), organizer)
+    }
+
+    /// The number of the event of the section at this place.
+    pub(super) fn event_of(&self, place: usize) -> usize {
+        self.sales.partition_point(|sale| sale.sections.end <= place)
+    }
+
     fn event(&mut self, number: usize) -> Event {
         let starts_at = self.begun_at.plus_ms(7 * DAY_MS + self.dice.span_ms(SPAN_MS));
         let timezone = "UTC".parse().expect("a time zone");
         let date = EventDate::parse(&starts_at.to_string(), timezone).expect("an instant");
         let sale = &self.sales[number];
         let created_at = sale.opens_at.plus_ms(-DAY_MS);
-        let organizer = Dice::new(self.seed ^ (number as u64 / 100)).bits();
-        let begins_at = self.begun_at.plus_ms(-SPAN_MS - DAY_MS);
         Event {
             terms: Terms {
                 event_id: sale.event_id,
-                organizer_id: UserId::new(begins_at, Shard::pick(organizer), organizer),
+                organizer_id: self.organizer(number),
                 status: if sale.is_open { EventStatus::OnSale } else { EventStatus::Closed },
                 sales_start: Some(sale.opens_at),
                 sales_end: None,

@@ -1,10 +1,11 @@
 //! Stores that were filled with a made-up past: sound, and to be used like any other.
 
 use crate::world::{self, Fresh, options, sqlite_url};
+use engine::feed::Body;
 use engine::log::Position;
 use engine::{
     Booking, BookingStatus, By, Command, EventId, EventStatus, EventWithSections, Hold, Inventory,
-    LiveInventory, Outcome, SeatRequest, SectionId,
+    LiveInventory, LogCursor, LogKind, Outcome, SeatRequest, SectionId,
 };
 use sqlx::{Connection as _, SqliteConnection};
 use std::collections::{BTreeMap, BTreeSet, HashMap};
@@ -160,6 +161,44 @@ async fn it_is_sound_and_as_large_as_was_asked_for(kind: Kind) {
     assert_eq!(counters(reckoning.folded), counters(reckoning.inventories));
 }
 
+async fn its_messages_say_what_those_of_a_sale_say(kind: Kind) {
+    let fill = Fill { bookings: 3_000, events: 40, ..FILL };
+    let filled = Filled::of(kind, &fill).await;
+    let organizers: HashMap<_, _> = filled
+        .events()
+        .await
+        .into_iter()
+        .map(|of| (of.event.terms.event_id, By::User(of.event.terms.organizer_id)))
+        .collect();
+    let (mut cursor, mut kinds) = (LogCursor::default(), BTreeMap::<_, u64>::new());
+    let bookings = |kinds: &BTreeMap<_, u64>| kinds.get("held").copied().unwrap_or_default();
+    let mut rounds = 0;
+    while bookings(&kinds) < fill.bookings || !kinds.contains_key("resized") {
+        rounds += 1;
+        assert!(rounds < 2_000, "the log never settles: {kinds:?}");
+        let page = filled.fresh.store.messages_after(cursor, 1_000).await;
+        let page = page.expect("the store answers").expect("a timeline of this log");
+        if page.next.position == cursor.position {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        cursor = page.next;
+        for message in page.messages {
+            *kinds.entry(message.kind.as_str()).or_default() += 1;
+            let acts =
+                message.kind.booking_status().is_none() || message.kind == LogKind::Cancelled;
+            let expected = acts.then(|| organizers[&message.event_id]);
+            assert_eq!(message.actor, expected, "who did {:?}", message.kind);
+            if let Body::Section { version, state, deltas, .. } = message.body {
+                let (_, inventory) = state.expect("what the section was from then on");
+                assert_eq!(inventory.version, version);
+                let is_whole = deltas.capacity < 0 && inventory.available() == 0;
+                assert!(message.kind == LogKind::Opened || is_whole, "{deltas:?} {inventory:?}");
+            }
+        }
+    }
+    assert!(kinds.contains_key("cancelled"), "{kinds:?}");
+}
+
 async fn its_bookings_are_listed_without_gaps_and_in_every_state(kind: Kind) {
     let filled = Filled::of(kind, &FILL).await;
     let events = filled.events().await;
@@ -254,6 +293,7 @@ macro_rules! tests {
 
 tests!(
     it_is_sound_and_as_large_as_was_asked_for,
+    its_messages_say_what_those_of_a_sale_say,
     its_bookings_are_listed_without_gaps_and_in_every_state,
     it_sells_and_gives_back_what_lapses,
     a_booking_that_is_lost_is_missed_by_the_audit,
