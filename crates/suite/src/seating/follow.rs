@@ -156,7 +156,7 @@ impl Drive<'_> {
         let has = |had: &Deal| had.seats.keys().eq(&seats) && had.count == count;
         let stays = own.is_some_and(|own| has(&self.model.deals[&own]));
         let version = deal.version - i64::from(stays);
-        self.model.give(booking_id, &Deal { count, version, ..deal }, &seats);
+        self.model.give(booking_id, &Deal { version, count, ..deal }, &seats);
         let together = party.map(|_| self.model.are_together(&seats));
         let Ok(Outcome::Booking { next_to_each_other, .. }) = answer else { unreachable!("given") };
         assert_eq!(*next_to_each_other, together, "{requests:?}: {booking:?}");

@@ -156,7 +156,7 @@ pub async fn i3_seats_are_held_by_name_all_or_none(world: World) {
 
 pub async fn a_seat_that_is_named_twice_is_a_duplicate_in_any_spelling(world: World) {
     let mut accented = draft("A-C", 6, &[]);
-    accented.rows[2].label = "\u{c9}".to_owned();
+    "\u{c9}".clone_into(&mut accented.rows[2].label);
     let openings = vec![Opening::Layout(layout(&accented)), laid("A", 6), 9.into()];
     let sale = world.hall(openings).await;
     let duplicate = |first: &str, again: &str| {

@@ -31,7 +31,7 @@ pub async fn a_series_is_recorded_listed_and_renamed_by_its_organizer(world: Wor
     let page = answered(store.series_of(organizer_id, first).await);
     assert_eq!((page.items, page.has_more), (vec![newer.clone()], true));
     let rest = PageRequest { after: Some(newer.series_id), limit: 1 };
-    assert_eq!(answered(store.series_of(organizer_id, rest).await).items, [series.clone()]);
+    assert_eq!(answered(store.series_of(organizer_id, rest).await).items, vec![series.clone()]);
 
     let rename = |expected| SeriesChange { expected, title: Some("Next season".to_owned()) };
     let stranger = world.mint.user();
