@@ -4,7 +4,6 @@ use rand::distr::uniform::{SampleRange, SampleUniform};
 use rand::distr::{Distribution, StandardUniform};
 
 /// A random value that nobody can guess, without a call of the system for each.
-
 #[expect(clippy::disallowed_methods, reason = "the one source of randomness")]
 pub fn random<T>() -> T
 where
@@ -14,7 +13,6 @@ where
 }
 
 /// A random value of a range. Panics when the range is empty.
-
 #[expect(clippy::disallowed_methods, reason = "the one source of randomness")]
 pub fn random_of<T: SampleUniform>(range: impl SampleRange<T>) -> T {
     rand::random_range(range)

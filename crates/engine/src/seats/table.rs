@@ -136,7 +136,10 @@ impl Reading {
                 // If the column has content, the error is reported for that line.
                 None if name.is_empty() => {}
                 None => {
-                    tell(format!("unknown column {name:?}, expected one of {}", COLUMNS.join(", ")))
+                    tell(format!(
+                        "unknown column {name:?}, expected one of {}",
+                        COLUMNS.join(", ")
+                    ));
                 }
                 Some(column) if columns[column].replace(at).is_some() => {
                     tell(format!("duplicate column {name:?}"));
