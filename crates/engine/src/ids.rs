@@ -6,7 +6,8 @@
 //!  2 bits  variant                     62 bits   random
 //! ```
 //! An event draws its shard at creation, or copies that of its series, which has drawn it; sections and
-//! bookings copy that of their event. So an id alone names its lane, the hash tag of its keys in the gate and, once one database is too small, its database.
+//! bookings copy that of their event. So an id alone names its lane, the hash tag of its keys in the
+//! gate and, once one database is too small, its database.
 //! The shard only routes, it proves nothing: any UUID parses, and an unknown one is not found.
 
 use crate::time::Timestamp;

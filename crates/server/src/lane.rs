@@ -282,7 +282,7 @@ impl Lane {
                 );
             }
             Shedding::Ended => {
-                tracing::info!(lane, "the number of holds is within the capacity again")
+                tracing::info!(lane, "the number of holds is within the capacity again");
             }
         }
     }
