@@ -243,6 +243,9 @@ pub struct MixedArgs {
     #[arg(long, default_value_t = 1_000_000,
         value_parser = clap::value_parser!(u64).range(1..=1_000_000_000))]
     pub seats: u64,
+    /// Lifetime of a hold in seconds
+    #[arg(long, default_value_t = 86_400, value_parser = clap::value_parser!(u32).range(1..=86_400))]
+    pub hold_ttl: u32,
     #[command(flatten)]
     pub mind: MindArgs,
     #[command(flatten)]

@@ -255,7 +255,7 @@ impl From<&ReadsArgs> for Plan {
 
 impl From<&MixedArgs> for Plan {
     fn from(args: &MixedArgs) -> Self {
-        let MixedArgs { sections, seats, mind: minds, spread, sale } = args;
+        let MixedArgs { sections, seats, hold_ttl, mind: minds, spread, sale } = args;
         let about = "Of a hundred requests, twenty read the event, thirty its seats, ten a \
             booking, and forty hold seats, some twice with one key; buyers confirm, cancel or \
             abandon.";
@@ -264,7 +264,7 @@ impl From<&MixedArgs> for Plan {
         plan.in_venue(Venue {
             sections: *sections as usize,
             seats: *seats,
-            hold_ttl_seconds: HOLD_TTL_SECONDS_MAX,
+            hold_ttl_seconds: *hold_ttl,
         });
         plan.spread(spread, None);
         plan.minded(minds);

@@ -162,6 +162,12 @@ fn an_honest_server_passes_mixed() {
 }
 
 #[test]
+fn an_honest_server_passes_mixed_where_abandoned_holds_expire() {
+    let brief = ["--hold-ttl", "1", "--think-ms", "20", "--abandon", "0.5", "--seconds", "3"];
+    passes("mixed", &brief);
+}
+
+#[test]
 fn a_path_and_the_ceiling_are_measured_alike() {
     let fake = Fake::start(Plant::Honest);
     let few = ["--connections", "4", "--threads", "1"];
