@@ -87,6 +87,7 @@ const OWN: &[(&str, &str, &str)] = &[
     ),
     ("list_event_bookings", "403", "`not_organizer`"),
     ("get_metrics", "404", "`not_found`: not accessible from this address"),
+    ("get_problem", "404", "`not_found`: no such code"),
     ("set_layout", "403", "`not_organizer`"),
     ("set_layout", "409", "`seats_in_use`, `capacity_in_use`, `event_cancelled`"),
     ("set_blocked_seats", "403", "`not_organizer`"),
