@@ -68,7 +68,7 @@ impl Exchange {
         for _ in 0..times {
             self.once();
         }
-        processor_time() - start
+        processor_time().saturating_sub(start)
     }
 
     fn once(&mut self) {
