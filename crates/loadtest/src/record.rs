@@ -389,6 +389,7 @@ fn latency(of: &Histogram<u64>) -> Latency {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::sync::atomic::AtomicBool;
 
     fn heard(recorder: &Recorder, by: usize, ms: u64, status: u16, code: &str) {
         let class = Class::of(status, true);
@@ -446,12 +447,16 @@ mod tests {
     fn the_slices_of_the_measured_time_add_up_to_the_figures() {
         let recorder = Recorder::new(4);
         let counted = |tick: &Tick| (tick.accepted, tick.refused, tick.failed);
-        let mut ticks = Vec::new();
+        let mut ticks: Vec<Tick> = Vec::new();
+        let done = AtomicBool::new(false);
         std::thread::scope(|scope| {
             for by in 0..3 {
-                let recorder = &recorder;
+                let (recorder, done) = (&recorder, &done);
                 scope.spawn(move || {
-                    for n in 0..60_000 {
+                    for n in 0.. {
+                        if done.load(Ordering::Relaxed) {
+                            break;
+                        }
                         let (status, code) = [(201, ""), (409, "sold_out"), (500, "x")][n % 3];
                         heard(recorder, by, 1, status, code);
                     }
@@ -459,11 +464,20 @@ mod tests {
             }
             recorder.tick(0.1, 0.1, true);
             recorder.begin();
-            for _ in 0..20 {
+            // Until there are answers of all kinds, however late the others come to their turn.
+            let all_kinds = |ticks: &[Tick]| {
+                let kinds = ticks
+                    .iter()
+                    .map(counted)
+                    .fold((0, 0, 0), |sum, of| (sum.0 + of.0, sum.1 + of.1, sum.2 + of.2));
+                kinds.0.min(kinds.1).min(kinds.2) > 0
+            };
+            while ticks.len() < 20 || !all_kinds(&ticks) {
                 ticks.push(recorder.tick(0.2, 0.1, false));
                 std::thread::yield_now();
             }
             recorder.close();
+            done.store(true, Ordering::Relaxed);
         });
         let hold = recorder.operations(1.0).into_iter().next().unwrap();
         ticks.push(recorder.tick(0.3, 0.1, false));
