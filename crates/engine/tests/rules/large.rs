@@ -1,7 +1,8 @@
 //! What large requests cost: a batch decides them under the locks of everybody else.
 
+use engine::event::SEATS_PER_USER_MAX;
 use engine::seats::SeatName;
-use engine::{BookingId, By, Command, EventId, Hold, SeatRequest, SectionId, UserId};
+use engine::{BookingId, By, Command, EventId, Hold, Policy, SeatRequest, SectionId, UserId};
 use std::sync::LazyLock;
 use std::time::{Duration, Instant};
 use suite::halls::laid;
@@ -102,4 +103,19 @@ fn one_large_exchange_costs_what_ten_small_ones_cost() {
     // Where each seat is looked for among all others, it is ten times.
     assert!(many < few * 5, "{few:?} for ten times 1,000 seats, {many:?} for 10,000");
     println!("{few:?} for ten times 1,000 seats, {many:?} for 10,000");
+}
+
+#[test]
+fn the_largest_cap_of_a_buyer_is_none_so_that_no_batch_counts_their_bookings() {
+    let mint = Mint::new(&ManualClock::new());
+    let mut terms = mint.event_on_sale(mint.user()).event.terms;
+    let capped = Policy { max_seats_per_user: Some(4), ..POLICY };
+    let mut caps = |own| {
+        terms.max_seats_per_user = own;
+        (terms.cap_of_buyer(&POLICY), terms.cap_of_buyer(&capped))
+    };
+    assert_eq!(caps(None), (None, Some(4)));
+    let below = SEATS_PER_USER_MAX - 1;
+    assert_eq!(caps(Some(below)), (Some(below), Some(below)));
+    assert_eq!(caps(Some(SEATS_PER_USER_MAX)), (None, None));
 }
