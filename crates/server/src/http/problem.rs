@@ -24,7 +24,7 @@ use serde_json::{Map, Value, json};
 pub use code::Code;
 pub use refusals::duplicate_seat;
 
-/// An answer that is no success. One pointer, so that results that contain it stay small.
+/// An unsuccessful answer. One pointer, so that results that contain it stay small.
 #[derive(Clone, Debug)]
 pub struct Problem(Box<Told>);
 

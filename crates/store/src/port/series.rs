@@ -13,7 +13,7 @@ pub trait ManySeries: Send + Sync {
         series: &Series,
         key: Option<&CreationKey>,
     ) -> Result<Created<SeriesId>, Error>;
-    /// The series with this id, for whoever asks: visibility is the caller's business.
+    /// The series with this id; the caller checks visibility.
     async fn series(&self, series_id: SeriesId) -> Result<Option<Series>, Fault>;
     /// A page of the series of an organizer.
     async fn series_of(

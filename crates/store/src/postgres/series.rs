@@ -102,7 +102,7 @@ impl ManySeries for Postgres {
     }
 }
 
-/// A series as it is now. Its organizer never changes, so whoever adds an event to it need not lock it.
+/// A series as it is now. Its organizer never changes, so adding an event to it needs no lock on it.
 pub(super) async fn find_series(
     session: &mut PgConnection,
     series_id: SeriesId,

@@ -13,7 +13,7 @@ struct Row {
 
 impl Raw {
     /// Packs rows of the log that stand next to each other, are of one section and one time, and
-    /// can be packed. Gives the numbers of the runs and how many entries each has.
+    /// can be packed. Returns the `seq` of each run and its number of entries.
     pub async fn pack_log(&mut self) -> Vec<(i64, usize)> {
         let rows = self.log_rows().await;
         let (mut runs, mut rest) = (Vec::new(), &rows[..]);

@@ -60,7 +60,7 @@ async fn busy(world: &World) -> Sale {
     sale
 }
 
-/// Packs the log behind the store's back; gives the number of the longest run, and its length.
+/// Packs the log behind the store's back; returns the `seq` of the longest run, and its length.
 async fn packed(world: &World) -> (i64, usize) {
     let runs = Raw::of(&world.fresh).await.pack_log().await;
     assert!(runs.len() >= 5, "{runs:?}");
