@@ -124,14 +124,18 @@ fn a_delay_holds_in_each_direction_until_it_heals() {
     let proxy = Proxy::to(echo().0);
     let mut stream = connect(&proxy);
     assert_eq!(ask(&mut stream, "a"), says("a"));
-    proxy.delay(Duration::from_millis(60));
-    let start = Instant::now();
-    assert_eq!(ask(&mut stream, "b"), says("b"));
-    assert!(start.elapsed() >= Duration::from_millis(120));
+    let delay = Duration::from_millis(60);
+    proxy.delay(delay);
+    let mut asked = |letter: &str| {
+        let start = Instant::now();
+        assert_eq!(ask(&mut stream, letter), says(letter));
+        start.elapsed()
+    };
+    assert!(asked("b") >= 2 * delay);
     proxy.heal();
-    let start = Instant::now();
-    assert_eq!(ask(&mut stream, "c"), says("c"));
-    assert!(start.elapsed() < Duration::from_millis(50));
+    // A busy machine makes some of them slow, and none of them fast.
+    let fastest = (0..10).map(|_| asked("c")).min();
+    assert!(fastest < Some(delay), "{fastest:?}");
 }
 
 #[test]

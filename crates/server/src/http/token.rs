@@ -198,30 +198,9 @@ impl Passwords {
     /// form that is hashed now is tried a second time as it was typed. For an account that does not
     /// exist that second hash is only waited for: it would double what a guesser can make us do.
     pub async fn verify(&self, typed: String, stored: Option<String>) -> Result<Verdict, Problem> {
-        let known = stored.is_some();
-        let form = text::password(&typed).into_owned();
-        let has_two_forms = form != typed;
-        let (verdict, took) = self
-            .run(move || {
-                let stored = stored.unwrap_or_else(|| NOBODY.clone());
-                let is_right = |password: &str| {
-                    let argon2 = Argon2::default();
-                    argon2.verify_password(password.as_bytes(), stored.as_str()).is_ok()
-                };
-                let begun = Instant::now();
-                let verdict = if is_right(&form) { Verdict::Right } else { Verdict::Wrong };
-                let took = begun.elapsed();
-                let is_old = known && has_two_forms && verdict == Verdict::Wrong;
-                let verdict =
-                    if is_old && is_right(&typed) { Verdict::RightAsTyped } else { verdict };
-                (verdict, took)
-            })
-            .await?;
-        if !known {
-            if has_two_forms {
-                tokio::time::sleep(took).await;
-            }
-            return Ok(Verdict::Wrong);
+        let (verdict, wait) = self.run(move || compare(&typed, stored.as_deref())).await?;
+        if !wait.is_zero() {
+            tokio::time::sleep(wait).await;
         }
         Ok(verdict)
     }
@@ -240,6 +219,30 @@ impl Passwords {
         });
         done.await.map_err(|panic| Fault::Corrupt { what: panic.to_string() }.into())
     }
+}
+
+/// Whether `typed` is the password of `stored`, and how long to wait before that is told.
+fn compare(typed: &str, stored: Option<&str>) -> (Verdict, Duration) {
+    let form = text::password(typed);
+    let has_two_forms = form != typed;
+    let hash = stored.unwrap_or_else(|| NOBODY.as_str());
+    let is_right =
+        |password: &str| Argon2::default().verify_password(password.as_bytes(), hash).is_ok();
+    let begun = Instant::now();
+    let is_first_right = is_right(&form);
+    let took = begun.elapsed();
+    if stored.is_none() {
+        let wait = if has_two_forms { took } else { Duration::ZERO };
+        return (Verdict::Wrong, wait);
+    }
+    let verdict = if is_first_right {
+        Verdict::Right
+    } else if has_two_forms && is_right(typed) {
+        Verdict::RightAsTyped
+    } else {
+        Verdict::Wrong
+    };
+    (verdict, Duration::ZERO)
 }
 
 #[cfg(test)]
@@ -310,25 +313,20 @@ mod tests {
     }
 
     /// An unknown account takes as long as a known one, also where two forms are tried, and gives us
-    /// no more to hash. Medians, since the machine may be busy.
-    #[tokio::test]
-    async fn a_second_form_tells_nothing_about_whether_an_account_exists() {
-        let passwords = Passwords::new();
-        let hash = passwords.hash("something else".to_owned()).await.expect("hashes");
-        let time = async |typed: &str, stored: Option<&String>| {
-            let begun = Instant::now();
-            let verdict = passwords.verify(typed.to_owned(), stored.cloned()).await;
-            assert_eq!(verdict.expect("runs"), Verdict::Wrong);
-            begun.elapsed().as_secs_f64()
-        };
-        // In turn, and the shortest of each: what else the machine does makes some longer, and none shorter.
-        let (mut once, mut known, mut unknown) = (f64::MAX, f64::MAX, f64::MAX);
-        for _ in 0..15 {
-            once = once.min(time("wrong", None).await);
-            known = known.min(time("wro\u{308}ng", Some(&hash)).await);
-            unknown = unknown.min(time("wro\u{308}ng", None).await);
+    /// no more to hash.
+    #[test]
+    fn a_second_form_tells_nothing_about_whether_an_account_exists() {
+        const TWO_FORMS: &str = "wro\u{308}ng";
+        let hash = hash("something else");
+        for (typed, stored) in [("wrong", None), ("wrong", Some(&hash)), (TWO_FORMS, Some(&hash))] {
+            let compared = compare(typed, stored.map(String::as_str));
+            assert_eq!(compared, (Verdict::Wrong, Duration::ZERO), "{typed} {stored:?}");
         }
-        assert!((0.5..2.0).contains(&(known / unknown)), "{known} {unknown}");
-        assert!(unknown > 1.4 * once, "the second form is waited for: {unknown} {once}");
+        let begun = Instant::now();
+        let (verdict, wait) = compare(TWO_FORMS, None);
+        let took = begun.elapsed();
+        assert_eq!(verdict, Verdict::Wrong);
+        // What is left of the time are two forms of a dozen bytes.
+        assert!(wait > Duration::ZERO && wait <= took, "{wait:?} of {took:?}");
     }
 }
