@@ -8,6 +8,7 @@
 mod audit;
 pub mod clock;
 mod epoch;
+#[cfg(feature = "fill")]
 mod fill;
 pub mod gate;
 mod keys;
@@ -28,6 +29,7 @@ use std::sync::Arc;
 
 pub use clock::Clock;
 pub use epoch::Epoch;
+#[cfg(feature = "fill")]
 pub use fill::{FILL_BOOKINGS_MAX, FILL_EVENTS_MAX, Fill, Filled, fill_store};
 pub use gate::{Gate, check_gate_url, open_gate};
 pub use maps::VersionedLayout;

@@ -17,6 +17,7 @@ mod commit;
 mod connect;
 mod currency;
 mod events;
+#[cfg(feature = "fill")]
 mod fill;
 mod history;
 mod interrupt;

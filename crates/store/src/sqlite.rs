@@ -13,6 +13,7 @@ mod commit;
 mod currency;
 mod events;
 mod files;
+#[cfg(feature = "fill")]
 mod fill;
 mod keys;
 mod log;

@@ -1,11 +1,12 @@
 //! Writing in bulk what a fill makes up, in large transactions.
 
 use super::Postgres;
-use super::columns;
+use super::columns::{self, Places};
 use super::events::{add_event, insert_section};
 use super::interrupt::Interrupt;
 use super::write::{
-    BOOKING, Counted, HELD, INSERT_BOOKINGS, INSERT_HOLDS, INSERT_KEYS, KEY, append_log, count,
+    BOOKING, CAST, Counted, EXPECTED, HELD, INSERT_KEYS, INVENTORY, KEY, Sql, append_log,
+    count_sql, made,
 };
 use crate::fill::{Bulk, Part};
 use crate::rows;
@@ -15,6 +16,11 @@ use sqlx::postgres::PgConnection;
 use sqlx::{Executor as _, Row as _};
 
 const DOING: &str = "filling the store";
+
+static INSERT_BOOKINGS: Sql =
+    Sql::new(|| made(BOOKING.insert("bookings", CAST, &mut Places::default())));
+static INSERT_HOLDS: Sql = Sql::new(|| made(HELD.insert("holds", &[], &mut Places::default())));
+static COUNT: Sql = Sql::new(|| made(count_sql(&mut Places::default())));
 
 /// Rows of one statement.
 const ROWS_MAX: usize = 5_000;
@@ -100,7 +106,9 @@ async fn write(session: &mut PgConnection, changes: &Changes) -> Result<(), Inte
     };
     let counted: Vec<_> = changes.inventories.iter().map(counted).collect();
     // The predicate on `version` finds out when a server has sold of these sections meanwhile.
-    if count(session, &counted).await? == counted.len() as u64 {
+    let query = (INVENTORY.bind)(sqlx::query(*COUNT), &counted);
+    let updated = (EXPECTED.bind)(query, &counted).execute(session).await?.rows_affected();
+    if updated == counted.len() as u64 {
         return Ok(());
     }
     let what = "seats of the generated events were sold meanwhile".to_owned();

@@ -171,7 +171,7 @@ columns!(
 );
 
 /// Columns of bookings that are bound as the text of an array.
-const CAST: &[(&str, &str)] = &[("sections", "uuid[]")];
+pub(super) const CAST: &[(&str, &str)] = &[("sections", "uuid[]")];
 
 /// A statement that is made once.
 pub(super) type Sql = LazyLock<&'static str>;
@@ -180,10 +180,6 @@ pub(super) fn made(sql: String) -> &'static str {
     sql.leak()
 }
 
-pub(super) static INSERT_BOOKINGS: Sql =
-    Sql::new(|| made(BOOKING.insert("bookings", CAST, &mut Places::default())));
-pub(super) static INSERT_HOLDS: Sql =
-    Sql::new(|| made(HELD.insert("holds", &[], &mut Places::default())));
 pub(super) static INSERT_LOG: Sql =
     Sql::new(|| made(LOG.insert("booking_log", &[], &mut Places::default())));
 pub(super) static INSERT_KEYS: Sql =
@@ -191,7 +187,7 @@ pub(super) static INSERT_KEYS: Sql =
 
 /// The counters of sections and their next expiry, of rows of [`INVENTORY`] and of [`EXPECTED`]. The
 /// predicate on `version` proves that the row is the one that was decided on.
-fn count_sql(places: &mut Places) -> String {
+pub(super) fn count_sql(places: &mut Places) -> String {
     let (counters, sets) = (INVENTORY.rows(places), INVENTORY.sets(1));
     let expected = EXPECTED.rows(places);
     format!(
@@ -199,18 +195,6 @@ fn count_sql(places: &mut Places) -> String {
             FROM (SELECT * FROM {counters}) n JOIN (SELECT * FROM {expected}) e USING (section_id)
             WHERE i.section_id = n.section_id AND i.version = e.loaded"
     )
-}
-
-pub(super) static COUNT: Sql = Sql::new(|| made(count_sql(&mut Places::default())));
-
-/// Writes counters with their next expiry; returns how many rows were unchanged since they were
-/// loaded.
-pub(super) async fn count(
-    session: &mut PgConnection,
-    counted: &[Counted],
-) -> Result<u64, Interrupt> {
-    let query = (INVENTORY.bind)(sqlx::query(*COUNT), counted);
-    Ok((EXPECTED.bind)(query, counted).execute(session).await?.rows_affected())
 }
 
 async fn write_rows(

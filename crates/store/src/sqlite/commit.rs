@@ -299,7 +299,8 @@ pub(super) fn append_log(writing: &Writing<'_>, entries: &[LogEntry]) -> Result<
     .map(drop)
 }
 
-fn write_inventories(
+/// The counters of sections and their next expiry, which is given back.
+pub(super) fn write_inventories(
     writing: &Writing<'_>,
     inventories: &[(Inventory, i64)],
 ) -> Result<HashMap<SectionId, Option<Timestamp>>, Fault> {

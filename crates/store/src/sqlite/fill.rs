@@ -1,12 +1,11 @@
 //! Writing in bulk what a fill makes up: few statements, large transactions.
 
 use super::Sqlite;
-use super::commit::{append_log, write_bookings};
+use super::commit::{append_log, write_bookings, write_inventories};
 use super::events::{insert_section, put_event};
 use super::writer::{WriterGuard, Writing, failed};
 use crate::Clock;
 use crate::fill::{Bulk, Part};
-use crate::rows::ms;
 use engine::event::create;
 use engine::{Changes, Fault, Opening, Timestamp};
 use rusqlite::Connection;
@@ -76,26 +75,7 @@ impl Bulk for Filling {
 }
 
 fn write(writing: &Writing<'_>, changes: &Changes) -> Result<(), Fault> {
-    // The predicate on `version` finds out when somebody else has sold of these sections meanwhile.
-    const INVENTORY: &str =
-        "UPDATE inventory SET capacity = ?2, held = ?3, sold = ?4, blocked = ?5,
-            version = ?6, next_expiry = ?7
-        WHERE section_id = ?1 AND version = ?8";
     write_bookings(writing, changes)?;
     append_log(writing, &changes.log)?;
-    let counted =
-        writing.run_all(DOING, INVENTORY, &changes.inventories, |(inventory, loaded)| {
-            (
-                inventory.section_id.as_bytes(),
-                inventory.capacity,
-                inventory.held,
-                inventory.sold,
-                inventory.blocked,
-                inventory.version,
-                ms(inventory.next_expiry),
-                *loaded,
-            )
-        })?;
-    assert_eq!(counted, changes.inventories.len(), "nobody else writes to this file");
-    Ok(())
+    write_inventories(writing, &changes.inventories).map(drop)
 }
