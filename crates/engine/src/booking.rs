@@ -107,6 +107,32 @@ pub struct Booking {
 }
 
 impl Booking {
+    /// A hold that begins at `now`, in its first version. It ends after `ttl_ms`, and extending can move
+    /// that to `max_life_ms` after `now`.
+    #[must_use]
+    pub fn held(
+        booking_id: BookingId,
+        (user_id, event_id): (UserId, EventId),
+        items: impl Into<Arc<[Item]>>,
+        now: Timestamp,
+        (ttl_ms, max_life_ms): (i64, i64),
+    ) -> Self {
+        Self {
+            booking_id,
+            user_id,
+            event_id,
+            items: items.into(),
+            status: BookingStatus::Hold,
+            expires_at: now.plus_ms(ttl_ms),
+            max_expires_at: now.plus_ms(max_life_ms),
+            confirmed_at: None,
+            cancelled_at: None,
+            created_at: now,
+            updated_at: now,
+            version: 1,
+        }
+    }
+
     /// The status as of `now`: a due hold is expired, swept or not.
     #[must_use]
     pub fn status_at(&self, now: Timestamp) -> BookingStatus {

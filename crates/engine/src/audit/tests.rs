@@ -90,18 +90,14 @@ impl Story {
             unit_price: Money { minor: 1, currency: usd },
         };
         self.bookings.push(Booking {
-            booking_id: BookingId::new(at(0), Shard::pick(1), number),
-            user_id: UserId::new(at(0), Shard::pick(0), number),
-            event_id: event(),
-            items: items.iter().map(item).collect(),
             status,
-            expires_at: at(0),
-            max_expires_at: at(9_999),
-            confirmed_at: None,
-            cancelled_at: None,
-            created_at: at(0),
-            updated_at: at(0),
-            version: 1,
+            ..Booking::held(
+                BookingId::new(at(0), Shard::pick(1), number),
+                (UserId::new(at(0), Shard::pick(0), number), event()),
+                items.iter().map(item).collect::<Vec<_>>(),
+                at(0),
+                (0, 9_999),
+            )
         });
     }
 

@@ -34,22 +34,15 @@ impl Ledger {
 
         // After this point it must succeed.
         let ttl_ms = hold_ttl_ms.unwrap_or(self.policy.hold_ttl_ms);
-        let expires_at = self.now.plus_ms(ttl_ms);
-        let booking = Booking {
-            booking_id: hold.booking_id,
-            user_id: hold.user_id,
-            event_id: hold.event_id,
-            items: self.items(&placed, &Own::default()).into(),
-            status: BookingStatus::Hold,
-            expires_at,
-            max_expires_at: self.now.plus_ms(self.policy.hold_max_life_ms.max(ttl_ms)),
-            confirmed_at: None,
-            cancelled_at: None,
-            created_at: self.now,
-            updated_at: self.now,
-            version: 1,
-        };
-        self.record(&booking, (LogKind::Held, None), Some(expires_at), |seats| Deltas {
+        let booking = Booking::held(
+            hold.booking_id,
+            (hold.user_id, hold.event_id),
+            self.items(&placed, &Own::default()),
+            self.now,
+            (ttl_ms, self.policy.hold_max_life_ms.max(ttl_ms)),
+        );
+        let ends = Some(booking.expires_at);
+        self.record(&booking, (LogKind::Held, None), ends, |seats| Deltas {
             held: seats,
             ..Deltas::default()
         });

@@ -34,18 +34,14 @@ fn booking(number: u64, status: BookingStatus, seats: &[&str]) -> Booking {
         unit_price: layout().lowest_price(),
     };
     Booking {
-        booking_id: BookingId::new(at(0), Shard::pick(1), number),
-        user_id: UserId::new(at(0), Shard::pick(1), number),
-        event_id: EventId::new(at(0), Shard::pick(1), 1),
-        items: [item].into(),
         status,
-        expires_at: at(1_000),
-        max_expires_at: at(2_000),
-        confirmed_at: None,
-        cancelled_at: None,
-        created_at: at(0),
-        updated_at: at(0),
-        version: 1,
+        ..Booking::held(
+            BookingId::new(at(0), Shard::pick(1), number),
+            (UserId::new(at(0), Shard::pick(1), number), EventId::new(at(0), Shard::pick(1), 1)),
+            [item],
+            at(0),
+            (1_000, 2_000),
+        )
     }
 }
 

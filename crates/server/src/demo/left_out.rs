@@ -6,7 +6,13 @@ use crate::config::Config;
 /// The option that is not there.
 #[derive(clap::Args)]
 pub(super) struct Bookings {
-    #[arg(id = "bookings", long = "bookings", value_name = "N", conflicts_with = "url", hide = true)]
+    #[arg(
+        id = "bookings",
+        long = "bookings",
+        value_name = "N",
+        conflicts_with = "url",
+        hide = true
+    )]
     pub(super) count: Option<u64>,
 }
 

@@ -108,20 +108,8 @@ impl Plan {
         draft.places.push([place, next]);
         draft.steps.push((at, draft.changes.created.len(), LogKind::Held));
         self.made += 1;
-        Booking {
-            booking_id,
-            user_id,
-            event_id,
-            items: items.into(),
-            status: BookingStatus::Hold,
-            expires_at: at.plus_ms(self.policy.hold_ttl_ms),
-            max_expires_at: at.plus_ms(self.policy.hold_max_life_ms),
-            confirmed_at: None,
-            cancelled_at: None,
-            created_at: at,
-            updated_at: at,
-            version: 1,
-        }
+        let lives = (self.policy.hold_ttl_ms, self.policy.hold_max_life_ms);
+        Booking::held(booking_id, (user_id, event_id), items, at, lives)
     }
 
     fn item(&mut self, place: usize) -> Item {

@@ -95,20 +95,9 @@ impl Doorway {
             seat_names: vec![],
             unit_price: usd(1250),
         };
-        Booking {
-            booking_id: self.mint.booking(self.event_id),
-            user_id: self.mint.user(),
-            event_id: self.event_id,
-            items: [item].into(),
-            status: BookingStatus::Hold,
-            expires_at: self.now.plus_ms(ends_in_ms),
-            max_expires_at: self.now.plus_ms(1_800_000),
-            confirmed_at: None,
-            cancelled_at: None,
-            created_at: self.now,
-            updated_at: self.now,
-            version: 1,
-        }
+        let booking_id = self.mint.booking(self.event_id);
+        let ends = (ends_in_ms, 1_800_000);
+        Booking::held(booking_id, (self.mint.user(), self.event_id), [item], self.now, ends)
     }
 
     async fn is_leased(&self, booking_id: BookingId) -> bool {

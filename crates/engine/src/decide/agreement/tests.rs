@@ -34,18 +34,14 @@ fn rows(status: BookingStatus, seat: &str) -> LoadedRows {
         unit_price: price,
     };
     let booking = Booking {
-        booking_id: BookingId::new(at(0), Shard::pick(1), 1),
-        user_id: UserId::new(at(0), Shard::pick(1), 1),
-        event_id,
-        items: [item].into(),
         status,
-        expires_at: at(1_000),
-        max_expires_at: at(2_000),
-        confirmed_at: None,
-        cancelled_at: None,
-        created_at: at(0),
-        updated_at: at(0),
-        version: 1,
+        ..Booking::held(
+            BookingId::new(at(0), Shard::pick(1), 1),
+            (UserId::new(at(0), Shard::pick(1), 1), event_id),
+            [item],
+            at(0),
+            (1_000, 2_000),
+        )
     };
     let section = Section {
         section_id: section_id(),

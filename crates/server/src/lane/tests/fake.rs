@@ -3,8 +3,8 @@
 use async_trait::async_trait;
 use engine::seats::{Layout, Marks};
 use engine::{
-    Booking, BookingId, BookingStatus, Command, Committed, Currency, EventId, Fault, Hold,
-    IdempotencyKey, Inventory, Item, KeyUse, Money, Outcome, SectionId, Shard, Timestamp, UserId,
+    Booking, BookingId, Command, Committed, Currency, EventId, Fault, Hold, IdempotencyKey,
+    Inventory, Item, KeyUse, Money, Outcome, SectionId, Shard, Timestamp, UserId,
 };
 use parking_lot::Mutex;
 use std::collections::HashMap;
@@ -141,20 +141,9 @@ fn booking(booking_id: BookingId) -> Booking {
         seat_names: Vec::new(),
         unit_price: Money { minor: 1, currency },
     };
-    Booking {
-        booking_id,
-        user_id: UserId::new(now(), Shard::pick(0), 0),
-        event_id: EventId::new(now(), Shard::pick(0), 0),
-        items: [item].into(),
-        status: BookingStatus::Hold,
-        expires_at: now().plus_ms(1_000),
-        max_expires_at: now().plus_ms(1_000),
-        confirmed_at: None,
-        cancelled_at: None,
-        created_at: now(),
-        updated_at: now(),
-        version: 1,
-    }
+    let user_id = UserId::new(now(), Shard::pick(0), 0);
+    let event_id = EventId::new(now(), Shard::pick(0), 0);
+    Booking::held(booking_id, (user_id, event_id), [item], now(), (1_000, 1_000))
 }
 
 #[async_trait]

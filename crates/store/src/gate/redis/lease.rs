@@ -97,18 +97,17 @@ pub(super) fn read(booking_id: BookingId, line: &str) -> Option<(i64, Option<Boo
         })
     };
     let booking = Booking {
-        booking_id,
-        user_id: written.user.parse::<UserId>().ok()?,
-        event_id: written.event.parse::<EventId>().ok()?,
-        items: written.items.into_iter().map(item).collect::<Option<_>>()?,
-        status: BookingStatus::Hold,
         expires_at: Timestamp::from_unix_ms(written.expires_at),
         max_expires_at: Timestamp::from_unix_ms(written.max_expires_at),
-        confirmed_at: None,
-        cancelled_at: None,
-        created_at: Timestamp::from_unix_ms(written.created_at),
         updated_at: Timestamp::from_unix_ms(written.updated_at),
         version,
+        ..Booking::held(
+            booking_id,
+            (written.user.parse::<UserId>().ok()?, written.event.parse::<EventId>().ok()?),
+            written.items.into_iter().map(item).collect::<Option<Vec<_>>>()?,
+            Timestamp::from_unix_ms(written.created_at),
+            (0, 0),
+        )
     };
     Some((version, Some(booking)))
 }

@@ -214,18 +214,15 @@ fn a_lease_is_read_as_it_was_written() {
         unit_price: Money { minor: 1999, currency },
     };
     let hold = Booking {
-        booking_id: BookingId::new(at(0), shard, 1),
-        user_id: UserId::new(at(0), shard, 2),
-        event_id: EventId::new(at(0), shard, 3),
-        items: [item("Empore \"links\" ☂ \n {7}", &[]), item("", &["A 1", "A 2"])].into(),
-        status: BookingStatus::Hold,
-        expires_at: at(600_000),
-        max_expires_at: at(1_800_000),
-        confirmed_at: None,
-        cancelled_at: None,
-        created_at: at(1),
         updated_at: at(2),
         version: 4,
+        ..Booking::held(
+            BookingId::new(at(0), shard, 1),
+            (UserId::new(at(0), shard, 2), EventId::new(at(0), shard, 3)),
+            [item("Empore \"links\" ☂ \n {7}", &[]), item("", &["A 1", "A 2"])],
+            at(1),
+            (600_000, 1_800_000),
+        )
     };
     let line = |booking: &Booking| lease::line(booking, 1_800_000_000_123);
     assert_eq!(lease::read(hold.booking_id, &line(&hold)), Some((4, Some(hold.clone()))));
