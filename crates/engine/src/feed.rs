@@ -129,7 +129,7 @@ impl LogKind {
             Self::Opened => "section.created",
             Self::Resized => "section.resized",
             Self::Blocked => "section.blocked",
-            Self::VersionedLayout => "section.laid_out",
+            Self::LaidOut => "section.laid_out",
             Self::SectionChanged => "section.changed",
             Self::EventCreated => "event.created",
             Self::EventChanged => "event.changed",

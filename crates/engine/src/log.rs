@@ -49,7 +49,7 @@ pub enum LogKind {
     /// A hold was given other seats.
     Changed,
     /// A section got a layout, and with it its capacity.
-    VersionedLayout,
+    LaidOut,
     /// A section got another name or price.
     SectionChanged,
     /// An event was created.
@@ -73,7 +73,7 @@ impl LogKind {
         Self::Resized,
         Self::Blocked,
         Self::Changed,
-        Self::VersionedLayout,
+        Self::LaidOut,
         Self::SectionChanged,
         Self::EventCreated,
         Self::EventChanged,
@@ -94,7 +94,7 @@ impl LogKind {
             Self::Resized => "resized",
             Self::Blocked => "blocked",
             Self::Changed => "changed",
-            Self::VersionedLayout => "laid",
+            Self::LaidOut => "laid",
             Self::SectionChanged => "section_changed",
             Self::EventCreated => "event_created",
             Self::EventChanged => "event_changed",
@@ -113,7 +113,7 @@ impl LogKind {
             Self::Opened
             | Self::Resized
             | Self::Blocked
-            | Self::VersionedLayout
+            | Self::LaidOut
             | Self::SectionChanged
             | Self::EventCreated
             | Self::EventChanged

@@ -406,7 +406,7 @@ impl Ledger {
         let (section, _) = self.rows.sections.get_mut(&section_id).expect("it was found");
         section.layout_version = Some(versions.0);
         section.price = layout.lowest_price();
-        self.note_section(section_id, SectionStep::new(LogKind::VersionedLayout, by, deltas));
+        self.note_section(section_id, SectionStep::new(LogKind::LaidOut, by, deltas));
         self.rows.maps.insert(section_id, map);
         self.maps_changed.insert(section_id);
         self.laid.insert(section_id, layout);
