@@ -194,7 +194,7 @@ impl Watch<'_> {
             tokio::select! {
                 biased;
                 // Also where nobody is to wait any more. Of two signals given one after the other,
-                // either may be seen first, so the reason is not told by which it was.
+                // either may be seen first, so the reason does not depend on which it was.
                 () = pulse.run_is_to_end(), if !stop.is_set() => {
                     stop.set(if pulse.is_away() { "no answer" } else { "interrupted" });
                 }

@@ -106,7 +106,7 @@ pub struct Config {
 /// Where the process runs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Environment {
-    /// On somebody's machine: what is missing is made up.
+    /// On somebody's machine: what is missing is generated.
     Development,
     /// In front of customers: what is missing is an error.
     Production,

@@ -1,6 +1,6 @@
 //! The one place that reads the wall clock.
 //!
-//! Time never goes back within a process, and never stands still. When the machine's clock is set
+//! Time never goes back within a process, and never stops. When the machine's clock is set
 //! back, whether by hand or because an earlier step forward was a mistake, time continues from its
 //! last value by the monotonic clock, slightly slower than usual ([`SLOWER_BY`]), until the
 //! machine's clock has caught up. A step forward is followed immediately, because a machine that
@@ -198,7 +198,7 @@ mod tests {
 
     #[test]
     fn a_machine_that_slept_is_followed() {
-        // The monotonic clock stands still meanwhile, the machine's does not.
+        // The monotonic clock stops meanwhile, the machine's does not.
         let mut machine = Machine::new(SECOND);
         machine.off_ns = 8 * HOUR;
         assert_eq!(machine.run(SECOND), 8 * HOUR + SECOND);

@@ -164,7 +164,7 @@ impl Postgres {
         Ok(store)
     }
 
-    /// Begins the first session of either kind, unless a pooler that shares them out stands between.
+    /// Begins the first session of either kind, unless there is a pooler in between.
     async fn begin(&self, doing: &'static str) -> Result<(), Fault> {
         let doors = (self.sessions.door(), self.batches.door());
         let away = || doors.0.away(doing);

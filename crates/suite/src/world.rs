@@ -16,7 +16,7 @@ pub const POLICY: Policy = Policy {
     max_seats_per_user: None,
 };
 
-/// A clock that stands still until it is moved. Clones show the same time.
+/// A clock that does not move until it is set. Clones show the same time.
 #[derive(Clone)]
 pub struct ManualClock(Arc<Dial>);
 

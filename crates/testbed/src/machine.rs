@@ -110,7 +110,7 @@ fn our_uid() -> u32 {
     fs::metadata("/proc/self").expect("testbed needs the /proc of Linux").uid()
 }
 
-/// The user that stands in for root, as which some servers refuse to run.
+/// The user that replaces root, as which some servers refuse to run.
 pub(crate) struct StandIn {
     pub(crate) uid: u32,
     pub(crate) gid: u32,

@@ -1,4 +1,4 @@
-//! Reports for tests: made up, but shaped like real ones, and the same every time.
+//! Reports for tests: invented, but shaped like real ones, and the same every time.
 
 use super::{Check, Client, Latency, Machine, Operation, Proof, Report, Run, Summary, Tick};
 use std::collections::BTreeMap;

@@ -313,7 +313,7 @@ impl World {
         is_late
     }
 
-    /// Whether whoever asks has no access any more.
+    /// Whether the caller has no access any more.
     pub fn has_closed(&self) -> bool {
         self.plant == Plant::AccessEnds && self.ids > 300
     }

@@ -221,7 +221,7 @@ impl Passwords {
     }
 }
 
-/// Whether `typed` is the password of `stored`, and how long to wait before that is told.
+/// Whether `typed` is the password of `stored`, and how long to wait before answering.
 fn compare(typed: &str, stored: Option<&str>) -> (Verdict, Duration) {
     let form = text::password(typed);
     let has_two_forms = form != typed;

@@ -1,4 +1,4 @@
-//! Operations: what is told to those who run it.
+//! Operations: what its operators see.
 
 use crate::support::{Client, Server, eventually};
 use reqwest::{Method, StatusCode};

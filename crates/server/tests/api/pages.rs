@@ -10,7 +10,7 @@ async fn accepting(client: &Client, path: &str, accept: &str) -> Answer {
     client.send(Method::GET, path, None, &[("Accept", accept)]).await
 }
 
-/// Checks that this is a page that stands by itself, and gives its text.
+/// Checks that this is a page that needs nothing else, and gives its text.
 #[track_caller]
 fn page(answer: Answer) -> String {
     assert_eq!(answer.headers["content-type"], "text/html; charset=utf-8");

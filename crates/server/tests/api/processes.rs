@@ -14,7 +14,7 @@ fn health(settings: &[(&str, &str)], arguments: &[&str]) -> Output {
     command.args(arguments).output().expect("the binary runs")
 }
 
-/// The one line that it told.
+/// The one line that it printed.
 #[track_caller]
 fn refused(output: &Output) -> String {
     let told = String::from_utf8_lossy(&output.stderr).into_owned();

@@ -1,4 +1,4 @@
-//! The start, and the commands beside it: what their operator is told when something is not there.
+//! The start, and the commands beside it: what their operator reads when something is not there.
 
 use crate::support::{Server, reservix};
 use std::fs::{self, Permissions};
@@ -124,7 +124,7 @@ fn a_folder_that_cannot_be_written_or_read_is_named() {
     assert_names(&told, &["DATA_DIR", &place, "ermission denied"]);
     assert!(!told.contains("there is no database"), "{told}");
     set_mode(&data, 0o755);
-    // A file stands where the folder should be, and something else where the database should be.
+    // There is a file where the folder should be, and something else where the database should be.
     fs::write(folder.path().join("other"), "no folder").expect("written");
     let mut command = reservix();
     command.current_dir(folder.path()).env("DATA_DIR", "other").env("PORT", "0");

@@ -106,7 +106,7 @@ async fn the_scheme_is_read_without_case_and_a_signed_claim_set_is_enough() {
     let server = Server::start(&[("SECRET_KEY", KEY)]);
     let user = server.user().await;
     let event_id = user.event(5).await;
-    // No booking depends on a row of users: whoever has our key may issue tokens.
+    // No booking depends on a row of users: the owner of our key may issue tokens.
     let stranger = "01234567-0123-8000-8000-0123456789ab";
     let claims = json!({"sub": stranger, "iat": 1, "exp": FAR, "jti": "x"});
     let value = format!("bEaReR  {}", signed(Algorithm::HS256, KEY, &claims));

@@ -46,7 +46,7 @@ struct Hall {
     confirmed: Mutex<HashMap<String, Vec<String>>>,
 }
 
-/// The seats that a booking tells.
+/// The seats that a booking lists.
 fn seats_of(booking: &Value) -> Vec<String> {
     let items = booking["items"].as_array().expect("items").iter();
     let seats = items.flat_map(|item| item["seats"].as_array().expect("numbered seats"));

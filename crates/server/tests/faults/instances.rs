@@ -108,7 +108,7 @@ async fn hold_all(stage: &Stage, event_id: &str, seats: usize) {
     join_all((0..seats).map(|n| clients[n % 2].held(event_id, 1))).await;
 }
 
-/// Five events whose holds all end at about the same time, for whoever sweeps.
+/// Five events whose holds all end at about the same time, for any sweeper.
 async fn due_holds(stage: &Stage) -> Vec<String> {
     let shows = join_all((0..5).map(|_| stage.event(CAPACITY))).await;
     join_all(shows.iter().map(|event_id| hold_all(stage, event_id, HOLDS))).await;

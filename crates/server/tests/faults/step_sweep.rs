@@ -127,7 +127,7 @@ impl Sweep {
         answer.booking_id().expect("a hold has an id")
     }
 
-    /// Breaks step after step of a hold or a confirm; tells how many it has.
+    /// Breaks step after step of a hold or a confirm; returns how many it has.
     async fn run(&mut self, confirm: bool, how: Break, other: usize) -> usize {
         self.warm_up().await;
         for k in 1..STEPS_MAX {

@@ -23,7 +23,7 @@ fn limit_files(server: &Server, bytes: &str) {
     assert!(done.expect("prlimit runs").success());
 }
 
-/// Holds one seat at a time until an answer with this status comes; tells how many were held.
+/// Holds one seat at a time until an answer with this status comes; returns how many were held.
 async fn hold_until(client: &Client, event_id: &str, status: StatusCode) -> u32 {
     let begun = Instant::now();
     for held in 0.. {

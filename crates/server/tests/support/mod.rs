@@ -144,7 +144,7 @@ impl Server {
         self.child.wait().expect("ends");
     }
 
-    /// Asks it to stop and waits for the end; tells its exit code.
+    /// Asks it to stop and waits for the end; returns its exit code.
     pub fn stop(mut self) -> Option<i32> {
         self.signal("TERM");
         self.child.wait().expect("ends").code()
@@ -160,7 +160,7 @@ impl Server {
         audit(&self.folder);
     }
 
-    /// Waits until it has ended by itself; tells its exit code.
+    /// Waits until it has ended by itself; returns its exit code.
     pub fn wait(mut self) -> Option<i32> {
         self.child.wait().expect("ends").code()
     }
@@ -306,7 +306,7 @@ impl Answer {
 }
 
 impl Client {
-    /// A client without a token of whoever listens at `url`.
+    /// A client without a token of the server at `url`.
     pub fn of(url: &str) -> Self {
         Self { http: http(), api: format!("{url}/api/v1"), token: None, user_id: None }
     }

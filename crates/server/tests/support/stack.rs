@@ -1,7 +1,7 @@
 //! What the servers under test stand on: the embedded store, or PostgreSQL and Redis.
 //!
 //! `RESERVIX_TEST_ON=distributed` runs the same tests on the second. Each folder then names a database
-//! of its own, so that whoever starts another process in it finds the same data.
+//! of its own, so that another process started in it finds the same data.
 
 use std::path::Path;
 use std::process::Command;

@@ -39,7 +39,7 @@ pub trait Books: Send + Sync {
     async fn audit(&self) -> Result<Report, Fault>;
     /// Makes the counters, the marks, the taken seats and the index of expiry of a section agree
     /// with its bookings and its log ([`engine::repair`]); returns what was wrong. With `dry_run`
-    /// it only tells. [`Fault::Contradiction`] where bookings and log say different things: then
+    /// it only reports. [`Fault::Contradiction`] where bookings and log say different things: then
     /// nothing is changed.
     async fn repair(&self, section_id: SectionId, dry_run: bool) -> Result<Vec<String>, Error>;
 }

@@ -111,7 +111,7 @@ impl Sessions {
         self.say_goodbye().await;
     }
 
-    /// Closes what is idle, and tells the server.
+    /// Closes what is idle, and notifies the server.
     pub(super) async fn say_goodbye(&self) {
         let idle = std::mem::take(&mut *self.idle.lock());
         for (_, connection) in idle {

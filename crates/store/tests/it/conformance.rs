@@ -81,7 +81,7 @@ impl World {
         self.sale_with(sections, |_| ()).await
     }
 
-    /// A request of a new user for seats; sections are told by their place.
+    /// A request of a new user for seats; sections are named by their place.
     fn hold(&self, sale: &Sale, requests: &[(usize, u32)]) -> Hold {
         let ask = |(place, seats): &(usize, u32)| SeatRequest::Count {
             section_id: sale.sections[*place],

@@ -105,7 +105,7 @@ impl Filled {
         }
     }
 
-    /// Retires all due holds; tells how many there were.
+    /// Retires all due holds; returns how many there were.
     async fn sweep(&self) -> usize {
         let mut expired = 0;
         loop {

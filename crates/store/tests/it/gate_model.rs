@@ -59,7 +59,7 @@ const OURS: Protocol = Protocol {
     reads_behind: true,
 };
 
-/// Runs schedules until one shows a violation; tells it with its seed. Else how many refusals there
+/// Runs schedules until one shows a violation; returns it with its seed. Else how many refusals there
 /// were, so that nobody believes a model that never refuses.
 fn explore(protocol: Protocol, schedules: u64) -> Result<(u64, u64), String> {
     let (mut refusals, mut seats_refused) = (0, 0);

@@ -135,7 +135,7 @@ impl Stand {
         self.sale_with(capacities, |_| ()).await
     }
 
-    /// A request of a new user for seats; sections are told by their place.
+    /// A request of a new user for seats; sections are named by their place.
     fn hold(&self, sale: &Sale, requests: &[(usize, u32)]) -> Hold {
         let ask = |(place, seats): &(usize, u32)| SeatRequest::Count {
             section_id: sale.sections[*place],
@@ -180,7 +180,7 @@ impl Stand {
         assert!(report.is_clean(), "the audit finds {:?}", report.told);
     }
 
-    /// Closes all `stores` on this database, and its own; tells how many deadlocks there were.
+    /// Closes all `stores` on this database, and its own; returns how many deadlocks there were.
     async fn deadlocks(&self, stores: &[&dyn Store]) -> i64 {
         const SQL: &str =
             "SELECT deadlocks FROM pg_stat_database WHERE datname = current_database()";

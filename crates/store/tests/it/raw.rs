@@ -25,7 +25,7 @@ impl Raw {
         }
     }
 
-    /// Runs a statement; tells how many rows it changed.
+    /// Runs a statement; returns how many rows it changed.
     pub async fn run(&mut self, sql: &str) -> u64 {
         let done = match self {
             Self::Sqlite(on) => {

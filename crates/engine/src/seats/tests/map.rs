@@ -1,4 +1,4 @@
-//! Layouts: what is refused and how it is told, and round trips through every form.
+//! Layouts: what is refused and how it is reported, and round trips through every form.
 
 use super::*;
 use proptest::prelude::*;

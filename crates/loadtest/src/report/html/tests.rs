@@ -181,7 +181,7 @@ fn every_curve_of_the_distribution_is_a_row_of_the_table() {
     );
 }
 
-/// A 95th percentile stands wherever there is a 99th, of accepted answers and of refusals.
+/// There is a 95th percentile wherever there is a 99th, of accepted answers and of refusals.
 #[test]
 fn p95_is_everywhere() {
     let mut report = sample::report("pairs", 3);

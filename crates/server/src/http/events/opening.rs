@@ -13,7 +13,7 @@ pub(super) enum Sizing {
     Layout(LayoutForm),
 }
 
-/// Checks the layouts of new sections, off the threads that answer: the flaws of all of them are told
+/// Checks the layouts of new sections, off the threads that answer: the flaws of all of them are reported
 /// together, below the fields that `field` names. Those with numbered seats get their lowest price.
 pub(super) async fn open(
     app: &App,

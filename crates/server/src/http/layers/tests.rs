@@ -29,7 +29,7 @@ fn is_compressed(response: &Response) -> bool {
     response.headers().contains_key(header::CONTENT_ENCODING)
 }
 
-/// A body that is written piece by piece, by whoever has the sender.
+/// A body that is written piece by piece, by the holder of the sender.
 fn stream() -> (mpsc::Sender<&'static str>, Body) {
     let (sender, pieces) = mpsc::channel(1);
     let pieces = unfold(pieces, async |mut pieces: mpsc::Receiver<&'static str>| {
@@ -91,7 +91,7 @@ async fn a_client_that_accepts_no_encoding_gets_the_answer_as_it_is() {
     }
 }
 
-/// Begins a call, hangs up while it waits, and tells whether it went on.
+/// Begins a call, hangs up while it waits, and returns whether it went on.
 async fn goes_on(group: Group, method: Method) -> bool {
     let (go_on, waits) = oneshot::channel::<()>();
     let (done, is_done) = oneshot::channel();

@@ -181,7 +181,7 @@ async fn at_the_deadline(held: Held, confirm_at: Instant, watched: bool) -> Resu
     Ok(Ended { confirmed: confirmed?, read_expired_for, held })
 }
 
-/// Takes seats that come free and confirms them; tells how many.
+/// Takes seats that come free and confirms them; returns how many.
 async fn grab(buyer: &Client, event_id: &str, until: Instant) -> Result<usize, String> {
     let mut confirmed = 0;
     while Instant::now() < until {

@@ -14,7 +14,7 @@ const ACCOUNTS: usize = 50;
 const SEATS: i64 = 100;
 const CONNECTIONS_MAX: usize = 1_024;
 
-/// 5,000 holds at once for 100 seats; whoever gets one confirms it. Exactly 100 seats are sold,
+/// 5,000 holds at once for 100 seats; each buyer who gets one confirms it. Exactly 100 seats are sold,
 /// everybody else is told `sold_out`, nothing else is answered, and the counters add up.
 pub async fn a_hundred_seats(url: &str) -> Verdict {
     let organizer = Client::of(url).sign_up().await;
@@ -50,7 +50,7 @@ pub async fn a_hundred_seats(url: &str) -> Verdict {
     Ok(format!("{REQUESTS} holds on {connections} connections for {SEATS} seats in {took:.2?}"))
 }
 
-/// One buyer's try; tells how it ended. Every second request has a key.
+/// One buyer's try; returns how it ended. Every second request has a key.
 async fn buy(buyer: &Client, event_id: &str, n: usize) -> String {
     let answer = if n.is_multiple_of(2) {
         buyer.hold(event_id, 1).await

@@ -50,7 +50,7 @@ fn with_hold(door: &Doorway, known: Snapshot, held: &Booking) -> Settlement {
     Settlement { bookings: vec![held.clone()], ..alone(door, known) }
 }
 
-/// Reads with `gate` and tells how long it took.
+/// Reads with `gate` and returns how long it took.
 async fn timed(gate: &dyn Gate, section_id: SectionId) -> (Option<Snapshot>, Duration) {
     let started = Instant::now();
     let [known] = gate.read(&[section_id]).await[..] else { panic!("one answer") };

@@ -53,7 +53,7 @@ pub async fn connected(url: &str, options: GateOptions) -> Arc<dyn Gate> {
     gate
 }
 
-/// Waits until a gate has its connection; tells how long it took.
+/// Waits until a gate has its connection; returns how long it took.
 pub async fn back(gate: &dyn Gate, at_most_ms: u64) -> Duration {
     let started = Instant::now();
     while gate.ping().await.is_err() {

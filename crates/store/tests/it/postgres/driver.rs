@@ -2,7 +2,7 @@
 //!
 //! A pool of the driver takes back a connection whose `begin` was given up on while its answer was
 //! on the way, and hands it to the next one inside that transaction. The store has no such pool: a
-//! session is used again only when whoever had it says that it is idle.
+//! session is used again only when its last user says that it is idle.
 
 use super::{Stand, booking, key, one};
 use engine::event::EventChange;

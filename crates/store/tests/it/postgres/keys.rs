@@ -88,7 +88,7 @@ async fn a_key_and_a_section_that_are_both_busy_are_given_up_within_five_seconds
     stand.assert_sound().await;
 }
 
-/// Sends equal requests through several instances at once; tells how many bookings they made.
+/// Sends equal requests through several instances at once; returns how many bookings they made.
 async fn bookings_of_one_key(stand: &Stand, sale: &Sale, stores: &[&dyn Store]) -> usize {
     let first = stand.keyed(sale, &[(0, 1)], "k1");
     let retries = stores.iter().map(|store| {

@@ -338,7 +338,7 @@ async fn i3_an_instance_goes_on_after_a_batch_that_failed() {
     stand.assert_sound().await;
 }
 
-/// Two instances that both have decided on the same marks before either of them writes; tells how many
+/// Two instances that both have decided on the same marks before either of them writes; returns how many
 /// of their holds were refused then.
 async fn decide_at_once(stand: &Stand, sale: &Sale, stores: [&Arc<dyn Store>; 2]) -> usize {
     let (mut lock, mut witness) = (stand.raw().await, stand.raw().await);

@@ -1,4 +1,4 @@
-//! The start: which servers are refused, and what their operator is told.
+//! The start: which servers are refused, and what their operator reads.
 
 use super::{Stand, assert_between, chain, timed};
 use crate::world::options;
@@ -19,7 +19,7 @@ async fn opened(url: &str, options: StoreOptions) -> Result<Arc<dyn Store>, Faul
     opened
 }
 
-/// What the operator is told about a URL, in which the password is `secret`.
+/// What the operator reads about a URL, in which the password is `secret`.
 async fn refused(url: &str) -> String {
     match opened(url, strict()).await {
         Ok(_) => panic!("{url} was opened"),

@@ -205,7 +205,7 @@ async fn control_a_clock_read_before_the_lock_sells_a_hold_that_has_ended() {
     let stand = Stand::new().await;
     let sale = stand.sale(&[9]).await;
     let held = stand.held(&sale, &[(0, 1)]).await;
-    // A clock that stands still from its first use in a transaction: the survey's.
+    // A clock that does not move from its first use in a transaction: the survey's.
     let frozen = "ALTER FUNCTION now_ms() RENAME TO real_now_ms;
         CREATE FUNCTION now_ms() RETURNS bigint LANGUAGE plpgsql VOLATILE AS $$ BEGIN
             IF coalesce(current_setting('test.now', true), '') = '' THEN
