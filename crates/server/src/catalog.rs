@@ -1,15 +1,19 @@
 //! The catalog: event facts and live availability for readers, without a read of the store for each.
 //!
-//! Facts are cached for [`FACTS_FRESH`], and dropped when an instance announces that it has changed
-//! them; the batch checks them again. The facts of a popular event are refreshed in the background
-//! before that time is over, so that no request waits for it. Availability comes from the gate, or
-//! from one read of the store that concurrent requests share.
+//! Facts are cached for [`FACTS_KEPT`], and dropped when an instance announces that it has changed
+//! them; the batch checks them again. Where an announcement may have been missed, because nobody was
+//! listening when they were read or since, they are cached for [`FACTS_FRESH`] only. The facts of a
+//! popular event are refreshed in the background before that time is over, so that no request waits
+//! for it. Availability comes from the gate, or from one read of the store that concurrent requests
+//! share.
 
 mod marks;
 
 use engine::seats::Marks;
 use engine::text::folded;
-use engine::{EventId, EventWithSections, Fault, LiveInventory, Section, SectionId, Snapshot};
+use engine::{
+    Error, EventId, EventWithSections, Fault, LiveInventory, Section, SectionId, Snapshot,
+};
 use marks::NewestMarks;
 use moka::future::Cache;
 use std::collections::HashMap;
@@ -20,11 +24,12 @@ use store::gate::Settlement;
 use store::{Bookings, Events, Gate, Seats};
 use tokio::sync::broadcast::error::RecvError;
 
-/// How late another instance notices a change whose announcement was lost, and how long an unknown
-/// id stays unknown.
+/// How long facts are cached while announcements are listened to: how late another instance notices a
+/// change whose announcement was lost nonetheless.
+pub const FACTS_KEPT: Duration = Duration::from_secs(if cfg!(test) { 3 } else { 60 });
+/// How long facts are cached while announcements are not listened to, and how long an unknown id stays
+/// unknown.
 const FACTS_FRESH: Duration = Duration::from_secs(1);
-/// From which age on facts are read anew when somebody asks for them.
-const FACTS_AGEING: Duration = Duration::from_millis(500);
 /// How long one read of the counters, or of a gate that is elsewhere, serves all who ask.
 const COUNTERS_FRESH: Duration = Duration::from_millis(50);
 /// Sections of all cached events together, and unknown ids, each counted as one.
@@ -100,6 +105,16 @@ impl Found {
         let facts = of.map(|of| Arc::new(Facts::new(of)));
         Arc::new(Self { facts, read_at, renewing: AtomicBool::new(false) })
     }
+
+    /// How long it is good, when announcements have been listened to since then.
+    fn lives(&self, listens_since: Option<Instant>) -> Duration {
+        lives(self.facts.is_some(), self.read_at, listens_since)
+    }
+}
+
+fn lives(is_known: bool, read_at: Instant, listens_since: Option<Instant>) -> Duration {
+    let hears_of_changes = listens_since.is_some_and(|since| since <= read_at);
+    if is_known && hears_of_changes { FACTS_KEPT } else { FACTS_FRESH }
 }
 
 /// Event facts and availability.
@@ -115,16 +130,20 @@ pub struct Catalog {
     /// The same of a gate that has to be asked.
     told: Cache<EventId, Arc<HashMap<SectionId, Snapshot>>>,
     marks: NewestMarks,
+    /// Since when nobody else changes events, if that is so.
+    alone_since: Option<Instant>,
 }
 
 impl Catalog {
-    /// An empty catalog.
+    /// An empty catalog. `is_shared` is whether other processes may change events.
     pub fn new(
         events: Arc<dyn Events>,
         bookings: Arc<dyn Bookings>,
         seats: Arc<dyn Seats>,
         gate: Arc<dyn Gate>,
+        is_shared: bool,
     ) -> Self {
+        let alone_since = (!is_shared).then(Instant::now);
         let weight = |_: &EventId, found: &Arc<Found>| {
             let facts = &found.facts;
             facts
@@ -132,36 +151,70 @@ impl Catalog {
                 .map_or(1, |facts| u32::try_from(facts.of.sections.len() + 1).unwrap_or(u32::MAX))
         };
         let facts =
-            Cache::builder().max_capacity(CACHED_MAX).weigher(weight).time_to_live(FACTS_FRESH);
+            Cache::builder().max_capacity(CACHED_MAX).weigher(weight).time_to_live(FACTS_KEPT);
         let shared = Cache::builder().max_capacity(1_000).time_to_live(COUNTERS_FRESH);
         let told = Cache::builder().max_capacity(1_000).time_to_live(COUNTERS_FRESH);
         let (facts, shared, told) = (facts.build(), shared.build(), told.build());
         let marks = NewestMarks::new(seats, gate.clone());
-        Self { events, bookings, gate, facts, forgotten: Arc::default(), shared, told, marks }
+        Self {
+            events,
+            bookings,
+            gate,
+            facts,
+            forgotten: Arc::default(),
+            shared,
+            told,
+            marks,
+            alone_since,
+        }
     }
 
     /// The event with this id, for any caller: the caller checks visibility.
     pub async fn event(&self, event_id: EventId) -> Result<Option<Arc<Facts>>, Fault> {
-        match self.facts.get(&event_id).await {
-            Some(known) => {
-                let is_ageing = known.read_at.elapsed() > FACTS_AGEING;
-                if is_ageing && !known.renewing.swap(true, Ordering::Relaxed) {
+        if let Some(known) = self.facts.get(&event_id).await {
+            let (lives, age) = (
+                known.lives(self.alone_since.or_else(|| self.gate.listens_since())),
+                known.read_at.elapsed(),
+            );
+            if age < lives {
+                if age > lives / 2 && !known.renewing.swap(true, Ordering::Relaxed) {
                     self.renew(event_id);
                 }
-                Ok(known.facts.clone())
+                return Ok(known.facts.clone());
             }
-            // Boxed, so that the rare road does not make every request carry its luggage.
-            None => Box::pin(self.load(event_id)).await,
+            // All who come upon it wait for the same read.
+            let is_it = |found: &Arc<Found>| Arc::ptr_eq(found, &known);
+            let newest = self.facts.get(&event_id).await;
+            if newest.as_ref().is_some_and(is_it) {
+                self.facts.invalidate(&event_id).await;
+            }
         }
+        // Boxed, so that the rare road does not make every request carry its luggage.
+        Box::pin(self.load(event_id)).await
+    }
+
+    /// The event as the store has it now: for what is derived from it and written back.
+    pub async fn event_now(&self, event_id: EventId) -> Result<Option<Arc<Facts>>, Fault> {
+        Ok(self.events.event(event_id).await?.map(|of| Arc::new(Facts::new(of))))
     }
 
     async fn load(&self, event_id: EventId) -> Result<Option<Arc<Facts>>, Fault> {
+        let before = self.forgotten.load(Ordering::SeqCst);
         let load = async {
             let read_at = Instant::now();
             Ok::<_, Fault>(Found::new(self.events.event(event_id).await?, read_at))
         };
         let found = self.facts.try_get_with(event_id, load).await;
+        self.drop_if_older(event_id, before).await;
         found.map(|found| found.facts.clone()).map_err(Arc::unwrap_or_clone)
+    }
+
+    /// Drops what was just read, when something was forgotten since `before`: it may be from before a
+    /// change that was announced while it was being read.
+    async fn drop_if_older(&self, event_id: EventId, before: u64) {
+        if self.forgotten.load(Ordering::SeqCst) != before {
+            self.facts.invalidate(&event_id).await;
+        }
     }
 
     /// Reads an event anew, beside those who go on with what is known.
@@ -175,8 +228,27 @@ impl Catalog {
             let Ok(found) = events.event(event_id).await else { return };
             if forgotten.load(Ordering::SeqCst) == before {
                 facts.insert(event_id, Found::new(found, read_at)).await;
+                if forgotten.load(Ordering::SeqCst) != before {
+                    facts.invalidate(&event_id).await;
+                }
             }
         });
+    }
+
+    /// Waits for a change of an event. A refusal may be because of what is cached and no longer so, and
+    /// of a change that failed nobody knows whether it was made.
+    pub async fn changing<T>(
+        &self,
+        event_id: EventId,
+        change: impl Future<Output = Result<T, Error>>,
+    ) -> Result<T, Error> {
+        let made = change.await;
+        match &made {
+            Ok(_) => {}
+            Err(Error::Refused(_)) => self.forget(event_id).await,
+            Err(Error::Failed(_)) => self.changed(event_id).await,
+        }
+        made
     }
 
     /// Drops an event that this instance has changed from the cache, and notifies the others. Call
@@ -324,4 +396,21 @@ fn seats(known: Option<Snapshot>, live: Option<&LiveInventory>) -> Available {
 
 fn from_gate(known: &Snapshot) -> Available {
     Available { capacity: known.capacity, seats: known.available, version: known.version }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn facts_are_kept_where_a_change_of_them_would_have_been_heard_of() {
+        let begun = Instant::now();
+        let later = begun + Duration::from_secs(1);
+        assert_eq!(lives(true, later, Some(begun)), FACTS_KEPT);
+        assert_eq!(lives(true, later, Some(later)), FACTS_KEPT);
+        // Read before there was a subscription, or while there is none.
+        assert_eq!(lives(true, begun, Some(later)), FACTS_FRESH);
+        assert_eq!(lives(true, later, None), FACTS_FRESH);
+        assert_eq!(lives(false, later, Some(begun)), FACTS_FRESH, "it may be created at any time");
+    }
 }

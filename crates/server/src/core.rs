@@ -49,7 +49,13 @@ impl Core {
         let (count, batches) = (store.lanes(config.lanes), store.clone() as Arc<dyn Batches>);
         let lanes = Lanes::start(count, &batches, store.clone(), &gate, &metrics, &vitals);
         Self {
-            catalog: Catalog::new(store.clone(), store.clone(), store.clone(), gate.clone()),
+            catalog: Catalog::new(
+                store.clone(),
+                store.clone(),
+                store.clone(),
+                gate.clone(),
+                store.is_shared(),
+            ),
             pulse: Pulse::new(store.clone(), gate.clone()),
             draining: CancellationToken::new(),
             config,

@@ -25,7 +25,7 @@ use engine::{
     Booking, BookingId, BookingStatus, EventId, Fault, Inventory, SectionId, Snapshot, Timestamp,
 };
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use tokio::sync::broadcast;
 
 pub use local::{LEASES_MAX, Local, SNAPSHOTS_MAX};
@@ -72,6 +72,11 @@ pub trait Gate: Send + Sync {
     fn announce(&self, event_id: EventId);
     /// The events that any instance announces from now on. A slow listener misses some.
     fn announcements(&self) -> broadcast::Receiver<EventId>;
+    /// Since when it has been listening to what other processes announce, without a break; `None` while it
+    /// is not. What was announced before may have been missed.
+    fn listens_since(&self) -> Option<Instant> {
+        None
+    }
     /// Adds to counters that all instances share and returns their sums, in the same order; `None`
     /// when this gate shares nothing, or is away. A counter ends `window_ms` after its first count.
     async fn tally(&self, counts: &[(String, u32)], window_ms: u64) -> Option<Vec<u64>>;

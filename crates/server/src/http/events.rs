@@ -86,6 +86,17 @@ pub(super) async fn visible(
     Ok(facts.ok_or(MISSING)?)
 }
 
+/// [`visible`], as the store has it now: for what is derived from it and written back.
+pub(super) async fn visible_now(
+    app: &App,
+    event_id: EventId,
+    viewer: UserId,
+) -> Result<Arc<Facts>, Problem> {
+    let facts = app.core.catalog.event_now(event_id).await?;
+    let facts = facts.filter(|facts| facts.of.event.terms.visible_to(Some(viewer)));
+    Ok(facts.ok_or(MISSING)?)
+}
+
 pub(super) fn created(
     location: &str,
     etag: HeaderValue,
@@ -329,7 +340,7 @@ async fn revise(
     let date = match (change.event_date, change.timezone) {
         (None, None) => None,
         (date, zone) => {
-            let now = visible(&app, event_id, Some(user_id)).await?;
+            let now = visible_now(&app, event_id, user_id).await?;
             let zone = zone.map_or(Ok(now.of.event.timezone), |zone| timezone(Some(&zone)))?;
             let field = if date.is_some() { "event_date" } else { "timezone" };
             let date = date.unwrap_or_else(|| now.of.event.date.as_str().to_owned());
@@ -351,7 +362,8 @@ async fn revise(
         prevent_orphans: change.prevent_orphans,
         currency: change.currency.as_deref().and_then(Currency::parse),
     };
-    let changed_too = app.core.store.revise_event(event_id, user_id, expected, change).await?;
+    let change = app.core.store.revise_event(event_id, user_id, expected, change);
+    let changed_too = app.core.catalog.changing(event_id, change).await?;
     for inventory in &changed_too {
         app.core.settle(inventory);
     }
@@ -374,7 +386,8 @@ async fn cancel(
     _: NoBody,
 ) -> Result<Response, Problem> {
     let event_id = id(&event_id, "event")?;
-    app.core.store.cancel_event(event_id, user_id).await?;
+    let change = app.core.store.cancel_event(event_id, user_id);
+    app.core.catalog.changing(event_id, change).await?;
     Ok(with_etag(changed(&app, event_id, user_id).await?))
 }
 
@@ -416,9 +429,13 @@ async fn add_section(
     let (mut sections, mut openings) = open(&app, vec![planned], |_| String::new()).await?;
     let mut section = sections.pop().expect("as many as were planned");
     let opening = openings.pop().expect("one for each section");
-    let (name, store) = (key.as_ref().map(|key| key.key.clone()), app.core.store.clone());
+    let (name, core) = (key.as_ref().map(|key| key.key.clone()), app.core.clone());
     let work = async move {
-        match store.add_section(&section, opening.clone(), user_id, key.as_ref()).await {
+        let store = &core.store;
+        let add = async || match store
+            .add_section(&section, opening.clone(), user_id, key.as_ref())
+            .await
+        {
             // What is kept of the event is older than a change of its currency.
             Err(Error::Refused(Refusal::CurrencyMismatch { currency })) if inherits => {
                 section.price.currency = currency;
@@ -426,7 +443,8 @@ async fn add_section(
                 store.add_section(&section, opening, user_id, key.as_ref()).await
             }
             added => added,
-        }
+        };
+        core.catalog.changing(event_id, add()).await
     };
     let done = once(&app, "add_section", user_id, name, work).await?;
     let view = changed(&app, event_id, user_id).await?;
@@ -498,7 +516,7 @@ async fn revise_section(
 ) -> Result<Response, Problem> {
     let event_id = id(&event_id, "event")?;
     let expected = expected_version(&headers, app.core.store.epoch())?;
-    let facts = visible(&app, event_id, Some(user_id)).await?;
+    let facts = visible_now(&app, event_id, user_id).await?;
     may(user_id.into(), Permission::EventWrite, &facts.of.event.terms)?;
     let section = facts.resolve(&section_id).ok_or(MISSING_SECTION)?;
     let price = (change.price.is_some() || change.currency.is_some()).then(|| Money {
@@ -516,8 +534,8 @@ async fn revise_section(
         capacity: change.capacity,
         layout: None,
     };
-    let inventory =
-        app.core.store.revise_section(event_id, section_id, user_id, expected, change).await?;
+    let change = app.core.store.revise_section(event_id, section_id, user_id, expected, change);
+    let inventory = app.core.catalog.changing(event_id, change).await?;
     app.core.settle(&inventory);
     changed_section(&app, event_id, section_id, user_id).await
 }

@@ -9,7 +9,9 @@ mod views;
 
 use super::App;
 use super::body::{JSON, is, not_json, validated};
-use super::events::{MISSING_SECTION, SectionView, changed_section, is_known, visible};
+use super::events::{
+    MISSING_SECTION, SectionView, changed_section, is_known, visible, visible_now,
+};
 use super::extract::{CurrentUser, IfNoneMatch, MaybeUser, Path, expected_version, id};
 use super::problem::{Code, Problem};
 use super::wire::fingerprint;
@@ -77,7 +79,7 @@ async fn own_section(
     user_id: UserId,
 ) -> Result<(EventId, Section), Problem> {
     let event_id = id(&path.0, "event")?;
-    let facts = visible(app, event_id, Some(user_id)).await?;
+    let facts = visible_now(app, event_id, user_id).await?;
     may(user_id.into(), Permission::EventWrite, &facts.of.event.terms)?;
     Ok((event_id, facts.resolve(&path.1).ok_or(MISSING_SECTION)?.clone()))
 }
@@ -139,8 +141,8 @@ async fn lay(
     let (layout, _turn) = aside(turn, move || read(&bytes, &name, price)).await?;
     let change = SectionChange { layout: Some(Arc::new(layout?)), ..SectionChange::default() };
     let section_id = section.section_id;
-    let inventory =
-        app.core.store.revise_section(event_id, section_id, user_id, expected, change).await?;
+    let change = app.core.store.revise_section(event_id, section_id, user_id, expected, change);
+    let inventory = app.core.catalog.changing(event_id, change).await?;
     app.core.settle(&inventory);
     changed_section(&app, event_id, section_id, user_id).await
 }

@@ -46,7 +46,7 @@ use std::collections::HashMap;
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use tokio::sync::{Notify, broadcast, watch};
 use tokio::task::JoinSet;
 
@@ -84,6 +84,8 @@ struct Shared {
     unsent: Notify,
     announced: broadcast::Sender<EventId>,
     outbox: Mutex<Vec<EventId>>,
+    /// Since when the channel has been listened to without a break.
+    listens_since: Mutex<Option<Instant>>,
     /// Names this instance on the channel.
     instance: String,
     /// The store's clock according to the last settlement: leases that have ended by it have ended.
@@ -159,6 +161,7 @@ impl Redis {
             unsent: Notify::new(),
             announced: broadcast::channel(ANNOUNCED_MAX).0,
             outbox: Mutex::default(),
+            listens_since: Mutex::default(),
             instance: format!("{:016x}", random::<u64>()),
             store_now_ms: AtomicI64::new(i64::MIN),
             lost: AtomicU64::new(0),
@@ -359,6 +362,10 @@ impl Gate for Redis {
 
     fn announcements(&self) -> broadcast::Receiver<EventId> {
         self.shared.announced.subscribe()
+    }
+
+    fn listens_since(&self) -> Option<Instant> {
+        *self.shared.listens_since.lock()
     }
 
     async fn tally(&self, counts: &[(String, u32)], window_ms: u64) -> Option<Vec<u64>> {

@@ -16,6 +16,8 @@ pub trait Timed: Send + Sync {
 pub trait Instance: Timed {
     /// How many batches at once it gains from, at most `wanted`.
     fn lanes(&self, wanted: usize) -> usize;
+    /// Whether other processes may write to it.
+    fn is_shared(&self) -> bool;
     /// What it is, for the start-up line. No secrets.
     fn describe(&self) -> String;
     /// Whether the store answers.

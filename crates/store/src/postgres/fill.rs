@@ -5,8 +5,7 @@ use super::columns::{self, Places};
 use super::events::{add_event, insert_section};
 use super::interrupt::Interrupt;
 use super::write::{
-    BOOKING, CAST, Counted, EXPECTED, HELD, INSERT_KEYS, INVENTORY, KEY, Sql, append_log,
-    count_sql, made,
+    BOOKING, CAST, Counted, HELD, INSERT_KEYS, INVENTORY, KEY, Sql, append_log, count_sql, made,
 };
 use crate::fill::{Bulk, Part};
 use crate::rows;
@@ -106,9 +105,7 @@ async fn write(session: &mut PgConnection, changes: &Changes) -> Result<(), Inte
     };
     let counted: Vec<_> = changes.inventories.iter().map(counted).collect();
     // The predicate on `version` finds out when a server has sold of these sections meanwhile.
-    let query = (INVENTORY.bind)(sqlx::query(*COUNT), &counted);
-    let updated = (EXPECTED.bind)(query, &counted).execute(session).await?.rows_affected();
-    if updated == counted.len() as u64 {
+    if columns::run(session, *COUNT, &INVENTORY, &counted).await? == counted.len() as u64 {
         return Ok(());
     }
     let what = "seats of the generated events were sold meanwhile".to_owned();

@@ -41,6 +41,10 @@ impl Instance for Postgres {
         wanted
     }
 
+    fn is_shared(&self) -> bool {
+        true
+    }
+
     fn describe(&self) -> String {
         format!("PostgreSQL, {}", self.sessions.door().place())
     }

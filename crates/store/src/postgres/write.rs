@@ -126,22 +126,17 @@ columns!(
     }
 );
 columns!(
-    /// The counters of a section.
+    /// The counters of a section, behind the version that they were loaded with, and its next expiry. One list: a
+    /// join of two would compare each of its rows with each.
     INVENTORY of Counted {
         section_id uuid => |counted| uuid(counted.inventory.section_id),
+        loaded bigint => |counted| counted.loaded,
+        next_expiry bigint => |counted| counted.next_expiry.and_then(ms),
         capacity bigint => |counted| counted.inventory.capacity,
         held bigint => |counted| counted.inventory.held,
         sold bigint => |counted| counted.inventory.sold,
         blocked bigint => |counted| counted.inventory.blocked,
         version bigint => |counted| counted.inventory.version,
-    }
-);
-columns!(
-    /// What is written beside the counters: the version they were loaded with, and the next expiry.
-    EXPECTED of Counted {
-        section_id uuid => |counted| uuid(counted.inventory.section_id),
-        loaded bigint => |counted| counted.loaded,
-        next_expiry bigint => |counted| counted.next_expiry.and_then(ms),
     }
 );
 columns!(
@@ -185,15 +180,13 @@ pub(super) static INSERT_LOG: Sql =
 pub(super) static INSERT_KEYS: Sql =
     Sql::new(|| made(KEY.insert("hold_keys", &[], &mut Places::default())));
 
-/// The counters of sections and their next expiry, of rows of [`INVENTORY`] and of [`EXPECTED`]. The
-/// predicate on `version` proves that the row is the one that was decided on.
+/// The counters of sections and their next expiry. The predicate on `version` proves that the row is the
+/// one that was decided on.
 pub(super) fn count_sql(places: &mut Places) -> String {
-    let (counters, sets) = (INVENTORY.rows(places), INVENTORY.sets(1));
-    let expected = EXPECTED.rows(places);
+    let (counters, sets) = (INVENTORY.rows(places), INVENTORY.sets(2));
     format!(
-        "UPDATE inventory i SET {sets}, next_expiry = e.next_expiry
-            FROM (SELECT * FROM {counters}) n JOIN (SELECT * FROM {expected}) e USING (section_id)
-            WHERE i.section_id = n.section_id AND i.version = e.loaded"
+        "UPDATE inventory i SET {sets} FROM {counters}
+            WHERE i.section_id = n.section_id AND i.version = n.loaded"
     )
 }
 
@@ -234,7 +227,6 @@ async fn write_rows(
     let query = (HELD.bind)(query, &changes.held);
     let query = (LOG.bind)(query, &changes.log);
     let query = (INVENTORY.bind)(query, inventories);
-    let query = (EXPECTED.bind)(query, inventories);
     let query = (TAKEN.bind)(query, &changes.taken);
     let query = (MARKS.bind)(query, &changes.marks);
     let row = query.bind(stamp).fetch_one(session).await.map_err(|error| {
@@ -303,13 +295,11 @@ async fn recount(
 ) -> Result<NextExpiries, Interrupt> {
     static SQL: Sql = Sql::new(|| {
         let p = &mut Places::default();
-        let (counters, sets) = (INVENTORY.rows(p), INVENTORY.sets(1));
-        let expected = EXPECTED.rows(p);
+        let (counters, sets) = (INVENTORY.rows(p), INVENTORY.sets(3));
         made(format!(
             "UPDATE inventory i SET {sets}, next_expiry =
                 (SELECT MIN(h.expires_at) FROM holds h WHERE h.section_id = n.section_id)
-            FROM (SELECT * FROM {counters}) n JOIN (SELECT * FROM {expected}) e USING (section_id)
-            WHERE i.section_id = n.section_id AND i.version = e.loaded
+            FROM {counters} WHERE i.section_id = n.section_id AND i.version = n.loaded
             RETURNING i.section_id, i.next_expiry"
         ))
     });
@@ -317,7 +307,7 @@ async fn recount(
         return Ok(NextExpiries::new());
     }
     let query = (INVENTORY.bind)(sqlx::query(*SQL), inventories);
-    let written = (EXPECTED.bind)(query, inventories).fetch_all(session).await?;
+    let written = query.fetch_all(session).await?;
     if written.len() != inventories.len() {
         return Err(changed_under_its_lock().into());
     }

@@ -18,7 +18,7 @@ use engine::{BookingId, Error, Fault, SectionId, Timestamp};
 use futures_util::stream::BoxStream;
 use futures_util::{StreamExt as _, TryStreamExt as _};
 use sqlx::sqlite::{SqlitePoolOptions, SqliteRow};
-use sqlx::{Connection, Row, SqliteConnection};
+use sqlx::{ConnectOptions as _, Connection, Row, SqliteConnection};
 use std::collections::HashSet;
 use std::sync::Arc;
 use tokio::sync::watch;
@@ -54,6 +54,10 @@ impl Instance for Sqlite {
     fn lanes(&self, _: usize) -> usize {
         // One writer: a second lane would only wait for it.
         1
+    }
+
+    fn is_shared(&self) -> bool {
+        false
     }
 
     fn describe(&self) -> String {
@@ -185,7 +189,9 @@ impl Schema for Sqlite {
             // Nobody else writes meanwhile.
             let _turn = self.writer.turn(DOING).await?;
             let pool = SqlitePoolOptions::new().max_connections(1);
-            let pool = pool.connect_with(self.options.clone()).await.map_err(failed(DOING))?;
+            // A large store takes its time, and each migration is one statement of many lines.
+            let options = self.options.clone().disable_statement_logging();
+            let pool = pool.connect_with(options).await.map_err(failed(DOING))?;
             if before.iter().any(|applied| *applied > target) {
                 MIGRATOR.undo(&pool, target).await.map_err(unavailable(DOING))?;
             } else {
@@ -306,7 +312,6 @@ impl Sqlite {
 impl Sqlite {
     /// Changes the file behind the back of the store.
     pub(crate) async fn run(&self, sql: &'static str) {
-        use sqlx::ConnectOptions as _;
         let mut connection = self.options.connect().await.expect("it opens");
         sqlx::query(sql).execute(&mut connection).await.expect("runs");
     }

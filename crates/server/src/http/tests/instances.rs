@@ -1,6 +1,7 @@
 //! Several instances in one process: on one store, and with one gate between them.
 
 use super::*;
+use crate::catalog::FACTS_KEPT;
 use crate::vitals::Kind;
 use crate::work;
 use axum::body::Body;
@@ -76,6 +77,57 @@ async fn a_change_is_seen_on_every_instance_before_its_facts_lapse() {
         assert!(begun.elapsed() < EVENTUALLY, "the machine is too busy");
     }
     stop.cancel();
+}
+
+/// An instance that hears of no change goes by what it has for as long as facts are kept, and not longer.
+#[tokio::test]
+async fn a_change_whose_announcement_is_lost_is_seen_when_its_facts_lapse() {
+    let world = World::new().await;
+    let (one, two) = (world.instance(), world.instance());
+    let (writer, reader) = (Service::api(one.clone()).router, Service::api(two.clone()).router);
+    let path = format!("/api/v1/events/{}", event(&writer, &one).await);
+    let (_, before) = ask(&reader, &two, Method::GET, &path, None).await;
+    assert_eq!(before["title"], "Show");
+    let read_at = Instant::now();
+    let change = json!({"title": "Revised"});
+    let (status, _) = ask(&writer, &one, Method::PATCH, &path, Some(change)).await;
+    assert_eq!(status, StatusCode::OK);
+    let mut told = before;
+    while told["title"] != "Revised" {
+        let lasts = FACTS_KEPT + EVENTUALLY;
+        assert!(read_at.elapsed() < lasts, "it goes on with what it has");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+        told = ask(&reader, &two, Method::GET, &path, None).await.1;
+    }
+    // At half of that time they are read anew, for those who ask.
+    assert!(read_at.elapsed() >= FACTS_KEPT / 3, "{:?}: they are kept", read_at.elapsed());
+}
+
+/// Who changes an event at an instance that missed an earlier change does not write back what was.
+#[tokio::test]
+async fn a_change_is_made_of_what_is_stored_not_of_what_is_cached() {
+    let world = World::new().await;
+    let (one, two) = (world.instance(), world.instance());
+    let (writer, late) = (Service::api(one.clone()).router, Service::api(two.clone()).router);
+    let path = format!("/api/v1/events/{}", event(&writer, &one).await);
+    let section = format!("{path}/sections/A");
+    ask(&late, &two, Method::GET, &path, None).await;
+    let steps = [
+        (&writer, &one, &path, json!({"timezone": "Asia/Tokyo"})),
+        (&writer, &one, &section, json!({"price": 700, "currency": "EUR"})),
+        (&late, &two, &path, json!({"event_date": "2099-06-16"})),
+        (&late, &two, &section, json!({"currency": "CHF"})),
+    ];
+    for (router, app, path, change) in steps {
+        let (status, told) = ask(router, app, Method::PATCH, path, Some(change)).await;
+        assert_eq!(status, StatusCode::OK, "{told:#}");
+    }
+    let (_, now) = ask(&writer, &one, Method::GET, &path, None).await;
+    assert_eq!(
+        (&now["timezone"], &now["event_date"]),
+        (&json!("Asia/Tokyo"), &json!("2099-06-16"))
+    );
+    assert_eq!(now["sections"][0]["price"], 700);
 }
 
 #[tokio::test]

@@ -2,20 +2,22 @@
 //!
 //! A message is `<instance> <event>`. An instance has notified its own listeners before it notifies
 //! the channel, so it skips what it hears of itself. Messages sent while a subscription is down are
-//! lost; listeners cache nothing for longer than a second anyway.
+//! lost: so listeners can ask since when there has been one.
 
 use super::connect::in_time;
 use super::{HEARTBEAT, Shared};
 use crate::random::random_of;
 use futures_util::StreamExt;
 use redis::{Msg, RedisError, RedisResult};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// Listens for ever.
 pub(super) async fn listen(shared: &Shared) {
     for turn in 0_usize.. {
         shared.link.closed().await;
-        if let Err(cause) = subscription(shared, turn).await {
+        let ended = subscription(shared, turn).await;
+        *shared.listens_since.lock() = None;
+        if let Err(cause) = ended {
             tracing::debug!(cause = cause.to_string(), "listening to announcements again");
         }
         tokio::time::sleep(Duration::from_millis(random_of(200..=400))).await;
@@ -33,6 +35,7 @@ async fn subscription(shared: &Shared, turn: usize) -> RedisResult<()> {
         Ok::<_, RedisError>((sink, stream))
     };
     let (mut sink, mut stream) = in_time(subscribe).await?;
+    *shared.listens_since.lock() = Some(Instant::now());
     loop {
         let next = tokio::select! {
             next = tokio::time::timeout(HEARTBEAT, stream.next()) => next,

@@ -332,6 +332,7 @@ async fn i9_what_cannot_be_sent_is_dropped_and_counted() {
 async fn subscriptions_come_back_with_the_server() {
     let scene = Scene::new(LAPSES).await;
     let mut heard = scene.other.announcements();
+    let mut listened_before = None;
     for _ in 0..2 {
         let event_id = scene.door.mint.event();
         let deadline = Instant::now() + Duration::from_millis(2 * BACK_MS);
@@ -343,7 +344,14 @@ async fn subscriptions_come_back_with_the_server() {
             }
             assert!(Instant::now() < deadline, "nobody hears it");
         }
+        let listens_since = scene.other.listens_since();
+        assert!(listens_since > listened_before, "as it was before the server was away");
+        listened_before = listens_since;
         scene.server.kill();
+        while scene.other.listens_since().is_some() {
+            assert!(Instant::now() < deadline, "it says that it listens to nobody");
+            wait_ms(5).await;
+        }
         scene.server.start_again();
         while heard.try_recv().is_ok() {}
     }
