@@ -16,7 +16,7 @@ const ROUNDS: u32 = 150;
 /// The lock of everything in a section, and what stands in its place without it.
 pub(super) const ROW_LOCK: (&str, &str) = (" FOR NO KEY UPDATE", "                  ");
 /// The proof that a row is the one that was decided on, and a predicate that always holds.
-pub(super) const VERSION: (&str, &str) = ("AND i.version = e.loaded", "AND n.version > e.loaded");
+pub(super) const VERSION: (&str, &str) = ("AND i.version = n.loaded", "AND n.version > n.loaded");
 /// The order of the keys of a batch is that of the array; here it is the other one.
 const CLAIMS: (&str, &str) = (
     "$4::bigint[])\n        ON CONFLICT DO NOTHING RETURNING user_id, key",
