@@ -126,8 +126,8 @@ columns!(
     }
 );
 columns!(
-    /// The counters of a section, behind the version that they were loaded with, and its next expiry. One list: a
-    /// join of two would compare each of its rows with each.
+    /// The counters of a section, behind the version that they were loaded with, and its next expiry. One
+    /// list: a join of two would compare each row with each.
     INVENTORY of Counted {
         section_id uuid => |counted| uuid(counted.inventory.section_id),
         loaded bigint => |counted| counted.loaded,
