@@ -18,8 +18,8 @@ mod rules;
 mod seats;
 
 use crate::access::By;
-use crate::booking::Booking;
-use crate::error::Refusal;
+use crate::booking::{Booking, BookingStatus};
+use crate::error::{Fault, Refusal};
 use crate::event::{Section, Terms};
 use crate::ids::{BookingId, EventId, IdempotencyKey, SectionId, UserId};
 use crate::inventory::Inventory;
@@ -340,6 +340,34 @@ pub struct LoadedRows {
     pub keys: HashMap<(UserId, IdempotencyKey), KeyUse>,
     /// Live seats (confirmed, or held and not due) of buyers at events with a cap.
     pub buyers: HashMap<(EventId, UserId), i64>,
+}
+
+impl LoadedRows {
+    /// Whether the counters of each section leave room for the loaded bookings; the rest of its bookings
+    /// is not known here.
+    fn agree(&self) -> Result<(), Fault> {
+        let mut booked: HashMap<SectionId, (i64, i64)> = HashMap::new();
+        for booking in self.bookings.values().filter(|booking| booking.status.is_live()) {
+            for (section_id, seats) in booking.sections() {
+                let (held, sold) = booked.entry(section_id).or_default();
+                let is_hold = booking.status == BookingStatus::Hold;
+                *(if is_hold { held } else { sold }) += i64::from(seats);
+            }
+        }
+        for (section_id, (_, inventory)) in &self.sections {
+            let (held, sold) = booked.get(section_id).copied().unwrap_or_default();
+            let is_enough = held <= inventory.held && sold <= inventory.sold;
+            if !is_enough || !inventory.within_capacity() {
+                let what = format!(
+                    "its counters say {} held, {} sold and {} blocked of {}, and its bookings have at \
+                     least {held} held and {sold} sold",
+                    inventory.held, inventory.sold, inventory.blocked, inventory.capacity,
+                );
+                return Err(Fault::Contradiction { section_id: *section_id, what });
+            }
+        }
+        Ok(())
+    }
 }
 
 /// A live hold as the index of expiry keeps it, once for each of its sections.

@@ -12,7 +12,7 @@ mod marks;
 use engine::seats::Marks;
 use engine::text::folded;
 use engine::{
-    Error, EventId, EventWithSections, Fault, LiveInventory, Section, SectionId, Snapshot,
+    Error, EventId, EventWithSections, Fault, LiveInventory, Refusal, Section, SectionId, Snapshot,
 };
 use marks::NewestMarks;
 use moka::future::Cache;
@@ -235,8 +235,8 @@ impl Catalog {
         });
     }
 
-    /// Waits for a change of an event. A refusal may be because of what is cached and no longer so, and
-    /// of a change that failed nobody knows whether it was made.
+    /// Waits for a change of an event. Another version or another currency means that what is cached may be
+    /// outdated, and of a change that failed nobody knows whether it was made.
     pub async fn changing<T>(
         &self,
         event_id: EventId,
@@ -244,8 +244,10 @@ impl Catalog {
     ) -> Result<T, Error> {
         let made = change.await;
         match &made {
-            Ok(_) => {}
-            Err(Error::Refused(_)) => self.forget(event_id).await,
+            Err(Error::Refused(
+                Refusal::VersionMismatch { .. } | Refusal::CurrencyMismatch { .. },
+            )) => self.forget(event_id).await,
+            Ok(_) | Err(Error::Refused(_)) => {}
             Err(Error::Failed(_)) => self.changed(event_id).await,
         }
         made

@@ -7,6 +7,7 @@
 use crate::config::{Config, LogFormat};
 use parking_lot::{Condvar, Mutex};
 use std::backtrace::{Backtrace, BacktraceStatus};
+use std::cell::Cell;
 use std::io::{self, IsTerminal as _, Write};
 use std::panic::PanicHookInfo;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -83,6 +84,12 @@ fn tell_panic(panic: &PanicHookInfo<'_>) {
     tracing::error!(panic = message, place, thread, backtrace, "a bug: the program panicked");
 }
 
+thread_local! {
+    /// Whether this thread writes the log. What it says of the log itself has room in a full queue, too: a
+    /// line at a time, and none before the one before it is written.
+    static IS_WRITER: Cell<bool> = const { Cell::new(false) };
+}
+
 /// Lines on their way to a reader.
 struct Queue {
     waiting: Mutex<Waiting>,
@@ -118,7 +125,8 @@ impl Queue {
     /// Puts a line at the end, if it fits. Waits for nobody.
     fn put(&self, line: &[u8]) {
         let mut waiting = self.waiting.lock();
-        if waiting.lines.len() + line.len() > QUEUED_BYTES_MAX {
+        let is_full = waiting.lines.len() + line.len() > QUEUED_BYTES_MAX;
+        if is_full && !IS_WRITER.get() {
             drop(waiting);
             self.dropped.fetch_add(1, Ordering::Relaxed);
             return;
@@ -142,6 +150,7 @@ impl Queue {
 
     /// Writes for as long as the process lives.
     fn write_to(&self, mut reader: impl Write) {
+        IS_WRITER.set(true);
         let (mut told, mut told_at) = (0, None::<Instant>);
         let mut taken = Vec::new();
         loop {
@@ -241,6 +250,26 @@ mod tests {
         assert_eq!(bytes, kept * 1_024, "what was not dropped is written");
         queue.flush(Duration::from_secs(20));
         assert!(!queue.waiting.lock().is_writing);
+    }
+
+    #[test]
+    fn what_the_log_says_of_itself_has_room_in_a_full_queue() {
+        let (_go_on, let_on) = sync_channel(1);
+        let (taken, _written) = sync_channel(16);
+        let queue = Queue::start(Slow { let_on, taken });
+        let line = [b'x'; 1_024];
+        while dropped(&queue) == 0 {
+            queue.put(&line);
+        }
+        let of_the_writer = queue.clone();
+        let said = std::thread::spawn(move || {
+            IS_WRITER.set(true);
+            of_the_writer.put(b"lines were dropped");
+        });
+        said.join().expect("it ends");
+        queue.put(&line);
+        assert_eq!(dropped(&queue), 2);
+        assert!(queue.waiting.lock().lines.ends_with(b"lines were dropped"));
     }
 
     #[test]

@@ -46,7 +46,7 @@ impl Commit for PureRules {
         policy: Policy,
     ) -> Committed {
         let rows = tables.load(commands, now, &policy);
-        let mut ledger = Ledger::open(rows, now, policy);
+        let mut ledger = Ledger::open(rows, now, policy).expect("its tables agree");
         let answers = commands.iter().map(|command| ledger.decide(command)).collect();
         tables.committed(now, answers, ledger.end_batch())
     }

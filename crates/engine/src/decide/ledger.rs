@@ -7,7 +7,7 @@ use super::seats::{SeatFate, seat_rows};
 use super::{Changes, Command, ExpiryEntry, KeyUse, LoadedRows, Outcome, Policy, SeatMaps};
 use crate::access::By;
 use crate::booking::{Booking, BookingStatus, Item};
-use crate::error::Refusal;
+use crate::error::{Fault, Refusal};
 use crate::ids::{BookingId, IdempotencyKey, SectionId, UserId};
 use crate::inventory::Inventory;
 use crate::log::{Deltas, Detail, LogEntry, LogKind};
@@ -58,8 +58,11 @@ pub struct Ledger {
 impl Ledger {
     /// Opens a batch on `rows` at `now`, the store's clock read under the locks, and retires every
     /// loaded hold that is due and whose sections are all loaded.
-    #[must_use]
-    pub fn open(rows: LoadedRows, now: Timestamp, policy: Policy) -> Self {
+    ///
+    /// [`Fault::Contradiction`] when counters and bookings of a section cannot both be right: what would
+    /// be decided on them could break I1.
+    pub fn open(rows: LoadedRows, now: Timestamp, policy: Policy) -> Result<Self, Fault> {
+        rows.agree()?;
         let mut ledger = Self {
             now,
             policy,
@@ -73,7 +76,7 @@ impl Ledger {
             log: Vec::new(),
         };
         ledger.retire_due();
-        ledger
+        Ok(ledger)
     }
 
     /// The clock of this batch.

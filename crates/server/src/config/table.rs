@@ -3,6 +3,7 @@
 //! Reading, `reservix config` and `.env.example` are all made from it, so none can forget a setting.
 
 use std::fmt::Write as _;
+use strsim::osa_distance;
 
 /// The longest a hold may be configured to live without an extension.
 pub const HOLD_TTL_SECONDS_MAX: u64 = 86_400;
@@ -316,38 +317,35 @@ pub fn find(name: &str) -> Option<&'static Variable> {
 
 /// Whether `name`, which is no setting, was surely meant to be one.
 ///
-/// Everything in `.env` is written by hand, so there a name close to one of ours is enough.
+/// Everything in `.env` is written by hand, so there a name close to one of ours is enough. The
+/// environment has names of others, too: there one letter or two swapped ones may be wrong, in a name that is
+/// long enough to be like no other.
 pub fn is_mistaken(name: &str, in_dotenv: bool) -> bool {
     let name = name.to_uppercase();
     // Kubernetes describes a Service called `reservix` to every pod beside it.
     let is_service =
         name.contains("_SERVICE_") || name.contains("_PORT_") || name.ends_with("_PORT");
-    let is_near = || name.len() >= 6 && variables().any(|known| distance(&name, known.name) <= 2);
+    let is_near = |known: &str| {
+        let away_max = match known.len() {
+            6.. if in_dotenv => 2,
+            _ if in_dotenv => 1,
+            8.. => 1,
+            _ => return false,
+        };
+        osa_distance(&name, known) <= away_max
+    };
     let is_ours = PREFIXES.iter().any(|prefix| name.starts_with(prefix));
-    (is_ours && !is_service) || (in_dotenv && is_near())
+    (is_ours && !is_service) || variables().any(|known| is_near(known.name))
 }
 
 /// The setting that `name` probably means.
 pub fn closest(name: &str) -> Option<&'static str> {
     let name = name.to_uppercase();
     let name = name.strip_prefix("RESERVIX_").unwrap_or(&name);
-    let (away, known) =
-        variables().map(|known| (distance(name, known.name), known.name)).min_by_key(|it| it.0)?;
+    let (away, known) = variables()
+        .map(|known| (osa_distance(name, known.name), known.name))
+        .min_by_key(|it| it.0)?;
     (away <= name.len() / 3).then_some(known)
-}
-
-/// How many letters must be added, removed or replaced to make `b` from `a`.
-fn distance(a: &str, b: &str) -> usize {
-    let mut row: Vec<usize> = (0..=b.len()).collect();
-    for (i, left) in a.bytes().enumerate() {
-        let mut diagonal = std::mem::replace(&mut row[0], i + 1);
-        for (j, right) in b.bytes().enumerate() {
-            let replaced = diagonal + usize::from(left != right);
-            diagonal = row[j + 1];
-            row[j + 1] = replaced.min(diagonal + 1).min(row[j] + 1);
-        }
-    }
-    row[b.len()]
 }
 
 /// The text of `.env.example`.
@@ -398,16 +396,29 @@ mod tests {
 
     #[test]
     fn a_misspelt_name_is_recognised_and_an_ordinary_one_is_not() {
-        for name in ["HOLD_TTL_SECOND", "RESERVIX_HOST", "MAX_SEATS_BOOKING", "lanes_max"] {
+        let misspelt = ["HOLD_TTL_SECOND", "RESERVIX_HOST", "MAX_SEATS_BOOKING", "lanes_max"];
+        let by_a_letter =
+            ["DATABASE_URLL", "ENVIRONMENTT", "SECRET_KEYS", "SERCET_KEY", "METRIC_TOKEN"];
+        for name in misspelt.into_iter().chain(by_a_letter) {
             assert!(is_mistaken(name, false), "{name}");
         }
-        for name in ["PATH", "HOME", "HOSTNAME", "LOGNAME", "POSTGRES_PASSWORD", "DB_PROT"] {
+        for name in [
+            "PATH",
+            "HOME",
+            "HOSTNAME",
+            "LOGNAME",
+            "POSTGRES_PASSWORD",
+            "DB_PROT",
+            "HOSTS",
+            "PORTS",
+        ] {
             assert!(!is_mistaken(name, false), "{name}");
         }
         for name in ["RESERVIX_SERVICE_HOST", "RESERVIX_PORT", "RESERVIX_PORT_8000_TCP_ADDR"] {
             assert!(!is_mistaken(name, false), "{name}");
         }
         assert!(is_mistaken("SERCET_KEY", true));
+        assert!(is_mistaken("HOSTT", true) && is_mistaken("PROT", true));
         assert!(is_mistaken("secret_key", true));
         assert!(!is_mistaken("POSTGRES_PASSWORD", true));
         assert_eq!(closest("HOLD_TTL_SECOND"), Some("HOLD_TTL_SECONDS"));

@@ -54,17 +54,20 @@ async fn turn(core: &Core) -> Result<bool, Fault> {
     let retired = due.iter().map(|(section_id, _)| {
         core.lanes.submit(section_id.shard(), Command::Retire { section_id: *section_id })
     });
+    // A section that cannot be decided about keeps no other, and no called-off event, waiting.
+    let mut failed = Ok(());
     for done in futures_util::future::join_all(retired).await {
-        settled(done)?;
+        failed = failed.and(settled(done));
     }
     let called_off = core.store.to_cancel(PER_TURN_MAX).await?;
     let cancelled = called_off.iter().map(|booking_id| core.lanes.call_off(*booking_id));
     for done in futures_util::future::join_all(cancelled).await {
-        settled(done)?;
+        failed = failed.and(settled(done));
     }
     if !called_off.is_empty() {
         tracing::info!(bookings = called_off.len(), "cancelled the bookings of cancelled events");
     }
+    failed?;
     let full = |count: usize| count >= PER_TURN_MAX as usize;
     Ok(full(due.len()) || full(called_off.len()))
 }

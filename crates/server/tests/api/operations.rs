@@ -147,6 +147,37 @@ async fn reconcile_alarms_when_counters_differ_from_their_log() {
     eventually("the alarm ends", async || meter(&root, drift).await < 1.0).await;
 }
 
+/// Nobody but the buyers of the section notices.
+#[tokio::test]
+async fn a_section_whose_counters_are_damaged_is_refused_and_holds_up_nothing_else() {
+    let server = Server::start(&[("HOLD_TTL_SECONDS", "2"), ("SWEEP_INTERVAL_MS", "100")]);
+    let user = server.user().await;
+    let damaged = user.event(5).await;
+    let held = user.held(&damaged, 3).await;
+    server.sql("UPDATE inventory SET held = held - 1");
+    let sections = json!([{"name": "A", "capacity": 5}]);
+    let called_off = user
+        .event_with(&json!({
+            "title": "Called off", "event_date": "2099-06-15", "sections": sections,
+            "hold_ttl_seconds": 900,
+        }))
+        .await;
+    let booking = user.held(&called_off, 2).await;
+    user.step(&held, "confirm").await.problem(503, "unavailable");
+    // From its end on, the sweep meets the hold whose seats the counters do not have.
+    let fails = || server.log().iter().any(|line| line.contains("the sweep could not finish"));
+    eventually("the sweep fails", async || fails()).await;
+    user.hold(&damaged, 1).await.problem(503, "unavailable");
+    user.post(&format!("/events/{called_off}/cancel"), &json!({})).await.expect(StatusCode::OK);
+    let path = format!("/bookings/{booking}");
+    eventually("its booking is cancelled", async || {
+        user.get(&path).await.expect(StatusCode::OK)["status"] == "CANCELLED"
+    })
+    .await;
+    let log = server.log().join("\n");
+    assert!(log.contains("run reservix repair for it") && !log.contains("panicked"), "{log}");
+}
+
 /// Every call of the contract.
 pub const ROUTES: [(&str, &str); 41] = [
     ("post", "/api/v1/auth/register"),

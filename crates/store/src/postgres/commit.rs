@@ -144,7 +144,7 @@ impl Postgres {
         rows.bookings.reserve(commands.len());
         self.note_caps(&rows);
         self.clock.set(now);
-        let mut ledger = Ledger::open(rows, now, self.policy);
+        let mut ledger = Ledger::open(rows, now, self.policy)?;
         let answers: Answers = match before {
             None => commands.iter().map(|command| ledger.decide(command)).collect(),
             Some(before) => {

@@ -57,7 +57,7 @@ pub(super) fn decide_in(
     let mut rows = load(writing, Needs::of(commands), &policy)?;
     let rebuilt = load_maps(writing, kept, &mut rows, suspect)?;
     rows.bookings.reserve(commands.len());
-    let mut ledger = Ledger::open(rows, now, policy);
+    let mut ledger = Ledger::open(rows, now, policy)?;
     let answers = commands.iter().map(|command| ledger.decide(command)).collect();
     let Ended { changes, mut inventories, maps } = ledger.end_batch();
     if !changes.is_empty() {

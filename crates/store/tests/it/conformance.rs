@@ -349,6 +349,7 @@ macro_rules! suite {
             }
             upkeep {
                 sections_with_due_holds_are_told_longest_overdue_first,
+                counters_that_contradict_bookings_are_not_decided_on,
                 the_reckoning_goes_on_from_its_cursor,
                 the_audit_counts_what_it_has_looked_at,
                 old_keys_and_tokens_are_removed_and_no_others,

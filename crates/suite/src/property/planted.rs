@@ -219,7 +219,7 @@ impl Commit for Planted {
         let disguised = self.disguised(commands, tables);
         let mut rows = tables.load(&disguised, decided_at, &policy);
         let tampered = Tampered::spoil(self.bug, &mut rows, &disguised, now);
-        let mut ledger = Ledger::open(rows, decided_at, policy);
+        let mut ledger = Ledger::open(rows, decided_at, policy).expect("its tables agree");
         let mut answers: Vec<_> = disguised.iter().map(|command| ledger.decide(command)).collect();
         self.replaced(commands, &mut answers);
         let mut ended = ledger.end_batch();

@@ -1,8 +1,9 @@
 //! What workers and the person on call need.
 
-use super::{World, answered, booking, creation_key};
-use engine::Command;
+use super::{World, answered, booking, confirm, creation_key};
+use crate::raw::Raw;
 use engine::log::Position;
+use engine::{By, Command, Fault};
 use store::CREATION_KEY_KEPT_MS;
 
 pub async fn sections_with_due_holds_are_told_longest_overdue_first(world: World) {
@@ -25,6 +26,32 @@ pub async fn sections_with_due_holds_are_told_longest_overdue_first(world: World
     let swept = world.commit(&[retire(sale.sections[0]), retire(sale.sections[1])]).await;
     assert_eq!(swept.expired, 3);
     assert!(due(10).await.is_empty());
+    world.assert_sound().await;
+}
+
+pub async fn counters_that_contradict_bookings_are_not_decided_on(world: World) {
+    let sale = world.sale(&[("A", 9), ("B", 9)]).await;
+    let section_id = sale.sections[0];
+    let (held, sold) = (world.held(&sale, &[(0, 2)]).await, world.sold(&sale, &[(0, 1)]).await);
+    let mut raw = Raw::of(&world.fresh).await;
+    let of_it = format!("WHERE section_id = {}", raw.id(section_id));
+    let is_found = async |command| {
+        let failed = world.store.commit(&[command]).await;
+        let found = matches!(&failed, Err(Fault::Contradiction { section_id: of, .. }) if *of == section_id);
+        assert!(found, "{failed:?}");
+        // No other section is concerned.
+        world.held(&sale, &[(1, 1)]).await;
+    };
+    raw.run(&format!("UPDATE inventory SET sold = 0 {of_it}")).await;
+    is_found(Command::Cancel { booking_id: sold.booking_id, by: By::System }).await;
+    raw.run(&format!("UPDATE inventory SET sold = 1, held = 1 {of_it}")).await;
+    is_found(confirm(&held)).await;
+    // A due hold is loaded with every batch of its section.
+    world.clock.advance_ms(600_000);
+    is_found(Command::Hold(world.hold(&sale, &[(0, 1)]))).await;
+    is_found(Command::Retire { section_id }).await;
+    assert!(!world.store.repair(section_id, false).await.expect("it is repaired").is_empty());
+    world.held(&sale, &[(0, 1)]).await;
     world.assert_sound().await;
 }
 
