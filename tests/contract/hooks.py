@@ -9,6 +9,7 @@ import hashlib
 import json
 import os
 import sys
+import time
 import uuid
 from pathlib import Path
 
@@ -26,6 +27,8 @@ BOOKINGS = os.environ["CONTRACT_BOOKINGS"].split()
 EMAIL = os.environ["CONTRACT_EMAIL"]
 PASSWORD = os.environ["CONTRACT_PASSWORD"]
 REFRESH = os.environ["CONTRACT_REFRESH"]
+# The kept event is the first thing that this run has made.
+START_MS = uuid.UUID(EVENT).int >> 80
 ZONES = ["UTC", "Europe/Berlin", "America/New_York", "Asia/Kathmandu"]
 DATES = ["2099-06-15", "2099-06-15T18:00:00Z", "2001-01-01", "2099-12-31T23:59:59.999+05:45"]
 
@@ -64,24 +67,26 @@ def explained_422(context, response, case):
 
 
 def map_path(path: str, parameters: object) -> None:
-    """Names what stands before each id in the path: `/events/{id}/sections/{section_id}`."""
+    """Names what stands before each id in the path: `/events/{id}/sections/{section_id}`. An event and a
+    section are replaced together, since they belong together; what the server has given stays."""
     if not isinstance(parameters, dict):
         return
     parts = path.split("/")
-    seated = "/seats" in path
-    for before, part in zip(parts, parts[1:]):
-        name = part.strip("{}")
-        value = parameters.get(name)
-        if part != name and before == "sections" and is_text(value, 100) and len(value) % 4 != 3:
-            # A section is named by its id or by its name.
-            parameters[name] = SEATED_SECTION if seated else SECTION
-        if part == name or not is_replaced(value):
-            continue
-        if before == "events":
-            kept = SEATED_EVENT if seated else EVENT
-            parameters[name] = DOOMED_EVENT if path.endswith("/cancel") else kept
-        elif before == "bookings":
-            parameters[name] = BOOKINGS[uuid.UUID(value).int // 4 % len(BOOKINGS)]
+    names = {before: part[1:-1] for before, part in zip(parts, parts[1:]) if part.startswith("{")}
+    booking = parameters.get(names.get("bookings"))
+    if is_replaced(booking) and not is_given(booking):
+        parameters[names["bookings"]] = BOOKINGS[uuid.UUID(booking).int // 4 % len(BOOKINGS)]
+    event = parameters.get(names.get("events"))
+    # A section that was just made has no numbered seats, and the events that are sold stay on sale.
+    seated, called_off = "/seats" in path, path.endswith("/cancel")
+    if not (is_given(event) and (seated or called_off) or is_replaced(event) and not is_given(event)):
+        return
+    kept = SEATED_EVENT if seated else EVENT
+    parameters[names["events"]] = DOOMED_EVENT if called_off else kept
+    section = parameters.get(names.get("sections"))
+    # A section is named by its id or by its name.
+    if is_text(section, 100) and (is_given(section) or len(section) % 4 != 3):
+        parameters[names["sections"]] = SEATED_SECTION if seated else SECTION
 
 
 def map_body(body: dict) -> None:
@@ -182,6 +187,15 @@ def is_replaced(value: object) -> bool:
         return isinstance(value, str) and uuid.UUID(value).int % 4 != 3
     except ValueError:
         return False
+
+
+def is_given(value: object) -> bool:
+    """Whether the server has made the id `value` in this run: it begins with the time."""
+    try:
+        made = uuid.UUID(value).int >> 80 if isinstance(value, str) else 0
+    except ValueError:
+        return False
+    return START_MS <= made <= time.time() * 1_000
 
 
 def is_text(value: object, length_max: int) -> bool:

@@ -258,6 +258,13 @@ mod tests {
         let (taken, _written) = sync_channel(16);
         let queue = Queue::start(Slow { let_on, taken });
         let line = [b'x'; 1_024];
+        // Its thread takes the first line and stalls; from then on nothing leaves the queue.
+        queue.put(&line);
+        let begun = Instant::now();
+        while !queue.waiting.lock().is_writing {
+            assert!(begun.elapsed() < Duration::from_secs(20), "it takes the line");
+            std::thread::yield_now();
+        }
         while dropped(&queue) == 0 {
             queue.put(&line);
         }
