@@ -50,6 +50,11 @@ pub enum Refusal {
         /// How many it has, when other seats are asked for.
         current: u32,
     },
+    /// More seats than the server selects at once.
+    TooManyToSelect {
+        /// How many it selects.
+        limit: u32,
+    },
     /// More seats than one buyer may have at this event.
     BuyerLimit {
         /// How many one buyer may have.
@@ -91,6 +96,8 @@ pub enum Refusal {
         available: u32,
         /// How many were asked for.
         requested: u32,
+        /// Whether only the accessible ones of both are counted.
+        accessible: bool,
         /// The largest number of adjacent ones.
         largest_contiguous_block: u32,
     },

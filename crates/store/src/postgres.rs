@@ -104,6 +104,8 @@ pub(crate) struct Postgres {
     batches: Arc<Sessions>,
     /// For everything else.
     sessions: Arc<Sessions>,
+    /// One, for [`Store::ping`], so that much work does not make the database look away.
+    pulse: Arc<Sessions>,
     /// Without the time-outs: for migrations and audits.
     patient: Arc<Door>,
     clock: Estimate,
@@ -140,14 +142,15 @@ impl Postgres {
         let pool_size = (options.pool_size as usize).max(2);
         let door = |settings: &[&[Setting]]| Door::new(&connect, settings);
         let batches = door(&[EVERY, BOUNDED, PLANNED_ONCE]);
-        let others = door(&[EVERY, BOUNDED, IN_ORDER]);
+        let others = || door(&[EVERY, BOUNDED, IN_ORDER]);
         let maps = Arc::<Maps>::default();
         let settled = Arc::<Settled>::default();
         let history = History::new(maps.clone(), settled.clone(), options.read_only);
         let sessions = |door, count| Sessions::new(door, count, history.clone());
         let store = Self {
             batches: sessions(batches, pool_size / 2),
-            sessions: sessions(others, pool_size - pool_size / 2),
+            sessions: sessions(others(), pool_size - pool_size / 2),
+            pulse: sessions(others(), 1),
             patient: Arc::new(door(&[EVERY, PATIENT])),
             clock: Estimate::new(&options.clock),
             policy: options.policy,
@@ -190,7 +193,7 @@ impl Postgres {
     where
         W: Future<Output = (Session, Result<T, Interrupt>)>,
     {
-        self.read_within(READ_PATIENCE, doing, work).await
+        self.read_within(READ_PATIENCE, &self.sessions, doing, work).await
     }
 
     /// A read of the whole log, which nobody waits for.
@@ -202,12 +205,13 @@ impl Postgres {
     where
         W: Future<Output = (Session, Result<T, Interrupt>)>,
     {
-        self.read_within(SLOW_READ_PATIENCE, doing, work).await
+        self.read_within(SLOW_READ_PATIENCE, &self.sessions, doing, work).await
     }
 
     async fn read_within<T, W>(
         &self,
         patience: Duration,
+        sessions: &Arc<Sessions>,
         doing: &'static str,
         work: impl Fn(Session) -> W,
     ) -> Result<T, Fault>
@@ -216,7 +220,7 @@ impl Postgres {
     {
         let until = Instant::now() + patience;
         for attempt in 1.. {
-            let session = self.sessions.take(doing).await?;
+            let session = sessions.take(doing).await?;
             let late = |_| unavailable(doing)("the database does not respond in time");
             let (session, done) = timeout_at(until, work(session)).await.map_err(late)?;
             match done {
@@ -225,7 +229,7 @@ impl Postgres {
                     return Ok(value);
                 }
                 Err(cut) if cut.meaning() == Meaning::Cut => {
-                    self.sessions.close_idle();
+                    sessions.close_idle();
                     if attempt >= ATTEMPTS_MAX || Instant::now() >= until {
                         return Err(cut.into_fault(doing));
                     }
@@ -277,6 +281,8 @@ impl Postgres {
                     back_off(attempt).await;
                     continue;
                 }
+                // That no session was to be had says nothing of what was sent before.
+                Err(fault) if unknown => return Err(unavailable(doing)(fault).into()),
                 Err(fault) => return Err(fault.into()),
             };
             let mut sent = false;

@@ -50,7 +50,7 @@ fn first_bytes(shard: u64) -> Vec<u8> {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use super::*;
     use crate::postgres::Postgres;
     use crate::sqlite::Sqlite;
@@ -89,7 +89,7 @@ mod tests {
         assert_eq!(count(u64::MAX), 1_024);
     }
 
-    fn options() -> StoreOptions {
+    pub fn options() -> StoreOptions {
         let policy = Policy {
             hold_ttl_ms: 600_000,
             hold_max_life_ms: 1_800_000,

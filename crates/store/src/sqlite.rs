@@ -25,7 +25,7 @@ mod upkeep;
 mod writer;
 
 use crate::maps::Maps;
-use crate::{Epoch, StoreOptions, unavailable};
+use crate::{Epoch, SESSIONS_BUSY, StoreOptions, unavailable};
 use engine::{Fault, Policy};
 use parking_lot::Mutex;
 use sqlx::migrate::Migrator;
@@ -41,7 +41,7 @@ use writer::Writer;
 /// The file beside the database whose lock says that a process serves it.
 pub const LOCK_FILE: &str = "reservix.lock";
 
-/// How long a reader waits for a connection before it fails with a retryable fault.
+/// How long a reader waits for a connection before it is refused as too many.
 const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(1);
 /// How long a migration or an audit on the same file may keep us waiting.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(2);
@@ -52,7 +52,7 @@ const SETTINGS: [(&str, &str); 6] = [
     ("synchronous", "FULL"),
     ("foreign_keys", "ON"),
     ("wal_autocheckpoint", "4000"),
-    // In KiB, for each connection, of which there are DB_POOL_SIZE and one.
+    // In KiB, for each connection, of which there are DB_POOL_SIZE and two.
     ("cache_size", "-2000"),
     // For a list of some hundred values an index made on the spot looks cheap, and lures the planner
     // into reading all that is stored.
@@ -67,6 +67,8 @@ pub struct Sqlite {
     options: SqliteConnectOptions,
     writer: Writer,
     readers: SqlitePool,
+    /// For [`Store::ping`], so that many readers do not make the store look away.
+    pulse: SqlitePool,
     policy: Policy,
     maps: Arc<Maps>,
     /// Drawn at each start: the file may have been replaced meanwhile.
@@ -92,18 +94,22 @@ impl Sqlite {
         // Its journal is that of the file, and readers cannot set it.
         let settings = SETTINGS.into_iter().filter(|(name, _)| *name != "journal_mode");
         let connect = settings.fold(connect, |connect, (name, value)| connect.pragma(name, value));
-        let readers = SqlitePoolOptions::new()
-            .acquire_timeout(ACQUIRE_TIMEOUT)
-            .test_before_acquire(false)
-            .idle_timeout(None)
-            .max_lifetime(None)
-            .max_connections(options.pool_size.max(1))
-            .connect_lazy_with(connect.clone().read_only(true));
+        let pool = |connections| {
+            SqlitePoolOptions::new()
+                .acquire_timeout(ACQUIRE_TIMEOUT)
+                .test_before_acquire(false)
+                .idle_timeout(None)
+                .max_lifetime(None)
+                .max_connections(connections)
+                .connect_lazy_with(connect.clone().read_only(true))
+        };
+        let (readers, pulse) = (pool(options.pool_size.max(1)), pool(1));
         Ok(Self {
             path: path.to_owned(),
             options: connect,
             writer,
             readers,
+            pulse,
             policy: options.policy,
             maps: Arc::default(),
             epoch: watch::channel(Epoch::draw()).0,
@@ -112,13 +118,14 @@ impl Sqlite {
     }
 }
 
-/// Turns a failure of the driver into a fault: what a constraint refuses is a mistake of ours, all
-/// else is a store that cannot answer now.
+/// Turns a failure of the driver into a fault: what a constraint refuses is a mistake of ours, a reader
+/// that found no connection in time is one too many, all else is a store that cannot answer now.
 fn failed(doing: &'static str) -> impl FnOnce(sqlx::Error) -> Fault {
     move |error| match &error {
         sqlx::Error::Database(refused) if refused.kind() != sqlx::error::ErrorKind::Other => {
             Fault::Corrupt { what: format!("{doing}: {refused}") }
         }
+        sqlx::Error::PoolTimedOut => Fault::Overloaded { what: SESSIONS_BUSY },
         _ => unavailable(doing)(error),
     }
 }
@@ -142,5 +149,26 @@ fn lock(path: &Path) -> Result<File, Fault> {
             path.display()
         ))),
         Err(TryLockError::Error(error)) => Err(files::failed(DOING, "locking", &path)(error)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{Accounts as _, Instance as _};
+
+    #[tokio::test]
+    async fn too_many_readers_are_refused_and_the_store_still_answers() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let options = crate::slices::tests::options();
+        let count = options.pool_size;
+        let store = Sqlite::open(&folder.path().join("reservix.db"), options).expect("opens");
+        let mut busy = Vec::new();
+        for _ in 0..count {
+            busy.push(store.readers.acquire().await.expect("a connection"));
+        }
+        let refused = store.user_by_email("ada@example.com").await.err();
+        assert!(matches!(refused, Some(Fault::Overloaded { .. })), "{refused:?}");
+        store.ping().await.expect("the store answers");
     }
 }

@@ -65,10 +65,6 @@ impl<'a> Own<'a> {
         Self { items: &booking.items, prices: booking.items.iter().flat_map(of_item).collect() }
     }
 
-    fn seats(&self) -> u32 {
-        self.items.iter().map(|item| item.seats).sum()
-    }
-
     fn counted(&self, section_id: SectionId) -> impl Iterator<Item = &'a Item> {
         let here = move |item: &&Item| item.section_id == section_id && item.seat_names.is_empty();
         self.items.iter().filter(here)
@@ -106,8 +102,7 @@ impl Ledger {
                     if self.rows.maps.contains_key(section_id) =>
                 {
                     if *seats > PARTY_MAX {
-                        let current = own.seats();
-                        return Err(Refusal::TooManySeats { limit: PARTY_MAX, current });
+                        return Err(Refusal::TooManyToSelect { limit: PARTY_MAX });
                     }
                     parties.push((std::slice::from_ref(section_id), Party::of(*seats)));
                 }
@@ -409,13 +404,15 @@ pub(super) fn name(layout: &Layout, seat: SeatIndex) -> SeatName {
 
 fn refusal(no_fit: NoFit, party: &Party) -> Refusal {
     let (requested, largest_contiguous_block) = (party.number, no_fit.largest_contiguous_block);
+    let too_few = |available, requested, accessible| Refusal::TooFewFit {
+        available,
+        requested,
+        accessible,
+        largest_contiguous_block,
+    };
     match no_fit.why {
-        Why::TooFewAccessible { available } => {
-            Refusal::TooFewFit { available, requested: party.accessible, largest_contiguous_block }
-        }
-        Why::TooFew { available } => {
-            Refusal::TooFewFit { available, requested, largest_contiguous_block }
-        }
+        Why::TooFewAccessible { available } => too_few(available, party.accessible, true),
+        Why::TooFew { available } => too_few(available, requested, false),
         Why::Apart | Why::SomebodyAlone => {
             Refusal::NotTogether { requested, largest_contiguous_block }
         }

@@ -1,6 +1,6 @@
 //! The check of a draft: whole, so that its author mends it once.
 
-use super::draft::{Category, Draft, Point, SeatDraft};
+use super::draft::{Category, Draft, Point, RowDraft, SeatDraft};
 use super::flaw::{FlawPlace, Flaws};
 use super::layout::number;
 use super::{
@@ -23,7 +23,7 @@ pub(super) fn check(draft: &Draft, label_flaw: LabelRule) -> Result<(), Flaws> {
     let mut numbers = HashMap::new();
     for (at, row) in draft.rows.iter().enumerate() {
         let line = row.seats.first().and_then(|seat| seat.line);
-        let place = || FlawPlace { line, row: Some(row.label.clone()), seat: None };
+        let place = || FlawPlace { line, row: Some(row.label.clone()), ..FlawPlace::default() };
         if let Some(message) = label_flaw(&row.label) {
             flaws.add(place(), "row", message);
         } else if let Some(before) = labels.insert(row.label.as_str(), at) {
@@ -42,8 +42,7 @@ pub(super) fn check(draft: &Draft, label_flaw: LabelRule) -> Result<(), Flaws> {
         for (at, seat) in row.seats.iter().enumerate() {
             let before = numbers.insert(seat.number.as_str(), at);
             for (field, message) in seat_flaws(seat, before, &categories) {
-                let (row, number) = (Some(row.label.clone()), Some(seat.number.clone()));
-                flaws.add(FlawPlace { line: seat.line, row, seat: number }, field, message);
+                flaws.add(place_of(row, seat), field, message);
             }
         }
     }
@@ -75,24 +74,41 @@ fn check_whole(draft: &Draft, label_flaw: LabelRule, flaws: &mut Flaws) {
     }
     let currency = draft.categories.first().map(|first| first.price.currency);
     for (at, Category { name, price }) in draft.categories.iter().enumerate() {
+        let mut tell = |field, message: String| {
+            let (place, is_line) = place_of_category(draft, at);
+            let field = if field == "name" && is_line { "category" } else { field };
+            flaws.add(place, field, message);
+        };
         if let Some(message) = label_flaw(name) {
-            tell("category", format!("{name:?}: {message}"));
+            tell("name", format!("{name:?}: {message}"));
         }
         if draft.categories[..at].iter().take(CATEGORIES_MAX).any(|other| other.name == *name) {
-            tell("category", format!("duplicate category {name:?}"));
+            tell("name", format!("duplicate category {name:?}"));
         }
         if !(0..=Money::UNIT_PRICE_MAX).contains(&price.minor) {
             tell("price", format!("must be 0 to {} (category {name:?})", Money::UNIT_PRICE_MAX));
         }
         if Some(price.currency) != currency {
-            tell(
-                "price",
-                format!(
-                    "must have the same currency in all categories (category \
-                {name:?})"
-                ),
-            );
+            let same = "must have the same currency in all categories";
+            tell("price", format!("{same} (category {name:?})"));
         }
+    }
+}
+
+fn place_of(row: &RowDraft, seat: &SeatDraft) -> FlawPlace {
+    let (label, number) = (Some(row.label.clone()), Some(seat.number.clone()));
+    FlawPlace { line: seat.line, row: label, seat: number, category: None }
+}
+
+/// The line of a table in which the category first stands, and whether there is one: else it is named by
+/// its number.
+fn place_of_category(draft: &Draft, at: usize) -> (FlawPlace, bool) {
+    let name = &draft.categories[at].name;
+    let mut seats = draft.rows.iter().flat_map(|row| row.seats.iter().map(move |seat| (row, seat)));
+    let first = seats.find(|(_, seat)| seat.line.is_some() && seat.category == *name);
+    match first {
+        Some((row, seat)) => (place_of(row, seat), true),
+        None => (FlawPlace { category: Some(at), ..FlawPlace::default() }, false),
     }
 }
 

@@ -18,6 +18,8 @@ pub struct FlawPlace {
     pub row: Option<String>,
     /// The number of the seat, as far as it was given.
     pub seat: Option<String>,
+    /// Which category, from 0, where no line is its own.
+    pub category: Option<usize>,
 }
 
 /// One thing that is wrong with a layout.
@@ -33,7 +35,7 @@ pub struct Flaw {
 
 impl fmt::Display for Flaw {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let FlawPlace { line, row, seat } = &self.place;
+        let FlawPlace { line, row, seat, category } = &self.place;
         if let Some(line) = line {
             write!(f, "line {line}, ")?;
         }
@@ -42,6 +44,9 @@ impl fmt::Display for Flaw {
         }
         if let Some(seat) = seat {
             write!(f, "seat {seat:?}, ")?;
+        }
+        if let Some(at) = category {
+            write!(f, "category number {}, ", at + 1)?;
         }
         write!(f, "{}: {}", self.field, self.message)
     }

@@ -14,7 +14,8 @@
 //!
 //! Spreadsheets write tables back in a form of their own: flags in capital letters, a line of commas
 //! for every empty row, and empty columns at the end. So flags and the names of columns are read in
-//! any case, and empty lines and columns are skipped.
+//! any case, empty lines and columns are skipped, and where the first line has no comma, semicolons or
+//! tabs separate the fields.
 //!
 //! Fields may be quoted as in RFC 4180, lines end in LF, CRLF or CR, a byte order mark is skipped,
 //! and so are spaces around the content of a field. The focal point is the default. Flaws name the
@@ -57,6 +58,7 @@ impl Draft {
         let mut lines = ReaderBuilder::new()
             .has_headers(false)
             .flexible(true)
+            .delimiter(delimiter(text))
             .trim(Trim::All)
             .from_reader(text.as_bytes());
         let mut record = StringRecord::new();
@@ -169,7 +171,12 @@ impl Reading {
         let columns = self.columns;
         let field = |column: usize| columns[column].and_then(|at| record.get(at)).unwrap_or("");
         let (row, number) = (field(0), field(1));
-        let place = || FlawPlace { line, row: Some(row.to_owned()), seat: Some(number.to_owned()) };
+        let place = || FlawPlace {
+            line,
+            row: Some(row.to_owned()),
+            seat: Some(number.to_owned()),
+            category: None,
+        };
         let unnamed = |at: &usize| !columns.contains(&Some(*at));
         let stray = record.iter().enumerate().filter(|(_, text)| !text.is_empty());
         if let Some(at) = stray.map(|(at, _)| at).find(unnamed) {
@@ -266,6 +273,13 @@ impl Counted<'_> {
         }
         self.line
     }
+}
+
+/// What separates the fields: of these, what stands in the first line.
+fn delimiter(text: &str) -> u8 {
+    let lines = text.split(['\r', '\n']);
+    let head = lines.map(str::trim).find(|line| !line.is_empty()).unwrap_or_default();
+    [b',', b';', b'\t'].into_iter().find(|one| head.as_bytes().contains(one)).unwrap_or(b',')
 }
 
 /// Reads the field of a flag.

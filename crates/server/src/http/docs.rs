@@ -54,6 +54,9 @@ pub struct Problem {
     /// `sold_out`, `not_together`: the number of requested seats.
     #[schema(value_type = u64, required = false)]
     requested: u64,
+    /// `sold_out` of numbered seats: whether `available` and `requested` count accessible seats only.
+    #[schema(value_type = bool, required = false)]
+    accessible: bool,
     /// `sold_out` of numbered seats, `not_together`: the size of the largest group of adjacent
     /// seats.
     #[schema(value_type = u64, required = false)]

@@ -41,16 +41,20 @@ impl FromRequestParts<Arc<App>> for MaybeUser {
             None => None,
             Some(value) => {
                 let value = value.to_str().unwrap_or_default();
-                let scheme = value.get(..7).filter(|scheme| scheme.eq_ignore_ascii_case("bearer "));
-                let token = scheme.map(|_| value[7..].trim());
-                let token =
-                    token.ok_or_else(|| Problem::unauthorized("The scheme must be Bearer."))?;
+                let token = bearer(value)
+                    .ok_or_else(|| Problem::unauthorized("The scheme must be Bearer."))?;
                 Some(app.tokens.verify(token, now)?)
             }
         };
         app.limits.request(user, parts, now)?;
         Ok(Self(user))
     }
+}
+
+/// The token of an `Authorization` whose scheme is `Bearer`, in whatever case (RFC 9110, 11.1).
+pub fn bearer(value: &str) -> Option<&str> {
+    let scheme = value.get(..7)?;
+    scheme.eq_ignore_ascii_case("bearer ").then(|| value[7..].trim())
 }
 
 /// Where a request came from.

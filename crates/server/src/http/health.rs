@@ -1,6 +1,7 @@
 //! Health, readiness and metrics: served by every process, also by one without the API.
 
 use super::connection::Peer;
+use super::extract::bearer;
 use super::problem::Problem;
 use crate::core::Core;
 use crate::vitals::Kind;
@@ -171,8 +172,8 @@ impl<S: Sync> FromRequestParts<S> for MetricsCaller {
             parts.extensions.get::<Peer>().is_some_and(|peer| peer.address().is_loopback());
         let proxied = parts.headers.contains_key("x-forwarded-for")
             || parts.headers.contains_key("forwarded");
-        let bearer = parts.headers.get(header::AUTHORIZATION).and_then(|value| value.to_str().ok());
-        let token = bearer.and_then(|value| value.strip_prefix("Bearer ")).map(str::to_owned);
+        let value = parts.headers.get(header::AUTHORIZATION).and_then(|value| value.to_str().ok());
+        let token = value.and_then(bearer).map(str::to_owned);
         Ok(Self { local: loopback && !proxied, token })
     }
 }

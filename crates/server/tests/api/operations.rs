@@ -48,6 +48,7 @@ async fn metrics_are_open_on_this_machine_and_elsewhere_with_their_token() {
         (vec![("Authorization", "Bearer hunter2")], 404),
         (vec![("Authorization", "Bearer ")], 404),
         (vec![("Authorization", "Bearer hunter2-hunter2")], 200),
+        (vec![("Authorization", "bearer hunter2-hunter2")], 200),
     ] {
         for through in ["X-Forwarded-For", "Forwarded"] {
             let mut headers = headers.clone();

@@ -95,6 +95,34 @@ async fn one_booking_has_as_many_seats_as_the_event_or_the_configuration_allows(
 }
 
 #[tokio::test]
+async fn what_the_server_does_not_select_is_told_by_what_it_would() {
+    let server = Server::start(&[]);
+    let user = server.user().await;
+    let layout = json!({"rows": "A-C", "seats_per_row": 40});
+    let hall = json!({"name": "Hall", "price": 1, "layout": layout});
+    let own = json!({"max_seats_per_booking": 1_000, "sections": [hall]});
+    let event_id = user.event_with(&show(&own)).await;
+    let ask = async |fields: Value| {
+        let mut body = json!({"event_id": event_id});
+        body.as_object_mut().expect("an object").extend(fields.as_object().expect("one").clone());
+        user.post("/bookings/hold", &body).await
+    };
+    let many = ask(json!({"section_id": "Hall", "seats_requested": 51})).await;
+    let many = many.problem(409, "too_many_seats");
+    let detail = many["detail"].as_str().unwrap_or_default();
+    assert_eq!(many["limit"], 50);
+    assert!(detail.starts_with("At most 50 numbered seats are selected at once"), "{detail}");
+    let named: Vec<_> =
+        (0..51).map(|at| format!("{}-{}", ["A", "B"][at / 40], at % 40 + 1)).collect();
+    ask(json!({"section_id": "Hall", "seats": named})).await.expect(StatusCode::CREATED);
+    let pair = json!({"number": 2, "accessible": 1, "sections": ["Hall"]});
+    let refused = ask(json!({"best_available": pair})).await.problem(409, "sold_out");
+    let told = ["available", "requested", "accessible"].map(|name| &refused[name]);
+    assert_eq!(told, [&json!(0), &json!(1), &json!(true)]);
+    assert_eq!(refused["detail"], "1 accessible seats were requested; 0 are available.");
+}
+
+#[tokio::test]
 async fn one_buyer_has_as_many_live_seats_as_the_event_or_the_configuration_allows() {
     let server = Server::start(&[("MAX_SEATS_PER_USER", "5")]);
     let (ann, bob) = (server.user().await, server.user().await);

@@ -106,14 +106,14 @@ async fn a_wrong_layout_names_the_row_and_the_seat() {
             }),
         ),
         (
-            "category",
+            "categories[1].name",
             json!({
                 "categories": [{"name": "Gold", "price": 1}, {"name": "Gold", "price": 1}],
                 "rows": [{"label": "A", "seats": [seat(&json!({}))]}],
             }),
         ),
         (
-            "price",
+            "categories[0].price",
             json!({
                 "categories": [{"name": "Gold", "price": -1}],
                 "rows": [{"label": "A", "seats": [seat(&json!({}))]}],
@@ -162,6 +162,15 @@ async fn a_wrong_table_names_the_line() {
         ),
         ("line 2: rows[A].seats[\u{0}].number", "row,seat,category,price\nA,\u{0},G,5\n"),
         ("line 2: rows[A].seats[1].csv", "row,seat,category,price\nA,1,G,5,6\n"),
+        (
+            "line 3: rows[A].seats[2].category",
+            "row,seat,category,price\nA,1,G,5\nA,2,a\u{200b}b,5\n",
+        ),
+        ("line 3: rows[A].seats[2].price", "row;seat;category;price\nA;1;G;5\nA;2;H;-5\n"),
+        (
+            "line 3: rows[A].seats[2].price",
+            "row\tseat\tcategory\tprice\nA\t1\tG\t5\nA\t2\tH\t5,5\n",
+        ),
         ("rows", "row,seat,category,price\n"),
     ] {
         let problem = lay(&user, &event_id, "text/csv; charset=utf-8", table).await;

@@ -42,6 +42,7 @@ impl Postgres {
     ) -> Result<(), Fault> {
         self.sessions.say_goodbye().await;
         self.batches.say_goodbye().await;
+        self.pulse.say_goodbye().await;
         let until = Instant::now() + GOODBYE_TIMEOUT;
         loop {
             let row = sqlx::query(ALONE).fetch_one(&mut *session).await.map_err(failed(doing))?;

@@ -9,7 +9,7 @@ use super::connect::Door;
 use super::history::History;
 use super::interrupt::Interrupt;
 use super::presence;
-use crate::{Epoch, unavailable};
+use crate::{Epoch, SESSIONS_BUSY, unavailable};
 use engine::Fault;
 use parking_lot::Mutex;
 use sqlx::postgres::PgConnection;
@@ -20,7 +20,7 @@ use std::time::Duration;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{Instant, timeout_at};
 
-/// How long a request waits for a session before it fails with a retryable fault.
+/// How long a request waits for a session before it is refused as one too many.
 pub(super) const TAKE_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// A bounded number of sessions.
@@ -43,9 +43,9 @@ impl Sessions {
     /// A session that nobody else has, idle or new.
     pub(super) async fn take(self: &Arc<Self>, doing: &'static str) -> Result<Session, Fault> {
         let until = Instant::now() + TAKE_TIMEOUT;
-        let busy = || unavailable(doing)("all database sessions are busy");
         let permit = timeout_at(until, self.permits.clone().acquire_owned()).await;
-        let permit = permit.map_err(|_| busy())?.map_err(unavailable(doing))?;
+        let busy = |_| Fault::Overloaded { what: SESSIONS_BUSY };
+        let permit = permit.map_err(busy)?.map_err(unavailable(doing))?;
         let (epoch, connection) = if let Some(idle) = self.idle_session() {
             idle
         } else {

@@ -3,7 +3,7 @@
 use super::accounts::{fault, purge};
 use super::interrupt::Interrupt;
 use super::repair::repair;
-use super::{Postgres, events, log, on};
+use super::{Postgres, READ_PATIENCE, events, log, on};
 use crate::rows::{self, instant};
 use crate::slices::Slice;
 use crate::{
@@ -50,8 +50,9 @@ impl Instance for Postgres {
     }
 
     async fn ping(&self) -> Result<(), Fault> {
+        const DOING: &str = "checking that the database responds";
         let look = on!(session => self.history.look(&mut session));
-        let looked = self.read("checking that the database responds", look).await?;
+        let looked = self.read_within(READ_PATIENCE, &self.pulse, DOING, look).await?;
         if let Some(now) = looked.now {
             // So an instance that commits nothing knows the time as well as the others.
             self.clock.set(now);
@@ -62,6 +63,7 @@ impl Instance for Postgres {
     async fn close(&self) {
         self.batches.close().await;
         self.sessions.close().await;
+        self.pulse.close().await;
     }
 }
 

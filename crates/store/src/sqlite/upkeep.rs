@@ -65,12 +65,13 @@ impl Instance for Sqlite {
     }
 
     async fn ping(&self) -> Result<(), Fault> {
-        let answer = sqlx::query("SELECT 1").fetch_one(&self.readers).await;
+        let answer = sqlx::query("SELECT 1").fetch_one(&self.pulse).await;
         answer.map(drop).map_err(failed("checking that the database responds"))
     }
 
     async fn close(&self) {
         self.readers.close().await;
+        self.pulse.close().await;
         self.writer.close().await;
         if let Some(lock) = self.lock.lock().take() {
             // Said, not left to the closing of the file: a child that is about to be started has it

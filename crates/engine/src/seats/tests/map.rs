@@ -68,11 +68,11 @@ fn what_is_wrong_with_a_layout_names_row_seat_field_and_limit() {
             |d| d.focal = Some(Point { x: 0, y: i32::MIN }),
             "focal: x and y must be -1000000 to 1000000",
         ),
-        (|d| d.categories.push(category("Gold", 1)), "category: duplicate category \"Gold\""),
-        (|d| d.categories.push(category("", 1)), "category: \"\": must be 1 to 32 characters"),
+        (|d| d.categories.push(category("Gold", 1)), "category number 2, name: duplicate"),
+        (|d| d.categories.push(category("", 1)), "category number 2, name: \"\": must be 1 to 32"),
         (
             |d| d.categories.push(category("Tin", -1)),
-            "price: must be 0 to 100000000000 (category \"Tin\")",
+            "category number 2, price: must be 0 to 100000000000 (category \"Tin\")",
         ),
         (
             |d| {
@@ -80,7 +80,7 @@ fn what_is_wrong_with_a_layout_names_row_seat_field_and_limit() {
                 tin.price.currency = Currency::parse("EUR").expect("valid");
                 d.categories.push(tin);
             },
-            "price: must have the same currency in all categories (category \"Tin\")",
+            "category number 2, price: must have the same currency in all categories (category \"Tin\")",
         ),
         (
             |d| d.categories = (0..65).map(|at| category(&at.to_string(), 1)).collect(),

@@ -46,6 +46,11 @@ impl From<Refusal> for Problem {
             ))
             .with("limit", limit)
             .with("current", current),
+            Refusal::TooManyToSelect { limit } => plain(&format!(
+                "At most {limit} numbered seats are selected at once; name the seats, or hold them in \
+                 several bookings."
+            ))
+            .with("limit", limit),
             Refusal::BuyerLimit { limit, current, remaining } => plain(&format!(
                 "A buyer can have at most {limit} seats at this event; you have {current} and can \
                  hold {remaining} more."
@@ -149,10 +154,12 @@ fn of_seats(refusal: Refusal, plain: &impl Fn(&str) -> Problem) -> Problem {
             plain(&format!("Take {} too, or choose other seats.", seats.join(", ")))
                 .with("seats", seats)
         }
-        Refusal::TooFewFit { available, requested, largest_contiguous_block } => {
-            plain(&format!("{requested} seats were requested; {available} are available."))
+        Refusal::TooFewFit { available, requested, accessible, largest_contiguous_block } => {
+            let what = if accessible { "accessible seats" } else { "seats" };
+            plain(&format!("{requested} {what} were requested; {available} are available."))
                 .with("available", available)
                 .with("requested", requested)
+                .with("accessible", accessible)
                 .with("largest_contiguous_block", largest_contiguous_block)
         }
         Refusal::NotTogether { requested, largest_contiguous_block } => plain(&format!(

@@ -71,6 +71,11 @@ pub const TABLE: &[Row] = &[
         "request at most `limit` seats in one booking, or the `current` number of the hold",
     ),
     row(
+        Code::TooManySeats,
+        "`limit`",
+        "for numbered seats that the server selects: name the seats, or request at most `limit` at once",
+    ),
+    row(
         Code::BuyerLimit,
         "`limit`, `current`, `remaining`",
         "request at most `remaining` seats; `limit` is the maximum of one buyer at the event, \
@@ -83,9 +88,9 @@ pub const TABLE: &[Row] = &[
     ),
     row(
         Code::SoldOut,
-        "`available`, `requested`, `largest_contiguous_block`",
+        "`available`, `requested`, `accessible`, `largest_contiguous_block`",
         "for numbered seats that the server selects: the same, with the size of the largest group \
-         of adjacent seats",
+         of adjacent seats; if `accessible`, both numbers count accessible seats only",
     ),
     row(
         Code::SeatsUnavailable,

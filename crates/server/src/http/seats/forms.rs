@@ -305,7 +305,8 @@ pub fn field_errors(flaws: &Flaws, within: &str) -> Vec<FieldError> {
         let line = place.line.map_or_else(String::new, |line| format!("line {line}: "));
         let row = place.row.as_ref().map_or_else(String::new, |row| format!("rows[{row}]."));
         let seat = place.seat.as_ref().map_or_else(String::new, |seat| format!("seats[{seat}]."));
-        let field = format!("{line}{within}{row}{seat}{field}");
+        let category = place.category.map_or_else(String::new, |at| format!("categories[{at}]."));
+        let field = format!("{line}{within}{row}{seat}{category}{field}");
         FieldError { field, message: message.clone() }
     });
     told.collect()

@@ -62,7 +62,12 @@ pub async fn a_hold_is_given_other_seats_all_or_none(world: World) {
         (
             None,
             vec![seats(&sale, 0, &["B-6"]), count(&sale, 2, 5)],
-            Refusal::TooFewFit { available: 4, requested: 5, largest_contiguous_block: 4 },
+            Refusal::TooFewFit {
+                available: 4,
+                requested: 5,
+                accessible: false,
+                largest_contiguous_block: 4,
+            },
         ),
         (None, vec![count(&sale, 1, 51)], Refusal::TooManySeats { limit: 50, current: 2 }),
     ];

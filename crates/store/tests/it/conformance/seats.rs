@@ -249,14 +249,13 @@ pub async fn the_best_available_seats_are_those_that_were_asked_for(world: World
     assert_eq!(gold.total_price(), usd(15_000));
     let rest = Party { categories: named("Gold"), ..Party::of(2) };
     let refused = world.ask(&sale, vec![best(&sale, &[0], rest)]).await;
-    let few = Refusal::TooFewFit { available: 1, requested: 2, largest_contiguous_block: 1 };
-    assert_eq!(refused, Err(few), "companion seats are kept");
+    assert_eq!(refused, Err(too_few(1, 2, false, 1)), "companion seats are kept");
     let wheels = Party { accessible: 1, ..Party::of(2) };
     let (wheels, together) = given(world.ask(&sale, vec![best(&sale, &[1, 0], wheels)]).await);
     assert_eq!((numbers(&wheels), together), (vec!["A-5", "A-6"], Some(true)));
     let more = Party { accessible: 1, ..Party::of(1) };
     let refused = world.ask(&sale, vec![best(&sale, &[1, 0], more)]).await;
-    assert!(matches!(refused, Err(Refusal::TooFewFit { available: 0, requested: 1, .. })));
+    assert_eq!(refused, Err(too_few(0, 1, true, 6)), "both are of accessible seats");
 
     let cheap = Party { max_price: Some(3_000), adjacent: true, ..Party::of(4) };
     let refused = world.ask(&sale, vec![best(&sale, &[0], cheap.clone())]).await;
@@ -280,6 +279,10 @@ pub async fn the_best_available_seats_are_those_that_were_asked_for(world: World
     world.assert_sound().await;
 }
 
+fn too_few(available: u32, requested: u32, accessible: bool, block: u32) -> Refusal {
+    Refusal::TooFewFit { available, requested, accessible, largest_contiguous_block: block }
+}
+
 pub async fn a_party_is_split_across_sections_when_there_is_no_other_way(world: World) {
     let sale = world.hall(vec![laid("A", 2), laid("A", 3)]).await;
     let both = |number| vec![best(&sale, &[1, 0], Party::of(number))];
@@ -290,8 +293,7 @@ pub async fn a_party_is_split_across_sections_when_there_is_no_other_way(world: 
     booking(world.commit_one(confirm(&five)).await);
     assert_eq!(world.states(&sale, 0).await, "A-1 sold, A-2 sold");
     let refused = world.ask(&sale, both(1)).await;
-    let none = Refusal::TooFewFit { available: 0, requested: 1, largest_contiguous_block: 0 };
-    assert_eq!(refused, Err(none));
+    assert_eq!(refused, Err(too_few(0, 1, false, 0)));
     world.assert_sound().await;
 }
 

@@ -1,7 +1,7 @@
 //! How long anybody waits for anybody, and what the clock says after the wait.
 
 use super::{Sale, Stand, assert_between, booking, confirm, lock_section, one, timed, unavailable};
-use engine::{Booking, Command, Outcome, Refusal};
+use engine::{Booking, Command, Fault, Outcome, Refusal};
 use std::sync::Arc;
 use std::time::Duration;
 use testbed::steps::{Action, Steps};
@@ -46,6 +46,35 @@ async fn a_statement_takes_three_seconds_at_most() {
         }
     };
     tokio::time::timeout(Duration::from_secs(2), none_runs).await.expect("the server gave up too");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn too_many_readers_are_refused_and_the_store_still_answers() {
+    let stand = Stand::new().await;
+    // One that looks, since a transaction sees who is there only as it began.
+    let (mut raw, mut lock) = (stand.raw().await, stand.raw().await);
+    lock.run("BEGIN; LOCK TABLE users").await;
+    let read = || {
+        let store = stand.store.clone();
+        async move { store.user_by_email("ada@example.com").await.err() }
+    };
+    let mut reads: Vec<_> = (0..8).map(|_| tokio::spawn(read())).collect();
+    let waiting = async {
+        while raw.sessions("active").await < 2 {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(5), waiting).await.expect("two have sessions");
+    let (answer, took) = timed(stand.store.ping()).await;
+    answer.expect("the store answers");
+    assert_between(took, 0, 900);
+    let mut faults = Vec::new();
+    for read in reads.drain(..) {
+        faults.push(read.await.expect("a read ends"));
+    }
+    let refused = faults.iter().filter(|it| matches!(it, Some(Fault::Overloaded { .. }))).count();
+    assert!(refused >= 4, "those who found no session are told so: {faults:?}");
+    lock.run("ROLLBACK").await;
 }
 
 #[tokio::test]
