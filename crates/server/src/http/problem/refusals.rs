@@ -46,11 +46,6 @@ impl From<Refusal> for Problem {
             ))
             .with("limit", limit)
             .with("current", current),
-            Refusal::TooManyToSelect { limit } => plain(&format!(
-                "At most {limit} numbered seats are selected at once; name the seats, or hold them in \
-                 several bookings."
-            ))
-            .with("limit", limit),
             Refusal::BuyerLimit { limit, current, remaining } => plain(&format!(
                 "A buyer can have at most {limit} seats at this event; you have {current} and can \
                  hold {remaining} more."
@@ -63,7 +58,8 @@ impl From<Refusal> for Problem {
                     .with("available", available)
                     .with("requested", requested)
             }
-            Refusal::SeatsUnavailable { .. }
+            Refusal::TooManyToSelect { .. }
+            | Refusal::SeatsUnavailable { .. }
             | Refusal::OrphanSeat { .. }
             | Refusal::TooFewFit { .. }
             | Refusal::NotTogether { .. }
@@ -149,6 +145,11 @@ fn of_seats(refusal: Refusal, plain: &impl Fn(&str) -> Problem) -> Problem {
                 .collect();
             plain(&first).with("conflicts", conflicts)
         }
+        Refusal::TooManyToSelect { limit } => plain(&format!(
+            "At most {limit} numbered seats are selected at once; name the seats, or hold them in \
+             several bookings."
+        ))
+        .with("limit", limit),
         Refusal::OrphanSeat { seats } => {
             let seats: Vec<_> = seats.iter().map(ToString::to_string).collect();
             plain(&format!("Take {} too, or choose other seats.", seats.join(", ")))
