@@ -150,7 +150,7 @@ def successes(session: Session) -> dict[str, str]:
     account = {"email": "ada@example.com", "password": PASSWORD}
     keep = session.keep
     keep("register", "ada", "A new account", body={**account, "name": "Ada"})
-    tokens = keep("login", "ada", "The account of the example before", body=account)
+    tokens = keep("login", "ada", "The account from the previous example", body=account)
     session.token = tokens["access_token"]
     keep("get_me", "ada", "The account")
     keep("update_me", "name", "Another name", body={"name": "Ada Lovelace"})
@@ -186,30 +186,30 @@ def successes(session: Session) -> dict[str, str]:
     keep("get_drawing", "table", "The same as a table", values=stalls, headers={"Accept": "text/csv"})
     keep("set_blocked_seats", "1_names", "Numbered seats", values=stalls,
          body={"seats": ["D-7", "D-8"], "reason": "The mixing desk stands there"})
-    keep("set_blocked_seats", "2_none", "All on sale again", values=stalls,
+    keep("set_blocked_seats", "2_none", "Unblock all seats", values=stalls,
          body={"seats": [], "reason": "The mixing desk is gone"})
 
-    booking = keep("create_hold", "1_number", "So many seats of a section",
+    booking = keep("create_hold", "1_number", "A number of seats in a section",
                    body={**of_event, "section_id": "Floor", "seats_requested": 2})
-    keep("create_hold", "2_names", "Seats by their names",
+    keep("create_hold", "2_names", "Seats by name",
          body={**of_event, "section_id": "Stalls", "seats": ["B-4", "B-5"]})
-    keep("create_hold", "3_best_available", "The best that are free",
+    keep("create_hold", "3_best_available", "Best available seats",
          body={**of_event, "best_available": {"number": 3, "sections": ["Stalls"], "max_price": 5000, "adjacent": True}})
     keep("create_hold", "4_cart", "Several sections, all or nothing",
          body={**of_event, "items": [{"section_id": "Floor", "seats_requested": 1},
                                      {"section_id": "Stalls", "seats": ["A-4", "A-5"]}]})
-    keep("get_seats_status", "status", "Which seats are not free", values=stalls)
+    keep("get_seats_status", "status", "Seats that are not available", values=stalls)
     of_booking = {"booking_id": booking["booking_id"]}
     keep("get_booking", "hold", "A hold", values=of_booking)
     keep("list_bookings", "page", "A page", query={**of_event, "limit": 20})
-    keep("update_booking", "other_seats", "Other seats than before", values=of_booking,
+    keep("update_booking", "other_seats", "Different seats", values=of_booking,
          body={"items": [{"section_id": "Floor", "seats_requested": 1},
                          {"section_id": "Stalls", "seats": ["C-1", "C-2"]}]})
     nothing = {"values": of_booking, "body": {}}
-    keep("extend_booking", "nothing", "It needs nothing but its path", **nothing)
-    keep("confirm_booking", "nothing", "It needs nothing but its path", **nothing)
-    keep("confirm_booking_by_patch", "nothing", "It needs nothing but its path", **nothing)
-    keep("cancel_booking", "nothing", "It needs nothing but its path", **nothing)
+    keep("extend_booking", "nothing", "No body", **nothing)
+    keep("confirm_booking", "nothing", "No body", **nothing)
+    keep("confirm_booking_by_patch", "nothing", "No body", **nothing)
+    keep("cancel_booking", "nothing", "No body", **nothing)
     keep("list_event_bookings", "page", "A page", values=of_event, query={"limit": 20})
     for name in ["get_info", "get_liveness", "get_readiness", "get_health"]:
         keep(name, "answer", "The answer")
@@ -222,7 +222,7 @@ def successes(session: Session) -> dict[str, str]:
     lines = [line for line in metrics.body.splitlines() if wanted.match(line)]
     # The exporter tells its meters in any order, each with its help and its type before its value.
     lines.sort(key=lambda line: re.search(r"reservix_\w+", line)[0])
-    session.keep_answer("get_metrics", "meters", "Some of the meters",
+    session.keep_answer("get_metrics", "meters", "Some of the metrics",
                         Answer(200, "text/plain", "\n".join(lines) + "\n", {}))
     return {**of_event, **of_booking}
 
@@ -355,7 +355,7 @@ def while_locked(session: Session, ids: dict[str, str], folder: Path) -> None:
 
 def calling_off(session: Session, ids: dict[str, str]) -> None:
     of_event = {"event_id": ids["event_id"]}
-    session.keep("cancel_event", "nothing", "It needs nothing but its path", values=of_event, body={})
+    session.keep("cancel_event", "nothing", "No body", values=of_event, body={})
     wanted = {**of_event, "section_id": "Floor", "seats_requested": 1}
     session.refuse("event_cancelled", session.send("create_hold", body=wanted))
     missing = session.send("cancel_event", values={"event_id": NOWHERE}, body={})

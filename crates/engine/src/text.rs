@@ -83,8 +83,8 @@ pub fn name_flaw(name: &str) -> Option<&'static str> {
         return Some("must not begin or end with a space");
     }
     let lone_joiner = name.starts_with(is_joiner) || name.ends_with(is_joiner);
-    if lone_joiner || name.contains(|letter| is_ignorable(letter) && !shapes_its_neighbour(letter))
-    {
+    let is_hidden = |letter| is_ignorable(letter) && !shapes_its_neighbour(letter);
+    if lone_joiner || has_lone_tag(name) || name.contains(is_hidden) {
         return Some("must not contain zero-width characters");
     }
     None
@@ -111,6 +111,15 @@ fn is_ignorable(letter: char) -> bool {
 /// Joiners, which Persian and many an emoji need between two letters.
 fn is_joiner(letter: char) -> bool {
     matches!(letter, '\u{200c}' | '\u{200d}')
+}
+
+/// Whether it has a tag beyond those that spell out a flag: others hide a text within the text.
+fn has_lone_tag(text: &str) -> bool {
+    let is_tag = |letter: char| matches!(letter, '\u{e0020}'..='\u{e007f}');
+    let before = std::iter::once(' ').chain(text.chars());
+    before
+        .zip(text.chars())
+        .any(|(before, letter)| is_tag(letter) && before != '\u{1f3f4}' && !is_tag(before))
 }
 
 /// Whether it changes how the letter beside it is drawn: joiners, variation selectors, and the tags of
@@ -185,6 +194,8 @@ mod tests {
             ("V\u{ad}IP", "zero-width"),
             ("V\u{202e}PI", "zero-width"),
             ("V\u{e0001}IP", "zero-width"),
+            ("V\u{e0049}\u{e0050}", "zero-width"),
+            ("VIP 🏴\u{e0067}\u{e007f} A\u{e0067}", "zero-width"),
         ] {
             assert!(name_flaw(name).is_some_and(|told| told.contains(flaw)), "{name:?}");
         }

@@ -124,7 +124,7 @@ fn use_ring() {
 }
 
 /// Why somebody is refused who waited too long for one of the `DB_POOL_SIZE` connections.
-const SESSIONS_BUSY: &str = "all connections to the store are busy";
+pub const SESSIONS_BUSY: &str = "all connections to the store are busy";
 
 /// Turns a failure of the underlying system into a fault that says what was being done.
 fn unavailable<E: Into<Box<dyn std::error::Error + Send + Sync>>>(

@@ -104,7 +104,7 @@ pub(crate) struct Postgres {
     batches: Arc<Sessions>,
     /// For everything else.
     sessions: Arc<Sessions>,
-    /// One, for [`Store::ping`], so that much work does not make the database look away.
+    /// One, for pings, so that much work does not make the database look away.
     pulse: Arc<Sessions>,
     /// Without the time-outs: for migrations and audits.
     patient: Arc<Door>,

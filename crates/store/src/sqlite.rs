@@ -67,7 +67,8 @@ pub struct Sqlite {
     options: SqliteConnectOptions,
     writer: Writer,
     readers: SqlitePool,
-    /// For [`Store::ping`], so that many readers do not make the store look away.
+    /// For a ping while all readers are busy, so that they do not make the store look away. Else it has no
+    /// connection, whose thread would cost 5 MB.
     pulse: SqlitePool,
     policy: Policy,
     maps: Arc<Maps>,

@@ -188,7 +188,8 @@ fn wrong(bytes: &[u8], error: &serde_path_to_error::Error<serde_json::Error>) ->
     if !out_of_range && let Err(reason) = strict(bytes) {
         return Problem::malformed_json(reason);
     }
-    let message = message.split(" at line ").next().unwrap_or(&message).to_owned();
+    let message = message.split(" at line ").next().unwrap_or(&message);
+    let message = whole_number(message).unwrap_or_else(|| message.to_owned());
     let path = error.path().to_string();
     // An unknown or missing field is named in the message, its parent in the path.
     let named = message.split('`').nth(1).filter(|_| message.contains(" field `"));
@@ -200,6 +201,21 @@ fn wrong(bytes: &[u8], error: &serde_path_to_error::Error<serde_json::Error>) ->
         (None, path) => path.to_owned(),
     };
     Problem::invalid_field(field, message)
+}
+
+/// What a field may be that holds a whole number, in the place of the name of its type.
+fn whole_number(message: &str) -> Option<String> {
+    let (_, expected) = message.rsplit_once(", expected ")?;
+    let (least, most): (i128, i128) = match expected {
+        "u8" => (0, u8::MAX.into()),
+        "u16" => (0, u16::MAX.into()),
+        "u32" => (0, u32::MAX.into()),
+        "u64" | "usize" => (0, u64::MAX.into()),
+        "i32" => (i32::MIN.into(), i32::MAX.into()),
+        "i64" => (i64::MIN.into(), i64::MAX.into()),
+        _ => return None,
+    };
+    Some(format!("must be a whole number of {least} to {most}"))
 }
 
 /// Reads a body for its syntax alone: encoding, depth, and duplicate keys.
@@ -290,4 +306,34 @@ fn invalid(report: &garde::Report) -> Problem {
         .map(|(path, error)| FieldError { field: path.to_string(), message: error.to_string() });
     let errors = errors.filter(|error| told.insert(error.field.clone()));
     Problem::invalid(&errors.collect::<Vec<_>>())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[derive(Debug, Deserialize)]
+    struct Form {
+        #[expect(dead_code, reason = "only read")]
+        seats: u32,
+        #[expect(dead_code, reason = "only read")]
+        price: Option<i64>,
+    }
+
+    #[test]
+    fn a_number_that_does_not_fit_is_told_what_would() {
+        let seats = "must be a whole number of 0 to 4294967295";
+        let price = "must be a whole number of -9223372036854775808 to 9223372036854775807";
+        for (body, expected) in [
+            (r#"{"seats": -1}"#, seats),
+            (r#"{"seats": 1e30}"#, seats),
+            (r#"{"seats": 4294967296}"#, seats),
+            (r#"{"seats": "1"}"#, seats),
+            (r#"{"seats": 1, "price": 0.5}"#, price),
+        ] {
+            let error = serde_json::from_str::<Form>(body).expect_err("does not fit").to_string();
+            let message = error.split(" at line ").next().unwrap_or_default();
+            assert_eq!(whole_number(message).as_deref(), Some(expected), "{message}");
+        }
+    }
 }

@@ -265,8 +265,8 @@ async fn cancel(
     security(("bearer" = [])),
     responses((
         status = 200, description = "The booking", body = BookingView,
-        headers(("ETag" = String, description = "The version of the booking, in this history of \
-            the database")),
+        headers(("ETag" = String, description = "The version of the booking; changes if the \
+            database is restored")),
     )),
 )]
 async fn revise(
@@ -364,8 +364,8 @@ pub(super) async fn listed(
     security(("bearer" = [])),
     responses((
         status = 200, description = "The booking", body = BookingView,
-        headers(("ETag" = String, description = "The version of the booking, in this history of \
-            the database")),
+        headers(("ETag" = String, description = "The version of the booking; changes if the \
+            database is restored")),
     )),
 )]
 async fn read(

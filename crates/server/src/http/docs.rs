@@ -41,7 +41,7 @@ pub struct Problem {
     /// `too_many_seats`, `buyer_limit`: the maximum number of seats.
     #[schema(value_type = u64, required = false)]
     limit: u64,
-    /// `too_many_seats` of a hold to change: the number of its seats. `buyer_limit`: the number of
+    /// `too_many_seats` when changing a hold: the number of its seats. `buyer_limit`: the number of
     /// seats that the buyer holds and has bought.
     #[schema(value_type = u64, required = false)]
     current: u64,
@@ -54,7 +54,7 @@ pub struct Problem {
     /// `sold_out`, `not_together`: the number of requested seats.
     #[schema(value_type = u64, required = false)]
     requested: u64,
-    /// `sold_out` of numbered seats: whether `available` and `requested` count accessible seats only.
+    /// `sold_out` of numbered seats: true if `available` and `requested` count accessible seats only.
     #[schema(value_type = bool, required = false)]
     accessible: bool,
     /// `sold_out` of numbered seats, `not_together`: the size of the largest group of adjacent
@@ -68,7 +68,7 @@ pub struct Problem {
     /// `currency_in_use`: the number of seats.
     #[schema(value_type = SeatsOfProblem, required = false)]
     seats: SeatsOfProblem,
-    /// `capacity_in_use`: the lowest possible capacity.
+    /// `capacity_in_use`: the minimum capacity.
     #[schema(value_type = i64, required = false)]
     minimum: i64,
     /// `hold_expired`: when the hold expired.
@@ -190,12 +190,12 @@ pub struct PageParams {
 #[openapi(
     info(
         title = "Reservix",
-        description = "Hold seats for ten minutes, then confirm or lose them. Nothing is ever \
-            oversold.\n\n\
+        description = "Hold seats for ten minutes, then confirm the hold or lose the seats. No seat is \
+            ever sold twice.\n\n\
             To try it on the page `/docs`, execute **register** and **login**: the page then \
-            fills in the access token. The calls below contain examples that build on each other: \
-            execute them from top to bottom, and change the values as you like. Where an example \
-            names an event or a booking, the page sends the id of the one that you created.",
+            fills in the access token. The examples below build on one another: execute them \
+            from top to bottom, and change the values as you like. When an example contains the id \
+            of an event or a booking, the page replaces it with the id of the one that you created.",
         license(name = "Apache-2.0", identifier = "Apache-2.0"),
     ),
     servers((url = "/", description = "This server")),
@@ -207,7 +207,7 @@ pub struct PageParams {
         (name = "Seats", description = "Numbered seats: layouts, drawings, and which seats are \
             taken"),
         (name = "Bookings", description = "Hold, confirm, extend, cancel"),
-        (name = "Organizers", description = "The bookings of an event, and its cancellation"),
+        (name = "Organizers", description = "An event's bookings, and cancelling the event"),
         (name = "Operations", description = "Health and metrics"),
     ),
 )]

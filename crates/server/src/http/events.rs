@@ -470,7 +470,7 @@ async fn add_section(
     responses(
         (
             status = 200, description = "The section", body = SectionView,
-            headers(("ETag" = String, description = "The event's state")),
+            headers(("ETag" = String, description = "The version of the event")),
         ),
         (status = 304, description = "Nothing has changed"),
     ),

@@ -87,7 +87,7 @@ pub(super) struct ProblemTypeView {
     #[schema(value_type = Code)]
     code: &'static str,
     status: u16,
-    /// One for each row: a code whose members differ has several.
+    /// The variants of the code: several if its members can differ.
     variants: Vec<VariantView>,
 }
 

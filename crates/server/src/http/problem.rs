@@ -212,7 +212,19 @@ impl From<Fault> for Problem {
                     first.";
                 Self::new(Code::Unavailable, detail).retry_after(REPAIR_PAUSE_S)
             }
-            Fault::Overloaded { what } => Self::overloaded(format!("Nothing was changed: {what}.")),
+            Fault::Overloaded { what } => {
+                static SAID: SaidLately = SaidLately::new();
+                // A lane that refuses what it cannot carry has lines of its own.
+                if *what == store::SESSIONS_BUSY
+                    && let Some(unsaid) = SAID.turn()
+                {
+                    tracing::warn!(
+                        unsaid,
+                        "all connections to the store are busy: requests are refused"
+                    );
+                }
+                Self::overloaded(format!("Nothing was changed: {what}."))
+            }
             Fault::Corrupt { .. } => {
                 tracing::error!(error = crate::chain(&fault), "a bug: invalid state or code");
                 let detail = "The server failed because of a bug; the failure was logged.";

@@ -347,7 +347,7 @@ impl Head {
     }
 }
 
-/// Sets the seats of a section that are kept off sale, replacing earlier ones.
+/// Sets the blocked seats of a section, replacing any earlier ones.
 ///
 /// Send `seats` for a section with numbered seats, `number` otherwise. The body can have at most 16
 /// MiB.

@@ -80,7 +80,7 @@ pub(in super::super) struct BookingView {
     #[serde(skip_serializing_if = "Vec::is_empty")]
     #[schema(value_type = Vec<SeatWord>, required = false)]
     seats: Vec<SeatName>,
-    /// True if all seats are adjacent. Only in the answer that assigned seats which the server
+    /// True if all seats are adjacent. Present only in the answer to a hold whose seats the server
     /// selected.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(value_type = bool, required = false)]

@@ -28,7 +28,7 @@ impl From<Refusal> for Problem {
             }
             Refusal::NotOrganizer => plain("The event belongs to another user."),
             Refusal::EmailTaken => plain("Log in, or use a different address."),
-            Refusal::EventCancelled => plain("Its seats can no longer be held or confirmed."),
+            Refusal::EventCancelled => plain("Seats can no longer be held or confirmed."),
             Refusal::SaleNotOpen { sales_start: Some(start) } => {
                 plain(&format!("The sale starts at {start}."))
                     .with("sales_start", start.to_string())

@@ -67,7 +67,7 @@ pub const TABLE: &[Row] = &[
     row(Code::EventOver, "", "seats can no longer be held"),
     row(
         Code::TooManySeats,
-        "`limit`, and `current` of a hold to change",
+        "`limit`; when changing a hold, also `current`",
         "request at most `limit` seats in one booking, or the `current` number of the hold",
     ),
     row(
@@ -158,7 +158,7 @@ pub const TABLE: &[Row] = &[
     row(
         Code::Overloaded,
         "`Retry-After`",
-        "the load exceeds the capacity, and nothing was changed; retry after the time in \
+        "the load exceeds the capacity; nothing was changed; retry after the time in \
          `Retry-After`",
     ),
     row(
@@ -166,7 +166,7 @@ pub const TABLE: &[Row] = &[
         "`Retry-After`",
         "the outcome may be unknown; retry with the same `Idempotency-Key`",
     ),
-    row(Code::Internal, "", "a bug of the server; report the `request_id` to its operator"),
+    row(Code::Internal, "", "a bug in the server; report the `request_id` to its operator"),
 ];
 
 #[cfg(test)]
