@@ -2,6 +2,7 @@
 
 mod forms;
 mod opening;
+mod sections;
 mod views;
 
 use super::App;
@@ -20,12 +21,10 @@ use chrono_tz::Tz;
 use engine::access::{Permission, may};
 use engine::event::EventChange;
 use engine::{
-    Currency, Error, EventId, EventStatus, EventWithSections, Fault, IdempotencyKey, Money,
-    Refusal, SectionChange, SectionId, UserId,
+    Currency, Error, EventId, EventStatus, EventWithSections, Fault, IdempotencyKey, Refusal,
+    SectionId, UserId,
 };
-use forms::{
-    NewEvent, NewSection, ReviseEvent, ReviseSection, event_date, section_field, timezone,
-};
+use forms::{NewEvent, ReviseEvent, event_date, section_field, timezone};
 use opening::open;
 use serde::Serialize;
 use std::sync::Arc;
@@ -48,8 +47,8 @@ pub(super) fn routes() -> OpenApiRouter<Arc<App>> {
         .routes(routes!(read, revise))
         .routes(routes!(availability))
         .routes(routes!(cancel))
-        .routes(routes!(add_section))
-        .routes(routes!(read_section, revise_section))
+        .routes(routes!(sections::add_section))
+        .routes(routes!(sections::read_section, sections::revise_section))
         .routes(routes!(bookings))
 }
 
@@ -389,155 +388,6 @@ async fn cancel(
     let change = app.core.store.cancel_event(event_id, user_id);
     app.core.catalog.changing(event_id, change).await?;
     Ok(with_etag(changed(&app, event_id, user_id).await?))
-}
-
-/// Adds a section.
-#[utoipa::path(
-    post, path = "/api/v1/events/{event_id}/sections", tag = TAG, operation_id = "create_section",
-    request_body = NewSection,
-    security(("bearer" = [])),
-    params(("event_id" = String, Path, format = "uuid"), super::docs::IdempotencyKey),
-    responses(
-        (
-            status = 201, description = "The section", body = SectionView,
-            headers(
-                ("Location" = String, description = "The path of the section"),
-                (
-                    "Idempotent-Replayed" = Option<String>,
-                    description = "`true` if an earlier request with this key created the section"
-                ),
-            ),
-        ),
-    ),
-)]
-async fn add_section(
-    State(app): State<Arc<App>>,
-    CurrentUser(user_id): CurrentUser,
-    Path(event_id): Path<String>,
-    Key(key): Key,
-    Json(mut new): Json<NewSection>,
-) -> Result<Response, Problem> {
-    new.simplify();
-    let event_id: EventId = id(&event_id, "event")?;
-    let request = (event_id.to_string(), new.clone());
-    let key = key.map(|key| CreationKey { user_id, key, fingerprint: fingerprint(&request) });
-    let facts = visible(&app, event_id, Some(user_id)).await?;
-    let of_event = facts.of.sections.first().map(|section| section.price.currency);
-    let inherits = new.own_currency().is_none();
-    let planned =
-        new.build(&app, event_id, of_event.unwrap_or(app.core.config.default_currency))?;
-    let (mut sections, mut openings) = open(&app, vec![planned], |_| String::new()).await?;
-    let mut section = sections.pop().expect("as many as were planned");
-    let opening = openings.pop().expect("one for each section");
-    let (name, core) = (key.as_ref().map(|key| key.key.clone()), app.core.clone());
-    let work = async move {
-        let store = &core.store;
-        let add = async || match store
-            .add_section(&section, opening.clone(), user_id, key.as_ref())
-            .await
-        {
-            // What is kept of the event is older than a change of its currency.
-            Err(Error::Refused(Refusal::CurrencyMismatch { currency })) if inherits => {
-                section.price.currency = currency;
-                let opening = opening.in_currency(currency);
-                store.add_section(&section, opening, user_id, key.as_ref()).await
-            }
-            added => added,
-        };
-        core.catalog.changing(event_id, add()).await
-    };
-    let done = once(&app, "add_section", user_id, name, work).await?;
-    let view = changed(&app, event_id, user_id).await?;
-    let location = format!("/api/v1/events/{event_id}/sections/{}", done.id);
-    let etag = view.etag();
-    let section = view.into_section(done.id).ok_or(MISSING_SECTION)?;
-    Ok(created(&location, etag, done.replayed, section))
-}
-
-/// Returns a section of an event, with live availability.
-#[utoipa::path(
-    get, path = "/api/v1/events/{event_id}/sections/{section_id}", tag = TAG,
-    operation_id = "get_section",
-    security((), ("bearer" = [])),
-    params(
-        ("event_id" = String, Path, format = "uuid"),
-        (
-            "section_id" = String, Path, min_length = 1, max_length = 100,
-            description = "The section's id, or its name",
-        ),
-        super::docs::IfNoneMatch,
-    ),
-    responses(
-        (
-            status = 200, description = "The section", body = SectionView,
-            headers(("ETag" = String, description = "The version of the event")),
-        ),
-        (status = 304, description = "Nothing has changed"),
-    ),
-)]
-async fn read_section(
-    State(app): State<Arc<App>>,
-    MaybeUser(viewer): MaybeUser,
-    Path((event_id, section_id)): Path<(String, String)>,
-    IfNoneMatch(known): IfNoneMatch,
-) -> Result<Response, Problem> {
-    let facts = visible(&app, id(&event_id, "event")?, viewer).await?;
-    let section_id = facts.resolve(&section_id).ok_or(MISSING_SECTION)?.section_id;
-    let view = EventView::load(&app, &facts.of).await?;
-    let headers_out = kept(&facts, view.etag());
-    if is_known(&known, &headers_out[0].1) {
-        return Ok((StatusCode::NOT_MODIFIED, headers_out).into_response());
-    }
-    let section = view.into_section(section_id).ok_or(MISSING_SECTION)?;
-    Ok((headers_out, axum::Json(section)).into_response())
-}
-
-/// Changes a section: all of the changes or none.
-#[utoipa::path(
-    patch, path = "/api/v1/events/{event_id}/sections/{section_id}", tag = TAG,
-    operation_id = "update_section", request_body = ReviseSection,
-    security(("bearer" = [])),
-    params(
-        ("event_id" = String, Path, format = "uuid"),
-        (
-            "section_id" = String, Path, min_length = 1, max_length = 100,
-            description = "The section's id, or its name",
-        ),
-        super::docs::IfMatch,
-    ),
-    responses((status = 200, description = "The section", body = SectionView)),
-)]
-async fn revise_section(
-    State(app): State<Arc<App>>,
-    CurrentUser(user_id): CurrentUser,
-    Path((event_id, section_id)): Path<(String, String)>,
-    headers: HeaderMap,
-    Json(change): Json<ReviseSection>,
-) -> Result<Response, Problem> {
-    let event_id = id(&event_id, "event")?;
-    let expected = expected_version(&headers, app.core.store.epoch())?;
-    let facts = visible_now(&app, event_id, user_id).await?;
-    may(user_id.into(), Permission::EventWrite, &facts.of.event.terms)?;
-    let section = facts.resolve(&section_id).ok_or(MISSING_SECTION)?;
-    let price = (change.price.is_some() || change.currency.is_some()).then(|| Money {
-        minor: change.price.unwrap_or(section.price.minor),
-        currency: change
-            .currency
-            .as_deref()
-            .and_then(Currency::parse)
-            .unwrap_or(section.price.currency),
-    });
-    let section_id = section.section_id;
-    let change = SectionChange {
-        name: change.name.map(Arc::from),
-        price,
-        capacity: change.capacity,
-        layout: None,
-    };
-    let change = app.core.store.revise_section(event_id, section_id, user_id, expected, change);
-    let inventory = app.core.catalog.changing(event_id, change).await?;
-    app.core.settle(&inventory);
-    changed_section(&app, event_id, section_id, user_id).await
 }
 
 /// Lists the bookings of an event for its organizer, newest first.
