@@ -274,7 +274,7 @@ RULES = [
         "a whole number is written without a fraction",
         tuple(CALLS),
         ".*",
-        r"must be a whole number of -?\d+ to \d+",
+        "must be a whole number, without a fraction or an exponent",
         "JSON Schema counts 1.0 among the integers; money and seats are never read from a fraction",
         lambda request: fractions(request.body),
     ),

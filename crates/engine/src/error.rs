@@ -105,6 +105,8 @@ pub enum Refusal {
     NotTogether {
         /// How many were asked for.
         requested: u32,
+        /// Whether they need not be adjacent, but somebody would sit alone.
+        alone: bool,
         /// The largest number of adjacent ones.
         largest_contiguous_block: u32,
     },

@@ -34,7 +34,7 @@ pub mod taken;
 #[cfg(test)]
 mod tests;
 
-pub use best::{Choice, NoFit, Party, Why, pick};
+pub use best::{Choice, NoFit, Party, Why, any_has, pick};
 pub use draft::{Category, Draft, Flags, Point, RowDraft, SeatDraft};
 pub use flaw::{Flaw, Flaws};
 pub use layout::{Layout, Spelled};

@@ -48,8 +48,10 @@ struct Client {
 impl Client {
     async fn post(&self, path: &str, body: &Value) -> Result<Value, Failure> {
         let url = format!("{}{path}", self.url);
-        let failed =
-            |error| Failure::new(format!("calling {path} (is `reservix serve` running?)"), error);
+        let doing = format!(
+            "calling {url} (is `reservix serve` running there? --url names another server)"
+        );
+        let failed = |error| Failure::new(doing.clone(), error);
         let mut request = self.http.post(&url).json(body);
         if let Some(token) = &self.token {
             request = request.bearer_auth(token);

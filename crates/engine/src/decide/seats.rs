@@ -12,7 +12,7 @@ use crate::ids::{BookingId, SectionId};
 use crate::money::Money;
 use crate::seats::orphan::{Verdict, judge};
 use crate::seats::{
-    Layout, NoFit, PARTY_MAX, Party, SeatIndex, SeatMap, SeatName, Spelled, Why, pick,
+    Layout, NoFit, PARTY_MAX, Party, SeatIndex, SeatMap, SeatName, Spelled, Why, any_has, pick,
 };
 use smol_str::SmolStrBuilder;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
@@ -245,6 +245,9 @@ impl Ledger {
             Ok(map.ok_or(Refusal::NotFound { what: "section" })?.seating())
         };
         let seatings = sections.iter().map(seating).collect::<Result<Vec<_>, Refusal>>()?;
+        if party.categories.as_ref().is_some_and(|names| !any_has(&seatings, names)) {
+            return Err(Refusal::NotFound { what: "category" });
+        }
         let choice = pick(&seatings, party).map_err(|no_fit| refusal(no_fit, party))?;
         let mut seats = SeatsBySection::new();
         for (place, seat) in choice.seats {
@@ -413,8 +416,10 @@ fn refusal(no_fit: NoFit, party: &Party) -> Refusal {
     match no_fit.why {
         Why::TooFewAccessible { available } => too_few(available, party.accessible, true),
         Why::TooFew { available } => too_few(available, requested, false),
-        Why::Apart | Why::SomebodyAlone => {
-            Refusal::NotTogether { requested, largest_contiguous_block }
-        }
+        why @ (Why::Apart | Why::SomebodyAlone) => Refusal::NotTogether {
+            requested,
+            alone: why == Why::SomebodyAlone,
+            largest_contiguous_block,
+        },
     }
 }

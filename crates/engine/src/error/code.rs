@@ -164,7 +164,11 @@ mod tests {
                 "sold_out",
                 false,
             ),
-            (Refusal::NotTogether { requested, largest_contiguous_block }, "not_together", false),
+            (
+                Refusal::NotTogether { requested, alone: false, largest_contiguous_block },
+                "not_together",
+                false,
+            ),
             (Refusal::SeatsInUse { seats: Vec::new() }, "seats_in_use", false),
             (Refusal::SeatsAreNumbered, "seats_are_numbered", false),
             (Refusal::NotChangeable, "not_changeable", false),

@@ -144,6 +144,12 @@ struct SeatPool<'a> {
     categories: u64,
 }
 
+/// Whether one of `sections` has a category with one of these names, whatever is free.
+#[must_use]
+pub fn any_has(sections: &[&Seating], names: &[Arc<str>]) -> bool {
+    sections.iter().any(|seating| named_categories(seating.layout(), names) != 0)
+}
+
 /// The categories with these names, one bit each; for each name that none has, those whose name
 /// compares equal.
 fn named_categories(layout: &Layout, names: &[Arc<str>]) -> u64 {

@@ -228,7 +228,19 @@ impl Reading {
         let known = known.map(|one| one.price.minor);
         match (price.parse::<i64>().ok(), known) {
             (None, Some(_)) if price.is_empty() => {}
-            (None, _) => self.flaws.add(place(), "price", "must be a whole number of minor units"),
+            (None, None) if price.is_empty() && name.is_empty() => {
+                self.flaws.add(place(), "category", "is missing");
+            }
+            (None, None) if price.is_empty() => self.flaws.add(
+                place(),
+                "price",
+                format!("is missing: no earlier line has the category {name:?}"),
+            ),
+            (None, _) => self.flaws.add(
+                place(),
+                "price",
+                format!("must be a whole number of minor units, 0 to {}", Money::UNIT_PRICE_MAX),
+            ),
             (Some(minor), Some(known)) if minor == known => {}
             (Some(_), Some(known)) => {
                 self.flaws.add(

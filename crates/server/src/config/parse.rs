@@ -41,7 +41,7 @@ pub fn url(text: &str) -> Result<String, String> {
     if has_scheme && !text.contains(char::is_control) {
         return Ok(text.to_owned());
     }
-    Err("must be a URL such as postgres://user:password@host/name".to_owned())
+    Err("must be a URL: scheme://user:password@host:port/name".to_owned())
 }
 
 /// Reads an address or the name of a host, without scheme and port.

@@ -120,6 +120,14 @@ async fn what_the_server_does_not_select_is_told_by_what_it_would() {
     let told = ["available", "requested", "accessible"].map(|name| &refused[name]);
     assert_eq!(told, [&json!(0), &json!(1), &json!(true)]);
     assert_eq!(refused["detail"], "1 accessible seats were requested; 0 are available.");
+    let tin = json!({"number": 1, "categories": ["Tin"]});
+    ask(json!({"best_available": tin})).await.problem(404, "not_found");
+    // Three seats with an aisle after each: both of a party would sit alone.
+    let apart = json!({"rows": "A", "seats_per_row": 3, "aisles_after": [1, 2]});
+    let hall = json!({"name": "A", "price": 1, "layout": apart});
+    let event_id = user.event_with(&show(&json!({"sections": [hall]}))).await;
+    let pair = user.hold(&event_id, 2).await.problem(409, "not_together");
+    assert_eq!(pair["detail"], "2 seats were requested; somebody would have to sit alone.");
 }
 
 #[tokio::test]

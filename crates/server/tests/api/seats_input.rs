@@ -154,6 +154,7 @@ async fn a_wrong_table_names_the_line() {
         ("line 1: columns", "row,seat\nA,1\n"),
         ("line 1: columns", "row,seat,category,price,x\nA,1,Gold,5,0\n"),
         ("line 2: rows[A].seats[1].price", "row,seat,category,price\nA,1,Gold,\n"),
+        ("line 3: rows[A].seats[2].category", "row,seat,category,price\nA,1,Gold,5\nA,2,,\n"),
         ("line 3: rows[A].seats[2].price", "row,seat,category,price\nA,1,Gold,5\nA,2,Gold,6\n"),
         ("line 3: rows[A].seats[1].number", "row,seat,category,price\nA,1,Gold,5\nA,1,Gold,5\n"),
         (

@@ -286,7 +286,7 @@ fn what_is_wrong_with_a_table_names_the_line() {
         (format!("{head},x"), "line 1, columns: \"x\" and \"y\" must be used together"),
         (
             format!("{head}\nA,1,Gold,"),
-            "line 2, row \"A\", seat \"1\", price: must be a whole number",
+            "line 2, row \"A\", seat \"1\", price: is missing: no earlier line",
         ),
         (format!("{head}\nA,1,Gold,9.50"), "line 2, row \"A\", seat \"1\", price: must be a whole"),
         (
@@ -308,7 +308,7 @@ fn what_is_wrong_with_a_table_names_the_line() {
             seat, category, price",
         ),
         (format!("{head}\n,,,\n,1,Gold,9"), "line 3, row \"\", row: must be 1 to 32 characters"),
-        (format!("{head}\nA"), "line 2, row \"A\", seat \"\", price: must be a whole number"),
+        (format!("{head}\nA"), "line 2, row \"A\", seat \"\", category: is missing"),
         (
             format!("{head},x,y\nA,1,Gold,9,1.5,"),
             "line 2, row \"A\", seat \"1\", x: must be a whole number; \
@@ -333,7 +333,7 @@ fn what_is_wrong_with_a_table_names_the_line() {
         ),
         (
             format!("{head}\nA,1,Gold,9\n\"B,1,Gold,9\nC,1,Gold,9\n"),
-            "line 3, row \"B,1,Gold,9\\nC,1,Gold,9\", seat \"\", price: must be a whole number",
+            "line 3, row \"B,1,Gold,9\\nC,1,Gold,9\", seat \"\", category: is missing",
         ),
     ] {
         let told = told(read(&text));

@@ -163,10 +163,14 @@ fn of_seats(refusal: Refusal, plain: &impl Fn(&str) -> Problem) -> Problem {
                 .with("accessible", accessible)
                 .with("largest_contiguous_block", largest_contiguous_block)
         }
-        Refusal::NotTogether { requested, largest_contiguous_block } => plain(&format!(
-            "{requested} seats were requested; at most {largest_contiguous_block} adjacent \
+        Refusal::NotTogether { requested, alone, largest_contiguous_block } => plain(&if alone {
+            format!("{requested} seats were requested; somebody would have to sit alone.")
+        } else {
+            format!(
+                "{requested} seats were requested; at most {largest_contiguous_block} adjacent \
                  seats are available."
-        ))
+            )
+        })
         .with("requested", requested)
         .with("largest_contiguous_block", largest_contiguous_block),
         Refusal::SeatsInUse { seats } => {

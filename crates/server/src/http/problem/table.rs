@@ -101,7 +101,8 @@ pub const TABLE: &[Row] = &[
     row(
         Code::NotTogether,
         "`requested`, `largest_contiguous_block`",
-        "request the seats without `adjacent`, or at most `largest_contiguous_block` seats",
+        "request the seats without `adjacent`, or at most `largest_contiguous_block` seats; if somebody \
+         would have to sit alone, request another number, or choose the seats by name",
     ),
     row(
         Code::SeatsInUse,

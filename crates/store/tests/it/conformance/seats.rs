@@ -259,7 +259,7 @@ pub async fn the_best_available_seats_are_those_that_were_asked_for(world: World
 
     let cheap = Party { max_price: Some(3_000), adjacent: true, ..Party::of(4) };
     let refused = world.ask(&sale, vec![best(&sale, &[0], cheap.clone())]).await;
-    let apart = Refusal::NotTogether { requested: 4, largest_contiguous_block: 3 };
+    let apart = Refusal::NotTogether { requested: 4, alone: false, largest_contiguous_block: 3 };
     assert_eq!(refused, Err(apart), "an aisle parts them");
     let elsewhere = given(world.ask(&sale, vec![best(&sale, &[0, 1], cheap)]).await);
     assert_eq!(elsewhere.0.items[0].section_id, sale.sections[1]);
