@@ -103,13 +103,17 @@ fn place_of(row: &RowDraft, seat: &SeatDraft) -> FlawPlace {
 /// The line of a table in which the category first stands, and whether there is one: else it is named by
 /// its number.
 fn place_of_category(draft: &Draft, at: usize) -> (FlawPlace, bool) {
+    let by_number = || (FlawPlace { category: Some(at), ..FlawPlace::default() }, false);
+    // Only tables have lines, and few categories; others may have any number of wrong ones.
+    let is_table =
+        draft.rows.first().and_then(|row| row.seats.first()).is_some_and(|it| it.line.is_some());
+    if !is_table {
+        return by_number();
+    }
     let name = &draft.categories[at].name;
     let mut seats = draft.rows.iter().flat_map(|row| row.seats.iter().map(move |seat| (row, seat)));
-    let first = seats.find(|(_, seat)| seat.line.is_some() && seat.category == *name);
-    match first {
-        Some((row, seat)) => (place_of(row, seat), true),
-        None => (FlawPlace { category: Some(at), ..FlawPlace::default() }, false),
-    }
+    let first = seats.find(|(_, seat)| seat.category == *name);
+    first.map_or_else(by_number, |(row, seat)| (place_of(row, seat), true))
 }
 
 fn seat_flaws(

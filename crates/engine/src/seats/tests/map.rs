@@ -268,6 +268,18 @@ fn a_table_that_a_spreadsheet_has_written_back_is_read() {
 }
 
 #[test]
+fn many_wrong_categories_of_many_seats_are_found_in_one_pass() {
+    let mut draft = sound();
+    let seat = draft.rows[0].seats[0].clone();
+    draft.rows[0].seats.resize(100_000, seat);
+    draft.categories.extend((0..50_000).map(|_| category("", -1)));
+    let begun = std::time::Instant::now();
+    let flaws = Layout::new(&draft).expect_err("all of them are wrong");
+    assert!(flaws.count > 100_000, "{}", flaws.count);
+    assert!(begun.elapsed() < std::time::Duration::from_secs(10), "{:?}", begun.elapsed());
+}
+
+#[test]
 fn what_is_wrong_with_a_table_names_the_line() {
     let head = "row,seat,category,price";
     for (text, expected) in [
