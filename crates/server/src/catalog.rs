@@ -303,8 +303,7 @@ impl Catalog {
         // What was just read is as good as a commit's word, unless holds are due.
         let whole = read.iter().filter(|live| live.due == 0);
         let snapshots = whole.map(|live| live.inventory.snapshot()).collect();
-        let now = self.bookings.now();
-        self.gate.settle(Settlement { snapshots, marks: Vec::new(), bookings: Vec::new(), now });
+        self.gate.settle(Settlement { snapshots, marks: Vec::new() });
         Ok(read.into_iter().map(|live| (live.inventory.section_id, live)).collect())
     }
 

@@ -69,7 +69,6 @@ impl Core {
 
     /// Settles the gate after a change that was not committed by a lane.
     pub fn settle(&self, inventory: &Inventory) {
-        let now = self.store.now();
-        self.gate.settle(Settlement::of(std::slice::from_ref(inventory), Vec::new(), now));
+        self.gate.settle(Settlement::of(std::slice::from_ref(inventory)));
     }
 }

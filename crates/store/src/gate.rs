@@ -10,9 +10,9 @@
 //! ```
 //! It may refuse wrongly only until the next settle or for [`fresh_ms`](GateOptions::fresh_ms),
 //! whichever is first, and it never causes a sale (I8). Deleting it at any moment changes nothing but
-//! speed. Beside the snapshots it keeps the [`marks`](Seen) of sections with numbered seats, which
-//! speak beside a fresh snapshot of their version, and *leases*: mirrors of live holds, which serve
-//! reads.
+//! speed. Beside the snapshots it keeps the [`marks`](KnownMarks) of sections with numbered seats,
+//! which speak beside a fresh snapshot of their version. It knows no booking: those are read from the
+//! store.
 
 mod local;
 mod marks;
@@ -21,14 +21,12 @@ mod redis;
 use crate::Epoch;
 use async_trait::async_trait;
 use engine::seats::Marks;
-use engine::{
-    Booking, BookingId, BookingStatus, EventId, Fault, Inventory, SectionId, Snapshot, Timestamp,
-};
+use engine::{EventId, Fault, Inventory, SectionId, Snapshot};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio::sync::broadcast;
 
-pub use local::{LEASES_MAX, Local, SNAPSHOTS_MAX};
+pub use local::{Local, SNAPSHOTS_MAX};
 pub use marks::{CheckedMarks, KnownMarks, MARKS_BYTES_MAX};
 pub use redis::Redis;
 
@@ -43,7 +41,7 @@ pub trait Gate: Send + Sync {
         vec![None; sections.len()]
     }
     /// The newest marks that are kept of `sections`, in their order. They say nothing alone, only
-    /// beside a fresh snapshot to which they [belong](Seen::belong_to).
+    /// beside a fresh snapshot to which they [belong](KnownMarks::belong_to).
     async fn marks(&self, sections: &[SectionId]) -> Vec<Option<KnownMarks>> {
         self.recall_marks(sections)
     }
@@ -65,8 +63,6 @@ pub trait Gate: Send + Sync {
     /// Goes over to another history of the store, and forgets the one before: what is kept in one is
     /// never seen in another, by no instance and by no other store on the same gate.
     fn enter(&self, epoch: Epoch);
-    /// The live hold with this id, if the gate mirrors it.
-    async fn lease(&self, booking_id: BookingId) -> Option<Booking>;
     /// Notifies every instance that an event was changed. Returns immediately; the notification can
     /// be lost.
     fn announce(&self, event_id: EventId);
@@ -95,7 +91,7 @@ pub trait Gate: Send + Sync {
 pub struct GateHealth {
     /// For how long its server has not been called, because it is unavailable.
     pub away: Option<Duration>,
-    /// Snapshots, marks and bookings that were settled and may never have reached it, since the start.
+    /// Snapshots and marks that were settled and may never have reached it, since the start.
     pub dropped: u64,
 }
 
@@ -106,18 +102,14 @@ pub struct Settlement {
     pub snapshots: Vec<Snapshot>,
     /// The marks of those of which numbered seats were taken or released.
     pub marks: Vec<KnownMarks>,
-    /// The bookings it made or changed: live holds are leased, all others are not.
-    pub bookings: Vec<Booking>,
-    /// The clock by which it was decided.
-    pub now: Timestamp,
 }
 
 impl Settlement {
     /// The settlement of a batch.
     #[must_use]
-    pub fn of(inventories: &[Inventory], bookings: Vec<Booking>, now: Timestamp) -> Self {
+    pub fn of(inventories: &[Inventory]) -> Self {
         let snapshots = inventories.iter().map(Inventory::snapshot).collect();
-        Self { snapshots, marks: Vec::new(), bookings, now }
+        Self { snapshots, marks: Vec::new() }
     }
 
     /// The settlement with the marks that the batch changed.
@@ -130,12 +122,8 @@ impl Settlement {
 
     /// What was read of marks, and nothing else.
     #[must_use]
-    pub fn of_marks(seen: KnownMarks, now: Timestamp) -> Self {
-        Self { snapshots: Vec::new(), marks: vec![seen], bookings: Vec::new(), now }
-    }
-
-    fn is_leased(booking: &Booking) -> bool {
-        booking.status == BookingStatus::Hold
+    pub fn of_marks(seen: KnownMarks) -> Self {
+        Self { snapshots: Vec::new(), marks: vec![seen] }
     }
 }
 

@@ -87,7 +87,7 @@ impl NewestMarks {
     ) -> Result<Option<KnownMarks>, Fault> {
         let Some(marks) = self.seats.marks(section_id).await? else { return Ok(None) };
         let seen = KnownMarks::read(section_id, Arc::new(marks), before);
-        self.gate.settle(Settlement::of_marks(seen.clone(), self.seats.now()));
+        self.gate.settle(Settlement::of_marks(seen.clone()));
         Ok(Some(seen))
     }
 }
@@ -134,7 +134,7 @@ mod tests {
         let (section_id, available) = (section(), 10 - taken);
         let next_expiry = None;
         let snapshot = Snapshot { section_id, version, capacity: 10, available, next_expiry };
-        Settlement { snapshots: vec![snapshot], marks, bookings: vec![], now: now() }
+        Settlement { snapshots: vec![snapshot], marks }
     }
 
     #[tokio::test]

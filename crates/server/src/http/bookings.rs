@@ -375,10 +375,7 @@ async fn read(
 ) -> Result<Response, Problem> {
     const MISSING: Refusal = Refusal::NotFound { what: "booking" };
     let booking_id: BookingId = id(&booking_id, "booking")?;
-    let booking = match app.core.gate.lease(booking_id).await {
-        Some(lease) => lease,
-        None => app.core.store.booking(booking_id).await?.ok_or(MISSING)?,
-    };
+    let booking = app.core.store.booking(booking_id).await?.ok_or(MISSING)?;
     if booking.user_id != user_id {
         let facts = app.core.catalog.event(booking.event_id).await?.ok_or(MISSING)?;
         may(user_id.into(), Permission::BookingRead, &facts.of.event.terms)?;

@@ -171,7 +171,7 @@ impl NamedSeats {
         if !has_marks && let Ok(Some(marks)) = self.seats.marks(section_id).await {
             // The snapshot was committed before this read began.
             let seen = KnownMarks::read(section_id, Arc::new(marks), Some(of.version));
-            self.gate.settle(Settlement::of_marks(seen, self.seats.now()));
+            self.gate.settle(Settlement::of_marks(seen));
         }
     }
 }

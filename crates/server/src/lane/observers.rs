@@ -64,8 +64,7 @@ impl Observer for Settle {
         if !committed.rebuilt.is_empty() {
             self.0.forget(&committed.rebuilt).await;
         }
-        let bookings = committed.bookings.clone();
-        let settled = Settlement::of(&committed.inventories, bookings, committed.now);
+        let settled = Settlement::of(&committed.inventories);
         self.0.settle(settled.with_marks(committed.marks.clone()));
     }
 }

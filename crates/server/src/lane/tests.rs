@@ -293,7 +293,7 @@ async fn what_was_queued_is_answered_when_everybody_has_left() {
 fn sold_out_gate() -> Arc<dyn Gate> {
     let gate = gate();
     let inventory = Inventory { version: 1, ..Inventory::empty(section(), event()) };
-    gate.settle(Settlement::of(&[inventory], Vec::new(), now()));
+    gate.settle(Settlement::of(&[inventory]));
     gate
 }
 
@@ -423,10 +423,6 @@ impl Gate for Cursed {
 
     async fn forget(&self, sections: &[SectionId]) {
         self.gate.forget(sections).await;
-    }
-
-    async fn lease(&self, booking_id: BookingId) -> Option<engine::Booking> {
-        self.gate.lease(booking_id).await
     }
 
     fn announce(&self, event_id: EventId) {

@@ -5,8 +5,9 @@ use crate::stage::{Plan, Stage, eventually, pause};
 use crate::support::{Answer, Client};
 use crate::verdict::by_status;
 use futures_util::future::join_all;
-use reqwest::Method;
+use reqwest::{Method, StatusCode};
 use std::time::Duration;
+use testbed::proxy::Proxy;
 
 /// Shows the time of the machine with an offset; from Debian's package `libfaketime`.
 const FAKETIME: &str = "/usr/lib/x86_64-linux-gnu/faketime/libfaketime.so.1";
@@ -75,7 +76,7 @@ async fn i5_instances_whose_clocks_are_a_minute_apart_follow_the_clock_of_the_da
         let (holder, other) = if round == 0 { (&ahead, &behind) } else { (&behind, &ahead) };
         let [kept, left] = [holder.held(&event_id, 1).await, holder.held(&event_id, 1).await];
         pause(1_500).await;
-        let seen = other.get(&format!("/bookings/{left}")).await.expect(reqwest::StatusCode::OK);
+        let seen = other.get(&format!("/bookings/{left}")).await.expect(StatusCode::OK);
         assert_eq!(seen["status"], "HOLD", "half of its time is left: {seen:#}");
         let answer = step(other, &kept, "confirm").await;
         assert_eq!(answer.status, 200, "before its end by the database's clock: {answer:?}");
@@ -91,6 +92,53 @@ async fn i5_instances_whose_clocks_are_a_minute_apart_follow_the_clock_of_the_da
     let rest = join_all((0..4 - confirmed).map(|_| organizer.held(&event_id, 1))).await;
     assert_eq!(rest.len(), 2, "the seats of expired holds are for sale");
     stage.at(&stage.organizer, 0).hold(&event_id, 1).await.problem(409, "sold_out");
+    stage.audit().expect("clean");
+}
+
+/// A booking is read from the database alone: at any instance right after every step, by nobody else
+/// than its buyer and the organizer, and by nobody while the database is away.
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn a_booking_is_read_at_another_instance_right_after_every_step_and_from_the_database() {
+    const ROUNDS: usize = 20;
+    let _turn = TURN.lock().await;
+    let stage = Stage::set(Plan::default()).await;
+    let event_id = stage.event(CAPACITY).await;
+    let mut held = Vec::new();
+    for round in 0..ROUNDS {
+        let [here, there] = [round % 2, 1 - round % 2].map(|at| stage.at(&stage.buyers[0], at));
+        let booking_id = here.held(&event_id, 1).await;
+        let path = format!("/bookings/{booking_id}");
+        let seen = there.get(&path).await.expect(StatusCode::OK);
+        assert_eq!(seen["status"], "HOLD", "{seen:#}");
+        stage.at(&stage.organizer, round % 2).get(&path).await.expect(StatusCode::OK);
+        stage.at(&stage.buyers[1], round % 2).get(&path).await.problem(404, "not_found");
+        for name in ["extend", ["confirm", "cancel"][round / 2 % 2]] {
+            let made = there.step(&booking_id, name).await.expect(StatusCode::OK);
+            let seen = here.get(&path).await.expect(StatusCode::OK);
+            let fields = ["status", "expires_at", "version"];
+            assert_eq!(fields.map(|of| &seen[of]), fields.map(|of| &made[of]), "{name}");
+        }
+        held.push(booking_id);
+    }
+    let live = stage.at(&stage.buyers[0], 0).held(&event_id, 1).await;
+    held.push(live.clone());
+    // Redis has been told of the section meanwhile, and of no booking.
+    let keys = async || stage.redis.cli(&["KEYS", "reservix:*"]);
+    eventually("Redis is told of the section", async || keys().await.contains(":section:")).await;
+    let keys = keys().await;
+    let told = held.iter().find(|booking_id| keys.contains(booking_id.as_str()));
+    assert_eq!(told, None, "{keys}");
+
+    stage.on_postgres(Proxy::cut);
+    let path = format!("/bookings/{live}");
+    for instance in [0, 1] {
+        stage.at(&stage.buyers[0], instance).get(&path).await.problem(503, "unavailable");
+    }
+    stage.heal();
+    for instance in [0, 1] {
+        let buyer = stage.at(&stage.buyers[0], instance);
+        eventually("it is read again", async || buyer.get(&path).await.status == 200).await;
+    }
     stage.audit().expect("clean");
 }
 

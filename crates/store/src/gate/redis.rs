@@ -3,7 +3,6 @@
 //! ```text
 //! reservix:<epoch>:{7}:section:<id>   a hash: version capacity available next_expiry checked_at
 //! reservix:<epoch>:{7}:seats:<id>     a hash: version through checked_at marks
-//! reservix:<epoch>:{7}:lease:<id>     "<version> <checked_at> {the hold}", or the word of its end
 //! reservix:<epoch>:{tally-3}:<name>   a counter of a limit that all instances share
 //! reservix:<epoch>:events             the channel of announcements
 //! ```
@@ -12,8 +11,7 @@
 //! live. Times are by the server's own clock (`TIME`), and the scripts apply the rules of
 //! [`engine::CheckedSnapshot`] by it. What is sent carries the instant at which it was settled, so that
 //! nothing is believed for longer than `fresh_ms` from then (I8), also when a frozen server takes
-//! it late. A lease is believed under the same rule as a snapshot: its removal may get lost with
-//! the instance that made it, and then it lapses like everything else.
+//! it late.
 //!
 //! No call waits for Redis longer than [`CALL_MAX`], and while it is unavailable none waits at all
 //! ([`link`]). What this instance settled itself ([`own`]) serves it also then: it is a commit's
@@ -21,7 +19,6 @@
 
 mod channel;
 mod connect;
-mod lease;
 mod link;
 mod own;
 mod script;
@@ -35,17 +32,17 @@ use crate::Epoch;
 use crate::random::{random, random_of};
 use async_trait::async_trait;
 use engine::seats::Marks;
-use engine::{Booking, BookingId, BookingStatus, EventId, Fault, SectionId, Snapshot, Timestamp};
+use engine::{EventId, Fault, SectionId, Snapshot, Timestamp};
 use futures_util::FutureExt as _;
 use futures_util::future::join_all;
 use link::{Link, Tag};
 use own::Own;
 use parking_lot::Mutex;
-use script::{Call, FORGET, LEASE, MARKS, READ, TALLY};
+use script::{Call, FORGET, MARKS, READ, TALLY};
 use std::collections::HashMap;
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 use tokio::sync::{Notify, broadcast, watch};
 use tokio::task::JoinSet;
@@ -64,8 +61,6 @@ const CALL_KEYS_MAX: usize = 256;
 const TALLY_TAGS: u32 = 16;
 /// How long after a panic a task is started again.
 const RESTART_PAUSE: Duration = Duration::from_millis(200);
-/// How far behind the newest a settlement may come because others overtook it.
-const DISORDER_MAX_MS: i64 = 10_000;
 /// Announcements kept for a slow listener, and for a Redis that is away.
 const ANNOUNCED_MAX: usize = 1_024;
 
@@ -88,9 +83,7 @@ struct Shared {
     listens_since: Mutex<Option<Instant>>,
     /// Names this instance on the channel.
     instance: String,
-    /// The store's clock according to the last settlement: leases that have ended by it have ended.
-    store_now_ms: AtomicI64,
-    /// Snapshots, marks and bookings that were sent and may not have arrived.
+    /// Snapshots and marks that were sent and may not have arrived.
     lost: AtomicU64,
 }
 
@@ -109,10 +102,6 @@ impl Space {
 
     fn seats(&self, section_id: SectionId) -> String {
         format!("{}:{}:seats:{section_id}", self.0, Tag::Shard(section_id.shard().index()))
-    }
-
-    fn lease(&self, booking_id: BookingId) -> String {
-        format!("{}:{}:lease:{booking_id}", self.0, Tag::Shard(booking_id.shard().index()))
     }
 
     fn counter(&self, tag: Tag, name: &str) -> String {
@@ -163,7 +152,6 @@ impl Redis {
             outbox: Mutex::default(),
             listens_since: Mutex::default(),
             instance: format!("{:016x}", random::<u64>()),
-            store_now_ms: AtomicI64::new(i64::MIN),
             lost: AtomicU64::new(0),
         });
         let mut tasks = JoinSet::new();
@@ -296,13 +284,6 @@ impl Gate for Redis {
 
     fn settle(&self, settlement: Settlement) {
         let shared = &self.shared;
-        // Settlements come a little out of order; one that is far behind says that the store's clock
-        // was set back, and leases are to be told all the same.
-        let now_ms = settlement.now.unix_ms();
-        let _ =
-            shared.store_now_ms.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |known_ms| {
-                (now_ms > known_ms || known_ms - now_ms > DISORDER_MAX_MS).then_some(now_ms)
-            });
         shared.own.lock().settle(settlement, shared.link.now_ms());
         shared.unsent.notify_one();
     }
@@ -329,25 +310,6 @@ impl Gate for Redis {
         shared.space.send_replace(Space::of(epoch));
         // What another history settled is not sent into this one.
         shared.own.lock().clear();
-    }
-
-    async fn lease(&self, booking_id: BookingId) -> Option<Booking> {
-        let shared = &self.shared;
-        let own = shared.own.lock().booking(booking_id, shared.link.now_ms());
-        if own.as_ref().is_some_and(|own| own.status != BookingStatus::Hold) {
-            return None;
-        }
-        let tag = Tag::Shard(booking_id.shard().index());
-        let call = Call::new(&LEASE, vec![shared.space().lease(booking_id)])
-            .arg(shared.options.fresh_ms());
-        let line = shared.link.call::<Option<String>>(tag, &call).await.flatten();
-        let lease = match (own, line.and_then(|line| lease::read(booking_id, &line))) {
-            (Some(own), Some((version, _))) if own.version >= version => Some((*own).clone()),
-            (_, Some((_, lease))) => lease,
-            (own, None) => own.map(|own| (*own).clone()),
-        };
-        let store_now_ms = shared.store_now_ms.load(Ordering::Relaxed);
-        lease.filter(|lease| lease.expires_at.unix_ms() > store_now_ms)
     }
 
     fn announce(&self, event_id: EventId) {

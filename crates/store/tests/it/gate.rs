@@ -21,15 +21,14 @@ use marks::{
 
 use crate::world::sqlite;
 use engine::{
-    Booking, BookingId, BookingStatus, Command, EventId, GateAnswer, Hold, Item, Outcome,
-    SeatRequest, SectionId, Snapshot, Timestamp,
+    Command, EventId, GateAnswer, Hold, Outcome, SeatRequest, SectionId, Snapshot, Timestamp,
 };
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
-use store::gate::{GateOptions, LEASES_MAX, SNAPSHOTS_MAX, Settlement};
+use store::gate::{GateOptions, SNAPSHOTS_MAX, Settlement};
 use store::{Gate, open_gate};
-use suite::world::{ManualClock, Mint, usd};
+use suite::world::{ManualClock, Mint};
 
 /// A gate whose snapshots outlive any test.
 const NEVER_LAPSES: GateOptions = GateOptions { fresh_ms: 600_000 };
@@ -58,16 +57,11 @@ impl Doorway {
         self.mint.section(self.event_id)
     }
 
-    /// Settles snapshots and bookings, and waits until the gate has noted them.
-    async fn settle(&self, snapshots: Vec<Snapshot>, bookings: Vec<Booking>, now: Timestamp) {
+    /// Settles snapshots, and waits until the gate has noted them.
+    async fn settle(&self, snapshots: Vec<Snapshot>) {
         let marker = snapshot(self.section(), 1, 1);
-        self.gate.settle(Settlement { snapshots, marks: vec![], bookings, now });
-        self.gate.settle(Settlement {
-            snapshots: vec![marker],
-            marks: vec![],
-            bookings: vec![],
-            now,
-        });
+        self.gate.settle(Settlement { snapshots, marks: vec![] });
+        self.gate.settle(Settlement { snapshots: vec![marker], marks: vec![] });
         for _ in 0..1_000 {
             if self.gate.read(&[marker.section_id]).await == [Some(marker)] {
                 return;
@@ -78,30 +72,12 @@ impl Doorway {
     }
 
     async fn know(&self, known: Snapshot) {
-        self.settle(vec![known], vec![], self.now).await;
+        self.settle(vec![known]).await;
     }
 
     async fn read(&self, section_id: SectionId) -> Option<Snapshot> {
         let [answer] = self.gate.read(&[section_id]).await[..] else { panic!("one answer") };
         answer
-    }
-
-    /// A hold of one seat that ends so much later than now.
-    fn hold(&self, ends_in_ms: i64) -> Booking {
-        let item = Item {
-            section_id: self.section(),
-            section_name: "A".into(),
-            seats: 1,
-            seat_names: vec![],
-            unit_price: usd(1250),
-        };
-        let booking_id = self.mint.booking(self.event_id);
-        let ends = (ends_in_ms, 1_800_000);
-        Booking::held(booking_id, (self.mint.user(), self.event_id), [item], self.now, ends)
-    }
-
-    async fn is_leased(&self, booking_id: BookingId) -> bool {
-        self.gate.lease(booking_id).await.is_some()
     }
 }
 
@@ -133,59 +109,18 @@ async fn i8_a_newer_snapshot_replaces_an_older_one_and_never_the_other_way(door:
     }
     // Of two in one settlement the newer one stays, in either order.
     let (older, newer) = (snapshot(section_id, 10, 1), snapshot(section_id, 11, 2));
-    door.settle(vec![newer, older], vec![], door.now).await;
+    door.settle(vec![newer, older]).await;
     assert_eq!(door.read(section_id).await, Some(newer));
 }
 
 async fn i8_a_forgotten_section_is_unknown_until_it_is_settled_again(door: Doorway) {
     let (section_id, other) = (door.section(), door.section());
-    door.settle(vec![snapshot(section_id, 5, 1), snapshot(other, 1, 1)], vec![], door.now).await;
+    door.settle(vec![snapshot(section_id, 5, 1), snapshot(other, 1, 1)]).await;
     door.gate.forget(&[section_id, door.section()]).await;
     assert_eq!(door.gate.read(&[section_id, other]).await, [None, Some(snapshot(other, 1, 1))]);
     // After that any version is news.
     door.know(snapshot(section_id, 2, 3)).await;
     assert_eq!(door.read(section_id).await, Some(snapshot(section_id, 2, 3)));
-}
-
-async fn a_lease_comes_and_goes_with_its_hold(door: Doorway) {
-    let (held, sold, given_back) = (door.hold(600_000), door.hold(600_000), door.hold(600_000));
-    let all = vec![held.clone(), sold.clone(), given_back.clone()];
-    door.settle(vec![], all, door.now).await;
-    assert_eq!(door.gate.lease(held.booking_id).await, Some(held.clone()));
-    assert_eq!(door.gate.lease(door.mint.booking(door.event_id)).await, None);
-    let ended = |booking: &Booking, status| Booking { status, version: 2, ..booking.clone() };
-    let ends = vec![
-        ended(&sold, BookingStatus::Confirmed),
-        ended(&given_back, BookingStatus::Cancelled),
-        // A booking that never was a hold here is not leased either.
-        ended(&door.hold(600_000), BookingStatus::Expired),
-    ];
-    door.settle(vec![], ends.clone(), door.now).await;
-    for end in ends {
-        assert!(!door.is_leased(end.booking_id).await, "{:?}", end.status);
-    }
-    assert!(door.is_leased(held.booking_id).await);
-}
-
-async fn a_lease_ends_with_the_time_of_its_hold(door: Doorway) {
-    let (short, extended, long) = (door.hold(1_000), door.hold(1_000), door.hold(5_000));
-    let all = vec![short.clone(), extended.clone(), long.clone()];
-    door.settle(vec![], all, door.now).await;
-    let later = door.now.plus_ms(3_000);
-    let more = Booking { expires_at: later, version: 2, ..extended.clone() };
-    door.settle(vec![], vec![more.clone()], door.now.plus_ms(999)).await;
-    assert!(door.is_leased(short.booking_id).await);
-    // Any settlement tells the store's clock, and with it what has ended.
-    for (at_ms, leased) in [(1_000, [false, true, true]), (2_999, [false, true, true])] {
-        door.settle(vec![], vec![], door.now.plus_ms(at_ms)).await;
-        for (booking, leased) in [&short, &extended, &long].into_iter().zip(leased) {
-            assert_eq!(door.is_leased(booking.booking_id).await, leased, "at {at_ms} ms");
-        }
-    }
-    assert_eq!(door.gate.lease(extended.booking_id).await, Some(more));
-    door.settle(vec![], vec![], later).await;
-    assert!(!door.is_leased(extended.booking_id).await);
-    assert!(door.is_leased(long.booking_id).await);
 }
 
 async fn i8_a_sold_out_section_is_refused_until_the_next_hold_ends(door: Doorway) {
@@ -202,8 +137,7 @@ async fn i8_a_sold_out_section_is_refused_until_the_next_hold_ends(door: Doorway
         let (booking_id, user_id) = (door.mint.booking(event_id), door.mint.user());
         let hold = Hold { booking_id, user_id, event_id, requests, key: None };
         let mut committed = fresh.store.commit(&[Command::Hold(hold)]).await.expect("it answers");
-        let settled = Settlement::of(&committed.inventories, committed.bookings, committed.now);
-        door.settle(settled.snapshots, settled.bookings, settled.now).await;
+        door.settle(Settlement::of(&committed.inventories).snapshots).await;
         committed.answers.pop().expect("one answer")
     };
     let ask = async |seats, now| door.read(section_id).await.map(|known| known.answer(seats, now));
@@ -227,24 +161,17 @@ async fn i8_a_sold_out_section_is_refused_until_the_next_hold_ends(door: Doorway
 async fn i8_a_snapshot_lapses_unless_it_is_checked_again(door: Doorway) {
     let (left, checked, stale) = (door.section(), door.section(), door.section());
     let all = [left, checked, stale].map(|section_id| snapshot(section_id, 5, 1));
-    door.settle(all.to_vec(), vec![], door.now).await;
+    door.settle(all.to_vec()).await;
     wait_ms(600).await;
     // The same version counts as checked again; an older one says nothing.
     let news = vec![snapshot(checked, 5, 1), snapshot(stale, 4, 1)];
-    door.settle(news, vec![], door.now).await;
+    door.settle(news).await;
     wait_ms(600).await;
     let known = door.gate.read(&[left, checked, stale]).await;
     assert_eq!(known, [None, Some(all[1]), None]);
     // What has lapsed is replaced by whatever is told, also after a store was set back.
     door.know(snapshot(stale, 2, 9)).await;
     assert_eq!(door.read(stale).await, Some(snapshot(stale, 2, 9)));
-}
-
-async fn a_clock_of_the_store_that_is_set_back_takes_no_lease_away(door: Doorway) {
-    door.settle(vec![], vec![], door.now.plus_ms(3_600_000)).await;
-    let hold = door.hold(600_000);
-    door.settle(vec![], vec![hold.clone()], door.now).await;
-    assert!(door.is_leased(hold.booking_id).await);
 }
 
 /// One test of every name, on one gate.
@@ -263,9 +190,6 @@ macro_rules! suite {
             i8_nothing_is_known_of_a_section_before_it_is_settled(super::NEVER_LAPSES),
             i8_a_newer_snapshot_replaces_an_older_one_and_never_the_other_way(super::NEVER_LAPSES),
             i8_a_forgotten_section_is_unknown_until_it_is_settled_again(super::NEVER_LAPSES),
-            a_lease_comes_and_goes_with_its_hold(super::NEVER_LAPSES),
-            a_lease_ends_with_the_time_of_its_hold(super::NEVER_LAPSES),
-            a_clock_of_the_store_that_is_set_back_takes_no_lease_away(super::NEVER_LAPSES),
             i8_a_sold_out_section_is_refused_until_the_next_hold_ends(super::NEVER_LAPSES),
             i8_a_snapshot_lapses_unless_it_is_checked_again(super::LAPSES),
             i8_marks_are_told_as_they_were_committed(super::NEVER_LAPSES),
@@ -314,54 +238,13 @@ suite!(behind_sentinels_that_failed_over);
 async fn i9_the_in_process_gate_keeps_no_more_than_its_limits() {
     let door = Doorway::to(open::in_process(NEVER_LAPSES).await);
     let mut sections = Vec::new();
-    let mut first_holds = Vec::new();
     for _ in 0..150 {
         let batch: Vec<_> = (0..1_000).map(|_| snapshot(door.section(), 1, 1)).collect();
-        let holds: Vec<_> = (0..1_000).map(|_| door.hold(600_000)).collect();
         sections.extend(batch.iter().map(|known| known.section_id));
-        first_holds.push(holds[0].booking_id);
-        door.gate.settle(Settlement {
-            snapshots: batch,
-            marks: vec![],
-            bookings: holds,
-            now: door.now,
-        });
+        door.gate.settle(Settlement { snapshots: batch, marks: vec![] });
     }
     let known = door.gate.read(&sections).await.into_iter().flatten().count();
     assert!((1..=SNAPSHOTS_MAX).contains(&known), "{known} snapshots");
-    // The first holds are leased; later ones are read from the store.
-    let limit = LEASES_MAX / 1_000;
-    for (batch, booking_id) in first_holds.into_iter().enumerate() {
-        assert_eq!(door.is_leased(booking_id).await, batch < limit, "batch {batch}");
-    }
-    // When holds end there is room again.
-    let later = door.now.plus_ms(600_000);
-    door.settle(vec![], vec![], later).await;
-    let hold = door.hold(1_200_000);
-    door.settle(vec![], vec![hold.clone()], later).await;
-    assert!(door.is_leased(hold.booking_id).await);
-}
-
-#[tokio::test]
-async fn holds_that_were_confirmed_take_no_lease_from_those_that_live() {
-    let door = Doorway::to(open::in_process(NEVER_LAPSES).await);
-    let settle = |bookings| {
-        let (snapshots, marks, now) = (vec![], vec![], door.now);
-        door.gate.settle(Settlement { snapshots, marks, bookings, now });
-    };
-    for _ in 0..2 * LEASES_MAX / 1_000 {
-        let holds: Vec<_> = (0..1_000).map(|_| door.hold(600_000)).collect();
-        settle(holds.clone());
-        let confirm = |hold| Booking { status: BookingStatus::Confirmed, version: 2, ..hold };
-        settle(holds.into_iter().map(confirm).collect());
-    }
-    let (short, long) = (door.hold(1_000), door.hold(600_000));
-    settle(vec![short.clone(), long.clone()]);
-    assert!(door.is_leased(short.booking_id).await && door.is_leased(long.booking_id).await);
-    // They still end in their time.
-    door.settle(vec![], vec![], door.now.plus_ms(1_000)).await;
-    assert!(!door.is_leased(short.booking_id).await);
-    assert!(door.is_leased(long.booking_id).await);
 }
 
 #[tokio::test]

@@ -2,7 +2,7 @@
 
 use super::*;
 use async_trait::async_trait;
-use engine::{Booking, BookingId, EventId, Fault, SectionId, Shard, Snapshot};
+use engine::{EventId, Fault, SectionId, Shard, Snapshot};
 use parking_lot::Mutex;
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -29,10 +29,6 @@ impl Gate for Sums {
 
     fn enter(&self, _: store::Epoch) {
         unimplemented!("no test of this gate goes over to another history")
-    }
-
-    async fn lease(&self, _: BookingId) -> Option<Booking> {
-        None
     }
 
     fn announce(&self, _: EventId) {}

@@ -103,6 +103,41 @@ async fn a_change_whose_announcement_is_lost_is_seen_when_its_facts_lapse() {
     assert!(read_at.elapsed() >= FACTS_KEPT / 3, "{:?}: they are kept", read_at.elapsed());
 }
 
+/// Their gates share nothing: a booking is read from the store alone.
+#[tokio::test]
+async fn a_booking_is_read_at_another_instance_right_after_every_step() {
+    let world = World::new().await;
+    let instance = || {
+        let config = config_with(&world.folder, &[("HOLD_TTL_SECONDS", "600")]);
+        let gate = Arc::new(Local::new(GateOptions { fresh_ms: 60_000 }));
+        let core = Core::new(config, world.store.clone(), gate, FOR_TESTS.clone());
+        Arc::new(App::new(Arc::new(core), &SecretString::from(SECRET)))
+    };
+    let (one, two) = (instance(), instance());
+    let (here, there) = (Service::api(one.clone()).router, Service::api(two.clone()).router);
+    let event_id = event(&here, &one).await;
+    for end in ["confirm", "cancel"] {
+        let hold = json!({"event_id": event_id, "section_id": "A", "seats_requested": 1});
+        let path = "/api/v1/bookings/hold";
+        let (status, held) = ask(&here, &one, Method::POST, path, Some(hold)).await;
+        assert_eq!(status, StatusCode::CREATED, "{held:#}");
+        let path = format!("/api/v1/bookings/{}", held["booking_id"].as_str().expect("an id"));
+        let (_, seen) = ask(&there, &two, Method::GET, &path, None).await;
+        assert_eq!((&seen["status"], &seen["items"]), (&json!("HOLD"), &held["items"]));
+        let step = async |name: &str| {
+            let (status, made) =
+                ask(&there, &two, Method::POST, &format!("{path}/{name}"), None).await;
+            assert_eq!(status, StatusCode::OK, "{made:#}");
+            let (_, seen) = ask(&here, &one, Method::GET, &path, None).await;
+            let fields = ["status", "expires_at", "version"];
+            assert_eq!(fields.map(|of| &seen[of]), fields.map(|of| &made[of]), "{name}");
+            seen
+        };
+        assert_eq!(step("extend").await["status"], "HOLD");
+        assert_ne!(step(end).await["status"], "HOLD", "{end}");
+    }
+}
+
 /// Who changes an event at an instance that missed an earlier change does not write back what was.
 #[tokio::test]
 async fn a_change_is_made_of_what_is_stored_not_of_what_is_cached() {

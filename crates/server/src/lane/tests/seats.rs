@@ -2,7 +2,7 @@
 
 use super::*;
 use engine::seats::{Category, Layout, Marks, SeatMap, SeatState, Shape, Short};
-use engine::{Booking, Currency, Money, Snapshot};
+use engine::{Currency, Money, Snapshot};
 use std::sync::atomic::AtomicUsize;
 use store::gate::KnownMarks;
 use tokio::sync::broadcast::Receiver;
@@ -236,10 +236,6 @@ impl Gate for Watched {
         unimplemented!("no test of this gate goes over to another history")
     }
 
-    async fn lease(&self, _: BookingId) -> Option<Booking> {
-        None
-    }
-
     fn announce(&self, _: EventId) {}
 
     fn announcements(&self) -> Receiver<EventId> {
@@ -274,7 +270,7 @@ async fn the_gate_is_asked_for_marks_once_a_batch_and_never_for_counted_seats() 
     assert_eq!(watched.counts()[1..], [0, 0], "not for counted seats");
     until_refused(&lanes).await;
     let seen = KnownMarks::committed(section(), marks());
-    gate.settle(Settlement::of_marks(seen, now()));
+    gate.settle(Settlement::of_marks(seen));
 
     let store = Arc::new(marked_layout(5));
     let lanes = super::lanes(&store, &gate);

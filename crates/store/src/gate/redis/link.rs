@@ -31,7 +31,7 @@ const CLOCK_KNOWN_MS: i64 = 5_000;
 /// A hash tag: keys with the same one live on the same server.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(super) enum Tag {
-    /// Sections and bookings of a shard.
+    /// Sections of a shard.
     Shard(usize),
     /// A part of the shared counters.
     Tally(usize),

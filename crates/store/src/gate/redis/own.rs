@@ -2,48 +2,29 @@
 //!
 //! It serves three ends: an instance sees its own commits at once, whatever the way to Redis takes;
 //! while Redis is away it still knows for a moment what is sold out; and what waits to be sent is
-//! merged here, the newest version of each section and booking. All of it lapses by itself; marks are
-//! kept while there is room, since they belong to a snapshot that does.
+//! merged here, the newest version of each section. All of it lapses by itself; marks are kept while there
+//! is room, since they belong to a snapshot that does.
 
 use super::super::marks::{self, CheckedMarks};
 use super::super::{GateOptions, KnownMarks, Settlement};
-use engine::{Booking, BookingId, CheckedSnapshot, SectionId, Snapshot};
+use engine::{CheckedSnapshot, SectionId, Snapshot};
 use std::collections::{HashMap, HashSet, VecDeque};
-use std::sync::Arc;
 
 /// The maximum number of remembered sections.
 const SECTIONS_MAX: usize = 100_000;
-/// The maximum number of remembered bookings.
-const BOOKINGS_MAX: usize = 100_000;
 /// The maximum number of settlement records; beyond it, all are dropped.
 const NOTES_MAX: usize = 500_000;
-
-/// A booking as a commit left it.
-#[derive(Clone)]
-pub(super) struct Noted {
-    pub booking: Arc<Booking>,
-    /// When it was settled, by the link's clock.
-    pub settled_at_ms: i64,
-    /// How long the hold had to live then.
-    pub left_ms: i64,
-}
 
 /// What was settled, by the link's clock, and what of it was not sent yet.
 pub(super) struct Own {
     fresh_ms: i64,
     snapshots: HashMap<SectionId, CheckedSnapshot>,
     marks: marks::MarksCache,
-    bookings: HashMap<BookingId, Noted>,
     unsent_sections: HashSet<SectionId>,
     unsent_marks: HashSet<SectionId>,
-    unsent_bookings: HashSet<BookingId>,
-    notes: VecDeque<(i64, Note)>,
+    /// When each snapshot was settled, in that order.
+    notes: VecDeque<(i64, SectionId)>,
     dropped: u64,
-}
-
-enum Note {
-    Section(SectionId),
-    Booking(BookingId),
 }
 
 /// What is to be sent.
@@ -51,7 +32,6 @@ enum Note {
 pub(super) struct Unsent {
     pub snapshots: Vec<CheckedSnapshot>,
     pub marks: Vec<CheckedMarks>,
-    pub bookings: Vec<Noted>,
 }
 
 impl Own {
@@ -60,10 +40,8 @@ impl Own {
             fresh_ms: options.fresh_ms(),
             snapshots: HashMap::new(),
             marks: marks::MarksCache::default(),
-            bookings: HashMap::new(),
             unsent_sections: HashSet::new(),
             unsent_marks: HashSet::new(),
-            unsent_bookings: HashSet::new(),
             notes: VecDeque::new(),
             dropped: 0,
         }
@@ -82,27 +60,11 @@ impl Own {
             let kept = CheckedSnapshot::settle(held, snapshot, now_ms, self.fresh_ms);
             self.snapshots.insert(section_id, kept);
             self.unsent_sections.insert(section_id);
-            self.notes.push_back((now_ms, Note::Section(section_id)));
+            self.notes.push_back((now_ms, section_id));
         }
         for seen in settlement.marks {
             self.unsent_marks.insert(seen.section_id);
             self.marks.settle(seen, now_ms, self.fresh_ms);
-        }
-        for booking in settlement.bookings {
-            let booking_id = booking.booking_id;
-            match self.bookings.get(&booking_id) {
-                Some(held) if held.booking.version > booking.version => continue,
-                None if self.bookings.len() >= BOOKINGS_MAX => {
-                    self.dropped += 1;
-                    continue;
-                }
-                _ => {}
-            }
-            let left_ms = booking.expires_at.since_ms(settlement.now);
-            let noted = Noted { booking: Arc::new(booking), settled_at_ms: now_ms, left_ms };
-            self.bookings.insert(booking_id, noted);
-            self.unsent_bookings.insert(booking_id);
-            self.notes.push_back((now_ms, Note::Booking(booking_id)));
         }
     }
 
@@ -111,29 +73,17 @@ impl Own {
         if self.notes.len() > NOTES_MAX {
             // Dropping it is always safe: the store decides, and the next settlement sends it
             // again.
-            self.dropped += (self.unsent_sections.len() + self.unsent_bookings.len()) as u64;
+            self.dropped += self.unsent_sections.len() as u64;
             self.snapshots.clear();
-            self.bookings.clear();
             self.unsent_sections.clear();
-            self.unsent_bookings.clear();
             self.notes.clear();
         }
         let fresh_ms = self.fresh_ms;
-        while let Some((_, note)) = self.notes.pop_front_if(|(at, _)| now_ms - *at > fresh_ms) {
-            let was_unsent = match note {
-                Note::Section(id) => {
-                    let lapsed = |kept: &CheckedSnapshot| !kept.is_fresh(now_ms, fresh_ms);
-                    self.snapshots.get(&id).is_some_and(lapsed)
-                        && self.snapshots.remove(&id).is_some()
-                        && self.unsent_sections.remove(&id)
-                }
-                Note::Booking(id) => {
-                    let lapsed = |noted: &Noted| now_ms - noted.settled_at_ms > fresh_ms;
-                    self.bookings.get(&id).is_some_and(lapsed)
-                        && self.bookings.remove(&id).is_some()
-                        && self.unsent_bookings.remove(&id)
-                }
-            };
+        let lapsed = |kept: &CheckedSnapshot| !kept.is_fresh(now_ms, fresh_ms);
+        while let Some((_, id)) = self.notes.pop_front_if(|(at, _)| now_ms - *at > fresh_ms) {
+            let was_unsent = self.snapshots.get(&id).is_some_and(lapsed)
+                && self.snapshots.remove(&id).is_some()
+                && self.unsent_sections.remove(&id);
             self.dropped += u64::from(was_unsent);
         }
     }
@@ -149,12 +99,6 @@ impl Own {
         self.marks.get(section_id).map(|kept| kept.seen.clone())
     }
 
-    /// The booking as it was settled here lately.
-    pub fn booking(&self, booking_id: BookingId, now_ms: i64) -> Option<Arc<Booking>> {
-        let noted = self.bookings.get(&booking_id)?;
-        (now_ms - noted.settled_at_ms <= self.fresh_ms).then(|| noted.booking.clone())
-    }
-
     /// Forgets a section.
     pub fn forget(&mut self, section_id: SectionId) {
         self.snapshots.remove(&section_id);
@@ -167,10 +111,8 @@ impl Own {
     pub fn clear(&mut self) {
         self.snapshots.clear();
         self.marks = marks::MarksCache::default();
-        self.bookings.clear();
         self.unsent_sections.clear();
         self.unsent_marks.clear();
-        self.unsent_bookings.clear();
         self.notes.clear();
     }
 
@@ -178,7 +120,6 @@ impl Own {
     pub fn take_unsent(&mut self, now_ms: i64) -> Unsent {
         self.lapse(now_ms);
         let sections = self.unsent_sections.drain();
-        let bookings = self.unsent_bookings.drain();
         let mut marks = Vec::with_capacity(self.unsent_marks.len());
         for section_id in self.unsent_marks.drain() {
             match self.marks.get(section_id) {
@@ -189,11 +130,10 @@ impl Own {
         Unsent {
             snapshots: sections.filter_map(|id| self.snapshots.get(&id).copied()).collect(),
             marks,
-            bookings: bookings.filter_map(|id| self.bookings.get(&id).cloned()).collect(),
         }
     }
 
-    /// How many snapshots, marks and bookings were never sent: too many, or too late.
+    /// How many snapshots and marks were never sent: too many, or too late.
     pub fn dropped(&self) -> u64 {
         self.dropped
     }

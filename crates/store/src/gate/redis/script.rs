@@ -14,8 +14,6 @@ pub(super) static SETTLE: LazyLock<Source> =
     LazyLock::new(|| Source::new(include_str!("settle.lua")));
 pub(super) static FORGET: LazyLock<Source> =
     LazyLock::new(|| Source::new(include_str!("forget.lua")));
-pub(super) static LEASE: LazyLock<Source> =
-    LazyLock::new(|| Source::new(include_str!("lease.lua")));
 pub(super) static TALLY: LazyLock<Source> =
     LazyLock::new(|| Source::new(include_str!("tally.lua")));
 pub(super) static PROBE: LazyLock<Source> =
@@ -53,11 +51,6 @@ impl Call {
     #[expect(clippy::needless_pass_by_value, reason = "numbers and texts read best without &")]
     pub fn push(&mut self, arg: impl ToString) {
         self.args.push(arg.to_string().into_bytes());
-    }
-
-    /// Adds a text as it is.
-    pub fn push_text(&mut self, text: String) {
-        self.args.push(text.into_bytes());
     }
 
     /// Adds bytes as they are.

@@ -5,12 +5,12 @@
 
 use super::super::marks::CheckedMarks;
 use super::link::Tag;
-use super::own::{Noted, Unsent};
+use super::own::Unsent;
 use super::script::{Call, SETTLE};
-use super::{CALL_KEYS_MAX, Shared, lease};
-use engine::{Booking, BookingStatus, CheckedSnapshot, Timestamp};
+use super::{CALL_KEYS_MAX, Shared};
+use engine::{CheckedSnapshot, Timestamp};
 use futures_util::future::join_all;
-use std::collections::{BTreeMap, HashMap};
+use std::collections::HashMap;
 use std::sync::atomic::Ordering;
 
 /// For how long a lapsed snapshot is left lying, for a person who looks.
@@ -34,12 +34,11 @@ pub(super) async fn send(shared: &Shared) {
     }
 }
 
-/// One call's worth of snapshots, marks and bookings of one shard.
+/// One call's worth of snapshots and marks of one shard.
 #[derive(Default)]
 struct Parcel {
     snapshots: Vec<CheckedSnapshot>,
     marks: Vec<CheckedMarks>,
-    bookings: Vec<Noted>,
 }
 
 async fn round(shared: &Shared, unsent: Unsent) {
@@ -60,10 +59,6 @@ async fn round(shared: &Shared, unsent: Unsent) {
         let tag = Tag::Shard(kept.seen.section_id.shard().index());
         parcel_of(tag, &mut |parcel| parcel.marks.push(kept.clone()));
     }
-    for noted in unsent.bookings {
-        let tag = Tag::Shard(noted.booking.booking_id.shard().index());
-        parcel_of(tag, &mut |parcel| parcel.bookings.push(noted.clone()));
-    }
     let shards = parcels.into_iter().map(|(tag, parcels)| async move {
         for parcel in parcels {
             if deliver(shared, tag, &parcel).await.is_none() {
@@ -77,7 +72,7 @@ async fn round(shared: &Shared, unsent: Unsent) {
 
 impl Parcel {
     fn len(&self) -> usize {
-        self.snapshots.len() + self.marks.len() + self.bookings.len()
+        self.snapshots.len() + self.marks.len()
     }
 
     fn is_full(&self) -> bool {
@@ -90,17 +85,14 @@ impl Parcel {
 async fn deliver(shared: &Shared, tag: Tag, parcel: &Parcel) -> Option<()> {
     let zero_ms = shared.link.server_ms(tag, 0).await?;
     let space = shared.space();
-    let runs = runs(&parcel.bookings, shared.options.fresh_ms());
     let sections = parcel.snapshots.iter().map(|kept| space.section(kept.snapshot.section_id));
-    let leases = runs.values().flatten().map(|booking| space.lease(booking.booking_id));
     let fresh_ms = shared.options.fresh_ms();
     let kept_ms = fresh_ms.saturating_add(LAPSED_KEPT_MS);
     let seats = parcel.marks.iter().map(|kept| space.seats(kept.seen.section_id));
-    let mut call = Call::new(&SETTLE, sections.chain(seats).chain(leases).collect())
+    let mut call = Call::new(&SETTLE, sections.chain(seats).collect())
         .arg(fresh_ms)
         .arg(kept_ms)
-        .arg(parcel.snapshots.len())
-        .arg(parcel.marks.len());
+        .arg(parcel.snapshots.len());
     for CheckedSnapshot { snapshot, checked_at_ms } in &parcel.snapshots {
         call.push(snapshot.version);
         call.push(snapshot.capacity);
@@ -117,35 +109,5 @@ async fn deliver(shared: &Shared, tag: Tag, parcel: &Parcel) -> Option<()> {
         call.push(zero_ms + checked_at_ms);
         call.push_bytes(seen.marks.to_bytes());
     }
-    for (run, bookings) in &runs {
-        let settled_at_ms = zero_ms + run.settled_at_ms;
-        call.push(run.version);
-        call.push(settled_at_ms);
-        call.push(run.ttl_ms);
-        call.push(bookings.len());
-        for booking in bookings {
-            call.push_text(lease::line(booking, settled_at_ms));
-        }
-    }
     shared.link.call::<Option<()>>(tag, &call).await.map(|_| ())
-}
-
-/// Leases that differ in their lines alone, as those of the new holds of a batch do.
-#[derive(PartialEq, Eq, PartialOrd, Ord)]
-struct Run {
-    version: i64,
-    settled_at_ms: i64,
-    ttl_ms: i64,
-}
-
-fn runs(bookings: &[Noted], fresh_ms: i64) -> BTreeMap<Run, Vec<&Booking>> {
-    let mut runs: BTreeMap<Run, Vec<&Booking>> = BTreeMap::new();
-    for Noted { booking, settled_at_ms, left_ms } in bookings {
-        let is_live = booking.status == BookingStatus::Hold;
-        // An end is remembered for as long as news of the hold itself could still arrive.
-        let ttl_ms = if is_live { *left_ms } else { fresh_ms.saturating_mul(2) };
-        let run = Run { version: booking.version, settled_at_ms: *settled_at_ms, ttl_ms };
-        runs.entry(run).or_default().push(booking);
-    }
-    runs
 }

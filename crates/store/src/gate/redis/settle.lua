@@ -1,20 +1,18 @@
 -- Takes note of what commits left behind. Running it twice is the same as running it once.
--- KEYS: sections, then seats of sections, then leases.
--- ARGV: fresh_ms, kept_ms, how many sections, of how many seats;
+-- KEYS: sections, then seats of sections.
+-- ARGV: fresh_ms, kept_ms, how many sections;
 --       for each section: version capacity available next_expiry settled_at;
---       for the seats of each: version through settled_at marks;
---       for each run of leases that are alike: version settled_at ttl_ms how_many, and their lines.
+--       for the seats of each: version through settled_at marks.
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
 local fresh, kept, sections = tonumber(ARGV[1]), ARGV[2], tonumber(ARGV[3])
-local before_leases = sections + tonumber(ARGV[4])
 
 -- A clock that was set back puts things into the future: they are not believed.
 local function is_fresh(at)
   return at ~= nil and at <= now and now - at <= fresh
 end
 
-local at = 5
+local at = 4
 for i = 1, sections do
   local key, version, settled_at = KEYS[i], tonumber(ARGV[at]), tonumber(ARGV[at + 4])
   if is_fresh(settled_at) then
@@ -37,7 +35,7 @@ for i = 1, sections do
   at = at + 5
 end
 
-for i = sections + 1, before_leases do
+for i = sections + 1, #KEYS do
   local key, version, settled_at = KEYS[i], tonumber(ARGV[at]), tonumber(ARGV[at + 2])
   if is_fresh(settled_at) then
     local held = redis.pcall('HMGET', key, 'version', 'through', 'checked_at')
@@ -61,31 +59,5 @@ for i = sections + 1, before_leases do
     redis.call('PEXPIRE', key, kept)
   end
   at = at + 4
-end
-
--- A hold that ended stays ended, and an extended one extended, whatever arrives late.
-local function is_newer(key, version)
-  local held = redis.pcall('GET', key)
-  if type(held) ~= 'string' then
-    return true
-  end
-  local held_version, checked_at = string.match(held, '^(%d+) (%d+) ')
-  return not held_version or not is_fresh(tonumber(checked_at)) or version >= tonumber(held_version)
-end
-
-local i = before_leases
-while i < #KEYS do
-  local version, settled_at, count = tonumber(ARGV[at]), tonumber(ARGV[at + 1]), tonumber(ARGV[at + 3])
-  local left = tonumber(ARGV[at + 2]) - (now - settled_at)
-  if is_fresh(settled_at) and left > 0 then
-    local ttl = string.format('%d', left)
-    for n = 1, count do
-      local key, line = KEYS[i + n], ARGV[at + 3 + n]
-      if not redis.call('SET', key, line, 'PX', ttl, 'NX') and is_newer(key, version) then
-        redis.call('SET', key, line, 'PX', ttl)
-      end
-    end
-  end
-  at, i = at + 4 + count, i + count
 end
 return {now, false}

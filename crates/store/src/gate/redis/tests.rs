@@ -2,13 +2,10 @@
 
 use super::connect::Connection;
 use super::script::{self, Call, Source};
-use super::{lease, url};
+use super::url;
 use crate::gate::{CheckedMarks, KnownMarks};
 use engine::seats::Marks;
-use engine::{
-    Booking, BookingId, BookingStatus, CheckedSnapshot, Currency, EventId, Item, Money, SectionId,
-    Shard, Snapshot, Timestamp, UserId,
-};
+use engine::{CheckedSnapshot, SectionId, Shard, Snapshot, Timestamp};
 use proptest::prelude::*;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, LazyLock};
@@ -25,9 +22,8 @@ fn with_clock(source: &Source) -> &'static Source {
 static READ: LazyLock<&Source> = LazyLock::new(|| with_clock(&script::READ));
 static SETTLE: LazyLock<&Source> = LazyLock::new(|| with_clock(&script::SETTLE));
 static MARKS: LazyLock<&Source> = LazyLock::new(|| with_clock(&script::MARKS));
-static LEASE: LazyLock<&Source> = LazyLock::new(|| with_clock(&script::LEASE));
 
-/// What a snapshot and a lease become when news arrives that was settled at `settled_at_ms`.
+/// What a snapshot becomes when news arrives that was settled at `settled_at_ms`.
 fn settle_late(
     held: Option<CheckedSnapshot>,
     new: Snapshot,
@@ -100,7 +96,6 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
 struct Bench {
     connection: Connection,
     section_id: SectionId,
-    booking_id: BookingId,
 }
 
 impl Bench {
@@ -117,9 +112,8 @@ impl Bench {
     async fn follow(&mut self, steps: &[Step]) {
         let id = self.section_id;
         let space = super::Space::of(crate::Epoch::NONE);
-        let keys = [space.section(id), space.seats(id), space.lease(self.booking_id)];
-        let (mut now_ms, mut kept, mut leased) = (1_800_000_000_000, None, None::<(i64, i64)>);
-        let mut marked = None;
+        let keys = [space.section(id), space.seats(id)];
+        let (mut now_ms, mut kept, mut marked) = (1_800_000_000_000, None, None);
         for step in steps {
             match *step {
                 Step::Tick { ms } => now_ms += ms,
@@ -134,26 +128,16 @@ impl Bench {
                     let settled_at_ms = now_ms - late_ms;
                     let expiry =
                         new.next_expiry.map_or("none".into(), |at| at.unix_ms().to_string());
-                    let call =
-                        Call::new(&SETTLE, keys.to_vec()).arg(FRESH_MS).arg(60_000).arg(1).arg(1);
+                    let call = Call::new(&SETTLE, keys.to_vec()).arg(FRESH_MS).arg(60_000).arg(1);
                     let call = call.arg(version).arg(10).arg(10 - version).arg(expiry);
                     let marks = Arc::new(Marks::none(10, 1, version));
                     let seen = KnownMarks::read(id, marks, Some(version + late_ms.rem_euclid(3)));
                     let call = call.arg(settled_at_ms).arg(version).arg(seen.through);
                     let mut call = call.arg(settled_at_ms);
                     call.push_bytes(seen.marks.to_bytes());
-                    let call = call.arg(version).arg(settled_at_ms);
-                    let line = format!("{version} {settled_at_ms} CONFIRMED");
-                    let call = call.arg(10_000_000).arg(1).arg(line);
                     self.run::<Option<()>>(call, now_ms).await;
                     kept = settle_late(kept, new, settled_at_ms, now_ms);
                     marked = mark_late(marked, seen, settled_at_ms, now_ms);
-                    let is_fresh = |at_ms| (0..=FRESH_MS).contains(&(now_ms - at_ms));
-                    if is_fresh(settled_at_ms)
-                        && leased.is_none_or(|(held, at)| !is_fresh(at) || version >= held)
-                    {
-                        leased = Some((version, settled_at_ms));
-                    }
                 }
             }
             let call = Call::new(&READ, keys[..1].to_vec()).arg(FRESH_MS);
@@ -161,16 +145,11 @@ impl Bench {
             let known = known[0].as_ref().map(|line| super::snapshot_of(self.section_id, line));
             let expected = kept.filter(|kept| kept.is_fresh(now_ms, FRESH_MS));
             assert_eq!(known, expected.map(|kept| Some(kept.snapshot)), "{step:?} at {now_ms}");
-            let call = Call::new(&MARKS, keys[1..2].to_vec());
+            let call = Call::new(&MARKS, keys[1..].to_vec());
             let told = self.run::<Vec<Option<(i64, Vec<u8>)>>>(call, now_ms).await.remove(0);
             let told = told.and_then(|told| super::seen_of(id, told));
             let expected = marked.as_ref().map(|kept: &CheckedMarks| kept.seen.clone());
             assert_eq!(told, expected, "{step:?} at {now_ms}");
-            let call = Call::new(&LEASE, keys[2..].to_vec()).arg(FRESH_MS);
-            let line = self.run::<Option<String>>(call, now_ms).await;
-            let expected = leased.filter(|(_, at_ms)| (0..=FRESH_MS).contains(&(now_ms - at_ms)));
-            let expected = expected.map(|(version, at_ms)| format!("{version} {at_ms} CONFIRMED"));
-            assert_eq!(line, expected, "{step:?} at {now_ms}");
         }
     }
 }
@@ -189,49 +168,12 @@ proptest! {
             let mut connection = target.connect().await.expect("it is there");
             for steps in &stories {
                 let random = MADE.fetch_add(1, Ordering::Relaxed);
-                let (at, shard) = (Timestamp::from_unix_ms(0), Shard::pick(1));
-                let mut bench = Bench {
-                    connection,
-                    section_id: SectionId::new(at, shard, random),
-                    booking_id: BookingId::new(at, shard, random),
-                };
+                let section_id = SectionId::new(Timestamp::from_unix_ms(0), Shard::pick(1), random);
+                let mut bench = Bench { connection, section_id };
                 bench.follow(steps).await;
                 connection = bench.connection;
             }
         });
-    }
-}
-
-#[test]
-fn a_lease_is_read_as_it_was_written() {
-    let at = |ms: i64| Timestamp::from_unix_ms(1_800_000_000_000 + ms);
-    let (shard, currency) = (Shard::pick(5), Currency::parse("EUR").expect("a currency"));
-    let item = |name: &str, seat_names: &[&str]| Item {
-        section_id: SectionId::new(at(0), shard, 9),
-        section_name: name.into(),
-        seats: 2,
-        seat_names: seat_names.iter().map(|number| (*number).into()).collect(),
-        unit_price: Money { minor: 1999, currency },
-    };
-    let hold = Booking {
-        updated_at: at(2),
-        version: 4,
-        ..Booking::held(
-            BookingId::new(at(0), shard, 1),
-            (UserId::new(at(0), shard, 2), EventId::new(at(0), shard, 3)),
-            [item("Empore \"links\" ☂ \n {7}", &[]), item("", &["A 1", "A 2"])],
-            at(1),
-            (600_000, 1_800_000),
-        )
-    };
-    let line = |booking: &Booking| lease::line(booking, 1_800_000_000_123);
-    assert_eq!(lease::read(hold.booking_id, &line(&hold)), Some((4, Some(hold.clone()))));
-    for status in [BookingStatus::Confirmed, BookingStatus::Expired, BookingStatus::Cancelled] {
-        let ended = Booking { status, ..hold.clone() };
-        assert_eq!(lease::read(hold.booking_id, &line(&ended)), Some((4, None)));
-    }
-    for nonsense in ["", "4", "4 5", "x 5 CONFIRMED", "4 5 {}", "4 5 SOLD"] {
-        assert_eq!(lease::read(hold.booking_id, nonsense), None, "{nonsense:?}");
     }
 }
 

@@ -5,8 +5,8 @@
 
 use super::servers::{back, cluster_url_of, connected, sentinel_url_of};
 use super::{
-    Arc, Booking, Doorway, Duration, Gate, GateOptions, LAPSES, NEVER_LAPSES, SectionId,
-    Settlement, Snapshot, open_gate, snapshot, wait_ms,
+    Arc, Doorway, Duration, Gate, GateOptions, LAPSES, NEVER_LAPSES, SectionId, Settlement,
+    Snapshot, open_gate, snapshot, wait_ms,
 };
 use std::time::Instant;
 use testbed::proxy::Proxy;
@@ -38,16 +38,12 @@ impl Scene {
     }
 
     fn settle_one(&self, known: Snapshot) {
-        self.door.gate.settle(alone(&self.door, known));
+        self.door.gate.settle(alone(known));
     }
 }
 
-fn alone(door: &Doorway, known: Snapshot) -> Settlement {
-    Settlement { snapshots: vec![known], marks: vec![], bookings: vec![], now: door.now }
-}
-
-fn with_hold(door: &Doorway, known: Snapshot, held: &Booking) -> Settlement {
-    Settlement { bookings: vec![held.clone()], ..alone(door, known) }
+fn alone(known: Snapshot) -> Settlement {
+    Settlement { snapshots: vec![known], marks: vec![] }
 }
 
 /// Reads with `gate` and returns how long it took.
@@ -62,7 +58,7 @@ async fn until_shared(door: &Doorway, by: &dyn Gate, known: Snapshot) {
     let deadline = Instant::now() + Duration::from_millis(BACK_MS);
     while timed(by, known.section_id).await.0 != Some(known) {
         assert!(Instant::now() < deadline, "{} does not tell", by.describe());
-        door.gate.settle(alone(door, known));
+        door.gate.settle(alone(known));
         wait_ms(10).await;
     }
 }
@@ -95,15 +91,11 @@ async fn goes_on_alone(scene: &Scene, old: Snapshot) {
     scene.settle_one(own);
     let (known, took) = timed(gate, own.section_id).await;
     assert!(known == Some(own) && took < AT_ONCE, "{known:?} in {took:?}");
-    let held = door.hold(60_000);
-    gate.settle(Settlement::of(&[], vec![held.clone()], door.now));
-    assert_eq!(gate.lease(held.booking_id).await, Some(held.clone()));
     gate.announce(door.event_id);
     assert_eq!(gate.tally(&[("name".to_owned(), 1)], 1_000).await, None);
     gate.forget(&[door.section()]).await;
     wait_ms(1_100).await;
     assert_eq!(door.gate.read(&[old.section_id, own.section_id]).await, [None, None]);
-    assert_eq!(gate.lease(held.booking_id).await, None);
     // Nobody else hears of it.
     assert_eq!(scene.other.read(&[own.section_id]).await, [None]);
 }
@@ -226,15 +218,13 @@ async fn a_server_that_is_away_at_the_start_is_found_when_it_comes() {
 #[tokio::test]
 async fn i8_deleting_everything_at_any_moment_changes_nothing_but_speed() {
     let scene = Scene::new(NEVER_LAPSES).await;
-    let (known, held) = (snapshot(scene.door.section(), 5, 2), scene.door.hold(60_000));
-    scene.door.gate.settle(with_hold(&scene.door, known, &held));
+    let known = snapshot(scene.door.section(), 5, 2);
     until_shared(&scene.door, &*scene.other, known).await;
     for wipe in ["FLUSHALL", "SCRIPT FLUSH"] {
         let words: Vec<_> = wipe.split(' ').collect();
         scene.server.cli(&words);
         if wipe == "FLUSHALL" {
             assert_eq!(scene.other.read(&[known.section_id]).await, [None]);
-            assert_eq!(scene.other.lease(held.booking_id).await, None);
         }
         until_shared(&scene.door, &*scene.other, known).await;
     }
@@ -245,35 +235,31 @@ async fn i8_deleting_everything_at_any_moment_changes_nothing_but_speed() {
 async fn i8_an_old_state_that_is_put_back_is_not_believed() {
     let scene = Scene::new(LAPSES).await;
     let section_id = scene.door.section();
-    let held = scene.door.hold(600_000);
     until_shared(&scene.door, &*scene.other, snapshot(section_id, 5, 0)).await;
-    scene.door.settle(vec![], vec![held.clone()], scene.door.now).await;
     let old = scene.server.save_snapshot();
-    // Seats came back and the hold was confirmed after that.
+    // Seats came back after that.
     until_shared(&scene.door, &*scene.other, snapshot(section_id, 6, 4)).await;
     wait_ms(1_100).await;
     scene.server.restore_snapshot(&old);
     back(&*scene.other, BACK_MS).await;
     assert_ne!(scene.server.cli(&["DBSIZE"]), "0", "the past is there");
     assert_eq!(scene.other.read(&[section_id]).await, [None]);
-    assert_eq!(scene.other.lease(held.booking_id).await, None);
     until_shared(&scene.door, &*scene.other, snapshot(section_id, 6, 4)).await;
 }
 
 #[tokio::test]
 async fn i8_what_a_frozen_server_takes_late_is_not_taken_for_new() {
     let scene = Scene::new(LAPSES).await;
-    let (known, held) = (snapshot(scene.door.section(), 5, 0), scene.door.hold(600_000));
+    let known = snapshot(scene.door.section(), 5, 0);
     until_shared(&scene.door, &*scene.other, snapshot(known.section_id, 4, 1)).await;
     scene.server.pause();
     // It lies in the buffers of the connection until the server wakes up.
-    scene.door.gate.settle(with_hold(&scene.door, known, &held));
+    scene.settle_one(known);
     wait_ms(1_500).await;
     scene.server.resume();
     back(&*scene.other, BACK_MS).await;
     for _ in 0..50 {
         assert_eq!(scene.other.read(&[known.section_id]).await, [None]);
-        assert_eq!(scene.other.lease(held.booking_id).await, None);
         wait_ms(2).await;
     }
 }
@@ -286,11 +272,10 @@ async fn what_is_settled_while_redis_is_away_is_sent_when_it_comes_back_in_time(
         timed(&*scene.door.gate, scene.door.section()).await;
         wait_ms(5).await;
     }
-    let (known, held) = (snapshot(scene.door.section(), 5, 0), scene.door.hold(600_000));
+    let known = snapshot(scene.door.section(), 5, 0);
+    // What waits is merged.
     scene.settle_one(snapshot(known.section_id, 4, 1));
-    scene.door.gate.settle(with_hold(&scene.door, known, &held));
-    let end = Booking { status: engine::BookingStatus::Confirmed, version: 2, ..held.clone() };
-    scene.door.gate.settle(Settlement::of(&[], vec![end], scene.door.now));
+    scene.settle_one(known);
     scene.proxy.heal();
     back(&*scene.other, BACK_MS).await;
     let deadline = Instant::now() + Duration::from_millis(BACK_MS);
@@ -298,7 +283,6 @@ async fn what_is_settled_while_redis_is_away_is_sent_when_it_comes_back_in_time(
         assert!(Instant::now() < deadline, "it was never sent");
         wait_ms(5).await;
     }
-    assert_eq!(scene.other.lease(held.booking_id).await, None, "what waits is merged");
 }
 
 #[tokio::test]
@@ -313,15 +297,10 @@ async fn i9_what_cannot_be_sent_is_dropped_and_counted() {
     }
     for _ in 0..300 {
         let batch = (0..1_000).map(|_| snapshot(door.section(), 1, 1)).collect();
-        gate.settle(Settlement {
-            snapshots: batch,
-            marks: vec![],
-            bookings: vec![],
-            now: door.now,
-        });
+        gate.settle(Settlement { snapshots: batch, marks: vec![] });
     }
     wait_ms(1_100).await;
-    gate.settle(alone(&door, snapshot(door.section(), 1, 1)));
+    gate.settle(alone(snapshot(door.section(), 1, 1)));
     let dropped = gate.health().dropped;
     assert!((290_000..=310_000).contains(&dropped), "{dropped} were dropped");
     let health = gate.health();

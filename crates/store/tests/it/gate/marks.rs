@@ -35,9 +35,8 @@ fn seen(section_id: SectionId, version: i64, taken: &[SeatIndex]) -> KnownMarks 
 impl Doorway {
     /// Settles marks beside a snapshot, and waits until the gate has noted them.
     async fn mark(&self, snapshots: Vec<Snapshot>, marks: Vec<KnownMarks>) {
-        let now = self.now;
-        self.gate.settle(Settlement { snapshots, marks, bookings: vec![], now });
-        self.settle(vec![], vec![], now).await;
+        self.gate.settle(Settlement { snapshots, marks });
+        self.settle(vec![]).await;
     }
 
     async fn marks(&self, section_id: SectionId) -> Option<KnownMarks> {
@@ -121,7 +120,7 @@ pub async fn i8_marks_fall_silent_with_their_snapshot_and_lapsed_ones_give_way(d
     door.mark(snapshots.to_vec(), both.map(|id| seen(id, 5, &[1])).to_vec()).await;
     wait_ms(600).await;
     // A batch that refused everything tells the snapshot and no marks.
-    door.settle(vec![snapshots[1]], vec![], door.now).await;
+    door.settle(vec![snapshots[1]]).await;
     wait_ms(600).await;
     assert!(!door.speaks(left).await, "nobody has checked its snapshot");
     assert!(door.speaks(checked).await, "they are as fresh as their snapshot");
@@ -141,8 +140,8 @@ pub async fn i8_the_marks_of_commits_speak_until_an_extension_and_after_a_read(d
     fresh.store.create_event(&new, &[Opening::Layout(layout())], None).await.expect("recorded");
     let commit = async |command| {
         let mut committed = fresh.store.commit(&[command]).await.expect("it answers");
-        let settled = Settlement::of(&committed.inventories, committed.bookings, committed.now);
-        let Settlement { snapshots, marks, .. } = settled.with_marks(committed.marks);
+        let settled = Settlement::of(&committed.inventories);
+        let Settlement { snapshots, marks } = settled.with_marks(committed.marks);
         let before = snapshots[0].version;
         door.mark(snapshots, marks).await;
         (committed.answers.pop().expect("one answer"), before)
@@ -182,7 +181,7 @@ async fn i9_the_in_process_gate_keeps_no_more_marks_than_its_limit() {
     let sections: Vec<_> = (0..2 * MARKS_BYTES_MAX / bytes).map(|_| door.section()).collect();
     for section_id in &sections {
         let seen = KnownMarks::read(*section_id, large.clone(), None);
-        door.gate.settle(Settlement::of_marks(seen, door.now));
+        door.gate.settle(Settlement::of_marks(seen));
     }
     let known = door.gate.marks(&sections).await.into_iter().flatten().count();
     assert!((1..=MARKS_BYTES_MAX / bytes).contains(&known), "{known} of {}", sections.len());
@@ -229,10 +228,10 @@ async fn an_instance_sees_its_own_marks_at_once_and_newer_ones_of_another() {
     let door = Doorway::to(one.clone());
     let section_id = door.section();
     let (first, second) = (seen(section_id, 5, &[1]), seen(section_id, 6, &[1, 2]));
-    one.settle(Settlement::of_marks(first.clone(), door.now));
+    one.settle(Settlement::of_marks(first.clone()));
     assert_eq!(one.recall_marks(&[section_id]), [Some(first.clone())]);
     assert_eq!(one.marks(&[section_id]).await, [Some(first)]);
-    two.settle(Settlement::of_marks(second.clone(), door.now));
+    two.settle(Settlement::of_marks(second.clone()));
     let deadline = Instant::now() + Duration::from_secs(10);
     while one.marks(&[section_id]).await != [Some(second.clone())] {
         assert!(Instant::now() < deadline, "they never arrive");
@@ -248,12 +247,7 @@ async fn marks_of_many_large_sections_arrive_in_several_calls() {
     let sections: Vec<_> = (0..40).map(id).collect();
     let read = |section_id: &SectionId| KnownMarks::read(*section_id, large.clone(), None);
     let marks: Vec<_> = sections.iter().map(read).collect();
-    door.gate.settle(Settlement {
-        snapshots: vec![],
-        marks: marks.clone(),
-        bookings: vec![],
-        now: door.now,
-    });
+    door.gate.settle(Settlement { snapshots: vec![], marks: marks.clone() });
     let deadline = Instant::now() + Duration::from_secs(10);
     let all: Vec<_> = marks.into_iter().map(Some).collect();
     while door.gate.marks(&sections).await != all {
@@ -275,12 +269,7 @@ async fn i8_deleted_and_late_marks_refuse_nothing() {
     // What lies in the buffers of a frozen server is too old when it wakes up.
     server.pause();
     let late = (snapshot(section_id, 6, 98), seen(section_id, 6, &[1, 2]));
-    door.gate.settle(Settlement {
-        snapshots: vec![late.0],
-        marks: vec![late.1],
-        bookings: vec![],
-        now: door.now,
-    });
+    door.gate.settle(Settlement { snapshots: vec![late.0], marks: vec![late.1] });
     wait_ms(1_500).await;
     server.resume();
     back(&*door.gate, 10_000).await;

@@ -2,8 +2,8 @@
 
 use super::servers::{Instances, cluster_url, connected, shared_url};
 use super::{
-    Arc, Booking, BookingStatus, Doorway, Duration, EventId, Gate, GateOptions, LAPSES,
-    NEVER_LAPSES, SectionId, Settlement, Snapshot, open_gate, snapshot, wait_ms,
+    Arc, Doorway, Duration, EventId, Gate, GateOptions, LAPSES, NEVER_LAPSES, SectionId,
+    Settlement, Snapshot, open_gate, snapshot, wait_ms,
 };
 use engine::Shard;
 use std::time::Instant;
@@ -12,11 +12,6 @@ use tokio::sync::broadcast::Receiver;
 
 fn section_key(section_id: SectionId) -> String {
     format!("reservix:0000000000000000:{{{}}}:section:{section_id}", section_id.shard().index())
-}
-
-fn lease_key(booking: &Booking) -> String {
-    let booking_id = booking.booking_id;
-    format!("reservix:0000000000000000:{{{}}}:lease:{booking_id}", booking_id.shard().index())
 }
 
 /// Asks the shared server, as a person would.
@@ -32,28 +27,22 @@ async fn doorway(options: GateOptions) -> Doorway {
     Doorway::to(Arc::new(Instances::on(&shared_url(), options).await))
 }
 
-fn settled(door: &Doorway, snapshots: Vec<Snapshot>, bookings: Vec<Booking>) -> Settlement {
-    Settlement { snapshots, marks: vec![], bookings, now: door.now }
+fn settled(snapshots: Vec<Snapshot>) -> Settlement {
+    Settlement { snapshots, marks: vec![] }
 }
 
 #[tokio::test]
 async fn a_person_can_read_what_is_kept_and_all_of_it_ends_by_itself() {
     let door = doorway(LAPSES).await;
     let section_id = door.section();
-    let (held, sold) = (door.hold(5_000), door.hold(5_000));
-    let sold = Booking { status: BookingStatus::Confirmed, version: 2, ..sold };
     let known = Snapshot { next_expiry: Some(door.now), ..snapshot(section_id, 3, 7) };
-    door.settle(vec![known], vec![held.clone(), sold.clone()], door.now).await;
-    let (section, lease, end) = (section_key(section_id), lease_key(&held), lease_key(&sold));
+    door.know(known).await;
+    let section = section_key(section_id);
     let fields = cli(&["HMGET", &section, "version", "capacity", "available", "next_expiry"]);
     let expected = format!("3\n100\n7\n{}", door.now.unix_ms());
     assert_eq!(fields, expected);
-    assert!(cli(&["GET", &lease]).contains(&format!(r#""user":"{}""#, held.user_id)));
-    assert!(cli(&["GET", &end]).ends_with(" CONFIRMED"));
-    for (key, at_most_ms) in [(&section, 61_000), (&lease, 5_000), (&end, 2_000)] {
-        let left_ms: i64 = cli(&["PTTL", key]).parse().expect("a number");
-        assert!((1..=at_most_ms).contains(&left_ms), "{key} has {left_ms} ms left");
-    }
+    let left_ms: i64 = cli(&["PTTL", &section]).parse().expect("a number");
+    assert!((1..=61_000).contains(&left_ms), "{section} has {left_ms} ms left");
     for key in cli(&["KEYS", "reservix:*"]).lines() {
         assert_ne!(cli(&["PTTL", key]), "-1", "{key} would stay for ever");
     }
@@ -70,7 +59,7 @@ async fn i8_a_clock_that_was_set_makes_nothing_fresh() {
         assert_eq!(door.read(section_id).await, None, "moved by {ms} ms");
         // Whatever a commit tells is news then, from an instance that remembers nothing.
         let fresh = another(LAPSES).await;
-        fresh.settle(settled(&door, vec![snapshot(section_id, 4, 2)], vec![]));
+        fresh.settle(settled(vec![snapshot(section_id, 4, 2)]));
         let mut known = None;
         for _ in 0..500 {
             known = door.read(section_id).await;
@@ -86,63 +75,32 @@ async fn i8_a_clock_that_was_set_makes_nothing_fresh() {
 #[tokio::test]
 async fn what_a_person_breaks_is_unknown_and_healed_by_the_next_settle() {
     let door = doorway(NEVER_LAPSES).await;
-    let (section_id, held) = (door.section(), door.hold(60_000));
-    let (section, lease) = (section_key(section_id), lease_key(&held));
-    let breakages: [&[&str]; 7] = [
+    let section_id = door.section();
+    let section = section_key(section_id);
+    let breakages: [&[&str]; 4] = [
         &["SET", &section, "nonsense"],
         &["HSET", &section, "checked_at", "nan"],
         &["HSET", &section, "version", "many"],
         &["HDEL", &section, "available"],
-        &["SET", &lease, "nonsense"],
-        &["SET", &lease, "1 99 {}"],
-        &["RPUSH", &lease, "x"],
     ];
     for (version, breakage) in (1..).zip(breakages) {
-        let (known, held) = (snapshot(section_id, version, 7), Booking { version, ..held.clone() });
-        door.settle(vec![known], vec![held.clone()], door.now).await;
+        let known = snapshot(section_id, version, 7);
+        door.know(known).await;
         assert_eq!(door.read(section_id).await, Some(known), "before {breakage:?}");
-        assert_eq!(door.gate.lease(held.booking_id).await, Some(held.clone()));
-        if breakage[0] == "RPUSH" {
-            cli(&["DEL", &lease]);
-        }
         cli(breakage);
-        let (known, lease) = (door.read(section_id).await, door.gate.lease(held.booking_id).await);
-        assert!(known.is_none() || lease.is_none(), "after {breakage:?}: {known:?} {lease:?}");
+        assert_eq!(door.read(section_id).await, None, "after {breakage:?}");
         door.gate.ping().await.expect("nothing of it is taken for a failure of the server");
     }
-}
-
-#[tokio::test]
-async fn a_late_settle_of_a_hold_brings_back_neither_its_end_nor_its_older_end_time() {
-    let door = doorway(NEVER_LAPSES).await;
-    let (late, reader) = (another(NEVER_LAPSES).await, another(NEVER_LAPSES).await);
-    let (ended, extended) = (door.hold(60_000), door.hold(60_000));
-    let end = Booking { status: BookingStatus::Cancelled, version: 2, ..ended.clone() };
-    let more = Booking { expires_at: door.now.plus_ms(90_000), version: 2, ..extended.clone() };
-    door.settle(vec![], vec![end, more.clone()], door.now).await;
-    let marker = snapshot(door.section(), 1, 1);
-    late.settle(settled(&door, vec![marker], vec![ended.clone(), extended.clone()]));
-    while reader.read(&[marker.section_id]).await != [Some(marker)] {
-        wait_ms(2).await;
-    }
-    assert_eq!(reader.lease(ended.booking_id).await, None);
-    assert_eq!(reader.lease(extended.booking_id).await, Some(more));
-    // The instance that was late finds out as well.
-    assert_eq!(late.lease(ended.booking_id).await, None);
 }
 
 #[tokio::test]
 async fn an_instance_sees_its_own_commit_at_once_and_a_newer_one_of_another() {
     let (one, two) = (another(NEVER_LAPSES).await, another(NEVER_LAPSES).await);
     let door = Doorway::to(one.clone());
-    let (section_id, held) = (door.section(), door.hold(60_000));
-    one.settle(settled(&door, vec![snapshot(section_id, 5, 5)], vec![held.clone()]));
+    let section_id = door.section();
+    one.settle(settled(vec![snapshot(section_id, 5, 5)]));
     assert_eq!(one.read(&[section_id]).await, [Some(snapshot(section_id, 5, 5))]);
-    assert_eq!(one.lease(held.booking_id).await, Some(held.clone()));
-    let end = Booking { status: BookingStatus::Confirmed, version: 2, ..held.clone() };
-    one.settle(settled(&door, vec![], vec![end]));
-    assert_eq!(one.lease(held.booking_id).await, None);
-    two.settle(settled(&door, vec![snapshot(section_id, 6, 4)], vec![]));
+    two.settle(settled(vec![snapshot(section_id, 6, 4)]));
     let newer = [Some(snapshot(section_id, 6, 4))];
     assert_eq!(two.read(&[section_id]).await, newer);
     while one.read(&[section_id]).await != newer {
@@ -157,7 +115,7 @@ async fn many_sections(gate: Instances) {
         .collect();
     let mut known: Vec<_> = sections.iter().map(|id| Some(snapshot(*id, 1, 9))).collect();
     let all = known.iter().copied().flatten().collect();
-    door.gate.settle(settled(&door, all, vec![]));
+    door.gate.settle(settled(all));
     let deadline = Instant::now() + Duration::from_secs(30);
     while door.gate.read(&sections).await != known {
         assert!(Instant::now() < deadline, "not all of them arrive");

@@ -2,7 +2,7 @@
 
 use super::{Arc, Duration, Gate, GateOptions, open_gate};
 use async_trait::async_trait;
-use engine::{Booking, BookingId, EventId, Fault, SectionId, Snapshot};
+use engine::{EventId, Fault, SectionId, Snapshot};
 use std::sync::OnceLock;
 use std::time::Instant;
 use store::Epoch;
@@ -86,9 +86,6 @@ impl Gate for Instances {
     }
 
     fn settle(&self, settlement: Settlement) {
-        // The other one commits something at that time, too, and learns the clock of the store.
-        let now = settlement.now;
-        self.reads.settle(Settlement { snapshots: vec![], marks: vec![], bookings: vec![], now });
         self.settles.settle(settlement);
     }
 
@@ -99,10 +96,6 @@ impl Gate for Instances {
     fn enter(&self, epoch: Epoch) {
         self.settles.enter(epoch);
         self.reads.enter(epoch);
-    }
-
-    async fn lease(&self, booking_id: BookingId) -> Option<Booking> {
-        self.reads.lease(booking_id).await
     }
 
     fn announce(&self, event_id: EventId) {
