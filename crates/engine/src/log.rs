@@ -1,16 +1,16 @@
-//! The log: one row for every transition of every section it touches, and for every change of an
+//! The log: one entry for every transition of every section it touches, and for every change of an
 //! event, in the same transaction.
 //!
-//! Folding the rows of a section results in exactly its counters (I4); a row exists exactly when
-//! its change committed (I7). The log is the audit trail and the source of every feed
+//! Folding the entries of a section results in exactly its counters (I4); an entry exists exactly
+//! when its change committed (I7). The log is the audit trail and the source of every feed
 //! ([`feed`](crate::feed)).
 //!
-//! A transition of a booking writes one row for each of its sections. The first of them carries the
-//! booking's version, and what only the whole transition can say; the others follow it at once. A
-//! row may also hold several entries of its section ([`Run`]); readers know both forms, and nothing
-//! writes runs yet.
+//! A transition of a booking is one entry for each of its sections. The first of them carries the
+//! booking's version, and what only the whole transition can say; the others follow it. A row holds
+//! one entry, or several of its section ([`Run`]); [`rows_of`] says which of a batch.
 
 mod position;
+mod rows;
 mod run;
 
 use crate::access::By;
@@ -23,6 +23,7 @@ use crate::time::Timestamp;
 use std::sync::Arc;
 
 pub use position::{LogCursor, Position, Timeline, Timelines, UnknownTimeline};
+pub use rows::{LogRow, rows_of};
 pub use run::{NotARun, RUN_ENTRIES_MAX, Run, Unreadable};
 
 /// What happened.

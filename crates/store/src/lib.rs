@@ -23,7 +23,7 @@ mod slices;
 mod sqlite;
 
 use engine::{Fault, Policy};
-use migrations::migrations_of;
+use migrations::{migrations_of, takes_runs_away};
 use std::path::Path;
 use std::sync::Arc;
 

@@ -2,6 +2,15 @@
 
 use crate::Migration;
 use sqlx::migrate::Migrator;
+use std::collections::HashSet;
+
+/// The migration before which the log had no runs.
+const RUNS_SINCE: i64 = 6;
+
+/// Whether the log has to be unpacked before a schema with these migrations is taken back to `target`.
+pub fn takes_runs_away(applied: &HashSet<i64>, target: i64) -> bool {
+    applied.contains(&RUNS_SINCE) && target < RUNS_SINCE
+}
 
 /// The migrations of a store, in order.
 pub fn migrations_of(migrator: &Migrator) -> impl Iterator<Item = Migration> {

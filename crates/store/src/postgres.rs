@@ -31,6 +31,7 @@ mod schema;
 mod seats;
 mod series;
 mod sessions;
+mod unpack;
 mod upkeep;
 mod url;
 mod write;

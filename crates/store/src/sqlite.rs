@@ -21,6 +21,7 @@ mod repair;
 mod rows;
 mod seats;
 mod series;
+mod unpack;
 mod upkeep;
 mod writer;
 

@@ -11,6 +11,7 @@ use engine::audit::{Audit, Report};
 use engine::decide::{ExpiryEntry, Needs, RETIRED_PER_SECTION_MAX, SeatTaken};
 use engine::event::EventChange;
 use engine::event::{EventCommand, Opened, create, decide};
+use engine::log::{LogRow, rows_of};
 use engine::seats::{Layout, Marks, SeatMap};
 use engine::{
     Booking, BookingId, BookingStatus, Changes, Command, Committed, Event, EventId,
@@ -250,7 +251,7 @@ impl Tables {
             assert_eq!(row.version, loaded, "an inventory is written over the one decided on");
             *row = Inventory { next_expiry, ..inventory };
         }
-        self.log.extend(changes.log);
+        self.log.extend(stored(&changes.log));
     }
 
     /// Ends a batch: writes its changes and returns the results.
@@ -269,6 +270,15 @@ impl Tables {
             inventories.iter().map(|of| self.sections[&of.section_id].1.clone()).collect();
         Committed { now, answers, inventories, bookings, marks, expired, rebuilt: Vec::new() }
     }
+}
+
+/// The log of a batch as it is read back from the rows in which a store writes it.
+fn stored(log: &[LogEntry]) -> Vec<LogEntry> {
+    let read = |row| match row {
+        LogRow::One(entry) => vec![entry],
+        LogRow::Run(run, bytes) => run.unpack(&bytes).expect("it was packed"),
+    };
+    rows_of(log).into_iter().flat_map(read).collect()
 }
 
 impl Tables {

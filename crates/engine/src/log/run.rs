@@ -27,6 +27,7 @@ use super::{Deltas, Detail, LogEntry, LogKind};
 use crate::access::By;
 use crate::ids::{BookingId, SectionId, UserId};
 use crate::time::Timestamp;
+use std::borrow::Borrow;
 use std::fmt;
 
 /// Entries in a run, at most. A batch has 512 commands and retires 1,000 due holds of a section.
@@ -40,6 +41,8 @@ const CHECKSUM_BYTES: usize = 4;
 const ID_BYTES: usize = 16;
 /// The least that an entry takes: flags, a booking, two deltas.
 const ENTRY_BYTES_MIN: usize = 1 + ID_BYTES + 2;
+/// What a hold takes: also a version, and an end within hours.
+const ENTRY_BYTES_USUAL: usize = ENTRY_BYTES_MIN + 4;
 /// The least that another section takes.
 const ALSO_BYTES_MIN: usize = ID_BYTES + 1;
 /// The bytes of the longest varint of 64 bits.
@@ -104,8 +107,11 @@ impl Run {
     ///
     /// Refused are none at all, more than [`RUN_ENTRIES_MAX`], and whatever is not a hold, a
     /// confirmation or an expiry as the rules make them.
-    pub fn pack(entries: &[LogEntry]) -> Result<(Self, Vec<u8>), NotARun> {
-        let (first, last) = (entries.first().ok_or(NotARun)?, entries.last().ok_or(NotARun)?);
+    pub fn pack<E: Borrow<LogEntry>>(entries: &[E]) -> Result<(Self, Vec<u8>), NotARun> {
+        let [Some(first), Some(last)] = [entries.first(), entries.last()] else {
+            return Err(NotARun);
+        };
+        let (first, last): (&LogEntry, &LogEntry) = (first.borrow(), last.borrow());
         let section_id = first.subject.section_id().ok_or(NotARun)?;
         if entries.len() > RUN_ENTRIES_MAX {
             return Err(NotARun);
@@ -113,18 +119,25 @@ impl Run {
         let mut run =
             Self { at: first.at, section_id, deltas: Deltas::default(), version: last.version };
         let count = u16::try_from(entries.len()).expect("checked above");
-        let mut bytes = vec![FORMAT];
+        let mut bytes = Vec::with_capacity(HEAD_BYTES + entries.len() * ENTRY_BYTES_USUAL);
+        bytes.push(FORMAT);
         bytes.extend(count.to_be_bytes());
         for (version, entry) in (first.version..).zip(entries) {
+            let entry: &LogEntry = entry.borrow();
             let is_next = entry.version == version && entry.at == run.at;
             if !is_next || entry.subject != first.subject {
                 return Err(NotARun);
             }
             run.deltas = sum(run.deltas, entry.deltas).ok_or(NotARun)?;
-            write(&mut bytes, entry)?;
+            write(&mut bytes, entry, &Parts::of(entry).ok_or(NotARun)?);
         }
         bytes.extend(crc32fast::hash(&bytes).to_be_bytes());
         Ok((run, bytes))
+    }
+
+    /// Whether an entry can stand in a run.
+    pub(super) fn packs(entry: &LogEntry) -> bool {
+        Parts::of(entry).is_some()
     }
 
     /// The entries of the row with these columns, in their order.
@@ -194,20 +207,37 @@ impl Run {
     }
 }
 
-fn write(bytes: &mut Vec<u8>, entry: &LogEntry) -> Result<(), NotARun> {
-    let kind = KINDS.iter().position(|kind| *kind == entry.kind).ok_or(NotARun)?;
-    let booking_id = entry.booking_id.ok_or(NotARun)?;
-    let also = match entry.detail.as_deref() {
-        None => None,
-        Some(Detail::Booking { also, before: None }) => Some(also),
-        Some(_) => return Err(NotARun),
-    };
-    let Deltas { capacity, held, sold, blocked } = entry.deltas;
-    if entry.reason.is_some() || capacity != 0 || blocked != 0 {
-        return Err(NotARun);
+/// What an entry has that can stand in a run.
+struct Parts<'entry> {
+    /// The number of its kind.
+    kind: u8,
+    booking_id: BookingId,
+    also: Option<&'entry [(SectionId, i64)]>,
+}
+
+impl<'entry> Parts<'entry> {
+    /// None when the entry is not a hold, a confirmation or an expiry as the rules make them.
+    fn of(entry: &'entry LogEntry) -> Option<Self> {
+        let kind = KINDS.iter().position(|kind| *kind == entry.kind)?;
+        let also = match entry.detail.as_deref() {
+            None => None,
+            Some(Detail::Booking { also, before: None }) => Some(&also[..]),
+            Some(_) => return None,
+        };
+        let Deltas { capacity, blocked, .. } = entry.deltas;
+        if entry.reason.is_some() || capacity != 0 || blocked != 0 {
+            return None;
+        }
+        let kind = u8::try_from(kind).expect("three kinds");
+        Some(Self { kind, booking_id: entry.booking_id?, also })
     }
+}
+
+fn write(bytes: &mut Vec<u8>, entry: &LogEntry, parts: &Parts<'_>) {
+    let Parts { kind, booking_id, also } = parts;
+    let Deltas { held, sold, .. } = entry.deltas;
     let flag = |is_set: bool, flag: u8| if is_set { flag } else { 0 };
-    let flags = u8::try_from(kind).expect("three kinds")
+    let flags = kind
         | flag(entry.booking_version.is_some(), HAS_VERSION)
         | flag(entry.expires_at.is_some(), HAS_END)
         | flag(matches!(entry.actor, Some(By::User(_))), BY_USER)
@@ -229,12 +259,11 @@ fn write(bytes: &mut Vec<u8>, entry: &LogEntry) -> Result<(), NotARun> {
     }
     if let Some(also) = also {
         write_varint(bytes, also.len() as u64);
-        for (section_id, version) in also {
+        for (section_id, version) in *also {
             bytes.extend(section_id.as_bytes());
             write_signed(bytes, *version);
         }
     }
-    Ok(())
 }
 
 fn also(rest: &mut &[u8]) -> Option<Detail> {

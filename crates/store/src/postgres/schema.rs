@@ -4,6 +4,7 @@ use super::Postgres;
 use super::interrupt::{Interrupt, failed};
 use super::rows::uuid;
 use super::seats::read_layout;
+use super::unpack::unpack;
 use crate::rows;
 use crate::{Migration, unavailable};
 use engine::Fault;
@@ -114,6 +115,9 @@ impl Postgres {
         if version.is_some() && before.iter().any(|applied| *applied > target) {
             // An instance would answer 500 from then on.
             self.be_alone(&mut session, DOING).await?;
+            if crate::takes_runs_away(&before, target) {
+                unpack(&mut session).await.map_err(|interrupt| interrupt.into_fault(DOING))?;
+            }
             let down = MIGRATOR.iter().cloned().collect::<Vec<_>>();
             let mut migrator = Migrator::with_migrations(down);
             migrator.set_locking(false);

@@ -7,6 +7,7 @@ use super::rows::{uuid, uuids};
 use super::seats::write_seats;
 use crate::rows::{self, Columns as _, actor_kind, detail_text, items_text, ms};
 use engine::decide::{ExpiryEntry, SeatTaken};
+use engine::log::{LogRow, rows_of};
 use engine::seats::Marks;
 use engine::{
     Booking, By, Changes, Fault, IdempotencyKey, Inventory, KeyUse, LogEntry, SectionId, Timestamp,
@@ -106,23 +107,24 @@ columns!(
 );
 columns!(
     /// A row of the log; its number is given by the database.
-    LOG of LogEntry {
-        at bigint => |entry| entry.at.unix_ms(),
-        kind text => |entry| entry.kind.as_str(),
-        section_id uuid => |entry| entry.subject.section_id().map(uuid),
-        event_id uuid => |entry| entry.subject.event_id().map(uuid),
-        booking_id uuid => |entry| entry.booking_id.map(uuid),
-        booking_version bigint => |entry| entry.booking_version,
-        capacity bigint => |entry| entry.deltas.capacity,
-        held bigint => |entry| entry.deltas.held,
-        sold bigint => |entry| entry.deltas.sold,
-        blocked bigint => |entry| entry.deltas.blocked,
-        version bigint => |entry| entry.version,
-        expires_at bigint => |entry| ms(entry.expires_at),
-        reason text => |entry| entry.reason.as_deref().map(str::to_owned),
-        detail text => |entry| entry.detail.as_deref().map(detail_text),
-        actor_kind bigint => |entry| actor_kind(entry.actor),
-        actor uuid => |entry| entry.actor.and_then(By::user_id).map(uuid),
+    LOG of LogRow {
+        at bigint => |row| row.at().unix_ms(),
+        kind text => LogRow::kind,
+        section_id uuid => |row| row.section_id().map(uuid),
+        event_id uuid => |row| row.one().and_then(|of| of.subject.event_id()).map(uuid),
+        booking_id uuid => |row| row.one().and_then(|of| of.booking_id).map(uuid),
+        booking_version bigint => |row| row.one().and_then(|of| of.booking_version),
+        capacity bigint => |row| row.deltas().capacity,
+        held bigint => |row| row.deltas().held,
+        sold bigint => |row| row.deltas().sold,
+        blocked bigint => |row| row.deltas().blocked,
+        version bigint => LogRow::version,
+        expires_at bigint => |row| row.one().and_then(|of| ms(of.expires_at)),
+        reason text => |row| row.one().and_then(|of| of.reason.as_deref()).map(str::to_owned),
+        detail text => |row| row.one().and_then(|of| of.detail.as_deref()).map(detail_text),
+        actor_kind bigint => |row| row.one().and_then(|of| actor_kind(of.actor)),
+        actor uuid => |row| row.one().and_then(|of| of.actor).and_then(By::user_id).map(uuid),
+        entries bytea => |row| row.entries().map(<[u8]>::to_vec),
     }
 );
 columns!(
@@ -225,7 +227,7 @@ async fn write_rows(
     let query = (STEP.bind)(query, &changes.updated);
     let query = (ENTRY.bind)(query, &changes.unheld);
     let query = (HELD.bind)(query, &changes.held);
-    let query = (LOG.bind)(query, &changes.log);
+    let query = (LOG.bind)(query, &rows_of(&changes.log));
     let query = (INVENTORY.bind)(query, inventories);
     let query = (TAKEN.bind)(query, &changes.taken);
     let query = (MARKS.bind)(query, &changes.marks);
@@ -258,7 +260,7 @@ pub(super) async fn append_log(
     session: &mut PgConnection,
     entries: &[LogEntry],
 ) -> Result<(), Interrupt> {
-    columns::run(session, *INSERT_LOG, &LOG, entries).await.map(drop)
+    columns::run(session, *INSERT_LOG, &LOG, &rows_of(entries)).await.map(drop)
 }
 
 /// Settles the claims: those of refused holds go, and a key whose first hold was refused and whose

@@ -8,6 +8,7 @@ use super::writer::{WriterGuard, Writing};
 use crate::maps::{self, Maps, Stamps};
 use crate::rows::{self, Columns, actor_kind, detail_text, items_text, ms};
 use engine::decide::{Ended, ExpiryEntry, Needs, RETIRED_PER_SECTION_MAX, SeatMaps};
+use engine::log::{LogRow, rows_of};
 use engine::{
     Booking, BookingId, BookingStatus, By, Changes, Command, Committed, EventId, Fault,
     IdempotencyKey, Inventory, KeyUse, Ledger, LoadedRows, LogEntry, Policy, SectionId, Timestamp,
@@ -278,6 +279,19 @@ pub(super) fn write_bookings(writing: &Writing<'_>, changes: &Changes) -> Result
 }
 
 pub(super) fn append_log(writing: &Writing<'_>, entries: &[LogEntry]) -> Result<(), Fault> {
+    let rows = rows_of(entries);
+    // In their order: it is that of the numbers.
+    for alike in rows.chunk_by(|one, next| one.one().is_some() == next.one().is_some()) {
+        if alike[0].one().is_some() {
+            append_entries(writing, &alike.iter().filter_map(LogRow::one).collect::<Vec<_>>())?;
+        } else {
+            append_runs(writing, alike)?;
+        }
+    }
+    Ok(())
+}
+
+fn append_entries(writing: &Writing<'_>, entries: &[&LogEntry]) -> Result<(), Fault> {
     insert!(writing, "writing the log", "booking_log", entries, |entry| {
         at: entry.at.unix_ms(),
         kind: entry.kind.as_str(),
@@ -295,6 +309,21 @@ pub(super) fn append_log(writing: &Writing<'_>, entries: &[LogEntry]) -> Result<
         detail: entry.detail.as_deref().map(detail_text),
         actor_kind: actor_kind(entry.actor),
         actor: entry.actor.and_then(By::user_id).map(|id| *id.as_bytes()),
+    })
+    .map(drop)
+}
+
+fn append_runs(writing: &Writing<'_>, runs: &[LogRow]) -> Result<(), Fault> {
+    insert!(writing, "writing the log", "booking_log", runs, |run| {
+        at: run.at().unix_ms(),
+        kind: run.kind(),
+        section_id: run.section_id().map(|id| *id.as_bytes()),
+        capacity: run.deltas().capacity,
+        held: run.deltas().held,
+        sold: run.deltas().sold,
+        blocked: run.deltas().blocked,
+        version: run.version(),
+        entries: run.entries(),
     })
     .map(drop)
 }

@@ -2,6 +2,7 @@
 
 use super::repair::repair;
 use super::seats::{read_layout, read_marks};
+use super::unpack::unpack;
 use super::writer::Writing;
 use super::{MIGRATOR, Sqlite, failed};
 use crate::audit::{Part, Reads, audit, inventories};
@@ -191,7 +192,12 @@ impl Schema for Sqlite {
         let target = version.unwrap_or(newest);
         {
             // Nobody else writes meanwhile.
-            let _turn = self.writer.turn(DOING).await?;
+            let mut turn = self.writer.turn(DOING).await?;
+            if crate::takes_runs_away(&before, target) {
+                let writing = Writing::begin(&mut turn, self.writer.clock(), DOING)?;
+                unpack(&writing)?;
+                writing.commit(DOING)?;
+            }
             let pool = SqlitePoolOptions::new().max_connections(1);
             // A large store takes its time, and each migration is one statement of many lines.
             let options = self.options.clone().disable_statement_logging();

@@ -346,6 +346,8 @@ macro_rules! suite {
                 a_packed_log_says_what_its_rows_did,
                 a_page_of_messages_may_end_inside_a_run,
                 a_damaged_run_is_named_by_every_reader,
+                i4_messages_of_mixed_batches_come_in_the_order_of_all_versions,
+                a_schema_of_before_gets_a_row_for_each_entry_of_a_run,
             }
             upkeep {
                 sections_with_due_holds_are_told_longest_overdue_first,

@@ -165,7 +165,7 @@ fn what_does_not_belong_together_is_no_run() {
     for (number, change) in wrong.into_iter().enumerate() {
         assert_eq!(changed(change), Err(NotARun), "number {number}");
     }
-    assert_eq!(Run::pack(&[]), Err(NotARun));
+    assert_eq!(Run::pack::<LogEntry>(&[]), Err(NotARun));
     let count = i64::try_from(RUN_ENTRIES_MAX).expect("few");
     let most: Vec<_> = (1..=count + 1).map(hold).collect();
     Run::pack(&most[1..]).expect("as many as fit");
