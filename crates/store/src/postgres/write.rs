@@ -10,21 +10,23 @@ use engine::decide::{ExpiryEntry, SeatTaken};
 use engine::log::{LogRow, rows_of};
 use engine::seats::Marks;
 use engine::{
-    Booking, By, Changes, Fault, IdempotencyKey, Inventory, KeyUse, LogEntry, SectionId, Timestamp,
-    UserId,
+    Booking, By, Changes, EventId, Fault, IdempotencyKey, Inventory, KeyUse, LogEntry, SectionId,
+    Timestamp, UserId,
 };
 use sqlx::postgres::{PgConnection, PgRow};
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::LazyLock;
 
 /// The next expiry of sections whose inventory was written.
 pub(super) type NextExpiries = HashMap<SectionId, Option<Timestamp>>;
 
-/// Writes what a batch changes; `claims` are the keys it has claimed, and `stamp` is that of the marks.
+/// Writes what a batch changes; `counting` are the events whose live bookings are listed by buyer,
+/// `claims` the keys that it has claimed, and `stamp` is that of the marks.
 /// Returns the next expiry of every section it touched.
 pub(super) async fn write(
     session: &mut PgConnection,
     changes: &Changes,
+    counting: &BTreeSet<EventId>,
     claims: BTreeMap<Key, KeyUse>,
     stamp: i64,
 ) -> Result<NextExpiries, Interrupt> {
@@ -40,7 +42,7 @@ pub(super) async fn write(
     write_seats(session, changes, stamp).await?;
     let (known, recounted): (Vec<_>, Vec<_>) =
         inventories.into_iter().partition(|counted| counted.next_expiry.is_some());
-    write_rows(session, changes, &known, stamp).await?;
+    write_rows(session, changes, counting, &known, stamp).await?;
     write_keys(session, changes, claims).await?;
     let mut next_expiries = recount(session, &recounted).await?;
     let known = known.iter().map(|counted| (counted.inventory.section_id, counted.next_expiry));
@@ -170,6 +172,13 @@ columns!(
 /// Columns of bookings that are bound as the text of an array.
 pub(super) const CAST: &[(&str, &str)] = &[("sections", "uuid[]")];
 
+/// Adds bookings. Behind their columns it takes the events whose live bookings are listed by buyer.
+pub(super) fn insert_bookings(places: &mut Places) -> String {
+    BOOKING.insert_and("bookings", CAST, "counted", places, |places| {
+        format!("n.event_id = ANY({}::uuid[])", places.one())
+    })
+}
+
 /// A statement that is made once.
 pub(super) type Sql = LazyLock<&'static str>;
 
@@ -195,6 +204,7 @@ pub(super) fn count_sql(places: &mut Places) -> String {
 async fn write_rows(
     session: &mut PgConnection,
     changes: &Changes,
+    counting: &BTreeSet<EventId>,
     inventories: &[Counted],
     stamp: i64,
 ) -> Result<(), Interrupt> {
@@ -202,7 +212,7 @@ async fn write_rows(
     // seats_taken judges I3 again: a seat that somebody has cannot be written.
     static SQL: Sql = Sql::new(|| {
         let p = &mut Places::default();
-        let (created, updated) = (BOOKING.insert("bookings", CAST, p), STEP.rows(p));
+        let (created, updated) = (insert_bookings(p), STEP.rows(p));
         let (unheld, held) = (ENTRY.rows(p), HELD.insert("holds", &[], p));
         let (logged, counted) = (LOG.insert("booking_log", &[], p), count_sql(p));
         let (taken, marked) = (TAKEN.insert("seats_taken", &[], p), MARKS.rows(p));
@@ -223,7 +233,7 @@ async fn write_rows(
                 (SELECT count(*) FROM counted) AS counted"
         ))
     });
-    let query = (BOOKING.bind)(sqlx::query(*SQL), &changes.created);
+    let query = (BOOKING.bind)(sqlx::query(*SQL), &changes.created).bind(uuids(counting));
     let query = (STEP.bind)(query, &changes.updated);
     let query = (ENTRY.bind)(query, &changes.unheld);
     let query = (HELD.bind)(query, &changes.held);

@@ -20,12 +20,22 @@ use std::collections::{BTreeSet, HashMap};
 impl Sqlite {
     /// Decides and commits a batch; see [`crate::Bookings::commit`]. It blocks its thread for one commit.
     pub(super) async fn commit_batch(&self, commands: &[Command]) -> Result<Committed, Fault> {
+        let buyers = self.writer.buyers();
+        if commands.iter().any(|command| matches!(command, Command::Hold(_))) {
+            buyers.has_room()?;
+        }
         let mut turn = self.writer.turn("beginning a batch").await?;
-        match self.attempt(&mut turn, commands, false) {
+        if let Some(connection) = turn.as_mut() {
+            buyers.load(connection)?;
+        }
+        let done = match self.attempt(&mut turn, commands, false) {
             // Seats were not as they were marked: once more, on marks that are rebuilt.
             Err(Fault::Contradiction { .. }) => self.attempt(&mut turn, commands, true),
             done => done,
-        }
+        };
+        drop(turn);
+        buyers.feed_behind(&self.writer);
+        done
     }
 
     fn attempt(
@@ -34,7 +44,7 @@ impl Sqlite {
         commands: &[Command],
         suspect: bool,
     ) -> Result<Committed, Fault> {
-        let writing = Writing::begin(turn, self.writer.clock(), "beginning a batch")?;
+        let writing = Writing::begin(turn, self.writer.context(), "beginning a batch")?;
         let (committed, maps) = decide_in(&writing, commands, self.policy, &self.maps, suspect)?;
         writing.commit("committing a batch")?;
         self.maps.keep(maps, &Stamps::new());
@@ -55,14 +65,14 @@ pub(super) fn decide_in(
     suspect: bool,
 ) -> Result<(Committed, SeatMaps), Fault> {
     let now = writing.now;
-    let mut rows = load(writing, Needs::of(commands), &policy)?;
+    let Loaded { mut rows, counting } = load(writing, Needs::of(commands), &policy)?;
     let rebuilt = load_maps(writing, kept, &mut rows, suspect)?;
     rows.bookings.reserve(commands.len());
     let mut ledger = Ledger::open(rows, now, policy)?;
     let answers = commands.iter().map(|command| ledger.decide(command)).collect();
     let Ended { changes, mut inventories, maps } = ledger.end_batch();
     if !changes.is_empty() {
-        let next_expiries = write(writing, &changes)?;
+        let next_expiries = write(writing, &changes, &counting)?;
         for inventory in &mut inventories {
             if let Some(next_expiry) = next_expiries.get(&inventory.section_id) {
                 inventory.next_expiry = *next_expiry;
@@ -77,7 +87,14 @@ pub(super) fn decide_in(
     Ok((committed, maps))
 }
 
-fn load(writing: &Writing<'_>, needs: Needs, policy: &Policy) -> Result<LoadedRows, Fault> {
+/// What a batch has loaded.
+struct Loaded {
+    rows: LoadedRows,
+    /// The events whose live bookings are listed by buyer.
+    counting: BTreeSet<EventId>,
+}
+
+fn load(writing: &Writing<'_>, needs: Needs, policy: &Policy) -> Result<Loaded, Fault> {
     let mut rows = LoadedRows::default();
     for (user_id, key) in needs.keys {
         load_key(writing, user_id, key, &mut rows)?;
@@ -97,14 +114,14 @@ fn load(writing: &Writing<'_>, needs: Needs, policy: &Policy) -> Result<LoadedRo
 
     let mut events = needs.events;
     events.extend(rows.sections.values().map(|(section, _)| section.event_id));
-    load_terms(writing, events, &mut rows)?;
+    let counting = load_terms(writing, events, &mut rows)?;
     let is_capped = |event_id: &EventId| {
         rows.terms.get(event_id).is_some_and(|terms| terms.cap_of_buyer(policy).is_some())
     };
     let buyers = needs.buyers.into_iter();
     let capped: Vec<_> = buyers.filter(|(event_id, _)| is_capped(event_id)).collect();
-    load_buyers(writing, &capped, &mut rows)?;
-    Ok(rows)
+    load_buyers(writing, &capped, &counting, &mut rows)?;
+    Ok(Loaded { rows, counting })
 }
 
 /// Loads the hold that a key names (I6).
@@ -183,33 +200,43 @@ fn load_due_of(
     Ok(reached)
 }
 
+/// Loads terms of events; returns those of which live bookings are listed by buyer.
 fn load_terms(
     writing: &Writing<'_>,
     ids: BTreeSet<EventId>,
     rows: &mut LoadedRows,
-) -> Result<(), Fault> {
+) -> Result<BTreeSet<EventId>, Fault> {
     const SQL: &str = "SELECT * FROM events WHERE event_id = ?";
+    let mut counting = BTreeSet::new();
     for id in ids {
-        let read = |row: &Row<'_>| rows::terms(row);
-        if let Some(terms) = writing.one("loading events", SQL, [id.as_bytes()], read)? {
+        let read = |row: &Row<'_>| Ok((rows::terms(row)?, row.flag("counts_buyers")?));
+        if let Some((terms, counts)) = writing.one("loading events", SQL, [id.as_bytes()], read)? {
             rows.terms.insert(id, terms);
+            if counts {
+                counting.insert(id);
+            }
         }
     }
-    Ok(())
+    Ok(counting)
 }
 
 fn load_buyers(
     writing: &Writing<'_>,
     buyers: &[(EventId, UserId)],
+    counting: &BTreeSet<EventId>,
     rows: &mut LoadedRows,
 ) -> Result<(), Fault> {
     const SQL: &str = "SELECT COALESCE(SUM(seats), 0) AS live FROM bookings
-        WHERE event_id = ?1 AND user_id = ?2 AND status IN ('HOLD', 'CONFIRMED')
+        WHERE event_id = ?1 AND user_id = ?2 AND counted = 1 AND status IN ('HOLD', 'CONFIRMED')
           AND (status = 'CONFIRMED' OR expires_at > ?3)";
     for (event_id, user_id) in buyers {
-        let of = (event_id.as_bytes(), user_id.as_bytes(), writing.now.unix_ms());
-        let live = writing.one("counting a buyer's seats", SQL, of, |row| row.int("live"))?;
-        rows.buyers.insert((*event_id, *user_id), live.unwrap_or(0));
+        let live = if counting.contains(event_id) {
+            let of = (event_id.as_bytes(), user_id.as_bytes(), writing.now.unix_ms());
+            writing.one("counting a buyer's seats", SQL, of, |row| row.int("live"))?.unwrap_or(0)
+        } else {
+            writing.buyers().live_seats(writing, *event_id, *user_id)?
+        };
+        rows.buyers.insert((*event_id, *user_id), live);
     }
     Ok(())
 }
@@ -218,14 +245,21 @@ fn load_buyers(
 fn write(
     writing: &Writing<'_>,
     changes: &Changes,
+    counting: &BTreeSet<EventId>,
 ) -> Result<HashMap<SectionId, Option<Timestamp>>, Fault> {
-    write_bookings(writing, changes)?;
+    write_bookings(writing, changes, counting)?;
     write_seats(writing, changes)?;
     append_log(writing, &changes.log)?;
     write_inventories(writing, &changes.inventories)
 }
 
-pub(super) fn write_bookings(writing: &Writing<'_>, changes: &Changes) -> Result<(), Fault> {
+/// Writes bookings, keys and the index of expiry. `counting` are the events of which live bookings are
+/// listed by buyer.
+pub(super) fn write_bookings(
+    writing: &Writing<'_>,
+    changes: &Changes,
+    counting: &BTreeSet<EventId>,
+) -> Result<(), Fault> {
     const DOING: &str = "writing bookings";
     const UPDATE: &str = "UPDATE bookings SET status = ?2, expires_at = ?3, confirmed_at = ?4,
         cancelled_at = ?5, updated_at = ?6, version = ?7 WHERE booking_id = ?1";
@@ -246,7 +280,9 @@ pub(super) fn write_bookings(writing: &Writing<'_>, changes: &Changes) -> Result
         created_at: booking.created_at.unix_ms(),
         updated_at: booking.updated_at.unix_ms(),
         version: booking.version,
+        counted: counting.contains(&booking.event_id),
     })?;
+    writing.creates(changes.created.iter().map(|booking| (booking.user_id, booking.booking_id)));
     let updated = writing.run_all(DOING, UPDATE, &changes.updated, |booking| {
         (
             booking.booking_id.as_bytes(),

@@ -4,14 +4,16 @@
 //! each of them over would take longer than SQLite does. So a batch blocks the thread that commits it
 //! (the lanes have one of their own), and everything else that writes does it where blocking is allowed.
 
+use super::buyers::Buyers;
 use crate::rows::{Columns, corrupt, unreadable};
 use crate::{Clock, unavailable};
-use engine::{Fault, Timestamp};
+use engine::{BookingId, Fault, Timestamp, UserId};
 use rusqlite::types::FromSql;
 use rusqlite::{
     CachedStatement, Connection, ErrorCode, OpenFlags, Params, Row, Transaction,
     TransactionBehavior,
 };
+use std::cell::RefCell;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -25,10 +27,12 @@ const LATER_ROWS_TOLD_MS: i64 = 1_000;
 const STATEMENTS_MAX: usize = 128;
 
 /// Serializes all writes of this process.
+#[derive(Clone)]
 pub(super) struct Writer {
     /// `None` once it is closed.
     connection: Arc<Mutex<Option<Connection>>>,
     clock: Clock,
+    buyers: Arc<Buyers>,
 }
 
 /// The connection, for as long as it is one's turn.
@@ -38,6 +42,9 @@ pub(super) type WriterGuard = OwnedMutexGuard<Option<Connection>>;
 pub(super) struct Writing<'a> {
     transaction: Transaction<'a>,
     pub(super) now: Timestamp,
+    buyers: &'a Buyers,
+    /// The bookings that it creates.
+    created: RefCell<Vec<(UserId, BookingId)>>,
 }
 
 impl Writer {
@@ -76,7 +83,8 @@ impl Writer {
         if !read_only {
             warn_of_later_rows(&connection, clock());
         }
-        Ok(Self { connection: Arc::new(Mutex::new(Some(connection))), clock })
+        let connection = Arc::new(Mutex::new(Some(connection)));
+        Ok(Self { connection, clock, buyers: Arc::default() })
     }
 
     /// Waits until it is one's turn to write.
@@ -84,6 +92,12 @@ impl Writer {
         let turn = tokio::time::timeout(TURN_TIMEOUT, self.connection.clone().lock_owned()).await;
         let turn = turn.map_err(unavailable(doing))?;
         if turn.is_some() { Ok(turn) } else { Err(unavailable(doing)("the store is closed")) }
+    }
+
+    /// Waits until it is one's turn, for as long as it takes; `None` once it is closed.
+    pub(super) async fn next_turn(&self) -> Option<WriterGuard> {
+        let turn = self.connection.clone().lock_owned().await;
+        turn.is_some().then_some(turn)
     }
 
     /// Writes what `work` says in one transaction, if it ends well, on a thread that may be blocked. A
@@ -98,9 +112,9 @@ impl Writer {
         E: From<Fault> + Send + 'static,
     {
         let mut turn = self.turn(doing).await?;
-        let clock = self.clock.clone();
+        let (clock, buyers) = (self.clock.clone(), self.buyers.clone());
         let written = tokio::task::spawn_blocking(move || {
-            let writing = Writing::begin(&mut turn, &clock, doing)?;
+            let writing = Writing::begin(&mut turn, (&clock, &buyers), doing)?;
             let made = work(&writing)?;
             writing.commit(doing)?;
             Ok(made)
@@ -117,6 +131,21 @@ impl Writer {
     /// Closes the file.
     pub(super) async fn close(&self) {
         drop(self.connection.lock().await.take());
+    }
+
+    /// What a write needs beside its turn.
+    pub(super) fn context(&self) -> (&Clock, &Buyers) {
+        (&self.clock, &self.buyers)
+    }
+
+    pub(super) fn buyers(&self) -> &Arc<Buyers> {
+        &self.buyers
+    }
+
+    /// For tests: before anything is written.
+    #[cfg(test)]
+    pub(super) fn set_buyers(&mut self, buyers: Buyers) {
+        self.buyers = Arc::new(buyers);
     }
 
     pub(super) fn clock(&self) -> &Clock {
@@ -144,7 +173,7 @@ impl<'a> Writing<'a> {
     /// Takes the lock of every row. Nobody else writes until it ends.
     pub(super) fn begin(
         turn: &'a mut WriterGuard,
-        clock: &Clock,
+        (clock, buyers): (&Clock, &'a Buyers),
         doing: &'static str,
     ) -> Result<Self, Fault> {
         let connection = turn.as_mut().ok_or_else(|| unavailable(doing)("the store is closed"))?;
@@ -152,12 +181,23 @@ impl<'a> Writing<'a> {
         let begun = connection.transaction_with_behavior(TransactionBehavior::Immediate);
         let transaction = begun.map_err(failed(doing))?;
         // Read under the lock: a clock read before the wait would let an expired hold be confirmed.
-        Ok(Self { transaction, now: (clock)() })
+        Ok(Self { transaction, now: (clock)(), buyers, created: RefCell::default() })
+    }
+
+    /// Says which bookings it creates, for the lists of their buyers.
+    pub(super) fn creates(&self, bookings: impl Iterator<Item = (UserId, BookingId)>) {
+        self.created.borrow_mut().extend(bookings);
+    }
+
+    pub(super) fn buyers(&self) -> &'a Buyers {
+        self.buyers
     }
 
     /// Makes it durable.
     pub(super) fn commit(self, doing: &'static str) -> Result<(), Fault> {
-        self.transaction.commit().map_err(failed(doing))
+        self.transaction.commit().map_err(failed(doing))?;
+        self.buyers.note(&self.created.borrow());
+        Ok(())
     }
 
     /// A statement that is prepared once.

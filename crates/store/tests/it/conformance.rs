@@ -6,6 +6,7 @@
 mod abandoned;
 mod accounts;
 mod booked;
+mod caps;
 mod carts;
 mod commits;
 mod currency;
@@ -279,6 +280,10 @@ macro_rules! suite {
                 due_seats_are_shown_apart_until_they_are_given_back,
                 the_counters_of_many_events_are_read_at_once,
                 keys_are_told_with_what_they_name,
+            }
+            caps {
+                a_cap_that_comes_later_counts_what_was_there,
+                an_event_with_a_cap_from_the_beginning_counts_also_without_it,
             }
             races {
                 i1_many_commits_at_once_never_oversell,
