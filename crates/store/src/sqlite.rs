@@ -16,6 +16,7 @@ mod events;
 mod files;
 #[cfg(feature = "fill")]
 mod fill;
+mod kept;
 mod keys;
 mod log;
 mod repair;

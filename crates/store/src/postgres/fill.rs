@@ -105,7 +105,6 @@ async fn write(session: &mut PgConnection, changes: &Changes) -> Result<(), Inte
         append_log(session, rows).await?;
     }
     let counted = |(inventory, loaded): &(Inventory, i64)| Counted {
-        next_expiry: Some(inventory.next_expiry),
         inventory: inventory.clone(),
         loaded: *loaded,
     };

@@ -7,12 +7,11 @@ use super::seats::{load_maps, write_seats};
 use super::writer::{WriterGuard, Writing};
 use crate::maps::{self, Maps, Stamps};
 use crate::rows::{self, Columns, actor_kind, detail_text, items_text, ms};
-use engine::decide::{Ended, ExpiryEntry, Needs, RETIRED_PER_SECTION_MAX, SeatMaps};
+use engine::decide::{Ended, ExpiryEntry, Needs, NextExpiry, RETIRED_PER_SECTION_MAX, SeatMaps};
 use engine::log::{LogRow, rows_of};
 use engine::{
     Booking, BookingId, BookingStatus, By, Changes, Command, Committed, EventId, Fault,
-    IdempotencyKey, Inventory, KeyUse, Ledger, LoadedRows, LogEntry, Policy, SectionId, Timestamp,
-    UserId,
+    IdempotencyKey, KeyUse, Ledger, LoadedRows, LogEntry, Policy, SectionId, Timestamp, UserId,
 };
 use rusqlite::Row;
 use std::collections::{BTreeSet, HashMap};
@@ -25,7 +24,7 @@ impl Sqlite {
             buyers.has_room()?;
         }
         let mut turn = self.writer.turn("beginning a batch").await?;
-        if let Some(connection) = turn.as_mut() {
+        if let Some(connection) = turn.connection_of_index() {
             buyers.load(connection)?;
         }
         let done = match self.attempt(&mut turn, commands, false) {
@@ -152,14 +151,11 @@ fn load_sections(
     ids: &BTreeSet<SectionId>,
     rows: &mut LoadedRows,
 ) -> Result<(), Fault> {
-    const SQL: &str = "SELECT i.*, s.name, s.price_minor, s.currency, s.layout_version
-        FROM inventory i CROSS JOIN sections s USING (section_id) WHERE i.section_id = ?";
     for id in ids {
         if rows.sections.contains_key(id) {
             continue;
         }
-        let read = |row: &Row<'_>| Ok((rows::section(row)?, rows::inventory(row)?));
-        if let Some(found) = writing.one("loading inventory", SQL, [id.as_bytes()], read)? {
+        if let Some(found) = writing.section(*id)? {
             rows.sections.insert(*id, found);
         }
     }
@@ -206,11 +202,9 @@ fn load_terms(
     ids: BTreeSet<EventId>,
     rows: &mut LoadedRows,
 ) -> Result<BTreeSet<EventId>, Fault> {
-    const SQL: &str = "SELECT * FROM events WHERE event_id = ?";
     let mut counting = BTreeSet::new();
     for id in ids {
-        let read = |row: &Row<'_>| Ok((rows::terms(row)?, row.flag("counts_buyers")?));
-        if let Some((terms, counts)) = writing.one("loading events", SQL, [id.as_bytes()], read)? {
+        if let Some((terms, counts)) = writing.terms(id)? {
             rows.terms.insert(id, terms);
             if counts {
                 counting.insert(id);
@@ -250,7 +244,7 @@ fn write(
     write_bookings(writing, changes, counting)?;
     write_seats(writing, changes)?;
     append_log(writing, &changes.log)?;
-    write_inventories(writing, &changes.inventories)
+    write_inventories(writing, changes)
 }
 
 /// Writes bookings, keys and the index of expiry. `counting` are the events of which live bookings are
@@ -364,31 +358,18 @@ fn append_runs(writing: &Writing<'_>, runs: &[LogRow]) -> Result<(), Fault> {
     .map(drop)
 }
 
-/// The counters of sections and their next expiry, which is given back.
-pub(super) fn write_inventories(
+/// The counters of sections and their next expiry, which is returned.
+fn write_inventories(
     writing: &Writing<'_>,
-    inventories: &[(Inventory, i64)],
+    changes: &Changes,
 ) -> Result<HashMap<SectionId, Option<Timestamp>>, Fault> {
-    // The predicate on `version` proves that the row is the one that was decided on.
-    const SQL: &str = "UPDATE inventory SET capacity = ?2, held = ?3, sold = ?4, blocked = ?5,
-            version = ?6,
-            next_expiry = (SELECT MIN(h.expires_at) FROM holds h WHERE h.section_id = ?1)
-        WHERE section_id = ?1 AND version = ?7 RETURNING next_expiry";
-    let mut next_expiries = HashMap::with_capacity(inventories.len());
-    for (inventory, loaded) in inventories {
-        let counted = (
-            inventory.section_id.as_bytes(),
-            inventory.capacity,
-            inventory.held,
-            inventory.sold,
-            inventory.blocked,
-            inventory.version,
-            *loaded,
-        );
-        let read = |row: &Row<'_>| rows::maybe_instant(row, "next_expiry");
-        let next_expiry = writing.one("writing inventory", SQL, counted, read)?;
-        let changed = || Fault::Corrupt { what: "an inventory changed under its lock".to_owned() };
-        next_expiries.insert(inventory.section_id, next_expiry.ok_or_else(changed)?);
+    let mut counted = changes.inventories.clone();
+    for ((inventory, _), next) in counted.iter_mut().zip(changes.next_expiries()) {
+        inventory.next_expiry = match next {
+            NextExpiry::Known(next_expiry) => next_expiry,
+            NextExpiry::InIndex => writing.next_expiry(inventory.section_id)?,
+        };
     }
-    Ok(next_expiries)
+    writing.count(&counted)?;
+    Ok(counted.into_iter().map(|(of, _)| (of.section_id, of.next_expiry)).collect())
 }

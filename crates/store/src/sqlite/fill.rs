@@ -2,7 +2,7 @@
 
 use super::Sqlite;
 use super::buyers::Buyers;
-use super::commit::{append_log, write_bookings, write_inventories};
+use super::commit::{append_log, write_bookings};
 use super::events::{insert_section, put_event};
 use super::writer::{WriterGuard, Writing, failed};
 use crate::Clock;
@@ -41,7 +41,7 @@ impl Sqlite {
 
 impl Filling {
     fn connection(&mut self) -> Result<&mut Connection, Fault> {
-        self.turn.as_mut().ok_or_else(|| crate::unavailable(DOING)("the store is closed"))
+        self.turn.connection().ok_or_else(|| crate::unavailable(DOING)("the store is closed"))
     }
 }
 
@@ -94,5 +94,6 @@ fn write(writing: &Writing<'_>, changes: &Changes) -> Result<(), Fault> {
     // Events of a fill have no cap.
     write_bookings(writing, changes, &BTreeSet::new())?;
     append_log(writing, &changes.log)?;
-    write_inventories(writing, &changes.inventories).map(drop)
+    // They come with their next expiry.
+    writing.count(&changes.inventories)
 }

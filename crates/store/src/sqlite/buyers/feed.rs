@@ -54,7 +54,7 @@ impl Buyers {
                 let here = buyers.clone();
                 let work = tokio::task::spawn_blocking(move || {
                     let begun = Instant::now();
-                    let Some(connection) = turn.as_mut() else {
+                    let Some(connection) = turn.connection_of_index() else {
                         return (jobs, Ok(Portion::Idle), None);
                     };
                     let done = jobs.portion(&here, connection);

@@ -89,7 +89,7 @@ impl Sqlite {
         }
         let mut turn = self.writer.turn(super::DOING).await?;
         let buyers = self.writer.buyers().clone();
-        let load = move || match turn.as_mut() {
+        let load = move || match turn.connection_of_index() {
             Some(connection) => buyers.load(connection),
             None => Ok(()),
         };

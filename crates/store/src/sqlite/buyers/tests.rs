@@ -75,7 +75,7 @@ impl World {
     /// Does a portion of what is to be done.
     async fn portion(&self, jobs: &mut Jobs) -> Portion {
         let mut turn = self.store.writer.next_turn().await.expect("it is open");
-        let connection = turn.as_mut().expect("it is open");
+        let connection = turn.connection().expect("it is open");
         let done = jobs.portion(self.store.buyers(), connection).expect("it is written");
         jobs.sort();
         done
