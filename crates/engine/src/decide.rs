@@ -13,7 +13,6 @@
 
 mod agreement;
 mod committed;
-mod expiry;
 mod ledger;
 mod rules;
 mod seats;
@@ -31,7 +30,6 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
 pub use committed::Committed;
-pub use expiry::NextExpiry;
 pub use ledger::{Ended, Ledger};
 
 /// Due holds retired of one section by one batch, at most: it bounds the work of a batch.

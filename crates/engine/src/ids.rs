@@ -146,15 +146,18 @@ impl BookingId {
     /// own; it proves nothing and is not unique by construction.
     #[must_use]
     pub fn reference(self) -> String {
+        self.reference_ascii().into_iter().map(char::from).collect()
+    }
+
+    /// [`Self::reference`] in ASCII.
+    #[must_use]
+    pub fn reference_ascii(self) -> [u8; 8] {
         const ALPHABET: &[u8; 32] = b"0123456789ABCDEFGHJKMNPQRSTVWXYZ";
         let bits = self.0.as_u128();
-        (0..8)
-            .rev()
-            .map(|place| {
-                let digit = usize::try_from((bits >> (place * 5)) & 31).expect("masked to 5 bits");
-                char::from(ALPHABET[digit])
-            })
-            .collect()
+        let digit = |place: usize| (bits >> (place * 5)) & 31;
+        std::array::from_fn(|at| {
+            ALPHABET[usize::try_from(digit(7 - at)).expect("masked to 5 bits")]
+        })
     }
 }
 

@@ -53,13 +53,16 @@ impl Timestamp {
     }
 }
 
-impl fmt::Display for Timestamp {
-    /// RFC 3339 in UTC with milliseconds. Every answer has several of them, so no calendar library
-    /// stands between; the day is found by Howard Hinnant's `civil_from_days`.
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+impl Timestamp {
+    /// RFC 3339 in UTC with milliseconds, in ASCII; `None` outside of the years that it can write.
+    ///
+    /// Every answer has several of them, so no calendar library stands between; the day is found by
+    /// Howard Hinnant's `civil_from_days`.
+    #[must_use]
+    pub fn rfc3339(self) -> Option<[u8; 24]> {
         const DAY_MS: i64 = 86_400_000;
         if !Self::RANGE_MS.contains(&self.0) {
-            return write!(f, "{} ms", self.0);
+            return None;
         }
         let (days, ms) = (self.0.div_euclid(DAY_MS), self.0.rem_euclid(DAY_MS));
         let days = days + 719_468;
@@ -85,7 +88,16 @@ impl fmt::Display for Timestamp {
                 number /= 10;
             }
         }
-        f.write_str(std::str::from_utf8(&text).expect("made of ASCII"))
+        Some(text)
+    }
+}
+
+impl fmt::Display for Timestamp {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.rfc3339() {
+            Some(text) => f.write_str(std::str::from_utf8(&text).expect("made of ASCII")),
+            None => write!(f, "{} ms", self.0),
+        }
     }
 }
 

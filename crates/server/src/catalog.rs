@@ -14,6 +14,7 @@ use engine::text::folded;
 use engine::{
     Error, EventId, EventWithSections, Fault, LiveInventory, Refusal, Section, SectionId, Snapshot,
 };
+use futures_util::FutureExt as _;
 use marks::NewestMarks;
 use moka::future::Cache;
 use std::collections::HashMap;
@@ -171,15 +172,31 @@ impl Catalog {
 
     /// The event with this id, for any caller: the caller checks visibility.
     pub async fn event(&self, event_id: EventId) -> Result<Option<Arc<Facts>>, Fault> {
+        // What is known is there at once. The rest is boxed: else every request would carry it along.
+        let known = self.facts.get(&event_id).now_or_never().flatten();
+        match known.filter(|known| self.is_fresh(event_id, known)) {
+            Some(known) => Ok(known.facts.clone()),
+            None => Box::pin(self.event_of_old(event_id)).await,
+        }
+    }
+
+    /// Whether what is known of an event is still good. It may be read anew beside the caller.
+    fn is_fresh(&self, event_id: EventId, known: &Found) -> bool {
+        let listens_since = self.alone_since.or_else(|| self.gate.listens_since());
+        let (lives, age) = (known.lives(listens_since), known.read_at.elapsed());
+        if age >= lives {
+            return false;
+        }
+        if age > lives / 2 && !known.renewing.swap(true, Ordering::Relaxed) {
+            self.renew(event_id);
+        }
+        true
+    }
+
+    /// [`Self::event`] where it was not there at once, or is too old.
+    async fn event_of_old(&self, event_id: EventId) -> Result<Option<Arc<Facts>>, Fault> {
         if let Some(known) = self.facts.get(&event_id).await {
-            let (lives, age) = (
-                known.lives(self.alone_since.or_else(|| self.gate.listens_since())),
-                known.read_at.elapsed(),
-            );
-            if age < lives {
-                if age > lives / 2 && !known.renewing.swap(true, Ordering::Relaxed) {
-                    self.renew(event_id);
-                }
+            if self.is_fresh(event_id, &known) {
                 return Ok(known.facts.clone());
             }
             // All who come upon it wait for the same read.
@@ -189,8 +206,7 @@ impl Catalog {
                 self.facts.invalidate(&event_id).await;
             }
         }
-        // Boxed, so that the rare road does not make every request carry its luggage.
-        Box::pin(self.load(event_id)).await
+        self.load(event_id).await
     }
 
     /// The event as the store has it now: for what is derived from it and written back.
@@ -323,7 +339,8 @@ impl Catalog {
         }
         let event_id = of.event.terms.event_id;
         let read = async { Ok::<_, Fault>(Arc::new(self.read(event_id).await?)) };
-        let read = self.shared.try_get_with(event_id, read).await.map_err(Arc::unwrap_or_clone)?;
+        let read = Box::pin(self.shared.try_get_with(event_id, read)).await;
+        let read = read.map_err(Arc::unwrap_or_clone)?;
         let section = |(section, known): (&Section, _)| seats(known, read.get(&section.section_id));
         Ok(of.sections.iter().zip(known).map(section).collect())
     }
@@ -361,7 +378,7 @@ impl Catalog {
                 let told = self.gate.read(&ids).await;
                 Arc::new(told.into_iter().flatten().map(|told| (told.section_id, told)).collect())
             });
-            let told = told.await;
+            let told = Box::pin(told).await;
             for (known, section_id) in known.iter_mut().zip(&ids) {
                 *known = newer(*known, told.get(section_id).copied());
             }

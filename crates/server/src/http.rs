@@ -14,6 +14,7 @@ mod auth;
 mod body;
 mod bookings;
 pub mod connection;
+mod content;
 mod cors;
 mod docs;
 mod events;
@@ -23,6 +24,7 @@ mod in_flight;
 mod layers;
 pub mod limits;
 mod lists;
+mod object;
 mod observe;
 mod pages;
 pub mod problem;
@@ -39,14 +41,12 @@ mod wire;
 
 use crate::core::Core;
 use axum::Router;
-use axum::body::Body;
-use axum::response::Response;
 use connection::Peer;
+use content::{Answer, Content};
 use futures_util::FutureExt as _;
 use hyper::body::Incoming;
 use layers::Layers;
 use shortcut::Call;
-use std::convert::Infallible;
 use std::pin::Pin;
 use std::sync::Arc;
 use tower::ServiceExt as _;
@@ -86,22 +86,21 @@ impl Service {
     }
 
     /// Answers a request.
-    fn answer(&self, mut request: hyper::Request<Incoming>, peer: Peer) -> Answering {
+    fn answer(&self, mut request: hyper::Request<Incoming>, peer: Peer) -> Answering<'_> {
         target::normalize(request.uri_mut());
         if let Some(app) = &self.shortcut
             && let Some(call) = Call::of(&request)
         {
-            let (layers, app) = (self.layers.clone(), app.clone());
-            let request = request.map(Body::new);
-            return Box::pin(call.answer(layers, app, request, peer).map(Ok));
+            return call.answer(&self.layers, app, request, peer);
         }
         request.extensions_mut().insert(peer);
-        Box::pin(self.router.clone().oneshot(request))
+        let routed = self.router.clone().oneshot(request);
+        Box::pin(routed.map(|Ok(answer)| answer.map(Content::from)))
     }
 }
 
 /// An answer that is under way.
-type Answering = Pin<Box<dyn Future<Output = Result<Response, Infallible>> + Send>>;
+type Answering<'a> = Pin<Box<dyn Future<Output = Answer> + Send + 'a>>;
 
 #[cfg(test)]
 mod tests;

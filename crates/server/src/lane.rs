@@ -28,6 +28,8 @@ use admission::{Admission, Shedding};
 use desk::answer_all;
 use door::Door;
 use engine::{BookingId, By, Command, Error, Fault, Hold, Outcome, Refusal, Shard, Timestamp};
+use futures_util::FutureExt as _;
+use futures_util::future::{Either, ready};
 use named_seats::NamedSeats;
 use observers::{Batch, Observer, observers};
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -164,8 +166,32 @@ impl Lanes {
         Self { queues, door: Door { clock, gate, named_seats, metrics } }
     }
 
-    /// Queues a command for the lane of `shard` and waits until it is decided.
-    pub async fn submit(&self, shard: Shard, command: Command) -> Result<Decided, Error> {
+    /// Queues a command for the lane of `shard`, at once, and waits until it is decided.
+    pub fn submit(
+        &self,
+        shard: Shard,
+        command: Command,
+    ) -> impl Future<Output = Result<Decided, Error>> + use<> {
+        // Not an async block: it would hold the timeout twice, and each request that waits is held
+        // in memory.
+        match self.queue(shard, command) {
+            Err(refused) => Either::Left(ready(Err(refused))),
+            Ok(answer) => {
+                Either::Right(tokio::time::timeout(ANSWER_TIMEOUT, answer).map(|answer| {
+                    // The lane went away or is late: whether the command was decided is unknown.
+                    let answer = answer.map_err(unknown)?;
+                    answer.map_err(unknown)?
+                }))
+            }
+        }
+    }
+
+    /// Queues a command; returns where the answer will be.
+    fn queue(
+        &self,
+        shard: Shard,
+        command: Command,
+    ) -> Result<oneshot::Receiver<Result<Decided, Error>>, Error> {
         let queues = &self.queues[shard.index() % self.queues.len()];
         if queues.is_refusing.load(Ordering::Relaxed)
             && let Some(refusal) = self.door.refusal_of(&command)
@@ -176,12 +202,7 @@ impl Lanes {
         let reply = Reply { answer: sender, desk: Desk::here() };
         let now = Instant::now();
         queues.put(Job { command, deadline: now + DEADLINE, reply }, now)?;
-        match tokio::time::timeout(ANSWER_TIMEOUT, answer).await {
-            Ok(Ok(decided)) => decided,
-            // The lane went away or is late: whether the command was decided is unknown.
-            Ok(Err(error)) => Err(unknown(error).into()),
-            Err(error) => Err(unknown(error).into()),
-        }
+        Ok(answer)
     }
 
     /// Cancels or confirms and the like, routed by the booking's own id.

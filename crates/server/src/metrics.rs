@@ -54,6 +54,13 @@ struct AnswerMeters {
     seconds: Histogram,
 }
 
+impl AnswerMeters {
+    fn count(&self, took: Duration) {
+        self.count.increment(1);
+        self.seconds.record(took.as_secs_f64());
+    }
+}
+
 impl Metrics {
     /// Installs the recorder of this process. There can be one.
     pub fn install() -> Result<Self, BuildError> {
@@ -217,13 +224,14 @@ impl Metrics {
 
     /// A request was answered.
     pub fn request(&self, method: &'static str, route: &str, status: u16, took: Duration) {
-        let known = self.answers.read().get(route).and_then(|route| {
-            let mut meters = route.iter();
-            meters.find(|(of, _)| *of == (method, status)).map(|(_, meters)| meters.clone())
-        });
-        let meters = known.unwrap_or_else(|| self.new_answer(method, route, status));
-        meters.count.increment(1);
-        meters.seconds.record(took.as_secs_f64());
+        let is_it = |(of, _): &&((&str, u16), AnswerMeters)| *of == (method, status);
+        let answers = self.answers.read();
+        if let Some((_, meters)) = answers.get(route).and_then(|route| route.iter().find(is_it)) {
+            meters.count(took);
+            return;
+        }
+        drop(answers);
+        self.new_answer(method, route, status).count(took);
     }
 
     fn new_answer(&self, method: &'static str, route: &str, status: u16) -> AnswerMeters {

@@ -6,7 +6,6 @@
 //! `engine::decide`, and writes the outcome.
 
 mod audit;
-mod called_off;
 pub mod clock;
 mod epoch;
 #[cfg(feature = "fill")]

@@ -46,7 +46,7 @@ impl Answers {
         }
         let permit = self.0.clone().acquire_many_owned(units(bytes));
         let full = || Problem::overloaded("Too many large answers are being sent.");
-        let permit = tokio::time::timeout(ROOM_WAIT, permit).await.map_err(|_| full())?;
+        let permit = Box::pin(tokio::time::timeout(ROOM_WAIT, permit)).await.map_err(|_| full())?;
         permit.map(|permit| Room(Some(permit))).map_err(|_| full())
     }
 }

@@ -5,21 +5,29 @@
 
 use super::App;
 use super::problem::{Code, FieldError, Problem};
-use axum::body::{Body, HttpBody};
+use axum::body::{Bytes, HttpBody};
 use axum::extract::{FromRequest, Request};
 use axum::http::{HeaderMap, header};
 use garde::Validate;
-use http_body_util::{BodyExt, LengthLimitError, Limited};
+use http_body_util::BodyExt;
 use serde::de::value::MapAccessDeserializer;
 use serde::de::{DeserializeOwned, DeserializeSeed, MapAccess, SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer};
 use std::collections::HashSet;
 use std::fmt;
+use std::future::poll_fn;
 use std::marker::PhantomData;
+use std::pin::Pin;
 use std::sync::Arc;
+use std::task::Poll;
 
 /// How deep arrays and objects of a body may be nested.
 const DEPTH_MAX: usize = 32;
+
+/// A body that comes in: hyper's, or in a box.
+pub trait Incoming: HttpBody<Data = Bytes> + Unpin + Send {}
+
+impl<B: HttpBody<Data = Bytes> + Unpin + Send> Incoming for B {}
 
 /// A validated JSON body.
 pub struct Json<T>(pub T);
@@ -31,19 +39,37 @@ where
     type Rejection = Problem;
 
     async fn from_request(request: Request, app: &Arc<App>) -> Result<Self, Problem> {
-        let (parts, body) = request.into_parts();
-        if !is(&parts.headers, JSON) {
-            return Err(not_json());
-        }
-        let bytes = read(&parts.headers, body, app, app.core.config.max_body_bytes).await?;
+        let JsonBytes(bytes) = JsonBytes::from_request(request, app).await?;
         validated(&bytes).map(Self)
     }
 }
 
+/// A JSON body that is still to be parsed.
+pub struct JsonBytes(pub Bytes);
+
+impl FromRequest<Arc<App>> for JsonBytes {
+    type Rejection = Problem;
+
+    async fn from_request(request: Request, app: &Arc<App>) -> Result<Self, Problem> {
+        let (parts, body) = request.into_parts();
+        Self::of(app, &parts.headers, body).await
+    }
+}
+
+impl JsonBytes {
+    /// The body of a request with these headers.
+    pub async fn of(app: &App, headers: &HeaderMap, body: impl Incoming) -> Result<Self, Problem> {
+        if !is(headers, JSON) {
+            return Err(not_json());
+        }
+        read(headers, body, app, app.core.config.max_body_bytes).await.map(Self)
+    }
+}
+
 /// Reads an object and validates it whole.
-pub fn validated<T>(bytes: &[u8]) -> Result<T, Problem>
+pub fn validated<'a, T>(bytes: &'a [u8]) -> Result<T, Problem>
 where
-    T: DeserializeOwned + Validate<Context = ()>,
+    T: Deserialize<'a> + Validate<Context = ()>,
 {
     let Object(value) = parse::<Object<T>>(bytes)?;
     value.validate().map_err(|report| invalid(&report))?;
@@ -63,7 +89,14 @@ impl FromRequest<Arc<App>> for NoBody {
 
     async fn from_request(request: Request, app: &Arc<App>) -> Result<Self, Problem> {
         let (parts, body) = request.into_parts();
-        let bytes = read(&parts.headers, body, app, app.core.config.max_body_bytes).await?;
+        Self::of(app, &parts.headers, body).await
+    }
+}
+
+impl NoBody {
+    /// The body of a request with these headers.
+    pub async fn of(app: &App, headers: &HeaderMap, body: impl Incoming) -> Result<Self, Problem> {
+        let bytes = read(headers, body, app, app.core.config.max_body_bytes).await?;
         if !bytes.is_empty() {
             let Object(super::docs::Empty {}) = parse(&bytes)?;
         }
@@ -85,10 +118,10 @@ pub fn is(headers: &HeaderMap, media_type: &str) -> bool {
 /// refused: nobody knows how large they are.
 pub async fn read(
     headers: &HeaderMap,
-    body: Body,
+    mut body: impl Incoming,
     app: &App,
     limit: usize,
-) -> Result<axum::body::Bytes, Problem> {
+) -> Result<Bytes, Problem> {
     if !body.is_end_stream() && is_encoded(headers) {
         return Err(Problem::encoded_body());
     }
@@ -96,17 +129,54 @@ pub async fn read(
     if body.size_hint().lower() > limit as u64 {
         return Err(too_large(limit));
     }
-    let whole =
-        tokio::time::timeout(app.core.config.body_timeout, Limited::new(body, limit).collect());
-    match whole.await {
-        Ok(Ok(collected)) => Ok(collected.to_bytes()),
-        Ok(Err(error)) if error.is::<LengthLimitError>() => Err(too_large(limit)),
-        Ok(Err(_)) => Err(Problem::malformed_request("The body ended early.")),
-        Err(_) => Err(Problem::new(
+    // Most bodies have come with their head, in one piece: it is taken as it is, without a timer.
+    let first = poll_fn(|context| Poll::Ready(Pin::new(&mut body).poll_frame(context))).await;
+    let first = match first {
+        Poll::Ready(None) => return Ok(Bytes::new()),
+        Poll::Ready(Some(Ok(frame))) => match frame.into_data() {
+            Ok(data) if body.is_end_stream() && data.len() <= limit => return Ok(data),
+            Ok(data) => Some(Ok(data)),
+            Err(_) => None,
+        },
+        Poll::Ready(Some(Err(_))) => Some(Err(ended_early())),
+        Poll::Pending => None,
+    };
+    let whole = Box::pin(tokio::time::timeout(
+        app.core.config.body_timeout,
+        collect(first.transpose()?, body, limit),
+    ));
+    whole.await.unwrap_or_else(|_| {
+        Err(Problem::new(
             Code::RequestTimeout,
             format!("The body must arrive within {} s.", app.core.config.body_timeout.as_secs()),
-        )),
+        ))
+    })
+}
+
+/// Reads what is left of a body that begins with `first`.
+async fn collect(
+    first: Option<Bytes>,
+    mut body: impl Incoming,
+    limit: usize,
+) -> Result<Bytes, Problem> {
+    let mut whole = Vec::new();
+    let mut next = first;
+    loop {
+        if let Some(data) = next {
+            if data.len() > limit - whole.len() {
+                return Err(too_large(limit));
+            }
+            whole.extend_from_slice(&data);
+        }
+        next = match body.frame().await {
+            None => return Ok(whole.into()),
+            Some(frame) => frame.map_err(|_| ended_early())?.into_data().ok(),
+        };
     }
+}
+
+fn ended_early() -> Problem {
+    Problem::malformed_request("The body ended early.")
 }
 
 /// Whether the body is compressed, or encoded in another way.
@@ -165,7 +235,7 @@ where
     Object::<T>::deserialize(deserializer).map(|Object(value)| Some(value))
 }
 
-fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Problem> {
+fn parse<'a, T: Deserialize<'a>>(bytes: &'a [u8]) -> Result<T, Problem> {
     // Keeping track of where one is costs more than reading: only who went wrong wants to know.
     if let Ok(value) = serde_json::from_slice(bytes) {
         return Ok(value);

@@ -1,31 +1,34 @@
 //! Bookings: hold, confirm, extend, cancel, list, read.
 
 mod forms;
+mod hold;
 mod schema;
 mod views;
 
 use super::App;
-use super::body::{Json, NoBody};
+use super::body::{Json, JsonBytes, NoBody};
+use super::connection::Peer;
+use super::content::{Answer, Content};
 use super::extract::{CurrentUser, Key, Path, expected_booking, id};
 use super::lists::{PAGE_BYTES_MAX, Params, page};
 use super::problem::Problem;
-use super::wire::{fingerprint, json};
-use crate::random::random;
-use axum::extract::{FromRequest as _, FromRequestParts as _, Request, State};
+use super::wire::json_with;
+use axum::extract::State;
+use axum::http::request::Parts;
 use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
-use axum::response::{IntoResponse as _, Response};
+use axum::response::Response;
 use engine::access::{Permission, may};
-use engine::{
-    Booking, BookingId, BookingStatus, Command, EventId, Fault, Hold, IdempotencyKey, Outcome,
-    Refusal, SeatRequest, UserId,
-};
-use forms::{NewHold, ReviseHold, Wanted, compared};
+use engine::{Booking, BookingId, BookingStatus, Command, Fault, Outcome, Refusal};
+use forms::ReviseHold;
+use hyper::body::Incoming;
 use schema::HoldForm;
 use std::sync::Arc;
 use store::BookingFilter;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
+use views::write_booking;
 
+pub(super) use hold::take_hold;
 pub(super) use views::{BookingPage, BookingView, StatusWord};
 
 const TAG: &str = "Bookings";
@@ -43,25 +46,22 @@ pub(super) fn routes() -> OpenApiRouter<Arc<App>> {
         .routes(routes!(cancel))
 }
 
-/// [`hold`] without the router.
-pub(super) async fn take_hold(app: Arc<App>, request: Request) -> Result<Response, Problem> {
-    let (mut parts, body) = request.into_parts();
-    let user = CurrentUser::from_request_parts(&mut parts, &app).await?;
-    let key = Key::from_request_parts(&mut parts, &app).await?;
-    let new = Json::from_request(Request::from_parts(parts, body), &app).await?;
-    hold(State(app), user, key, new).await
-}
-
 /// [`confirm`] without the router.
-pub(super) async fn take_confirm(
-    app: Arc<App>,
-    booking_id: String,
-    request: Request,
-) -> Result<Response, Problem> {
-    let (mut parts, body) = request.into_parts();
-    let user = CurrentUser::from_request_parts(&mut parts, &app).await?;
-    let nothing = NoBody::from_request(Request::from_parts(parts, body), &app).await?;
-    confirm(State(app), user, Path(booking_id), nothing).await
+pub(super) fn take_confirm(
+    app: &App,
+    booking_id: Option<BookingId>,
+    request: hyper::Request<Incoming>,
+    peer: Peer,
+) -> impl Future<Output = Result<Answer, Problem>> {
+    let (Parts { mut headers, .. }, body) = request.into_parts();
+    let user = CurrentUser::of(app, Some(peer), &headers);
+    async move {
+        let CurrentUser(user_id) = user?;
+        NoBody::of(app, &headers, body).await?;
+        headers.clear();
+        let command = |booking_id| Command::Confirm { booking_id, by: user_id.into() };
+        change(app, booking_id, command, headers).await
+    }
 }
 
 /// The paths whose answers can be long.
@@ -94,87 +94,10 @@ async fn hold(
     State(app): State<Arc<App>>,
     CurrentUser(user_id): CurrentUser,
     Key(key): Key,
-    Json(new): Json<NewHold>,
+    JsonBytes(asked): JsonBytes,
 ) -> Result<Response, Problem> {
-    let event_id: EventId = id(&new.event_id, "event")?;
-    let wanted = new.wanted()?;
-    let facts =
-        app.core.catalog.event(event_id).await?.ok_or(Refusal::NotFound { what: "event" })?;
-    // The contents of a draft are not revealed to users who cannot see it, not even by the gate.
-    let visible = facts.of.event.terms.visible_to(Some(user_id));
-    // Since a key made its hold, the event may be hidden and the section renamed (I6).
-    let made = if visible && wanted.is_known(&facts) {
-        None
-    } else {
-        Box::pin(committed(&app, user_id, key.as_ref())).await?
-    };
-    let requests = wanted.requests(&facts, visible, made.as_ref())?;
-    let key = key.map(|key| {
-        let digest = digest(event_id, &wanted, &requests);
-        (key, digest)
-    });
-    let booking_id =
-        BookingId::new(app.core.store.now(), event_id.shard(), u64::from_le_bytes(random()));
-    let hold = Hold { booking_id, user_id, event_id, requests, key };
-    let name = hold.key.as_ref().map(|(key, _)| key.clone());
-    let decided = app.core.lanes.submit(event_id.shard(), Command::Hold(hold));
-    let decided = app.in_flight.run("hold", user_id, name.as_ref(), decided).await?;
-    let (outcome, now) = decided.map_err(|error| wanted.failed(&facts, error))?;
-    let Outcome::Booking { booking, replayed, next_to_each_other } = outcome else {
-        return Err(no_booking());
-    };
-    let location = format!("/api/v1/bookings/{}", booking.booking_id);
-    let view = BookingView::new(&booking, now).seated(next_to_each_other);
-    let mut response = json(StatusCode::CREATED, &view);
-    let location = HeaderValue::from_str(&location).expect("an id is valid in a header");
-    response.headers_mut().insert(header::LOCATION, location);
-    if replayed {
-        response.headers_mut().insert(REPLAYED, HeaderValue::from_static("true"));
-    }
-    Ok(response)
-}
-
-/// A digest of what a hold asks for, by which a retry with the same key is known.
-///
-/// By id, however a section was named, by what seats and categories are compared by, and without the
-/// order in which things were listed.
-fn digest(event_id: EventId, wanted: &Wanted, requests: &[SeatRequest]) -> i64 {
-    let event_id = event_id.to_string();
-    match (wanted, requests) {
-        (_, [SeatRequest::Count { section_id, seats }]) => {
-            fingerprint(&(event_id, section_id.to_string(), seats))
-        }
-        (Wanted::Best(best), [SeatRequest::Best { sections, .. }]) => {
-            fingerprint(&(event_id, best.canonical(sections)))
-        }
-        _ => {
-            let of = |ask: &SeatRequest| match ask {
-                SeatRequest::Count { section_id, seats } => {
-                    (section_id.to_string(), *seats, Vec::new())
-                }
-                SeatRequest::Seats { section_id, seats } => {
-                    let mut seats: Vec<_> = seats.iter().map(|seat| compared(seat)).collect();
-                    seats.sort_unstable();
-                    (section_id.to_string(), 0, seats)
-                }
-                SeatRequest::Best { .. } => unreachable!("the best seats are asked for alone"),
-            };
-            let mut asked: Vec<_> = requests.iter().map(of).collect();
-            asked.sort_unstable();
-            fingerprint(&(event_id, asked))
-        }
-    }
-}
-
-/// The booking that a hold of the user with this key has made.
-async fn committed(
-    app: &App,
-    user_id: UserId,
-    key: Option<&IdempotencyKey>,
-) -> Result<Option<Booking>, Fault> {
-    let Some(key) = key else { return Ok(None) };
-    let found = app.core.store.keyed_holds(&[(user_id, key.clone())]).await?;
-    Ok(found.into_values().next().map(|(_, booking)| booking))
+    let answer = hold::held(&app, user_id, key, &asked, HeaderMap::new()).await?;
+    Ok(answer.map(Content::into))
 }
 
 /// Confirms a hold. Repeating the call returns the same answer.
@@ -219,7 +142,7 @@ async fn confirm(
     Path(booking_id): Path<String>,
     _: NoBody,
 ) -> Result<Response, Problem> {
-    change(&app, &booking_id, |booking_id| Command::Confirm { booking_id, by: user_id.into() })
+    changed(&app, &booking_id, |booking_id| Command::Confirm { booking_id, by: user_id.into() })
         .await
 }
 
@@ -237,7 +160,8 @@ async fn extend(
     Path(booking_id): Path<String>,
     _: NoBody,
 ) -> Result<Response, Problem> {
-    change(&app, &booking_id, |booking_id| Command::Extend { booking_id, by: user_id.into() }).await
+    changed(&app, &booking_id, |booking_id| Command::Extend { booking_id, by: user_id.into() })
+        .await
 }
 
 /// Cancels a hold or a confirmed booking. Repeating the call returns the same answer.
@@ -254,7 +178,8 @@ async fn cancel(
     Path(booking_id): Path<String>,
     _: NoBody,
 ) -> Result<Response, Problem> {
-    change(&app, &booking_id, |booking_id| Command::Cancel { booking_id, by: user_id.into() }).await
+    changed(&app, &booking_id, |booking_id| Command::Cancel { booking_id, by: user_id.into() })
+        .await
 }
 
 /// Replaces the seats of a hold. If one of the new seats is unavailable, the hold stays unchanged.
@@ -291,26 +216,39 @@ async fn revise(
     let Outcome::Booking { booking, next_to_each_other, .. } = outcome else {
         return Err(no_booking());
     };
-    let view = BookingView::new(&booking, now).seated(next_to_each_other);
-    Ok((tagged(&app, &booking), json(StatusCode::OK, &view)).into_response())
+    let write = |out: &mut Vec<u8>| write_booking(out, &booking, now, next_to_each_other);
+    let answer = json_with(tagged(&app, &booking), StatusCode::OK, write);
+    Ok(answer.map(Content::into))
 }
 
 /// The `ETag` of a booking: its version, and the history of the store, since in another one the same
 /// versions occur again.
-fn tagged(app: &App, booking: &Booking) -> [(HeaderName, HeaderValue); 1] {
+fn tagged(app: &App, booking: &Booking) -> HeaderMap {
     let tag = format!("\"{}.{}\"", booking.version, app.core.store.epoch());
-    [(header::ETAG, HeaderValue::from_str(&tag).expect("digits are valid in a header"))]
+    let tag = HeaderValue::from_str(&tag).expect("digits are valid in a header");
+    HeaderMap::from_iter([(header::ETAG, tag)])
 }
 
-async fn change(
+async fn changed(
     app: &App,
     booking_id: &str,
     command: impl FnOnce(BookingId) -> Command,
 ) -> Result<Response, Problem> {
-    let booking_id: BookingId = id(booking_id, "booking")?;
+    let answer = change(app, booking_id.parse().ok(), command, HeaderMap::new()).await?;
+    Ok(answer.map(Content::into))
+}
+
+/// Changes a booking; `None` is what is no id. The answer has these headers and its own.
+async fn change(
+    app: &App,
+    booking_id: Option<BookingId>,
+    command: impl FnOnce(BookingId) -> Command,
+    headers: HeaderMap,
+) -> Result<Answer, Problem> {
+    let booking_id = booking_id.ok_or_else(|| Problem::not_found("booking"))?;
     let (outcome, now) = app.core.lanes.submit(booking_id.shard(), command(booking_id)).await?;
     let Outcome::Booking { booking, .. } = outcome else { return Err(no_booking()) };
-    Ok(json(StatusCode::OK, &BookingView::new(&booking, now)))
+    Ok(json_with(headers, StatusCode::OK, |out| write_booking(out, &booking, now, None)))
 }
 
 fn no_booking() -> Problem {
@@ -353,8 +291,9 @@ pub(super) async fn listed(
     let room = app.answers.room(PAGE_BYTES_MAX).await?;
     let found = app.core.store.bookings(filter, part).await?;
     let now = app.core.store.now();
-    let items = found.items.iter().map(|booking| BookingView::new(booking, now));
-    Ok(page(room, items, found.has_more, BookingView::id))
+    let id = |booking: &Booking| booking.booking_id;
+    let write = |out: &mut Vec<u8>, booking: &Booking| write_booking(out, booking, now, None);
+    Ok(page(room, found.items, found.has_more, id, write))
 }
 
 /// Returns a booking to its buyer or to the organizer of its event.
@@ -380,6 +319,8 @@ async fn read(
         let facts = app.core.catalog.event(booking.event_id).await?.ok_or(MISSING)?;
         may(user_id.into(), Permission::BookingRead, &facts.of.event.terms)?;
     }
-    let view = BookingView::new(&booking, app.core.store.now());
-    Ok((tagged(&app, &booking), axum::Json(view)).into_response())
+    let now = app.core.store.now();
+    let write = |out: &mut Vec<u8>| write_booking(out, &booking, now, None);
+    let answer = json_with(tagged(&app, &booking), StatusCode::OK, write);
+    Ok(answer.map(Content::into))
 }

@@ -29,6 +29,7 @@ use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
 use socket::Socket;
+use std::convert::Infallible;
 use std::future::poll_fn;
 use std::net::{IpAddr, SocketAddr};
 use std::pin::pin;
@@ -194,10 +195,10 @@ async fn converse(
     service: Service,
     stop: CancellationToken,
 ) {
-    let (of, layers) = (turn.clone(), service.layers.clone());
-    let answer = service_fn(move |request: hyper::Request<Incoming>| {
-        let (ours, answer) = (of.take(), service.answer(request, Peer::new(peer)));
-        answer.map(|answer| answer.map(|answer| answer.map(|body| Answer::new(body, ours))))
+    let peer = Peer::new(peer);
+    let answer = service_fn(|request: hyper::Request<Incoming>| {
+        let (ours, answer) = (turn.take(), service.answer(request, peer));
+        answer.map(|answer| Ok::<_, Infallible>(answer.map(|body| Answer::new(body, ours))))
     });
     let mut connection = builder.serve_connection(TokioIo::new(socket), answer);
     let mut stopping = false;
@@ -245,7 +246,7 @@ async fn converse(
         Some(Err(error)) => tracing::debug!(%error, "a connection ended early"),
     }
     if let Some(problem) = refusal {
-        let answer = last_words(&layers, problem, &parts.read_buf).await;
+        let answer = last_words(&service.layers, problem, &parts.read_buf).await;
         let _ = tokio::time::timeout(LINGER, stream.write_all(&answer)).await;
     }
     let _ = stream.shutdown().await;

@@ -39,13 +39,16 @@ impl Cors {
         Some(Self { layer, allowed, others })
     }
 
-    /// Answers a preflight, which asks what a page may send; returns any other request.
-    pub async fn preflight(&self, request: Request) -> Result<Response, Request> {
+    /// The answer to a preflight, which asks what a page may send; `None` for any other request.
+    pub fn preflight<B>(&self, request: &axum::http::Request<B>) -> Option<Response> {
         let asks = request.headers().contains_key(header::ACCESS_CONTROL_REQUEST_METHOD);
-        if *request.method() == Method::OPTIONS && asks {
-            return Ok(ask(&self.layer, request.map(|_| Body::empty())).await);
+        if *request.method() != Method::OPTIONS || !asks {
+            return None;
         }
-        Err(request)
+        let mut asked = Request::new(Body::empty());
+        *asked.method_mut() = Method::OPTIONS;
+        *asked.headers_mut() = request.headers().clone();
+        Some(ask(&self.layer, asked))
     }
 
     /// Adds the headers to an answer for a page of this origin.
@@ -94,14 +97,14 @@ fn layer(origins: &[HeaderValue]) -> CorsLayer {
 fn on_answer(layer: &CorsLayer, origin: Option<&HeaderValue>) -> HeaderMap {
     let mut request = Request::new(Body::empty());
     request.headers_mut().extend(origin.map(|origin| (header::ORIGIN, origin.clone())));
-    let answered = ask(layer, request).now_or_never();
-    answered.expect("lists of origins wait for nothing").into_parts().0.headers
+    ask(layer, request).into_parts().0.headers
 }
 
 /// What `layer` makes of an empty answer to this request.
-async fn ask(layer: &CorsLayer, request: Request) -> Response {
+fn ask(layer: &CorsLayer, request: Request) -> Response {
     let empty = service_fn(|_: Request| ready(Ok::<_, Infallible>(Response::new(Body::empty()))));
-    let Ok(answer) = layer.layer(empty).oneshot(request).await;
+    let answered = layer.layer(empty).oneshot(request).now_or_never();
+    let Ok(answer) = answered.expect("lists of origins wait for nothing");
     answer
 }
 

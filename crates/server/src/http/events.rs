@@ -8,13 +8,17 @@ mod views;
 use super::App;
 use super::body::{Json, NoBody};
 use super::bookings::{BookingPage, REPLAYED, listed, status_filter};
+use super::connection::Peer;
+use super::content::{Answer, Content};
 use super::docs::DateWord;
 use super::extract::{CurrentUser, IfNoneMatch, Key, MaybeUser, Path, expected_version, id};
-use super::lists::{PAGE_BYTES_MAX, Params, page};
+use super::lists::{PAGE_BYTES_MAX, Params, by_serde, page};
 use super::problem::Problem;
 use super::wire::{At, fingerprint, json_in};
 use crate::catalog::Facts;
-use axum::extract::{FromRequestParts as _, Request, State};
+use axum::body::Bytes;
+use axum::extract::State;
+use axum::http::request::Parts;
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use chrono_tz::Tz;
@@ -25,6 +29,7 @@ use engine::{
     SectionId, UserId,
 };
 use forms::{NewEvent, ReviseEvent, event_date, section_field, timezone};
+use hyper::body::Incoming;
 use opening::open;
 use serde::Serialize;
 use std::sync::Arc;
@@ -237,7 +242,7 @@ async fn list(
     let found = app.core.store.events(&filter, part).await?;
     let cards = found.items.into_iter().map(EventCardView::from);
     let cache = HeaderValue::from_static(if viewer.is_some() { "no-store" } else { "max-age=1" });
-    let list = page(room, cards, found.has_more, EventCardView::id);
+    let list = page(room, cards, found.has_more, EventCardView::id, by_serde);
     Ok(([(header::CACHE_CONTROL, cache)], list).into_response())
 }
 
@@ -260,16 +265,34 @@ async fn read(
     Path(event_id): Path<String>,
     IfNoneMatch(known): IfNoneMatch,
 ) -> Result<Response, Problem> {
-    let facts = visible(&app, id(&event_id, "event")?, viewer).await?;
-    let view = EventView::load(&app, &facts.of).await?;
+    let answer = shown(&app, event_id.parse().ok(), viewer, &known, HeaderMap::new()).await?;
+    Ok(answer.map(Content::into))
+}
+
+/// The event as `viewer` sees it, or that it is `known`; `None` is what is no id. The answer has these
+/// headers and its own.
+async fn shown(
+    app: &App,
+    event_id: Option<EventId>,
+    viewer: Option<UserId>,
+    known: &[HeaderValue],
+    headers: HeaderMap,
+) -> Result<Answer, Problem> {
+    let event_id = event_id.ok_or_else(|| Problem::not_found("event"))?;
+    let facts = visible(app, event_id, viewer).await?;
+    let view = EventView::load(app, &facts.of).await?;
     let headers_out = kept(&facts, view.etag());
-    if is_known(&known, &headers_out[0].1) {
-        return Ok((StatusCode::NOT_MODIFIED, headers_out).into_response());
+    let mut answer = if is_known(known, &headers_out[0].1) {
+        let mut answer = Answer::new(Bytes::new().into());
+        (*answer.status_mut(), *answer.headers_mut()) = (StatusCode::NOT_MODIFIED, headers);
+        answer
+    } else {
+        json_in(app.answers.room(view.bytes_max()).await?, headers, StatusCode::OK, &view)
+    };
+    for (name, value) in headers_out {
+        answer.headers_mut().insert(name, value);
     }
-    let room = app.answers.room(view.bytes_max()).await?;
-    let mut response = json_in(room, StatusCode::OK, &view);
-    response.headers_mut().extend(headers_out.into_iter().map(|(name, value)| (Some(name), value)));
-    Ok(response)
+    Ok(answer)
 }
 
 /// The tag of an answer about an event, and who may keep it for how long.
@@ -282,15 +305,22 @@ fn kept(facts: &Facts, etag: HeaderValue) -> [(header::HeaderName, HeaderValue);
 }
 
 /// [`read`] without the router.
-pub(super) async fn take_read(
-    app: Arc<App>,
-    event_id: String,
-    request: Request,
-) -> Result<Response, Problem> {
-    let (mut parts, _) = request.into_parts();
-    let viewer = MaybeUser::from_request_parts(&mut parts, &app).await?;
-    let known = IfNoneMatch::from_request_parts(&mut parts, &app).await?;
-    read(State(app), viewer, Path(event_id), known).await
+pub(super) fn take_read(
+    app: &App,
+    event_id: Option<EventId>,
+    request: hyper::Request<Incoming>,
+    peer: Peer,
+) -> impl Future<Output = Result<Answer, Problem>> {
+    let (Parts { mut headers, .. }, body) = request.into_parts();
+    let viewer = MaybeUser::of(app, Some(peer), &headers);
+    let IfNoneMatch(known) = IfNoneMatch::of(&headers);
+    headers.clear();
+    async move {
+        // Given up with the answer, as by the router: a connection must not end for it before.
+        let _unread = body;
+        let MaybeUser(viewer) = viewer?;
+        shown(app, event_id, viewer, &known, headers).await
+    }
 }
 
 /// Returns the number of available seats of each section; to the organizer also those held and
@@ -314,8 +344,9 @@ async fn availability(
     let view = AvailabilityView::load(&app, &facts.of, organizer).await?;
     let cache = if organizer { "private, no-store" } else { "max-age=1" };
     let room = app.answers.room(view.bytes_max()).await?;
-    let answer = json_in(room, StatusCode::OK, &view);
-    Ok(([(header::CACHE_CONTROL, HeaderValue::from_static(cache))], answer).into_response())
+    let mut answer = json_in(room, HeaderMap::new(), StatusCode::OK, &view);
+    answer.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static(cache));
+    Ok(answer.map(Content::into))
 }
 
 /// Changes an event.

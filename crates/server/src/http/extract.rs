@@ -3,6 +3,7 @@
 //! Each turns bad input into a [`Problem`] that names the field and the limit.
 
 use super::App;
+use super::connection::Peer;
 use super::problem::Problem;
 use axum::extract::FromRequestParts;
 use axum::http::request::Parts;
@@ -22,7 +23,15 @@ impl FromRequestParts<Arc<App>> for CurrentUser {
     type Rejection = Problem;
 
     async fn from_request_parts(parts: &mut Parts, app: &Arc<App>) -> Result<Self, Problem> {
-        let MaybeUser(user) = MaybeUser::from_request_parts(parts, app).await?;
+        let peer = parts.extensions.get::<Peer>().copied();
+        Self::of(app, peer, &parts.headers)
+    }
+}
+
+impl CurrentUser {
+    /// The user of a request with these headers, which is counted as one of theirs.
+    pub fn of(app: &App, peer: Option<Peer>, headers: &HeaderMap) -> Result<Self, Problem> {
+        let MaybeUser(user) = MaybeUser::of(app, peer, headers)?;
         user.map(Self)
             .ok_or_else(|| Problem::unauthorized("Send Authorization: Bearer <access_token>."))
     }
@@ -36,8 +45,16 @@ impl FromRequestParts<Arc<App>> for MaybeUser {
     type Rejection = Problem;
 
     async fn from_request_parts(parts: &mut Parts, app: &Arc<App>) -> Result<Self, Problem> {
+        let peer = parts.extensions.get::<Peer>().copied();
+        Self::of(app, peer, &parts.headers)
+    }
+}
+
+impl MaybeUser {
+    /// The user of a request with these headers, which is counted as one of theirs.
+    pub fn of(app: &App, peer: Option<Peer>, headers: &HeaderMap) -> Result<Self, Problem> {
         let now = app.core.store.now();
-        let user = match only(&parts.headers, "authorization")? {
+        let user = match only(headers, "authorization")? {
             None => None,
             Some(value) => {
                 let value = value.to_str().unwrap_or_default();
@@ -46,7 +63,7 @@ impl FromRequestParts<Arc<App>> for MaybeUser {
                 Some(app.tokens.verify(token, now)?)
             }
         };
-        app.limits.request(user, parts, now)?;
+        app.limits.request(user, peer, headers, now)?;
         Ok(Self(user))
     }
 }
@@ -64,7 +81,7 @@ impl FromRequestParts<Arc<App>> for Origin {
     type Rejection = Problem;
 
     async fn from_request_parts(parts: &mut Parts, app: &Arc<App>) -> Result<Self, Problem> {
-        Ok(Self(app.limits.address(parts)))
+        Ok(Self(app.limits.address(parts.extensions.get::<Peer>().copied(), &parts.headers)))
     }
 }
 
@@ -92,7 +109,14 @@ impl FromRequestParts<Arc<App>> for Key {
     type Rejection = Problem;
 
     async fn from_request_parts(parts: &mut Parts, _: &Arc<App>) -> Result<Self, Problem> {
-        let Some(value) = only(&parts.headers, "idempotency-key")? else { return Ok(Self(None)) };
+        Self::of(&parts.headers)
+    }
+}
+
+impl Key {
+    /// The key of a request with these headers.
+    pub fn of(headers: &HeaderMap) -> Result<Self, Problem> {
+        let Some(value) = only(headers, "idempotency-key")? else { return Ok(Self(None)) };
         let key = value.to_str().ok().and_then(IdempotencyKey::new).ok_or_else(|| {
             let limit = IdempotencyKey::LENGTH_MAX;
             Problem::malformed_request(format!(
@@ -126,7 +150,14 @@ impl FromRequestParts<Arc<App>> for IfNoneMatch {
     type Rejection = Problem;
 
     async fn from_request_parts(parts: &mut Parts, _: &Arc<App>) -> Result<Self, Problem> {
-        Ok(Self(parts.headers.get_all(header::IF_NONE_MATCH).iter().cloned().collect()))
+        Ok(Self::of(&parts.headers))
+    }
+}
+
+impl IfNoneMatch {
+    /// The tags of a request with these headers.
+    pub fn of(headers: &HeaderMap) -> Self {
+        Self(headers.get_all(header::IF_NONE_MATCH).iter().cloned().collect())
     }
 }
 

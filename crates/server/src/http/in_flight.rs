@@ -5,6 +5,8 @@
 //! instance knows its own requests; the store knows those of all instances.
 
 use engine::{IdempotencyKey, Refusal, UserId};
+use futures_util::FutureExt as _;
+use futures_util::future::Either;
 use parking_lot::Mutex;
 use std::collections::HashMap;
 use std::time::Duration;
@@ -21,19 +23,25 @@ pub struct InFlight(Mutex<HashMap<Name, usize>>);
 impl InFlight {
     /// Waits for `work`; beside an equal request that came before, for [`PATIENCE`] only, then
     /// [`Refusal::IdempotencyInFlight`]. `work` must stay whole when it is no longer waited for.
-    pub async fn run<T>(
+    pub fn run<T>(
         &self,
         operation: &'static str,
         user_id: UserId,
         key: Option<&IdempotencyKey>,
         work: impl Future<Output = T>,
-    ) -> Result<T, Refusal> {
-        let Some(key) = key else { return Ok(work.await) };
-        let turn = KeyInUse::new(self, (operation, user_id, key.clone()));
-        if turn.first {
-            return Ok(work.await);
+    ) -> impl Future<Output = Result<T, Refusal>> {
+        let turn = key.map(|key| KeyInUse::new(self, (operation, user_id, key.clone())));
+        if turn.as_ref().is_none_or(|turn| turn.first) {
+            return Either::Left(work.map(move |done| {
+                drop(turn);
+                Ok(done)
+            }));
         }
-        tokio::time::timeout(PATIENCE, work).await.map_err(|_| Refusal::IdempotencyInFlight)
+        // In a box, so that the few that have to wait do not make all others larger.
+        Either::Right(Box::pin(async move {
+            let _turn = turn;
+            tokio::time::timeout(PATIENCE, work).await.map_err(|_| Refusal::IdempotencyInFlight)
+        }))
     }
 }
 

@@ -15,10 +15,12 @@ use crate::core::Core;
 use axum::Router;
 use axum::body::{Body, HttpBody};
 use axum::extract::{MatchedPath, Request, State};
-use axum::http::{HeaderMap, HeaderValue, Method, header};
+use axum::http::{self, HeaderMap, HeaderValue, Method, header};
 use axum::middleware::{Next, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
 use engine::Fault;
+use futures_util::FutureExt as _;
+use futures_util::future::{Either, ready};
 use std::convert::Infallible;
 use std::sync::Arc;
 use tower::{Layer, ServiceExt, service_fn};
@@ -43,27 +45,18 @@ impl Layers {
     }
 
     /// Answers a call of this route through all layers, the outermost first.
-    pub async fn around<A: Future<Output = Response>>(
-        &self,
-        route: &str,
-        request: Request,
-        answer: impl FnOnce(Request) -> A,
-    ) -> Response {
+    pub fn around<'a, B: HttpBody, C: From<Body>, A: Future<Output = Response<C>>>(
+        &'a self,
+        route: &'a str,
+        request: http::Request<B>,
+        answer: impl FnOnce(http::Request<B>) -> A,
+    ) -> impl Future<Output = Response<C>> {
         let cors = self.cors.as_ref();
-        let inner = async |request: Request| {
-            let request = match cors {
-                Some(cors) => match cors.preflight(request).await {
-                    Ok(answered) => return answered,
-                    Err(request) => request,
-                },
-                None => request,
-            };
-            match self.known.flaws(route, &request) {
-                Some(problem) => problem.into_response(),
-                None => answer(request).await,
-            }
+        let first = move |request: &http::Request<B>| {
+            let preflight = cors.and_then(|cors| cors.preflight(request));
+            preflight.or_else(|| Some(self.known.flaws(route, request)?.into_response()))
         };
-        observed(&self.core, cors, route, request, inner).await
+        observed(&self.core, cors, route, request, first, answer)
     }
 
     /// The router, with these layers around all its calls.
@@ -103,20 +96,44 @@ pub const RECORDS: Group = Group { compresses: true, detaches: true };
 pub const SEATS: Group = Group { compresses: false, detaches: true };
 
 impl Group {
+    /// Whether the group has no layer at all, so that nothing has to go through them.
+    pub const fn is_bare(self) -> bool {
+        !self.compresses && !self.detaches
+    }
+
     /// Answers a request through the layers of the group, the outermost first.
     pub async fn around<A>(self, request: Request, answer: impl FnOnce(Request) -> A) -> Response
     where
         A: Future<Output = Response> + Send + 'static,
     {
-        let accepted = self.compresses.then(|| accepted(&request));
         let is_read = matches!(*request.method(), Method::GET | Method::HEAD);
-        let answered = answer(request);
-        let response =
-            if self.detaches && !is_read { detached(answered).await } else { answered.await };
-        match accepted {
-            Some(accepted) => compressed(accepted, response).await,
-            None => response,
-        }
+        let detaches = self.detaches && !is_read;
+        let answer = |request| {
+            let answered = answer(request);
+            async move { if detaches { detached(answered).await } else { answered.await } }
+        };
+        self.around_read(request, answer).await
+    }
+
+    /// [`Self::around`] for a request that only reads, which no group detaches.
+    pub fn around_read<B, C, A>(
+        self,
+        request: http::Request<B>,
+        answer: impl FnOnce(http::Request<B>) -> A,
+    ) -> impl Future<Output = Response<C>>
+    where
+        C: HttpBody + From<Body> + Into<Body>,
+        A: Future<Output = Response<C>>,
+    {
+        let accepted = self.compresses.then(|| accepted(request.headers()));
+        answer(request).then(move |response| match accepted {
+            // Most answers are small: they do not pay for the way through the layer.
+            Some(accepted) if Worth.should_compress(&response) => {
+                let compressed = compressed(accepted, response.map(C::into));
+                Either::Right(Box::pin(compressed.map(|response| response.map(C::from))))
+            }
+            _ => Either::Left(ready(response)),
+        })
     }
 
     /// The calls, with the layers of the group around each.
@@ -164,16 +181,12 @@ pub fn compression() -> CompressionLayer<And<Worth, NotForContentType>> {
 }
 
 /// The encodings that a client accepts.
-fn accepted(request: &Request) -> Vec<HeaderValue> {
-    request.headers().get_all(header::ACCEPT_ENCODING).iter().cloned().collect()
+fn accepted(headers: &HeaderMap) -> Vec<HeaderValue> {
+    headers.get_all(header::ACCEPT_ENCODING).iter().cloned().collect()
 }
 
-/// An answer, compressed if it is worth it and the client accepts gzip.
+/// An answer, compressed if the client accepts gzip.
 async fn compressed(accepted: Vec<HeaderValue>, response: Response) -> Response {
-    // Most answers are small: they do not pay for the way through the layer.
-    if !Worth.should_compress(&response) {
-        return response;
-    }
     let mut request = Request::new(Body::empty());
     for encodings in accepted {
         request.headers_mut().append(header::ACCEPT_ENCODING, encodings);

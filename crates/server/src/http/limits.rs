@@ -15,7 +15,6 @@ use super::connection::Peer;
 use super::problem::Problem;
 use crate::config::{Config, Network};
 use axum::http::HeaderMap;
-use axum::http::request::Parts;
 use engine::text::folded;
 use engine::{Timestamp, UserId};
 use governor::clock::{Clock, DefaultClock};
@@ -96,22 +95,18 @@ impl Limits {
         Self { active, trusted: config.trusted_proxies.clone() }
     }
 
-    /// Whether there are any: where not, nobody asks where a request comes from.
-    pub fn are_kept(&self) -> bool {
-        self.active.is_some()
-    }
-
     /// Counts a request of this user, or of its address.
     pub fn request(
         &self,
         user: Option<UserId>,
-        parts: &Parts,
+        peer: Option<Peer>,
+        headers: &HeaderMap,
         now: Timestamp,
     ) -> Result<(), Problem> {
         let Some(active) = &self.active else { return Ok(()) };
         let caller = match user {
             Some(user_id) => Caller::User(user_id),
-            None => Caller::at(self.address(parts)),
+            None => Caller::at(self.address(peer, headers)),
         };
         active.request(&caller, now)
     }
@@ -165,9 +160,8 @@ impl Limits {
 
     /// Where a request came from: the peer, or the nearest address in `X-Forwarded-For` that is not
     /// one of our own proxies.
-    pub fn address(&self, parts: &Parts) -> IpAddr {
-        let peer = parts.extensions.get::<Peer>();
-        let peer = peer.map_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED), |peer| peer.address());
+    pub fn address(&self, peer: Option<Peer>, headers: &HeaderMap) -> IpAddr {
+        let peer = peer.map_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED), Peer::address);
         let trusted =
             |address: IpAddr| self.trusted.iter().any(|network| network.contains(address));
         if !trusted(peer) {
@@ -175,7 +169,7 @@ impl Limits {
         }
         // What a client wrote itself is left of what our proxies added, so nothing left of a hop
         // that cannot be read, or that is not ours, is believed.
-        let hops = forwarded(&parts.headers);
+        let hops = forwarded(headers);
         let readable = hops.iter().rev().map_while(|hop| *hop);
         let mut nearest = peer;
         for hop in readable {

@@ -66,15 +66,20 @@ impl Params {
     }
 }
 
-/// A page of these items, in room for [`PAGE_BYTES_MAX`]; it has at least one of them. It has a next one
-/// when an item is left out, or when there may be more.
-pub fn page<T: serde::Serialize, Id: fmt::Display>(
+/// Writes an item of a page as serde does.
+pub fn by_serde<T: serde::Serialize>(out: &mut Vec<u8>, item: &T) {
+    serde_json::to_writer(out, item).expect("what we answer can be written as JSON");
+}
+
+/// A page of these items, each written by `write`, in room for [`PAGE_BYTES_MAX`]; it has at least
+/// one of them. It has a next one when an item is left out, or when there may be more.
+pub fn page<T, Id: fmt::Display>(
     room: Room,
     items: impl IntoIterator<Item = T>,
     has_more: bool,
     id: impl Fn(&T) -> Id,
+    write: impl Fn(&mut Vec<u8>, &T),
 ) -> Response {
-    const WRITTEN: &str = "what we answer can be written as JSON";
     let mut bytes = br#"{"items":["#.to_vec();
     let (mut last, mut is_cut) = (None, false);
     for item in items {
@@ -82,7 +87,7 @@ pub fn page<T: serde::Serialize, Id: fmt::Display>(
         if last.is_some() {
             bytes.push(b',');
         }
-        serde_json::to_writer(&mut bytes, &item).expect(WRITTEN);
+        write(&mut bytes, &item);
         if last.is_some() && bytes.len() > PAGE_BYTES_MAX {
             bytes.truncate(end);
             is_cut = true;
@@ -92,7 +97,7 @@ pub fn page<T: serde::Serialize, Id: fmt::Display>(
     }
     bytes.extend_from_slice(br#"],"next":"#);
     let next = last.filter(|_| is_cut || has_more);
-    serde_json::to_writer(&mut bytes, &next).expect(WRITTEN);
+    by_serde(&mut bytes, &next);
     bytes.push(b'}');
     bytes.shrink_to_fit();
     let json = (header::CONTENT_TYPE, HeaderValue::from_static(super::body::JSON));
@@ -109,7 +114,7 @@ mod tests {
     async fn listed(items: usize, size: usize, has_more: bool) -> (usize, Option<String>) {
         let room = Answers::default().room(PAGE_BYTES_MAX).await.expect("room");
         let items: Vec<_> = (0..items).map(|n| (n, "x".repeat(size))).collect();
-        let page = page(room, items, has_more, |item| item.0);
+        let page = page(room, items, has_more, |item| item.0, by_serde);
         let bytes = page.into_body().collect().await.expect("a body").to_bytes();
         let page: serde_json::Value = serde_json::from_slice(&bytes).expect("JSON");
         let count = page["items"].as_array().expect("a list").len();

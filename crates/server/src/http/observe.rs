@@ -5,13 +5,13 @@ use super::cors::Cors;
 use super::problem::{Code, Problem};
 use crate::core::Core;
 use crate::random::random;
-use axum::body::HttpBody;
-use axum::extract::Request;
+use axum::body::{Body, Bytes, HttpBody};
 use axum::http::uri::Authority;
-use axum::http::{HeaderMap, HeaderValue, StatusCode, Version, header};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, Request, StatusCode, Version, header};
 use axum::response::{IntoResponse, Response};
-use futures_util::FutureExt;
-use std::panic::AssertUnwindSafe;
+use futures_util::FutureExt as _;
+use futures_util::future::{Either, ready};
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::LazyLock;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
@@ -26,61 +26,111 @@ const SKIPPED_BYTES_MAX: u64 = 8 * 1024;
 const HEADERS_MAX: usize = 100;
 /// The longest request id that is taken over from a client.
 const REQUEST_ID_MAX: usize = 128;
+const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
 /// What is asked by supervisors, proxies and collectors.
 pub const PROBES: [&str; 4] = ["/health", "/health/live", "/health/ready", "/metrics"];
 
-/// Observes how `answer` answers a request of this route.
-pub async fn observed(
-    core: &Core,
-    cors: Option<&Cors>,
-    route: &str,
-    request: Request,
-    answer: impl AsyncFnOnce(Request) -> Response,
-) -> Response {
-    let started = Instant::now();
-    let request_id = request_id(&request);
-    let method = method_name(request.method().as_str());
-    let body_bytes_max = request.body().size_hint().upper();
-    let origin = request.headers().get(header::ORIGIN).cloned();
-    let place = Place::of(request.uri().path());
-    let answered = match unsound(&request) {
-        Some(problem) => problem.into_response(),
-        None => {
-            AssertUnwindSafe(answer(request)).catch_unwind().await.unwrap_or_else(|_| panicked())
-        }
+/// Observes how a request of this route is answered: by `first`, if it has something against it, else
+/// by `answer`.
+pub fn observed<'a, B: HttpBody, C: From<Body>, A: Future<Output = Response<C>>>(
+    core: &'a Core,
+    cors: Option<&'a Cors>,
+    route: &'a str,
+    request: Request<B>,
+    first: impl FnOnce(&Request<B>) -> Option<Response>,
+    answer: impl FnOnce(Request<B>) -> A,
+) -> impl Future<Output = Response<C>> {
+    let seen = Seen::of(&request);
+    let refuse = || match unsound(&request) {
+        Some(problem) => Some(problem.into_response()),
+        None => first(&request),
     };
-    let mut response = answered;
-    let problem = response.extensions_mut().remove::<Problem>();
-    if let Some(problem) = problem.or_else(|| place.explains(&response)) {
-        response = problem.render(response, request_id.to_str().unwrap_or_default());
+    let refused = catch_unwind(AssertUnwindSafe(refuse)).unwrap_or_else(|_| Some(panicked()));
+    // Who answers early gives up the body with the answer, not before: by then what has come of it is
+    // read, and the connection can go on.
+    let early = |early: Response, request: Option<Request<B>>| {
+        Either::Left(ready(early.map(C::from)).inspect(move |_| drop(request)))
+    };
+    // What can be done at once is done here: the future is then no larger than the wait needs.
+    let answered = match refused {
+        Some(answer) => early(answer, Some(request)),
+        None => match catch_unwind(AssertUnwindSafe(|| answer(request))) {
+            Err(_) => early(panicked(), None),
+            Ok(answer) => Either::Right(
+                AssertUnwindSafe(answer)
+                    .catch_unwind()
+                    .map(|answered| answered.unwrap_or_else(|_| panicked().map(C::from))),
+            ),
+        },
+    };
+    // No async block, here and in the other layers: it would hold what it waits for twice.
+    answered.map(move |answered| seen.completed(core, cors, route, answered))
+}
+
+/// What is kept of a request until it is answered.
+struct Seen {
+    started: Instant,
+    request_id: HeaderValue,
+    method: &'static str,
+    body_bytes_max: Option<u64>,
+    origin: Option<HeaderValue>,
+    place: Place,
+}
+
+impl Seen {
+    fn of<B: HttpBody>(request: &Request<B>) -> Self {
+        Self {
+            started: Instant::now(),
+            request_id: request_id(request.headers()),
+            method: method_name(request.method().as_str()),
+            body_bytes_max: request.body().size_hint().upper(),
+            origin: request.headers().get(header::ORIGIN).cloned(),
+            place: Place::of(request.uri().path()),
+        }
     }
-    let status = response.status();
-    let took = started.elapsed();
-    // Probes are no traffic: they come when nobody is there, and their 503 refuses nobody.
-    if !PROBES.contains(&route) {
-        core.metrics.request(method, route, status.as_u16(), took);
+
+    /// Counts the answer, writes it out if it is a problem, and adds what every answer has.
+    fn completed<C: From<Body>>(
+        self,
+        core: &Core,
+        cors: Option<&Cors>,
+        route: &str,
+        mut response: Response<C>,
+    ) -> Response<C> {
+        let Self { method, request_id, .. } = self;
+        let problem = response.extensions_mut().remove::<Problem>();
+        if let Some(problem) = problem.or_else(|| self.place.explains(&response)) {
+            let request_id = request_id.to_str().unwrap_or_default();
+            response = problem.render(response, request_id).map(C::from);
+        }
+        let status = response.status();
+        let took = self.started.elapsed();
+        // Probes are no traffic: they come when nobody is there, and their 503 refuses nobody.
+        if !PROBES.contains(&route) {
+            core.metrics.request(method, route, status.as_u16(), took);
+        }
+        tracing::debug!(
+            method,
+            route,
+            status = status.as_u16(),
+            took_ms = took.as_secs_f64() * 1_000.0,
+            request_id = request_id.to_str().unwrap_or_default(),
+            "answered"
+        );
+        if status == StatusCode::INTERNAL_SERVER_ERROR {
+            let request_id = request_id.to_str().unwrap_or_default();
+            tracing::error!(method, route, request_id, "a request was answered with 500");
+        }
+        // A client with a connection to a process that is about to stop opens another one before it
+        // does.
+        if leaves_unread(status, self.body_bytes_max) || core.draining.is_cancelled() {
+            response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+        }
+        response.headers_mut().insert(REQUEST_ID, request_id);
+        guard(cors, self.origin.as_ref(), response.headers_mut());
+        response
     }
-    tracing::debug!(
-        method,
-        route,
-        status = status.as_u16(),
-        took_ms = took.as_secs_f64() * 1_000.0,
-        request_id = request_id.to_str().unwrap_or_default(),
-        "answered"
-    );
-    if status == StatusCode::INTERNAL_SERVER_ERROR {
-        let request_id = request_id.to_str().unwrap_or_default();
-        tracing::error!(method, route, request_id, "a request was answered with 500");
-    }
-    // A client with a connection to a process that is about to stop opens another one before it
-    // does.
-    if leaves_unread(status, body_bytes_max) || core.draining.is_cancelled() {
-        response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
-    }
-    response.headers_mut().insert("x-request-id", request_id);
-    guard(cors, origin.as_ref(), response.headers_mut());
-    response
 }
 
 /// What reads the errors of a path.
@@ -100,7 +150,7 @@ impl Place {
 
     /// The problem for a bare 400 or 404, which no handler has explained: the path is unknown, or a
     /// page has no such file. Among pages, one that brings its own HTML stays as it is.
-    fn explains(self, response: &Response) -> Option<Problem> {
+    fn explains<C>(self, response: &Response<C>) -> Option<Problem> {
         let is_bare = matches!(response.status().as_u16(), 400 | 404);
         let content_type = response.headers().get(header::CONTENT_TYPE);
         let is_html = content_type.is_some_and(|it| it.as_bytes().starts_with(b"text/html"));
@@ -138,28 +188,29 @@ fn panicked() -> Response {
 }
 
 /// What is wrong with the head of a request.
-fn unsound(request: &Request) -> Option<Problem> {
+fn unsound<B>(request: &Request<B>) -> Option<Problem> {
     let uri = request.uri().path_and_query().map_or(0, |target| target.as_str().len());
     if uri > URI_BYTES_MAX {
         return Some(uri_too_long());
     }
-    let size = |(name, value): (&axum::http::HeaderName, &HeaderValue)| {
-        name.as_str().len() + value.len() + 4
-    };
+    let size = |(name, value): (&HeaderName, &HeaderValue)| name.as_str().len() + value.len() + 4;
     let headers: usize = request.headers().iter().map(size).sum();
     if headers > HEADER_BYTES_MAX {
         return Some(headers_too_large());
     }
-    (!names_its_host(request)).then(|| {
+    (!names_its_host(request.headers(), request.version())).then(|| {
         Problem::malformed_request("The request must have one Host header with a valid value.")
     })
 }
 
 /// Whether a request names its host as RFC 9112 (section 3.2) demands: once, and in HTTP/1.0 at
 /// most once.
-fn names_its_host(request: &Request) -> bool {
-    let mut hosts = request.headers().get_all(header::HOST).iter();
+fn names_its_host(headers: &HeaderMap, version: Version) -> bool {
+    let mut hosts = headers.get_all(header::HOST).iter();
     let is_valid = |host: &HeaderValue| {
+        if is_plain(host.as_bytes()) {
+            return true;
+        }
         let Ok(named) = Authority::try_from(host.as_bytes()) else { return host.is_empty() };
         let port = named.as_str().strip_prefix(named.host()).unwrap_or("@");
         port.is_empty()
@@ -167,7 +218,20 @@ fn names_its_host(request: &Request) -> bool {
     };
     match (hosts.next(), hosts.next()) {
         (Some(host), None) => is_valid(host),
-        (None, None) => request.version() < Version::HTTP_11,
+        (None, None) => version < Version::HTTP_11,
+        _ => false,
+    }
+}
+
+/// Whether a host is letters, digits, dots and hyphens, with or without a port: it is valid, and
+/// nearly all are, so it need not be read as an authority.
+fn is_plain(host: &[u8]) -> bool {
+    let is_of_name = |byte: &u8| byte.is_ascii_alphanumeric() || b".-".contains(byte);
+    let name = host.iter().take_while(|byte| is_of_name(byte)).count();
+    match (name, &host[name..]) {
+        (0, _) => false,
+        (_, []) => true,
+        (_, [b':', port @ ..]) => !port.is_empty() && port.iter().all(u8::is_ascii_digit),
         _ => false,
     }
 }
@@ -192,13 +256,14 @@ pub fn headers_too_large() -> Problem {
 }
 
 /// The client's id if it sent a sound one, else a new one.
-fn request_id(request: &Request) -> HeaderValue {
-    let sent = request.headers().get("x-request-id").filter(|value| {
+fn request_id(headers: &HeaderMap) -> HeaderValue {
+    let sent = headers.get(REQUEST_ID).filter(|value| {
         (1..=REQUEST_ID_MAX).contains(&value.len())
             && value.as_bytes().iter().all(u8::is_ascii_graphic)
     });
     sent.cloned().unwrap_or_else(|| {
-        HeaderValue::from_str(&new_id()).expect("hexadecimal digits are valid in a header")
+        let id = Bytes::from(new_id());
+        HeaderValue::from_maybe_shared(id).expect("hexadecimal digits are valid in a header")
     })
 }
 
@@ -210,7 +275,8 @@ pub fn new_id() -> String {
     const STEP: u64 = 0x9E37_79B9_7F4A_7C15;
     let count = COUNT.fetch_add(1, Ordering::Relaxed);
     let id = SEED.wrapping_add(count.wrapping_mul(STEP));
-    format!("{id:016x}")
+    let digit = |at: u32| char::from_digit(((id >> (60 - 4 * at)) & 15) as u32, 16);
+    (0..16).map(|at| digit(at).expect("masked to 4 bits")).collect()
 }
 
 /// A method as a label: the known ones, so that a client cannot invent labels.
@@ -222,6 +288,35 @@ fn method_name(method: &str) -> &'static str {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// Whether a request with this host is sound, by the long way and by the short one.
+    fn is_valid(host: &str) -> (bool, bool) {
+        let value = HeaderValue::from_str(host).expect("text");
+        let headers = HeaderMap::from_iter([(header::HOST, value)]);
+        (names_its_host(&headers, Version::HTTP_11), is_plain(host.as_bytes()))
+    }
+
+    #[test]
+    fn a_plain_host_is_valid_and_every_other_one_is_read() {
+        for host in ["a", "A.example-1", "127.0.0.1:8000", "-", ".", "x:0", "x:99999999"] {
+            assert_eq!(is_valid(host), (true, true), "{host}");
+            let authority = Authority::try_from(host).expect("an authority");
+            assert!(host.starts_with(authority.host()), "{host}");
+        }
+        for (host, valid) in [
+            ("[::1]:80", true),
+            ("x_y", true),
+            ("x:", true),
+            ("", true),
+            ("a@b", false),
+            ("a b", false),
+            ("a/b", false),
+            ("a:b", false),
+            ("a:1:2", false),
+        ] {
+            assert_eq!(is_valid(host), (valid, false), "{host}");
+        }
+    }
 
     #[test]
     fn bare_errors_are_problems_and_only_a_page_may_bring_its_own_html() {

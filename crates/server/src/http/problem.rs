@@ -135,7 +135,7 @@ impl Problem {
 
     /// Writes the problem into the response that carried it, for the request with this id. Headers
     /// that routing has set, such as `Allow`, stay.
-    pub fn render(self, carrier: Response, request_id: &str) -> Response {
+    pub fn render<C>(self, carrier: Response<C>, request_id: &str) -> Response {
         let told = *self.0;
         let (code, status) = (told.code, told.code.status());
         let mut body = json!({

@@ -5,8 +5,8 @@
 //! differ.
 
 use super::problem::{FieldError, Problem};
-use axum::extract::{Query, Request};
-use axum::http::Method;
+use axum::extract::Query;
+use axum::http::{Method, Request};
 use std::collections::{BTreeSet, HashMap, HashSet};
 use utoipa::openapi::path::{Operation, ParameterIn};
 use utoipa::openapi::{OpenApi, RefOr};
@@ -40,7 +40,7 @@ impl KnownParameters {
 
     /// What is wrong with the query of a call of this route. Other paths and methods are answered
     /// alike with any query.
-    pub fn flaws(&self, route: &str, request: &Request) -> Option<Problem> {
+    pub fn flaws<B>(&self, route: &str, request: &Request<B>) -> Option<Problem> {
         let query = request.uri().query().filter(|query| !query.is_empty())?;
         let is_head = *request.method() == Method::HEAD;
         let method = if is_head { Method::GET } else { request.method().clone() };

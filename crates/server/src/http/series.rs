@@ -4,7 +4,7 @@ use super::App;
 use super::body::Json;
 use super::events::{created, is_known, once};
 use super::extract::{CurrentUser, IfNoneMatch, Key, Path, expected_version, id};
-use super::lists::{PAGE_BYTES_MAX, Params, page};
+use super::lists::{PAGE_BYTES_MAX, Params, by_serde, page};
 use super::problem::Problem;
 use super::wire::{composed, fingerprint, given_composed, legible, shown};
 use crate::random::random;
@@ -167,7 +167,7 @@ async fn list(
     let room = app.answers.room(PAGE_BYTES_MAX).await?;
     let found = app.core.store.series_of(user_id, part).await?;
     let views = found.items.into_iter().map(SeriesView::from);
-    let list = page(room, views, found.has_more, |view| view.series_id);
+    let list = page(room, views, found.has_more, |view| view.series_id, by_serde);
     Ok(([(header::CACHE_CONTROL, HeaderValue::from_static("no-store"))], list).into_response())
 }
 

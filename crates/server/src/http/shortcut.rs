@@ -7,12 +7,15 @@
 
 use super::app::App;
 use super::connection::Peer;
+use super::content::{Answer, Content};
 use super::layers::{self, Layers};
-use super::{bookings, events};
-use axum::extract::Request;
-use axum::http::{Method, header};
-use axum::response::{IntoResponse, Response};
-use std::sync::Arc;
+use super::problem::Problem;
+use super::{Answering, bookings, events};
+use axum::response::IntoResponse as _;
+use engine::{BookingId, EventId};
+use futures_util::FutureExt as _;
+use hyper::body::Incoming;
+use hyper::{Method, Request, header};
 
 const PREFIX: &str = "/api/v1/bookings/";
 const HOLD: &str = "/api/v1/bookings/hold";
@@ -26,15 +29,15 @@ const EVENT_PREFIX: &str = "/api/v1/events/";
 pub enum Call {
     /// `POST /bookings/hold`.
     Hold,
-    /// `POST /bookings/{id}/confirm`, with the text of the id.
-    Confirm(String),
-    /// `GET /events/{id}`, with the text of the id.
-    Event(String),
+    /// `POST /bookings/{id}/confirm`; `None` is what is no id.
+    Confirm(Option<BookingId>),
+    /// `GET /events/{id}`; `None` is what is no id.
+    Event(Option<EventId>),
 }
 
 impl Call {
     /// The call that a request makes, if it is one of these.
-    pub fn of<B>(request: &hyper::Request<B>) -> Option<Self> {
+    pub fn of<B>(request: &Request<B>) -> Option<Self> {
         let path = request.uri().path();
         let has_query = request.uri().query().is_some_and(|query| !query.is_empty());
         if has_query || request.headers().contains_key(header::ORIGIN) {
@@ -42,49 +45,59 @@ impl Call {
         }
         // Anything that would have to be decoded is left to the router.
         let is_plain = |byte: u8| byte.is_ascii_hexdigit() || byte == b'-';
-        let plain = |id: &str| id.bytes().all(is_plain).then(|| id.to_owned());
+        let is_plain = |id: &&str| id.bytes().all(is_plain);
         match *request.method() {
             Method::POST if path == HOLD => Some(Self::Hold),
             Method::POST => {
-                plain(path.strip_prefix(PREFIX)?.strip_suffix(CONFIRM_END)?).map(Self::Confirm)
+                let id = path.strip_prefix(PREFIX)?.strip_suffix(CONFIRM_END);
+                Some(Self::Confirm(id.filter(is_plain)?.parse().ok()))
             }
             Method::GET => {
                 let id = path.strip_prefix(EVENT_PREFIX).filter(|id| !id.is_empty());
-                plain(id?).map(Self::Event)
+                Some(Self::Event(id.filter(is_plain)?.parse().ok()))
             }
             _ => None,
         }
     }
 
     /// Answers it, through the layers that the router would take it through.
-    pub async fn answer(
+    pub fn answer<'a>(
         self,
-        layers: Arc<Layers>,
-        app: Arc<App>,
-        mut request: Request,
+        layers: &'a Layers,
+        app: &'a App,
+        request: Request<Incoming>,
         peer: Peer,
-    ) -> Response {
-        // Only limits ask where a request came from.
-        if app.limits.are_kept() {
-            request.extensions_mut().insert(peer);
+    ) -> Answering<'a> {
+        // A box for each call, as large as that call needs: what is small stays in the caches.
+        match self {
+            Self::Hold => {
+                let hold = move |request| explained(bookings::take_hold(app, request, peer));
+                Box::pin(layers.around(HOLD, request, hold))
+            }
+            Self::Confirm(booking_id) => {
+                let confirm = move |request| {
+                    explained(bookings::take_confirm(app, booking_id, request, peer))
+                };
+                Box::pin(layers.around(CONFIRM, request, confirm))
+            }
+            Self::Event(event_id) => {
+                let read =
+                    move |request| explained(events::take_read(app, event_id, request, peer));
+                let read = move |request| layers::RECORDS.around_read(request, read);
+                Box::pin(layers.around(EVENT, request, read))
+            }
         }
-        let (route, group) = match &self {
-            Self::Hold => (HOLD, layers::BOOKINGS),
-            Self::Confirm(_) => (CONFIRM, layers::BOOKINGS),
-            Self::Event(_) => (EVENT, layers::RECORDS),
-        };
-        let handle = |request| group.around(request, |request| self.handle(app, request));
-        layers.around(route, request, handle).await
     }
+}
 
-    async fn handle(self, app: Arc<App>, request: Request) -> Response {
-        let answered = match self {
-            Self::Hold => bookings::take_hold(app, request).await,
-            Self::Confirm(id) => bookings::take_confirm(app, id, request).await,
-            Self::Event(id) => events::take_read(app, id, request).await,
-        };
-        answered.unwrap_or_else(IntoResponse::into_response)
-    }
+// So the layers of the group may be left out.
+const _: () = assert!(layers::BOOKINGS.is_bare(), "a layer of single bookings is left out here");
+
+/// An answer, with a problem left for the outermost layer.
+fn explained(
+    answer: impl Future<Output = Result<Answer, Problem>>,
+) -> impl Future<Output = Answer> {
+    answer.map(|answer| answer.unwrap_or_else(|problem| problem.into_response().map(Content::from)))
 }
 
 #[cfg(test)]
@@ -92,7 +105,7 @@ mod tests {
     use super::*;
 
     fn call(method: &str, target: &str, origin: Option<&str>) -> Option<Call> {
-        let mut request = hyper::Request::builder().method(method).uri(target);
+        let mut request = Request::builder().method(method).uri(target);
         if let Some(origin) = origin {
             request = request.header(header::ORIGIN, origin);
         }
@@ -105,9 +118,9 @@ mod tests {
         let confirm = format!("/api/v1/bookings/{id}/confirm");
         assert_eq!(call("POST", HOLD, None), Some(Call::Hold));
         assert_eq!(call("POST", "/api/v1/bookings/hold?", None), Some(Call::Hold));
-        assert_eq!(call("POST", &confirm, None), Some(Call::Confirm(id.to_owned())));
+        assert_eq!(call("POST", &confirm, None), Some(Call::Confirm(id.parse().ok())));
         let event = format!("/api/v1/events/{id}");
-        assert_eq!(call("GET", &event, None), Some(Call::Event(id.to_owned())));
+        assert_eq!(call("GET", &event, None), Some(Call::Event(id.parse().ok())));
         for (method, target) in [
             ("GET", HOLD),
             ("PATCH", confirm.as_str()),

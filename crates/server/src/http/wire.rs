@@ -1,12 +1,15 @@
 //! How values are represented on the wire: helpers for serde and garde.
 
 use super::answers::Room;
-use axum::http::{HeaderValue, StatusCode, header};
-use axum::response::{IntoResponse, Response};
+use super::content::Answer;
+use axum::body::Bytes;
+use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use engine::time::DateFlaw;
 use engine::{Timestamp, text};
 use serde::Deserialize as _;
+use serde::de::Visitor;
 use sha2::{Digest, Sha256};
+use std::borrow::Cow;
 use std::fmt;
 
 /// For serde: shows a value by its `Display`.
@@ -44,6 +47,40 @@ where
     D: serde::Deserializer<'de>,
 {
     T::deserialize(deserializer).map(Some)
+}
+
+/// For serde: reads text, borrowed from the body unless it is written with escapes.
+pub fn text<'de: 'a, 'a, D>(deserializer: D) -> Result<Cow<'a, str>, D::Error>
+where
+    D: serde::Deserializer<'de>,
+{
+    struct Text;
+
+    impl<'de> Visitor<'de> for Text {
+        type Value = Cow<'de, str>;
+
+        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            f.write_str("a string")
+        }
+
+        fn visit_borrowed_str<E>(self, text: &'de str) -> Result<Cow<'de, str>, E> {
+            Ok(Cow::Borrowed(text))
+        }
+
+        fn visit_str<E>(self, text: &str) -> Result<Cow<'de, str>, E> {
+            Ok(Cow::Owned(text.to_owned()))
+        }
+    }
+
+    deserializer.deserialize_str(Text)
+}
+
+/// For serde: [`text`] for a field that may be missing but not be null.
+pub fn given_text<'de: 'a, 'a, D>(deserializer: D) -> Result<Option<Cow<'a, str>>, D::Error>
+where
+    D: serde::Deserializer<'de>,
+{
+    text(deserializer).map(Some)
 }
 
 /// Text of a body that is read into the form in which it is kept.
@@ -142,7 +179,7 @@ pub struct At(pub Timestamp);
 
 impl<'de> serde::Deserialize<'de> for At {
     fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let text = std::borrow::Cow::<str>::deserialize(deserializer)?;
+        let text = Cow::<str>::deserialize(deserializer)?;
         Timestamp::read(&text).map(Self).map_err(|flaw| {
             const FORM: &str = "must be an instant in RFC 3339, such as 2027-06-15T18:00:00Z";
             serde::de::Error::custom(date_flaw(flaw, FORM))
@@ -179,14 +216,34 @@ pub fn fingerprint(request: &impl serde::Serialize) -> i64 {
 /// Room for an answer in JSON: most of ours are a little shorter.
 const ANSWER_BYTES: usize = 1_024;
 
-/// An answer in JSON, written into memory that need not grow.
-pub fn json(status: StatusCode, body: &impl serde::Serialize) -> Response {
-    (status, [as_json()], written(body)).into_response()
+/// An answer in JSON that `write` writes, into memory that need not grow, in a map of headers that was
+/// made for something else.
+pub fn json_with(
+    headers: HeaderMap,
+    status: StatusCode,
+    write: impl FnOnce(&mut Vec<u8>),
+) -> Answer {
+    let mut bytes = Vec::with_capacity(ANSWER_BYTES);
+    write(&mut bytes);
+    answer_with(headers, status, bytes.into())
 }
 
-/// An answer in JSON that may be large.
-pub fn json_in(room: Room, status: StatusCode, body: &impl serde::Serialize) -> Response {
-    (status, [as_json()], room.keep(written(body))).into_response()
+/// An answer in JSON that may be large, in a map of headers that was made for something else.
+pub fn json_in(
+    room: Room,
+    headers: HeaderMap,
+    status: StatusCode,
+    body: &impl serde::Serialize,
+) -> Answer {
+    answer_with(headers, status, room.keep(written(body)))
+}
+
+fn answer_with(mut headers: HeaderMap, status: StatusCode, body: Bytes) -> Answer {
+    let (name, value) = as_json();
+    headers.insert(name, value);
+    let mut answer = Answer::new(body.into());
+    (*answer.status_mut(), *answer.headers_mut()) = (status, headers);
+    answer
 }
 
 fn as_json() -> (header::HeaderName, HeaderValue) {

@@ -1,17 +1,14 @@
 //! Writing in bulk what a fill makes up: few statements, large transactions.
 
 use super::Sqlite;
-use super::buyers::Buyers;
-use super::commit::{append_log, write_bookings};
+use super::commit::{append_log, write_bookings, write_inventories};
 use super::events::{insert_section, put_event};
 use super::writer::{WriterGuard, Writing, failed};
 use crate::Clock;
 use crate::fill::{Bulk, Part};
 use engine::event::create;
-use engine::{Changes, Fault, Opening, Policy, Timestamp};
+use engine::{Changes, Fault, Opening, Timestamp};
 use rusqlite::Connection;
-use std::collections::BTreeSet;
-use std::sync::Arc;
 
 const DOING: &str = "filling the store";
 
@@ -19,8 +16,6 @@ const DOING: &str = "filling the store";
 pub(crate) struct Filling {
     turn: WriterGuard,
     clock: Clock,
-    buyers: Arc<Buyers>,
-    policy: Policy,
 }
 
 impl Sqlite {
@@ -30,18 +25,15 @@ impl Sqlite {
         // many KiB: the trees that are written to all over fit in it.
         const SETTINGS: &str = "PRAGMA synchronous = NORMAL; PRAGMA cache_size = -262144";
         let turn = self.writer.turn(DOING).await?;
-        let (clock, buyers) = (self.writer.clock().clone(), self.writer.buyers().clone());
-        let mut filling = Filling { turn, clock, buyers, policy: self.policy };
-        let connection = filling.connection()?;
-        connection.execute_batch(SETTINGS).map_err(failed(DOING))?;
-        self.writer.buyers().load(connection)?;
+        let mut filling = Filling { turn, clock: self.writer.clock().clone() };
+        filling.connection()?.execute_batch(SETTINGS).map_err(failed(DOING))?;
         Ok(filling)
     }
 }
 
 impl Filling {
     fn connection(&mut self) -> Result<&mut Connection, Fault> {
-        self.turn.connection().ok_or_else(|| crate::unavailable(DOING)("the store is closed"))
+        self.turn.as_mut().ok_or_else(|| crate::unavailable(DOING)("the store is closed"))
     }
 }
 
@@ -56,11 +48,11 @@ impl Bulk for Filling {
     }
 
     async fn write(&mut self, part: &Part) -> Result<(), Fault> {
-        let writing = Writing::begin(&mut self.turn, (&self.clock, &self.buyers), DOING)?;
+        let writing = Writing::begin(&mut self.turn, &self.clock, DOING)?;
         match part {
             Part::Events(events) => {
                 for (new, capacities) in events {
-                    put_event(&writing, &new.event, &self.policy)?;
+                    put_event(&writing, &new.event)?;
                     let openings: Vec<_> = capacities.iter().copied().map(Opening::from).collect();
                     let (log, opened) = create(new, None, &openings, new.event.created_at)
                         .expect("an event of no series is refused by none");
@@ -72,28 +64,18 @@ impl Bulk for Filling {
             }
             Part::Bookings(changes) => write(&writing, changes)?,
         }
-        writing.commit(DOING)?;
-        // Nobody else has a turn while this goes on.
-        let buyers = self.buyers.clone();
-        if buyers.is_long() {
-            buyers.feed_at_once(self.connection()?)?;
-        }
-        Ok(())
+        writing.commit(DOING)
     }
 
     async fn finish(&mut self) -> Result<(), Fault> {
         // No ANALYZE: a store that was sold from has no statistics either, and is to be measured alike.
-        let buyers = self.buyers.clone();
         let connection = self.connection()?;
-        buyers.feed_at_once(connection)?;
         connection.execute_batch("PRAGMA wal_checkpoint(TRUNCATE)").map_err(failed(DOING))
     }
 }
 
 fn write(writing: &Writing<'_>, changes: &Changes) -> Result<(), Fault> {
-    // Events of a fill have no cap.
-    write_bookings(writing, changes, &BTreeSet::new())?;
+    write_bookings(writing, changes)?;
     append_log(writing, &changes.log)?;
-    // They come with their next expiry.
-    writing.count(&changes.inventories)
+    write_inventories(writing, &changes.inventories).map(drop)
 }

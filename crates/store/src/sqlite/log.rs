@@ -41,8 +41,7 @@ impl Sqlite {
             writing.run(DOING, OPEN, (next.0, last))?;
             writing.run_whole(DOING, FORGET, (last, EMPTY_TIMELINES_MAX))
         };
-        self.writer.write(DOING, open).await?;
-        self.load_buyers().await
+        self.writer.write(DOING, open).await
     }
 }
 

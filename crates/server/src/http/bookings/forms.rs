@@ -2,7 +2,7 @@
 
 use super::super::body::{object, objects};
 use super::super::problem::{FieldError, Problem, duplicate_seat};
-use super::super::wire::given;
+use super::super::wire::{given, given_text, text};
 use crate::catalog::Facts;
 use engine::event::SEATS_PER_BOOKING_MAX;
 use engine::seats::{
@@ -13,6 +13,7 @@ use engine::text::folded;
 use engine::{Booking, Error, Refusal, SeatRequest, SectionId};
 use garde::Validate;
 use serde::{Deserialize, Serialize};
+use std::borrow::Cow;
 use std::collections::HashSet;
 use std::sync::Arc;
 use utoipa::ToSchema;
@@ -30,12 +31,13 @@ const SEAT_NAME_MAX: usize = LABEL_LENGTH_MAX + 1 + NUMBER_LENGTH_MAX;
 /// section comes with exactly one of `seats_requested` and `seats`.
 #[derive(Deserialize, Validate)]
 #[serde(deny_unknown_fields)]
-pub(super) struct NewHold {
+pub(super) struct NewHold<'a> {
+    #[serde(borrow, deserialize_with = "text")]
     #[garde(skip)]
-    pub event_id: String,
-    #[serde(default, deserialize_with = "given")]
+    pub event_id: Cow<'a, str>,
+    #[serde(borrow, default, deserialize_with = "given_text")]
     #[garde(skip)]
-    section_id: Option<String>,
+    section_id: Option<Cow<'a, str>>,
     #[serde(default, deserialize_with = "given")]
     #[garde(range(min = 1, max = 1_000_000_000))]
     seats_requested: Option<u32>,
@@ -44,7 +46,7 @@ pub(super) struct NewHold {
     seats: Option<Vec<SeatName>>,
     #[serde(default, deserialize_with = "listed")]
     #[garde(skip)]
-    items: Option<Vec<NewItem>>,
+    items: Option<Vec<NewItem<'a>>>,
     #[serde(default, deserialize_with = "object")]
     #[garde(skip)]
     best_available: Option<Best>,
@@ -59,14 +61,14 @@ pub(super) struct ReviseHold {
     #[serde(deserialize_with = "objects")]
     #[garde(skip)]
     #[schema(value_type = Vec<super::schema::ItemForm>, min_items = 1, max_items = 50)]
-    pub items: Vec<NewItem>,
+    pub items: Vec<NewItem<'static>>,
 }
 
 /// Seats of one section.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(super) struct NewItem {
-    section_id: String,
+pub(super) struct NewItem<'a> {
+    section_id: Cow<'a, str>,
     #[serde(default, deserialize_with = "given")]
     seats_requested: Option<u32>,
     #[serde(default, deserialize_with = "given")]
@@ -107,23 +109,23 @@ fn yes() -> bool {
     true
 }
 
-fn listed<'de, D: serde::Deserializer<'de>>(
+fn listed<'de, 'a, D: serde::Deserializer<'de>>(
     deserializer: D,
-) -> Result<Option<Vec<NewItem>>, D::Error> {
+) -> Result<Option<Vec<NewItem<'a>>>, D::Error> {
     objects(deserializer).map(Some)
 }
 
 /// What is asked for, with sections as the client named them.
-pub(super) enum Wanted {
+pub(super) enum Wanted<'a> {
     /// Seats of one section, which the fields of the request itself name.
-    One(NewItem),
-    Items(Vec<NewItem>),
+    One(NewItem<'a>),
+    Items(Vec<NewItem<'a>>),
     Best(Best),
 }
 
-impl NewHold {
+impl<'a> NewHold<'a> {
     /// What it asks for; else what is wrong with its form.
-    pub fn wanted(self) -> Result<Wanted, Problem> {
+    pub fn wanted(self) -> Result<Wanted<'a>, Problem> {
         let section = self.section_id.is_some();
         let forms = [section, self.items.is_some(), self.best_available.is_some()];
         let loose = (self.seats_requested.is_some() || self.seats.is_some()) && !section;
@@ -153,7 +155,7 @@ impl NewHold {
 
 impl ReviseHold {
     /// What it asks for; else what is wrong with its form.
-    pub fn wanted(self) -> Result<Wanted, Problem> {
+    pub fn wanted(self) -> Result<Wanted<'static>, Problem> {
         check_items(&self.items, in_item)?;
         Ok(Wanted::Items(self.items))
     }
@@ -164,7 +166,7 @@ fn in_item(at: usize) -> String {
     format!("items[{at}].")
 }
 
-fn check_items(items: &[NewItem], place: impl Fn(usize) -> String) -> Result<(), Problem> {
+fn check_items(items: &[NewItem<'_>], place: impl Fn(usize) -> String) -> Result<(), Problem> {
     let mut errors = Vec::new();
     if !(1..=ITEMS_MAX).contains(&items.len()) {
         return Err(Problem::invalid_field("items", format!("must have 1 to {ITEMS_MAX} items")));
@@ -287,8 +289,8 @@ impl Best {
     }
 }
 
-impl Wanted {
-    fn items(&self) -> &[NewItem] {
+impl<'a> Wanted<'a> {
+    fn items(&self) -> &[NewItem<'a>] {
         match self {
             Self::One(item) => std::slice::from_ref(item),
             Self::Items(items) => items,
@@ -301,7 +303,7 @@ impl Wanted {
         let Error::Refused(Refusal::DuplicateSeat { section_id, first, again }) = error else {
             return error.into();
         };
-        let names_it = |item: &NewItem| {
+        let names_it = |item: &NewItem<'_>| {
             let section = facts.resolve(&item.section_id);
             section.is_some_and(|section| section.section_id == section_id)
                 && item.seats.as_ref().is_some_and(|seats| seats.contains(&again))
@@ -372,7 +374,7 @@ impl Wanted {
     }
 }
 
-impl NewItem {
+impl NewItem<'_> {
     fn ask(&self, section_id: SectionId) -> SeatRequest {
         match (self.seats_requested, &self.seats) {
             (Some(seats), _) => SeatRequest::Count { section_id, seats },

@@ -1,15 +1,18 @@
 //! How bookings are shown.
 
 use super::super::docs::SeatWord;
+use super::super::object::Object;
+#[cfg(test)]
 use super::super::wire::{shown, shown_or_null};
 use engine::seats::SeatName;
 use engine::{Booking, BookingId, BookingStatus, EventId, Item, SectionId, Timestamp, UserId};
-use serde::Serialize;
 use std::sync::Arc;
 use utoipa::ToSchema;
 
 /// Seats of one section in a booking, with the names and prices at the time of the hold.
-#[derive(Serialize, ToSchema)]
+#[derive(ToSchema)]
+#[cfg_attr(test, derive(serde::Serialize))]
+#[cfg_attr(not(test), expect(dead_code, reason = "describes an item; `write_item` writes it"))]
 #[schema(as = Item)]
 struct ItemView {
     #[serde(serialize_with = "shown")]
@@ -28,19 +31,6 @@ struct ItemView {
     currency: String,
 }
 
-impl From<&Item> for ItemView {
-    fn from(item: &Item) -> Self {
-        Self {
-            section_id: item.section_id,
-            section_name: item.section_name.clone(),
-            seats_requested: item.seats,
-            seats: item.seat_names.clone(),
-            unit_price: item.unit_price.minor,
-            currency: item.unit_price.currency.to_string(),
-        }
-    }
-}
-
 /// The status of a booking.
 #[derive(ToSchema)]
 #[schema(as = BookingStatus, rename_all = "UPPERCASE")]
@@ -53,7 +43,9 @@ pub(in super::super) enum StatusWord {
 }
 
 /// A booking.
-#[derive(Serialize, ToSchema)]
+#[derive(ToSchema)]
+#[cfg_attr(test, derive(serde::Serialize))]
+#[cfg_attr(not(test), expect(dead_code, reason = "describes a booking; `write_booking` writes it"))]
 #[schema(as = Booking)]
 pub(in super::super) struct BookingView {
     #[serde(serialize_with = "shown")]
@@ -118,48 +110,68 @@ pub(in super::super) struct BookingView {
     version: i64,
 }
 
-impl BookingView {
-    /// The booking as it reads at `now`: a due hold is expired, swept or not.
-    pub(in super::super) fn new(booking: &Booking, now: Timestamp) -> Self {
-        let status = booking.status_at(now);
-        let total = booking.total_price();
-        let expires_in = match status {
-            BookingStatus::Hold => booking.expires_at.since_ms(now).div_euclid(1_000),
-            _ => 0,
-        };
-        let only = (booking.items.len() == 1).then(|| &booking.items[0]);
-        Self {
-            booking_id: booking.booking_id,
-            reference: booking.booking_id.reference(),
-            user_id: booking.user_id,
-            event_id: booking.event_id,
-            section_id: only.map(|item| item.section_id),
-            seats_requested: only.map(|item| item.seats),
-            seats: only.map(|item| item.seat_names.clone()).unwrap_or_default(),
-            next_to_each_other: None,
-            total_price: total.minor,
-            currency: total.currency.to_string(),
-            status: status.as_str(),
-            expires_at: booking.expires_at,
-            expires_in,
-            max_expires_at: booking.max_expires_at,
-            confirmed_at: booking.confirmed_at,
-            cancelled_at: booking.cancelled_at,
-            created_at: booking.created_at,
-            updated_at: booking.updated_at,
-            server_time: now,
-            version: booking.version,
-            items: booking.items.iter().map(ItemView::from).collect(),
+/// Writes a booking as [`BookingView`] describes it, as it reads at `now`: a due hold is expired, swept
+/// or not. `next_to_each_other` is of the answer that assigns selected seats.
+pub(super) fn write_booking(
+    out: &mut Vec<u8>,
+    booking: &Booking,
+    now: Timestamp,
+    next_to_each_other: Option<bool>,
+) {
+    let status = booking.status_at(now);
+    let total = booking.total_price();
+    let expires_in = match status {
+        BookingStatus::Hold => booking.expires_at.since_ms(now).div_euclid(1_000),
+        _ => 0,
+    };
+    Object::write(out, |object| {
+        object.id("booking_id", booking.booking_id.uuid());
+        object.word("reference", &booking.booking_id.reference_ascii());
+        object.id("user_id", booking.user_id.uuid());
+        object.id("event_id", booking.event_id.uuid());
+        if let [only] = &*booking.items {
+            object.id("section_id", only.section_id.uuid());
+            object.number("seats_requested", only.seats);
+            write_seats(object, only);
         }
-    }
+        if let Some(next_to_each_other) = next_to_each_other {
+            object.flag("next_to_each_other", next_to_each_other);
+        }
+        object.list("items", booking.items.iter(), write_item);
+        object.number("total_price", total.minor);
+        object.word("currency", total.currency.as_str().as_bytes());
+        object.word("status", status.as_str().as_bytes());
+        object.instant("expires_at", booking.expires_at);
+        object.number("expires_in", expires_in);
+        object.instant("max_expires_at", booking.max_expires_at);
+        for (name, at) in
+            [("confirmed_at", booking.confirmed_at), ("cancelled_at", booking.cancelled_at)]
+        {
+            if let Some(at) = at {
+                object.instant(name, at);
+            }
+        }
+        object.instant("created_at", booking.created_at);
+        object.instant("updated_at", booking.updated_at);
+        object.instant("server_time", now);
+        object.number("version", booking.version);
+    });
+}
 
-    /// In the answer that assigns selected seats.
-    pub(super) fn seated(self, next_to_each_other: Option<bool>) -> Self {
-        Self { next_to_each_other, ..self }
-    }
+fn write_item(out: &mut Vec<u8>, item: &Item) {
+    Object::write(out, |object| {
+        object.id("section_id", item.section_id.uuid());
+        object.text("section_name", &item.section_name);
+        object.number("seats_requested", item.seats);
+        write_seats(object, item);
+        object.number("unit_price", item.unit_price.minor);
+        object.word("currency", item.unit_price.currency.as_str().as_bytes());
+    });
+}
 
-    pub(in super::super) fn id(&self) -> BookingId {
-        self.booking_id
+fn write_seats(object: &mut Object<'_>, item: &Item) {
+    if !item.seat_names.is_empty() {
+        object.texts("seats", item.seat_names.iter().map(SeatName::as_str));
     }
 }
 
@@ -172,4 +184,102 @@ pub(in super::super) struct BookingPage {
     /// The value of `after` for the next page; null on the last page.
     #[schema(required, format = "uuid")]
     next: Option<String>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use engine::{Currency, Money, Shard};
+
+    impl From<&Item> for ItemView {
+        fn from(item: &Item) -> Self {
+            Self {
+                section_id: item.section_id,
+                section_name: item.section_name.clone(),
+                seats_requested: item.seats,
+                seats: item.seat_names.clone(),
+                unit_price: item.unit_price.minor,
+                currency: item.unit_price.currency.to_string(),
+            }
+        }
+    }
+
+    impl BookingView {
+        fn new(booking: &Booking, now: Timestamp, next_to_each_other: Option<bool>) -> Self {
+            let status = booking.status_at(now);
+            let total = booking.total_price();
+            let left_ms = booking.expires_at.since_ms(now);
+            let only = (booking.items.len() == 1).then(|| &booking.items[0]);
+            Self {
+                booking_id: booking.booking_id,
+                reference: booking.booking_id.reference(),
+                user_id: booking.user_id,
+                event_id: booking.event_id,
+                section_id: only.map(|item| item.section_id),
+                seats_requested: only.map(|item| item.seats),
+                seats: only.map(|item| item.seat_names.clone()).unwrap_or_default(),
+                next_to_each_other,
+                total_price: total.minor,
+                currency: total.currency.to_string(),
+                status: status.as_str(),
+                expires_at: booking.expires_at,
+                expires_in: if status == BookingStatus::Hold { left_ms / 1_000 } else { 0 },
+                max_expires_at: booking.max_expires_at,
+                confirmed_at: booking.confirmed_at,
+                cancelled_at: booking.cancelled_at,
+                created_at: booking.created_at,
+                updated_at: booking.updated_at,
+                server_time: now,
+                version: booking.version,
+                items: booking.items.iter().map(ItemView::from).collect(),
+            }
+        }
+    }
+
+    /// The booking, as it is written and as serde writes what describes it.
+    fn both(booking: &Booking, now: Timestamp, adjacent: Option<bool>) -> [String; 2] {
+        let mut written = Vec::new();
+        write_booking(&mut written, booking, now, adjacent);
+        let described = serde_json::to_string(&BookingView::new(booking, now, adjacent));
+        [String::from_utf8(written).expect("text"), described.expect("it can be written")]
+    }
+
+    #[test]
+    fn a_booking_is_written_as_its_schema_describes_it() {
+        let at = |ms: i64| Timestamp::from_unix_ms(1_800_000_000_000 + ms);
+        let shard = Shard::pick(7);
+        let usd = Currency::parse("USD").expect("a currency");
+        let item = |name: &str, seats: &[&str], price| Item {
+            section_id: SectionId::new(at(1), shard, 2),
+            section_name: name.into(),
+            seats: u32::try_from(seats.len().max(1)).expect("few"),
+            seat_names: seats.iter().map(|seat| (*seat).into()).collect(),
+            unit_price: Money { minor: price, currency: usd },
+        };
+        let plain = item("A", &[], 0);
+        let odd = item("Größe \"1\" \\ \u{1f3ad}", &["A-1", "Ä\"-2"], 1_999);
+        for items in [vec![plain.clone()], vec![odd.clone()], vec![plain, odd]] {
+            for status in [
+                BookingStatus::Hold,
+                BookingStatus::Confirmed,
+                BookingStatus::Expired,
+                BookingStatus::Cancelled,
+            ] {
+                let booking_id = BookingId::new(at(0), shard, u64::MAX / 3);
+                let users = (UserId::new(at(2), shard, 3), EventId::new(at(3), shard, 4));
+                let mut booking =
+                    Booking::held(booking_id, users, items.clone(), at(0), (60_000, 600_000));
+                booking.status = status;
+                booking.version = 12;
+                booking.confirmed_at = (status == BookingStatus::Confirmed).then_some(at(5));
+                booking.cancelled_at = (status == BookingStatus::Cancelled).then_some(at(6));
+                for now in [at(0), at(1), at(59_999), at(60_000)] {
+                    for adjacent in [None, Some(true), Some(false)] {
+                        let [written, described] = both(&booking, now, adjacent);
+                        assert_eq!(written, described);
+                    }
+                }
+            }
+        }
+    }
 }

@@ -5,7 +5,8 @@
 //! idle for `IDLE_TIMEOUT_SECONDS`, and `HEADER_TIMEOUT_SECONDS` starts with the first byte of a
 //! head.
 
-use axum::body::{Body, HttpBody};
+use crate::http::content::Content;
+use axum::body::HttpBody;
 use hyper::body::{Frame, SizeHint};
 use std::pin::Pin;
 use std::sync::Arc;
@@ -99,20 +100,20 @@ impl Drop for Guard {
 
 /// The body of an answer. hyper drops it when it has been taken to its end.
 pub struct Answer {
-    body: Body,
+    body: Content,
     _ours: Guard,
 }
 
 impl Answer {
     /// An answer that is ours to give until it ends.
-    pub fn new(body: Body, ours: Guard) -> Self {
+    pub fn new(body: Content, ours: Guard) -> Self {
         Self { body, _ours: ours }
     }
 }
 
 impl HttpBody for Answer {
-    type Data = <Body as HttpBody>::Data;
-    type Error = <Body as HttpBody>::Error;
+    type Data = <Content as HttpBody>::Data;
+    type Error = <Content as HttpBody>::Error;
 
     fn poll_frame(
         mut self: Pin<&mut Self>,
@@ -133,6 +134,8 @@ impl HttpBody for Answer {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    use axum::body::Bytes;
 
     const LIMITS: Limits = Limits { idle: Duration::from_secs(75), head: Duration::from_secs(10) };
     /// Instants are kept in whole milliseconds.
@@ -171,7 +174,7 @@ mod tests {
     async fn while_it_is_our_turn_no_clock_runs_and_after_it_the_connection_is_quiet() {
         let turn = Turn::new(LIMITS);
         turn.read(b"GET");
-        let answer = Answer::new(Body::from("text"), turn.take());
+        let answer = Answer::new(Bytes::from("text").into(), turn.take());
         assert_eq!(turn.over(), None);
         assert_goes_on(&turn, || turn.read(b"the body of the request"));
         assert_goes_on(&turn, || turn.wrote());

@@ -3,7 +3,6 @@
 use super::*;
 use axum::body::Bytes;
 use axum::http::StatusCode;
-use futures_util::FutureExt as _;
 use futures_util::stream::unfold;
 use http_body_util::BodyExt as _;
 use std::future::ready;
