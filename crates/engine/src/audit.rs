@@ -378,10 +378,7 @@ impl Audit {
     }
 
     fn tell(&mut self, invariant: &'static str, what: String) {
-        self.report.violations += 1;
-        if self.report.told.len() < VIOLATIONS_TOLD_MAX {
-            self.report.told.push(Violation { invariant, what });
-        }
+        self.report.tell(invariant, what);
     }
 }
 

@@ -13,6 +13,7 @@
 
 mod agreement;
 mod committed;
+mod expiry;
 mod ledger;
 mod rules;
 mod seats;
@@ -30,6 +31,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
 pub use committed::Committed;
+pub use expiry::NextExpiry;
 pub use ledger::{Ended, Ledger};
 
 /// Due holds retired of one section by one batch, at most: it bounds the work of a batch.

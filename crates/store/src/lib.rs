@@ -6,6 +6,7 @@
 //! `engine::decide`, and writes the outcome.
 
 mod audit;
+mod called_off;
 pub mod clock;
 mod epoch;
 #[cfg(feature = "fill")]

@@ -36,6 +36,7 @@ mod upkeep;
 mod url;
 mod write;
 
+use crate::called_off::Passes;
 use crate::maps::Maps;
 use crate::random::random_of;
 use crate::{StoreOptions, unavailable};
@@ -116,6 +117,7 @@ pub(crate) struct Postgres {
     settled: Arc<Settled>,
     /// Events that were seen with a cap on the seats of a buyer.
     capped: Mutex<HashSet<EventId>>,
+    passes: Passes,
 }
 
 /// Work on a session, which comes back with what became of it: `on!(session => work(&mut session))`.
@@ -159,6 +161,7 @@ impl Postgres {
             history,
             settled,
             capped: Mutex::default(),
+            passes: Passes::default(),
         };
         store.begin(DOING).await?;
         let mut session = store.sessions.take(DOING).await?;

@@ -8,6 +8,7 @@
 
 mod accounts;
 mod bookings;
+mod buyers;
 mod columns;
 mod commit;
 mod currency;
@@ -15,6 +16,7 @@ mod events;
 mod files;
 #[cfg(feature = "fill")]
 mod fill;
+mod kept;
 mod keys;
 mod log;
 mod repair;
@@ -25,6 +27,7 @@ mod unpack;
 mod upkeep;
 mod writer;
 
+use crate::called_off::Passes;
 use crate::maps::Maps;
 use crate::{Epoch, SESSIONS_BUSY, StoreOptions, unavailable};
 use engine::{Fault, Policy};
@@ -73,6 +76,7 @@ pub struct Sqlite {
     pulse: SqlitePool,
     policy: Policy,
     maps: Arc<Maps>,
+    passes: Passes,
     /// Drawn at each start: the file may have been replaced meanwhile.
     epoch: watch::Sender<Epoch>,
     /// Held until the store is closed, and let go by the system when the process dies.
@@ -114,6 +118,7 @@ impl Sqlite {
             pulse,
             policy: options.policy,
             maps: Arc::default(),
+            passes: Passes::default(),
             epoch: watch::channel(Epoch::draw()).0,
             lock: Mutex::new(lock),
         })

@@ -42,6 +42,14 @@ impl Report {
         self.violations == 0
     }
 
+    /// Adds one that was found.
+    pub fn tell(&mut self, invariant: &'static str, what: String) {
+        self.violations += 1;
+        if self.told.len() < VIOLATIONS_TOLD_MAX {
+            self.told.push(Violation { invariant, what });
+        }
+    }
+
     /// Adds what an audit of other events found.
     pub fn add(&mut self, other: Self) {
         self.sections += other.sections;

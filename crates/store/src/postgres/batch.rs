@@ -99,6 +99,15 @@ pub(super) async fn keyed_holds(
     Ok(holds)
 }
 
+/// What a batch has locked and loaded.
+pub(super) struct Locked {
+    pub rows: LoadedRows,
+    /// The clock, read under the locks.
+    pub now: Timestamp,
+    /// The events whose live bookings are listed by buyer.
+    pub counting: BTreeSet<EventId>,
+}
+
 /// Locks what the batch needs, then loads it with the clock. `taken` are keys that others have.
 ///
 /// Unless it is `surveyed`, only the sections are locked that the commands themselves name. Where that
@@ -109,7 +118,7 @@ pub(super) async fn lock_and_load(
     taken: &[Key],
     policy: &Policy,
     surveyed: bool,
-) -> Result<(LoadedRows, Timestamp), Interrupt> {
+) -> Result<Locked, Interrupt> {
     let surveyed = surveyed || !needs.bookings.is_empty() || policy.max_seats_per_user.is_some();
     let (sections, capped) = if surveyed {
         survey(session, &needs, policy).await?
@@ -120,7 +129,7 @@ pub(super) async fn lock_and_load(
     lock_inventory(session, &sections).await?;
 
     let mut rows = LoadedRows::default();
-    let now = load_sections(session, &sections, &mut rows).await?;
+    let (now, counting) = load_sections(session, &sections, &mut rows).await?;
     load_events(session, &needs.events, &mut rows).await?;
     for (key, (used, booking)) in keyed_holds(session, taken).await? {
         rows.keys.insert(key, used);
@@ -137,8 +146,8 @@ pub(super) async fn lock_and_load(
     }
     // Keeping seats only needs the lock: their number decides nothing.
     let taking: BTreeSet<_> = now_capped.intersection(&needs.buyers).copied().collect();
-    load_buyers(session, &taking, now, &mut rows).await?;
-    Ok((rows, now))
+    load_buyers(session, &taking, &counting, now, &mut rows).await?;
+    Ok(Locked { rows, now, counting })
 }
 
 /// Reads without locks what has to be locked: the sections, also those into which a named booking or
@@ -225,30 +234,33 @@ pub(super) async fn lock_inventory(
 }
 
 /// Loads sections with their inventory and their event's terms; returns the clock, which is read by
-/// this statement: after the locks were waited for.
+/// this statement: after the locks were waited for. And the events whose live bookings are listed by buyer.
 async fn load_sections(
     session: &mut PgConnection,
     sections: &BTreeSet<SectionId>,
     rows: &mut LoadedRows,
-) -> Result<Timestamp, Interrupt> {
+) -> Result<(Timestamp, BTreeSet<EventId>), Interrupt> {
     const SQL: &str = "WITH clock AS MATERIALIZED (SELECT now_ms() AS now)
         SELECT clock.now, i.*, s.name, s.price_minor, s.currency, s.layout_version, e.organizer_id, e.status,
             e.sales_start, e.sales_end, e.over_at, e.max_seats_per_booking, e.max_seats_per_user,
-            e.hold_ttl_ms, e.cancellable_until, e.prevent_orphans
+            e.hold_ttl_ms, e.cancellable_until, e.prevent_orphans, e.counts_buyers
         FROM clock LEFT JOIN (inventory i JOIN sections s USING (section_id)
             JOIN events e ON e.event_id = i.event_id) ON i.section_id = ANY($1)";
     let found = sqlx::query(SQL).bind(uuids(sections)).fetch_all(session).await?;
-    let mut now = None;
+    let (mut now, mut counting) = (None, BTreeSet::new());
     for row in &found {
         now = Some(rows::instant(row, "now")?);
         if row.maybe_id("section_id")?.is_none() {
             continue;
         }
         let inventory = rows::inventory(row)?;
+        if row.flag("counts_buyers")? {
+            counting.insert(inventory.event_id);
+        }
         rows.terms.insert(inventory.event_id, rows::terms(row)?);
         rows.sections.insert(inventory.section_id, (rows::section(row)?, inventory));
     }
-    Ok(now.expect("the clock makes a row of its own"))
+    Ok((now.expect("the clock makes a row of its own"), counting))
 }
 
 /// Loads the terms of events none of whose sections was loaded.
@@ -333,29 +345,43 @@ fn capped_buyers(needs: &Needs, rows: &LoadedRows, policy: &Policy) -> BTreeSet<
     needs.buyers.iter().chain(&kept).filter(is_capped).copied().collect()
 }
 
-/// Adds up the live seats of buyers.
+/// Adds up the live seats of buyers: by the list of them where the event keeps one, else by all that
+/// these buyers ever booked.
 async fn load_buyers(
     session: &mut PgConnection,
     buyers: &BTreeSet<(EventId, UserId)>,
+    counting: &BTreeSet<EventId>,
     now: Timestamp,
     rows: &mut LoadedRows,
 ) -> Result<(), Interrupt> {
-    const SQL: &str = "SELECT event_id, user_id, SUM(b.seats)::bigint AS live
+    const LISTED: &str = "SELECT event_id, user_id, SUM(b.seats)::bigint AS live
         FROM UNNEST($1::uuid[], $2::uuid[]) AS wanted (event_id, user_id)
         JOIN bookings b USING (event_id, user_id)
-        WHERE b.status IN ('HOLD', 'CONFIRMED') AND (b.status = 'CONFIRMED' OR b.expires_at > $3)
+        WHERE b.counted AND b.status IN ('HOLD', 'CONFIRMED')
+            AND (b.status = 'CONFIRMED' OR b.expires_at > $3)
         GROUP BY event_id, user_id";
-    if buyers.is_empty() {
-        return Ok(());
-    }
+    // IS NOT DISTINCT FROM has no index, so the planner cannot take all bookings of a great event.
+    const SEARCHED: &str = "SELECT wanted.event_id, wanted.user_id, SUM(b.seats)::bigint AS live
+        FROM UNNEST($1::uuid[], $2::uuid[]) AS wanted (event_id, user_id)
+        JOIN bookings b ON b.user_id = wanted.user_id
+            AND b.event_id IS NOT DISTINCT FROM wanted.event_id
+        WHERE b.status IN ('HOLD', 'CONFIRMED') AND (b.status = 'CONFIRMED' OR b.expires_at > $3)
+        GROUP BY wanted.event_id, wanted.user_id";
     rows.buyers.extend(buyers.iter().map(|buyer| (*buyer, 0)));
-    let query = sqlx::query(SQL)
-        .bind(uuids(buyers.iter().map(|(event_id, _)| event_id)))
-        .bind(uuids(buyers.iter().map(|(_, user_id)| user_id)))
-        .bind(now.unix_ms());
-    for row in query.fetch_all(session).await? {
-        let buyer = (rows::event_id(&row, "event_id")?, rows::user_id(&row, "user_id")?);
-        rows.buyers.insert(buyer, row.int("live")?);
+    let is_listed = |(event_id, _): &&(EventId, UserId)| counting.contains(event_id);
+    let (listed, others): (Vec<_>, Vec<_>) = buyers.iter().partition(is_listed);
+    for (sql, buyers) in [(LISTED, listed), (SEARCHED, others)] {
+        if buyers.is_empty() {
+            continue;
+        }
+        let query = sqlx::query(sql)
+            .bind(uuids(buyers.iter().map(|(event_id, _)| event_id)))
+            .bind(uuids(buyers.iter().map(|(_, user_id)| user_id)))
+            .bind(now.unix_ms());
+        for row in query.fetch_all(&mut *session).await? {
+            let buyer = (rows::event_id(&row, "event_id")?, rows::user_id(&row, "user_id")?);
+            rows.buyers.insert(buyer, row.int("live")?);
+        }
     }
     Ok(())
 }

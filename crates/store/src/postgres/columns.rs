@@ -10,7 +10,6 @@
 use super::interrupt::Interrupt;
 use sqlx::postgres::{PgArguments, PgConnection};
 use sqlx::query::Query;
-use std::fmt::Write as _;
 
 /// A statement of which some values are bound.
 pub(super) type Binding = Query<'static, sqlx::Postgres, PgArguments>;
@@ -73,15 +72,31 @@ impl<Row> Columns<Row> {
     /// Adds the rows of arguments to a table. An array cannot be bound as a value of an array: what is
     /// one is bound as its text, and `cast` says its type.
     pub(super) fn insert(&self, table: &str, cast: &[(&str, &str)], places: &mut Places) -> String {
-        let mut values = String::new();
-        for (name, _) in self.list {
-            let separator = if values.is_empty() { "" } else { ", " };
-            let _ = write!(values, "{separator}n.{name}");
-            if let Some((_, kind)) = cast.iter().find(|(column, _)| column == name) {
-                let _ = write!(values, "::{kind}");
-            }
-        }
-        format!("INSERT INTO {table} ({}) SELECT {values} FROM {}", self.names(), self.rows(places))
+        let (values, rows) = (self.values(cast), self.rows(places));
+        format!("INSERT INTO {table} ({}) SELECT {values} FROM {rows}", self.names())
+    }
+
+    /// The same with one more column, whose value is made of the row and of arguments behind its own.
+    pub(super) fn insert_and(
+        &self,
+        table: &str,
+        cast: &[(&str, &str)],
+        column: &str,
+        places: &mut Places,
+        value: impl FnOnce(&mut Places) -> String,
+    ) -> String {
+        let (names, values, rows) = (self.names(), self.values(cast), self.rows(places));
+        let value = value(places);
+        format!("INSERT INTO {table} ({names}, {column}) SELECT {values}, {value} FROM {rows}")
+    }
+
+    /// The columns as they are written: `n.section_id, n.sections::uuid[]`.
+    fn values(&self, cast: &[(&str, &str)]) -> String {
+        let value = |(name, _): &(&str, &str)| {
+            let kind = cast.iter().find(|(column, _)| column == name);
+            kind.map_or_else(|| format!("n.{name}"), |(_, kind)| format!("n.{name}::{kind}"))
+        };
+        self.list.iter().map(value).collect::<Vec<_>>().join(", ")
     }
 }
 
@@ -117,6 +132,12 @@ mod tests {
              FROM UNNEST($1::bigint[], $2::text[]) AS n (id, names)"
         );
         assert_eq!(PAIRS.rows(&mut places), "UNNEST($3::bigint[], $4::text[]) AS n (id, names)");
+        let large = |places: &mut Places| format!("n.id > {}", places.one());
+        assert_eq!(
+            PAIRS.insert_and("pairs", &[], "large", &mut Places::default(), large),
+            "INSERT INTO pairs (id, names, large) SELECT n.id, n.names, n.id > $3 \
+             FROM UNNEST($1::bigint[], $2::text[]) AS n (id, names)"
+        );
         assert_eq!(PAIRS.sets(1), "names = n.names");
     }
 }

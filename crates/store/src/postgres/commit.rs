@@ -1,6 +1,6 @@
 //! The batch: claim, lock, load, decide, write, commit.
 
-use super::batch::{Key, claim, claims_of, lock_and_load};
+use super::batch::{Key, Locked, claim, claims_of, lock_and_load};
 use super::interrupt::Interrupt;
 use super::seats::Loaded;
 use super::{Postgres, WRITE_PATIENCE, on, write};
@@ -138,7 +138,7 @@ impl Postgres {
         // Should this attempt end before it has decided, the next one looks further.
         earlier.survey.store(true, Ordering::Relaxed);
         let loaded = lock_and_load(session, needs, &taken, &self.policy, survey).await;
-        let (mut rows, now) = loaded?;
+        let Locked { mut rows, now, counting } = loaded?;
         let suspect = earlier.suspect.load(Ordering::Relaxed);
         let Loaded { mut stamps, rebuilt } = self.load_maps(session, &mut rows, suspect).await?;
         rows.bookings.reserve(commands.len());
@@ -157,7 +157,7 @@ impl Postgres {
         if !changes.is_empty() || !rebuilt.is_empty() {
             let stamp = draw_stamp();
             stamps.extend(changes.marks.iter().map(|(section_id, _)| (*section_id, stamp)));
-            let written = write::write(session, &changes, claims, stamp).await;
+            let written = write::write(session, &changes, &counting, claims, stamp).await;
             let next_expiries = written.inspect_err(|interrupt| {
                 let disagree = matches!(interrupt, Interrupt::SeatsDisagree);
                 earlier.suspect.fetch_or(disagree, Ordering::Relaxed);

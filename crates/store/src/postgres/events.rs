@@ -12,6 +12,7 @@ use super::rows::uuid;
 use super::series::find_series;
 use super::write::append_log;
 use super::{Postgres, on};
+use crate::called_off::{EVENTS_MAX, LOOKED_AT_MAX, PARTS_MAX, Passes};
 use crate::maps::Stamps;
 use crate::rows::{self, Columns};
 use crate::{
@@ -21,11 +22,10 @@ use async_trait::async_trait;
 use engine::decide::SeatMaps;
 use engine::event::{EventCommand, Repricing, create, decide};
 use engine::{
-    By, Command, Error, Event, EventId, EventWithSections, Fault, Inventory, Opening, Outcome,
-    Refusal, Section, SectionId, Timestamp, UserId,
+    BookingId, By, Command, Error, Event, EventId, EventWithSections, Fault, Inventory, Opening,
+    Outcome, Policy, Refusal, Section, SectionId, Timestamp, UserId,
 };
 use parking_lot::Mutex;
-use sqlx::Row as _;
 use sqlx::postgres::PgConnection;
 use stored::{
     capacity, list, load, lock, lock_sections, mark_cancelling, put_event, update_section,
@@ -46,7 +46,7 @@ impl Events for Postgres {
         openings: &[Opening],
         key: Option<&CreationKey>,
     ) -> Result<Created<EventId>, Error> {
-        let create = on!(session => create_event(&mut session, new, openings, key));
+        let create = on!(session => create_event(&mut session, new, openings, key, &self.policy));
         self.write(&self.sessions, "creating an event", create).await
     }
 
@@ -126,7 +126,7 @@ impl Postgres {
         }
         if let Some(event) = &changes.event {
             *written.lock() = Some((event.version, event.updated_at));
-            put_event(session, event).await?;
+            put_event(session, event, &self.policy).await?;
         }
         if changes.calls_off {
             mark_cancelling(session, event_id).await?;
@@ -177,6 +177,7 @@ async fn create_event(
     new: &EventWithSections,
     openings: &[Opening],
     key: Option<&CreationKey>,
+    policy: &Policy,
 ) -> Result<Created<EventId>, Interrupt> {
     const OPERATION: &str = "create_event";
     let event_id = new.event.terms.event_id;
@@ -186,7 +187,7 @@ async fn create_event(
         return Ok(Created { id: found, replayed: found != event_id });
     }
     // An attempt whose COMMIT is still under way is waited for here, and its event is left alone.
-    if add_event(session, &new.event).await? {
+    if add_event(session, &new.event, policy).await? {
         let series = match new.event.series_id {
             Some(series_id) => find_series(session, series_id).await?,
             None => None,
@@ -247,26 +248,49 @@ pub(super) async fn claim(
 /// Live bookings of events that were called off; an event that has none left is done.
 pub(super) async fn to_cancel(
     session: &mut PgConnection,
+    passes: &Passes,
     limit: u32,
-) -> Result<Vec<engine::BookingId>, Interrupt> {
-    const EVENTS: &str = "SELECT event_id FROM events WHERE cancelling LIMIT 100";
-    const LIVE: &str = "SELECT booking_id FROM bookings
-        WHERE event_id = $1 AND status IN ('HOLD', 'CONFIRMED') LIMIT $2";
-    // A cancelled event gets no new bookings (see `cancel_event`), so none can appear after this read.
+) -> Result<Vec<BookingId>, Interrupt> {
+    const EVENTS: &str = "SELECT event_id FROM events WHERE cancelling ORDER BY event_id LIMIT $1";
+    // Written so that no other index is as short as that by event. The last one is told, live or not.
+    const PART: &str = "WITH part AS MATERIALIZED (
+            SELECT booking_id, status IN ('HOLD', 'CONFIRMED') AS live FROM bookings
+            WHERE event_id >= $1 AND event_id <= $1 AND (event_id, booking_id) > ($1, $2)
+            ORDER BY event_id, booking_id LIMIT $3
+        )
+        SELECT booking_id, live FROM part WHERE live OR
+            booking_id = (SELECT booking_id FROM part ORDER BY booking_id DESC LIMIT 1)
+        ORDER BY booking_id LIMIT $4";
     const DONE: &str = "UPDATE events SET cancelling = false WHERE event_id = $1";
-    let mut live = Vec::new();
-    for row in sqlx::query(EVENTS).fetch_all(&mut *session).await? {
-        let event_id: uuid::Uuid = row.try_get(0)?;
-        let query = sqlx::query(LIVE).bind(event_id).bind(i64::from(limit));
-        let found = query.fetch_all(&mut *session).await?;
-        if found.is_empty() {
-            sqlx::query(DONE).bind(event_id).execute(&mut *session).await?;
-        }
-        for row in &found {
-            live.push(rows::booking_id(row, "booking_id")?);
-        }
-        if live.len() >= limit as usize {
-            break;
+    let events = sqlx::query(EVENTS).bind(i64::from(EVENTS_MAX)).fetch_all(&mut *session).await?;
+    let events = events.iter().map(|row| rows::event_id(row, "event_id"));
+    let events: Vec<_> = events.collect::<Result<_, Fault>>()?;
+    passes.keep(&events);
+    let (mut live, mut parts, limit) = (Vec::new(), 0, limit as usize);
+    for event_id in events {
+        while live.len() < limit && parts < PARTS_MAX {
+            let query = sqlx::query(PART)
+                .bind(uuid(event_id))
+                .bind(passes.after(event_id).map_or(uuid::Uuid::nil(), uuid))
+                .bind(i64::from(LOOKED_AT_MAX))
+                .bind(i64::try_from(limit - live.len()).unwrap_or(i64::MAX));
+            let part = query.fetch_all(&mut *session).await?;
+            let before = live.len();
+            let mut last = None;
+            for row in &part {
+                let booking_id = rows::booking_id(row, "booking_id")?;
+                last = Some(booking_id);
+                if row.flag("live")? {
+                    live.push(booking_id);
+                }
+            }
+            if passes.note(event_id, last, live.len() > before) {
+                sqlx::query(DONE).bind(uuid(event_id)).execute(&mut *session).await?;
+            }
+            if last.is_none() {
+                break;
+            }
+            parts += 1;
         }
     }
     Ok(live)

@@ -5,19 +5,19 @@ use super::columns::{self, Places};
 use super::events::{add_event, insert_section};
 use super::interrupt::Interrupt;
 use super::write::{
-    BOOKING, CAST, Counted, HELD, INSERT_KEYS, INVENTORY, KEY, Sql, append_log, count_sql, made,
+    BOOKING, Counted, HELD, INSERT_KEYS, INVENTORY, KEY, Sql, append_log, count_sql,
+    insert_bookings, made,
 };
 use crate::fill::{Bulk, Part};
 use crate::rows;
 use engine::event::create;
-use engine::{Changes, Fault, Inventory, Opening, Timestamp};
+use engine::{Changes, Fault, Inventory, Opening, Policy, Timestamp};
 use sqlx::postgres::PgConnection;
 use sqlx::{Executor as _, Row as _};
 
 const DOING: &str = "filling the store";
 
-static INSERT_BOOKINGS: Sql =
-    Sql::new(|| made(BOOKING.insert("bookings", CAST, &mut Places::default())));
+static INSERT_BOOKINGS: Sql = Sql::new(|| made(insert_bookings(&mut Places::default())));
 static INSERT_HOLDS: Sql = Sql::new(|| made(HELD.insert("holds", &[], &mut Places::default())));
 static COUNT: Sql = Sql::new(|| made(count_sql(&mut Places::default())));
 
@@ -25,7 +25,10 @@ static COUNT: Sql = Sql::new(|| made(count_sql(&mut Places::default())));
 const ROWS_MAX: usize = 5_000;
 
 /// A session without time-outs.
-pub(crate) struct Filling(PgConnection);
+pub(crate) struct Filling {
+    session: PgConnection,
+    policy: Policy,
+}
 
 impl Postgres {
     /// Makes ready to be filled.
@@ -34,31 +37,32 @@ impl Postgres {
         // A crash of the server may lose the parts written last, whole; nobody was promised them.
         let set = session.execute("SET synchronous_commit = off").await;
         set.map_err(|error| Interrupt::from(error).into_fault(DOING))?;
-        Ok(Filling(session))
+        Ok(Filling { session, policy: self.policy })
     }
 }
 
 impl Bulk for Filling {
     async fn has_events(&mut self) -> Result<bool, Fault> {
-        let row = sqlx::query("SELECT EXISTS (SELECT 1 FROM events)").fetch_one(&mut self.0).await;
+        let row =
+            sqlx::query("SELECT EXISTS (SELECT 1 FROM events)").fetch_one(&mut self.session).await;
         let there = row.and_then(|row| row.try_get(0));
         there.map_err(|error| Interrupt::from(error).into_fault(DOING))
     }
 
     async fn now(&mut self) -> Result<Timestamp, Fault> {
-        let row = sqlx::query("SELECT now_ms() AS now").fetch_one(&mut self.0).await;
+        let row = sqlx::query("SELECT now_ms() AS now").fetch_one(&mut self.session).await;
         let row = row.map_err(|error| Interrupt::from(error).into_fault(DOING))?;
         rows::instant(&row, "now")
     }
 
     async fn write(&mut self, part: &Part) -> Result<(), Fault> {
-        let session = &mut self.0;
+        let session = &mut self.session;
         let written = async {
             session.execute("BEGIN").await?;
             match part {
                 Part::Events(events) => {
                     for (new, capacities) in events {
-                        add_event(session, &new.event).await?;
+                        add_event(session, &new.event, &self.policy).await?;
                         let openings: Vec<_> =
                             capacities.iter().copied().map(Opening::from).collect();
                         let (log, opened) = create(new, None, &openings, new.event.created_at)
@@ -79,7 +83,7 @@ impl Bulk for Filling {
 
     async fn finish(&mut self) -> Result<(), Fault> {
         // What autovacuum would do some time later, and in the middle of a measurement.
-        let vacuumed = self.0.execute("VACUUM (ANALYZE)").await;
+        let vacuumed = self.session.execute("VACUUM (ANALYZE)").await;
         vacuumed.map(drop).map_err(|error| Interrupt::from(error).into_fault(DOING))
     }
 }
@@ -87,7 +91,9 @@ impl Bulk for Filling {
 /// Writes a part by the statements of a batch, some thousands of rows at a time.
 async fn write(session: &mut PgConnection, changes: &Changes) -> Result<(), Interrupt> {
     for rows in changes.created.chunks(ROWS_MAX) {
-        columns::run(session, *INSERT_BOOKINGS, &BOOKING, rows).await?;
+        // Events of a fill have no cap.
+        let query = (BOOKING.bind)(sqlx::query(*INSERT_BOOKINGS), rows);
+        query.bind(Vec::<uuid::Uuid>::new()).execute(&mut *session).await?;
     }
     for rows in changes.keys.chunks(ROWS_MAX) {
         columns::run(session, *INSERT_KEYS, &KEY, rows).await?;
@@ -99,7 +105,6 @@ async fn write(session: &mut PgConnection, changes: &Changes) -> Result<(), Inte
         append_log(session, rows).await?;
     }
     let counted = |(inventory, loaded): &(Inventory, i64)| Counted {
-        next_expiry: Some(inventory.next_expiry),
         inventory: inventory.clone(),
         loaded: *loaded,
     };

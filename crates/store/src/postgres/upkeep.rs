@@ -94,7 +94,7 @@ impl Sweep for Postgres {
 
     async fn to_cancel(&self, limit: u32) -> Result<Vec<BookingId>, Fault> {
         const DOING: &str = "finding bookings of cancelled events";
-        let find = on!(session => events::to_cancel(&mut session, limit));
+        let find = on!(session => events::to_cancel(&mut session, &self.passes, limit));
         self.write(&self.sessions, DOING, find).await.map_err(fault)
     }
 

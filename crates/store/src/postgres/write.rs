@@ -6,45 +6,47 @@ use super::interrupt::Interrupt;
 use super::rows::{uuid, uuids};
 use super::seats::write_seats;
 use crate::rows::{self, Columns as _, actor_kind, detail_text, items_text, ms};
-use engine::decide::{ExpiryEntry, SeatTaken};
+use engine::decide::{ExpiryEntry, NextExpiry, SeatTaken};
 use engine::log::{LogRow, rows_of};
 use engine::seats::Marks;
 use engine::{
-    Booking, By, Changes, Fault, IdempotencyKey, Inventory, KeyUse, LogEntry, SectionId, Timestamp,
-    UserId,
+    Booking, By, Changes, EventId, Fault, IdempotencyKey, Inventory, KeyUse, LogEntry, SectionId,
+    Timestamp, UserId,
 };
 use sqlx::postgres::{PgConnection, PgRow};
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::LazyLock;
 
 /// The next expiry of sections whose inventory was written.
 pub(super) type NextExpiries = HashMap<SectionId, Option<Timestamp>>;
 
-/// Writes what a batch changes; `claims` are the keys it has claimed, and `stamp` is that of the marks.
+/// Writes what a batch changes; `counting` are the events whose live bookings are listed by buyer,
+/// `claims` the keys that it has claimed, and `stamp` is that of the marks.
 /// Returns the next expiry of every section it touched.
 pub(super) async fn write(
     session: &mut PgConnection,
     changes: &Changes,
+    counting: &BTreeSet<EventId>,
     claims: BTreeMap<Key, KeyUse>,
     stamp: i64,
 ) -> Result<NextExpiries, Interrupt> {
-    let inventories: Vec<_> = changes
-        .inventories
-        .iter()
-        .map(|(inventory, loaded)| Counted {
-            inventory: inventory.clone(),
-            loaded: *loaded,
-            next_expiry: next_expiry(inventory, changes),
-        })
-        .collect();
+    let (mut known, mut recounted) = (Vec::new(), Vec::new());
+    for ((inventory, loaded), next) in changes.inventories.iter().zip(changes.next_expiries()) {
+        let (mut inventory, loaded) = (inventory.clone(), *loaded);
+        match next {
+            NextExpiry::Known(next_expiry) => {
+                inventory.next_expiry = next_expiry;
+                known.push(Counted { inventory, loaded });
+            }
+            NextExpiry::InIndex => recounted.push(Counted { inventory, loaded }),
+        }
+    }
     write_seats(session, changes, stamp).await?;
-    let (known, recounted): (Vec<_>, Vec<_>) =
-        inventories.into_iter().partition(|counted| counted.next_expiry.is_some());
-    write_rows(session, changes, &known, stamp).await?;
+    write_rows(session, changes, counting, &known, stamp).await?;
     write_keys(session, changes, claims).await?;
     let mut next_expiries = recount(session, &recounted).await?;
-    let known = known.iter().map(|counted| (counted.inventory.section_id, counted.next_expiry));
-    next_expiries.extend(known.filter_map(|(section_id, expiry)| Some((section_id, expiry?))));
+    let known = known.iter().map(|Counted { inventory, .. }| inventory);
+    next_expiries.extend(known.map(|of| (of.section_id, of.next_expiry)));
     Ok(next_expiries)
 }
 
@@ -53,8 +55,6 @@ pub(super) struct Counted {
     pub inventory: Inventory,
     /// The version it was loaded with.
     pub loaded: i64,
-    /// When the next live hold ends; `None` when the index of expiry has to be asked.
-    pub next_expiry: Option<Option<Timestamp>>,
 }
 
 columns!(
@@ -133,7 +133,7 @@ columns!(
     INVENTORY of Counted {
         section_id uuid => |counted| uuid(counted.inventory.section_id),
         loaded bigint => |counted| counted.loaded,
-        next_expiry bigint => |counted| counted.next_expiry.and_then(ms),
+        next_expiry bigint => |counted| ms(counted.inventory.next_expiry),
         capacity bigint => |counted| counted.inventory.capacity,
         held bigint => |counted| counted.inventory.held,
         sold bigint => |counted| counted.inventory.sold,
@@ -170,6 +170,13 @@ columns!(
 /// Columns of bookings that are bound as the text of an array.
 pub(super) const CAST: &[(&str, &str)] = &[("sections", "uuid[]")];
 
+/// Adds bookings. Behind their columns it takes the events whose live bookings are listed by buyer.
+pub(super) fn insert_bookings(places: &mut Places) -> String {
+    BOOKING.insert_and("bookings", CAST, "counted", places, |places| {
+        format!("n.event_id = ANY({}::uuid[])", places.one())
+    })
+}
+
 /// A statement that is made once.
 pub(super) type Sql = LazyLock<&'static str>;
 
@@ -195,6 +202,7 @@ pub(super) fn count_sql(places: &mut Places) -> String {
 async fn write_rows(
     session: &mut PgConnection,
     changes: &Changes,
+    counting: &BTreeSet<EventId>,
     inventories: &[Counted],
     stamp: i64,
 ) -> Result<(), Interrupt> {
@@ -202,7 +210,7 @@ async fn write_rows(
     // seats_taken judges I3 again: a seat that somebody has cannot be written.
     static SQL: Sql = Sql::new(|| {
         let p = &mut Places::default();
-        let (created, updated) = (BOOKING.insert("bookings", CAST, p), STEP.rows(p));
+        let (created, updated) = (insert_bookings(p), STEP.rows(p));
         let (unheld, held) = (ENTRY.rows(p), HELD.insert("holds", &[], p));
         let (logged, counted) = (LOG.insert("booking_log", &[], p), count_sql(p));
         let (taken, marked) = (TAKEN.insert("seats_taken", &[], p), MARKS.rows(p));
@@ -223,7 +231,7 @@ async fn write_rows(
                 (SELECT count(*) FROM counted) AS counted"
         ))
     });
-    let query = (BOOKING.bind)(sqlx::query(*SQL), &changes.created);
+    let query = (BOOKING.bind)(sqlx::query(*SQL), &changes.created).bind(uuids(counting));
     let query = (STEP.bind)(query, &changes.updated);
     let query = (ENTRY.bind)(query, &changes.unheld);
     let query = (HELD.bind)(query, &changes.held);
@@ -317,17 +325,4 @@ async fn recount(
         Ok((rows::section_id(row, "section_id")?, rows::maybe_instant(row, "next_expiry")?))
     };
     Ok(written.iter().map(entry).collect::<Result<_, _>>()?)
-}
-
-/// When the next live hold of a section ends after `changes`; `None` when the one that ended next was
-/// removed, and the index of expiry has to be asked.
-fn next_expiry(inventory: &Inventory, changes: &Changes) -> Option<Option<Timestamp>> {
-    let here = |held: &&ExpiryEntry| held.section_id == inventory.section_id;
-    let is_next =
-        |held: &ExpiryEntry| inventory.next_expiry.is_none_or(|next| held.expires_at <= next);
-    if changes.unheld.iter().filter(here).any(is_next) {
-        return None;
-    }
-    let added = changes.held.iter().filter(here).map(|held| held.expires_at).min();
-    Some(inventory.next_expiry.into_iter().chain(added).min())
 }

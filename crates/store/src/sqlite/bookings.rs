@@ -55,10 +55,10 @@ impl Bookings for Sqlite {
         page: PageRequest<BookingId>,
     ) -> Result<Paged<Booking>, Fault> {
         const DOING: &str = "listing bookings";
-        let mut query = QueryBuilder::<Driver>::new("SELECT * FROM bookings WHERE 1 = 1");
         if let Some(user_id) = filter.user {
-            query.push(" AND user_id = ").push_bind(user_id.as_bytes().to_vec());
+            return self.bookings_of(user_id, filter, page).await;
         }
+        let mut query = QueryBuilder::<Driver>::new("SELECT * FROM bookings WHERE 1 = 1");
         if let Some(event_id) = filter.event {
             query.push(" AND event_id = ").push_bind(event_id.as_bytes().to_vec());
             if filter.status == Some(BookingStatus::Hold) {
@@ -111,7 +111,7 @@ impl Bookings for Sqlite {
 }
 
 /// Narrows a query to bookings whose status reads `status` at `now_ms`: a due hold reads `EXPIRED`.
-fn push_status(query: &mut QueryBuilder<Driver>, status: BookingStatus, now_ms: i64) {
+pub(super) fn push_status(query: &mut QueryBuilder<Driver>, status: BookingStatus, now_ms: i64) {
     match status {
         BookingStatus::Hold => {
             query.push(" AND status = 'HOLD' AND expires_at > ").push_bind(now_ms)

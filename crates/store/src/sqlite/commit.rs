@@ -7,12 +7,11 @@ use super::seats::{load_maps, write_seats};
 use super::writer::{WriterGuard, Writing};
 use crate::maps::{self, Maps, Stamps};
 use crate::rows::{self, Columns, actor_kind, detail_text, items_text, ms};
-use engine::decide::{Ended, ExpiryEntry, Needs, RETIRED_PER_SECTION_MAX, SeatMaps};
+use engine::decide::{Ended, ExpiryEntry, Needs, NextExpiry, RETIRED_PER_SECTION_MAX, SeatMaps};
 use engine::log::{LogRow, rows_of};
 use engine::{
     Booking, BookingId, BookingStatus, By, Changes, Command, Committed, EventId, Fault,
-    IdempotencyKey, Inventory, KeyUse, Ledger, LoadedRows, LogEntry, Policy, SectionId, Timestamp,
-    UserId,
+    IdempotencyKey, KeyUse, Ledger, LoadedRows, LogEntry, Policy, SectionId, Timestamp, UserId,
 };
 use rusqlite::Row;
 use std::collections::{BTreeSet, HashMap};
@@ -20,12 +19,22 @@ use std::collections::{BTreeSet, HashMap};
 impl Sqlite {
     /// Decides and commits a batch; see [`crate::Bookings::commit`]. It blocks its thread for one commit.
     pub(super) async fn commit_batch(&self, commands: &[Command]) -> Result<Committed, Fault> {
+        let buyers = self.writer.buyers();
+        if commands.iter().any(|command| matches!(command, Command::Hold(_))) {
+            buyers.has_room()?;
+        }
         let mut turn = self.writer.turn("beginning a batch").await?;
-        match self.attempt(&mut turn, commands, false) {
+        if let Some(connection) = turn.connection_of_index() {
+            buyers.load(connection)?;
+        }
+        let done = match self.attempt(&mut turn, commands, false) {
             // Seats were not as they were marked: once more, on marks that are rebuilt.
             Err(Fault::Contradiction { .. }) => self.attempt(&mut turn, commands, true),
             done => done,
-        }
+        };
+        drop(turn);
+        buyers.feed_behind(&self.writer);
+        done
     }
 
     fn attempt(
@@ -34,7 +43,7 @@ impl Sqlite {
         commands: &[Command],
         suspect: bool,
     ) -> Result<Committed, Fault> {
-        let writing = Writing::begin(turn, self.writer.clock(), "beginning a batch")?;
+        let writing = Writing::begin(turn, self.writer.context(), "beginning a batch")?;
         let (committed, maps) = decide_in(&writing, commands, self.policy, &self.maps, suspect)?;
         writing.commit("committing a batch")?;
         self.maps.keep(maps, &Stamps::new());
@@ -55,14 +64,14 @@ pub(super) fn decide_in(
     suspect: bool,
 ) -> Result<(Committed, SeatMaps), Fault> {
     let now = writing.now;
-    let mut rows = load(writing, Needs::of(commands), &policy)?;
+    let Loaded { mut rows, counting } = load(writing, Needs::of(commands), &policy)?;
     let rebuilt = load_maps(writing, kept, &mut rows, suspect)?;
     rows.bookings.reserve(commands.len());
     let mut ledger = Ledger::open(rows, now, policy)?;
     let answers = commands.iter().map(|command| ledger.decide(command)).collect();
     let Ended { changes, mut inventories, maps } = ledger.end_batch();
     if !changes.is_empty() {
-        let next_expiries = write(writing, &changes)?;
+        let next_expiries = write(writing, &changes, &counting)?;
         for inventory in &mut inventories {
             if let Some(next_expiry) = next_expiries.get(&inventory.section_id) {
                 inventory.next_expiry = *next_expiry;
@@ -77,7 +86,14 @@ pub(super) fn decide_in(
     Ok((committed, maps))
 }
 
-fn load(writing: &Writing<'_>, needs: Needs, policy: &Policy) -> Result<LoadedRows, Fault> {
+/// What a batch has loaded.
+struct Loaded {
+    rows: LoadedRows,
+    /// The events whose live bookings are listed by buyer.
+    counting: BTreeSet<EventId>,
+}
+
+fn load(writing: &Writing<'_>, needs: Needs, policy: &Policy) -> Result<Loaded, Fault> {
     let mut rows = LoadedRows::default();
     for (user_id, key) in needs.keys {
         load_key(writing, user_id, key, &mut rows)?;
@@ -97,14 +113,14 @@ fn load(writing: &Writing<'_>, needs: Needs, policy: &Policy) -> Result<LoadedRo
 
     let mut events = needs.events;
     events.extend(rows.sections.values().map(|(section, _)| section.event_id));
-    load_terms(writing, events, &mut rows)?;
+    let counting = load_terms(writing, events, &mut rows)?;
     let is_capped = |event_id: &EventId| {
         rows.terms.get(event_id).is_some_and(|terms| terms.cap_of_buyer(policy).is_some())
     };
     let buyers = needs.buyers.into_iter();
     let capped: Vec<_> = buyers.filter(|(event_id, _)| is_capped(event_id)).collect();
-    load_buyers(writing, &capped, &mut rows)?;
-    Ok(rows)
+    load_buyers(writing, &capped, &counting, &mut rows)?;
+    Ok(Loaded { rows, counting })
 }
 
 /// Loads the hold that a key names (I6).
@@ -135,14 +151,11 @@ fn load_sections(
     ids: &BTreeSet<SectionId>,
     rows: &mut LoadedRows,
 ) -> Result<(), Fault> {
-    const SQL: &str = "SELECT i.*, s.name, s.price_minor, s.currency, s.layout_version
-        FROM inventory i CROSS JOIN sections s USING (section_id) WHERE i.section_id = ?";
     for id in ids {
         if rows.sections.contains_key(id) {
             continue;
         }
-        let read = |row: &Row<'_>| Ok((rows::section(row)?, rows::inventory(row)?));
-        if let Some(found) = writing.one("loading inventory", SQL, [id.as_bytes()], read)? {
+        if let Some(found) = writing.section(*id)? {
             rows.sections.insert(*id, found);
         }
     }
@@ -183,33 +196,41 @@ fn load_due_of(
     Ok(reached)
 }
 
+/// Loads terms of events; returns those of which live bookings are listed by buyer.
 fn load_terms(
     writing: &Writing<'_>,
     ids: BTreeSet<EventId>,
     rows: &mut LoadedRows,
-) -> Result<(), Fault> {
-    const SQL: &str = "SELECT * FROM events WHERE event_id = ?";
+) -> Result<BTreeSet<EventId>, Fault> {
+    let mut counting = BTreeSet::new();
     for id in ids {
-        let read = |row: &Row<'_>| rows::terms(row);
-        if let Some(terms) = writing.one("loading events", SQL, [id.as_bytes()], read)? {
+        if let Some((terms, counts)) = writing.terms(id)? {
             rows.terms.insert(id, terms);
+            if counts {
+                counting.insert(id);
+            }
         }
     }
-    Ok(())
+    Ok(counting)
 }
 
 fn load_buyers(
     writing: &Writing<'_>,
     buyers: &[(EventId, UserId)],
+    counting: &BTreeSet<EventId>,
     rows: &mut LoadedRows,
 ) -> Result<(), Fault> {
     const SQL: &str = "SELECT COALESCE(SUM(seats), 0) AS live FROM bookings
-        WHERE event_id = ?1 AND user_id = ?2 AND status IN ('HOLD', 'CONFIRMED')
+        WHERE event_id = ?1 AND user_id = ?2 AND counted = 1 AND status IN ('HOLD', 'CONFIRMED')
           AND (status = 'CONFIRMED' OR expires_at > ?3)";
     for (event_id, user_id) in buyers {
-        let of = (event_id.as_bytes(), user_id.as_bytes(), writing.now.unix_ms());
-        let live = writing.one("counting a buyer's seats", SQL, of, |row| row.int("live"))?;
-        rows.buyers.insert((*event_id, *user_id), live.unwrap_or(0));
+        let live = if counting.contains(event_id) {
+            let of = (event_id.as_bytes(), user_id.as_bytes(), writing.now.unix_ms());
+            writing.one("counting a buyer's seats", SQL, of, |row| row.int("live"))?.unwrap_or(0)
+        } else {
+            writing.buyers().live_seats(writing, *event_id, *user_id)?
+        };
+        rows.buyers.insert((*event_id, *user_id), live);
     }
     Ok(())
 }
@@ -218,14 +239,21 @@ fn load_buyers(
 fn write(
     writing: &Writing<'_>,
     changes: &Changes,
+    counting: &BTreeSet<EventId>,
 ) -> Result<HashMap<SectionId, Option<Timestamp>>, Fault> {
-    write_bookings(writing, changes)?;
+    write_bookings(writing, changes, counting)?;
     write_seats(writing, changes)?;
     append_log(writing, &changes.log)?;
-    write_inventories(writing, &changes.inventories)
+    write_inventories(writing, changes)
 }
 
-pub(super) fn write_bookings(writing: &Writing<'_>, changes: &Changes) -> Result<(), Fault> {
+/// Writes bookings, keys and the index of expiry. `counting` are the events of which live bookings are
+/// listed by buyer.
+pub(super) fn write_bookings(
+    writing: &Writing<'_>,
+    changes: &Changes,
+    counting: &BTreeSet<EventId>,
+) -> Result<(), Fault> {
     const DOING: &str = "writing bookings";
     const UPDATE: &str = "UPDATE bookings SET status = ?2, expires_at = ?3, confirmed_at = ?4,
         cancelled_at = ?5, updated_at = ?6, version = ?7 WHERE booking_id = ?1";
@@ -246,7 +274,9 @@ pub(super) fn write_bookings(writing: &Writing<'_>, changes: &Changes) -> Result
         created_at: booking.created_at.unix_ms(),
         updated_at: booking.updated_at.unix_ms(),
         version: booking.version,
+        counted: counting.contains(&booking.event_id),
     })?;
+    writing.creates(changes.created.iter().map(|booking| (booking.user_id, booking.booking_id)));
     let updated = writing.run_all(DOING, UPDATE, &changes.updated, |booking| {
         (
             booking.booking_id.as_bytes(),
@@ -328,31 +358,18 @@ fn append_runs(writing: &Writing<'_>, runs: &[LogRow]) -> Result<(), Fault> {
     .map(drop)
 }
 
-/// The counters of sections and their next expiry, which is given back.
-pub(super) fn write_inventories(
+/// The counters of sections and their next expiry, which is returned.
+fn write_inventories(
     writing: &Writing<'_>,
-    inventories: &[(Inventory, i64)],
+    changes: &Changes,
 ) -> Result<HashMap<SectionId, Option<Timestamp>>, Fault> {
-    // The predicate on `version` proves that the row is the one that was decided on.
-    const SQL: &str = "UPDATE inventory SET capacity = ?2, held = ?3, sold = ?4, blocked = ?5,
-            version = ?6,
-            next_expiry = (SELECT MIN(h.expires_at) FROM holds h WHERE h.section_id = ?1)
-        WHERE section_id = ?1 AND version = ?7 RETURNING next_expiry";
-    let mut next_expiries = HashMap::with_capacity(inventories.len());
-    for (inventory, loaded) in inventories {
-        let counted = (
-            inventory.section_id.as_bytes(),
-            inventory.capacity,
-            inventory.held,
-            inventory.sold,
-            inventory.blocked,
-            inventory.version,
-            *loaded,
-        );
-        let read = |row: &Row<'_>| rows::maybe_instant(row, "next_expiry");
-        let next_expiry = writing.one("writing inventory", SQL, counted, read)?;
-        let changed = || Fault::Corrupt { what: "an inventory changed under its lock".to_owned() };
-        next_expiries.insert(inventory.section_id, next_expiry.ok_or_else(changed)?);
+    let mut counted = changes.inventories.clone();
+    for ((inventory, _), next) in counted.iter_mut().zip(changes.next_expiries()) {
+        inventory.next_expiry = match next {
+            NextExpiry::Known(next_expiry) => next_expiry,
+            NextExpiry::InIndex => writing.next_expiry(inventory.section_id)?,
+        };
     }
-    Ok(next_expiries)
+    writing.count(&counted)?;
+    Ok(counted.into_iter().map(|(of, _)| (of.section_id, of.next_expiry)).collect())
 }

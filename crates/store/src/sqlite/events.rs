@@ -7,6 +7,7 @@ use super::seats::put_layout;
 use super::series::find_series;
 use super::writer::Writing;
 use super::{Sqlite, failed};
+use crate::called_off::{EVENTS_MAX, LOOKED_AT_MAX, PARTS_MAX};
 use crate::keys::keys_of;
 use crate::maps::{Maps, Stamps};
 use crate::rows::{self, Columns, event, ms};
@@ -18,21 +19,26 @@ use async_trait::async_trait;
 use engine::decide::SeatMaps;
 use engine::event::{EventCommand, Opened, Repricing, create, decide};
 use engine::{
-    By, Error, Event, EventId, EventWithSections, Fault, Inventory, Money, Opening, Policy,
-    Refusal, Section, SectionId, SeriesId, UserId,
+    BookingId, By, Error, Event, EventId, EventWithSections, Fault, Inventory, Money, Opening,
+    Policy, Refusal, Section, SectionId, SeriesId, UserId,
 };
-use sqlx::{QueryBuilder, Row, Sqlite as Driver, SqliteConnection};
+use sqlx::{QueryBuilder, Sqlite as Driver, SqliteConnection};
 
 const MISSING: Refusal = Refusal::NotFound { what: "event" };
 
-/// Writes an event whole, new or changed.
-pub(super) fn put_event(writing: &Writing<'_>, event: &Event) -> Result<(), Fault> {
+/// Writes an event whole, new or changed. The live bookings of its buyers are listed for ever if it has a
+/// cap when it is new.
+pub(super) fn put_event(
+    writing: &Writing<'_>,
+    event: &Event,
+    policy: &Policy,
+) -> Result<(), Fault> {
     const SQL: &str =
         "INSERT INTO events (event_id, organizer_id, title, title_folded, title_key, description,
             venue, event_date, timezone, starts_at, over_at, status, sales_start, sales_end,
             max_seats_per_booking, max_seats_per_user, hold_ttl_ms, cancellable_until,
-            prevent_orphans, version, created_at, updated_at, series_id)
-        VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+            prevent_orphans, version, created_at, updated_at, series_id, counts_buyers)
+        VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
         ON CONFLICT (event_id) DO UPDATE SET title = excluded.title,
             title_folded = excluded.title_folded, title_key = excluded.title_key,
             description = excluded.description,
@@ -70,6 +76,7 @@ pub(super) fn put_event(writing: &Writing<'_>, event: &Event) -> Result<(), Faul
         event.created_at.unix_ms(),
         event.updated_at.unix_ms(),
         event.series_id.as_ref().map(SeriesId::as_bytes),
+        terms.cap_of_buyer(policy).is_some(),
     ];
     writing.run("writing an event", SQL, row).map(drop)
 }
@@ -195,7 +202,7 @@ fn change(
     };
     let mut changes = decide(&of, by, command, capacity, writing.now)?;
     if let Some(event) = &changes.event {
-        put_event(writing, event)?;
+        put_event(writing, event, &policy)?;
     }
     if changes.calls_off {
         writing.run("calling off an event", CALL_OFF, [event_id.as_bytes()])?;
@@ -277,6 +284,7 @@ impl Events for Sqlite {
     ) -> Result<Created<EventId>, Error> {
         const OPERATION: &str = "create_event";
         let (new, openings, key) = (new.clone(), openings.to_vec(), key.cloned());
+        let policy = self.policy;
         let create = move |writing: &Writing<'_>| {
             if let Some(id) = replay(writing, OPERATION, key.as_ref())? {
                 return replayed(EventId::from_slice(&id));
@@ -287,7 +295,7 @@ impl Events for Sqlite {
                 None => None,
             };
             let (log, opened) = create(&new, series.as_ref(), &openings, writing.now)?;
-            put_event(writing, &new.event)?;
+            put_event(writing, &new.event, &policy)?;
             append_log(writing, &[log])?;
             for opened in &opened {
                 insert_section(writing, opened)?;
@@ -392,28 +400,53 @@ impl Events for Sqlite {
 }
 
 /// Live bookings of events that were called off; an event that has none left is done.
-pub(super) async fn to_cancel(store: &Sqlite, limit: u32) -> Result<Vec<engine::BookingId>, Fault> {
+pub(super) async fn to_cancel(store: &Sqlite, limit: u32) -> Result<Vec<BookingId>, Fault> {
     const DOING: &str = "finding bookings of cancelled events";
-    const EVENTS: &str = "SELECT event_id FROM events WHERE cancelling = 1 LIMIT 100";
-    const LIVE: &str = "SELECT booking_id FROM bookings
-        WHERE event_id = ? AND status IN ('HOLD', 'CONFIRMED') LIMIT ?";
+    const EVENTS: &str =
+        "SELECT event_id FROM events WHERE cancelling = 1 ORDER BY event_id LIMIT ?";
+    // The last one is told, live or not.
+    const PART: &str = "WITH part AS MATERIALIZED (
+            SELECT booking_id, status IN ('HOLD', 'CONFIRMED') AS live FROM bookings
+            WHERE event_id = ? AND booking_id > ? ORDER BY booking_id LIMIT ?
+        )
+        SELECT booking_id, live FROM part WHERE live OR
+            booking_id = (SELECT booking_id FROM part ORDER BY booking_id DESC LIMIT 1)
+        ORDER BY booking_id LIMIT ?";
     const DONE: &str = "UPDATE events SET cancelling = 0 WHERE event_id = ?";
-    let mut live = Vec::new();
-    let events = sqlx::query(EVENTS).fetch_all(&store.readers).await.map_err(failed(DOING))?;
-    for row in events {
-        let event_id: Vec<u8> = row.try_get(0).map_err(failed(DOING))?;
-        let query = sqlx::query(LIVE).bind(event_id.clone()).bind(limit);
-        let found = query.fetch_all(&store.readers).await.map_err(failed(DOING))?;
-        if found.is_empty() {
-            // A cancelled event gets no new bookings, so none can appear after this read.
-            let done = move |writing: &Writing<'_>| writing.run(DOING, DONE, [event_id]).map(drop);
-            store.writer.write(DOING, done).await?;
-        }
-        for row in &found {
-            live.push(rows::booking_id(row, "booking_id")?);
-        }
-        if live.len() >= limit as usize {
-            break;
+    let events = sqlx::query(EVENTS).bind(EVENTS_MAX).fetch_all(&store.readers).await;
+    let events = events.map_err(failed(DOING))?;
+    let events = events.iter().map(|row| rows::event_id(row, "event_id"));
+    let events: Vec<EventId> = events.collect::<Result<_, _>>()?;
+    store.passes.keep(&events);
+    let (mut live, mut parts, limit) = (Vec::new(), 0, limit as usize);
+    for event_id in events {
+        while live.len() < limit && parts < PARTS_MAX {
+            let after = store.passes.after(event_id);
+            let query = sqlx::query(PART)
+                .bind(event_id.as_bytes().to_vec())
+                .bind(after.map_or_else(Vec::new, |after| after.as_bytes().to_vec()))
+                .bind(LOOKED_AT_MAX)
+                .bind(i64::try_from(limit - live.len()).unwrap_or(i64::MAX));
+            let part = query.fetch_all(&store.readers).await.map_err(failed(DOING))?;
+            let before = live.len();
+            let mut last = None;
+            for row in &part {
+                let booking_id = rows::booking_id(row, "booking_id")?;
+                last = Some(booking_id);
+                if row.flag("live")? {
+                    live.push(booking_id);
+                }
+            }
+            if store.passes.note(event_id, last, live.len() > before) {
+                let done = move |writing: &Writing<'_>| {
+                    writing.run(DOING, DONE, [event_id.as_bytes()]).map(drop)
+                };
+                store.writer.write(DOING, done).await?;
+            }
+            if last.is_none() {
+                break;
+            }
+            parts += 1;
         }
     }
     Ok(live)

@@ -1,14 +1,17 @@
 //! Writing in bulk what a fill makes up: few statements, large transactions.
 
 use super::Sqlite;
-use super::commit::{append_log, write_bookings, write_inventories};
+use super::buyers::Buyers;
+use super::commit::{append_log, write_bookings};
 use super::events::{insert_section, put_event};
 use super::writer::{WriterGuard, Writing, failed};
 use crate::Clock;
 use crate::fill::{Bulk, Part};
 use engine::event::create;
-use engine::{Changes, Fault, Opening, Timestamp};
+use engine::{Changes, Fault, Opening, Policy, Timestamp};
 use rusqlite::Connection;
+use std::collections::BTreeSet;
+use std::sync::Arc;
 
 const DOING: &str = "filling the store";
 
@@ -16,6 +19,8 @@ const DOING: &str = "filling the store";
 pub(crate) struct Filling {
     turn: WriterGuard,
     clock: Clock,
+    buyers: Arc<Buyers>,
+    policy: Policy,
 }
 
 impl Sqlite {
@@ -25,15 +30,18 @@ impl Sqlite {
         // many KiB: the trees that are written to all over fit in it.
         const SETTINGS: &str = "PRAGMA synchronous = NORMAL; PRAGMA cache_size = -262144";
         let turn = self.writer.turn(DOING).await?;
-        let mut filling = Filling { turn, clock: self.writer.clock().clone() };
-        filling.connection()?.execute_batch(SETTINGS).map_err(failed(DOING))?;
+        let (clock, buyers) = (self.writer.clock().clone(), self.writer.buyers().clone());
+        let mut filling = Filling { turn, clock, buyers, policy: self.policy };
+        let connection = filling.connection()?;
+        connection.execute_batch(SETTINGS).map_err(failed(DOING))?;
+        self.writer.buyers().load(connection)?;
         Ok(filling)
     }
 }
 
 impl Filling {
     fn connection(&mut self) -> Result<&mut Connection, Fault> {
-        self.turn.as_mut().ok_or_else(|| crate::unavailable(DOING)("the store is closed"))
+        self.turn.connection().ok_or_else(|| crate::unavailable(DOING)("the store is closed"))
     }
 }
 
@@ -48,11 +56,11 @@ impl Bulk for Filling {
     }
 
     async fn write(&mut self, part: &Part) -> Result<(), Fault> {
-        let writing = Writing::begin(&mut self.turn, &self.clock, DOING)?;
+        let writing = Writing::begin(&mut self.turn, (&self.clock, &self.buyers), DOING)?;
         match part {
             Part::Events(events) => {
                 for (new, capacities) in events {
-                    put_event(&writing, &new.event)?;
+                    put_event(&writing, &new.event, &self.policy)?;
                     let openings: Vec<_> = capacities.iter().copied().map(Opening::from).collect();
                     let (log, opened) = create(new, None, &openings, new.event.created_at)
                         .expect("an event of no series is refused by none");
@@ -64,18 +72,28 @@ impl Bulk for Filling {
             }
             Part::Bookings(changes) => write(&writing, changes)?,
         }
-        writing.commit(DOING)
+        writing.commit(DOING)?;
+        // Nobody else has a turn while this goes on.
+        let buyers = self.buyers.clone();
+        if buyers.is_long() {
+            buyers.feed_at_once(self.connection()?)?;
+        }
+        Ok(())
     }
 
     async fn finish(&mut self) -> Result<(), Fault> {
         // No ANALYZE: a store that was sold from has no statistics either, and is to be measured alike.
+        let buyers = self.buyers.clone();
         let connection = self.connection()?;
+        buyers.feed_at_once(connection)?;
         connection.execute_batch("PRAGMA wal_checkpoint(TRUNCATE)").map_err(failed(DOING))
     }
 }
 
 fn write(writing: &Writing<'_>, changes: &Changes) -> Result<(), Fault> {
-    write_bookings(writing, changes)?;
+    // Events of a fill have no cap.
+    write_bookings(writing, changes, &BTreeSet::new())?;
     append_log(writing, &changes.log)?;
-    write_inventories(writing, &changes.inventories).map(drop)
+    // They come with their next expiry.
+    writing.count(&changes.inventories)
 }

@@ -41,7 +41,8 @@ impl Sqlite {
             writing.run(DOING, OPEN, (next.0, last))?;
             writing.run_whole(DOING, FORGET, (last, EMPTY_TIMELINES_MAX))
         };
-        self.writer.write(DOING, open).await
+        self.writer.write(DOING, open).await?;
+        self.load_buyers().await
     }
 }
 

@@ -193,8 +193,9 @@ impl Schema for Sqlite {
         {
             // Nobody else writes meanwhile.
             let mut turn = self.writer.turn(DOING).await?;
+            self.buyers().forget();
             if crate::takes_runs_away(&before, target) {
-                let writing = Writing::begin(&mut turn, self.writer.clock(), DOING)?;
+                let writing = Writing::begin(&mut turn, self.writer.context(), DOING)?;
                 unpack(&writing)?;
                 writing.commit(DOING)?;
             }
@@ -299,7 +300,8 @@ impl Sqlite {
         let mut connection = self.readers.acquire().await.map_err(failed(DOING))?;
         // One read transaction: everything is of the same moment, and WAL lets others go on writing.
         let mut snapshot = connection.begin().await.map_err(failed(DOING))?;
-        let report = audit(&mut Snapshot(&mut snapshot), cut).await?;
+        let mut report = audit(&mut Snapshot(&mut snapshot), cut).await?;
+        super::buyers::check(&mut snapshot, &mut report).await?;
         snapshot.rollback().await.map_err(failed(DOING))?;
         Ok(report)
     }

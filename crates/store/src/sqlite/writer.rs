@@ -4,14 +4,17 @@
 //! each of them over would take longer than SQLite does. So a batch blocks the thread that commits it
 //! (the lanes have one of their own), and everything else that writes does it where blocking is allowed.
 
+use super::buyers::Buyers;
+use super::kept::Kept;
 use crate::rows::{Columns, corrupt, unreadable};
 use crate::{Clock, unavailable};
-use engine::{Fault, Timestamp};
+use engine::{BookingId, Fault, Timestamp, UserId};
 use rusqlite::types::FromSql;
 use rusqlite::{
-    CachedStatement, Connection, ErrorCode, OpenFlags, Params, Row, Transaction,
+    CachedStatement, Connection, ErrorCode, OpenFlags, Params, Row, Statement, Transaction,
     TransactionBehavior,
 };
+use std::cell::RefCell;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -25,19 +28,50 @@ const LATER_ROWS_TOLD_MS: i64 = 1_000;
 const STATEMENTS_MAX: usize = 128;
 
 /// Serializes all writes of this process.
+#[derive(Clone)]
 pub(super) struct Writer {
     /// `None` once it is closed.
-    connection: Arc<Mutex<Option<Connection>>>,
+    open: Arc<Mutex<Option<Open>>>,
     clock: Clock,
+    buyers: Arc<Buyers>,
+}
+
+struct Open {
+    connection: Connection,
+    /// The rows that are known as of the last commit.
+    kept: Kept,
 }
 
 /// The connection, for as long as it is one's turn.
-pub(super) type WriterGuard = OwnedMutexGuard<Option<Connection>>;
+pub(super) struct WriterGuard(OwnedMutexGuard<Option<Open>>);
+
+impl WriterGuard {
+    /// The connection, unless it is closed. What is kept of rows is dropped, for anything may be done
+    /// with it.
+    pub(super) fn connection(&mut self) -> Option<&mut Connection> {
+        let open = self.0.as_mut()?;
+        open.kept = Kept::default();
+        Some(&mut open.connection)
+    }
+
+    /// The connection, for what writes to the index of bookings by buyer and to nothing else: what is
+    /// kept of rows stays.
+    pub(super) fn connection_of_index(&mut self) -> Option<&mut Connection> {
+        Some(&mut self.0.as_mut()?.connection)
+    }
+}
 
 /// A write under way. What does not end in [`Self::commit`] is rolled back.
 pub(super) struct Writing<'a> {
     transaction: Transaction<'a>,
     pub(super) now: Timestamp,
+    buyers: &'a Buyers,
+    /// The bookings that it creates.
+    created: RefCell<Vec<(UserId, BookingId)>>,
+    /// Rows as this write has read and written them.
+    pub(super) kept: RefCell<Kept>,
+    /// Where they are kept once it is committed.
+    place: &'a mut Kept,
 }
 
 impl Writer {
@@ -76,14 +110,24 @@ impl Writer {
         if !read_only {
             warn_of_later_rows(&connection, clock());
         }
-        Ok(Self { connection: Arc::new(Mutex::new(Some(connection))), clock })
+        let open = Arc::new(Mutex::new(Some(Open { connection, kept: Kept::default() })));
+        Ok(Self { open, clock, buyers: Arc::default() })
     }
 
     /// Waits until it is one's turn to write.
     pub(super) async fn turn(&self, doing: &'static str) -> Result<WriterGuard, Fault> {
-        let turn = tokio::time::timeout(TURN_TIMEOUT, self.connection.clone().lock_owned()).await;
+        let turn = tokio::time::timeout(TURN_TIMEOUT, self.open.clone().lock_owned()).await;
         let turn = turn.map_err(unavailable(doing))?;
-        if turn.is_some() { Ok(turn) } else { Err(unavailable(doing)("the store is closed")) }
+        if turn.is_none() {
+            return Err(unavailable(doing)("the store is closed"));
+        }
+        Ok(WriterGuard(turn))
+    }
+
+    /// Waits until it is one's turn, for as long as it takes; `None` once it is closed.
+    pub(super) async fn next_turn(&self) -> Option<WriterGuard> {
+        let turn = self.open.clone().lock_owned().await;
+        turn.is_some().then_some(WriterGuard(turn))
     }
 
     /// Writes what `work` says in one transaction, if it ends well, on a thread that may be blocked. A
@@ -98,9 +142,9 @@ impl Writer {
         E: From<Fault> + Send + 'static,
     {
         let mut turn = self.turn(doing).await?;
-        let clock = self.clock.clone();
+        let (clock, buyers) = (self.clock.clone(), self.buyers.clone());
         let written = tokio::task::spawn_blocking(move || {
-            let writing = Writing::begin(&mut turn, &clock, doing)?;
+            let writing = Writing::begin(&mut turn, (&clock, &buyers), doing)?;
             let made = work(&writing)?;
             writing.commit(doing)?;
             Ok(made)
@@ -116,7 +160,22 @@ impl Writer {
 
     /// Closes the file.
     pub(super) async fn close(&self) {
-        drop(self.connection.lock().await.take());
+        drop(self.open.lock().await.take());
+    }
+
+    /// What a write needs beside its turn.
+    pub(super) fn context(&self) -> (&Clock, &Buyers) {
+        (&self.clock, &self.buyers)
+    }
+
+    pub(super) fn buyers(&self) -> &Arc<Buyers> {
+        &self.buyers
+    }
+
+    /// For tests: before anything is written.
+    #[cfg(test)]
+    pub(super) fn set_buyers(&mut self, buyers: Buyers) {
+        self.buyers = Arc::new(buyers);
     }
 
     pub(super) fn clock(&self) -> &Clock {
@@ -144,27 +203,57 @@ impl<'a> Writing<'a> {
     /// Takes the lock of every row. Nobody else writes until it ends.
     pub(super) fn begin(
         turn: &'a mut WriterGuard,
-        clock: &Clock,
+        (clock, buyers): (&Clock, &'a Buyers),
         doing: &'static str,
     ) -> Result<Self, Fault> {
-        let connection = turn.as_mut().ok_or_else(|| unavailable(doing)("the store is closed"))?;
+        let open = turn.0.as_mut().ok_or_else(|| unavailable(doing)("the store is closed"))?;
+        let Open { connection, kept: place } = open;
+        // Taken out: a write that is not committed keeps nothing.
+        let kept = std::mem::take(place);
         // At once: a transaction that begins as a reader can fail to become a writer.
         let begun = connection.transaction_with_behavior(TransactionBehavior::Immediate);
         let transaction = begun.map_err(failed(doing))?;
+        let kept = RefCell::new(kept.found_by(&transaction)?);
         // Read under the lock: a clock read before the wait would let an expired hold be confirmed.
-        Ok(Self { transaction, now: (clock)() })
+        let now = (clock)();
+        Ok(Self { transaction, now, buyers, created: RefCell::default(), kept, place })
+    }
+
+    /// Says which bookings it creates, for the lists of their buyers.
+    pub(super) fn creates(&self, bookings: impl Iterator<Item = (UserId, BookingId)>) {
+        self.created.borrow_mut().extend(bookings);
+    }
+
+    pub(super) fn buyers(&self) -> &'a Buyers {
+        self.buyers
     }
 
     /// Makes it durable.
     pub(super) fn commit(self, doing: &'static str) -> Result<(), Fault> {
-        self.transaction.commit().map_err(failed(doing))
+        let Self { transaction, kept, place, buyers, created, .. } = self;
+        transaction.commit().map_err(failed(doing))?;
+        *place = kept.into_inner();
+        buyers.note(&created.borrow());
+        Ok(())
     }
 
     /// A statement that is prepared once.
     fn prepared(&self, sql: &'static str) -> rusqlite::Result<CachedStatement<'_>> {
+        self.kept.borrow_mut().heed(sql);
+        self.prepared_unheeded(sql)
+    }
+
+    /// The same, for a statement that keeps what it writes.
+    fn prepared_unheeded(&self, sql: &'static str) -> rusqlite::Result<CachedStatement<'_>> {
         #[cfg(debug_assertions)]
         plan::assert_by_index(&self.transaction, sql)?;
         self.transaction.prepare_cached(sql)
+    }
+
+    /// A statement that may read a table as a whole.
+    fn prepared_whole(&self, sql: &'static str) -> rusqlite::Result<Statement<'_>> {
+        self.kept.borrow_mut().heed(sql);
+        self.transaction.prepare(sql)
     }
 
     /// Runs a statement; returns the number of changed rows.
@@ -189,11 +278,18 @@ impl<'a> Writing<'a> {
         if items.is_empty() {
             return Ok(0);
         }
-        let run = || {
-            let mut statement = self.prepared(sql)?;
-            items.iter().try_fold(0, |changed, item| Ok(changed + statement.execute(params(item))?))
-        };
-        run().map_err(failed(doing))
+        execute_all(self.prepared(sql), items, params).map_err(failed(doing))
+    }
+
+    /// The same for a statement that writes kept rows, which the caller keeps as they are then.
+    pub(super) fn run_all_unheeded<'i, T, P: Params>(
+        &self,
+        doing: &'static str,
+        sql: &'static str,
+        items: &'i [T],
+        params: impl Fn(&'i T) -> P,
+    ) -> Result<usize, Fault> {
+        execute_all(self.prepared_unheeded(sql), items, params).map_err(failed(doing))
     }
 
     /// What `read` makes of the row that a statement finds, if it finds one.
@@ -218,7 +314,7 @@ impl<'a> Writing<'a> {
         params: impl Params,
         read: impl FnOnce(&Row<'_>) -> Result<T, Fault>,
     ) -> Result<T, Fault> {
-        let mut statement = self.transaction.prepare(sql).map_err(failed(doing))?;
+        let mut statement = self.prepared_whole(sql).map_err(failed(doing))?;
         let mut rows = statement.query(params).map_err(failed(doing))?;
         let row = rows.next().map_err(failed(doing))?;
         read(row.ok_or_else(|| unavailable(doing)("a sum has a row"))?)
@@ -232,7 +328,7 @@ impl<'a> Writing<'a> {
         params: impl Params,
         mut read: impl FnMut(&Row<'_>) -> Result<(), Fault>,
     ) -> Result<(), Fault> {
-        let mut statement = self.transaction.prepare(sql).map_err(failed(doing))?;
+        let mut statement = self.prepared_whole(sql).map_err(failed(doing))?;
         let mut rows = statement.query(params).map_err(failed(doing))?;
         while let Some(row) = rows.next().map_err(failed(doing))? {
             read(row)?;
@@ -247,7 +343,8 @@ impl<'a> Writing<'a> {
         sql: &'static str,
         params: impl Params,
     ) -> Result<(), Fault> {
-        self.transaction.execute(sql, params).map(drop).map_err(failed(doing))
+        let run = || self.prepared_whole(sql)?.execute(params);
+        run().map(drop).map_err(failed(doing))
     }
 
     /// What `read` makes of each row that a statement finds.
@@ -266,6 +363,15 @@ impl<'a> Writing<'a> {
         }
         Ok(found)
     }
+}
+
+fn execute_all<'i, T, P: Params>(
+    prepared: rusqlite::Result<CachedStatement<'_>>,
+    items: &'i [T],
+    params: impl Fn(&'i T) -> P,
+) -> rusqlite::Result<usize> {
+    let mut statement = prepared?;
+    items.iter().try_fold(0, |changed, item| Ok(changed + statement.execute(params(item))?))
 }
 
 /// Turns a failure of the driver into a fault: what a constraint refuses is a mistake of ours, all
@@ -352,68 +458,4 @@ mod plan {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use futures_util::FutureExt as _;
-    use std::panic::AssertUnwindSafe;
-
-    const DOING: &str = "testing";
-    const INSERT: &str = "INSERT INTO bookings (id) VALUES (?)";
-
-    /// A writer of a table with one row, 0.
-    async fn writer() -> (tempfile::TempDir, Writer) {
-        let folder = tempfile::tempdir().expect("a folder");
-        let (path, wait) = (folder.path().join("test.db"), Duration::from_millis(100));
-        let writer = Writer::open(&path, false, wait, &[], crate::clock::wall()).expect("it opens");
-        let turn = writer.turn(DOING).await.expect("nobody else writes");
-        let table = "CREATE TABLE bookings (id INTEGER PRIMARY KEY, n INTEGER) STRICT;
-            INSERT INTO bookings (id) VALUES (0)";
-        turn.as_ref().expect("it is open").execute_batch(table).expect("it is made");
-        drop(turn);
-        (folder, writer)
-    }
-
-    async fn ids(writer: &Writer) -> Vec<i64> {
-        let turn = writer.turn(DOING).await.expect("it is somebody's turn again");
-        let connection = turn.as_ref().expect("it is open");
-        let mut found =
-            connection.prepare("SELECT id FROM bookings ORDER BY id").expect("it is SQL");
-        let ids = found.query_map((), |row| row.get(0)).expect("it answers");
-        ids.collect::<Result<_, _>>().expect("integers")
-    }
-
-    #[tokio::test]
-    async fn what_fails_or_panics_is_rolled_back_and_the_next_one_writes() {
-        let (_folder, writer) = writer().await;
-        let refused = writer.write(DOING, |writing| {
-            writing.run(DOING, INSERT, [1])?;
-            writing.run(DOING, INSERT, [0]).map(drop)
-        });
-        assert!(matches!(refused.await, Err(Fault::Corrupt { .. })), "0 is there already");
-        let panicking = writer.write(DOING, |writing| -> Result<(), Fault> {
-            writing.run(DOING, INSERT, [2])?;
-            panic!("a bug");
-        });
-        AssertUnwindSafe(panicking).catch_unwind().await.expect_err("a panic goes on");
-        assert_eq!(ids(&writer).await, [0]);
-        let written = writer.write(DOING, |writing| writing.run(DOING, INSERT, [3]));
-        assert_eq!(written.await.expect("it answers"), 1);
-        assert_eq!(ids(&writer).await, [0, 3]);
-    }
-
-    #[tokio::test]
-    async fn who_goes_away_has_it_written_all_the_same() {
-        let (_folder, writer) = writer().await;
-        let write = writer.write(DOING, |writing| writing.run(DOING, INSERT, [1]));
-        assert!(write.now_or_never().is_none(), "it is under way on another thread");
-        assert_eq!(ids(&writer).await, [0, 1]);
-    }
-
-    #[tokio::test]
-    #[should_panic(expected = "SCAN bookings")]
-    async fn a_statement_that_reads_a_whole_table_is_caught() {
-        let (_folder, writer) = writer().await;
-        let update = |writing: &Writing<'_>| writing.run(DOING, "UPDATE bookings SET n = 1", ());
-        let _ = writer.write(DOING, update).await;
-    }
-}
+mod tests;

@@ -5,7 +5,9 @@
 
 mod abandoned;
 mod accounts;
+mod between;
 mod booked;
+mod caps;
 mod carts;
 mod commits;
 mod currency;
@@ -279,6 +281,17 @@ macro_rules! suite {
                 due_seats_are_shown_apart_until_they_are_given_back,
                 the_counters_of_many_events_are_read_at_once,
                 keys_are_told_with_what_they_name,
+            }
+            caps {
+                a_cap_that_comes_later_counts_what_was_there,
+                an_event_with_a_cap_from_the_beginning_counts_also_without_it,
+            }
+            between {
+                changed_terms_of_an_event_are_those_of_the_next_batch,
+                changed_sections_are_those_of_the_next_batch,
+                another_currency_and_a_new_layout_are_those_of_the_next_batch,
+                what_somebody_else_writes_is_seen_by_the_next_batch,
+                the_next_expiry_is_that_of_the_index_after_every_batch,
             }
             races {
                 i1_many_commits_at_once_never_oversell,

@@ -19,7 +19,7 @@ use suite::world::{ManualClock, Mint, POLICY};
 const FILL: Fill = Fill { bookings: 20_000, events: 50, seed: 7, beside_others: false };
 
 /// The stores there are.
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, PartialEq, Eq)]
 enum Kind {
     Sqlite,
     Postgres,
@@ -261,7 +261,12 @@ async fn a_booking_that_is_lost_is_missed_by_the_audit(kind: Kind) {
         .await;
     let report = filled.fresh.store.audit().await.expect("the store answers");
     let found: BTreeSet<_> = report.told.iter().map(|violation| violation.invariant).collect();
-    assert_eq!(found, BTreeSet::from(["I4", "I7"]), "{:?}", report.told);
+    let mut expected = BTreeSet::from(["I4", "I7"]);
+    if kind == Kind::Sqlite {
+        // Its buyer's list still names it.
+        expected.insert("index");
+    }
+    assert_eq!(found, expected, "{:?}", report.told);
 }
 
 async fn small_fills_are_sound_too(kind: Kind) {

@@ -12,7 +12,7 @@ use crate::postgres::write::append_log;
 use crate::rows::{self, Columns, event, ms};
 use crate::{EventCard, EventFilter, PageRequest, Paged};
 use engine::event::Opened;
-use engine::{Event, EventId, EventWithSections, Section, SectionId, Timestamp};
+use engine::{Event, EventId, EventWithSections, Policy, Section, SectionId, Timestamp};
 use sqlx::postgres::PgConnection;
 use sqlx::{Postgres as Driver, QueryBuilder};
 use std::collections::HashMap;
@@ -159,20 +159,22 @@ macro_rules! insert_event {
             "INSERT INTO events (event_id, organizer_id, title, title_folded, title_key, description,
                 venue, event_date, timezone, starts_at, over_at, status, sales_start, sales_end,
                 max_seats_per_booking, max_seats_per_user, hold_ttl_ms, cancellable_until,
-                prevent_orphans, version, created_at, updated_at, series_id)
+                prevent_orphans, version, created_at, updated_at, series_id, counts_buyers)
             VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17,
-                $18, $19, $20, $21, $22, $23) ON CONFLICT (event_id) ",
+                $18, $19, $20, $21, $22, $23, $24) ON CONFLICT (event_id) ",
             $on_conflict
         )
     };
 }
 
-/// Adds an event, unless it is there already; waits for a concurrent insert.
+/// Adds an event, unless it is there already; waits for a concurrent insert. The live bookings of its
+/// buyers are listed for ever if it has a cap by now.
 pub(in crate::postgres) async fn add_event(
     session: &mut PgConnection,
     event: &Event,
+    policy: &Policy,
 ) -> Result<bool, Interrupt> {
-    let query = bind_event(sqlx::query(insert_event!("DO NOTHING")), event);
+    let query = bind_event(sqlx::query(insert_event!("DO NOTHING")), event, policy);
     Ok(query.execute(session).await?.rows_affected() == 1)
 }
 
@@ -180,6 +182,7 @@ pub(in crate::postgres) async fn add_event(
 pub(in crate::postgres) async fn put_event(
     session: &mut PgConnection,
     event: &Event,
+    policy: &Policy,
 ) -> Result<(), Interrupt> {
     const SQL: &str = insert_event!(
         "DO UPDATE SET title = excluded.title,
@@ -194,11 +197,11 @@ pub(in crate::postgres) async fn put_event(
             prevent_orphans = excluded.prevent_orphans, version = excluded.version,
             updated_at = excluded.updated_at"
     );
-    bind_event(sqlx::query(SQL), event).execute(session).await?;
+    bind_event(sqlx::query(SQL), event, policy).execute(session).await?;
     Ok(())
 }
 
-fn bind_event(query: Binding, event: &Event) -> Binding {
+fn bind_event(query: Binding, event: &Event, policy: &Policy) -> Binding {
     let terms = &event.terms;
     let (lowered, key) = keys_of(&event.title);
     query
@@ -225,6 +228,7 @@ fn bind_event(query: Binding, event: &Event) -> Binding {
         .bind(event.created_at.unix_ms())
         .bind(event.updated_at.unix_ms())
         .bind(event.series_id.map(uuid))
+        .bind(terms.cap_of_buyer(policy).is_some())
 }
 
 /// Adds a section with its inventory, and the first row of its log.

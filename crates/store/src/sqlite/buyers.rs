@@ -1,0 +1,264 @@
+//! Which bookings a buyer has, indexed behind the sale.
+//!
+//! An index whose keys begin with a buyer has another page for nearly every hold of a sale. So none is
+//! written with a hold. The newest bookings are kept in memory, by buyer: the *tail*. When it is long
+//! enough, it is written as a *segment*: in order, each page once, a few thousand rows at a time between
+//! the batches ([`feed`]). Segments never change; a dozen of like size become a larger one.
+//!
+//! ```text
+//! hold ─▶ bookings, booking_log            tail: HashMap<buyer, bookings>  ─▶ segment ┐ a dozen
+//!                                                         └─────────────┬──────┘      └─▶ larger one
+//!                                          list of a buyer: newest first of all of them
+//! ```
+//! Every segment says up to which row of the log it and those before it go. What was created behind that
+//! is the tail, which is read from the log at the start. So nothing is lost with it, and a list is exact
+//! at any moment.
+
+mod check;
+mod feed;
+mod list;
+#[cfg(test)]
+mod tests;
+
+use super::writer::{Writing, failed};
+use crate::rows::{self, Columns as _};
+pub(super) use check::check;
+use engine::{BookingId, EventId, Fault, LogKind, Timestamp, UserId};
+use feed::segment_at_once;
+use parking_lot::Mutex;
+use rusqlite::Connection;
+use std::collections::{BTreeSet, HashMap};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+const DOING: &str = "indexing bookings by buyer";
+
+/// Rows of the log that are read at once when the tail is read.
+const LOG_ROWS: i64 = 10_000;
+
+/// The tail is written as a segment when it has this number of bookings: 3 MB, or 3 µs of work for each.
+/// A shorter one costs as much for a booking as an index that is written at once.
+const TAIL_BOOKINGS: usize = 100_000;
+/// The number of bookings in the tail from which on no more are taken. It is only reached while nothing
+/// can be written.
+const TAIL_BOOKINGS_MAX: usize = 1_000_000;
+/// Rows written between two batches.
+const PORTION_ROWS: usize = 2_000;
+/// Segments of like size that are merged.
+const MERGED_SEGMENTS: usize = 12;
+
+/// How large things are.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Sizes {
+    /// [`TAIL_BOOKINGS`]
+    pub tail: usize,
+    /// [`TAIL_BOOKINGS_MAX`]
+    pub tail_max: usize,
+    /// [`PORTION_ROWS`]
+    pub portion: usize,
+    /// [`MERGED_SEGMENTS`]
+    pub merged: usize,
+}
+
+impl Default for Sizes {
+    fn default() -> Self {
+        Self {
+            tail: TAIL_BOOKINGS,
+            tail_max: TAIL_BOOKINGS_MAX,
+            portion: PORTION_ROWS,
+            merged: MERGED_SEGMENTS,
+        }
+    }
+}
+
+/// Bookings by their buyers, in no order.
+type ByBuyer = HashMap<UserId, Vec<BookingId>>;
+
+/// What is in no segment yet.
+#[derive(Default)]
+struct Tail {
+    /// Whether it is complete. It is not before it was read from the log.
+    is_loaded: bool,
+    recent: ByBuyer,
+    /// How many bookings `recent` has.
+    count: usize,
+    /// What is being written as a segment.
+    frozen: Option<Arc<Frozen>>,
+}
+
+/// A tail that becomes a segment.
+struct Frozen {
+    bookings: ByBuyer,
+    count: usize,
+    /// The last row of the log before it was frozen.
+    through: i64,
+}
+
+/// The bookings of buyers.
+#[derive(Default)]
+pub(super) struct Buyers {
+    tail: Mutex<Tail>,
+    sizes: Sizes,
+    /// Whether somebody is writing segments.
+    is_fed: AtomicBool,
+}
+
+impl Buyers {
+    #[cfg(test)]
+    fn of(sizes: Sizes) -> Self {
+        Self { sizes, ..Self::default() }
+    }
+
+    /// Adds bookings that were just created. The writer calls it before anybody else has a turn.
+    pub(super) fn note(&self, created: &[(UserId, BookingId)]) {
+        if created.is_empty() {
+            return;
+        }
+        let mut tail = self.tail.lock();
+        if tail.is_loaded {
+            for (user_id, booking_id) in created {
+                tail.recent.entry(*user_id).or_default().push(*booking_id);
+            }
+            tail.count += created.len();
+        }
+    }
+
+    /// Whether the tail is long enough for a segment.
+    pub(super) fn is_due(&self) -> bool {
+        self.tail.lock().count >= self.sizes.tail
+    }
+
+    /// Whether the tail is as long as what segments are merged to.
+    pub(super) fn is_long(&self) -> bool {
+        self.tail.lock().count >= self.sizes.tail * self.sizes.merged
+    }
+
+    /// Whether another batch may create bookings.
+    pub(super) fn has_room(&self) -> Result<(), Fault> {
+        let tail = self.tail.lock();
+        let count = tail.count + tail.frozen.as_ref().map_or(0, |frozen| frozen.count);
+        if count < self.sizes.tail_max {
+            return Ok(());
+        }
+        Err(Fault::Overloaded { what: "the index of bookings by buyer is too far behind" })
+    }
+
+    /// Forgets what is known, for it may have become another.
+    pub(super) fn forget(&self) {
+        *self.tail.lock() = Tail::default();
+    }
+
+    pub(super) fn is_loaded(&self) -> bool {
+        self.tail.lock().is_loaded
+    }
+
+    /// Reads the tail from the log, unless it is known. Call it while it is one's turn to write. Nothing,
+    /// where the schema has no index yet.
+    pub(super) fn load(&self, connection: &mut Connection) -> Result<(), Fault> {
+        const IS_THERE: &str = "SELECT COUNT(*) FROM sqlite_master WHERE name = 'buyer_segments'";
+        const MARK: &str = "SELECT COALESCE(MAX(through), 0) FROM buyer_segments";
+        const ROWS: &str = "SELECT * FROM booking_log
+            WHERE seq > ? AND kind IN ('held', 'run') ORDER BY seq LIMIT ?";
+        const BUYER: &str = "SELECT user_id FROM bookings WHERE booking_id = ?";
+        if self.is_loaded() {
+            return Ok(());
+        }
+        let count = |connection: &Connection, sql| {
+            connection.query_row(sql, (), |row| row.get::<_, i64>(0)).map_err(failed(DOING))
+        };
+        if count(connection, IS_THERE)? == 0 {
+            return Ok(());
+        }
+        let mut mark = count(connection, MARK)?;
+        let mut found: Vec<(UserId, BookingId)> = Vec::new();
+        loop {
+            let mut created = BTreeSet::new();
+            let from = mark;
+            {
+                let mut statement = connection.prepare_cached(ROWS).map_err(failed(DOING))?;
+                let mut rows = statement.query((from, LOG_ROWS)).map_err(failed(DOING))?;
+                while let Some(row) = rows.next().map_err(failed(DOING))? {
+                    mark = row.int("seq")?;
+                    // A cart has a row for each section; the first has the booking's version.
+                    let first = rows::log_entries(row)?.filter(|entry| {
+                        entry.kind == LogKind::Held && entry.booking_version.is_some()
+                    });
+                    created.extend(first.filter_map(|entry| entry.booking_id));
+                }
+            }
+            let mut buyer = connection.prepare_cached(BUYER).map_err(failed(DOING))?;
+            for booking_id in created {
+                let mut rows = buyer.query([booking_id.as_bytes()]).map_err(failed(DOING))?;
+                if let Some(row) = rows.next().map_err(failed(DOING))? {
+                    found.push((rows::user_id(row, "user_id")?, booking_id));
+                }
+            }
+            drop(buyer);
+            let is_end = mark == from;
+            if !is_end && found.len() >= self.sizes.tail {
+                found.sort_unstable();
+                segment_at_once(connection, &found, mark)?;
+                found.clear();
+            }
+            if is_end {
+                break;
+            }
+        }
+        let mut tail = Tail { is_loaded: true, count: found.len(), ..Tail::default() };
+        for (user_id, booking_id) in found {
+            tail.recent.entry(user_id).or_default().push(booking_id);
+        }
+        *self.tail.lock() = tail;
+        Ok(())
+    }
+
+    /// The bookings of a buyer that are in no segment, or were in none a moment ago, newest first.
+    fn in_tail(&self, user_id: UserId, before: Option<BookingId>) -> Vec<BookingId> {
+        let tail = self.tail.lock();
+        let frozen = tail.frozen.as_ref().and_then(|frozen| frozen.bookings.get(&user_id));
+        let all = tail.recent.get(&user_id).into_iter().chain(frozen).flatten().copied();
+        let mut found: Vec<_> =
+            all.filter(|booking_id| before.is_none_or(|before| *booking_id < before)).collect();
+        drop(tail);
+        found.sort_unstable_by(|a, b| b.cmp(a));
+        found
+    }
+
+    /// Adds up a buyer's live seats at an event by all that this buyer ever booked: for events that got
+    /// their cap after they were created, and so have no list of live bookings by buyer.
+    pub(super) fn live_seats(
+        &self,
+        writing: &Writing<'_>,
+        event_id: EventId,
+        user_id: UserId,
+    ) -> Result<i64, Fault> {
+        // The bound makes the planner begin with the segments, and seek in each.
+        const IN_SEGMENTS: &str = "SELECT COALESCE(SUM(b.seats), 0) AS live
+            FROM buyer_segments s CROSS JOIN buyer_index x USING (segment)
+                CROSS JOIN bookings b USING (booking_id)
+            WHERE s.segment > 0 AND x.user_id = ?2 AND b.event_id = ?1
+              AND b.status IN ('HOLD', 'CONFIRMED')
+              AND (b.status = 'CONFIRMED' OR b.expires_at > ?3)";
+        const ONE: &str = "SELECT seats AS live FROM bookings WHERE booking_id = ?2
+            AND event_id = ?1 AND status IN ('HOLD', 'CONFIRMED')
+            AND (status = 'CONFIRMED' OR expires_at > ?3)";
+        const DOING: &str = "counting a buyer's seats";
+        let now: Timestamp = writing.now;
+        let of = (event_id.as_bytes(), user_id.as_bytes(), now.unix_ms());
+        let mut live = writing.one(DOING, IN_SEGMENTS, of, |row| row.int("live"))?.unwrap_or(0);
+        for booking_id in self.in_tail(user_id, None) {
+            let of = (event_id.as_bytes(), booking_id.as_bytes(), now.unix_ms());
+            live += writing.one(DOING, ONE, of, |row| row.int("live"))?.unwrap_or(0);
+        }
+        Ok(live)
+    }
+
+    /// Takes the right to write segments; false when somebody else has it.
+    fn begin_feeding(&self) -> bool {
+        !self.is_fed.swap(true, Ordering::AcqRel)
+    }
+
+    fn end_feeding(&self) {
+        self.is_fed.store(false, Ordering::Release);
+    }
+}

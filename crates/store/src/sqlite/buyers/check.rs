@@ -1,0 +1,62 @@
+//! Whether the index has each booking once, under its buyer.
+
+use super::DOING;
+use crate::rows::{Columns as _, log_entries};
+use crate::sqlite::failed;
+use engine::audit::Report;
+use engine::{Fault, LogKind};
+use futures_util::TryStreamExt as _;
+use sqlx::SqliteConnection;
+
+/// What a finding is reported under: it is no invariant, but what lists are read from.
+const INDEX: &str = "index";
+
+/// Compares the index with the bookings, in a transaction that sees one moment. Nothing, where the schema
+/// has no index yet.
+pub(in crate::sqlite) async fn check(
+    snapshot: &mut SqliteConnection,
+    report: &mut Report,
+) -> Result<(), Fault> {
+    const IS_THERE: &str =
+        "SELECT COUNT(*) AS found FROM sqlite_master WHERE name = 'buyer_segments'";
+    const SEGMENTS: &str = "SELECT COALESCE(SUM(bookings), 0) AS bookings,
+        COALESCE(MAX(through), 0) AS through FROM buyer_segments";
+    const ENTRIES: &str = "SELECT COUNT(*) AS found, COUNT(b.booking_id) AS sound
+        FROM buyer_segments s CROSS JOIN buyer_index x USING (segment)
+            LEFT JOIN bookings b ON b.booking_id = x.booking_id AND b.user_id = x.user_id";
+    const LATER: &str = "SELECT * FROM booking_log WHERE seq > ? AND kind IN ('held', 'run')";
+    const BOOKINGS: &str = "SELECT COUNT(*) AS found FROM bookings";
+    let one = async |snapshot: &mut SqliteConnection, sql: &'static str| {
+        sqlx::query(sql).fetch_one(snapshot).await.map_err(failed(DOING))
+    };
+    if one(snapshot, IS_THERE).await?.int("found")? == 0 {
+        return Ok(());
+    }
+    let segments = one(snapshot, SEGMENTS).await?;
+    let (listed, through) = (segments.int("bookings")?, segments.int("through")?);
+    let entries = one(snapshot, ENTRIES).await?;
+    let (found, sound) = (entries.int("found")?, entries.int("sound")?);
+    let stored = one(snapshot, BOOKINGS).await?.int("found")?;
+    let mut later = 0;
+    let mut rows = sqlx::query(LATER).bind(through).fetch(&mut *snapshot);
+    while let Some(row) = rows.try_next().await.map_err(failed(DOING))? {
+        let is_first = |entry: &engine::LogEntry| {
+            entry.kind == LogKind::Held && entry.booking_version.is_some()
+        };
+        later += log_entries(&row)?.filter(is_first).map(|_| 1).sum::<i64>();
+    }
+    if found != sound {
+        let what = format!("{} entries by buyer name no booking of that buyer", found - sound);
+        report.tell(INDEX, what);
+    }
+    if listed != found || found + later != stored {
+        report.tell(
+            INDEX,
+            format!(
+                "of {stored} bookings, {found} are listed by buyer in segments of {listed}, and \
+                 {later} were made later"
+            ),
+        );
+    }
+    Ok(())
+}

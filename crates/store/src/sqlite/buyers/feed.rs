@@ -1,0 +1,391 @@
+//! Writing segments, a portion at a time.
+
+use super::{Buyers, DOING, Frozen};
+use crate::rows::{self, Columns as _};
+use crate::sqlite::writer::{Writer, failed};
+use engine::{BookingId, Fault, UserId};
+use rusqlite::types::Type;
+use rusqlite::{Connection, OptionalExtension as _, Transaction, TransactionBehavior};
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+/// A row of the index, without its segment. They are in this order.
+pub(super) type Entry = (UserId, BookingId);
+
+/// For how long nothing is written after a portion, in portions: sales come first.
+const REST: u32 = 2;
+/// How long it waits after a failure, such as a full disk.
+const FAILURE_PAUSE: Duration = Duration::from_secs(1);
+
+/// Something that is being done to the index, in portions.
+enum Job {
+    /// The tail becomes a segment.
+    Feed { frozen: Arc<Frozen>, entries: Vec<Entry>, written: usize, segment: i64 },
+    /// Segments become one.
+    Merge { from: Vec<i64>, after: Option<Entry>, segment: i64 },
+    /// What is left of segments that are none any more, or that were never finished.
+    Clear { segment: i64 },
+}
+
+/// What is being done: the last of them first.
+#[derive(Default)]
+pub(super) struct Jobs(Vec<Job>);
+
+/// What a portion came to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Portion {
+    Written,
+    /// There is nothing to do.
+    Idle,
+}
+
+impl Buyers {
+    /// Begins to write segments beside everybody else, if the tail is long enough and nobody does.
+    pub(in crate::sqlite) fn feed_behind(self: &Arc<Self>, writer: &Writer) {
+        if !self.is_due() || !self.begin_feeding() {
+            return;
+        }
+        let (buyers, writer) = (self.clone(), writer.clone());
+        tokio::spawn(async move {
+            let _end = Ended(buyers.clone());
+            let mut jobs = Jobs::default();
+            while let Some(mut turn) = writer.next_turn().await {
+                let here = buyers.clone();
+                let work = tokio::task::spawn_blocking(move || {
+                    let begun = Instant::now();
+                    let Some(connection) = turn.connection_of_index() else {
+                        return (jobs, Ok(Portion::Idle), None);
+                    };
+                    let done = jobs.portion(&here, connection);
+                    drop(turn);
+                    jobs.sort();
+                    (jobs, done, Some(begun.elapsed()))
+                });
+                let Ok((same, done, took)) = work.await else { return };
+                jobs = same;
+                match done {
+                    Ok(Portion::Written) => {
+                        let took = took.unwrap_or_default();
+                        tokio::time::sleep(if buyers.is_due() { took } else { took * REST }).await;
+                    }
+                    Ok(Portion::Idle) => return,
+                    Err(fault) => {
+                        tracing::warn!(%fault, "bookings are not indexed by buyer; trying again");
+                        jobs = Jobs::default();
+                        tokio::time::sleep(FAILURE_PAUSE).await;
+                    }
+                }
+            }
+        });
+    }
+
+    /// Writes all of the tail as a segment, at once.
+    pub(in crate::sqlite) fn feed_at_once(&self, connection: &mut Connection) -> Result<(), Fault> {
+        let Some(frozen) = self.freeze(connection)? else { return Ok(()) };
+        segment_at_once(connection, &entries(&frozen), frozen.through)?;
+        self.tail.lock().frozen = None;
+        Ok(())
+    }
+
+    /// What is to become a segment: what was about to, or else all of the tail, if there is any.
+    fn freeze(&self, connection: &Connection) -> Result<Option<Arc<Frozen>>, Fault> {
+        const LAST: &str = "SELECT COALESCE(MAX(seq), 0) FROM booking_log";
+        let through = connection.query_row(LAST, (), |row| row.get(0)).map_err(failed(DOING))?;
+        let mut tail = self.tail.lock();
+        if tail.frozen.is_none() && tail.count > 0 {
+            let (bookings, count) = (std::mem::take(&mut tail.recent), tail.count);
+            tail.count = 0;
+            tail.frozen = Some(Arc::new(Frozen { bookings, count, through }));
+        }
+        Ok(tail.frozen.clone())
+    }
+}
+
+/// Lets the next one write segments, also after a panic.
+struct Ended(Arc<Buyers>);
+
+impl Drop for Ended {
+    fn drop(&mut self) {
+        self.0.end_feeding();
+    }
+}
+
+fn entries(frozen: &Frozen) -> Vec<Entry> {
+    let of_buyer = |(user_id, bookings): (&UserId, &Vec<BookingId>)| {
+        let user_id = *user_id;
+        bookings.iter().map(move |booking_id| (user_id, *booking_id)).collect::<Vec<_>>()
+    };
+    let mut entries: Vec<_> = frozen.bookings.iter().flat_map(of_buyer).collect();
+    entries.sort_unstable();
+    entries
+}
+
+impl Jobs {
+    /// Does the next portion of work.
+    pub(super) fn portion(
+        &mut self,
+        buyers: &Buyers,
+        connection: &mut Connection,
+    ) -> Result<Portion, Fault> {
+        let feeds = self.0.iter().any(|job| matches!(job, Job::Feed { .. }));
+        if !feeds && (buyers.is_due() || buyers.tail.lock().frozen.is_some()) {
+            // A merge goes on afterwards.
+            if let Some(frozen) = buyers.freeze(connection)? {
+                let segment = self.next_segment(connection)?;
+                self.0.push(Job::Feed { frozen, entries: Vec::new(), written: 0, segment });
+                return Ok(Portion::Written);
+            }
+        }
+        if self.0.is_empty() {
+            let next = match unfinished(connection)? {
+                Some(segment) => Some(Job::Clear { segment }),
+                None => self.merge(buyers, connection)?,
+            };
+            let Some(job) = next else { return Ok(Portion::Idle) };
+            self.0.push(job);
+        }
+        let job = self.0.last_mut().expect("it was just looked at");
+        let is_done = durable_later(connection, |writing| job.portion(buyers, writing))?;
+        if is_done {
+            let job = self.0.pop();
+            if matches!(job, Some(Job::Feed { .. })) {
+                buyers.tail.lock().frozen = None;
+            }
+        }
+        Ok(Portion::Written)
+    }
+
+    /// Sorts what is to be written, while nobody waits.
+    pub(super) fn sort(&mut self) {
+        if let Some(Job::Feed { frozen, entries: sorted, .. }) = self.0.last_mut()
+            && sorted.is_empty()
+        {
+            *sorted = entries(frozen);
+        }
+    }
+
+    /// A number above all that are in use. Segments lie in the order of their numbers, so the rows of a
+    /// new one come behind all others.
+    fn next_segment(&self, connection: &Connection) -> Result<i64, Fault> {
+        let own = self.0.iter().map(|job| match job {
+            Job::Feed { segment, .. } | Job::Merge { segment, .. } | Job::Clear { segment } => {
+                *segment
+            }
+        });
+        Ok(own.max().unwrap_or(0).max(last_segment(connection)?) + 1)
+    }
+
+    /// The merge that is due: of the smallest segments of which there are enough of like size.
+    fn merge(&self, buyers: &Buyers, connection: &Connection) -> Result<Option<Job>, Fault> {
+        const ALL: &str = "SELECT segment, bookings FROM buyer_segments ORDER BY segment";
+        let mut levels: Vec<Vec<i64>> = Vec::new();
+        let mut statement = connection.prepare_cached(ALL).map_err(failed(DOING))?;
+        let mut rows = statement.query(()).map_err(failed(DOING))?;
+        while let Some(row) = rows.next().map_err(failed(DOING))? {
+            let mut bookings = usize::try_from(row.int("bookings")?).unwrap_or(0);
+            let mut level = 0;
+            // What a merge of the least makes is of the next level.
+            while bookings >= buyers.sizes.tail.saturating_mul(buyers.sizes.merged) {
+                bookings /= buyers.sizes.merged;
+                level += 1;
+            }
+            levels.resize(levels.len().max(level + 1), Vec::new());
+            levels[level].push(row.int("segment")?);
+        }
+        let due = levels.into_iter().find(|level| level.len() >= buyers.sizes.merged);
+        let Some(from) = due else { return Ok(None) };
+        Ok(Some(Job::Merge { from, after: None, segment: self.next_segment(connection)? }))
+    }
+}
+
+impl Job {
+    /// Does a portion; returns whether that was the last.
+    fn portion(&mut self, buyers: &Buyers, writing: &Transaction<'_>) -> rusqlite::Result<bool> {
+        let portion = buyers.sizes.portion;
+        match self {
+            Self::Feed { frozen, entries, written, segment } => {
+                let end = (*written + portion).min(entries.len());
+                insert(writing, *segment, &entries[*written..end])?;
+                *written = end;
+                let is_done = end == entries.len();
+                if is_done {
+                    register(writing, *segment, entries.len(), frozen.through)?;
+                }
+                Ok(is_done)
+            }
+            Self::Merge { from, after, segment } => {
+                let each = (portion * 2 / from.len()).max(2);
+                let (entries, is_done) = next_of(writing, from, *after, each)?;
+                insert(writing, *segment, &entries)?;
+                *after = entries.last().copied().or(*after);
+                if is_done {
+                    replace(writing, *segment, from)?;
+                }
+                Ok(is_done)
+            }
+            Self::Clear { segment } => clear(writing, *segment, portion),
+        }
+    }
+}
+
+/// Writes a segment in one transaction.
+pub(super) fn segment_at_once(
+    connection: &mut Connection,
+    entries: &[Entry],
+    through: i64,
+) -> Result<(), Fault> {
+    let segment = last_segment(connection)? + 1;
+    durable_later(connection, |writing| {
+        insert(writing, segment, entries)?;
+        register(writing, segment, entries.len(), through)
+    })
+}
+
+/// Commits without waiting for the disk. What a crash takes of it is read from the log again.
+fn durable_later<T>(
+    connection: &mut Connection,
+    work: impl FnOnce(&Transaction<'_>) -> rusqlite::Result<T>,
+) -> Result<T, Fault> {
+    const SYNCHRONOUS: &str = "synchronous";
+    const NORMAL: i64 = 1;
+    let before: i64 = connection
+        .pragma_query_value(None, SYNCHRONOUS, |row| row.get(0))
+        .map_err(failed(DOING))?;
+    connection.pragma_update(None, SYNCHRONOUS, NORMAL).map_err(failed(DOING))?;
+    let done = (|| {
+        let writing = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+        let made = work(&writing)?;
+        writing.commit()?;
+        Ok(made)
+    })();
+    // Whoever writes next promises that it is on the disk.
+    connection.pragma_update(None, SYNCHRONOUS, before).map_err(failed(DOING))?;
+    done.map_err(failed(DOING))
+}
+
+fn insert(writing: &Transaction<'_>, segment: i64, entries: &[Entry]) -> rusqlite::Result<()> {
+    const SQL: &str = "INSERT INTO buyer_index (segment, user_id, booking_id) VALUES (?, ?, ?)";
+    let mut statement = writing.prepare_cached(SQL)?;
+    for (user_id, booking_id) in entries {
+        statement.execute((segment, user_id.as_bytes(), booking_id.as_bytes()))?;
+    }
+    Ok(())
+}
+
+fn register(
+    writing: &Transaction<'_>,
+    segment: i64,
+    bookings: usize,
+    through: i64,
+) -> rusqlite::Result<()> {
+    const SQL: &str = "INSERT INTO buyer_segments (segment, bookings, through) VALUES (?, ?, ?)";
+    let bookings = i64::try_from(bookings).unwrap_or(i64::MAX);
+    writing.prepare_cached(SQL)?.execute((segment, bookings, through)).map(drop)
+}
+
+/// Puts a merged segment in the place of those that it was made of.
+fn replace(writing: &Transaction<'_>, segment: i64, from: &[i64]) -> rusqlite::Result<()> {
+    const OLD: &str = "DELETE FROM buyer_segments WHERE segment = ? RETURNING bookings, through";
+    const NEW: &str = "INSERT INTO buyer_segments (segment, bookings, through) VALUES (?, ?, ?)";
+    let (mut bookings, mut through) = (0, 0);
+    for old in from {
+        let read = |row: &rusqlite::Row<'_>| Ok((row.get::<_, i64>(0)?, row.get::<_, i64>(1)?));
+        let (count, end) = writing.prepare_cached(OLD)?.query_row([old], read)?;
+        bookings += count;
+        through = through.max(end);
+    }
+    writing.prepare_cached(NEW)?.execute((segment, bookings, through)).map(drop)
+}
+
+/// The next entries of segments together, in order, up to where one of them was not read further; and
+/// whether these were the last. Of each segment at most `each` are read.
+fn next_of(
+    writing: &Transaction<'_>,
+    from: &[i64],
+    after: Option<Entry>,
+    each: usize,
+) -> rusqlite::Result<(Vec<Entry>, bool)> {
+    const NEXT: &str = "SELECT user_id, booking_id FROM buyer_index
+        WHERE segment = ?1 AND (user_id, booking_id) > (?2, ?3)
+        ORDER BY user_id, booking_id LIMIT ?4";
+    let (mut entries, mut bound) = (Vec::new(), None::<Entry>);
+    let limit = i64::try_from(each).unwrap_or(i64::MAX);
+    let (user, booking) = after.as_ref().map_or((&[][..], &[][..]), |(user_id, booking_id)| {
+        (user_id.as_bytes().as_slice(), booking_id.as_bytes().as_slice())
+    });
+    for segment in from {
+        let mut statement = writing.prepare_cached(NEXT)?;
+        let mut rows = statement.query((segment, user, booking, limit))?;
+        let before = entries.len();
+        while let Some(row) = rows.next()? {
+            entries.push(entry(row)?);
+        }
+        if entries.len() - before == each {
+            let last = entries[entries.len() - 1];
+            bound = Some(bound.map_or(last, |bound| bound.min(last)));
+        }
+    }
+    entries.sort_unstable();
+    if let Some(bound) = bound {
+        entries.retain(|entry| *entry <= bound);
+    }
+    Ok((entries, bound.is_none()))
+}
+
+fn entry(row: &rusqlite::Row<'_>) -> rusqlite::Result<Entry> {
+    let unreadable = |fault: Fault| {
+        let why = fault.to_string().into();
+        rusqlite::Error::FromSqlConversionFailure(0, Type::Blob, why)
+    };
+    let user_id = rows::user_id(row, "user_id").map_err(unreadable)?;
+    Ok((user_id, rows::booking_id(row, "booking_id").map_err(unreadable)?))
+}
+
+/// Removes rows of what is no segment; returns whether none are left.
+fn clear(writing: &Transaction<'_>, segment: i64, portion: usize) -> rusqlite::Result<bool> {
+    const BOUND: &str = "SELECT user_id, booking_id FROM buyer_index WHERE segment = ?
+        ORDER BY user_id, booking_id LIMIT 1 OFFSET ?";
+    const SOME: &str = "DELETE FROM buyer_index
+        WHERE segment = ?1 AND (user_id, booking_id) <= (?2, ?3)";
+    const ALL: &str = "DELETE FROM buyer_index WHERE segment = ?";
+    let offset = i64::try_from(portion).unwrap_or(i64::MAX);
+    let bound = writing.prepare_cached(BOUND)?.query_row((segment, offset), entry).optional()?;
+    let Some((user_id, booking_id)) = bound else {
+        writing.prepare_cached(ALL)?.execute([segment])?;
+        return Ok(true);
+    };
+    let some = (segment, user_id.as_bytes(), booking_id.as_bytes());
+    writing.prepare_cached(SOME)?.execute(some)?;
+    Ok(false)
+}
+
+/// The highest number of a segment, also of one that was never finished.
+fn last_segment(connection: &Connection) -> Result<i64, Fault> {
+    const SQL: &str = "SELECT MAX(
+        (SELECT COALESCE(MAX(segment), 0) FROM buyer_segments),
+        (SELECT COALESCE(MAX(segment), 0) FROM buyer_index))";
+    let mut statement = connection.prepare_cached(SQL).map_err(failed(DOING))?;
+    statement.query_row((), |row| row.get(0)).map_err(failed(DOING))
+}
+
+/// The first number in the index that is no segment's.
+fn unfinished(connection: &Connection) -> Result<Option<i64>, Fault> {
+    const NEXT: &str = "SELECT segment FROM buyer_index WHERE segment > ? ORDER BY segment LIMIT 1";
+    const REGISTERED: &str = "SELECT segment FROM buyer_segments";
+    let find = || {
+        let mut registered = connection.prepare_cached(REGISTERED)?;
+        let registered = registered.query_map((), |row| row.get(0))?;
+        let registered = registered.collect::<rusqlite::Result<BTreeSet<i64>>>()?;
+        let mut statement = connection.prepare_cached(NEXT)?;
+        let mut last = 0;
+        while let Some(next) = statement.query_row([last], |row| row.get(0)).optional()? {
+            if !registered.contains(&next) {
+                return Ok(Some(next));
+            }
+            last = next;
+        }
+        Ok(None)
+    };
+    find().map_err(failed(DOING))
+}

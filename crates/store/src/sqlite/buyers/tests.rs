@@ -1,0 +1,270 @@
+use super::feed::{Jobs, Portion};
+use super::*;
+use crate::sqlite::Sqlite;
+use crate::{
+    Batches as _, BookingFilter, Bookings as _, Books as _, Events as _, Instance as _,
+    PageRequest, Schema as _,
+};
+use engine::{BookingStatus, By, Command, Hold, SeatRequest, SectionId};
+use rand::rngs::StdRng;
+use rand::{RngExt as _, SeedableRng as _};
+use sqlx::Row as _;
+use std::time::Duration;
+use suite::world::{ManualClock, Mint, opened};
+
+const SMALL: Sizes = Sizes { tail: 40, tail_max: 100_000, portion: 7, merged: 3 };
+
+/// A store with one event, some buyers, and segments that are written when the test says so.
+struct World {
+    folder: tempfile::TempDir,
+    store: Sqlite,
+    clock: ManualClock,
+    mint: Mint,
+    event_id: EventId,
+    section_id: SectionId,
+    users: Vec<UserId>,
+}
+
+fn open(folder: &tempfile::TempDir, clock: &ManualClock, sizes: Sizes) -> Sqlite {
+    let mut options = crate::slices::tests::options();
+    let shown = clock.clone();
+    options.clock = Arc::new(move || shown.now());
+    let mut store = Sqlite::open(&folder.path().join("reservix.db"), options).expect("it opens");
+    store.writer.set_buyers(Buyers::of(sizes));
+    store
+}
+
+impl World {
+    async fn new(sizes: Sizes) -> Self {
+        let folder = tempfile::tempdir().expect("a folder");
+        let clock = ManualClock::new();
+        let store = open(&folder, &clock, sizes);
+        store.migrate(None).await.expect("the schema is made");
+        let mint = Mint::new(&clock);
+        let mut new = mint.event_on_sale(mint.user());
+        let event_id = new.event.terms.event_id;
+        new.sections.push(mint.section_of(event_id, "A"));
+        let section_id = new.sections[0].section_id;
+        store.create_event(&new, &opened(&[1_000_000]), None).await.expect("it is recorded");
+        let users = (0..6).map(|_| mint.user()).collect();
+        Self { folder, store, clock, mint, event_id, section_id, users }
+    }
+
+    fn command(&self, user_id: UserId) -> Command {
+        Command::Hold(Hold {
+            booking_id: self.mint.booking(self.event_id),
+            user_id,
+            event_id: self.event_id,
+            requests: vec![SeatRequest::Count { section_id: self.section_id, seats: 1 }],
+            key: None,
+        })
+    }
+
+    /// Holds of these buyers, in one batch.
+    async fn hold(&self, users: &[UserId]) -> Vec<BookingId> {
+        let commands: Vec<_> = users.iter().map(|user_id| self.command(*user_id)).collect();
+        let committed = self.store.commit(&commands).await.expect("the store answers");
+        assert!(committed.answers.iter().all(Result::is_ok), "{:?}", committed.answers);
+        let held = |command: &Command| match command {
+            Command::Hold(hold) => hold.booking_id,
+            _ => unreachable!("all are holds"),
+        };
+        commands.iter().map(held).collect()
+    }
+
+    /// Does a portion of what is to be done.
+    async fn portion(&self, jobs: &mut Jobs) -> Portion {
+        let mut turn = self.store.writer.next_turn().await.expect("it is open");
+        let connection = turn.connection().expect("it is open");
+        let done = jobs.portion(self.store.buyers(), connection).expect("it is written");
+        jobs.sort();
+        done
+    }
+
+    /// Closes the store, and opens it again as after a crash: what was under way is lost.
+    async fn reopen(&mut self, sizes: Sizes) {
+        self.store.close().await;
+        self.store = open(&self.folder, &self.clock, sizes);
+        assert!(self.store.buyers().begin_feeding());
+    }
+
+    /// All bookings of a buyer, newest first, by pages of this size.
+    async fn listed(&self, filter: &BookingFilter, limit: u32) -> Vec<BookingId> {
+        let (mut found, mut after) = (Vec::new(), None);
+        loop {
+            let page = PageRequest { after, limit };
+            let page = self.store.bookings(filter, page).await.expect("it is listed");
+            assert!(page.items.len() <= limit as usize);
+            after = page.items.last().map(|booking| booking.booking_id);
+            found.extend(page.items.iter().map(|booking| booking.booking_id));
+            if !page.has_more {
+                return found;
+            }
+        }
+    }
+
+    /// The same by reading the table as a whole.
+    async fn scanned(&self, filter: &BookingFilter) -> Vec<BookingId> {
+        let sql = "SELECT * FROM bookings WHERE +user_id = ? ORDER BY booking_id DESC";
+        let user_id = filter.user.expect("a buyer").as_bytes().to_vec();
+        let rows = sqlx::query(sql)
+            .bind(user_id)
+            .fetch_all(&self.store.readers)
+            .await
+            .expect("it is read");
+        let bookings = rows.iter().map(|row| rows::booking(row).expect("a booking"));
+        let now = self.clock.now();
+        let fits = |booking: &engine::Booking| {
+            filter.event.is_none_or(|event_id| event_id == booking.event_id)
+                && filter.status.is_none_or(|status| status == booking.status_at(now))
+        };
+        bookings.filter(fits).map(|booking| booking.booking_id).collect()
+    }
+
+    async fn count(&self, sql: &'static str) -> i64 {
+        let row = sqlx::query(sql).fetch_one(&self.store.readers).await.expect("it is read");
+        row.get(0)
+    }
+}
+
+/// Steps at random: holds, confirmations, portions of work, crashes. After each, lists are compared with
+/// a scan.
+async fn run(seed: u64, steps: usize) {
+    let mut dice = StdRng::seed_from_u64(seed);
+    let mut world = World::new(SMALL).await;
+    assert!(world.store.buyers().begin_feeding(), "segments are written when the test says so");
+    let mut jobs = Jobs::default();
+    let mut made = Vec::new();
+    for step in 0..steps {
+        match dice.random_range(0..20) {
+            0..8 => {
+                let count = dice.random_range(1..20);
+                let users: Vec<_> =
+                    (0..count).map(|_| world.users[dice.random_range(0..6)]).collect();
+                made.extend(world.hold(&users).await);
+            }
+            8 if !made.is_empty() => {
+                let booking_id = made[dice.random_range(0..made.len())];
+                let confirm = Command::Confirm { booking_id, by: By::System };
+                let _ = world.store.commit(&[confirm]).await.expect("the store answers").answers;
+            }
+            9 => world.clock.advance_ms(dice.random_range(0..120_000)),
+            10 => {
+                world.reopen(SMALL).await;
+                jobs = Jobs::default();
+            }
+            11 => jobs = Jobs::default(),
+            _ => {
+                world.portion(&mut jobs).await;
+            }
+        }
+        let status = [None, None, Some(BookingStatus::Hold), Some(BookingStatus::Confirmed)];
+        let filter = BookingFilter {
+            user: Some(world.users[dice.random_range(0..6)]),
+            event: [None, Some(world.event_id)][dice.random_range(0..2)],
+            status: status[dice.random_range(0..4)],
+        };
+        let limit = [1, 3, 100][dice.random_range(0..3)];
+        let listed = world.listed(&filter, limit).await;
+        assert_eq!(listed, world.scanned(&filter).await, "seed {seed}, step {step}: {filter:?}");
+    }
+    while world.portion(&mut jobs).await == Portion::Written {}
+    let in_segments = world.count("SELECT COALESCE(SUM(bookings), 0) FROM buyer_segments").await;
+    let in_tail = i64::try_from(world.store.buyers().tail.lock().count).expect("a small number");
+    assert_eq!(in_segments + in_tail, i64::try_from(made.len()).expect("a small number"));
+    assert_eq!(
+        world.count("SELECT COUNT(*) FROM buyer_index").await,
+        in_segments,
+        "all else is gone"
+    );
+    assert!(in_tail < 40, "{in_tail}");
+    let merged = "SELECT COUNT(*) FROM buyer_segments";
+    assert!(world.count(merged).await < 9, "three of a size become one");
+    let found = world.store.audit().await.expect("it is read");
+    assert!(found.is_clean(), "{:?}", found.told);
+    let spoil = "UPDATE buyer_index SET user_id = zeroblob(16) WHERE (segment, booking_id) =
+        (SELECT segment, booking_id FROM buyer_index LIMIT 1)";
+    world.store.run(spoil).await;
+    let found = world.store.audit().await.expect("it is read");
+    let what = "index: 1 entries by buyer name no booking of that buyer";
+    assert_eq!(found.told[0].to_string(), what);
+    world.store.close().await;
+}
+
+#[tokio::test]
+async fn a_list_equals_a_scan_at_any_moment() {
+    for seed in 0..4 {
+        run(seed, 250).await;
+    }
+}
+
+#[tokio::test]
+async fn what_was_just_held_is_listed_while_segments_are_written() {
+    let world = Arc::new(World::new(SMALL).await);
+    let buyers = world.users.clone();
+    let tasks = buyers.into_iter().map(|user_id| {
+        let world = world.clone();
+        tokio::spawn(async move {
+            let mut own = Vec::new();
+            let filter = BookingFilter { user: Some(user_id), event: None, status: None };
+            for _ in 0..60 {
+                own.extend(world.hold(&[user_id; 5]).await);
+                let mut expected = own.clone();
+                expected.sort_unstable_by(|a, b| b.cmp(a));
+                assert_eq!(world.listed(&filter, 100).await, expected);
+            }
+        })
+    });
+    for done in futures_util::future::join_all(tasks).await {
+        done.expect("every list was right");
+    }
+    let ends = tokio::time::timeout(Duration::from_secs(30), async {
+        while world.count("SELECT COUNT(*) FROM buyer_segments").await == 0
+            || world.store.buyers().is_due()
+        {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    });
+    ends.await.expect("segments were written beside the holds");
+}
+
+#[tokio::test]
+async fn a_tail_that_cannot_be_written_refuses_more_and_forgets_nothing() {
+    let world = World::new(Sizes { tail_max: 50, ..SMALL }).await;
+    assert!(world.store.buyers().begin_feeding(), "nobody writes");
+    let user_id = world.users[0];
+    let mut own = world.hold(&[user_id; 50]).await;
+    let refused = world.store.commit(&[world.command(user_id)]).await;
+    assert!(matches!(refused, Err(Fault::Overloaded { .. })), "{refused:?}");
+    let filter = BookingFilter { user: Some(user_id), event: None, status: None };
+    own.sort_unstable_by(|a, b| b.cmp(a));
+    assert_eq!(world.listed(&filter, 100).await, own);
+    let mut jobs = Jobs::default();
+    while world.portion(&mut jobs).await == Portion::Written {}
+    own.splice(0..0, world.hold(&[user_id]).await);
+    assert_eq!(world.listed(&filter, 100).await, own);
+}
+
+#[tokio::test]
+async fn a_long_tail_is_written_when_it_is_read() {
+    let mut world = World::new(Sizes { tail: 1_000_000, ..SMALL }).await;
+    let user_id = world.users[0];
+    let mut own = Vec::new();
+    for _ in 0..5 {
+        own.splice(0..0, world.hold(&[user_id; 30]).await.into_iter().rev());
+    }
+    world.reopen(SMALL).await;
+    let filter = BookingFilter { user: Some(user_id), event: None, status: None };
+    assert_eq!(world.listed(&filter, 100).await, own);
+    assert_eq!(world.count("SELECT SUM(bookings) FROM buyer_segments").await, 150);
+    assert_eq!(world.store.buyers().tail.lock().count, 0);
+    // An index that is thrown away is written again.
+    world.store.run("UPDATE buyer_index SET user_id = zeroblob(16)").await;
+    world.store.run("DELETE FROM buyer_segments").await;
+    world.reopen(SMALL).await;
+    assert_eq!(world.listed(&filter, 100).await, own);
+    let mut jobs = Jobs::default();
+    while world.portion(&mut jobs).await == Portion::Written {}
+    assert!(world.store.audit().await.expect("it is read").is_clean());
+    assert_eq!(world.count("SELECT COUNT(*) FROM buyer_index").await, 150);
+}
