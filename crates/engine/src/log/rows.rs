@@ -113,9 +113,10 @@ struct OfSection {
 pub fn rows_of(entries: &[LogEntry]) -> Vec<LogRow> {
     let mut rows = Vec::new();
     for together in gathered(entries) {
-        match Run::pack(&together) {
-            Ok((run, bytes)) if together.len() > 1 => rows.push(LogRow::Run(run, bytes)),
-            _ => rows.extend(together.into_iter().cloned().map(LogRow::One)),
+        let packed = if together.len() > 1 { Run::pack(&together).ok() } else { None };
+        match packed {
+            Some((run, bytes)) => rows.push(LogRow::Run(run, bytes)),
+            None => rows.extend(together.into_iter().cloned().map(LogRow::One)),
         }
     }
     rows
@@ -134,45 +135,55 @@ fn gathered(entries: &[LogEntry]) -> Vec<Vec<&LogEntry>> {
             first = rows.len();
             continue;
         };
-        let touched = touched(entry, section_id);
-        let told = touched.clone().filter_map(|id| sections.get(&id)).map(|of| of.told);
-        let stepped = entry.booking_id.and_then(|id| bookings.get(&id).copied());
-        let follows = told.chain(stepped).fold(first, usize::max);
-        let open = sections.get(&section_id).and_then(|of| of.open);
-        let open = open.filter(|row| *row >= follows && joins(entry, &rows[*row]));
+        let mut follows = first;
+        for (other, _) in also(entry) {
+            follows = follows.max(sections.get(other).map_or(0, |of| of.told));
+        }
+        let stepped = entry.booking_id.map(|id| bookings.entry(id).or_default());
+        follows = follows.max(stepped.as_deref().copied().unwrap_or(0));
+        let of_section = sections.entry(section_id).or_default();
+        if is_message(entry) {
+            follows = follows.max(of_section.told);
+        }
+        let packs = Run::packs(entry);
+        let open = of_section.open.filter(|row| *row >= follows);
+        let open = open.filter(|row| packs && joins(entry, &rows[*row]));
         let row = open.unwrap_or(rows.len());
         match open {
             Some(row) => rows[row].push(entry),
             None => rows.push(vec![entry]),
         }
-        for id in touched {
-            sections.entry(id).or_default().told = row;
+        of_section.open = Some(row).filter(|_| packs);
+        if is_message(entry) {
+            of_section.told = row;
         }
-        sections.entry(section_id).or_default().open = Some(row).filter(|_| Run::packs(entry));
-        bookings.extend(entry.booking_id.map(|id| (id, row)));
+        if let Some(stepped) = stepped {
+            *stepped = row;
+        }
+        for (other, _) in also(entry) {
+            sections.entry(*other).or_default().told = row;
+        }
     }
     rows
 }
 
-/// The sections that the message of an entry is about; none when it makes none.
-fn touched(
-    entry: &LogEntry,
-    section_id: SectionId,
-) -> impl Iterator<Item = SectionId> + Clone + use<'_> {
-    let is_message = entry.booking_id.is_none() || entry.booking_version.is_some();
-    let also = match entry.detail.as_deref() {
-        Some(Detail::Booking { also, .. }) => &also[..],
-        _ => &[],
-    };
-    let own = is_message.then_some(section_id);
-    own.into_iter().chain(also.iter().map(|(section_id, _)| *section_id))
+/// Whether an entry makes a message: it does not if it only adds a section to a step.
+fn is_message(entry: &LogEntry) -> bool {
+    entry.booking_id.is_none() || entry.booking_version.is_some()
 }
 
-/// Whether an entry can stand in a run behind others of its section.
+/// The other sections that the message of an entry is about.
+fn also(entry: &LogEntry) -> &[(SectionId, i64)] {
+    match entry.detail.as_deref() {
+        Some(Detail::Booking { also, .. }) => also,
+        _ => &[],
+    }
+}
+
+/// Whether an entry that can stand in a run is the next of its section behind this row.
 fn joins(entry: &LogEntry, row: &[&LogEntry]) -> bool {
     let last = row.last().expect("no row is empty");
-    let is_next = entry.at == last.at && entry.version == last.version + 1;
-    is_next && row.len() < RUN_ENTRIES_MAX && Run::packs(entry)
+    entry.at == last.at && entry.version == last.version + 1 && row.len() < RUN_ENTRIES_MAX
 }
 
 #[cfg(test)]

@@ -112,7 +112,8 @@ proptest! {
             prop_assert_eq!(those(&read, of_section), those(&log, of_section));
             // What readers are told of it, also by carts that begin in other sections.
             let about = |it: &LogEntry| {
-                it.subject.section_id().is_some_and(|own| touched(it, own).any(|id| id == section_id))
+                let is_own = it.subject.section_id() == Some(section_id) && is_message(it);
+                is_own || also(it).iter().any(|(other, _)| *other == section_id)
             };
             prop_assert_eq!(those(&read, about), those(&log, about));
         }
