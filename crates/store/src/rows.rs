@@ -4,6 +4,7 @@
 //! than the schema says is a fault of ours, and says which column it was.
 
 mod detail;
+mod items;
 mod log;
 
 use crate::{EventCard, PAGE_BYTES_MAX, Paged};
@@ -12,16 +13,15 @@ use engine::decide::ExpiryEntry;
 use engine::seats::{SeatName, SeatState};
 use engine::{
     Booking, BookingId, BookingStatus, Currency, Event, EventDate, EventId, EventStatus, Fault,
-    Inventory, Item, Money, Section, SectionId, Series, SeriesId, Terms, Timestamp, UserId,
+    Inventory, Money, Section, SectionId, Series, SeriesId, Terms, Timestamp, UserId,
 };
-use serde::{Deserialize, Serialize};
-use std::borrow::Cow;
 use std::collections::HashMap;
 use std::fmt::Display;
-use std::sync::Arc;
 use uuid::Uuid;
 
 pub(crate) use detail::{read as read_detail, text as detail_text};
+pub(crate) use items::items_text;
+use items::{StoredItem, items};
 pub(crate) use log::{Sums, actor_kind, log_entries, timeline};
 
 /// A row whose columns are read by their names.
@@ -282,49 +282,4 @@ pub(crate) fn refresh_token(row: &impl Columns) -> Result<RefreshToken, Fault> {
         expires_at: instant(row, "expires_at")?,
         spent_at: maybe_instant(row, "spent_at")?,
     })
-}
-
-/// An item as `bookings.items` keeps it.
-#[derive(Serialize, Deserialize)]
-struct StoredItem<'a> {
-    section_id: Cow<'a, str>,
-    name: Cow<'a, str>,
-    seats: u32,
-    #[serde(rename = "numbers", default, skip_serializing_if = "Vec::is_empty")]
-    seat_names: Vec<SeatName>,
-    price: i64,
-    currency: Cow<'a, str>,
-}
-
-impl StoredItem<'_> {
-    fn of(item: &Item) -> StoredItem<'_> {
-        StoredItem {
-            section_id: item.section_id.to_string().into(),
-            name: (&*item.section_name).into(),
-            seats: item.seats,
-            seat_names: item.seat_names.clone(),
-            price: item.unit_price.minor,
-            currency: item.unit_price.currency.as_str().into(),
-        }
-    }
-
-    fn read(self) -> Result<Item, Fault> {
-        Ok(Item {
-            section_id: self.section_id.parse().map_err(|_| corrupt("items")())?,
-            section_name: self.name.as_ref().into(),
-            seats: self.seats,
-            seat_names: self.seat_names,
-            unit_price: Money { minor: self.price, currency: currency(&self.currency)? },
-        })
-    }
-}
-
-pub(crate) fn items_text(items: &[Item]) -> String {
-    let stored: Vec<_> = items.iter().map(StoredItem::of).collect();
-    serde_json::to_string(&stored).expect("strings and integers are always JSON")
-}
-
-fn items(text: &str) -> Result<Arc<[Item]>, Fault> {
-    let stored: Vec<StoredItem<'_>> = serde_json::from_str(text).map_err(|_| corrupt("items")())?;
-    stored.into_iter().map(StoredItem::read).collect()
 }
