@@ -4,12 +4,14 @@
 //! each of them over would take longer than SQLite does. So a batch blocks the thread that commits it
 //! (the lanes have one of their own), and everything else that writes does it where blocking is allowed.
 
+#[cfg(debug_assertions)]
+mod plan;
+mod row;
+
 use super::buyers::Buyers;
 use super::kept::Kept;
-use crate::rows::{Columns, corrupt, unreadable};
 use crate::{Clock, unavailable};
 use engine::{BookingId, Fault, Timestamp, UserId};
-use rusqlite::types::FromSql;
 use rusqlite::{
     CachedStatement, Connection, ErrorCode, OpenFlags, Params, Row, Statement, Transaction,
     TransactionBehavior,
@@ -382,78 +384,6 @@ pub(super) fn failed(doing: &'static str) -> impl Fn(rusqlite::Error) -> Fault {
             Fault::Corrupt { what: format!("{doing}: {error}") }
         }
         _ => unavailable(doing)(error),
-    }
-}
-
-fn read<T: FromSql>(row: &Row<'_>, column: &'static str) -> Result<T, Fault> {
-    row.get(column).map_err(unreadable(column))
-}
-
-impl Columns for Row<'_> {
-    fn int(&self, column: &'static str) -> Result<i64, Fault> {
-        read(self, column)
-    }
-
-    fn maybe_int(&self, column: &'static str) -> Result<Option<i64>, Fault> {
-        read(self, column)
-    }
-
-    fn flag(&self, column: &'static str) -> Result<bool, Fault> {
-        read(self, column)
-    }
-
-    fn text(&self, column: &'static str) -> Result<&str, Fault> {
-        self.maybe_text(column)?.ok_or_else(corrupt(column))
-    }
-
-    fn maybe_text(&self, column: &'static str) -> Result<Option<&str>, Fault> {
-        let value = self.get_ref(column).map_err(unreadable(column))?;
-        value.as_str_or_null().map_err(unreadable(column))
-    }
-
-    fn id(&self, column: &'static str) -> Result<[u8; 16], Fault> {
-        read(self, column)
-    }
-
-    fn maybe_id(&self, column: &'static str) -> Result<Option<[u8; 16]>, Fault> {
-        read(self, column)
-    }
-
-    fn maybe_bytes(&self, column: &'static str) -> Result<Option<&[u8]>, Fault> {
-        let value = self.get_ref(column).map_err(unreadable(column))?;
-        value.as_blob_or_null().map_err(unreadable(column))
-    }
-
-    fn bytes(&self, column: &'static str) -> Result<&[u8], Fault> {
-        self.maybe_bytes(column)?.ok_or_else(corrupt(column))
-    }
-}
-
-/// In debug builds the plan of each statement is looked at once: none may read a table as a whole.
-#[cfg(debug_assertions)]
-mod plan {
-    use parking_lot::Mutex;
-    use rusqlite::Connection;
-    use std::collections::HashSet;
-    use std::sync::LazyLock;
-
-    static SEEN: LazyLock<Mutex<HashSet<&'static str>>> = LazyLock::new(Mutex::default);
-
-    pub(super) fn assert_by_index(
-        connection: &Connection,
-        sql: &'static str,
-    ) -> rusqlite::Result<()> {
-        if SEEN.lock().contains(sql) {
-            return Ok(());
-        }
-        let mut statement = connection.prepare(&format!("EXPLAIN QUERY PLAN {sql}"))?;
-        let mut steps = statement.raw_query();
-        while let Some(row) = steps.next()? {
-            let step: String = row.get("detail")?;
-            assert!(!step.starts_with("SCAN ") && !step.contains("AUTOMATIC"), "{step}, for {sql}");
-        }
-        SEEN.lock().insert(sql);
-        Ok(())
     }
 }
 
