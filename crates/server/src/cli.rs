@@ -2,7 +2,7 @@
 
 use crate::config::Config;
 use crate::serve::{self, Role};
-use crate::{Failure, demo, http, log, print, probe};
+use crate::{Failure, demo, http, huge_pages, log, print, probe};
 use clap::{Parser, Subcommand};
 use engine::{Error, Fault, SectionId};
 use std::path::{Path, PathBuf};
@@ -127,6 +127,9 @@ enum Migrate {
 pub async fn run() -> Result<ExitCode, Failure> {
     let command = Cli::parse().command;
     let command = command.unwrap_or(Command::Serve { no_migrate: false, no_workers: false });
+    if !matches!(command, Command::Serve { .. } | Command::Worker { .. }) {
+        huge_pages::allow();
+    }
     match command {
         Command::Serve { no_migrate, no_workers } => {
             let role = Role::Api { workers: !no_workers };

@@ -70,8 +70,8 @@ impl Service {
     /// The whole API, with its pages.
     pub fn api(app: Arc<App>) -> Self {
         let core = &app.core;
-        let (router, document, known) = router::api(&core.config.app_version);
-        core.metrics.expect_faults(router::routes(&document));
+        let (router, counted, known) = router::api(&core.config.app_version);
+        core.metrics.expect_faults(counted.iter().map(|(method, path)| (*method, path.as_str())));
         let layers = Layers::new(core.clone(), known);
         let router = layers.on(router).with_state(app.clone());
         Self { layers, router, shortcut: Some(app) }

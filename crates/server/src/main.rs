@@ -6,6 +6,7 @@ mod config;
 mod core;
 mod demo;
 mod http;
+mod huge_pages;
 mod lane;
 mod log;
 mod metrics;
@@ -37,6 +38,7 @@ fn main() -> ExitCode {
 }
 
 fn run() -> ExitCode {
+    huge_pages::refuse();
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
     let done = match runtime {
         Ok(runtime) => runtime.block_on(cli::run()),

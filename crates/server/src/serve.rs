@@ -6,7 +6,7 @@ use crate::core::Core;
 use crate::http::connection::SHUTDOWN_GRACE;
 use crate::http::{App, Service, connection};
 use crate::metrics::Metrics;
-use crate::{Failure, log, work};
+use crate::{Failure, huge_pages, log, work};
 use engine::Fault;
 use secrecy::{ExposeSecret, SecretString};
 use std::sync::Arc;
@@ -32,6 +32,9 @@ const START_PATIENCE: Patience = Patience {
     pause: Duration::from_millis(500),
     silence: Duration::from_secs(5),
 };
+
+/// After this time every thread has made the allocations of its start.
+const STARTED: Duration = Duration::from_secs(5);
 
 /// Files that are open beside connections: the database, its log, pools and the runtime's own.
 const FILES_BESIDE_CONNECTIONS: u64 = 256;
@@ -138,7 +141,11 @@ pub async fn run(config: Config, role: Role, migrate: bool) -> Result<(), Failur
             tracing::warn!("the workers did not finish their run in time");
         }
     };
-    tokio::join!(stop_on_signal(&core, role, signals, &stop), serving, working);
+    let started = async {
+        let _ = tokio::time::timeout(STARTED, stop.cancelled()).await;
+        huge_pages::allow();
+    };
+    tokio::join!(stop_on_signal(&core, role, signals, &stop), serving, working, started);
     core.store.close().await;
     tracing::info!("stopped");
     Ok(())

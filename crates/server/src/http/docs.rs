@@ -5,7 +5,11 @@ mod refusals;
 mod words;
 
 use super::problem::{Code, FieldError};
-use axum::http::{HeaderName, header};
+use axum::body::Bytes;
+use axum::http::{HeaderName, HeaderValue, header};
+use axum::response::IntoResponse;
+use std::sync::Arc;
+use tokio::sync::OnceCell;
 use utoipa::openapi::request_body::RequestBody;
 use utoipa::openapi::security::{Http, HttpAuthScheme, SecurityScheme};
 use utoipa::openapi::{Content, OpenApi, Ref, RefOr, Required};
@@ -220,6 +224,31 @@ const TOKEN: &str = "The `access_token` that `POST /api/v1/auth/login` returns. 
 /// What the page does when it is opened, in the place of what Swagger UI brings.
 pub(super) async fn page() -> ([(HeaderName, &'static str); 1], &'static str) {
     ([(header::CONTENT_TYPE, "text/javascript; charset=utf-8")], include_str!("docs/page.js"))
+}
+
+/// The document as it is served. It is made when it is first asked for: what it is made of takes 9 MB,
+/// and most instances are never asked.
+#[derive(Clone)]
+pub(super) struct Served {
+    version: Arc<str>,
+    document: Arc<OnceCell<Bytes>>,
+}
+
+impl Served {
+    pub(super) fn of(version: &str) -> Self {
+        Self { version: version.into(), document: Arc::default() }
+    }
+
+    pub(super) async fn answer(self) -> impl IntoResponse {
+        let Self { version, document } = self;
+        let make = move || {
+            let document = super::openapi(&version);
+            Bytes::from(serde_json::to_vec(&document).expect("strings and numbers are JSON"))
+        };
+        let made = async || tokio::task::spawn_blocking(make).await.expect("it is always made");
+        let document = document.get_or_init(made).await.clone();
+        ([(header::CONTENT_TYPE, HeaderValue::from_static("application/json"))], document)
+    }
 }
 
 /// The document before its paths are added.

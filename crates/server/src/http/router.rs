@@ -14,17 +14,23 @@ use std::sync::Arc;
 use utoipa::openapi::OpenApi;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
-use utoipa_swagger_ui::SwaggerUi;
+use utoipa_swagger_ui::{Config, SwaggerUi};
 
-/// All calls and pages without the layers of all, with the document of the calls and the query
+const DOCUMENT: &str = "/openapi.json";
+
+/// All calls and pages without the layers of all, with the calls that are counted and the query
 /// parameters that each takes.
-pub(super) fn api(version: &str) -> (Router<Arc<App>>, OpenApi, KnownParameters) {
-    let (router, document, known) = calls(version);
-    let pages: Router<Arc<App>> =
-        SwaggerUi::new("/docs").url("/openapi.json", document.clone()).into();
-    let pages = pages.route("/docs/swagger-initializer.js", get(docs::page));
+pub(super) fn api(version: &str) -> (Router<Arc<App>>, Vec<Counted>, KnownParameters) {
+    let (router, document) = calls(version);
+    let (counted, known) = (counted(&document), KnownParameters::of(&document));
+    let page = SwaggerUi::new("/docs").config(Config::from(DOCUMENT));
+    let pages: Router<Arc<App>> = page.into();
+    let served = docs::Served::of(version);
+    let pages = pages
+        .route(DOCUMENT, get(move || served.clone().answer()))
+        .route("/docs/swagger-initializer.js", get(docs::page));
     let pages = pages.layer(compression()).layer(map_response(revalidated));
-    (explained(router.merge(pages)), document, known)
+    (explained(router.merge(pages)), counted, known)
 }
 
 /// The probes and meters alone.
@@ -33,7 +39,7 @@ pub(super) fn probes() -> (Router<health::Probed>, KnownParameters) {
     (explained(router), KnownParameters::of(&document))
 }
 
-fn calls(version: &str) -> (Router<Arc<App>>, OpenApi, KnownParameters) {
+fn calls(version: &str) -> (Router<Arc<App>>, OpenApi) {
     let records = OpenApiRouter::new()
         .merge(auth::routes())
         .merge(users::routes())
@@ -47,19 +53,19 @@ fn calls(version: &str) -> (Router<Arc<App>>, OpenApi, KnownParameters) {
         .merge(layers::LISTS.on(bookings::lists()))
         .merge(layers::SEATS.on(seats::routes()))
         .merge(layers::BOOKINGS.on(bookings::routes()));
-    let (router, document) = all.split_for_parts();
-    let known = KnownParameters::of(&document);
-    (router, docs::finished(document), known)
+    all.split_for_parts()
 }
 
 /// The OpenAPI document, as it is served.
 pub fn openapi(version: &str) -> OpenApi {
-    calls(version).1
+    docs::finished(calls(version).1)
 }
 
-/// Every method and path of the API that is counted, as the meters call them.
-pub fn routes(document: &OpenApi) -> Vec<(&'static str, &str)> {
-    let mut routes = vec![("GET", "unknown"), ("POST", "unknown")];
+/// A method and a path of the API that is counted, as the meters call them.
+pub type Counted = (&'static str, String);
+
+fn counted(document: &OpenApi) -> Vec<Counted> {
+    let mut routes = vec![("GET", "unknown".to_owned()), ("POST", "unknown".to_owned())];
     for (path, item) in &document.paths.paths {
         let methods = [
             ("GET", item.get.is_some()),
@@ -69,9 +75,9 @@ pub fn routes(document: &OpenApi) -> Vec<(&'static str, &str)> {
             ("DELETE", item.delete.is_some()),
         ];
         let known = methods.into_iter().filter(|(_, there)| *there);
-        routes.extend(known.map(|(method, _)| (method, path.as_str())));
+        routes.extend(known.map(|(method, _)| (method, path.clone())));
     }
-    routes.retain(|(_, path)| !observe::PROBES.contains(path));
+    routes.retain(|(_, path)| !observe::PROBES.contains(&path.as_str()));
     routes
 }
 
