@@ -43,6 +43,10 @@ pub use port::{
 };
 pub use sqlite::LOCK_FILE;
 
+/// Bookings of a buyer that are looked through to count the live seats at an event whose cap came after
+/// it was created. A buyer with more is at the limit.
+const COUNTED_MAX: i64 = 100_000;
+
 /// How to open a store.
 #[derive(Clone)]
 pub struct StoreOptions {

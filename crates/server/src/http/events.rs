@@ -133,7 +133,7 @@ pub(super) async fn once<T: Send + 'static>(
     work: impl Future<Output = Result<T, Error>> + Send + 'static,
 ) -> Result<T, Problem> {
     let task = tokio::spawn(work);
-    let done = app.in_flight.run(operation, user_id, key.as_ref(), task).await?;
+    let done = app.in_flight.run(operation, user_id, key.as_ref(), || task).await?;
     Ok(done.map_err(|panic| Fault::Corrupt { what: panic.to_string() })??)
 }
 

@@ -23,14 +23,16 @@ pub struct InFlight(Mutex<HashMap<Name, usize>>);
 impl InFlight {
     /// Waits for `work`; beside an equal request that came before, for [`PATIENCE`] only, then
     /// [`Refusal::IdempotencyInFlight`]. `work` must stay whole when it is no longer waited for.
-    pub fn run<T>(
+    pub fn run<T, Work: Future<Output = T>>(
         &self,
         operation: &'static str,
         user_id: UserId,
         key: Option<&IdempotencyKey>,
-        work: impl Future<Output = T>,
+        work: impl FnOnce() -> Work,
     ) -> impl Future<Output = Result<T, Refusal>> {
         let turn = key.map(|key| KeyInUse::new(self, (operation, user_id, key.clone())));
+        // Begun when its key is noted, so that of two equal ones the first does not wait.
+        let work = work();
         if turn.as_ref().is_none_or(|turn| turn.first) {
             return Either::Left(work.map(move |done| {
                 drop(turn);
@@ -86,7 +88,7 @@ mod tests {
         let all = InFlight::default();
         let user_id = UserId::new(Timestamp::from_unix_ms(1), Shard::pick(1), 1);
         let key = IdempotencyKey::new("attempt").expect("a key");
-        let run = |key| all.run("hold", user_id, key, pending::<()>());
+        let run = |key| all.run("hold", user_id, key, pending::<()>);
         let begun = Instant::now();
         tokio::select! {
             biased;
@@ -95,7 +97,7 @@ mod tests {
         }
         assert!(begun.elapsed() >= PATIENCE);
         assert!(all.0.lock().is_empty(), "whoever gives up gives up its place");
-        assert_eq!(all.run("hold", user_id, Some(&key), ready(7)).await, Ok(7));
+        assert_eq!(all.run("hold", user_id, Some(&key), || ready(7)).await, Ok(7));
     }
 
     #[tokio::test]
@@ -105,8 +107,8 @@ mod tests {
         let key = IdempotencyKey::new("attempt").expect("a key");
         let soon = || tokio::time::sleep(Duration::from_millis(20));
         let both = tokio::join!(
-            all.run("hold", user_id, Some(&key), soon()),
-            all.run("hold", user_id, Some(&key), soon()),
+            all.run("hold", user_id, Some(&key), soon),
+            all.run("hold", user_id, Some(&key), soon),
         );
         assert_eq!(both, (Ok(()), Ok(())));
     }

@@ -11,8 +11,8 @@
 
 use super::interrupt::Interrupt;
 use super::rows::{bookings_by_id, uuid, uuids};
-use crate::KeyedHolds;
 use crate::rows::{self, Columns};
+use crate::{COUNTED_MAX, KeyedHolds};
 use engine::decide::{Needs, RETIRED_PER_SECTION_MAX};
 use engine::event::SEATS_PER_USER_MAX;
 use engine::{
@@ -360,24 +360,30 @@ async fn load_buyers(
         WHERE b.counted AND b.status IN ('HOLD', 'CONFIRMED')
             AND (b.status = 'CONFIRMED' OR b.expires_at > $3)
         GROUP BY event_id, user_id";
-    // IS NOT DISTINCT FROM has no index, so the planner cannot take all bookings of a great event.
-    const SEARCHED: &str = "SELECT wanted.event_id, wanted.user_id, SUM(b.seats)::bigint AS live
+    // The buyer's own bookings first, whatever the planner thinks of the event's; of too many it says
+    // more than any cap allows.
+    const SEARCHED: &str = "SELECT wanted.event_id, wanted.user_id,
+            CASE WHEN COUNT(*) > $4 THEN $5 ELSE COALESCE(SUM(b.seats) FILTER (WHERE
+                b.event_id = wanted.event_id AND b.status IN ('HOLD', 'CONFIRMED')
+                AND (b.status = 'CONFIRMED' OR b.expires_at > $3)), 0)::bigint END AS live
         FROM UNNEST($1::uuid[], $2::uuid[]) AS wanted (event_id, user_id)
-        JOIN bookings b ON b.user_id = wanted.user_id
-            AND b.event_id IS NOT DISTINCT FROM wanted.event_id
-        WHERE b.status IN ('HOLD', 'CONFIRMED') AND (b.status = 'CONFIRMED' OR b.expires_at > $3)
+        CROSS JOIN LATERAL (SELECT event_id, seats, status, expires_at FROM bookings
+            WHERE user_id = wanted.user_id ORDER BY booking_id DESC LIMIT $4 + 1) b
         GROUP BY wanted.event_id, wanted.user_id";
     rows.buyers.extend(buyers.iter().map(|buyer| (*buyer, 0)));
     let is_listed = |(event_id, _): &&(EventId, UserId)| counting.contains(event_id);
     let (listed, others): (Vec<_>, Vec<_>) = buyers.iter().partition(is_listed);
-    for (sql, buyers) in [(LISTED, listed), (SEARCHED, others)] {
+    for (sql, buyers, is_searched) in [(LISTED, listed, false), (SEARCHED, others, true)] {
         if buyers.is_empty() {
             continue;
         }
-        let query = sqlx::query(sql)
+        let mut query = sqlx::query(sql)
             .bind(uuids(buyers.iter().map(|(event_id, _)| event_id)))
             .bind(uuids(buyers.iter().map(|(_, user_id)| user_id)))
             .bind(now.unix_ms());
+        if is_searched {
+            query = query.bind(COUNTED_MAX).bind(i64::from(SEATS_PER_USER_MAX));
+        }
         for row in query.fetch_all(&mut *session).await? {
             let buyer = (rows::event_id(&row, "event_id")?, rows::user_id(&row, "user_id")?);
             rows.buyers.insert(buyer, row.int("live")?);

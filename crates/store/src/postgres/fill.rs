@@ -37,7 +37,7 @@ impl Postgres {
         // A crash of the server may lose the parts written last, whole; nobody was promised them.
         let set = session.execute("SET synchronous_commit = off").await;
         set.map_err(|error| Interrupt::from(error).into_fault(DOING))?;
-        Ok(Filling { session, policy: self.policy })
+        Ok(Filling { session, policy: Policy { max_seats_per_user: None, ..self.policy } })
     }
 }
 
@@ -91,7 +91,7 @@ impl Bulk for Filling {
 /// Writes a part by the statements of a batch, some thousands of rows at a time.
 async fn write(session: &mut PgConnection, changes: &Changes) -> Result<(), Interrupt> {
     for rows in changes.created.chunks(ROWS_MAX) {
-        // Events of a fill have no cap.
+        // Events of a fill are created without a cap.
         let query = (BOOKING.bind)(sqlx::query(*INSERT_BOOKINGS), rows);
         query.bind(Vec::<uuid::Uuid>::new()).execute(&mut *session).await?;
     }

@@ -22,8 +22,11 @@ mod tests;
 
 use super::writer::{Writing, failed};
 use crate::rows::{self, Columns as _};
+use crate::{COUNTED_MAX, unavailable};
 pub(super) use check::check;
-use engine::{BookingId, EventId, Fault, LogKind, Timestamp, UserId};
+use engine::event::SEATS_PER_USER_MAX;
+use engine::log::Run;
+use engine::{BookingId, EventId, Fault, LogKind, UserId};
 use feed::segment_at_once;
 use parking_lot::Mutex;
 use rusqlite::Connection;
@@ -39,8 +42,8 @@ const LOG_ROWS: i64 = 10_000;
 /// The tail is written as a segment when it has this number of bookings: 3 MB, or 3 µs of work for each.
 /// A shorter one costs as much for a booking as an index that is written at once.
 const TAIL_BOOKINGS: usize = 100_000;
-/// The number of bookings in the tail from which on no more are taken. It is only reached while nothing
-/// can be written.
+/// The number of bookings from which on the tail is given up: it is read from the log when it is asked for.
+/// It is only reached while nothing can be written.
 const TAIL_BOOKINGS_MAX: usize = 1_000_000;
 /// Rows written between two batches.
 const PORTION_ROWS: usize = 2_000;
@@ -79,6 +82,8 @@ type ByBuyer = HashMap<UserId, Vec<BookingId>>;
 struct Tail {
     /// Whether it is complete. It is not before it was read from the log.
     is_loaded: bool,
+    /// Why the log cannot be read. Sales go on.
+    unreadable: Option<String>,
     recent: ByBuyer,
     /// How many bookings `recent` has.
     count: usize,
@@ -121,6 +126,10 @@ impl Buyers {
             }
             tail.count += created.len();
         }
+        let frozen = tail.frozen.as_ref().map_or(0, |frozen| frozen.count);
+        if tail.count + frozen >= self.sizes.tail_max {
+            *tail = Tail::default();
+        }
     }
 
     /// Whether the tail is long enough for a segment.
@@ -131,16 +140,6 @@ impl Buyers {
     /// Whether the tail is as long as what segments are merged to.
     pub(super) fn is_long(&self) -> bool {
         self.tail.lock().count >= self.sizes.tail * self.sizes.merged
-    }
-
-    /// Whether another batch may create bookings.
-    pub(super) fn has_room(&self) -> Result<(), Fault> {
-        let tail = self.tail.lock();
-        let count = tail.count + tail.frozen.as_ref().map_or(0, |frozen| frozen.count);
-        if count < self.sizes.tail_max {
-            return Ok(());
-        }
-        Err(Fault::Overloaded { what: "the index of bookings by buyer is too far behind" })
     }
 
     /// Forgets what is known, for it may have become another.
@@ -156,29 +155,57 @@ impl Buyers {
     /// where the schema has no index yet.
     pub(super) fn load(&self, connection: &mut Connection) -> Result<(), Fault> {
         const IS_THERE: &str = "SELECT COUNT(*) FROM sqlite_master WHERE name = 'buyer_segments'";
+        let tail = self.tail.lock();
+        if let Some(why) = &tail.unreadable {
+            return Err(Fault::Corrupt { what: why.clone() });
+        }
+        if tail.is_loaded {
+            return Ok(());
+        }
+        drop(tail);
+        let there = connection.query_row(IS_THERE, (), |row| row.get::<_, i64>(0));
+        if there.map_err(failed(DOING))? == 0 {
+            return Ok(());
+        }
+        match self.read(connection) {
+            Ok(found) => {
+                let mut tail = Tail { is_loaded: true, count: found.len(), ..Tail::default() };
+                for (user_id, booking_id) in found {
+                    tail.recent.entry(user_id).or_default().push(booking_id);
+                }
+                *self.tail.lock() = tail;
+                Ok(())
+            }
+            Err(fault @ (Fault::Corrupt { .. } | Fault::Unsuitable { .. })) => {
+                self.tail.lock().unreadable = Some(fault.to_string());
+                Err(fault)
+            }
+            Err(fault) => Err(fault),
+        }
+    }
+
+    /// The bookings that are in no segment. Where the log behind the last segment is long, they become
+    /// one, so that the next start need not read it again.
+    fn read(&self, connection: &mut Connection) -> Result<Vec<(UserId, BookingId)>, Fault> {
         const MARK: &str = "SELECT COALESCE(MAX(through), 0) FROM buyer_segments";
-        const ROWS: &str = "SELECT * FROM booking_log
-            WHERE seq > ? AND kind IN ('held', 'run') ORDER BY seq LIMIT ?";
+        const ROWS: &str = "SELECT * FROM booking_log WHERE seq > ? ORDER BY seq LIMIT ?";
         const BUYER: &str = "SELECT user_id FROM bookings WHERE booking_id = ?";
-        if self.is_loaded() {
-            return Ok(());
-        }
-        let count = |connection: &Connection, sql| {
-            connection.query_row(sql, (), |row| row.get::<_, i64>(0)).map_err(failed(DOING))
-        };
-        if count(connection, IS_THERE)? == 0 {
-            return Ok(());
-        }
-        let mut mark = count(connection, MARK)?;
+        let mark = connection.query_row(MARK, (), |row| row.get::<_, i64>(0));
+        let mut mark = mark.map_err(failed(DOING))?;
         let mut found: Vec<(UserId, BookingId)> = Vec::new();
+        let mut read = 0;
         loop {
             let mut created = BTreeSet::new();
-            let from = mark;
+            let mut count = 0;
             {
                 let mut statement = connection.prepare_cached(ROWS).map_err(failed(DOING))?;
-                let mut rows = statement.query((from, LOG_ROWS)).map_err(failed(DOING))?;
+                let mut rows = statement.query((mark, LOG_ROWS)).map_err(failed(DOING))?;
                 while let Some(row) = rows.next().map_err(failed(DOING))? {
+                    count += 1;
                     mark = row.int("seq")?;
+                    if !["held", Run::KIND].contains(&row.text("kind")?) {
+                        continue;
+                    }
                     // A cart has a row for each section; the first has the booking's version.
                     let first = rows::log_entries(row)?.filter(|entry| {
                         entry.kind == LogKind::Held && entry.booking_version.is_some()
@@ -194,22 +221,17 @@ impl Buyers {
                 }
             }
             drop(buyer);
-            let is_end = mark == from;
-            if !is_end && found.len() >= self.sizes.tail {
+            read += usize::try_from(count).unwrap_or(0);
+            if found.len() >= self.sizes.tail || read >= self.sizes.tail {
                 found.sort_unstable();
                 segment_at_once(connection, &found, mark)?;
                 found.clear();
+                read = 0;
             }
-            if is_end {
-                break;
+            if count < LOG_ROWS {
+                return Ok(found);
             }
         }
-        let mut tail = Tail { is_loaded: true, count: found.len(), ..Tail::default() };
-        for (user_id, booking_id) in found {
-            tail.recent.entry(user_id).or_default().push(booking_id);
-        }
-        *self.tail.lock() = tail;
-        Ok(())
     }
 
     /// The bookings of a buyer that are in no segment, or were in none a moment ago, newest first.
@@ -225,7 +247,8 @@ impl Buyers {
     }
 
     /// Adds up a buyer's live seats at an event by all that this buyer ever booked: for events that got
-    /// their cap after they were created, and so have no list of live bookings by buyer.
+    /// their cap after they were created, and so have no list of live bookings by buyer. Of a buyer with
+    /// more than [`COUNTED_MAX`] bookings it says more than any cap allows.
     pub(super) fn live_seats(
         &self,
         writing: &Writing<'_>,
@@ -233,6 +256,9 @@ impl Buyers {
         user_id: UserId,
     ) -> Result<i64, Fault> {
         // The bound makes the planner begin with the segments, and seek in each.
+        const ONE_MORE: &str = "SELECT 1 AS one
+            FROM buyer_segments s CROSS JOIN buyer_index x USING (segment)
+            WHERE s.segment > 0 AND x.user_id = ?1 LIMIT 1 OFFSET ?2";
         const IN_SEGMENTS: &str = "SELECT COALESCE(SUM(b.seats), 0) AS live
             FROM buyer_segments s CROSS JOIN buyer_index x USING (segment)
                 CROSS JOIN bookings b USING (booking_id)
@@ -243,11 +269,20 @@ impl Buyers {
             AND event_id = ?1 AND status IN ('HOLD', 'CONFIRMED')
             AND (status = 'CONFIRMED' OR expires_at > ?3)";
         const DOING: &str = "counting a buyer's seats";
-        let now: Timestamp = writing.now;
-        let of = (event_id.as_bytes(), user_id.as_bytes(), now.unix_ms());
+        if !self.is_loaded() {
+            return Err(unavailable(DOING)("the bookings of buyers are not known"));
+        }
+        let in_tail = self.in_tail(user_id, None);
+        let most = COUNTED_MAX - i64::try_from(in_tail.len()).unwrap_or(COUNTED_MAX);
+        let of = (user_id.as_bytes(), most.max(0));
+        if most < 0 || writing.one(DOING, ONE_MORE, of, |row| row.int("one"))?.is_some() {
+            return Ok(i64::from(SEATS_PER_USER_MAX));
+        }
+        let now = writing.now.unix_ms();
+        let of = (event_id.as_bytes(), user_id.as_bytes(), now);
         let mut live = writing.one(DOING, IN_SEGMENTS, of, |row| row.int("live"))?.unwrap_or(0);
-        for booking_id in self.in_tail(user_id, None) {
-            let of = (event_id.as_bytes(), booking_id.as_bytes(), now.unix_ms());
+        for booking_id in in_tail {
+            let of = (event_id.as_bytes(), booking_id.as_bytes(), now);
             live += writing.one(DOING, ONE, of, |row| row.int("live"))?.unwrap_or(0);
         }
         Ok(live)

@@ -20,13 +20,7 @@ impl Sqlite {
     /// Decides and commits a batch; see [`crate::Bookings::commit`]. It blocks its thread for one commit.
     pub(super) async fn commit_batch(&self, commands: &[Command]) -> Result<Committed, Fault> {
         let buyers = self.writer.buyers();
-        if commands.iter().any(|command| matches!(command, Command::Hold(_))) {
-            buyers.has_room()?;
-        }
         let mut turn = self.writer.turn("beginning a batch").await?;
-        if let Some(connection) = turn.connection_of_index() {
-            buyers.load(connection)?;
-        }
         let done = match self.attempt(&mut turn, commands, false) {
             // Seats were not as they were marked: once more, on marks that are rebuilt.
             Err(Fault::Contradiction { .. }) => self.attempt(&mut turn, commands, true),

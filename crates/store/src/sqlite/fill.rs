@@ -31,10 +31,15 @@ impl Sqlite {
         const SETTINGS: &str = "PRAGMA synchronous = NORMAL; PRAGMA cache_size = -262144";
         let turn = self.writer.turn(DOING).await?;
         let (clock, buyers) = (self.writer.clock().clone(), self.writer.buyers().clone());
-        let mut filling = Filling { turn, clock, buyers, policy: self.policy };
+        let mut filling = Filling {
+            turn,
+            clock,
+            buyers,
+            policy: Policy { max_seats_per_user: None, ..self.policy },
+        };
         let connection = filling.connection()?;
-        connection.execute_batch(SETTINGS).map_err(failed(DOING))?;
         self.writer.buyers().load(connection)?;
+        connection.execute_batch(SETTINGS).map_err(failed(DOING))?;
         Ok(filling)
     }
 }
@@ -91,7 +96,7 @@ impl Bulk for Filling {
 }
 
 fn write(writing: &Writing<'_>, changes: &Changes) -> Result<(), Fault> {
-    // Events of a fill have no cap.
+    // Events of a fill are created without a cap.
     write_bookings(writing, changes, &BTreeSet::new())?;
     append_log(writing, &changes.log)?;
     // They come with their next expiry.

@@ -42,7 +42,8 @@ impl Sqlite {
             writing.run_whole(DOING, FORGET, (last, EMPTY_TIMELINES_MAX))
         };
         self.writer.write(DOING, open).await?;
-        self.load_buyers().await
+        self.begin_lists().await;
+        Ok(())
     }
 }
 

@@ -193,7 +193,6 @@ impl Schema for Sqlite {
         {
             // Nobody else writes meanwhile.
             let mut turn = self.writer.turn(DOING).await?;
-            self.buyers().forget();
             if crate::takes_runs_away(&before, target) {
                 let writing = Writing::begin(&mut turn, self.writer.context(), DOING)?;
                 unpack(&writing)?;
@@ -223,6 +222,10 @@ impl Schema for Sqlite {
             reader.close().await.map_err(failed(DOING))?;
         }
         let after = self.applied().await?;
+        if after != before {
+            self.buyers().forget();
+        }
+        self.begin_lists().await;
         if after.contains(&newest) {
             if !before.contains(&newest) {
                 self.open_timeline().await?;

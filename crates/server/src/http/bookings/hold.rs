@@ -65,12 +65,9 @@ pub(super) async fn held(
     let hold = Hold { booking_id, user_id, event_id, requests, key };
     let name = hold.key.as_ref().map(|(key, _)| key.clone());
     let lanes = &app.core.lanes;
-    let decided = app.in_flight.run(
-        "hold",
-        user_id,
-        name.as_ref(),
-        lanes.submit(event_id.shard(), Command::Hold(hold)),
-    );
+    let decided = app.in_flight.run("hold", user_id, name.as_ref(), || {
+        lanes.submit(event_id.shard(), Command::Hold(hold))
+    });
     let decided = decided.await?;
     let (outcome, now) = decided.map_err(|error| wanted.failed(&facts, error))?;
     let Outcome::Booking { booking, replayed, next_to_each_other } = outcome else {

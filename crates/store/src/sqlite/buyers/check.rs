@@ -1,4 +1,4 @@
-//! Whether the index has each booking once, under its buyer.
+//! Whether the index has as many bookings as there are, each under its buyer.
 
 use super::DOING;
 use crate::rows::{Columns as _, log_entries};

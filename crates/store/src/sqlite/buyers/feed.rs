@@ -80,12 +80,20 @@ impl Buyers {
         });
     }
 
-    /// Writes all of the tail as a segment, at once.
+    /// Writes all of the tail as a segment, at once, for whoever fills the store.
     pub(in crate::sqlite) fn feed_at_once(&self, connection: &mut Connection) -> Result<(), Fault> {
         let Some(frozen) = self.freeze(connection)? else { return Ok(()) };
-        segment_at_once(connection, &entries(&frozen), frozen.through)?;
+        let (segment, entries) = (last_segment(connection)? + 1, entries(&frozen));
+        durable_later(connection, NORMAL, |writing| {
+            insert(writing, segment, &entries)?;
+            register(writing, segment, entries.len(), frozen.through)
+        })?;
         self.tail.lock().frozen = None;
         Ok(())
+    }
+
+    fn is_frozen(&self, frozen: &Arc<Frozen>) -> bool {
+        self.tail.lock().frozen.as_ref().is_some_and(|now| Arc::ptr_eq(now, frozen))
     }
 
     /// What is to become a segment: what was about to, or else all of the tail, if there is any.
@@ -146,7 +154,14 @@ impl Jobs {
             self.0.push(job);
         }
         let job = self.0.last_mut().expect("it was just looked at");
-        let is_done = durable_later(connection, |writing| job.portion(buyers, writing))?;
+        if let Job::Feed { frozen, .. } = job
+            && !buyers.is_frozen(frozen)
+        {
+            // The tail was given up: whoever reads it from the log has these bookings, too.
+            self.0.pop();
+            return Ok(Portion::Written);
+        }
+        let is_done = durable_later(connection, FULL, |writing| job.portion(buyers, writing))?;
         if is_done {
             let job = self.0.pop();
             if matches!(job, Some(Job::Feed { .. })) {
@@ -236,36 +251,49 @@ pub(super) fn segment_at_once(
     through: i64,
 ) -> Result<(), Fault> {
     let segment = last_segment(connection)? + 1;
-    durable_later(connection, |writing| {
+    durable_later(connection, FULL, |writing| {
         insert(writing, segment, entries)?;
         register(writing, segment, entries.len(), through)
     })
 }
 
-/// Commits without waiting for the disk. What a crash takes of it is read from the log again.
+/// SQLite's words for how durable commits are.
+const NORMAL: i64 = 1;
+const FULL: i64 = 2;
+
+/// Sets how durable commits are, also after a panic.
+struct Durability<'c>(&'c Connection, i64);
+
+impl Drop for Durability<'_> {
+    fn drop(&mut self) {
+        if let Err(error) = self.0.pragma_update(None, "synchronous", self.1) {
+            // Nothing that is committed now could be promised.
+            panic!("commits cannot be made durable again: {error}");
+        }
+    }
+}
+
+/// Commits without waiting for the disk; whatever comes `afterwards` is as durable as it says. What a
+/// crash takes of it is read from the log again.
 fn durable_later<T>(
-    connection: &mut Connection,
+    connection: &Connection,
+    afterwards: i64,
     work: impl FnOnce(&Transaction<'_>) -> rusqlite::Result<T>,
 ) -> Result<T, Fault> {
-    const SYNCHRONOUS: &str = "synchronous";
-    const NORMAL: i64 = 1;
-    let before: i64 = connection
-        .pragma_query_value(None, SYNCHRONOUS, |row| row.get(0))
-        .map_err(failed(DOING))?;
-    connection.pragma_update(None, SYNCHRONOUS, NORMAL).map_err(failed(DOING))?;
+    connection.pragma_update(None, "synchronous", NORMAL).map_err(failed(DOING))?;
+    let _again = Durability(connection, afterwards);
     let done = (|| {
-        let writing = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+        let writing = Transaction::new_unchecked(connection, TransactionBehavior::Immediate)?;
         let made = work(&writing)?;
         writing.commit()?;
         Ok(made)
     })();
-    // Whoever writes next promises that it is on the disk.
-    connection.pragma_update(None, SYNCHRONOUS, before).map_err(failed(DOING))?;
     done.map_err(failed(DOING))
 }
 
 fn insert(writing: &Transaction<'_>, segment: i64, entries: &[Entry]) -> rusqlite::Result<()> {
-    const SQL: &str = "INSERT INTO buyer_index (segment, user_id, booking_id) VALUES (?, ?, ?)";
+    const SQL: &str = "INSERT OR IGNORE INTO buyer_index (segment, user_id, booking_id)
+        VALUES (?, ?, ?)";
     let mut statement = writing.prepare_cached(SQL)?;
     for (user_id, booking_id) in entries {
         statement.execute((segment, user_id.as_bytes(), booking_id.as_bytes()))?;

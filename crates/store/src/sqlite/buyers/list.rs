@@ -82,6 +82,13 @@ impl Sqlite {
         query
     }
 
+    /// Reads the tail from the log before anybody asks for a list. Where that fails, sales go on.
+    pub(in crate::sqlite) async fn begin_lists(&self) {
+        if let Err(fault) = self.load_buyers().await {
+            tracing::error!(%fault, "the bookings of buyers cannot be listed");
+        }
+    }
+
     /// Reads the tail from the log, unless it is known.
     pub(in crate::sqlite) async fn load_buyers(&self) -> Result<(), Fault> {
         if self.buyers().is_loaded() {
@@ -121,29 +128,34 @@ impl Ids {
         Ok(next)
     }
 
-    /// The newest in each segment, and of them the newest.
+    /// The newest in each segment.
     async fn in_segments(
         &self,
         snapshot: &mut SqliteConnection,
         count: usize,
     ) -> Result<Vec<BookingId>, Fault> {
         const LAST: [u8; 16] = [0xff; 16];
-        if self.segments.is_empty() {
-            return Ok(Vec::new());
-        }
+        /// SQLite takes no more terms than 500.
+        const TERMS_MAX: usize = 400;
         let count = i64::try_from(count).unwrap_or(i64::MAX);
         let before = self.before.map_or(LAST, |before| *before.as_bytes());
-        let mut query = QueryBuilder::<Driver>::new("SELECT booking_id FROM (");
-        for (place, segment) in self.segments.iter().enumerate() {
-            query.push(if place == 0 { "" } else { " UNION ALL " });
-            query.push("SELECT * FROM (SELECT booking_id FROM buyer_index WHERE segment = ");
-            query.push_bind(*segment).push(" AND user_id = ");
-            query.push_bind(self.user_id.as_bytes().to_vec()).push(" AND booking_id < ");
-            query.push_bind(before.to_vec()).push(" ORDER BY booking_id DESC LIMIT ");
-            query.push_bind(count).push(")");
+        let mut newest = Vec::new();
+        for segments in self.segments.chunks(TERMS_MAX) {
+            let mut query = QueryBuilder::<Driver>::new("SELECT booking_id FROM (");
+            for (place, segment) in segments.iter().enumerate() {
+                query.push(if place == 0 { "" } else { " UNION ALL " });
+                query.push("SELECT * FROM (SELECT booking_id FROM buyer_index WHERE segment = ");
+                query.push_bind(*segment).push(" AND user_id = ");
+                query.push_bind(self.user_id.as_bytes().to_vec()).push(" AND booking_id < ");
+                query.push_bind(before.to_vec()).push(" ORDER BY booking_id DESC LIMIT ");
+                query.push_bind(count).push(")");
+            }
+            query.push(") ORDER BY booking_id DESC LIMIT ").push_bind(count);
+            let found = query.build().fetch_all(&mut *snapshot).await.map_err(failed(DOING))?;
+            for row in &found {
+                newest.push(booking_id(row, "booking_id")?);
+            }
         }
-        query.push(") ORDER BY booking_id DESC LIMIT ").push_bind(count);
-        let found = query.build().fetch_all(snapshot).await.map_err(failed(DOING))?;
-        found.iter().map(|row| booking_id(row, "booking_id")).collect()
+        Ok(newest)
     }
 }

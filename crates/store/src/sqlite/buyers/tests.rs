@@ -229,20 +229,37 @@ async fn what_was_just_held_is_listed_while_segments_are_written() {
 }
 
 #[tokio::test]
-async fn a_tail_that_cannot_be_written_refuses_more_and_forgets_nothing() {
-    let world = World::new(Sizes { tail_max: 50, ..SMALL }).await;
+async fn a_tail_that_cannot_be_written_is_given_up_and_nothing_is_lost() {
+    let world = World::new(Sizes { tail_max: 100, ..SMALL }).await;
     assert!(world.store.buyers().begin_feeding(), "nobody writes");
-    let user_id = world.users[0];
+    let (user_id, mut jobs) = (world.users[0], Jobs::default());
     let mut own = world.hold(&[user_id; 50]).await;
-    let refused = world.store.commit(&[world.command(user_id)]).await;
-    assert!(matches!(refused, Err(Fault::Overloaded { .. })), "{refused:?}");
+    world.portion(&mut jobs).await;
+    own.extend(world.hold(&[user_id; 110]).await);
+    assert!(!world.store.buyers().is_loaded(), "it grew too long");
+    own.extend(world.hold(&[user_id; 2]).await);
     let filter = BookingFilter { user: Some(user_id), event: None, status: None };
     own.sort_unstable_by(|a, b| b.cmp(a));
-    assert_eq!(world.listed(&filter, 100).await, own);
-    let mut jobs = Jobs::default();
+    assert_eq!(world.listed(&filter, 100).await, own, "it is read from the log");
     while world.portion(&mut jobs).await == Portion::Written {}
-    own.splice(0..0, world.hold(&[user_id]).await);
     assert_eq!(world.listed(&filter, 100).await, own);
+    assert!(world.store.audit().await.expect("it is read").is_clean(), "what was begun is dropped");
+}
+
+#[tokio::test]
+async fn a_log_that_cannot_be_read_stops_lists_and_no_sale() {
+    let mut world = World::new(SMALL).await;
+    let user_id = world.users[0];
+    world.hold(&[user_id; 3]).await;
+    world.store.run("UPDATE booking_log SET kind = 'run' WHERE kind = 'held'").await;
+    world.store.run("UPDATE booking_log SET entries = x'01' WHERE kind = 'run'").await;
+    world.reopen(SMALL).await;
+    world.store.open_timeline().await.expect("the store begins");
+    world.hold(&[user_id]).await;
+    let filter = BookingFilter { user: Some(user_id), event: None, status: None };
+    let page = PageRequest { after: None, limit: 9 };
+    let listed = world.store.bookings(&filter, page).await;
+    assert!(matches!(listed, Err(Fault::Corrupt { .. })), "{listed:?}");
 }
 
 #[tokio::test]
@@ -258,6 +275,16 @@ async fn a_long_tail_is_written_when_it_is_read() {
     assert_eq!(world.listed(&filter, 100).await, own);
     assert_eq!(world.count("SELECT SUM(bookings) FROM buyer_segments").await, 150);
     assert_eq!(world.store.buyers().tail.lock().count, 0);
+    // What comes behind it is no part of the tail, and the next start does not read it again.
+    let read = "SELECT MAX(seq) - (SELECT MAX(through) FROM buyer_segments) FROM booking_log";
+    for booking_id in own.iter().take(60) {
+        let cancel = Command::Cancel { booking_id: *booking_id, by: By::System };
+        world.store.commit(&[cancel]).await.expect("the store answers");
+    }
+    assert_eq!(world.count(read).await, 60);
+    world.reopen(SMALL).await;
+    assert_eq!(world.listed(&filter, 100).await, own);
+    assert_eq!(world.count(read).await, 0);
     // An index that is thrown away is written again.
     world.store.run("UPDATE buyer_index SET user_id = zeroblob(16)").await;
     world.store.run("DELETE FROM buyer_segments").await;
