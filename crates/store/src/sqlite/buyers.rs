@@ -138,6 +138,7 @@ impl Buyers {
     }
 
     /// Whether the tail is as long as what segments are merged to.
+    #[cfg(feature = "fill")]
     pub(super) fn is_long(&self) -> bool {
         self.tail.lock().count >= self.sizes.tail * self.sizes.merged
     }

@@ -50,6 +50,7 @@ pub(super) struct WriterGuard(OwnedMutexGuard<Option<Open>>);
 impl WriterGuard {
     /// The connection, unless it is closed. What is kept of rows is dropped, for anything may be done
     /// with it.
+    #[cfg(any(test, feature = "fill"))]
     pub(super) fn connection(&mut self) -> Option<&mut Connection> {
         let open = self.0.as_mut()?;
         open.kept = Kept::default();

@@ -81,6 +81,7 @@ impl Buyers {
     }
 
     /// Writes all of the tail as a segment, at once, for whoever fills the store.
+    #[cfg(feature = "fill")]
     pub(in crate::sqlite) fn feed_at_once(&self, connection: &mut Connection) -> Result<(), Fault> {
         let Some(frozen) = self.freeze(connection)? else { return Ok(()) };
         let (segment, entries) = (last_segment(connection)? + 1, entries(&frozen));
