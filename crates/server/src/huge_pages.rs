@@ -6,7 +6,7 @@
 
 use std::sync::atomic::{AtomicBool, Ordering};
 
-/// Whether it was this process that refused them, and not whoever started it.
+/// Whether this process refused them itself, and did not inherit that from its parent.
 static REFUSED: AtomicBool = AtomicBool::new(false);
 
 /// Asks for small pages from now on.

@@ -5,7 +5,8 @@
 //! begins again, until a whole pass has met nobody live. A called-off event gets no new bookings, so
 //! that is the end of it. Each instance makes passes of its own.
 
-use engine::{BookingId, EventId};
+use crate::rows::{self, Columns};
+use engine::{BookingId, EventId, Fault};
 use parking_lot::Mutex;
 use std::collections::HashMap;
 
@@ -27,6 +28,14 @@ struct Pass {
     met_live: bool,
 }
 
+/// What the next bookings of an event came to.
+pub(crate) struct Taken {
+    /// A whole pass has met nobody live.
+    pub is_done: bool,
+    /// There were none: the pass is over.
+    pub is_end: bool,
+}
+
 impl Passes {
     /// Forgets the passes of all other events: somebody else has ended them.
     pub(crate) fn keep(&self, events: &[EventId]) {
@@ -38,9 +47,29 @@ impl Passes {
         self.0.lock().get(&event_id).and_then(|pass| pass.after)
     }
 
+    /// Takes the next bookings of an event, in their order, and adds the live ones to `live`.
+    pub(crate) fn take(
+        &self,
+        event_id: EventId,
+        part: &[impl Columns],
+        live: &mut Vec<BookingId>,
+    ) -> Result<Taken, Fault> {
+        let before = live.len();
+        let mut last = None;
+        for row in part {
+            let booking_id = rows::booking_id(row, "booking_id")?;
+            last = Some(booking_id);
+            if row.flag("live")? {
+                live.push(booking_id);
+            }
+        }
+        let is_done = self.note(event_id, last, live.len() > before);
+        Ok(Taken { is_done, is_end: last.is_none() })
+    }
+
     /// Takes note of the last booking that was looked at, if there was any, and of whether any was live.
     /// Returns whether the event is done.
-    pub(crate) fn note(&self, event_id: EventId, last: Option<BookingId>, met_live: bool) -> bool {
+    fn note(&self, event_id: EventId, last: Option<BookingId>, met_live: bool) -> bool {
         let mut passes = self.0.lock();
         let pass = passes.entry(event_id).or_default();
         if let Some(last) = last {

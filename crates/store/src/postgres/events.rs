@@ -275,19 +275,11 @@ pub(super) async fn to_cancel(
                 .bind(i64::from(LOOKED_AT_MAX))
                 .bind(i64::try_from(limit - live.len()).unwrap_or(i64::MAX));
             let part = query.fetch_all(&mut *session).await?;
-            let before = live.len();
-            let mut last = None;
-            for row in &part {
-                let booking_id = rows::booking_id(row, "booking_id")?;
-                last = Some(booking_id);
-                if row.flag("live")? {
-                    live.push(booking_id);
-                }
-            }
-            if passes.note(event_id, last, live.len() > before) {
+            let taken = passes.take(event_id, &part, &mut live)?;
+            if taken.is_done {
                 sqlx::query(DONE).bind(uuid(event_id)).execute(&mut *session).await?;
             }
-            if last.is_none() {
+            if taken.is_end {
                 break;
             }
             parts += 1;

@@ -428,22 +428,14 @@ pub(super) async fn to_cancel(store: &Sqlite, limit: u32) -> Result<Vec<BookingI
                 .bind(LOOKED_AT_MAX)
                 .bind(i64::try_from(limit - live.len()).unwrap_or(i64::MAX));
             let part = query.fetch_all(&store.readers).await.map_err(failed(DOING))?;
-            let before = live.len();
-            let mut last = None;
-            for row in &part {
-                let booking_id = rows::booking_id(row, "booking_id")?;
-                last = Some(booking_id);
-                if row.flag("live")? {
-                    live.push(booking_id);
-                }
-            }
-            if store.passes.note(event_id, last, live.len() > before) {
+            let taken = store.passes.take(event_id, &part, &mut live)?;
+            if taken.is_done {
                 let done = move |writing: &Writing<'_>| {
                     writing.run(DOING, DONE, [event_id.as_bytes()]).map(drop)
                 };
                 store.writer.write(DOING, done).await?;
             }
-            if last.is_none() {
+            if taken.is_end {
                 break;
             }
             parts += 1;

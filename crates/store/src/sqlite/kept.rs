@@ -5,10 +5,10 @@
 //! when it is committed; a write that fails keeps nothing. That they are never older than what is
 //! stored does not depend on those who write:
 //!
-//! - a statement that writes to a table of [`TABLES`] drops them all, whoever runs it. The one exception
+//! - a statement that writes to a table of [`TABLES`] drops them all. The one exception
 //!   is [`Writing::count`], which keeps what it writes;
 //! - so does a change by another connection, which SQLite tells by its data version: a migration, or
-//!   whoever opens the file beside the server.
+//!   a person who opens the file beside the server.
 
 use super::writer::{Writing, failed};
 use crate::rows::{self, Columns as _, ms};

@@ -80,7 +80,7 @@ impl Buyers {
         });
     }
 
-    /// Writes all of the tail as a segment, at once, for whoever fills the store.
+    /// Writes all of the tail as a segment, at once, while the store is filled.
     #[cfg(feature = "fill")]
     pub(in crate::sqlite) fn feed_at_once(&self, connection: &mut Connection) -> Result<(), Fault> {
         let Some(frozen) = self.freeze(connection)? else { return Ok(()) };
@@ -158,7 +158,7 @@ impl Jobs {
         if let Job::Feed { frozen, .. } = job
             && !buyers.is_frozen(frozen)
         {
-            // The tail was given up: whoever reads it from the log has these bookings, too.
+            // The tail was given up: when it is read from the log, these bookings are in it, too.
             self.0.pop();
             return Ok(Portion::Written);
         }
