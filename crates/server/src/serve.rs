@@ -88,6 +88,7 @@ pub fn store_options(config: &Config, read_only: bool) -> StoreOptions {
     StoreOptions {
         policy: config.policy(),
         clock: store::clock::wall(),
+        monotonic: store::clock::monotonic(),
         pool_size: config.db_pool_size,
         read_only,
         strict: config.environment == Environment::Production,

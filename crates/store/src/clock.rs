@@ -14,6 +14,9 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 /// A source of the present time. Tests pass their own.
 pub type Clock = Arc<dyn Fn() -> Timestamp + Send + Sync>;
 
+/// How long it is since some moment in the past, by a clock that nobody sets. Tests pass their own.
+pub type Monotonic = Arc<dyn Fn() -> Duration + Send + Sync>;
+
 /// While time is ahead of the machine's clock, one part in this number is left out: an hour is made
 /// up for in 20 hours, and a hold of ten minutes lasts 32 s longer.
 const SLOWER_BY: i64 = 20;
@@ -34,6 +37,13 @@ pub fn wall() -> Clock {
         }
         Timestamp::from_unix_ms(flow.time_ns / 1_000_000)
     })
+}
+
+/// The machine's monotonic clock.
+#[must_use]
+pub fn monotonic() -> Monotonic {
+    let begun = Instant::now();
+    Arc::new(move || begun.elapsed())
 }
 
 /// What the machine's clock shows, whatever it showed before: to compare with, not to decide by.

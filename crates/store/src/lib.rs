@@ -28,7 +28,7 @@ use migrations::{migrations_of, takes_runs_away};
 use std::path::Path;
 use std::sync::Arc;
 
-pub use clock::Clock;
+pub use clock::{Clock, Monotonic};
 pub use epoch::Epoch;
 #[cfg(feature = "fill")]
 pub use fill::{FILL_BOOKINGS_MAX, FILL_EVENTS_MAX, Fill, Filled, fill_store};
@@ -54,6 +54,8 @@ pub struct StoreOptions {
     pub policy: Policy,
     /// The present time, where the database has no clock of its own.
     pub clock: Clock,
+    /// How time passes while the database's clock is not asked.
+    pub monotonic: Monotonic,
     /// Readers at once.
     pub pool_size: u32,
     /// Reads only, beside a running server.
@@ -74,7 +76,7 @@ pub async fn open_store(url: &str, options: StoreOptions) -> Result<Arc<dyn Stor
             }
             Arc::new(store)
         }
-        StoreKind::Postgres => Arc::new(postgres::Postgres::open(url, options).await?),
+        StoreKind::Postgres => Arc::new(Box::pin(postgres::Postgres::open(url, options)).await?),
     })
 }
 

@@ -21,6 +21,7 @@ mod events;
 mod fill;
 mod history;
 mod interrupt;
+mod kept;
 mod keys;
 mod log;
 mod pooler;
@@ -31,6 +32,7 @@ mod schema;
 mod seats;
 mod series;
 mod sessions;
+mod trip;
 mod unpack;
 mod upkeep;
 mod url;
@@ -43,8 +45,9 @@ use crate::{StoreOptions, unavailable};
 use clock::Estimate;
 use connect::{Door, Setting};
 use engine::{Error, EventId, Fault, Policy};
-use history::History;
+use history::{History, OfHistory};
 use interrupt::{Interrupt, Meaning};
+use kept::Kept;
 use log::Settled;
 use parking_lot::Mutex;
 use sessions::{Session, Sessions, TAKE_TIMEOUT};
@@ -115,6 +118,8 @@ pub(crate) struct Postgres {
     maps: Arc<Maps>,
     history: Arc<History>,
     settled: Arc<Settled>,
+    /// What holds are decided on before anything is locked.
+    kept: Arc<Kept>,
     /// Events that were seen with a cap on the seats of a buyer.
     capped: Mutex<HashSet<EventId>>,
     passes: Passes,
@@ -148,18 +153,22 @@ impl Postgres {
         let others = || door(&[EVERY, BOUNDED, IN_ORDER]);
         let maps = Arc::<Maps>::default();
         let settled = Arc::<Settled>::default();
-        let history = History::new(maps.clone(), settled.clone(), options.read_only);
+        let kept = Arc::<Kept>::default();
+        let of_a_history =
+            OfHistory { maps: maps.clone(), settled: settled.clone(), kept: kept.clone() };
+        let history = History::new(of_a_history, options.read_only);
         let sessions = |door, count| Sessions::new(door, count, history.clone());
         let store = Self {
             batches: sessions(batches, pool_size / 2),
             sessions: sessions(others(), pool_size - pool_size / 2),
             pulse: sessions(others(), 1),
             patient: Arc::new(door(&[EVERY, PATIENT])),
-            clock: Estimate::new(&options.clock),
+            clock: Estimate::new(&options.clock, options.monotonic),
             policy: options.policy,
             maps,
             history,
             settled,
+            kept,
             capped: Mutex::default(),
             passes: Passes::default(),
         };
@@ -261,12 +270,16 @@ impl Postgres {
     where
         W: Future<Output = (Session, Result<T, Interrupt>)>,
     {
-        self.write_until(Instant::now() + WRITE_PATIENCE, sessions, doing, work).await
+        let until = Instant::now() + WRITE_PATIENCE;
+        self.write_until(until, false, sessions, doing, work).await
     }
 
+    /// The same until then. It is `unknown` whether the work was done where it was tried in another way
+    /// and the answer is missing: then only another attempt can find out, as after a COMMIT that was sent.
     async fn write_until<T, W>(
         &self,
         until: Instant,
+        mut unknown: bool,
         sessions: &Arc<Sessions>,
         doing: &'static str,
         work: impl Fn(Session) -> W,
@@ -274,9 +287,6 @@ impl Postgres {
     where
         W: Future<Output = (Session, Result<T, Interrupt>)>,
     {
-        // Whether a COMMIT was sent whose answer is missing: then only another attempt can find
-        // out.
-        let mut unknown = false;
         for attempt in 1.. {
             let last = attempt >= ATTEMPTS_MAX || Instant::now() >= until;
             let session = match sessions.take(doing).await {

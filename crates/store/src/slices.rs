@@ -97,7 +97,8 @@ pub(crate) mod tests {
             max_seats_per_user: None,
         };
         let clock = crate::clock::wall();
-        StoreOptions { policy, clock, pool_size: 4, read_only: false, strict: false }
+        let monotonic = crate::clock::monotonic();
+        StoreOptions { policy, clock, monotonic, pool_size: 4, read_only: false, strict: false }
     }
 
     const FILL: Fill = Fill { bookings: 3_000, events: 200, seed: 5, beside_others: false };

@@ -10,6 +10,7 @@
 //! again in 4: when they have changed by then, the batch is done again.
 
 use super::interrupt::Interrupt;
+use super::kept::Writers;
 use super::rows::{bookings_by_id, uuid, uuids};
 use crate::rows::{self, Columns};
 use crate::{COUNTED_MAX, KeyedHolds};
@@ -106,6 +107,8 @@ pub(super) struct Locked {
     pub now: Timestamp,
     /// The events whose live bookings are listed by buyer.
     pub counting: BTreeSet<EventId>,
+    /// Who wrote the terms of each section.
+    pub writers: HashMap<SectionId, Writers>,
 }
 
 /// Locks what the batch needs, then loads it with the clock. `taken` are keys that others have.
@@ -129,7 +132,8 @@ pub(super) async fn lock_and_load(
     lock_inventory(session, &sections).await?;
 
     let mut rows = LoadedRows::default();
-    let (now, counting) = load_sections(session, &sections, &mut rows).await?;
+    let mut writers = HashMap::new();
+    let (now, counting) = load_sections(session, &sections, &mut rows, &mut writers).await?;
     load_events(session, &needs.events, &mut rows).await?;
     for (key, (used, booking)) in keyed_holds(session, taken).await? {
         rows.keys.insert(key, used);
@@ -147,7 +151,7 @@ pub(super) async fn lock_and_load(
     // Keeping seats only needs the lock: their number decides nothing.
     let taking: BTreeSet<_> = now_capped.intersection(&needs.buyers).copied().collect();
     load_buyers(session, &taking, &counting, now, &mut rows).await?;
-    Ok(Locked { rows, now, counting })
+    Ok(Locked { rows, now, counting, writers })
 }
 
 /// Reads without locks what has to be locked: the sections, also those into which a named booking or
@@ -239,11 +243,13 @@ async fn load_sections(
     session: &mut PgConnection,
     sections: &BTreeSet<SectionId>,
     rows: &mut LoadedRows,
+    writers: &mut HashMap<SectionId, Writers>,
 ) -> Result<(Timestamp, BTreeSet<EventId>), Interrupt> {
     const SQL: &str = "WITH clock AS MATERIALIZED (SELECT now_ms() AS now)
         SELECT clock.now, i.*, s.name, s.price_minor, s.currency, s.layout_version, e.organizer_id, e.status,
             e.sales_start, e.sales_end, e.over_at, e.max_seats_per_booking, e.max_seats_per_user,
-            e.hold_ttl_ms, e.cancellable_until, e.prevent_orphans, e.counts_buyers
+            e.hold_ttl_ms, e.cancellable_until, e.prevent_orphans, e.counts_buyers,
+            s.xmin::text::bigint AS section_writer, e.xmin::text::bigint AS event_writer
         FROM clock LEFT JOIN (inventory i JOIN sections s USING (section_id)
             JOIN events e ON e.event_id = i.event_id) ON i.section_id = ANY($1)";
     let found = sqlx::query(SQL).bind(uuids(sections)).fetch_all(session).await?;
@@ -257,6 +263,8 @@ async fn load_sections(
         if row.flag("counts_buyers")? {
             counting.insert(inventory.event_id);
         }
+        let of = Writers { section: row.int("section_writer")?, event: row.int("event_writer")? };
+        writers.insert(inventory.section_id, of);
         rows.terms.insert(inventory.event_id, rows::terms(row)?);
         rows.sections.insert(inventory.section_id, (rows::section(row)?, inventory));
     }

@@ -2,6 +2,7 @@
 
 use super::batch::{Key, Locked, claim, claims_of, lock_and_load};
 use super::interrupt::Interrupt;
+use super::kept::{self, KeptRow};
 use super::seats::Loaded;
 use super::{Postgres, WRITE_PATIENCE, on, write};
 use crate::maps::{Stamps, draw_stamp, tell_rebuilt};
@@ -29,7 +30,7 @@ const BATCH_PATIENCE: Duration = Duration::from_millis(4_500);
 /// Events whose cap is remembered; to forget one costs one more attempt.
 const CAPPED_MAX: usize = 10_000;
 
-type Answers = Vec<Result<Outcome, Refusal>>;
+pub(super) type Answers = Vec<Result<Outcome, Refusal>>;
 
 /// What earlier attempts at the same batch have found out.
 #[derive(Default)]
@@ -40,12 +41,29 @@ pub(super) struct Earlier {
     survey: AtomicBool,
     /// Whether one has met seats that are not as they were marked.
     suspect: AtomicBool,
+    /// Whether one may have been committed: its answer is missing.
+    unknown: AtomicBool,
+}
+
+/// A batch that was decided and written.
+pub(super) struct Decided {
+    pub committed: Committed,
+    /// The seat maps, to be kept once it is committed.
+    pub maps: (SeatMaps, Stamps),
+    /// The same of its sections.
+    pub kept: Vec<KeptRow>,
 }
 
 impl Earlier {
     /// For a batch of which every attempt looks beyond its commands.
     pub(super) fn surveyed() -> Self {
         Self { survey: AtomicBool::new(true), ..Self::default() }
+    }
+
+    /// Notes that a batch with these answers may have been committed.
+    pub(super) fn is_unknown_with(&self, answers: Answers) {
+        *self.answers.lock() = Some(answers);
+        self.unknown.store(true, Ordering::Relaxed);
     }
 
     /// For a change of a section by its organizer: rare, so its map is always rebuilt.
@@ -107,24 +125,31 @@ impl Postgres {
         earlier: &Earlier,
         until: Instant,
     ) -> Result<Committed, Error> {
+        if earlier.answers.lock().is_none()
+            && let Some(committed) = self.try_one_trip(commands, earlier, until).await?
+        {
+            return Ok(committed);
+        }
+        let unknown = earlier.unknown.load(Ordering::Relaxed);
         let decide = on!(session => self.decide_in(&mut session, commands, earlier));
-        let decided = self.write_until(until, &self.batches, "committing a batch", decide).await;
-        let (committed, (maps, stamps)) = decided?;
+        let decided =
+            self.write_until(until, unknown, &self.batches, "committing a batch", decide).await;
+        let Decided { committed, maps: (maps, stamps), kept } = decided?;
         self.maps.keep(maps, &stamps);
+        self.kept.keep(kept, Instant::now());
         for section_id in &committed.rebuilt {
             tell_rebuilt(*section_id);
         }
         Ok(committed)
     }
 
-    /// Decides a batch and writes what it changes, inside a transaction. The seat maps are to be kept
-    /// once it is committed.
+    /// Decides a batch and writes what it changes, inside a transaction.
     pub(super) async fn decide_in(
         &self,
         session: &mut PgConnection,
         commands: &[Command],
         earlier: &Earlier,
-    ) -> Result<(Committed, (SeatMaps, Stamps)), Interrupt> {
+    ) -> Result<Decided, Interrupt> {
         // Kept until there are answers of this attempt: it may end before, and there is a next one.
         let before = earlier.answers.lock().clone();
         let needs = match before {
@@ -138,7 +163,9 @@ impl Postgres {
         // Should this attempt end before it has decided, the next one looks further.
         earlier.survey.store(true, Ordering::Relaxed);
         let loaded = lock_and_load(session, needs, &taken, &self.policy, survey).await;
-        let Locked { mut rows, now, counting } = loaded?;
+        let loaded = loaded?;
+        let kept = kept::Loaded::of(&loaded, &self.policy);
+        let Locked { mut rows, now, counting, .. } = loaded;
         let suspect = earlier.suspect.load(Ordering::Relaxed);
         let Loaded { mut stamps, rebuilt } = self.load_maps(session, &mut rows, suspect).await?;
         rows.bookings.reserve(commands.len());
@@ -176,7 +203,8 @@ impl Postgres {
         let bookings = changes.created.into_iter().chain(changes.updated).collect();
         let marks = changes.marks;
         let committed = Committed { now, answers, inventories, bookings, marks, expired, rebuilt };
-        Ok((committed, (maps, stamps)))
+        let kept = kept.with(&committed.inventories);
+        Ok(Decided { committed, maps: (maps, stamps), kept })
     }
 
     /// Remembers which events have a cap, so that their batches lock the buyers at once.

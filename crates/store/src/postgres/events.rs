@@ -6,7 +6,7 @@
 
 mod stored;
 
-use super::commit::Earlier;
+use super::commit::{Decided, Earlier};
 use super::interrupt::Interrupt;
 use super::rows::uuid;
 use super::series::find_series;
@@ -72,6 +72,7 @@ impl Events for Postgres {
         let (command, written) = (&command, &Written::default());
         let change = on!(session => self.change(&mut session, event_id, by, command, written));
         let changed = self.write(&self.sessions, "changing an event", change).await;
+        self.kept.forget_event(event_id);
         let (inventories, (maps, stamps)) = changed?;
         self.maps.keep(maps, &stamps);
         Ok(inventories)
@@ -158,7 +159,7 @@ impl Postgres {
         commands: &[Command],
     ) -> Result<(Vec<Inventory>, (SeatMaps, Stamps)), Interrupt> {
         let decided = self.decide_in(session, commands, &Earlier::of_section()).await;
-        let (committed, maps) = decided?;
+        let Decided { committed, maps, .. } = decided?;
         for answer in committed.answers {
             if let Outcome::Booking { .. } = answer? {
                 unreachable!("a section is no booking");

@@ -12,6 +12,7 @@
 //! is not what keeps a seat from being sold twice: seat maps are believed by their stamps (`maps`).
 
 use super::interrupt::Interrupt;
+use super::kept::Kept;
 use super::log::Settled;
 use crate::Epoch;
 use crate::maps::Maps;
@@ -47,13 +48,18 @@ pub(super) struct History {
     /// One look at a time, so that what is found is judged in the order in which it was found.
     known: tokio::sync::Mutex<Option<Known>>,
     epoch: watch::Sender<Epoch>,
-    /// What belongs to a history.
-    maps: Arc<Maps>,
-    settled: Arc<Settled>,
+    of_it: OfHistory,
     /// Only looks, since it may not or need not write.
     read_only: bool,
     /// Whether the cluster's number may not be read.
     is_cluster_hidden: AtomicBool,
+}
+
+/// What a store keeps that belongs to a history.
+pub(super) struct OfHistory {
+    pub maps: Arc<Maps>,
+    pub settled: Arc<Settled>,
+    pub kept: Arc<Kept>,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -118,13 +124,12 @@ impl Found {
 }
 
 impl History {
-    pub(super) fn new(maps: Arc<Maps>, settled: Arc<Settled>, read_only: bool) -> Arc<Self> {
+    pub(super) fn new(of_it: OfHistory, read_only: bool) -> Arc<Self> {
         Arc::new(Self {
             known: tokio::sync::Mutex::default(),
             // Until the schema says which one it is, it is nobody else's.
             epoch: watch::channel(Epoch::draw()).0,
-            maps,
-            settled,
+            of_it,
             read_only,
             is_cluster_hidden: AtomicBool::new(false),
         })
@@ -189,7 +194,8 @@ impl History {
 
     /// Drops whatever was kept: the session that ended may have been the last to this history.
     pub(super) fn session_lost(&self) {
-        self.maps.clear();
+        self.of_it.maps.clear();
+        self.of_it.kept.clear();
     }
 
     fn enter(&self, epoch: Epoch, why: Option<&'static str>) {
@@ -199,8 +205,9 @@ impl History {
         if !is_another {
             return;
         }
-        self.maps.clear();
-        self.settled.clear();
+        self.of_it.maps.clear();
+        self.of_it.settled.clear();
+        self.of_it.kept.clear();
         if let Some(why) = why {
             tracing::warn!(
                 epoch = epoch.to_string(),

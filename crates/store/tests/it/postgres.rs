@@ -16,6 +16,7 @@ mod schema;
 mod seats;
 mod start;
 mod stuck;
+mod trip;
 mod waits;
 
 use crate::world::{self, options};

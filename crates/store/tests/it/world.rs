@@ -5,6 +5,7 @@ use std::any::Any;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 use store::{BookingFilter, Fill, PageRequest, Store, StoreOptions, fill_store, open_store};
 use suite::world::{ManualClock, POLICY};
 use tempfile::TempDir;
@@ -127,9 +128,10 @@ pub fn sqlite_url(path: &Path) -> String {
 }
 
 pub fn options(policy: Policy, clock: &ManualClock) -> StoreOptions {
-    let clock = clock.clone();
+    let (clock, passing) = (clock.clone(), clock.clone());
     let clock = Arc::new(move || clock.now());
-    StoreOptions { policy, clock, pool_size: 4, read_only: false, strict: false }
+    let monotonic = Arc::new(move || Duration::from_millis(passing.now().unix_ms().unsigned_abs()));
+    StoreOptions { policy, clock, monotonic, pool_size: 4, read_only: false, strict: false }
 }
 
 /// An empty folder, in memory where the system has such a place: no test here pulls a plug.

@@ -23,7 +23,7 @@ const TABLES: [&str; 9] = [
 ];
 
 /// Keeps a copy of everything, inside the database.
-async fn back_up(raw: &mut Raw) {
+pub(super) async fn back_up(raw: &mut Raw) {
     for table in TABLES.into_iter().chain(["sections"]) {
         raw.run(format!("CREATE TABLE kept_{table} AS TABLE {table}")).await;
     }
@@ -31,7 +31,7 @@ async fn back_up(raw: &mut Raw) {
 }
 
 /// Puts the copy back while everybody stays connected, as a restore into a database in use does.
-async fn put_back(raw: &mut Raw) {
+pub(super) async fn put_back(raw: &mut Raw) {
     let mut sql = vec!["BEGIN".to_owned()];
     for table in TABLES.into_iter().filter(|table| *table != "events") {
         sql.push(format!("DELETE FROM {table}"));

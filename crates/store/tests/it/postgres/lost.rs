@@ -60,6 +60,13 @@ async fn i12_a_hold_whose_commit_is_lost_is_held_once() {
     let it = Fragile::new().await;
     for end in ENDS {
         for has_key in [true, false] {
+            if !has_key {
+                // It takes one trip, and is one step once its statement is prepared.
+                let other = it.stand.sale(&[9]).await;
+                for _ in 0..2 {
+                    it.hold(&other, 1).await;
+                }
+            }
             let sale = it.stand.sale(&[9]).await;
             let hold = async |_| {
                 let key = has_key.then(|| (key("k1"), 1));

@@ -116,7 +116,8 @@ async fn an_instance_that_freezes_with_its_locks_stops_the_others_for_less_than_
     let proxy = Arc::new(stand.proxy(&steps));
     let frozen = stand.behind(&proxy).await;
     // Three batches of the same kind: statements are prepared, steps are counted, the last freezes.
-    let hold = || Command::Hold(stand.hold(&sale, &[(0, 1)]));
+    // With keys: without one, a hold has no step between its locks and its end.
+    let hold = || Command::Hold(stand.keyed(&sale, &[(0, 1)], "k1"));
     booking(one(&*frozen, hold()).await);
     let before = steps.count();
     booking(one(&*frozen, hold()).await);
@@ -130,7 +131,8 @@ async fn an_instance_that_freezes_with_its_locks_stops_the_others_for_less_than_
         async move { timed(frozen.commit(&batch)).await }
     });
     let mut raw = stand.raw().await;
-    while raw.sessions("idle in transaction").await == 0 {
+    // Between two earlier steps it is idle as well.
+    while !steps.fired() || raw.sessions("idle in transaction").await == 0 {
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
     let (sold, took) = timed(one(&*stand.store, hold())).await;
@@ -152,9 +154,11 @@ async fn an_instance_that_freezes_with_its_locks_stops_the_others_for_less_than_
 async fn a_deadlock_is_retried_until_the_other_side_has_ended() {
     let stand = Stand::new().await;
     let sale = stand.sale(&[9, 9]).await;
-    let mut raw = stand.raw().await;
-    // The store is to be the victim: it looks for deadlocks earlier than the other session.
-    stand.find_deadlocks_soon().await;
+    let (mut raw, mut witness) = (stand.raw().await, stand.raw().await);
+    // The store is to be the victim: it looks for deadlocks earlier than the other session, and only once,
+    // so not before there is one.
+    let name = stand.url.rsplit('/').next().expect("a name at the end");
+    raw.run(format!("ALTER DATABASE {name} SET deadlock_timeout = '500ms'")).await;
     raw.run("SET deadlock_timeout = '20s'").await;
     let store = stand.another().await;
     raw.run("BEGIN").await;
@@ -164,7 +168,7 @@ async fn a_deadlock_is_retried_until_the_other_side_has_ended() {
         let (store, batch) = (store.clone(), batch.clone());
         async move { store.commit(&batch).await }
     });
-    stand.raw().await.until_waiting(1).await;
+    witness.until_waiting(1).await;
     // Against the order that the store keeps to.
     raw.run(lock_section(sale.sections[0])).await;
     raw.run("COMMIT").await;

@@ -1,0 +1,1 @@
+-- Nothing: the embedded store needs no such function, and both have the same numbers.
