@@ -8,7 +8,6 @@
 
 mod accounts;
 mod bookings;
-mod buyers;
 mod columns;
 mod commit;
 mod currency;
@@ -18,6 +17,8 @@ mod files;
 mod fill;
 mod kept;
 mod keys;
+mod lists;
+mod live;
 mod log;
 mod repair;
 mod rows;

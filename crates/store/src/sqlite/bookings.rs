@@ -6,12 +6,12 @@ use crate::rows::{self, BookingPage, Columns};
 use crate::{Batches, BookingFilter, Bookings, KeyedHolds, PageRequest, Paged, Timed};
 use async_trait::async_trait;
 use engine::{
-    Booking, BookingId, BookingStatus, Command, Committed, EventId, Fault, IdempotencyKey, KeyUse,
-    LiveInventory, UserId,
+    Booking, BookingId, BookingStatus, Command, Committed, EventId, Fault, IdempotencyKey,
+    Inventory, KeyUse, LiveInventory, UserId,
 };
 use futures_util::TryStreamExt as _;
 use sqlx::sqlite::SqliteRow;
-use sqlx::{QueryBuilder, Sqlite as Driver};
+use sqlx::{QueryBuilder, Sqlite as Driver, SqliteConnection};
 
 #[async_trait]
 impl Batches for Sqlite {
@@ -56,21 +56,16 @@ impl Bookings for Sqlite {
     ) -> Result<Paged<Booking>, Fault> {
         const DOING: &str = "listing bookings";
         if let Some(user_id) = filter.user {
-            return self.bookings_of(user_id, filter, page).await;
+            return self.bookings_of(user_id.into(), filter, page).await;
+        }
+        if let Some(event_id) = filter.event {
+            // A great event may have a million bookings, and among them hardly a hold.
+            return match filter.status {
+                Some(BookingStatus::Hold) => self.holds_of(event_id, filter, page).await,
+                _ => self.bookings_of(event_id.into(), filter, page).await,
+            };
         }
         let mut query = QueryBuilder::<Driver>::new("SELECT * FROM bookings WHERE 1 = 1");
-        if let Some(event_id) = filter.event {
-            query.push(" AND event_id = ").push_bind(event_id.as_bytes().to_vec());
-            if filter.status == Some(BookingStatus::Hold) {
-                // A great event may have a million bookings, and among them hardly a hold: the index of
-                // expiry has those that live.
-                query.push(
-                    " AND booking_id IN (SELECT h.booking_id
-                        FROM inventory i CROSS JOIN holds h USING (section_id) WHERE i.event_id = ",
-                );
-                query.push_bind(event_id.as_bytes().to_vec()).push(")");
-            }
-        }
         if let Some(after) = page.after {
             query.push(" AND booking_id < ").push_bind(after.as_bytes().to_vec());
         }
@@ -92,22 +87,21 @@ impl Bookings for Sqlite {
 
     async fn inventories(&self, events: &[EventId]) -> Result<Vec<LiveInventory>, Fault> {
         const DOING: &str = "reading inventory";
-        const SQL: &str = "WITH wanted (event_id, now) AS ({})
-            SELECT i.*, CASE WHEN i.next_expiry <= wanted.now THEN
-                (SELECT COALESCE(SUM(h.seats), 0) FROM holds h
-                 WHERE h.section_id = i.section_id AND h.expires_at <= wanted.now)
-            ELSE 0 END AS due
-            FROM wanted CROSS JOIN inventory i USING (event_id)";
-        let now_ms = self.now().unix_ms();
+        let now = self.now();
         let mut connection = self.readers.acquire().await.map_err(failed(DOING))?;
-        let bind = |query: Binding, id: &EventId| bind_id(query, id).bind(now_ms);
-        let found =
-            read_rows(&mut connection, SQL, 2, events, bind).await.map_err(failed(DOING))?;
-        let live = |row: &SqliteRow| {
-            Ok(LiveInventory { inventory: rows::inventory(row)?, due: row.int("due")? })
-        };
-        found.iter().map(live).collect()
+        self.live_inventories(&mut connection, events, now).await
     }
+}
+
+/// The counters of all sections of these events.
+pub(super) async fn read_inventories(
+    connection: &mut SqliteConnection,
+    events: &[EventId],
+) -> Result<Vec<Inventory>, Fault> {
+    const SQL: &str = "WITH wanted (event_id) AS ({})
+        SELECT i.* FROM wanted CROSS JOIN inventory i USING (event_id)";
+    let found = read_rows(connection, SQL, 1, events, bind_id).await;
+    found.map_err(failed("reading inventory"))?.iter().map(rows::inventory).collect()
 }
 
 /// Narrows a query to bookings whose status reads `status` at `now_ms`: a due hold reads `EXPIRED`.

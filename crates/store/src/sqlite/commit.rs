@@ -7,7 +7,7 @@ use super::seats::{load_maps, write_seats};
 use super::writer::{WriterGuard, Writing};
 use crate::maps::{self, Maps, Stamps};
 use crate::rows::{self, Columns, actor_kind, detail_text, items_text, ms};
-use engine::decide::{Ended, ExpiryEntry, Needs, NextExpiry, RETIRED_PER_SECTION_MAX, SeatMaps};
+use engine::decide::{Ended, Needs, NextExpiry, RETIRED_PER_SECTION_MAX, SeatMaps};
 use engine::log::{LogRow, rows_of};
 use engine::{
     Booking, BookingId, BookingStatus, By, Changes, Command, Committed, EventId, Fault,
@@ -19,7 +19,7 @@ use std::collections::{BTreeSet, HashMap};
 impl Sqlite {
     /// Decides and commits a batch; see [`crate::Bookings::commit`]. It blocks its thread for one commit.
     pub(super) async fn commit_batch(&self, commands: &[Command]) -> Result<Committed, Fault> {
-        let buyers = self.writer.buyers();
+        let lists = self.writer.lists();
         let mut turn = self.writer.turn("beginning a batch").await?;
         let done = match self.attempt(&mut turn, commands, false) {
             // Seats were not as they were marked: once more, on marks that are rebuilt.
@@ -27,7 +27,7 @@ impl Sqlite {
             done => done,
         };
         drop(turn);
-        buyers.feed_behind(&self.writer);
+        lists.feed_behind(&self.writer);
         done
     }
 
@@ -37,7 +37,7 @@ impl Sqlite {
         commands: &[Command],
         suspect: bool,
     ) -> Result<Committed, Fault> {
-        let writing = Writing::begin(turn, self.writer.context(), "beginning a batch")?;
+        let writing = Writing::begin(turn, self.writer.beside(), "beginning a batch")?;
         let (committed, maps) = decide_in(&writing, commands, self.policy, &self.maps, suspect)?;
         writing.commit("committing a batch")?;
         self.maps.keep(maps, &Stamps::new());
@@ -172,17 +172,17 @@ fn load_due_of(
     sections: &BTreeSet<SectionId>,
     rows: &mut LoadedRows,
 ) -> Result<BTreeSet<SectionId>, Fault> {
-    const SQL: &str = "SELECT b.* FROM holds h CROSS JOIN bookings b USING (booking_id)
-        WHERE h.section_id = ? AND h.expires_at <= ? ORDER BY h.expires_at LIMIT ?";
-    let limit = i64::try_from(RETIRED_PER_SECTION_MAX).expect("a small number");
     let mut reached = BTreeSet::new();
     for section_id in sections {
         let (_, inventory) = &rows.sections[section_id];
         if inventory.next_expiry.is_none_or(|expiry| expiry > writing.now) {
             continue;
         }
-        let due = (section_id.as_bytes(), writing.now.unix_ms(), limit);
-        for booking in writing.all("loading due holds", SQL, due, |row| rows::booking(row))? {
+        for booking_id in writing.due_holds(*section_id, RETIRED_PER_SECTION_MAX)? {
+            let id = [booking_id.as_bytes()];
+            let read = |row: &Row<'_>| rows::booking(row);
+            let found = writing.one("loading due holds", BOOKING_BY_ID, id, read)?;
+            let Some(booking) = found else { continue };
             reached.extend(booking.sections().map(|(section_id, _)| section_id));
             rows.bookings.insert(booking.booking_id, booking);
         }
@@ -222,7 +222,7 @@ fn load_buyers(
             let of = (event_id.as_bytes(), user_id.as_bytes(), writing.now.unix_ms());
             writing.one("counting a buyer's seats", SQL, of, |row| row.int("live"))?.unwrap_or(0)
         } else {
-            writing.buyers().live_seats(writing, *event_id, *user_id)?
+            writing.lists().live_seats(writing, *event_id, *user_id)?
         };
         rows.buyers.insert((*event_id, *user_id), live);
     }
@@ -251,8 +251,6 @@ pub(super) fn write_bookings(
     const DOING: &str = "writing bookings";
     const UPDATE: &str = "UPDATE bookings SET status = ?2, expires_at = ?3, confirmed_at = ?4,
         cancelled_at = ?5, updated_at = ?6, version = ?7 WHERE booking_id = ?1";
-    const DELETE_HELD: &str =
-        "DELETE FROM holds WHERE section_id = ? AND expires_at = ? AND booking_id = ?";
 
     insert!(writing, DOING, "bookings", &changes.created, |booking| {
         booking_id: booking.booking_id.as_bytes(),
@@ -270,7 +268,7 @@ pub(super) fn write_bookings(
         version: booking.version,
         counted: counting.contains(&booking.event_id),
     })?;
-    writing.creates(changes.created.iter().map(|booking| (booking.user_id, booking.booking_id)));
+    writing.creates(&changes.created);
     let updated = writing.run_all(DOING, UPDATE, &changes.updated, |booking| {
         (
             booking.booking_id.as_bytes(),
@@ -289,17 +287,7 @@ pub(super) fn write_bookings(
         booking_id: row.2.booking_id.as_bytes(),
         fingerprint: row.2.fingerprint,
     })?;
-    let at = |held: &ExpiryEntry| held.expires_at.unix_ms();
-    writing.run_all(DOING, DELETE_HELD, &changes.unheld, |held| {
-        (held.section_id.as_bytes(), at(held), held.booking_id.as_bytes())
-    })?;
-    insert!(writing, DOING, "holds", &changes.held, |held| {
-        section_id: held.section_id.as_bytes(),
-        expires_at: held.expires_at.unix_ms(),
-        booking_id: held.booking_id.as_bytes(),
-        seats: held.seats,
-    })?;
-    Ok(())
+    writing.index_holds(&changes.unheld, &changes.held)
 }
 
 pub(super) fn append_log(writing: &Writing<'_>, entries: &[LogEntry]) -> Result<(), Fault> {

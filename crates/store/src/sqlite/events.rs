@@ -22,6 +22,7 @@ use engine::{
     BookingId, By, Error, Event, EventId, EventWithSections, Fault, Inventory, Money, Opening,
     Policy, Refusal, Section, SectionId, SeriesId, UserId,
 };
+use sqlx::sqlite::SqliteRow;
 use sqlx::{QueryBuilder, Sqlite as Driver, SqliteConnection};
 
 const MISSING: Refusal = Refusal::NotFound { what: "event" };
@@ -95,23 +96,37 @@ fn load(writing: &Writing<'_>, event_id: EventId) -> Result<Option<EventWithSect
 
 /// The cards of these events, in their order. What each section adds is added up by the database.
 async fn load_cards(
+    store: &Sqlite,
     connection: &mut SqliteConnection,
     events: Vec<Event>,
-    now_ms: i64,
 ) -> Result<Vec<EventCard>, Fault> {
     const SQL: &str = "WITH wanted (event_id, now) AS ({})
         SELECT s.event_id, MIN(s.price_minor) AS price_from,
             MAX(COALESCE(s.price_max_minor, s.price_minor)) AS price_to,
             MIN(s.currency) AS currency, SUM(i.capacity) AS capacity,
-            SUM(i.capacity - i.held - i.sold - i.blocked + CASE WHEN i.next_expiry <= wanted.now THEN
-                (SELECT COALESCE(SUM(h.seats), 0) FROM holds h
-                 WHERE h.section_id = i.section_id AND h.expires_at <= wanted.now)
-            ELSE 0 END) AS available
+            SUM(i.capacity - i.held - i.sold - i.blocked) AS available,
+            COALESCE(MAX(i.next_expiry <= wanted.now), 0) AS is_due
         FROM wanted CROSS JOIN sections s USING (event_id) CROSS JOIN inventory i USING (section_id)
         GROUP BY s.event_id";
-    let bind = |query: Binding, of: &Event| bind_id(query, &of.terms.event_id).bind(now_ms);
-    let found = read_rows(connection, SQL, 2, &events, bind).await;
-    rows::cards(events, &found.map_err(failed("adding up sections"))?)
+    const DOING: &str = "adding up sections";
+    let now = store.now();
+    let bind = |query: Binding, of: &Event| bind_id(query, &of.terms.event_id).bind(now.unix_ms());
+    let found = read_rows(connection, SQL, 2, &events, bind).await.map_err(failed(DOING))?;
+    let is_due = found.iter().map(|row| row.flag("is_due")).collect::<Result<Vec<_>, _>>()?;
+    if !is_due.contains(&true) {
+        return rows::cards(events, &found);
+    }
+    let ids: Vec<_> = events.iter().map(|of| of.terms.event_id).collect();
+    let mut cards = rows::cards(events, &found)?;
+    cards.iter_mut().for_each(|card| (card.capacity, card.available) = (0, 0));
+    for of in store.live_inventories(connection, &ids, now).await? {
+        let event_id = of.inventory.event_id;
+        let card = cards.iter_mut().find(|card| card.event.terms.event_id == event_id);
+        let card = card.expect("sections are read by their event");
+        card.capacity += of.inventory.capacity;
+        card.available += of.inventory.available() + of.due;
+    }
+    Ok(cards)
 }
 
 async fn load_sections(
@@ -358,7 +373,7 @@ impl Events for Sqlite {
         let found = query.build().fetch_all(&mut *connection).await.map_err(failed(DOING))?;
         let has_more = found.len() >= page.limit as usize;
         let events = found.iter().map(event).collect::<Result<Vec<_>, Fault>>()?;
-        let items = load_cards(&mut connection, events, self.now().unix_ms()).await?;
+        let items = load_cards(self, &mut connection, events).await?;
         Ok(Paged { items, has_more })
     }
 
@@ -404,42 +419,48 @@ pub(super) async fn to_cancel(store: &Sqlite, limit: u32) -> Result<Vec<BookingI
     const DOING: &str = "finding bookings of cancelled events";
     const EVENTS: &str =
         "SELECT event_id FROM events WHERE cancelling = 1 ORDER BY event_id LIMIT ?";
-    // The last one is told, live or not.
-    const PART: &str = "WITH part AS MATERIALIZED (
-            SELECT booking_id, status IN ('HOLD', 'CONFIRMED') AS live FROM bookings
-            WHERE event_id = ? AND booking_id > ? ORDER BY booking_id LIMIT ?
-        )
-        SELECT booking_id, live FROM part WHERE live OR
-            booking_id = (SELECT booking_id FROM part ORDER BY booking_id DESC LIMIT 1)
-        ORDER BY booking_id LIMIT ?";
     const DONE: &str = "UPDATE events SET cancelling = 0 WHERE event_id = ?";
     let events = sqlx::query(EVENTS).bind(EVENTS_MAX).fetch_all(&store.readers).await;
     let events = events.map_err(failed(DOING))?;
     let events = events.iter().map(|row| rows::event_id(row, "event_id"));
     let events: Vec<EventId> = events.collect::<Result<_, _>>()?;
     store.passes.keep(&events);
-    let (mut live, mut parts, limit) = (Vec::new(), 0, limit as usize);
+    let (mut live, mut looked_at, limit) = (Vec::new(), 0, limit as usize);
     for event_id in events {
-        while live.len() < limit && parts < PARTS_MAX {
-            let after = store.passes.after(event_id);
-            let query = sqlx::query(PART)
-                .bind(event_id.as_bytes().to_vec())
-                .bind(after.map_or_else(Vec::new, |after| after.as_bytes().to_vec()))
-                .bind(LOOKED_AT_MAX)
-                .bind(i64::try_from(limit - live.len()).unwrap_or(i64::MAX));
-            let part = query.fetch_all(&store.readers).await.map_err(failed(DOING))?;
-            let taken = store.passes.take(event_id, &part, &mut live)?;
-            if taken.is_done {
-                let done = move |writing: &Writing<'_>| {
-                    writing.run(DOING, DONE, [event_id.as_bytes()]).map(drop)
-                };
-                store.writer.write(DOING, done).await?;
-            }
-            if taken.is_end {
-                break;
-            }
-            parts += 1;
+        let mut is_done = false;
+        let after = store.passes.after(event_id);
+        let look = |part: &[SqliteRow]| {
+            // Those that are too many are looked at again.
+            let part = fitting(part, limit - live.len())?;
+            looked_at += part.len();
+            let taken = store.passes.take(event_id, part, &mut live)?;
+            is_done = taken.is_done;
+            Ok(!taken.is_end
+                && live.len() < limit
+                && looked_at < LOOKED_AT_MAX as usize * PARTS_MAX)
+        };
+        store.look_through(event_id, after, look).await?;
+        if is_done {
+            let done = move |writing: &Writing<'_>| {
+                writing.run(DOING, DONE, [event_id.as_bytes()]).map(drop)
+            };
+            store.writer.write(DOING, done).await?;
+        }
+        if live.len() >= limit || looked_at >= LOOKED_AT_MAX as usize * PARTS_MAX {
+            break;
         }
     }
     Ok(live)
+}
+
+/// The first of these bookings, up to where `room` of them are live.
+fn fitting(part: &[SqliteRow], room: usize) -> Result<&[SqliteRow], Fault> {
+    let mut live = 0;
+    for (place, row) in part.iter().enumerate() {
+        live += usize::from(row.flag("live")?);
+        if live == room {
+            return Ok(&part[..=place]);
+        }
+    }
+    Ok(part)
 }

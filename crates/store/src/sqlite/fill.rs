@@ -1,25 +1,21 @@
 //! Writing in bulk what a fill makes up: few statements, large transactions.
 
 use super::Sqlite;
-use super::buyers::Buyers;
 use super::commit::{append_log, write_bookings};
 use super::events::{insert_section, put_event};
-use super::writer::{WriterGuard, Writing, failed};
-use crate::Clock;
+use super::writer::{Beside, WriterGuard, Writing, failed};
 use crate::fill::{Bulk, Part};
 use engine::event::create;
 use engine::{Changes, Fault, Opening, Policy, Timestamp};
 use rusqlite::Connection;
 use std::collections::BTreeSet;
-use std::sync::Arc;
 
 const DOING: &str = "filling the store";
 
 /// The writer, set to write much.
 pub(crate) struct Filling {
     turn: WriterGuard,
-    clock: Clock,
-    buyers: Arc<Buyers>,
+    beside: Beside,
     policy: Policy,
 }
 
@@ -30,15 +26,13 @@ impl Sqlite {
         // many KiB: the trees that are written to all over fit in it.
         const SETTINGS: &str = "PRAGMA synchronous = NORMAL; PRAGMA cache_size = -262144";
         let turn = self.writer.turn(DOING).await?;
-        let (clock, buyers) = (self.writer.clock().clone(), self.writer.buyers().clone());
         let mut filling = Filling {
             turn,
-            clock,
-            buyers,
+            beside: self.writer.beside().clone(),
             policy: Policy { max_seats_per_user: None, ..self.policy },
         };
         let connection = filling.connection()?;
-        self.writer.buyers().load(connection)?;
+        self.writer.lists().load(connection)?;
         connection.execute_batch(SETTINGS).map_err(failed(DOING))?;
         Ok(filling)
     }
@@ -57,11 +51,11 @@ impl Bulk for Filling {
     }
 
     async fn now(&mut self) -> Result<Timestamp, Fault> {
-        Ok((self.clock)())
+        Ok(self.beside.now())
     }
 
     async fn write(&mut self, part: &Part) -> Result<(), Fault> {
-        let writing = Writing::begin(&mut self.turn, (&self.clock, &self.buyers), DOING)?;
+        let writing = Writing::begin(&mut self.turn, &self.beside, DOING)?;
         match part {
             Part::Events(events) => {
                 for (new, capacities) in events {
@@ -79,18 +73,18 @@ impl Bulk for Filling {
         }
         writing.commit(DOING)?;
         // Nobody else has a turn while this goes on.
-        let buyers = self.buyers.clone();
-        if buyers.is_long() {
-            buyers.feed_at_once(self.connection()?)?;
+        let lists = self.beside.lists().clone();
+        if lists.is_long() {
+            lists.feed_at_once(self.connection()?)?;
         }
         Ok(())
     }
 
     async fn finish(&mut self) -> Result<(), Fault> {
         // No ANALYZE: a store that was sold from has no statistics either, and is to be measured alike.
-        let buyers = self.buyers.clone();
+        let lists = self.beside.lists().clone();
         let connection = self.connection()?;
-        buyers.feed_at_once(connection)?;
+        lists.feed_at_once(connection)?;
         connection.execute_batch("PRAGMA wal_checkpoint(TRUNCATE)").map_err(failed(DOING))
     }
 }

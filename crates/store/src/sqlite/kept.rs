@@ -33,15 +33,19 @@ pub(super) struct Kept {
 }
 
 impl Kept {
-    /// What of it holds in the file as this transaction finds it.
-    pub(super) fn found_by(mut self, transaction: &Transaction<'_>) -> Result<Self, Fault> {
+    /// Takes out what of it holds in the file as this transaction finds it. Says whether somebody else has
+    /// written to the file.
+    pub(super) fn take_found_by(
+        &mut self,
+        transaction: &Transaction<'_>,
+    ) -> Result<(Self, bool), Fault> {
         const SQL: &str = "PRAGMA data_version";
         let read = || transaction.prepare_cached(SQL)?.query_row((), |row| row.get(0));
         let data_version = read().map_err(failed("looking for changes of others"))?;
-        if data_version != self.data_version {
-            self = Self { data_version, ..Self::default() };
-        }
-        Ok(self)
+        let kept = std::mem::replace(self, Self { data_version, ..Self::default() });
+        let is_another = kept.data_version != data_version;
+        let kept = if is_another { Self { data_version, ..Self::default() } } else { kept };
+        Ok((kept, is_another))
     }
 
     /// Drops all of it if this statement may write what is kept.
@@ -120,6 +124,8 @@ impl Writing<'_> {
             let what = "an inventory changed under its lock".to_owned();
             return Err(Fault::Corrupt { what });
         }
+        let versions = inventories.iter().map(|(of, _)| (of.section_id, of.version));
+        self.pending.borrow_mut().count(versions);
         let mut kept = self.kept.borrow_mut();
         for (inventory, _) in inventories {
             if let Some((_, counters)) = kept.sections.get_mut(&inventory.section_id) {
@@ -127,19 +133,6 @@ impl Writing<'_> {
             }
         }
         Ok(())
-    }
-
-    /// When the next live hold of a section ends, by the index of expiry.
-    pub(super) fn next_expiry(
-        &self,
-        section_id: SectionId,
-    ) -> Result<Option<engine::Timestamp>, Fault> {
-        const SQL: &str = "SELECT MIN(expires_at) AS next FROM holds WHERE section_id = ?";
-        let id = [section_id.as_bytes()];
-        let found = self.one("reading the next expiry", SQL, id, |row| {
-            Ok(row.maybe_int("next")?.map(engine::Timestamp::from_unix_ms))
-        });
-        Ok(found?.flatten())
     }
 }
 
@@ -274,8 +267,8 @@ mod tests {
     }
 
     #[test]
-    fn the_index_of_buyers_is_fed_without_a_word_to_what_is_kept() {
-        for source in [include_str!("buyers.rs"), include_str!("buyers/feed.rs")] {
+    fn lists_are_fed_without_a_word_to_what_is_kept() {
+        for source in [include_str!("lists.rs"), include_str!("lists/feed.rs")] {
             for part in source.split('"').filter(|part| TABLES.iter().any(|of| part.contains(of))) {
                 let writes = ["INSERT", "UPDATE", "DELETE", "REPLACE"];
                 assert!(!writes.iter().any(|verb| part.contains(verb)), "{part}");

@@ -7,7 +7,7 @@ use crate::maps::contradiction;
 use crate::rows::{self, Columns as _, Sums, seat_taken};
 use engine::decide::ExpiryEntry;
 use engine::repair::{Records, Repair, SeatRecords};
-use engine::{Booking, BookingId, Error, Fault, Inventory, Refusal, SectionId};
+use engine::{BookingId, Error, Fault, Inventory, Refusal, SectionId};
 
 const DOING: &str = "repairing a section";
 
@@ -48,11 +48,21 @@ fn load(writing: &Writing<'_>, section_id: SectionId) -> Result<Records, Error> 
         writing.each_whole(DOING, RUNS, id, |row| sums.add_run(row, true))?;
     }
     let folded = sums.of_one();
+    // From the table itself: what is repaired may be wrong elsewhere, too.
     let event = [inventory.event_id.as_bytes()];
-    let bookings = writing.all(DOING, BOOKINGS, event, |row| rows::booking(row))?;
-    let is_here = |of: &Booking| of.sections().any(|(here, _)| here == section_id);
-    let bookings = bookings.into_iter().filter(is_here).collect();
-    let holds: Vec<ExpiryEntry> = writing.all(DOING, HOLDS, id, |row| rows::held(row))?;
+    let mut bookings = Vec::new();
+    writing.each_whole(DOING, BOOKINGS, event, |row| {
+        let booking = rows::booking(row)?;
+        if booking.sections().any(|(here, _)| here == section_id) {
+            bookings.push(booking);
+        }
+        Ok(())
+    })?;
+    let mut holds: Vec<ExpiryEntry> = Vec::new();
+    writing.each_whole(DOING, HOLDS, id, |row| {
+        holds.push(rows::held(row)?);
+        Ok(())
+    })?;
     let seats = match layout_row(writing, section_id)? {
         None => None,
         Some(layout) => Some(SeatRecords {
@@ -81,7 +91,7 @@ fn write(writing: &Writing<'_>, section_id: SectionId, repair: &Repair) -> Resul
     let id = section_id.as_bytes();
     let counted = (id, capacity, held, sold, blocked, version, rows::ms(next_expiry));
     writing.run(DOING, COUNTED, counted)?;
-    writing.run(DOING, UNHELD, [id])?;
+    writing.run_whole(DOING, UNHELD, [id])?;
     writing.run_all(DOING, HELD, &repair.holds, |held| {
         (id, held.expires_at.unix_ms(), held.booking_id.as_bytes(), held.seats)
     })?;

@@ -194,7 +194,7 @@ impl Schema for Sqlite {
             // Nobody else writes meanwhile.
             let mut turn = self.writer.turn(DOING).await?;
             if crate::takes_runs_away(&before, target) {
-                let writing = Writing::begin(&mut turn, self.writer.context(), DOING)?;
+                let writing = Writing::begin(&mut turn, self.writer.beside(), DOING)?;
                 unpack(&writing)?;
                 writing.commit(DOING)?;
             }
@@ -223,7 +223,7 @@ impl Schema for Sqlite {
         }
         let after = self.applied().await?;
         if after != before {
-            self.buyers().forget();
+            self.lists().forget();
         }
         self.begin_lists().await;
         if after.contains(&newest) {
@@ -304,7 +304,7 @@ impl Sqlite {
         // One read transaction: everything is of the same moment, and WAL lets others go on writing.
         let mut snapshot = connection.begin().await.map_err(failed(DOING))?;
         let mut report = audit(&mut Snapshot(&mut snapshot), cut).await?;
-        super::buyers::check(&mut snapshot, &mut report).await?;
+        super::lists::check(&mut snapshot, &mut report).await?;
         snapshot.rollback().await.map_err(failed(DOING))?;
         Ok(report)
     }

@@ -8,10 +8,11 @@
 mod plan;
 mod row;
 
-use super::buyers::Buyers;
 use super::kept::Kept;
+use super::lists::{Listed, Lists};
+use super::live::{LiveHolds, Pending};
 use crate::{Clock, unavailable};
-use engine::{BookingId, Fault, Timestamp, UserId};
+use engine::{Booking, Fault, Timestamp};
 use rusqlite::{
     CachedStatement, Connection, ErrorCode, OpenFlags, Params, Row, Statement, Transaction,
     TransactionBehavior,
@@ -34,8 +35,15 @@ const STATEMENTS_MAX: usize = 128;
 pub(super) struct Writer {
     /// `None` once it is closed.
     open: Arc<Mutex<Option<Open>>>,
+    beside: Beside,
+}
+
+/// What a write needs beside its turn.
+#[derive(Clone)]
+pub(super) struct Beside {
     clock: Clock,
-    buyers: Arc<Buyers>,
+    lists: Arc<Lists>,
+    live: Arc<LiveHolds>,
 }
 
 struct Open {
@@ -57,7 +65,7 @@ impl WriterGuard {
         Some(&mut open.connection)
     }
 
-    /// The connection, for what writes to the index of bookings by buyer and to nothing else: what is
+    /// The connection, for what writes to the lists of bookings and to nothing else: what is
     /// kept of rows stays.
     pub(super) fn connection_of_index(&mut self) -> Option<&mut Connection> {
         Some(&mut self.0.as_mut()?.connection)
@@ -68,13 +76,29 @@ impl WriterGuard {
 pub(super) struct Writing<'a> {
     transaction: Transaction<'a>,
     pub(super) now: Timestamp,
-    buyers: &'a Buyers,
+    beside: &'a Beside,
     /// The bookings that it creates.
-    created: RefCell<Vec<(UserId, BookingId)>>,
+    created: RefCell<Vec<Listed>>,
+    /// What it changes of live holds.
+    pub(super) pending: RefCell<Pending>,
     /// Rows as this write has read and written them.
     pub(super) kept: RefCell<Kept>,
     /// Where they are kept once it is committed.
     place: &'a mut Kept,
+}
+
+impl Beside {
+    /// The lists of bookings.
+    #[cfg(feature = "fill")]
+    pub(super) fn lists(&self) -> &Arc<Lists> {
+        &self.lists
+    }
+
+    /// What the clock shows.
+    #[cfg(feature = "fill")]
+    pub(super) fn now(&self) -> Timestamp {
+        (self.clock)()
+    }
 }
 
 impl Writer {
@@ -114,7 +138,8 @@ impl Writer {
             warn_of_later_rows(&connection, clock());
         }
         let open = Arc::new(Mutex::new(Some(Open { connection, kept: Kept::default() })));
-        Ok(Self { open, clock, buyers: Arc::default() })
+        let beside = Beside { clock, lists: Arc::default(), live: Arc::default() };
+        Ok(Self { open, beside })
     }
 
     /// Waits until it is one's turn to write.
@@ -145,9 +170,9 @@ impl Writer {
         E: From<Fault> + Send + 'static,
     {
         let mut turn = self.turn(doing).await?;
-        let (clock, buyers) = (self.clock.clone(), self.buyers.clone());
+        let beside = self.beside.clone();
         let written = tokio::task::spawn_blocking(move || {
-            let writing = Writing::begin(&mut turn, (&clock, &buyers), doing)?;
+            let writing = Writing::begin(&mut turn, &beside, doing)?;
             let made = work(&writing)?;
             writing.commit(doing)?;
             Ok(made)
@@ -166,23 +191,26 @@ impl Writer {
         drop(self.open.lock().await.take());
     }
 
-    /// What a write needs beside its turn.
-    pub(super) fn context(&self) -> (&Clock, &Buyers) {
-        (&self.clock, &self.buyers)
+    pub(super) fn beside(&self) -> &Beside {
+        &self.beside
     }
 
-    pub(super) fn buyers(&self) -> &Arc<Buyers> {
-        &self.buyers
+    pub(super) fn lists(&self) -> &Arc<Lists> {
+        &self.beside.lists
+    }
+
+    pub(super) fn live(&self) -> &LiveHolds {
+        &self.beside.live
     }
 
     /// For tests: before anything is written.
     #[cfg(test)]
-    pub(super) fn set_buyers(&mut self, buyers: Buyers) {
-        self.buyers = Arc::new(buyers);
+    pub(super) fn set_lists(&mut self, lists: Lists) {
+        self.beside.lists = Arc::new(lists);
     }
 
     pub(super) fn clock(&self) -> &Clock {
-        &self.clock
+        &self.beside.clock
     }
 }
 
@@ -206,43 +234,73 @@ impl<'a> Writing<'a> {
     /// Takes the lock of every row. Nobody else writes until it ends.
     pub(super) fn begin(
         turn: &'a mut WriterGuard,
-        (clock, buyers): (&Clock, &'a Buyers),
+        beside: &'a Beside,
         doing: &'static str,
     ) -> Result<Self, Fault> {
         let open = turn.0.as_mut().ok_or_else(|| unavailable(doing)("the store is closed"))?;
         let Open { connection, kept: place } = open;
-        // Taken out: a write that is not committed keeps nothing.
-        let kept = std::mem::take(place);
         // At once: a transaction that begins as a reader can fail to become a writer.
         let begun = connection.transaction_with_behavior(TransactionBehavior::Immediate);
         let transaction = begun.map_err(failed(doing))?;
-        let kept = RefCell::new(kept.found_by(&transaction)?);
+        // Taken out: a write that is not committed keeps nothing.
+        let (kept, is_another) = place.take_found_by(&transaction)?;
+        if is_another {
+            beside.live.forget();
+        }
         // Read under the lock: a clock read before the wait would let an expired hold be confirmed.
-        let now = (clock)();
-        Ok(Self { transaction, now, buyers, created: RefCell::default(), kept, place })
+        let now = (beside.clock)();
+        Ok(Self {
+            transaction,
+            now,
+            beside,
+            created: RefCell::default(),
+            pending: RefCell::default(),
+            kept: RefCell::new(kept),
+            place,
+        })
     }
 
-    /// Says which bookings it creates, for the lists of their buyers.
-    pub(super) fn creates(&self, bookings: impl Iterator<Item = (UserId, BookingId)>) {
-        self.created.borrow_mut().extend(bookings);
+    /// Says which bookings it creates, for the lists that they are in.
+    pub(super) fn creates(&self, bookings: &[Booking]) {
+        self.created.borrow_mut().extend(bookings.iter().map(Listed::from));
     }
 
-    pub(super) fn buyers(&self) -> &'a Buyers {
-        self.buyers
+    pub(super) fn lists(&self) -> &'a Lists {
+        &self.beside.lists
+    }
+
+    pub(super) fn live(&self) -> &'a LiveHolds {
+        &self.beside.live
+    }
+
+    pub(super) fn transaction(&self) -> &Transaction<'a> {
+        &self.transaction
     }
 
     /// Makes it durable.
     pub(super) fn commit(self, doing: &'static str) -> Result<(), Fault> {
-        let Self { transaction, kept, place, buyers, created, .. } = self;
-        transaction.commit().map_err(failed(doing))?;
+        let Self { transaction, kept, place, beside, created, pending, .. } = self;
+        if let Err(error) = transaction.commit() {
+            // Nothing of it should be stored; but nothing is taken for known.
+            *place = Kept::default();
+            beside.live.forget();
+            return Err(failed(doing)(error));
+        }
         *place = kept.into_inner();
-        buyers.note(&created.borrow());
+        beside.lists.note(&created.borrow());
+        beside.live.apply(pending.into_inner());
         Ok(())
+    }
+
+    /// Takes note of a statement that may write what is kept in memory.
+    fn heed(&self, sql: &str) {
+        self.kept.borrow_mut().heed(sql);
+        self.pending.borrow_mut().heed(sql);
     }
 
     /// A statement that is prepared once.
     fn prepared(&self, sql: &'static str) -> rusqlite::Result<CachedStatement<'_>> {
-        self.kept.borrow_mut().heed(sql);
+        self.heed(sql);
         self.prepared_unheeded(sql)
     }
 
@@ -255,7 +313,7 @@ impl<'a> Writing<'a> {
 
     /// A statement that may read a table as a whole.
     fn prepared_whole(&self, sql: &'static str) -> rusqlite::Result<Statement<'_>> {
-        self.kept.borrow_mut().heed(sql);
+        self.heed(sql);
         self.transaction.prepare(sql)
     }
 

@@ -1,9 +1,9 @@
 //! Writing segments, a portion at a time.
 
-use super::{Buyers, DOING, Frozen};
+use super::{DOING, Frozen, ListId, Listed, Lists};
 use crate::rows::{self, Columns as _};
 use crate::sqlite::writer::{Writer, failed};
-use engine::{BookingId, Fault, UserId};
+use engine::{BookingId, Fault};
 use rusqlite::types::Type;
 use rusqlite::{Connection, OptionalExtension as _, Transaction, TransactionBehavior};
 use std::collections::BTreeSet;
@@ -11,7 +11,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 /// A row of the index, without its segment. They are in this order.
-pub(super) type Entry = (UserId, BookingId);
+pub(super) type Entry = (ListId, BookingId);
 
 /// For how long nothing is written after a portion, in portions: sales come first.
 const REST: u32 = 2;
@@ -40,18 +40,18 @@ pub(super) enum Portion {
     Idle,
 }
 
-impl Buyers {
+impl Lists {
     /// Begins to write segments beside everybody else, if the tail is long enough and nobody does.
     pub(in crate::sqlite) fn feed_behind(self: &Arc<Self>, writer: &Writer) {
         if !self.is_due() || !self.begin_feeding() {
             return;
         }
-        let (buyers, writer) = (self.clone(), writer.clone());
+        let (lists, writer) = (self.clone(), writer.clone());
         tokio::spawn(async move {
-            let _end = Ended(buyers.clone());
+            let _end = Ended(lists.clone());
             let mut jobs = Jobs::default();
             while let Some(mut turn) = writer.next_turn().await {
-                let here = buyers.clone();
+                let here = lists.clone();
                 let work = tokio::task::spawn_blocking(move || {
                     let begun = Instant::now();
                     let Some(connection) = turn.connection_of_index() else {
@@ -67,11 +67,11 @@ impl Buyers {
                 match done {
                     Ok(Portion::Written) => {
                         let took = took.unwrap_or_default();
-                        tokio::time::sleep(if buyers.is_due() { took } else { took * REST }).await;
+                        tokio::time::sleep(if lists.is_due() { took } else { took * REST }).await;
                     }
                     Ok(Portion::Idle) => return,
                     Err(fault) => {
-                        tracing::warn!(%fault, "bookings are not indexed by buyer; trying again");
+                        tracing::warn!(%fault, "lists of bookings are not written; trying again");
                         jobs = Jobs::default();
                         tokio::time::sleep(FAILURE_PAUSE).await;
                     }
@@ -87,7 +87,7 @@ impl Buyers {
         let (segment, entries) = (last_segment(connection)? + 1, entries(&frozen));
         durable_later(connection, NORMAL, |writing| {
             insert(writing, segment, &entries)?;
-            register(writing, segment, entries.len(), frozen.through)
+            register(writing, segment, frozen.count, frozen.through)
         })?;
         self.tail.lock().frozen = None;
         Ok(())
@@ -112,7 +112,7 @@ impl Buyers {
 }
 
 /// Lets the next one write segments, also after a panic.
-struct Ended(Arc<Buyers>);
+struct Ended(Arc<Lists>);
 
 impl Drop for Ended {
     fn drop(&mut self) {
@@ -121,11 +121,11 @@ impl Drop for Ended {
 }
 
 fn entries(frozen: &Frozen) -> Vec<Entry> {
-    let of_buyer = |(user_id, bookings): (&UserId, &Vec<BookingId>)| {
-        let user_id = *user_id;
-        bookings.iter().map(move |booking_id| (user_id, *booking_id)).collect::<Vec<_>>()
+    let of_list = |(list, bookings): (&ListId, &Vec<BookingId>)| {
+        let list = *list;
+        bookings.iter().map(move |booking_id| (list, *booking_id)).collect::<Vec<_>>()
     };
-    let mut entries: Vec<_> = frozen.bookings.iter().flat_map(of_buyer).collect();
+    let mut entries: Vec<_> = frozen.bookings.iter().flat_map(of_list).collect();
     entries.sort_unstable();
     entries
 }
@@ -134,13 +134,13 @@ impl Jobs {
     /// Does the next portion of work.
     pub(super) fn portion(
         &mut self,
-        buyers: &Buyers,
+        lists: &Lists,
         connection: &mut Connection,
     ) -> Result<Portion, Fault> {
         let feeds = self.0.iter().any(|job| matches!(job, Job::Feed { .. }));
-        if !feeds && (buyers.is_due() || buyers.tail.lock().frozen.is_some()) {
+        if !feeds && (lists.is_due() || lists.tail.lock().frozen.is_some()) {
             // A merge goes on afterwards.
-            if let Some(frozen) = buyers.freeze(connection)? {
+            if let Some(frozen) = lists.freeze(connection)? {
                 let segment = self.next_segment(connection)?;
                 self.0.push(Job::Feed { frozen, entries: Vec::new(), written: 0, segment });
                 return Ok(Portion::Written);
@@ -149,24 +149,24 @@ impl Jobs {
         if self.0.is_empty() {
             let next = match unfinished(connection)? {
                 Some(segment) => Some(Job::Clear { segment }),
-                None => self.merge(buyers, connection)?,
+                None => self.merge(lists, connection)?,
             };
             let Some(job) = next else { return Ok(Portion::Idle) };
             self.0.push(job);
         }
         let job = self.0.last_mut().expect("it was just looked at");
         if let Job::Feed { frozen, .. } = job
-            && !buyers.is_frozen(frozen)
+            && !lists.is_frozen(frozen)
         {
             // The tail was given up: when it is read from the log, these bookings are in it, too.
             self.0.pop();
             return Ok(Portion::Written);
         }
-        let is_done = durable_later(connection, FULL, |writing| job.portion(buyers, writing))?;
+        let is_done = durable_later(connection, FULL, |writing| job.portion(lists, writing))?;
         if is_done {
             let job = self.0.pop();
             if matches!(job, Some(Job::Feed { .. })) {
-                buyers.tail.lock().frozen = None;
+                lists.tail.lock().frozen = None;
             }
         }
         Ok(Portion::Written)
@@ -193,8 +193,8 @@ impl Jobs {
     }
 
     /// The merge that is due: of the smallest segments of which there are enough of like size.
-    fn merge(&self, buyers: &Buyers, connection: &Connection) -> Result<Option<Job>, Fault> {
-        const ALL: &str = "SELECT segment, bookings FROM buyer_segments ORDER BY segment";
+    fn merge(&self, lists: &Lists, connection: &Connection) -> Result<Option<Job>, Fault> {
+        const ALL: &str = "SELECT segment, bookings FROM list_segments ORDER BY segment";
         let mut levels: Vec<Vec<i64>> = Vec::new();
         let mut statement = connection.prepare_cached(ALL).map_err(failed(DOING))?;
         let mut rows = statement.query(()).map_err(failed(DOING))?;
@@ -202,14 +202,14 @@ impl Jobs {
             let mut bookings = usize::try_from(row.int("bookings")?).unwrap_or(0);
             let mut level = 0;
             // What a merge of the least makes is of the next level.
-            while bookings >= buyers.sizes.tail.saturating_mul(buyers.sizes.merged) {
-                bookings /= buyers.sizes.merged;
+            while bookings >= lists.sizes.tail.saturating_mul(lists.sizes.merged) {
+                bookings /= lists.sizes.merged;
                 level += 1;
             }
             levels.resize(levels.len().max(level + 1), Vec::new());
             levels[level].push(row.int("segment")?);
         }
-        let due = levels.into_iter().find(|level| level.len() >= buyers.sizes.merged);
+        let due = levels.into_iter().find(|level| level.len() >= lists.sizes.merged);
         let Some(from) = due else { return Ok(None) };
         Ok(Some(Job::Merge { from, after: None, segment: self.next_segment(connection)? }))
     }
@@ -217,8 +217,8 @@ impl Jobs {
 
 impl Job {
     /// Does a portion; returns whether that was the last.
-    fn portion(&mut self, buyers: &Buyers, writing: &Transaction<'_>) -> rusqlite::Result<bool> {
-        let portion = buyers.sizes.portion;
+    fn portion(&mut self, lists: &Lists, writing: &Transaction<'_>) -> rusqlite::Result<bool> {
+        let portion = lists.sizes.portion;
         match self {
             Self::Feed { frozen, entries, written, segment } => {
                 let end = (*written + portion).min(entries.len());
@@ -226,7 +226,7 @@ impl Job {
                 *written = end;
                 let is_done = end == entries.len();
                 if is_done {
-                    register(writing, *segment, entries.len(), frozen.through)?;
+                    register(writing, *segment, frozen.count, frozen.through)?;
                 }
                 Ok(is_done)
             }
@@ -248,13 +248,16 @@ impl Job {
 /// Writes a segment in one transaction.
 pub(super) fn segment_at_once(
     connection: &mut Connection,
-    entries: &[Entry],
+    bookings: &[Listed],
     through: i64,
 ) -> Result<(), Fault> {
     let segment = last_segment(connection)? + 1;
+    let both = |of: &Listed| of.lists.map(|list| (list, of.booking_id));
+    let mut entries: Vec<Entry> = bookings.iter().flat_map(both).collect();
+    entries.sort_unstable();
     durable_later(connection, FULL, |writing| {
-        insert(writing, segment, entries)?;
-        register(writing, segment, entries.len(), through)
+        insert(writing, segment, &entries)?;
+        register(writing, segment, bookings.len(), through)
     })
 }
 
@@ -293,11 +296,11 @@ fn durable_later<T>(
 }
 
 fn insert(writing: &Transaction<'_>, segment: i64, entries: &[Entry]) -> rusqlite::Result<()> {
-    const SQL: &str = "INSERT OR IGNORE INTO buyer_index (segment, user_id, booking_id)
+    const SQL: &str = "INSERT OR IGNORE INTO booking_lists (segment, list_id, booking_id)
         VALUES (?, ?, ?)";
     let mut statement = writing.prepare_cached(SQL)?;
-    for (user_id, booking_id) in entries {
-        statement.execute((segment, user_id.as_bytes(), booking_id.as_bytes()))?;
+    for (list, booking_id) in entries {
+        statement.execute((segment, list.as_bytes(), booking_id.as_bytes()))?;
     }
     Ok(())
 }
@@ -308,15 +311,15 @@ fn register(
     bookings: usize,
     through: i64,
 ) -> rusqlite::Result<()> {
-    const SQL: &str = "INSERT INTO buyer_segments (segment, bookings, through) VALUES (?, ?, ?)";
+    const SQL: &str = "INSERT INTO list_segments (segment, bookings, through) VALUES (?, ?, ?)";
     let bookings = i64::try_from(bookings).unwrap_or(i64::MAX);
     writing.prepare_cached(SQL)?.execute((segment, bookings, through)).map(drop)
 }
 
 /// Puts a merged segment in the place of those that it was made of.
 fn replace(writing: &Transaction<'_>, segment: i64, from: &[i64]) -> rusqlite::Result<()> {
-    const OLD: &str = "DELETE FROM buyer_segments WHERE segment = ? RETURNING bookings, through";
-    const NEW: &str = "INSERT INTO buyer_segments (segment, bookings, through) VALUES (?, ?, ?)";
+    const OLD: &str = "DELETE FROM list_segments WHERE segment = ? RETURNING bookings, through";
+    const NEW: &str = "INSERT INTO list_segments (segment, bookings, through) VALUES (?, ?, ?)";
     let (mut bookings, mut through) = (0, 0);
     for old in from {
         let read = |row: &rusqlite::Row<'_>| Ok((row.get::<_, i64>(0)?, row.get::<_, i64>(1)?));
@@ -335,17 +338,17 @@ fn next_of(
     after: Option<Entry>,
     each: usize,
 ) -> rusqlite::Result<(Vec<Entry>, bool)> {
-    const NEXT: &str = "SELECT user_id, booking_id FROM buyer_index
-        WHERE segment = ?1 AND (user_id, booking_id) > (?2, ?3)
-        ORDER BY user_id, booking_id LIMIT ?4";
+    const NEXT: &str = "SELECT list_id, booking_id FROM booking_lists
+        WHERE segment = ?1 AND (list_id, booking_id) > (?2, ?3)
+        ORDER BY list_id, booking_id LIMIT ?4";
     let (mut entries, mut bound) = (Vec::new(), None::<Entry>);
     let limit = i64::try_from(each).unwrap_or(i64::MAX);
-    let (user, booking) = after.as_ref().map_or((&[][..], &[][..]), |(user_id, booking_id)| {
-        (user_id.as_bytes().as_slice(), booking_id.as_bytes().as_slice())
+    let (list, booking) = after.as_ref().map_or((&[][..], &[][..]), |(list, booking_id)| {
+        (list.as_bytes().as_slice(), booking_id.as_bytes().as_slice())
     });
     for segment in from {
         let mut statement = writing.prepare_cached(NEXT)?;
-        let mut rows = statement.query((segment, user, booking, limit))?;
+        let mut rows = statement.query((segment, list, booking, limit))?;
         let before = entries.len();
         while let Some(row) = rows.next()? {
             entries.push(entry(row)?);
@@ -367,24 +370,24 @@ fn entry(row: &rusqlite::Row<'_>) -> rusqlite::Result<Entry> {
         let why = fault.to_string().into();
         rusqlite::Error::FromSqlConversionFailure(0, Type::Blob, why)
     };
-    let user_id = rows::user_id(row, "user_id").map_err(unreadable)?;
-    Ok((user_id, rows::booking_id(row, "booking_id").map_err(unreadable)?))
+    let list = ListId(row.id("list_id").map_err(unreadable)?);
+    Ok((list, rows::booking_id(row, "booking_id").map_err(unreadable)?))
 }
 
 /// Removes rows of what is no segment; returns whether none are left.
 fn clear(writing: &Transaction<'_>, segment: i64, portion: usize) -> rusqlite::Result<bool> {
-    const BOUND: &str = "SELECT user_id, booking_id FROM buyer_index WHERE segment = ?
-        ORDER BY user_id, booking_id LIMIT 1 OFFSET ?";
-    const SOME: &str = "DELETE FROM buyer_index
-        WHERE segment = ?1 AND (user_id, booking_id) <= (?2, ?3)";
-    const ALL: &str = "DELETE FROM buyer_index WHERE segment = ?";
+    const BOUND: &str = "SELECT list_id, booking_id FROM booking_lists WHERE segment = ?
+        ORDER BY list_id, booking_id LIMIT 1 OFFSET ?";
+    const SOME: &str = "DELETE FROM booking_lists
+        WHERE segment = ?1 AND (list_id, booking_id) <= (?2, ?3)";
+    const ALL: &str = "DELETE FROM booking_lists WHERE segment = ?";
     let offset = i64::try_from(portion).unwrap_or(i64::MAX);
     let bound = writing.prepare_cached(BOUND)?.query_row((segment, offset), entry).optional()?;
-    let Some((user_id, booking_id)) = bound else {
+    let Some((list, booking_id)) = bound else {
         writing.prepare_cached(ALL)?.execute([segment])?;
         return Ok(true);
     };
-    let some = (segment, user_id.as_bytes(), booking_id.as_bytes());
+    let some = (segment, list.as_bytes(), booking_id.as_bytes());
     writing.prepare_cached(SOME)?.execute(some)?;
     Ok(false)
 }
@@ -392,16 +395,17 @@ fn clear(writing: &Transaction<'_>, segment: i64, portion: usize) -> rusqlite::R
 /// The highest number of a segment, also of one that was never finished.
 fn last_segment(connection: &Connection) -> Result<i64, Fault> {
     const SQL: &str = "SELECT MAX(
-        (SELECT COALESCE(MAX(segment), 0) FROM buyer_segments),
-        (SELECT COALESCE(MAX(segment), 0) FROM buyer_index))";
+        (SELECT COALESCE(MAX(segment), 0) FROM list_segments),
+        (SELECT COALESCE(MAX(segment), 0) FROM booking_lists))";
     let mut statement = connection.prepare_cached(SQL).map_err(failed(DOING))?;
     statement.query_row((), |row| row.get(0)).map_err(failed(DOING))
 }
 
 /// The first number in the index that is no segment's.
 fn unfinished(connection: &Connection) -> Result<Option<i64>, Fault> {
-    const NEXT: &str = "SELECT segment FROM buyer_index WHERE segment > ? ORDER BY segment LIMIT 1";
-    const REGISTERED: &str = "SELECT segment FROM buyer_segments";
+    const NEXT: &str =
+        "SELECT segment FROM booking_lists WHERE segment > ? ORDER BY segment LIMIT 1";
+    const REGISTERED: &str = "SELECT segment FROM list_segments";
     let find = || {
         let mut registered = connection.prepare_cached(REGISTERED)?;
         let registered = registered.query_map((), |row| row.get(0))?;

@@ -1,14 +1,15 @@
-//! Which bookings a buyer has, indexed behind the sale.
+//! Which bookings a buyer has, and which an event has, indexed behind the sale.
 //!
-//! An index whose keys begin with a buyer has another page for nearly every hold of a sale. So none is
-//! written with a hold. The newest bookings are kept in memory, by buyer: the *tail*. When it is long
-//! enough, it is written as a *segment*: in order, each page once, a few thousand rows at a time between
-//! the batches ([`feed`]). Segments never change; a dozen of like size become a larger one.
+//! An index whose keys begin with a buyer has another page for nearly every hold of a sale, and so has one
+//! by event where many are on sale. So none is written with a hold. The newest bookings are kept in
+//! memory, by buyer and by event: the *tail*. When it is long enough, it is written as a *segment*: in
+//! order, each page once, a few thousand rows at a time between the batches ([`feed`]). Segments never
+//! change; a dozen of like size become a larger one.
 //!
 //! ```text
-//! hold ─▶ bookings, booking_log            tail: HashMap<buyer, bookings>  ─▶ segment ┐ a dozen
-//!                                                         └─────────────┬──────┘      └─▶ larger one
-//!                                          list of a buyer: newest first of all of them
+//! hold ─▶ bookings, booking_log            tail: HashMap<list, bookings>  ─▶ segment ┐ a dozen
+//!                                                         └─────────────┬─────┘      └─▶ larger one
+//!                                          a list: newest first of all of them
 //! ```
 //! Every segment says up to which row of the log it and those before it go. What was created behind that
 //! is the tail, which is read from the log at the start. So nothing is lost with it, and a list is exact
@@ -16,7 +17,7 @@
 
 mod check;
 mod feed;
-mod list;
+mod page;
 #[cfg(test)]
 mod tests;
 
@@ -26,7 +27,7 @@ use crate::{COUNTED_MAX, unavailable};
 pub(super) use check::check;
 use engine::event::SEATS_PER_USER_MAX;
 use engine::log::Run;
-use engine::{BookingId, EventId, Fault, LogKind, UserId};
+use engine::{Booking, BookingId, EventId, Fault, LogKind, UserId};
 use feed::segment_at_once;
 use parking_lot::Mutex;
 use rusqlite::Connection;
@@ -34,12 +35,12 @@ use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-const DOING: &str = "indexing bookings by buyer";
+const DOING: &str = "listing bookings by buyer and event";
 
 /// Rows of the log that are read at once when the tail is read.
 const LOG_ROWS: i64 = 10_000;
 
-/// The tail is written as a segment when it has this number of bookings: 3 MB, or 3 µs of work for each.
+/// The tail is written as a segment when it has this number of bookings: some 15 MB, or 4 µs of work for each.
 /// A shorter one costs as much for a booking as an index that is written at once.
 const TAIL_BOOKINGS: usize = 100_000;
 /// The number of bookings from which on the tail is given up: it is read from the log when it is asked for.
@@ -74,8 +75,49 @@ impl Default for Sizes {
     }
 }
 
-/// Bookings by their buyers, in no order.
-type ByBuyer = HashMap<UserId, Vec<BookingId>>;
+/// Whose bookings they are: a buyer's or an event's. Their ids are never the same.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(super) struct ListId([u8; 16]);
+
+impl ListId {
+    fn as_bytes(&self) -> &[u8; 16] {
+        &self.0
+    }
+}
+
+impl From<UserId> for ListId {
+    fn from(id: UserId) -> Self {
+        Self(*id.as_bytes())
+    }
+}
+
+impl From<EventId> for ListId {
+    fn from(id: EventId) -> Self {
+        Self(*id.as_bytes())
+    }
+}
+
+/// A booking, and the lists that it is in.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Listed {
+    booking_id: BookingId,
+    lists: [ListId; 2],
+}
+
+impl Listed {
+    fn new(booking_id: BookingId, user_id: UserId, event_id: EventId) -> Self {
+        Self { booking_id, lists: [user_id.into(), event_id.into()] }
+    }
+}
+
+impl From<&Booking> for Listed {
+    fn from(of: &Booking) -> Self {
+        Self::new(of.booking_id, of.user_id, of.event_id)
+    }
+}
+
+/// Bookings by their lists, in no order.
+type Recent = HashMap<ListId, Vec<BookingId>>;
 
 /// What is in no segment yet.
 #[derive(Default)]
@@ -84,8 +126,8 @@ struct Tail {
     is_loaded: bool,
     /// Why the log cannot be read. Sales go on.
     unreadable: Option<String>,
-    recent: ByBuyer,
-    /// How many bookings `recent` has.
+    recent: Recent,
+    /// How many bookings `recent` has, each in two lists.
     count: usize,
     /// What is being written as a segment.
     frozen: Option<Arc<Frozen>>,
@@ -93,38 +135,46 @@ struct Tail {
 
 /// A tail that becomes a segment.
 struct Frozen {
-    bookings: ByBuyer,
+    bookings: Recent,
     count: usize,
     /// The last row of the log before it was frozen.
     through: i64,
 }
 
-/// The bookings of buyers.
+/// The bookings of buyers and of events.
 #[derive(Default)]
-pub(super) struct Buyers {
+pub(super) struct Lists {
     tail: Mutex<Tail>,
     sizes: Sizes,
     /// Whether somebody is writing segments.
     is_fed: AtomicBool,
 }
 
-impl Buyers {
+impl Tail {
+    fn add(&mut self, created: &[Listed]) {
+        for Listed { booking_id, lists } in created {
+            for list in lists {
+                self.recent.entry(*list).or_default().push(*booking_id);
+            }
+        }
+        self.count += created.len();
+    }
+}
+
+impl Lists {
     #[cfg(test)]
     fn of(sizes: Sizes) -> Self {
         Self { sizes, ..Self::default() }
     }
 
     /// Adds bookings that were just created. The writer calls it before anybody else has a turn.
-    pub(super) fn note(&self, created: &[(UserId, BookingId)]) {
+    pub(super) fn note(&self, created: &[Listed]) {
         if created.is_empty() {
             return;
         }
         let mut tail = self.tail.lock();
         if tail.is_loaded {
-            for (user_id, booking_id) in created {
-                tail.recent.entry(*user_id).or_default().push(*booking_id);
-            }
-            tail.count += created.len();
+            tail.add(created);
         }
         let frozen = tail.frozen.as_ref().map_or(0, |frozen| frozen.count);
         if tail.count + frozen >= self.sizes.tail_max {
@@ -137,10 +187,10 @@ impl Buyers {
         self.tail.lock().count >= self.sizes.tail
     }
 
-    /// Whether the tail is as long as what segments are merged to.
+    /// Whether the tail is so long that it would soon be given up.
     #[cfg(feature = "fill")]
     pub(super) fn is_long(&self) -> bool {
-        self.tail.lock().count >= self.sizes.tail * self.sizes.merged
+        self.tail.lock().count >= self.sizes.tail_max / 2
     }
 
     /// Forgets what is known, for it may have become another.
@@ -155,7 +205,7 @@ impl Buyers {
     /// Reads the tail from the log, unless it is known. Call it while it is one's turn to write. Nothing,
     /// where the schema has no index yet.
     pub(super) fn load(&self, connection: &mut Connection) -> Result<(), Fault> {
-        const IS_THERE: &str = "SELECT COUNT(*) FROM sqlite_master WHERE name = 'buyer_segments'";
+        const IS_THERE: &str = "SELECT COUNT(*) FROM sqlite_master WHERE name = 'list_segments'";
         let tail = self.tail.lock();
         if let Some(why) = &tail.unreadable {
             return Err(Fault::Corrupt { what: why.clone() });
@@ -170,10 +220,8 @@ impl Buyers {
         }
         match self.read(connection) {
             Ok(found) => {
-                let mut tail = Tail { is_loaded: true, count: found.len(), ..Tail::default() };
-                for (user_id, booking_id) in found {
-                    tail.recent.entry(user_id).or_default().push(booking_id);
-                }
+                let mut tail = Tail { is_loaded: true, ..Tail::default() };
+                tail.add(&found);
                 *self.tail.lock() = tail;
                 Ok(())
             }
@@ -187,13 +235,13 @@ impl Buyers {
 
     /// The bookings that are in no segment. Where the log behind the last segment is long, they become
     /// one, so that the next start need not read it again.
-    fn read(&self, connection: &mut Connection) -> Result<Vec<(UserId, BookingId)>, Fault> {
-        const MARK: &str = "SELECT COALESCE(MAX(through), 0) FROM buyer_segments";
+    fn read(&self, connection: &mut Connection) -> Result<Vec<Listed>, Fault> {
+        const MARK: &str = "SELECT COALESCE(MAX(through), 0) FROM list_segments";
         const ROWS: &str = "SELECT * FROM booking_log WHERE seq > ? ORDER BY seq LIMIT ?";
-        const BUYER: &str = "SELECT user_id FROM bookings WHERE booking_id = ?";
+        const LISTS: &str = "SELECT user_id, event_id FROM bookings WHERE booking_id = ?";
         let mark = connection.query_row(MARK, (), |row| row.get::<_, i64>(0));
         let mut mark = mark.map_err(failed(DOING))?;
-        let mut found: Vec<(UserId, BookingId)> = Vec::new();
+        let mut found: Vec<Listed> = Vec::new();
         let mut read = 0;
         loop {
             let mut created = BTreeSet::new();
@@ -214,17 +262,18 @@ impl Buyers {
                     created.extend(first.filter_map(|entry| entry.booking_id));
                 }
             }
-            let mut buyer = connection.prepare_cached(BUYER).map_err(failed(DOING))?;
+            let mut lists = connection.prepare_cached(LISTS).map_err(failed(DOING))?;
             for booking_id in created {
-                let mut rows = buyer.query([booking_id.as_bytes()]).map_err(failed(DOING))?;
+                let mut rows = lists.query([booking_id.as_bytes()]).map_err(failed(DOING))?;
                 if let Some(row) = rows.next().map_err(failed(DOING))? {
-                    found.push((rows::user_id(row, "user_id")?, booking_id));
+                    let (user_id, event_id) =
+                        (rows::user_id(row, "user_id")?, rows::event_id(row, "event_id")?);
+                    found.push(Listed::new(booking_id, user_id, event_id));
                 }
             }
-            drop(buyer);
+            drop(lists);
             read += usize::try_from(count).unwrap_or(0);
             if found.len() >= self.sizes.tail || read >= self.sizes.tail {
-                found.sort_unstable();
                 segment_at_once(connection, &found, mark)?;
                 found.clear();
                 read = 0;
@@ -235,16 +284,25 @@ impl Buyers {
         }
     }
 
-    /// The bookings of a buyer that are in no segment, or were in none a moment ago, newest first.
-    fn in_tail(&self, user_id: UserId, before: Option<BookingId>) -> Vec<BookingId> {
+    /// The bookings of a list that are in no segment, or were in none a moment ago, oldest first.
+    fn in_tail(&self, list: ListId, before: Option<BookingId>) -> Vec<BookingId> {
         let tail = self.tail.lock();
-        let frozen = tail.frozen.as_ref().and_then(|frozen| frozen.bookings.get(&user_id));
-        let all = tail.recent.get(&user_id).into_iter().chain(frozen).flatten().copied();
+        let frozen = tail.frozen.as_ref().and_then(|frozen| frozen.bookings.get(&list));
+        let all = frozen.into_iter().chain(tail.recent.get(&list)).flatten().copied();
         let mut found: Vec<_> =
             all.filter(|booking_id| before.is_none_or(|before| *booking_id < before)).collect();
         drop(tail);
-        found.sort_unstable_by(|a, b| b.cmp(a));
+        // They are nearly so: this sort is the one that is fast then.
+        found.sort();
         found
+    }
+
+    /// Fails where the tail is not known.
+    fn demand(&self, doing: &'static str) -> Result<(), Fault> {
+        if self.is_loaded() {
+            return Ok(());
+        }
+        Err(unavailable(doing)("the lists of bookings are not known"))
     }
 
     /// Adds up a buyer's live seats at an event by all that this buyer ever booked: for events that got
@@ -258,22 +316,20 @@ impl Buyers {
     ) -> Result<i64, Fault> {
         // The bound makes the planner begin with the segments, and seek in each.
         const ONE_MORE: &str = "SELECT 1 AS one
-            FROM buyer_segments s CROSS JOIN buyer_index x USING (segment)
-            WHERE s.segment > 0 AND x.user_id = ?1 LIMIT 1 OFFSET ?2";
+            FROM list_segments s CROSS JOIN booking_lists x USING (segment)
+            WHERE s.segment > 0 AND x.list_id = ?1 LIMIT 1 OFFSET ?2";
         const IN_SEGMENTS: &str = "SELECT COALESCE(SUM(b.seats), 0) AS live
-            FROM buyer_segments s CROSS JOIN buyer_index x USING (segment)
+            FROM list_segments s CROSS JOIN booking_lists x USING (segment)
                 CROSS JOIN bookings b USING (booking_id)
-            WHERE s.segment > 0 AND x.user_id = ?2 AND b.event_id = ?1
+            WHERE s.segment > 0 AND x.list_id = ?2 AND b.event_id = ?1
               AND b.status IN ('HOLD', 'CONFIRMED')
               AND (b.status = 'CONFIRMED' OR b.expires_at > ?3)";
         const ONE: &str = "SELECT seats AS live FROM bookings WHERE booking_id = ?2
             AND event_id = ?1 AND status IN ('HOLD', 'CONFIRMED')
             AND (status = 'CONFIRMED' OR expires_at > ?3)";
         const DOING: &str = "counting a buyer's seats";
-        if !self.is_loaded() {
-            return Err(unavailable(DOING)("the bookings of buyers are not known"));
-        }
-        let in_tail = self.in_tail(user_id, None);
+        self.demand(DOING)?;
+        let in_tail = self.in_tail(user_id.into(), None);
         let most = COUNTED_MAX - i64::try_from(in_tail.len()).unwrap_or(COUNTED_MAX);
         let of = (user_id.as_bytes(), most.max(0));
         if most < 0 || writing.one(DOING, ONE_MORE, of, |row| row.int("one"))?.is_some() {

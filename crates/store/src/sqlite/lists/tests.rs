@@ -14,14 +14,14 @@ use suite::world::{ManualClock, Mint, opened};
 
 const SMALL: Sizes = Sizes { tail: 40, tail_max: 100_000, portion: 7, merged: 3 };
 
-/// A store with one event, some buyers, and segments that are written when the test says so.
+/// A store with two events, some buyers, and segments that are written when the test says so.
 struct World {
     folder: tempfile::TempDir,
     store: Sqlite,
     clock: ManualClock,
     mint: Mint,
-    event_id: EventId,
-    section_id: SectionId,
+    /// With a section of each.
+    events: Vec<(EventId, SectionId)>,
     users: Vec<UserId>,
 }
 
@@ -30,7 +30,7 @@ fn open(folder: &tempfile::TempDir, clock: &ManualClock, sizes: Sizes) -> Sqlite
     let shown = clock.clone();
     options.clock = Arc::new(move || shown.now());
     let mut store = Sqlite::open(&folder.path().join("reservix.db"), options).expect("it opens");
-    store.writer.set_buyers(Buyers::of(sizes));
+    store.writer.set_lists(Lists::of(sizes));
     store
 }
 
@@ -41,28 +41,32 @@ impl World {
         let store = open(&folder, &clock, sizes);
         store.migrate(None).await.expect("the schema is made");
         let mint = Mint::new(&clock);
-        let mut new = mint.event_on_sale(mint.user());
-        let event_id = new.event.terms.event_id;
-        new.sections.push(mint.section_of(event_id, "A"));
-        let section_id = new.sections[0].section_id;
-        store.create_event(&new, &opened(&[1_000_000]), None).await.expect("it is recorded");
+        let mut events = Vec::new();
+        for _ in 0..2 {
+            let mut new = mint.event_on_sale(mint.user());
+            let event_id = new.event.terms.event_id;
+            new.sections.push(mint.section_of(event_id, "A"));
+            store.create_event(&new, &opened(&[1_000_000]), None).await.expect("it is recorded");
+            events.push((event_id, new.sections[0].section_id));
+        }
         let users = (0..6).map(|_| mint.user()).collect();
-        Self { folder, store, clock, mint, event_id, section_id, users }
+        Self { folder, store, clock, mint, events, users }
     }
 
-    fn command(&self, user_id: UserId) -> Command {
+    fn command(&self, (event_id, section_id): (EventId, SectionId), user_id: UserId) -> Command {
         Command::Hold(Hold {
-            booking_id: self.mint.booking(self.event_id),
+            booking_id: self.mint.booking(event_id),
             user_id,
-            event_id: self.event_id,
-            requests: vec![SeatRequest::Count { section_id: self.section_id, seats: 1 }],
+            event_id,
+            requests: vec![SeatRequest::Count { section_id, seats: 1 }],
             key: None,
         })
     }
 
-    /// Holds of these buyers, in one batch.
+    /// Holds of these buyers, in one batch, at one event after the other.
     async fn hold(&self, users: &[UserId]) -> Vec<BookingId> {
-        let commands: Vec<_> = users.iter().map(|user_id| self.command(*user_id)).collect();
+        let both = users.iter().zip(self.events.iter().cycle());
+        let commands: Vec<_> = both.map(|(user_id, of)| self.command(*of, *user_id)).collect();
         let committed = self.store.commit(&commands).await.expect("the store answers");
         assert!(committed.answers.iter().all(Result::is_ok), "{:?}", committed.answers);
         let held = |command: &Command| match command {
@@ -76,7 +80,7 @@ impl World {
     async fn portion(&self, jobs: &mut Jobs) -> Portion {
         let mut turn = self.store.writer.next_turn().await.expect("it is open");
         let connection = turn.connection().expect("it is open");
-        let done = jobs.portion(self.store.buyers(), connection).expect("it is written");
+        let done = jobs.portion(self.store.lists(), connection).expect("it is written");
         jobs.sort();
         done
     }
@@ -85,10 +89,10 @@ impl World {
     async fn reopen(&mut self, sizes: Sizes) {
         self.store.close().await;
         self.store = open(&self.folder, &self.clock, sizes);
-        assert!(self.store.buyers().begin_feeding());
+        assert!(self.store.lists().begin_feeding());
     }
 
-    /// All bookings of a buyer, newest first, by pages of this size.
+    /// All bookings of a list, newest first, by pages of this size.
     async fn listed(&self, filter: &BookingFilter, limit: u32) -> Vec<BookingId> {
         let (mut found, mut after) = (Vec::new(), None);
         loop {
@@ -105,17 +109,13 @@ impl World {
 
     /// The same by reading the table as a whole.
     async fn scanned(&self, filter: &BookingFilter) -> Vec<BookingId> {
-        let sql = "SELECT * FROM bookings WHERE +user_id = ? ORDER BY booking_id DESC";
-        let user_id = filter.user.expect("a buyer").as_bytes().to_vec();
-        let rows = sqlx::query(sql)
-            .bind(user_id)
-            .fetch_all(&self.store.readers)
-            .await
-            .expect("it is read");
+        let sql = "SELECT * FROM bookings ORDER BY booking_id DESC";
+        let rows = sqlx::query(sql).fetch_all(&self.store.readers).await.expect("it is read");
         let bookings = rows.iter().map(|row| rows::booking(row).expect("a booking"));
         let now = self.clock.now();
-        let fits = |booking: &engine::Booking| {
-            filter.event.is_none_or(|event_id| event_id == booking.event_id)
+        let fits = |booking: &Booking| {
+            filter.user.is_none_or(|user_id| user_id == booking.user_id)
+                && filter.event.is_none_or(|event_id| event_id == booking.event_id)
                 && filter.status.is_none_or(|status| status == booking.status_at(now))
         };
         bookings.filter(fits).map(|booking| booking.booking_id).collect()
@@ -132,7 +132,7 @@ impl World {
 async fn run(seed: u64, steps: usize) {
     let mut dice = StdRng::seed_from_u64(seed);
     let mut world = World::new(SMALL).await;
-    assert!(world.store.buyers().begin_feeding(), "segments are written when the test says so");
+    assert!(world.store.lists().begin_feeding(), "segments are written when the test says so");
     let mut jobs = Jobs::default();
     let mut made = Vec::new();
     for step in 0..steps {
@@ -159,34 +159,35 @@ async fn run(seed: u64, steps: usize) {
             }
         }
         let status = [None, None, Some(BookingStatus::Hold), Some(BookingStatus::Confirmed)];
-        let filter = BookingFilter {
-            user: Some(world.users[dice.random_range(0..6)]),
-            event: [None, Some(world.event_id)][dice.random_range(0..2)],
-            status: status[dice.random_range(0..4)],
-        };
+        let (user, event) =
+            (world.users[dice.random_range(0..6)], world.events[dice.random_range(0..2)].0);
+        let (user, event) = [(Some(user), None), (Some(user), Some(event)), (None, Some(event))]
+            [dice.random_range(0..3)];
+        let filter = BookingFilter { user, event, status: status[dice.random_range(0..4)] };
         let limit = [1, 3, 100][dice.random_range(0..3)];
         let listed = world.listed(&filter, limit).await;
         assert_eq!(listed, world.scanned(&filter).await, "seed {seed}, step {step}: {filter:?}");
     }
     while world.portion(&mut jobs).await == Portion::Written {}
-    let in_segments = world.count("SELECT COALESCE(SUM(bookings), 0) FROM buyer_segments").await;
-    let in_tail = i64::try_from(world.store.buyers().tail.lock().count).expect("a small number");
+    let in_segments = world.count("SELECT COALESCE(SUM(bookings), 0) FROM list_segments").await;
+    let in_tail = i64::try_from(world.store.lists().tail.lock().count).expect("a small number");
     assert_eq!(in_segments + in_tail, i64::try_from(made.len()).expect("a small number"));
     assert_eq!(
-        world.count("SELECT COUNT(*) FROM buyer_index").await,
-        in_segments,
+        world.count("SELECT COUNT(*) FROM booking_lists").await,
+        in_segments * 2,
         "all else is gone"
     );
     assert!(in_tail < 40, "{in_tail}");
-    let merged = "SELECT COUNT(*) FROM buyer_segments";
+    let merged = "SELECT COUNT(*) FROM list_segments";
     assert!(world.count(merged).await < 9, "three of a size become one");
     let found = world.store.audit().await.expect("it is read");
     assert!(found.is_clean(), "{:?}", found.told);
-    let spoil = "UPDATE buyer_index SET user_id = zeroblob(16) WHERE (segment, booking_id) =
-        (SELECT segment, booking_id FROM buyer_index LIMIT 1)";
+    let spoil =
+        "UPDATE booking_lists SET list_id = zeroblob(16) WHERE (segment, list_id, booking_id) =
+        (SELECT segment, list_id, booking_id FROM booking_lists LIMIT 1)";
     world.store.run(spoil).await;
     let found = world.store.audit().await.expect("it is read");
-    let what = "index: 1 entries by buyer name no booking of that buyer";
+    let what = "index: 1 entries of lists name no booking of that list";
     assert_eq!(found.told[0].to_string(), what);
     world.store.close().await;
 }
@@ -219,8 +220,8 @@ async fn what_was_just_held_is_listed_while_segments_are_written() {
         done.expect("every list was right");
     }
     let ends = tokio::time::timeout(Duration::from_secs(30), async {
-        while world.count("SELECT COUNT(*) FROM buyer_segments").await == 0
-            || world.store.buyers().is_due()
+        while world.count("SELECT COUNT(*) FROM list_segments").await == 0
+            || world.store.lists().is_due()
         {
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
@@ -231,12 +232,12 @@ async fn what_was_just_held_is_listed_while_segments_are_written() {
 #[tokio::test]
 async fn a_tail_that_cannot_be_written_is_given_up_and_nothing_is_lost() {
     let world = World::new(Sizes { tail_max: 100, ..SMALL }).await;
-    assert!(world.store.buyers().begin_feeding(), "nobody writes");
+    assert!(world.store.lists().begin_feeding(), "nobody writes");
     let (user_id, mut jobs) = (world.users[0], Jobs::default());
     let mut own = world.hold(&[user_id; 50]).await;
     world.portion(&mut jobs).await;
     own.extend(world.hold(&[user_id; 110]).await);
-    assert!(!world.store.buyers().is_loaded(), "it grew too long");
+    assert!(!world.store.lists().is_loaded(), "it grew too long");
     own.extend(world.hold(&[user_id; 2]).await);
     let filter = BookingFilter { user: Some(user_id), event: None, status: None };
     own.sort_unstable_by(|a, b| b.cmp(a));
@@ -273,10 +274,10 @@ async fn a_long_tail_is_written_when_it_is_read() {
     world.reopen(SMALL).await;
     let filter = BookingFilter { user: Some(user_id), event: None, status: None };
     assert_eq!(world.listed(&filter, 100).await, own);
-    assert_eq!(world.count("SELECT SUM(bookings) FROM buyer_segments").await, 150);
-    assert_eq!(world.store.buyers().tail.lock().count, 0);
+    assert_eq!(world.count("SELECT SUM(bookings) FROM list_segments").await, 150);
+    assert_eq!(world.store.lists().tail.lock().count, 0);
     // What comes behind it is no part of the tail, and the next start does not read it again.
-    let read = "SELECT MAX(seq) - (SELECT MAX(through) FROM buyer_segments) FROM booking_log";
+    let read = "SELECT MAX(seq) - (SELECT MAX(through) FROM list_segments) FROM booking_log";
     for booking_id in own.iter().take(60) {
         let cancel = Command::Cancel { booking_id: *booking_id, by: By::System };
         world.store.commit(&[cancel]).await.expect("the store answers");
@@ -286,12 +287,12 @@ async fn a_long_tail_is_written_when_it_is_read() {
     assert_eq!(world.listed(&filter, 100).await, own);
     assert_eq!(world.count(read).await, 0);
     // An index that is thrown away is written again.
-    world.store.run("UPDATE buyer_index SET user_id = zeroblob(16)").await;
-    world.store.run("DELETE FROM buyer_segments").await;
+    world.store.run("UPDATE booking_lists SET list_id = randomblob(16)").await;
+    world.store.run("DELETE FROM list_segments").await;
     world.reopen(SMALL).await;
     assert_eq!(world.listed(&filter, 100).await, own);
     let mut jobs = Jobs::default();
     while world.portion(&mut jobs).await == Portion::Written {}
     assert!(world.store.audit().await.expect("it is read").is_clean());
-    assert_eq!(world.count("SELECT COUNT(*) FROM buyer_index").await, 150);
+    assert_eq!(world.count("SELECT COUNT(*) FROM booking_lists").await, 300);
 }

@@ -1,4 +1,4 @@
-//! Whether the index has as many bookings as there are, each under its buyer.
+//! Whether the lists have as many bookings as there are, each under its buyer and under its event.
 
 use super::DOING;
 use crate::rows::{Columns as _, log_entries};
@@ -18,12 +18,14 @@ pub(in crate::sqlite) async fn check(
     report: &mut Report,
 ) -> Result<(), Fault> {
     const IS_THERE: &str =
-        "SELECT COUNT(*) AS found FROM sqlite_master WHERE name = 'buyer_segments'";
+        "SELECT COUNT(*) AS found FROM sqlite_master WHERE name = 'list_segments'";
     const SEGMENTS: &str = "SELECT COALESCE(SUM(bookings), 0) AS bookings,
-        COALESCE(MAX(through), 0) AS through FROM buyer_segments";
-    const ENTRIES: &str = "SELECT COUNT(*) AS found, COUNT(b.booking_id) AS sound
-        FROM buyer_segments s CROSS JOIN buyer_index x USING (segment)
-            LEFT JOIN bookings b ON b.booking_id = x.booking_id AND b.user_id = x.user_id";
+        COALESCE(MAX(through), 0) AS through FROM list_segments";
+    const ENTRIES: &str = "SELECT COUNT(*) AS entries,
+            COALESCE(SUM(b.user_id = x.list_id), 0) AS by_buyer,
+            COALESCE(SUM(b.event_id = x.list_id), 0) AS by_event
+        FROM list_segments s CROSS JOIN booking_lists x USING (segment)
+            LEFT JOIN bookings b ON b.booking_id = x.booking_id";
     const LATER: &str = "SELECT * FROM booking_log WHERE seq > ? AND kind IN ('held', 'run')";
     const BOOKINGS: &str = "SELECT COUNT(*) AS found FROM bookings";
     let one = async |snapshot: &mut SqliteConnection, sql: &'static str| {
@@ -35,7 +37,8 @@ pub(in crate::sqlite) async fn check(
     let segments = one(snapshot, SEGMENTS).await?;
     let (listed, through) = (segments.int("bookings")?, segments.int("through")?);
     let entries = one(snapshot, ENTRIES).await?;
-    let (found, sound) = (entries.int("found")?, entries.int("sound")?);
+    let (by_buyer, by_event) = (entries.int("by_buyer")?, entries.int("by_event")?);
+    let unsound = entries.int("entries")? - by_buyer - by_event;
     let stored = one(snapshot, BOOKINGS).await?.int("found")?;
     let mut later = 0;
     let mut rows = sqlx::query(LATER).bind(through).fetch(&mut *snapshot);
@@ -45,16 +48,15 @@ pub(in crate::sqlite) async fn check(
         };
         later += log_entries(&row)?.filter(is_first).map(|_| 1).sum::<i64>();
     }
-    if found != sound {
-        let what = format!("{} entries by buyer name no booking of that buyer", found - sound);
-        report.tell(INDEX, what);
+    if unsound != 0 {
+        report.tell(INDEX, format!("{unsound} entries of lists name no booking of that list"));
     }
-    if listed != found || found + later != stored {
+    if [by_buyer, by_event] != [listed; 2] || listed + later != stored {
         report.tell(
             INDEX,
             format!(
-                "of {stored} bookings, {found} are listed by buyer in segments of {listed}, and \
-                 {later} were made later"
+                "of {stored} bookings, {by_buyer} are listed by buyer and {by_event} by event in \
+                 segments of {listed}, and {later} were made later"
             ),
         );
     }

@@ -1,0 +1,2 @@
+-- Nothing: here the bookings of an event keep an index that is written with each hold, since another instance reads it
+-- at once, and live holds are looked for in their table.
