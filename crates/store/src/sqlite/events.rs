@@ -118,7 +118,9 @@ async fn load_cards(
     }
     let ids: Vec<_> = events.iter().map(|of| of.terms.event_id).collect();
     let mut cards = rows::cards(events, &found)?;
-    cards.iter_mut().for_each(|card| (card.capacity, card.available) = (0, 0));
+    for card in &mut cards {
+        (card.capacity, card.available) = (0, 0);
+    }
     for of in store.live_inventories(connection, &ids, now).await? {
         let event_id = of.inventory.event_id;
         let card = cards.iter_mut().find(|card| card.event.terms.event_id == event_id);

@@ -141,12 +141,16 @@ impl LiveHolds {
         let Some(sections) = known.as_mut() else { return };
         for (section_id, places) in pending.removed {
             if let Some(section) = sections.get_mut(&section_id) {
-                places.iter().for_each(|place| section.remove(place));
+                for place in &places {
+                    section.remove(place);
+                }
             }
         }
         for (section_id, added) in pending.added {
             let section = sections.entry(section_id).or_default();
-            added.into_iter().for_each(|(place, seats)| section.add(place, seats));
+            for (place, seats) in added {
+                section.add(place, seats);
+            }
         }
         for (section_id, version) in pending.versions {
             if let Some(section) = sections.get_mut(&section_id) {
@@ -272,8 +276,12 @@ impl Writing<'_> {
             (of.expires_at.unix_ms(), section_id, booking_id, of.seats)
         })?;
         let mut pending = self.pending.borrow_mut();
-        unheld.iter().for_each(|held| pending.remove(held));
-        held.iter().for_each(|held| pending.add(held));
+        for of in unheld {
+            pending.remove(of);
+        }
+        for of in held {
+            pending.add(of);
+        }
         Ok(())
     }
 
@@ -343,15 +351,15 @@ impl Sqlite {
         events: &[EventId],
         now: Timestamp,
     ) -> Result<Vec<LiveInventory>, Fault> {
+        // Few, unless nothing was swept for long.
+        const DUE: &str = "SELECT section_id, SUM(seats) AS due FROM holds
+            WHERE expires_at <= ? GROUP BY section_id";
         for _ in 0..LOOKS_MAX {
             let inventories = read_inventories(connection, events).await?;
             if let Some(due) = self.live().due_of(&inventories, now) {
                 return Ok(with_due(inventories, &due));
             }
         }
-        // Few, unless nothing was swept for long.
-        const DUE: &str = "SELECT section_id, SUM(seats) AS due FROM holds
-            WHERE expires_at <= ? GROUP BY section_id";
         let mut snapshot = connection.begin().await.map_err(unreadable(DOING))?;
         let inventories = read_inventories(&mut snapshot, events).await?;
         let rows = sqlx::query(DUE).bind(now.unix_ms()).fetch_all(&mut *snapshot).await;
