@@ -40,8 +40,8 @@ const DOING: &str = "listing bookings by buyer and event";
 /// Rows of the log that are read at once when the tail is read.
 const LOG_ROWS: i64 = 10_000;
 
-/// The tail is written as a segment when it has this number of bookings: some 15 MB, or 4 µs of work for each.
-/// A shorter one costs as much for a booking as an index that is written at once.
+/// The tail is written as a segment when it has this number of bookings: some 15 MB, or 4 µs of work for
+/// each. A shorter one costs as much for a booking as an index that is written at once.
 const TAIL_BOOKINGS: usize = 100_000;
 /// The number of bookings from which on the tail is given up: it is read from the log when it is asked for.
 /// It is only reached while nothing can be written.
