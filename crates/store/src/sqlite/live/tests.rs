@@ -139,7 +139,7 @@ async fn what_is_known_is_what_is_stored_after_any_steps() {
                 let commands: Vec<_> = (0..dice.random_range(1..9))
                     .map(|_| {
                         let first = dice.random_range(0..3);
-                        world.command(&world.sections[first..dice.random_range(first..3) + 1])
+                        world.command(&world.sections[first..=dice.random_range(first..3)])
                     })
                     .collect();
                 made.extend(world.commit(&commands).await.iter().map(|of| of.booking_id));
