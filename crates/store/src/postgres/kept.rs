@@ -19,7 +19,7 @@ const KEPT_MAX: usize = 20_000;
 const LEFT_FOR: Duration = Duration::from_secs(1);
 
 /// The transactions that wrote the rows of a section and of its event. Whatever is changed of these rows,
-/// and by whomever, is another transaction.
+/// by anybody, is another transaction.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Writers {
     pub section: i64,

@@ -188,9 +188,9 @@ impl Sqlite {
             return Ok(());
         }
         let mut turn = self.writer.turn(super::DOING).await?;
-        let buyers = self.writer.lists().clone();
+        let lists = self.writer.lists().clone();
         let load = move || match turn.connection_of_index() {
-            Some(connection) => buyers.load(connection),
+            Some(connection) => lists.load(connection),
             None => Ok(()),
         };
         let loaded = tokio::task::spawn_blocking(load).await;
