@@ -126,7 +126,7 @@ pub enum Refusal {
         /// When it ended.
         expired_at: Timestamp,
     },
-    /// More time would gain nothing.
+    /// The hold has reached its maximum lifetime, or it is a sale.
     ExtensionLimit,
     /// The booking can no longer be cancelled by this user.
     NotCancellable,

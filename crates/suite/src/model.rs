@@ -322,10 +322,10 @@ impl Model {
             BookingStatus::Hold => {}
         }
         let ends_at = now.plus_ms(ttl_ms).min(deal.ends_at_latest);
-        if ends_at <= deal.ends_at {
+        if deal.ends_at >= deal.ends_at_latest {
             return Err(Refusal::ExtensionLimit);
         }
-        deal.ends_at = ends_at;
+        deal.ends_at = deal.ends_at.max(ends_at);
         Ok(told(booking_id))
     }
 

@@ -218,7 +218,8 @@ impl Ledger {
         Ok(self.shown(booking_id))
     }
 
-    /// Extends a live hold to `min(now + ttl, max_expires_at)`, and only if that is later.
+    /// Extends a live hold to `min(now + ttl, max_expires_at)`. A hold that lasts as long already stays as
+    /// it is.
     ///
     /// The first refusal wins: not found, [`Refusal::EventCancelled`], [`Refusal::BookingCancelled`],
     /// [`Refusal::ExtensionLimit`] (also for a sale), [`Refusal::HoldExpired`].
@@ -231,8 +232,12 @@ impl Ledger {
         let terms = &self.rows.terms[&booking.event_id];
         let ttl_ms = terms.hold_ttl_ms.unwrap_or(self.policy.hold_ttl_ms);
         let expires_at = self.now.plus_ms(ttl_ms).min(booking.max_expires_at);
-        if expires_at <= booking.expires_at {
+        if booking.expires_at >= booking.max_expires_at {
             return Err(Refusal::ExtensionLimit);
+        }
+        if expires_at <= booking.expires_at {
+            // It has the time that was asked for.
+            return Ok(self.shown(booking_id));
         }
         let mut booking = booking.clone();
         booking.expires_at = expires_at;

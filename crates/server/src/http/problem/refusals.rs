@@ -71,7 +71,7 @@ impl From<Refusal> for Problem {
                 plain(&format!("The hold ended at {expired_at}; hold seats again."))
                     .with("expired_at", expired_at.to_string())
             }
-            Refusal::ExtensionLimit => plain("The hold has reached its maximum lifetime."),
+            Refusal::ExtensionLimit => plain("The hold cannot last longer, or it is a sale."),
             Refusal::NotCancellable => plain(
                 "The hold has expired, or the time limit for cancelling a confirmed booking \
                     has passed.",

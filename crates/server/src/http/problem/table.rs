@@ -119,7 +119,8 @@ pub const TABLE: &[Row] = &[
     row(
         Code::ExtensionLimit,
         "",
-        "the hold has reached its maximum lifetime: confirm it before it expires",
+        "the hold has reached its maximum lifetime (confirm it before it expires), or the booking is \
+            confirmed",
     ),
     row(
         Code::NotCancellable,
