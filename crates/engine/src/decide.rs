@@ -398,7 +398,7 @@ pub struct SeatTaken {
 
 /// What a store has to write. Rows of the log are in the order in which they came to be, the others
 /// in the order of their ids.
-#[derive(Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Changes {
     /// New bookings.
     pub created: Vec<Booking>,

@@ -35,9 +35,11 @@ use observers::{Batch, Observer, observers};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Duration;
+use store::simulated::{is_planted, probe};
 use store::{Batches, Gate, Seats};
 use tokio::sync::{mpsc, oneshot};
+use tokio::time::Instant;
 
 /// Commands waiting in each of the two queues of a lane; more are refused.
 pub const QUEUE_MAX: usize = 16_384;
@@ -74,6 +76,14 @@ struct Job {
     command: Command,
     deadline: Instant,
     reply: Reply,
+}
+
+impl Job {
+    /// The same for nobody, as a planted bug.
+    fn that_nobody_waits_for(&self) -> Self {
+        let reply = Reply { answer: oneshot::channel().0, desk: None };
+        Self { command: self.command.clone(), deadline: self.deadline, reply }
+    }
 }
 
 struct Queues {
@@ -122,6 +132,32 @@ impl Lanes {
         metrics: &Arc<Metrics>,
         vitals: &Vitals,
     ) -> Self {
+        let (lanes, work) = Self::parts(count, batches, seats, gate, metrics, vitals);
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+        let runtime = runtime.expect("the system gives a process its first few descriptors");
+        let run = move || {
+            // Lanes that panic are started again. Without the thread itself there would be a process
+            // that refuses everything for ever; its supervisor starts a better one.
+            if catch_unwind(AssertUnwindSafe(|| runtime.block_on(work))).is_err() {
+                tracing::error!("the lanes panicked because of a bug; the process aborts");
+                crate::log::flush();
+                std::process::abort();
+            }
+        };
+        let thread = std::thread::Builder::new().name("lanes".to_owned()).spawn(run);
+        thread.expect("the system gives a process its first few threads");
+        lanes
+    }
+
+    /// Makes `count` lanes, and the work that they do where it is polled.
+    pub fn parts(
+        count: usize,
+        batches: &Arc<dyn Batches>,
+        seats: Arc<dyn Seats>,
+        gate: &Arc<dyn Gate>,
+        metrics: &Arc<Metrics>,
+        vitals: &Vitals,
+    ) -> (Self, impl Future<Output = ()> + Send + 'static) {
         let named_seats = NamedSeats::new(seats, gate.clone());
         let observers = observers(metrics, gate, &named_seats);
         let mut lanes = Vec::with_capacity(count);
@@ -148,22 +184,9 @@ impl Lanes {
             Queues { urgent, holds, admission, is_refusing }
         };
         let queues = (0..count).map(&mut start).collect();
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-        let runtime = runtime.expect("the system gives a process its first few descriptors");
-        let run = move || {
-            let lanes = futures_util::future::join_all(lanes);
-            // Lanes that panic are started again. Without the thread itself there would be a process
-            // that refuses everything for ever; its supervisor starts a better one.
-            if catch_unwind(AssertUnwindSafe(|| runtime.block_on(lanes))).is_err() {
-                tracing::error!("the lanes panicked because of a bug; the process aborts");
-                crate::log::flush();
-                std::process::abort();
-            }
-        };
-        let thread = std::thread::Builder::new().name("lanes".to_owned()).spawn(run);
-        thread.expect("the system gives a process its first few threads");
+        let work = futures_util::future::join_all(lanes).map(drop);
         let (clock, gate, metrics) = (batches.clone(), gate.clone(), metrics.clone());
-        Self { queues, door: Door { clock, gate, named_seats, metrics } }
+        (Self { queues, door: Door { clock, gate, named_seats, metrics } }, work)
     }
 
     /// Queues a command for the lane of `shard`, at once, and waits until it is decided.
@@ -251,8 +274,14 @@ impl Lane {
         while let Some(jobs) = self.take().await {
             let _turn = part.turn();
             let now = Instant::now();
-            let (in_time, late): (Vec<_>, Vec<_>) =
+            let (mut in_time, late): (Vec<_>, Vec<_>) =
                 jobs.into_iter().partition(|job| job.deadline > now);
+            if !late.is_empty() {
+                probe("a command waited for too long");
+            }
+            if is_planted("deadline looked at after the decision") {
+                in_time.extend(late.iter().map(Job::that_nobody_waits_for));
+            }
             let too_late = || Fault::Overloaded { what: "the request timed out in the queue" };
             answer_all(late.into_iter().map(|job| (job.reply, Err(too_late().into()))));
             let admitted = self.ask_gate(in_time).await;
@@ -334,7 +363,11 @@ impl Lane {
                     let rebuilt = commands.iter().cloned().zip(replies);
                     let job = |(command, (deadline, reply))| Job { command, deadline, reply };
                     let mut first: Vec<_> = rebuilt.map(job).collect();
-                    let second = first.split_off(commands.len() / 2);
+                    let mut second = first.split_off(commands.len() / 2);
+                    probe("a batch is halved");
+                    if is_planted("halving drops one") {
+                        second.pop();
+                    }
                     parts.push(second);
                     parts.push(first);
                 }

@@ -135,6 +135,10 @@ impl Drop for Round<'_> {
 /// Runs a task until it ends by itself; one that panics is started again.
 pub async fn keep<F: Future<Output = ()>>(part: Arc<Part>, mut start: impl FnMut() -> F) {
     while AssertUnwindSafe(start()).catch_unwind().await.is_err() {
+        store::simulated::probe("a task panicked");
+        if store::simulated::is_planted("panic kills the lane") {
+            return;
+        }
         part.failed.store(true, Ordering::Relaxed);
         part.at_work_since.store(0, Ordering::Relaxed);
         Metrics::task_restarts(&part.name, 1);

@@ -6,6 +6,9 @@
 mod reconcile;
 mod sweep;
 
+pub use reconcile::Reconcile;
+pub use sweep::turn as sweep_once;
+
 use crate::core::Core;
 use crate::metrics::Metrics;
 use crate::pulse::WATCH_INTERVAL;
@@ -150,8 +153,9 @@ fn failed(fault: &Fault) -> String {
 /// Waits for the next turn; false when it is time to stop.
 async fn next_turn(interval: Duration, stop: &CancellationToken) -> bool {
     tokio::select! {
-        () = tokio::time::sleep(interval) => true,
+        biased;
         () = stop.cancelled() => false,
+        () = tokio::time::sleep(interval) => true,
     }
 }
 

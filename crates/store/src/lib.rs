@@ -6,6 +6,7 @@
 //! `engine::decide`, and writes the outcome.
 
 mod audit;
+pub mod batch;
 mod called_off;
 pub mod clock;
 mod epoch;
@@ -20,6 +21,7 @@ mod port;
 mod postgres;
 pub mod random;
 mod rows;
+pub mod simulated;
 mod slices;
 mod sqlite;
 

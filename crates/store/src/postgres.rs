@@ -11,9 +11,7 @@
 mod accounts;
 mod batch;
 mod bookings;
-mod clock;
 mod columns;
-mod commit;
 mod connect;
 mod currency;
 mod events;
@@ -21,7 +19,6 @@ mod events;
 mod fill;
 mod history;
 mod interrupt;
-mod kept;
 mod keys;
 mod log;
 mod pooler;
@@ -38,22 +35,17 @@ mod upkeep;
 mod url;
 mod write;
 
+use crate::batch::{Committer, Estimate, Kept, Meaning, WRITE_PATIENCE, write_until};
 use crate::called_off::Passes;
 use crate::maps::Maps;
-use crate::random::random_of;
-use crate::{StoreOptions, unavailable};
-use clock::Estimate;
+use crate::{StoreOptions, random, unavailable};
 use connect::{Door, Setting};
-use engine::{Error, EventId, Fault, Policy};
+use engine::{Error, Fault};
 use history::{History, OfHistory};
-use interrupt::{Interrupt, Meaning};
-use kept::Kept;
+use interrupt::Interrupt;
 use log::Settled;
-use parking_lot::Mutex;
 use sessions::{Session, Sessions, TAKE_TIMEOUT};
 use sqlx::ConnectOptions as _;
-use sqlx::Executor as _;
-use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::time::{Instant, timeout, timeout_at};
@@ -94,34 +86,23 @@ const POOLER_TIMEOUT: Duration = Duration::from_secs(5);
 const READ_PATIENCE: Duration = Duration::from_secs(3);
 /// How long a read of the whole log tries.
 const SLOW_READ_PATIENCE: Duration = Duration::from_secs(70);
-/// How long a write tries, with all its attempts.
-const WRITE_PATIENCE: Duration = Duration::from_millis(3_500);
-/// Attempts at a write.
+/// Attempts at a read.
 const ATTEMPTS_MAX: u32 = 10;
-/// The longest wait before another attempt; it is shorter by chance, and at first.
-const BACKOFF_MAX: Duration = Duration::from_millis(200);
 
 pub(crate) use url::check as check_url;
 
 /// A PostgreSQL database.
 pub(crate) struct Postgres {
-    /// For the lanes, so that nobody else's work keeps a batch waiting.
-    batches: Arc<Sessions>,
+    /// For the lanes.
+    committer: Committer<Arc<Sessions>>,
     /// For everything else.
     sessions: Arc<Sessions>,
     /// One, for pings, so that much work does not make the database look away.
     pulse: Arc<Sessions>,
     /// Without the time-outs: for migrations and audits.
     patient: Arc<Door>,
-    clock: Estimate,
-    policy: Policy,
-    maps: Arc<Maps>,
     history: Arc<History>,
     settled: Arc<Settled>,
-    /// What holds are decided on before anything is locked.
-    kept: Arc<Kept>,
-    /// Events that were seen with a cap on the seats of a buyer.
-    capped: Mutex<HashSet<EventId>>,
     passes: Passes,
 }
 
@@ -158,18 +139,20 @@ impl Postgres {
             OfHistory { maps: maps.clone(), settled: settled.clone(), kept: kept.clone() };
         let history = History::new(of_a_history, options.read_only);
         let sessions = |door, count| Sessions::new(door, count, history.clone());
+        let committer = Committer::keeping(
+            (maps, kept),
+            sessions(batches, pool_size / 2),
+            Estimate::new(&options.clock, options.monotonic),
+            options.policy,
+            random::dice(),
+        );
         let store = Self {
-            batches: sessions(batches, pool_size / 2),
+            committer,
             sessions: sessions(others(), pool_size - pool_size / 2),
             pulse: sessions(others(), 1),
             patient: Arc::new(door(&[EVERY, PATIENT])),
-            clock: Estimate::new(&options.clock, options.monotonic),
-            policy: options.policy,
-            maps,
             history,
             settled,
-            kept,
-            capped: Mutex::default(),
             passes: Passes::default(),
         };
         store.begin(DOING).await?;
@@ -182,7 +165,7 @@ impl Postgres {
 
     /// Begins the first session of either kind, unless there is a pooler in between.
     async fn begin(&self, doing: &'static str) -> Result<(), Fault> {
-        let doors = (self.sessions.door(), self.batches.door());
+        let doors = (self.sessions.door(), self.committer.sessions.door());
         let away = || doors.0.away(doing);
         let both = async { tokio::try_join!(doors.0.connect(), doors.1.connect()) };
         let both = timeout(TAKE_TIMEOUT, both).await;
@@ -198,7 +181,7 @@ impl Postgres {
         };
         timeout(POOLER_TIMEOUT, look).await.map_err(late)??;
         self.sessions.adopt(first, doing).await?;
-        self.batches.adopt(second, doing).await
+        self.committer.sessions.adopt(second, doing).await
     }
 
     /// Does a piece of work that changes nothing, on another session when the first is cut.
@@ -271,87 +254,6 @@ impl Postgres {
         W: Future<Output = (Session, Result<T, Interrupt>)>,
     {
         let until = Instant::now() + WRITE_PATIENCE;
-        self.write_until(until, false, sessions, doing, work).await
+        write_until(sessions, &self.committer.dice, until, false, doing, work).await
     }
-
-    /// The same until then. It is `unknown` whether the work was done where it was tried in another way
-    /// and the answer is missing: then only another attempt can find out, as after a COMMIT that was sent.
-    async fn write_until<T, W>(
-        &self,
-        until: Instant,
-        mut unknown: bool,
-        sessions: &Arc<Sessions>,
-        doing: &'static str,
-        work: impl Fn(Session) -> W,
-    ) -> Result<T, Error>
-    where
-        W: Future<Output = (Session, Result<T, Interrupt>)>,
-    {
-        for attempt in 1.. {
-            let last = attempt >= ATTEMPTS_MAX || Instant::now() >= until;
-            let session = match sessions.take(doing).await {
-                Ok(session) => session,
-                Err(_) if unknown && !last => {
-                    back_off(attempt).await;
-                    continue;
-                }
-                // That no session was to be had says nothing of what was sent before.
-                Err(fault) if unknown => return Err(unavailable(doing)(fault).into()),
-                Err(fault) => return Err(fault.into()),
-            };
-            let mut sent = false;
-            let interrupt = match timeout_at(until, transact(session, &work, &mut sent)).await {
-                Ok(Ok(value)) => return Ok(value),
-                Ok(Err(interrupt)) => interrupt,
-                Err(_) => {
-                    sessions.close_idle();
-                    return Err(unavailable(doing)("the database does not respond in time").into());
-                }
-            };
-            let meaning = interrupt.meaning();
-            unknown |= sent && meaning == Meaning::Cut;
-            if meaning == Meaning::Cut {
-                sessions.close_idle();
-            }
-            if meaning == Meaning::Final || last {
-                return Err(interrupt.into_error(doing));
-            }
-            tracing::debug!(doing, attempt, ?interrupt, "a transaction is tried again");
-            back_off(attempt).await;
-        }
-        unreachable!("the last attempt returns")
-    }
-}
-
-/// One attempt at a transaction; `sent` becomes true when the COMMIT is sent.
-async fn transact<T, W>(
-    mut session: Session,
-    work: impl Fn(Session) -> W,
-    sent: &mut bool,
-) -> Result<T, Interrupt>
-where
-    W: Future<Output = (Session, Result<T, Interrupt>)>,
-{
-    session.begin().await?;
-    let (mut session, done) = work(session).await;
-    match done {
-        Ok(value) => {
-            *sent = true;
-            session.execute("COMMIT").await?;
-            session.give_back();
-            Ok(value)
-        }
-        Err(interrupt) => {
-            if interrupt.meaning() != Meaning::Cut {
-                session.roll_back().await;
-            }
-            Err(interrupt)
-        }
-    }
-}
-
-async fn back_off(attempt: u32) {
-    let longest = BACKOFF_MAX.min(Duration::from_millis(5) * 2_u32.saturating_pow(attempt));
-    let part = random_of(0.5..1.0);
-    tokio::time::sleep(longest.mul_f64(part)).await;
 }

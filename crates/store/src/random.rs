@@ -2,6 +2,16 @@
 
 use rand::distr::uniform::{SampleRange, SampleUniform};
 use rand::distr::{Distribution, StandardUniform};
+use std::sync::Arc;
+
+/// Random values for code that is also run where they must be the same each time.
+pub type Dice = Arc<dyn Fn() -> u64 + Send + Sync>;
+
+/// Those that nobody can guess.
+#[must_use]
+pub fn dice() -> Dice {
+    Arc::new(random)
+}
 
 /// A random value that nobody can guess, without a call of the system for each.
 #[must_use]

@@ -16,7 +16,7 @@ mod backend;
 pub mod halls;
 mod model;
 pub mod property;
-mod pure;
+pub mod pure;
 pub mod scenario;
 pub mod seating;
 pub mod world;

@@ -75,11 +75,17 @@ pub struct Pure<C = PureRules> {
 /// Every row there is.
 #[derive(Default)]
 pub struct Tables {
+    /// Events.
     pub events: HashMap<EventId, Event>,
+    /// Sections, with their counters.
     pub sections: BTreeMap<SectionId, (Section, Inventory)>,
+    /// Bookings.
     pub bookings: BTreeMap<BookingId, Booking>,
+    /// The index of expiry.
     pub holds: BTreeSet<ExpiryEntry>,
+    /// Idempotency keys that were used.
     pub keys: HashMap<(UserId, IdempotencyKey), KeyUse>,
+    /// The log, oldest entry first.
     pub log: Vec<LogEntry>,
     /// Of sections with numbered seats, with the marks as a store keeps them.
     pub layouts: BTreeMap<SectionId, (Arc<Layout>, Vec<u8>)>,
@@ -110,6 +116,7 @@ impl<C: Commit> Pure<C> {
 
 impl Tables {
     /// The rows that a batch of `commands` is decided on.
+    #[must_use]
     pub fn load(&self, commands: &[Command], now: Timestamp, policy: &Policy) -> LoadedRows {
         let needs = Needs::of(commands);
         let mut rows = LoadedRows::default();
@@ -176,13 +183,15 @@ impl Tables {
     }
 
     /// The seat map of a section with numbered seats.
+    #[must_use]
     pub fn map(&self, section_id: SectionId) -> Option<SeatMap> {
         let (layout, marks) = self.layouts.get(&section_id)?;
         let marks = Marks::from_bytes(marks).expect("marks as they were written");
         Some(SeatMap::new(layout.clone(), marks).expect("marks of this layout"))
     }
 
-    fn holds_of(&self, section_id: SectionId) -> impl Iterator<Item = &ExpiryEntry> {
+    /// The entries of a section in the index of expiry, first things first.
+    pub fn holds_of(&self, section_id: SectionId) -> impl Iterator<Item = &ExpiryEntry> {
         let first = ExpiryEntry {
             section_id,
             expires_at: Timestamp::from_unix_ms(i64::MIN),
@@ -192,11 +201,14 @@ impl Tables {
         self.holds.range(first..).take_while(move |held| held.section_id == section_id)
     }
 
-    fn due(&self, section_id: SectionId, now: Timestamp) -> impl Iterator<Item = &ExpiryEntry> {
+    /// Those of them that are due.
+    pub fn due(&self, section_id: SectionId, now: Timestamp) -> impl Iterator<Item = &ExpiryEntry> {
         self.holds_of(section_id).take_while(move |held| held.expires_at <= now)
     }
 
-    fn live_seats(&self, event_id: EventId, user_id: UserId, now: Timestamp) -> i64 {
+    /// The live seats of a buyer at an event.
+    #[must_use]
+    pub fn live_seats(&self, event_id: EventId, user_id: UserId, now: Timestamp) -> i64 {
         let of_buyer = self
             .bookings
             .values()
@@ -282,7 +294,33 @@ fn stored(log: &[LogEntry]) -> Vec<LogEntry> {
 }
 
 impl Tables {
-    fn open(&mut self, opened: Opened) {
+    /// Checks the invariants over all rows.
+    #[must_use]
+    pub fn audit(&self) -> Report {
+        let mut audit = Audit::default();
+        for entry in &self.log {
+            let section_id = entry.subject.section_id();
+            let section = section_id.and_then(|section_id| self.sections.get(&section_id));
+            audit.log_entry(entry, section.map(|(section, _)| section.event_id));
+        }
+        for (_, inventory) in self.sections.values() {
+            audit.inventory(inventory);
+        }
+        for booking in self.bookings.values() {
+            audit.booking(booking);
+        }
+        for (section_id, (layout, _)) in &self.layouts {
+            let map = self.map(*section_id).expect("it has a layout");
+            audit.marks(&self.sections[section_id].1, layout, &map.marks());
+        }
+        for ((section_id, seat), by) in &self.taken {
+            audit.seat_taken(*section_id, seat, *by);
+        }
+        audit.finish()
+    }
+
+    /// Adds a section.
+    pub fn open(&mut self, opened: Opened) {
         let Opened { mut section, inventory, seats, log, .. } = opened;
         if let Some((layout, marks)) = seats {
             section.price = layout.lowest_price();
@@ -378,26 +416,6 @@ impl<C: Commit> Backend for Pure<C> {
     }
 
     async fn audit(&self) -> Report {
-        let tables = self.tables.lock();
-        let mut audit = Audit::default();
-        for entry in &tables.log {
-            let section_id = entry.subject.section_id();
-            let section = section_id.and_then(|section_id| tables.sections.get(&section_id));
-            audit.log_entry(entry, section.map(|(section, _)| section.event_id));
-        }
-        for (_, inventory) in tables.sections.values() {
-            audit.inventory(inventory);
-        }
-        for booking in tables.bookings.values() {
-            audit.booking(booking);
-        }
-        for (section_id, (layout, _)) in &tables.layouts {
-            let map = tables.map(*section_id).expect("it has a layout");
-            audit.marks(&tables.sections[section_id].1, layout, &map.marks());
-        }
-        for ((section_id, seat), by) in &tables.taken {
-            audit.seat_taken(*section_id, seat, *by);
-        }
-        audit.finish()
+        self.tables.lock().audit()
     }
 }

@@ -111,36 +111,49 @@ impl Ledger {
     /// Decides one command of a batch that was tried before and whose end is unknown (I12).
     ///
     /// Every command may be decided twice: what was committed is found and not done again. Only an
-    /// extension would then be refused for gaining nothing, though it was had: it gets the booking, as it
-    /// did in the attempt that answered `earlier`. So does a change whose seats the booking has at the
-    /// version it made, which would else be refused for that version, or made once more.
+    /// extension would then be refused for the maximum lifetime that it reached, or because its hold was
+    /// confirmed since, though it was had: it gets the booking, as it did in the attempt that answered so.
+    /// So does a change whose seats the booking has at the version it made, which would else be refused for
+    /// that version, or made once more.
+    ///
+    /// `earlier` are the answers of all attempts: of each it is unknown whether it was committed.
     pub fn decide_again(
         &mut self,
         command: &Command,
-        earlier: &Result<Outcome, Refusal>,
+        earlier: &[&Result<Outcome, Refusal>],
     ) -> Result<Outcome, Refusal> {
-        let Ok(Outcome::Booking { booking: before, next_to_each_other, .. }) = earlier else {
-            return self.decide(command);
-        };
-        let found = self.rows.bookings.get(&before.booking_id).cloned();
-        let shown = |booking| {
-            let next_to_each_other = *next_to_each_other;
+        let answered = earlier.iter().filter_map(|answer| match answer {
+            Ok(Outcome::Booking { booking, next_to_each_other, .. }) => {
+                Some((booking, *next_to_each_other))
+            }
+            _ => None,
+        });
+        let shown = |booking, next_to_each_other| {
             Ok(Outcome::Booking { booking, replayed: false, next_to_each_other })
         };
-        if let (Command::Change { .. }, Some(found)) = (command, &found)
-            && found.version >= before.version
-            && found.items == before.items
-        {
-            return shown(found.clone());
-        }
-        match (self.decide(command), found) {
-            (Err(Refusal::ExtensionLimit), Some(found))
-                if found.expires_at >= before.expires_at =>
-            {
-                shown(found)
+        let found_of =
+            |ledger: &Self, before: &Booking| ledger.rows.bookings.get(&before.booking_id).cloned();
+        if let Command::Change { .. } = command {
+            for (before, next_to_each_other) in answered.clone() {
+                if let Some(found) = found_of(self, before)
+                    && found.version >= before.version
+                    && found.items == before.items
+                {
+                    return shown(found, next_to_each_other);
+                }
             }
-            (again, _) => again,
         }
+        let again = self.decide(command);
+        if again == Err(Refusal::ExtensionLimit) {
+            for (before, next_to_each_other) in answered {
+                if let Some(found) = found_of(self, before)
+                    && found.expires_at >= before.expires_at
+                {
+                    return shown(found, next_to_each_other);
+                }
+            }
+        }
+        again
     }
 
     /// Ends the batch.

@@ -4,6 +4,7 @@
 //! sequences against a naive model. The crate `suite` holds all three, and every store has to pass
 //! them, too.
 
+mod again;
 mod large;
 mod retiring;
 mod scenarios;

@@ -12,7 +12,8 @@
 
 use super::BATCH_MAX;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::Relaxed};
-use std::time::{Duration, Instant};
+use std::time::Duration;
+use tokio::time::Instant;
 
 /// How long a hold may be expected to wait while a burst is worked off.
 pub const BURST_WAIT_MAX: Duration = Duration::from_secs(2);

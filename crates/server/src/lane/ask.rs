@@ -8,6 +8,7 @@ use engine::error::SeatConflict;
 use engine::{Command, GateAnswer, IdempotencyKey, Refusal, SeatRequest, UserId};
 use std::sync::atomic::Ordering;
 use store::KeyedHolds;
+use store::simulated::is_planted;
 
 impl Lane {
     /// Asks the gate once for all sections of the batch, answers the commands it refuses, returns
@@ -84,7 +85,7 @@ impl Lane {
     /// on to the store, which replays it.
     async fn refuse(&self, refused: Vec<(Job, Refusal)>, admitted: &mut Vec<Job>) {
         let keys: Vec<_> = refused.iter().filter_map(|(job, _)| key_of(&job.command)).collect();
-        let committed = if keys.is_empty() {
+        let committed = if keys.is_empty() || is_planted("retry refused by the gate") {
             Ok(KeyedHolds::new())
         } else {
             self.batches.keyed_holds(&keys).await

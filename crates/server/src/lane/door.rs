@@ -22,7 +22,10 @@ impl Door {
     /// Refuses a hold by what this instance itself has settled a moment ago. One with a key may be a
     /// retry of a committed hold, so the lane looks for that first (I8).
     pub fn refusal_of(&self, command: &Command) -> Option<Refusal> {
-        let hold = hold_of(command).filter(|hold| hold.key.is_none())?;
+        let asks_the_store = |hold: &&Hold| {
+            hold.key.is_none() || store::simulated::is_planted("retry refused at the door")
+        };
+        let hold = hold_of(command).filter(asks_the_store)?;
         let sections: Vec<_> =
             hold.requests.iter().flat_map(SeatRequest::sections).copied().collect();
         let recalled = self.gate.recall(&sections);

@@ -11,9 +11,10 @@ use engine::{Command, Hold, SeatRequest, SectionId, Snapshot, Timestamp};
 use parking_lot::Mutex;
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 use store::gate::{KnownMarks, Settlement};
 use store::{Gate, Seats};
+use tokio::time::Instant;
 
 /// How often a section is looked up at most: somebody may ask for seats that have no numbers.
 const LOOK_AGAIN: Duration = Duration::from_millis(100);

@@ -15,7 +15,7 @@ use engine::{Fault, Inventory, SectionId};
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
-use store::Epoch;
+use store::{Books, Epoch, Gate, Histories};
 use tokio_util::sync::CancellationToken;
 
 /// Differences spelled out in the log of one turn.
@@ -27,10 +27,10 @@ pub(super) async fn run(
     interval: Duration,
     stop: CancellationToken,
 ) {
-    let mut books = Books::default();
+    let mut reconcile = Reconcile::default();
     while next_turn(interval, &stop).await {
         let _turn = part.turn();
-        match books.turn(&core).await {
+        match reconcile.turn(&*core.store, &*core.gate).await {
             Ok(()) => Metrics::worker_turn("reconcile", interval, core.store.now()),
             Err(fault) => {
                 let error = failed(&fault);
@@ -42,21 +42,26 @@ pub(super) async fn run(
 
 /// The log, folded as far as it has been read.
 #[derive(Default)]
-struct Books {
+pub struct Reconcile {
     /// The history in which it was read: another one has another log.
     epoch: Option<Epoch>,
     cursor: Position,
     folded: HashMap<SectionId, Inventory>,
 }
 
-impl Books {
-    async fn turn(&mut self, core: &Core) -> Result<(), Fault> {
-        let epoch = Some(core.store.epoch());
+impl Reconcile {
+    /// Compares counters, log and gate once.
+    pub async fn turn(
+        &mut self,
+        store: &(impl Books + Histories + ?Sized),
+        gate: &dyn Gate,
+    ) -> Result<(), Fault> {
+        let epoch = Some(store.epoch());
         if self.epoch != epoch {
             *self = Self { epoch, ..Self::default() };
         }
-        let reckoning = core.store.reckon(self.cursor).await?;
-        if Some(core.store.epoch()) != epoch {
+        let reckoning = store.reckon(self.cursor).await?;
+        if Some(store.epoch()) != epoch {
             // It was noticed meanwhile that the database is another one: the next turn begins anew.
             return Ok(());
         }
@@ -84,7 +89,7 @@ impl Books {
                 }
             }
         }
-        let repaired = repair_gate(core, &reckoning.inventories).await;
+        let repaired = repair_gate(gate, &reckoning.inventories).await;
         Metrics::drift(wrong, repaired);
         if wrong > 0 {
             tracing::error!(sections = wrong, "counters differ from their log; run reservix audit");
@@ -95,21 +100,25 @@ impl Books {
 
 /// Makes the gate forget every snapshot that says something else than the store said at the same
 /// version. Forgetting never raises the gate: the next commit settles it.
-async fn repair_gate(core: &Core, inventories: &[Inventory]) -> usize {
+async fn repair_gate(gate: &dyn Gate, inventories: &[Inventory]) -> usize {
     let sections: Vec<_> = inventories.iter().map(|inventory| inventory.section_id).collect();
-    let known = core.gate.read(&sections).await;
+    let known = gate.read(&sections).await;
     let differs = |(inventory, known): (&Inventory, &Option<engine::Snapshot>)| {
         let known = known.as_ref()?;
         let wrong = known.version == inventory.version && *known != inventory.snapshot();
         wrong.then_some(inventory.section_id)
     };
     let wrong: Vec<_> = inventories.iter().zip(&known).filter_map(differs).collect();
+    if store::simulated::is_planted("reconcile settles the gate") {
+        gate.settle(store::gate::Settlement::of(inventories));
+    }
     if !wrong.is_empty() {
         tracing::warn!(
             sections = wrong.len(),
             "the gate differed from the store and was corrected"
         );
-        core.gate.forget(&wrong).await;
+        gate.forget(&wrong).await;
+        store::simulated::probe("the gate differed from the store");
     }
     wrong.len()
 }

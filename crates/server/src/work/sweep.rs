@@ -6,11 +6,13 @@
 
 use super::{failed, next_turn};
 use crate::core::Core;
+use crate::lane::Lanes;
 use crate::metrics::Metrics;
 use crate::vitals::Part;
 use engine::{Command, Error, Fault};
 use std::sync::Arc;
 use std::time::Duration;
+use store::{Sweep, Timed};
 use tokio_util::sync::CancellationToken;
 
 /// Sections retired, and bookings cancelled, in one turn.
@@ -27,7 +29,7 @@ pub(super) async fn run(
     while next_turn(interval, &stop).await {
         let _turn = part.turn();
         for _ in 0..ROUNDS_MAX {
-            let more = match turn(&core).await {
+            let more = match turn(&*core.store, &core.lanes).await {
                 Ok(more) => {
                     Metrics::worker_turn("sweep", interval, core.store.now());
                     more
@@ -46,21 +48,21 @@ pub(super) async fn run(
 }
 
 /// One turn; true when there was more work than fits into it.
-async fn turn(core: &Core) -> Result<bool, Fault> {
-    let due = core.store.due_sections(PER_TURN_MAX).await?;
-    let now = core.store.now();
+pub async fn turn(store: &(impl Sweep + Timed + ?Sized), lanes: &Lanes) -> Result<bool, Fault> {
+    let due = store.due_sections(PER_TURN_MAX).await?;
+    let now = store.now();
     let lag_ms = due.first().map_or(0, |(_, oldest)| now.since_ms(*oldest).max(0));
     Metrics::sweep_lag(Duration::from_millis(lag_ms.unsigned_abs()));
     let retired = due.iter().map(|(section_id, _)| {
-        core.lanes.submit(section_id.shard(), Command::Retire { section_id: *section_id })
+        lanes.submit(section_id.shard(), Command::Retire { section_id: *section_id })
     });
     // A section that cannot be decided about keeps no other, and no called-off event, waiting.
     let mut failed = Ok(());
     for done in futures_util::future::join_all(retired).await {
         failed = failed.and(settled(done));
     }
-    let called_off = core.store.to_cancel(PER_TURN_MAX).await?;
-    let cancelled = called_off.iter().map(|booking_id| core.lanes.call_off(*booking_id));
+    let called_off = store.to_cancel(PER_TURN_MAX).await?;
+    let cancelled = called_off.iter().map(|booking_id| lanes.call_off(*booking_id));
     for done in futures_util::future::join_all(cancelled).await {
         failed = failed.and(settled(done));
     }

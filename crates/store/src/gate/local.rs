@@ -7,8 +7,8 @@ use async_trait::async_trait;
 use engine::{CheckedSnapshot, EventId, Fault, SectionId, Snapshot};
 use parking_lot::Mutex;
 use std::collections::HashMap;
-use std::time::Instant;
 use tokio::sync::broadcast;
+use tokio::time::Instant;
 
 /// The maximum number of snapshots; beyond it, expired ones are evicted, and all if that is not
 /// enough.
@@ -84,6 +84,7 @@ impl Gate for Local {
         }
         for snapshot in settlement.snapshots {
             let held = snapshots.get(&snapshot.section_id).copied();
+            let held = held.filter(|_| !crate::simulated::is_planted("settle without version"));
             let kept = CheckedSnapshot::settle(held, snapshot, now_ms, fresh_ms);
             snapshots.insert(snapshot.section_id, kept);
         }

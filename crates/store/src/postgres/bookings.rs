@@ -18,7 +18,7 @@ use uuid::Uuid;
 #[async_trait]
 impl Batches for Postgres {
     async fn commit(&self, commands: &[Command]) -> Result<Committed, Fault> {
-        self.commit_batch(commands).await
+        self.committer.commit(commands).await
     }
 
     async fn keyed_holds(&self, keys: &[(UserId, IdempotencyKey)]) -> Result<KeyedHolds, Fault> {

@@ -6,12 +6,13 @@
 
 mod stored;
 
-use super::commit::{Decided, Earlier};
-use super::interrupt::Interrupt;
+use super::interrupt::{Interrupt, is_lock_timeout};
 use super::rows::uuid;
 use super::series::find_series;
+use super::sessions::Session;
 use super::write::append_log;
 use super::{Postgres, on};
+use crate::batch::{Decided, Earlier};
 use crate::called_off::{EVENTS_MAX, LOOKED_AT_MAX, PARTS_MAX, Passes};
 use crate::maps::Stamps;
 use crate::rows::{self, Columns};
@@ -46,7 +47,8 @@ impl Events for Postgres {
         openings: &[Opening],
         key: Option<&CreationKey>,
     ) -> Result<Created<EventId>, Error> {
-        let create = on!(session => create_event(&mut session, new, openings, key, &self.policy));
+        let create =
+            on!(session => create_event(&mut session, new, openings, key, &self.committer.policy));
         self.write(&self.sessions, "creating an event", create).await
     }
 
@@ -72,9 +74,9 @@ impl Events for Postgres {
         let (command, written) = (&command, &Written::default());
         let change = on!(session => self.change(&mut session, event_id, by, command, written));
         let changed = self.write(&self.sessions, "changing an event", change).await;
-        self.kept.forget_event(event_id);
+        self.committer.kept.forget_event(event_id);
         let (inventories, (maps, stamps)) = changed?;
-        self.maps.keep(maps, &stamps);
+        self.committer.maps.keep(maps, &stamps);
         Ok(inventories)
     }
 
@@ -106,7 +108,7 @@ impl Postgres {
     /// Changes an event by the decision of the engine, in the transaction of this session.
     async fn change(
         &self,
-        session: &mut PgConnection,
+        session: &mut Session,
         event_id: EventId,
         by: By,
         command: &EventCommand,
@@ -127,7 +129,7 @@ impl Postgres {
         }
         if let Some(event) = &changes.event {
             *written.lock() = Some((event.version, event.updated_at));
-            put_event(session, event, &self.policy).await?;
+            put_event(session, event, &self.committer.policy).await?;
         }
         if changes.calls_off {
             mark_cancelling(session, event_id).await?;
@@ -155,10 +157,10 @@ impl Postgres {
     /// Decides changes of sections as a lane's batch would: all of them, or the first refusal.
     pub(super) async fn decide_sections(
         &self,
-        session: &mut PgConnection,
+        session: &mut Session,
         commands: &[Command],
     ) -> Result<(Vec<Inventory>, (SeatMaps, Stamps)), Interrupt> {
-        let decided = self.decide_in(session, commands, &Earlier::of_section()).await;
+        let decided = self.committer.decide_in(session, commands, &Earlier::of_section()).await;
         let Decided { committed, maps, .. } = decided?;
         for answer in committed.answers {
             if let Outcome::Booking { .. } = answer? {
@@ -231,10 +233,10 @@ pub(super) async fn claim(
         .bind(uuid(resource_id))
         .bind(key.fingerprint)
         .bind(CREATION_KEY_KEPT_MS);
-    let claimed = query.execute(&mut *session).await.map_err(|error| {
-        let interrupt = Interrupt::from(error);
-        if interrupt.is_lock_timeout() { Interrupt::KeyBusy } else { interrupt }
-    })?;
+    let claimed = query
+        .execute(&mut *session)
+        .await
+        .map_err(|error| if is_lock_timeout(&error) { Interrupt::KeyBusy } else { error.into() })?;
     if claimed.rows_affected() == 1 {
         return Ok(None);
     }

@@ -5,9 +5,9 @@ use super::columns::{self, Places};
 use super::events::{add_event, insert_section};
 use super::interrupt::Interrupt;
 use super::write::{
-    BOOKING, Counted, HELD, INSERT_KEYS, INVENTORY, KEY, Sql, append_log, count_sql,
-    insert_bookings, made,
+    BOOKING, HELD, INSERT_KEYS, INVENTORY, KEY, Sql, append_log, count_sql, insert_bookings, made,
 };
+use crate::batch::Counted;
 use crate::fill::{Bulk, Part};
 use crate::rows;
 use engine::event::create;
@@ -37,7 +37,10 @@ impl Postgres {
         // A crash of the server may lose the parts written last, whole; nobody was promised them.
         let set = session.execute("SET synchronous_commit = off").await;
         set.map_err(|error| Interrupt::from(error).into_fault(DOING))?;
-        Ok(Filling { session, policy: Policy { max_seats_per_user: None, ..self.policy } })
+        Ok(Filling {
+            session,
+            policy: Policy { max_seats_per_user: None, ..self.committer.policy },
+        })
     }
 }
 

@@ -12,9 +12,9 @@
 //! is not what keeps a seat from being sold twice: seat maps are believed by their stamps (`maps`).
 
 use super::interrupt::Interrupt;
-use super::kept::Kept;
 use super::log::Settled;
 use crate::Epoch;
+use crate::batch::Kept;
 use crate::maps::Maps;
 use crate::rows::{Columns as _, instant};
 use engine::{Fault, Timestamp};

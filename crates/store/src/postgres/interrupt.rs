@@ -1,103 +1,44 @@
-//! What stops a piece of work on a session, and what to do about it.
+//! Failures of the driver and of the database, and what they mean.
 
+use crate::batch::{DriverError, Meaning};
 use crate::unavailable;
-use engine::{Error, Fault, Refusal};
+use engine::Fault;
 use sqlx::Error as Driver;
 
-/// Why a piece of work ended early.
-#[derive(Debug)]
-pub(super) enum Interrupt {
-    /// The driver, or the database, failed.
-    Driver(Driver),
-    /// The request was refused.
-    Refused(Refusal),
-    /// What was found makes no sense.
-    Failed(Fault),
-    /// Somebody else is claiming an idempotency key of the batch, for longer than a lock is waited for.
-    KeyBusy,
-    /// What was read without a lock had changed when the locks were there: to be done again.
-    Changed,
-    /// A seat that was given away is somebody's, or one that was given back is nobody's: the marks on
-    /// which it was decided are wrong (I3). To be done again on marks that are rebuilt.
-    SeatsDisagree,
-}
+pub(super) use crate::batch::Interrupt;
 
 impl From<Driver> for Interrupt {
     fn from(error: Driver) -> Self {
-        Self::Driver(error)
+        Self::Driver(Box::new(error))
     }
 }
 
-impl From<Refusal> for Interrupt {
-    fn from(refusal: Refusal) -> Self {
-        Self::Refused(refusal)
-    }
-}
-
-impl From<Fault> for Interrupt {
-    fn from(fault: Fault) -> Self {
-        Self::Failed(fault)
-    }
-}
-
-/// What an interrupt means for the work it stopped.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Meaning {
-    /// The session is gone: a new one may do it.
-    Cut,
-    /// Somebody else was in the way: the same session may do it again.
-    Conflict,
-    /// It is over.
-    Final,
-}
-
-impl Interrupt {
-    pub(super) fn meaning(&self) -> Meaning {
-        match self {
-            Self::Driver(error) if is_cut(error) => Meaning::Cut,
-            // 40001 serialization_failure, 40P01 deadlock_detected.
-            Self::Driver(error) if matches!(code(error).as_deref(), Some("40001" | "40P01")) => {
-                Meaning::Conflict
-            }
-            Self::Changed | Self::SeatsDisagree => Meaning::Conflict,
-            Self::Driver(_) | Self::Refused(_) | Self::Failed(_) | Self::KeyBusy => Meaning::Final,
+impl DriverError for Driver {
+    fn meaning(&self) -> Meaning {
+        if is_cut(self) {
+            return Meaning::Cut;
+        }
+        // 40001 serialization_failure, 40P01 deadlock_detected.
+        match code(self).as_deref() {
+            Some("40001" | "40P01") => Meaning::Conflict,
+            _ => Meaning::Final,
         }
     }
 
-    /// Whether a lock was not had in time.
-    pub(super) fn is_lock_timeout(&self) -> bool {
-        matches!(self, Self::Driver(error) if code(error).as_deref() == Some("55P03"))
+    fn into_fault(self: Box<Self>, doing: &'static str) -> Fault {
+        failed(doing)(*self)
     }
+}
 
-    /// Whether a seat was somebody's already: the last judge of I3.
-    pub(super) fn is_seat_taken(&self) -> bool {
-        let Self::Driver(Driver::Database(refused)) = self else { return false };
-        refused.constraint() == Some("seats_taken_once")
-    }
+/// Whether a lock was not had in time.
+pub(super) fn is_lock_timeout(error: &Driver) -> bool {
+    code(error).as_deref() == Some("55P03")
+}
 
-    /// What the caller gets.
-    pub(super) fn into_error(self, doing: &'static str) -> Error {
-        match self {
-            Self::Driver(error) => failed(doing)(error).into(),
-            Self::Refused(refusal) => refusal.into(),
-            Self::Failed(fault) => fault.into(),
-            Self::KeyBusy => Refusal::IdempotencyInFlight.into(),
-            Self::Changed => unavailable(doing)("the rows change too often").into(),
-            Self::SeatsDisagree => {
-                unavailable(doing)("the taken seats contradict their marks").into()
-            }
-        }
-    }
-
-    /// What the caller of a read gets; reads refuse nothing.
-    pub(super) fn into_fault(self, doing: &'static str) -> Fault {
-        match self.into_error(doing) {
-            Error::Failed(fault) => fault,
-            Error::Refused(refusal) => {
-                Fault::Corrupt { what: format!("{doing} was refused: {refusal:?}") }
-            }
-        }
-    }
+/// Whether a seat was somebody's already: the last judge of I3.
+pub(super) fn is_seat_taken(error: &Driver) -> bool {
+    let Driver::Database(refused) = error else { return false };
+    refused.constraint() == Some("seats_taken_once")
 }
 
 fn code(error: &Driver) -> Option<String> {

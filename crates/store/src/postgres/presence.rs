@@ -41,7 +41,7 @@ impl Postgres {
         doing: &'static str,
     ) -> Result<(), Fault> {
         self.sessions.say_goodbye().await;
-        self.batches.say_goodbye().await;
+        self.committer.sessions.say_goodbye().await;
         self.pulse.say_goodbye().await;
         let until = Instant::now() + GOODBYE_TIMEOUT;
         loop {

@@ -3,140 +3,56 @@
 use super::interrupt::Interrupt;
 use super::rows::{uuid, uuids};
 use super::{Postgres, on};
-use crate::maps::{
-    self, DISAGREE, Stamped, Stamps, StoredLayout, brought_up_to_date, contradiction,
-};
+use crate::batch::StoredMarks;
+use crate::maps::{self, StoredLayout};
 use crate::rows::{self, Columns, items_text};
 use crate::{Seats, VersionedLayout};
 use async_trait::async_trait;
-use engine::seats::{Layout, Marks, SeatMap};
-use engine::{Changes, Fault, LoadedRows, SectionId};
-use sqlx::postgres::PgConnection;
-use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use engine::seats::{Layout, Marks, SeatMap, SeatName, SeatState};
+use engine::{Changes, Fault, SectionId};
+use sqlx::postgres::{PgConnection, PgRow};
+use std::collections::HashSet;
 use std::sync::Arc;
 
-/// The seat maps of a batch.
-pub(super) struct Loaded {
-    /// The stamps of their marks.
-    pub stamps: Stamps,
-    /// Those whose marks were rebuilt.
-    pub rebuilt: Vec<SectionId>,
+/// The marks of sections, whose bits are read only where they are not those that are kept already.
+pub(super) async fn stored_marks(
+    session: &mut PgConnection,
+    kept: &[(SectionId, i64, i64)],
+) -> Result<Vec<StoredMarks>, Interrupt> {
+    const SQL: &str = "SELECT m.section_id, m.stamp,
+            CASE WHEN m.version = wanted.known AND m.stamp = wanted.stamp THEN NULL
+                ELSE m.marks END AS marks
+        FROM UNNEST($1::uuid[], $2::bigint[], $3::bigint[])
+            AS wanted (section_id, known, stamp)
+        JOIN seat_marks m USING (section_id)";
+    let query = sqlx::query(SQL)
+        .bind(uuids(kept.iter().map(|(section_id, _, _)| section_id)))
+        .bind(kept.iter().map(|(_, version, _)| *version).collect::<Vec<_>>())
+        .bind(kept.iter().map(|(_, _, stamp)| *stamp).collect::<Vec<_>>());
+    let stored = |row: &PgRow| -> Result<_, Fault> {
+        Ok(StoredMarks {
+            section_id: rows::section_id(row, "section_id")?,
+            stamp: row.int("stamp")?,
+            marks: row.maybe_bytes("marks")?.map(maps::readable_marks).transpose()?,
+        })
+    };
+    Ok(query.fetch_all(session).await?.iter().map(stored).collect::<Result<_, _>>()?)
 }
 
-impl Postgres {
-    /// Loads the seat maps of the loaded sections, which are locked.
-    ///
-    /// A map that contradicts the section's counters or a booking of the batch is rebuilt, with
-    /// `suspect` all of them; [`Fault::Contradiction`] where that does not help.
-    pub(super) async fn load_maps(
-        &self,
-        session: &mut PgConnection,
-        rows: &mut LoadedRows,
-        suspect: bool,
-    ) -> Result<Loaded, Interrupt> {
-        // The bits are read only where they are not those that are kept already: a version occurs
-        // again in a database that was set back, with other bits, and never with the same stamp.
-        const SQL: &str = "SELECT m.section_id, m.stamp,
-                CASE WHEN m.version = wanted.known AND m.stamp = wanted.stamp THEN NULL
-                    ELSE m.marks END AS marks
-            FROM UNNEST($1::uuid[], $2::bigint[], $3::bigint[])
-                AS wanted (section_id, known, stamp)
-            JOIN seat_marks m USING (section_id)";
-        let sections = rows.sections.values();
-        let numbered: BTreeMap<SectionId, i64> = sections
-            .filter_map(|(section, _)| Some((section.section_id, section.layout_version?)))
-            .collect();
-        let mut loaded = Loaded { stamps: Stamps::new(), rebuilt: Vec::new() };
-        if numbered.is_empty() {
-            return Ok(loaded);
-        }
-        let of_layout = |(section_id, layout_version): (&SectionId, &i64)| {
-            let kept = self.maps.take(*section_id);
-            (*section_id, kept.filter(|kept| kept.map.layout_version() == *layout_version))
-        };
-        let mut kept: HashMap<SectionId, Option<Stamped>> =
-            numbered.iter().map(of_layout).collect();
-        let known = kept.values().map(|kept| kept.as_ref().map_or(-1, |kept| kept.map.version()));
-        let stamps = kept.values().map(|kept| kept.as_ref().map_or(0, |kept| kept.stamp));
-        let query = sqlx::query(SQL)
-            .bind(uuids(kept.keys()))
-            .bind(known.collect::<Vec<_>>())
-            .bind(stamps.collect::<Vec<_>>());
-        for row in query.fetch_all(&mut *session).await? {
-            let section_id = rows::section_id(&row, "section_id")?;
-            loaded.stamps.insert(section_id, row.int("stamp")?);
-            let marks = row.maybe_bytes("marks")?.map(maps::readable_marks).transpose()?;
-            let kept = kept.remove(&section_id).flatten().map(|kept| kept.map);
-            let layout = match &marks {
-                Some(Some(marks)) if kept.is_none() => {
-                    self.layout_at(session, section_id, marks.layout_version).await?
-                }
-                _ => None,
-            };
-            // Marks that are none are those of nobody, and rebuilt.
-            let map = match marks {
-                Some(None) => None,
-                marks => brought_up_to_date(kept, marks.flatten(), layout),
-            };
-            let map = map.filter(|map| map.layout_version() == numbered[&section_id]);
-            rows.maps.extend(map.map(|map| (section_id, map)));
-        }
-        // Without its map a section would be sold like one that counts its seats.
-        let missing = |section_id: &&SectionId| suspect || !rows.maps.contains_key(section_id);
-        let mut wrong: BTreeSet<_> = numbered.keys().filter(missing).copied().collect();
-        wrong.extend(rows.contradicted());
-        for section_id in &wrong {
-            let (_, inventory) = &rows.sections[section_id];
-            let versions = (numbered[section_id], inventory.version);
-            let map = self.rebuild_map(session, *section_id, versions).await?;
-            if rows.maps.get(section_id) != Some(&map) {
-                loaded.stamps.insert(*section_id, put_marks(session, *section_id, &map).await?);
-                loaded.rebuilt.push(*section_id);
-                rows.maps.insert(*section_id, map);
-            }
-        }
-        match rows.contradicted().pop_first() {
-            Some(section_id) => Err(contradiction(section_id, DISAGREE).into()),
-            None => Ok(loaded),
-        }
-    }
-
-    /// The map of a section as its taken seats and the bookings that have them say. Rows of seats whose
-    /// booking has ended are removed: nobody has them.
-    async fn rebuild_map(
-        &self,
-        session: &mut PgConnection,
-        section_id: SectionId,
-        versions: (i64, i64),
-    ) -> Result<SeatMap, Interrupt> {
-        const STALE: &str = "DELETE FROM seats_taken t
-            WHERE t.section_id = $1 AND t.booking_id IS NOT NULL AND NOT EXISTS (
-                SELECT 1 FROM bookings b WHERE b.booking_id = t.booking_id
-                    AND b.status IN ('HOLD', 'CONFIRMED'))";
-        const TAKEN: &str = "SELECT t.seat, b.status FROM seats_taken t
-            LEFT JOIN bookings b USING (booking_id) WHERE t.section_id = $1";
-        let Some(layout) = self.layout_at(session, section_id, versions.0).await? else {
-            return Err(contradiction(section_id, "its layout is missing").into());
-        };
-        sqlx::query(STALE).bind(uuid(section_id)).execute(&mut *session).await?;
-        let found = sqlx::query(TAKEN).bind(uuid(section_id)).fetch_all(session).await?;
-        let taken = found.iter().map(rows::seat_state).collect::<Result<Vec<_>, Fault>>()?;
-        let map = SeatMap::of(layout, versions, taken);
-        Ok(map.ok_or_else(|| contradiction(section_id, "a taken seat is not in its layout"))?)
-    }
-
-    async fn layout_at(
-        &self,
-        session: &mut PgConnection,
-        section_id: SectionId,
-        version: i64,
-    ) -> Result<Option<Arc<Layout>>, Interrupt> {
-        if let Some(layout) = self.maps.layout(section_id, version) {
-            return Ok(Some(layout));
-        }
-        let laid = read_layout(session, section_id).await?;
-        Ok(laid.filter(|(found, _)| *found == version).map(|(_, layout)| layout))
-    }
+/// The taken seats of a section. Rows of seats whose booking has ended are removed: nobody has them.
+pub(super) async fn seats_taken(
+    session: &mut PgConnection,
+    section_id: SectionId,
+) -> Result<Vec<(SeatName, SeatState)>, Interrupt> {
+    const STALE: &str = "DELETE FROM seats_taken t
+        WHERE t.section_id = $1 AND t.booking_id IS NOT NULL AND NOT EXISTS (
+            SELECT 1 FROM bookings b WHERE b.booking_id = t.booking_id
+                AND b.status IN ('HOLD', 'CONFIRMED'))";
+    const TAKEN: &str = "SELECT t.seat, b.status FROM seats_taken t
+        LEFT JOIN bookings b USING (booking_id) WHERE t.section_id = $1";
+    sqlx::query(STALE).bind(uuid(section_id)).execute(&mut *session).await?;
+    let found = sqlx::query(TAKEN).bind(uuid(section_id)).fetch_all(session).await?;
+    Ok(found.iter().map(rows::seat_state).collect::<Result<_, Fault>>()?)
 }
 
 /// Reads the layout of a section.
@@ -168,20 +84,20 @@ impl Seats for Postgres {
             let row = query.fetch_optional(&mut *session).await?;
             let version = row.map(|row| row.maybe_int("layout_version")).transpose()?.flatten();
             let Some(version) = version else { return Ok(None) };
-            if let Some(layout) = self.maps.layout(section_id, version) {
+            if let Some(layout) = self.committer.maps.layout(section_id, version) {
                 return Ok(Some((version, layout)));
             }
             read_layout(&mut session, section_id).await
         });
         let laid = self.read("reading a layout", read).await?;
         if let Some(laid) = &laid {
-            self.maps.keep_layout(section_id, laid.clone());
+            self.committer.maps.keep_layout(section_id, laid.clone());
         }
         Ok(laid)
     }
 
     fn cached_layout(&self, section_id: SectionId, version: i64) -> Option<Arc<Layout>> {
-        self.maps.layout(section_id, version)
+        self.committer.maps.layout(section_id, version)
     }
 
     async fn marks(&self, section_id: SectionId) -> Result<Option<Marks>, Fault> {
@@ -189,23 +105,23 @@ impl Seats for Postgres {
     }
 }
 
-/// Writes the marks of a map that was rebuilt; returns their stamp.
-async fn put_marks(
+/// Writes the marks of a map that was rebuilt.
+pub(super) async fn put_marks(
     session: &mut PgConnection,
     section_id: SectionId,
     map: &SeatMap,
-) -> Result<i64, Interrupt> {
+    stamp: i64,
+) -> Result<(), Interrupt> {
     const SQL: &str = "INSERT INTO seat_marks (section_id, version, marks, stamp)
         VALUES ($1, $2, $3, $4) ON CONFLICT (section_id) DO UPDATE SET
             version = excluded.version, marks = excluded.marks, stamp = excluded.stamp";
-    let stamp = maps::draw_stamp();
     let query = sqlx::query(SQL)
         .bind(uuid(section_id))
         .bind(map.version())
         .bind(map.marks().to_bytes())
         .bind(stamp);
     query.execute(session).await?;
-    Ok(stamp)
+    Ok(())
 }
 
 /// Writes a layout and its marks, new or in place of others.

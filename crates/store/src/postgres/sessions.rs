@@ -7,9 +7,8 @@
 
 use super::connect::Door;
 use super::history::History;
-use super::interrupt::Interrupt;
 use super::presence;
-use crate::{Epoch, SESSIONS_BUSY, unavailable};
+use crate::{Epoch, SESSIONS_BUSY, batch, unavailable};
 use engine::Fault;
 use parking_lot::Mutex;
 use sqlx::postgres::PgConnection;
@@ -139,17 +138,24 @@ impl Session {
         }
     }
 
-    /// Begins a transaction.
-    pub(super) async fn begin(&mut self) -> Result<(), Interrupt> {
-        Ok(self.execute("BEGIN").await.map(drop)?)
-    }
-
     /// Ends a transaction that is to leave nothing behind, and the use of the session.
     pub(super) async fn roll_back(mut self) {
         // Unless the server says that it did, the session is closed, which does it too.
         if self.execute("ROLLBACK").await.is_ok() {
             self.give_back();
         }
+    }
+}
+
+impl batch::Sessions for Arc<Sessions> {
+    type Session = Session;
+
+    async fn take(&self, doing: &'static str) -> Result<Session, Fault> {
+        Sessions::take(self, doing).await
+    }
+
+    fn close_idle(&self) {
+        Sessions::close_idle(self);
     }
 }
 

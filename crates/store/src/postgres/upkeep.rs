@@ -31,7 +31,7 @@ impl Log for Postgres {
 
 impl Timed for Postgres {
     fn now(&self) -> Timestamp {
-        self.clock.now()
+        self.committer.clock.now()
     }
 }
 
@@ -55,13 +55,13 @@ impl Instance for Postgres {
         let looked = self.read_within(READ_PATIENCE, &self.pulse, DOING, look).await?;
         if let Some(now) = looked.now {
             // So an instance that commits nothing knows the time as well as the others.
-            self.clock.set(now);
+            self.committer.clock.set(now);
         }
         Ok(())
     }
 
     async fn close(&self) {
-        self.batches.close().await;
+        self.committer.sessions.close().await;
         self.sessions.close().await;
         self.pulse.close().await;
     }
@@ -88,7 +88,7 @@ impl Sweep for Postgres {
     async fn due_sections(&self, limit: u32) -> Result<Vec<(SectionId, Timestamp)>, Fault> {
         let find = on!(session => due_sections(&mut session, limit));
         let (now, due) = self.read("finding due holds", find).await?;
-        self.clock.set(now);
+        self.committer.clock.set(now);
         Ok(due)
     }
 

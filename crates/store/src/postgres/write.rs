@@ -1,24 +1,20 @@
 //! Writing what a batch changes, in few statements, each with arrays for its rows.
 
-use super::batch::Key;
 use super::columns::{self, Places, columns};
-use super::interrupt::Interrupt;
+use super::interrupt::{Interrupt, is_seat_taken};
 use super::rows::{uuid, uuids};
 use super::seats::write_seats;
+use crate::batch::{Counted, Key, NextExpiries, counted, settled_keys};
 use crate::rows::{self, Columns as _, actor_kind, detail_text, items_text, ms};
-use engine::decide::{ExpiryEntry, NextExpiry, SeatTaken};
+use engine::decide::{ExpiryEntry, SeatTaken};
 use engine::log::{LogRow, rows_of};
 use engine::seats::Marks;
 use engine::{
-    Booking, By, Changes, EventId, Fault, IdempotencyKey, Inventory, KeyUse, LogEntry, SectionId,
-    Timestamp, UserId,
+    Booking, By, Changes, EventId, Fault, IdempotencyKey, KeyUse, LogEntry, SectionId, UserId,
 };
 use sqlx::postgres::{PgConnection, PgRow};
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::LazyLock;
-
-/// The next expiry of sections whose inventory was written.
-pub(super) type NextExpiries = HashMap<SectionId, Option<Timestamp>>;
 
 /// Writes what a batch changes; `counting` are the events whose live bookings are listed by buyer,
 /// `claims` the keys that it has claimed, and `stamp` is that of the marks.
@@ -30,17 +26,7 @@ pub(super) async fn write(
     claims: BTreeMap<Key, KeyUse>,
     stamp: i64,
 ) -> Result<NextExpiries, Interrupt> {
-    let (mut known, mut recounted) = (Vec::new(), Vec::new());
-    for ((inventory, loaded), next) in changes.inventories.iter().zip(changes.next_expiries()) {
-        let (mut inventory, loaded) = (inventory.clone(), *loaded);
-        match next {
-            NextExpiry::Known(next_expiry) => {
-                inventory.next_expiry = next_expiry;
-                known.push(Counted { inventory, loaded });
-            }
-            NextExpiry::InIndex => recounted.push(Counted { inventory, loaded }),
-        }
-    }
+    let (known, recounted) = counted(changes);
     write_seats(session, changes, stamp).await?;
     write_rows(session, changes, counting, &known, stamp).await?;
     write_keys(session, changes, claims).await?;
@@ -48,13 +34,6 @@ pub(super) async fn write(
     let known = known.iter().map(|Counted { inventory, .. }| inventory);
     next_expiries.extend(known.map(|of| (of.section_id, of.next_expiry)));
     Ok(next_expiries)
-}
-
-/// An inventory to write.
-pub(super) struct Counted {
-    pub inventory: Inventory,
-    /// The version it was loaded with.
-    pub loaded: i64,
 }
 
 columns!(
@@ -240,8 +219,7 @@ async fn write_rows(
     let query = (TAKEN.bind)(query, &changes.taken);
     let query = (MARKS.bind)(query, &changes.marks);
     let row = query.bind(stamp).fetch_one(session).await.map_err(|error| {
-        let interrupt = Interrupt::from(error);
-        if interrupt.is_seat_taken() { Interrupt::SeatsDisagree } else { interrupt }
+        if is_seat_taken(&error) { Interrupt::SeatsDisagree } else { error.into() }
     })?;
     let updated = usize::try_from(row.int("updated")?);
     assert_eq!(updated, Ok(changes.updated.len()), "a loaded booking is there to be updated");
@@ -271,31 +249,22 @@ pub(super) async fn append_log(
     columns::run(session, *INSERT_LOG, &LOG, &rows_of(entries)).await.map(drop)
 }
 
-/// Settles the claims: those of refused holds go, and a key whose first hold was refused and whose
-/// second was not names the second.
+/// Settles the claims.
 async fn write_keys(
     session: &mut PgConnection,
     changes: &Changes,
-    mut claims: BTreeMap<Key, KeyUse>,
+    claims: BTreeMap<Key, KeyUse>,
 ) -> Result<(), Interrupt> {
     const DELETE: &str = "DELETE FROM hold_keys k USING UNNEST($1::uuid[], $2::text[])
         AS n (user_id, key) WHERE k.user_id = n.user_id AND k.key = n.key";
-    let mut renamed = Vec::new();
-    for (user_id, key, used) in &changes.keys {
-        let name = (*user_id, key.clone());
-        if claims.get(&name) == Some(used) {
-            claims.remove(&name);
-        } else {
-            renamed.push((*user_id, key.clone(), used.clone()));
-        }
-    }
-    if !claims.is_empty() {
+    let (removed, added) = settled_keys(changes, claims);
+    if !removed.is_empty() {
         let query = sqlx::query(DELETE)
-            .bind(uuids(claims.keys().map(|(user_id, _)| user_id)))
-            .bind(claims.keys().map(|(_, key)| key.as_str().to_owned()).collect::<Vec<_>>());
+            .bind(uuids(removed.iter().map(|(user_id, _)| user_id)))
+            .bind(removed.iter().map(|(_, key)| key.as_str().to_owned()).collect::<Vec<_>>());
         query.execute(&mut *session).await?;
     }
-    columns::run(session, *INSERT_KEYS, &KEY, &renamed).await.map(drop)
+    columns::run(session, *INSERT_KEYS, &KEY, &added).await.map(drop)
 }
 
 /// Writes inventories whose next expiry is read from the index, after it was written.

@@ -1,21 +1,24 @@
 //! The batch: claim, lock, load, decide, write, commit.
 
-use super::batch::{Key, Locked, claim, claims_of, lock_and_load};
-use super::interrupt::Interrupt;
-use super::kept::{self, KeptRow};
-use super::seats::Loaded;
-use super::{Postgres, WRITE_PATIENCE, on, write};
-use crate::maps::{Stamps, draw_stamp, tell_rebuilt};
+use super::attempt::write_until;
+use super::clock::Estimate;
+use super::interrupt::{Interrupt, Meaning};
+use super::kept::{self, Kept, KeptRow};
+use super::load::{Key, Loaded, claims_of, lock_and_load};
+use super::maps::LoadedMaps;
+use super::session::{Session, Sessions};
+use crate::maps::{Maps, Stamps, tell_rebuilt};
+use crate::random::Dice;
+use crate::simulated::{is_planted, probe};
 use engine::decide::{Ended, Needs, SeatMaps};
 use engine::event::SEATS_PER_USER_MAX;
 use engine::{
-    BookingStatus, Command, Committed, Error, EventId, Fault, Ledger, LoadedRows, Outcome, Refusal,
-    Terms,
+    BookingStatus, Command, Committed, Error, EventId, Fault, Ledger, LoadedRows, Outcome, Policy,
+    Refusal, Terms,
 };
 use parking_lot::Mutex;
-use sqlx::Executor as _;
-use sqlx::postgres::PgConnection;
 use std::collections::{BTreeMap, HashSet};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 use tokio::time::Instant;
@@ -27,16 +30,36 @@ const SEARCH_PATIENCE: Duration = Duration::from_millis(500);
 /// How long a batch tries, also when it is divided on the way.
 const BATCH_PATIENCE: Duration = Duration::from_millis(4_500);
 
+/// How long a write tries, with all its attempts.
+pub(crate) const WRITE_PATIENCE: Duration = Duration::from_millis(3_500);
+
 /// Events whose cap is remembered; to forget one costs one more attempt.
 const CAPPED_MAX: usize = 10_000;
 
 pub(super) type Answers = Vec<Result<Outcome, Refusal>>;
 
+/// Commits batches on sessions of its own, and keeps what the next ones may need.
+pub struct Committer<S> {
+    /// For the batches, so that nobody else's work keeps one waiting.
+    pub sessions: S,
+    /// What the database's clock shows.
+    pub clock: Estimate,
+    /// Limits of events that set none of their own.
+    pub(crate) policy: Policy,
+    pub(crate) maps: Arc<Maps>,
+    /// What holds are decided on before anything is locked.
+    pub(crate) kept: Arc<Kept>,
+    /// Events that were seen with a cap on the seats of a buyer.
+    capped: Mutex<HashSet<EventId>>,
+    pub(crate) dice: Dice,
+}
+
 /// What earlier attempts at the same batch have found out.
 #[derive(Default)]
-pub(super) struct Earlier {
-    /// What the last one that decided would have answered.
-    answers: Mutex<Option<Answers>>,
+pub struct Earlier {
+    /// What each one that decided would have answered. Any of them may have been committed: also a COMMIT
+    /// that failed because the server had given up its transaction looks like one whose answer was lost.
+    pub(super) answers: Mutex<Vec<Arc<Answers>>>,
     /// Whether one has locked too little, because it had not looked beyond the commands.
     survey: AtomicBool,
     /// Whether one has met seats that are not as they were marked.
@@ -46,35 +69,61 @@ pub(super) struct Earlier {
 }
 
 /// A batch that was decided and written.
-pub(super) struct Decided {
+pub(crate) struct Decided {
     pub committed: Committed,
     /// The seat maps, to be kept once it is committed.
     pub maps: (SeatMaps, Stamps),
     /// The same of its sections.
-    pub kept: Vec<KeptRow>,
+    kept: Vec<KeptRow>,
 }
 
 impl Earlier {
     /// For a batch of which every attempt looks beyond its commands.
-    pub(super) fn surveyed() -> Self {
+    fn surveyed() -> Self {
         Self { survey: AtomicBool::new(true), ..Self::default() }
     }
 
     /// Notes that a batch with these answers may have been committed.
     pub(super) fn is_unknown_with(&self, answers: Answers) {
-        *self.answers.lock() = Some(answers);
+        self.answers.lock().push(Arc::new(answers));
         self.unknown.store(true, Ordering::Relaxed);
     }
 
     /// For a change of a section by its organizer: rare, so its map is always rebuilt.
-    pub(super) fn of_section() -> Self {
+    pub(crate) fn of_section() -> Self {
         Self { suspect: AtomicBool::new(true), ..Self::surveyed() }
     }
 }
 
-impl Postgres {
-    /// Decides and commits a batch; see [`crate::Bookings::commit`].
-    pub(super) async fn commit_batch(&self, commands: &[Command]) -> Result<Committed, Fault> {
+impl<S: Sessions> Committer<S> {
+    /// With nothing kept.
+    pub fn new(sessions: S, clock: Estimate, policy: Policy, dice: Dice) -> Self {
+        Self::keeping(<(Arc<Maps>, Arc<Kept>)>::default(), sessions, clock, policy, dice)
+    }
+
+    /// With what others may drop.
+    pub(crate) fn keeping(
+        (maps, kept): (Arc<Maps>, Arc<Kept>),
+        sessions: S,
+        clock: Estimate,
+        policy: Policy,
+        dice: Dice,
+    ) -> Self {
+        Self { sessions, clock, policy, maps, kept, capped: Mutex::default(), dice }
+    }
+
+    /// Drops all that was kept of a history that is another one now.
+    pub fn forget_history(&self) {
+        self.maps.clear();
+        self.kept.clear();
+    }
+
+    pub(super) fn draw_stamp(&self) -> i64 {
+        i64::from_ne_bytes((self.dice)().to_ne_bytes())
+    }
+
+    /// Decides and commits a batch; see [`crate::Batches::commit`].
+    pub async fn commit(&self, commands: &[Command]) -> Result<Committed, Fault> {
         let until = Instant::now() + BATCH_PATIENCE;
         let earlier = Earlier::default();
         match self.try_batch(commands, &earlier, until.min(Instant::now() + WRITE_PATIENCE)).await {
@@ -85,6 +134,7 @@ impl Postgres {
             }
             Ok(committed) => return Ok(committed),
         }
+        probe("keys are claimed by somebody who is slow");
         // Another instance is slow with some of these keys: their commands are refused, the others
         // continue.
         let busy = self.busy_keys(commands).await?;
@@ -93,10 +143,12 @@ impl Postgres {
         };
         let free: Vec<_> = commands.iter().filter(|command| !is_busy(command)).cloned().collect();
         // One of the attempts may have been committed all the same.
-        let answers = earlier.answers.into_inner().map(|answers| {
-            let both = commands.iter().zip(answers);
-            both.filter(|(command, _)| !is_busy(command)).map(|(_, answer)| answer).collect()
-        });
+        let of_free = |answers: &Arc<Answers>| {
+            let both = commands.iter().zip(answers.iter());
+            let free = both.filter(|(command, _)| !is_busy(command));
+            Arc::new(free.map(|(_, answer)| answer.clone()).collect())
+        };
+        let answers = earlier.answers.into_inner().iter().map(of_free).collect();
         let again = Earlier { answers: Mutex::new(answers), ..Earlier::surveyed() };
         let mut committed = match self.try_batch(&free, &again, until).await {
             Ok(committed) => committed,
@@ -125,18 +177,21 @@ impl Postgres {
         earlier: &Earlier,
         until: Instant,
     ) -> Result<Committed, Error> {
-        if earlier.answers.lock().is_none()
+        const DOING: &str = "committing a batch";
+        if earlier.answers.lock().is_empty()
             && let Some(committed) = self.try_one_trip(commands, earlier, until).await?
         {
             return Ok(committed);
         }
         let unknown = earlier.unknown.load(Ordering::Relaxed);
-        let decide = on!(session => self.decide_in(&mut session, commands, earlier));
-        let decided =
-            self.write_until(until, unknown, &self.batches, "committing a batch", decide).await;
+        let decide = |mut session: S::Session| async move {
+            let decided = self.decide_in(&mut session, commands, earlier).await;
+            (session, decided)
+        };
+        let decided = write_until(&self.sessions, &self.dice, until, unknown, DOING, decide).await;
         let Decided { committed, maps: (maps, stamps), kept } = decided?;
         self.maps.keep(maps, &stamps);
-        self.kept.keep(kept, Instant::now());
+        self.kept.keep(kept, &committed.inventories, Instant::now());
         for section_id in &committed.rebuilt {
             tell_rebuilt(*section_id);
         }
@@ -144,47 +199,56 @@ impl Postgres {
     }
 
     /// Decides a batch and writes what it changes, inside a transaction.
-    pub(super) async fn decide_in(
+    pub(crate) async fn decide_in(
         &self,
-        session: &mut PgConnection,
+        session: &mut S::Session,
         commands: &[Command],
         earlier: &Earlier,
     ) -> Result<Decided, Interrupt> {
-        // Kept until there are answers of this attempt: it may end before, and there is a next one.
         let before = earlier.answers.lock().clone();
-        let needs = match before {
-            None => Needs::of(commands),
-            Some(_) => Needs::of_another_attempt(commands),
+        let needs = if before.is_empty() || is_planted("zombie commit ignored by a retry") {
+            Needs::of(commands)
+        } else {
+            Needs::of_another_attempt(commands)
         };
         let mut claims = claims_of(commands);
-        let taken = claim(session, &mut claims).await?;
+        let mut taken = Vec::new();
+        if !claims.is_empty() {
+            taken = session.claim(&mut claims).await?;
+        }
         let capped = |event_id: &EventId| self.capped.lock().contains(event_id);
         let survey = earlier.survey.load(Ordering::Relaxed) || needs.events.iter().any(capped);
         // Should this attempt end before it has decided, the next one looks further.
         earlier.survey.store(true, Ordering::Relaxed);
-        let loaded = lock_and_load(session, needs, &taken, &self.policy, survey).await;
-        let loaded = loaded?;
+        let loaded = lock_and_load(session, needs, &taken, &self.policy, survey).await?;
         let kept = kept::Loaded::of(&loaded, &self.policy);
-        let Locked { mut rows, now, counting, .. } = loaded;
+        let Loaded { mut rows, now, counting, .. } = loaded;
         let suspect = earlier.suspect.load(Ordering::Relaxed);
-        let Loaded { mut stamps, rebuilt } = self.load_maps(session, &mut rows, suspect).await?;
+        let LoadedMaps { mut stamps, rebuilt } =
+            self.load_maps(session, &mut rows, suspect).await?;
         rows.bookings.reserve(commands.len());
         self.note_caps(&rows);
         self.clock.set(now);
         let mut ledger = Ledger::open(rows, now, self.policy)?;
-        let answers: Answers = match before {
-            None => commands.iter().map(|command| ledger.decide(command)).collect(),
-            Some(before) => {
-                let again = |(command, before)| ledger.decide_again(command, before);
-                commands.iter().zip(&before).map(again).collect()
-            }
+        let answers: Answers = if before.is_empty() || is_planted("decide instead of decide_again")
+        {
+            commands.iter().map(|command| ledger.decide(command)).collect()
+        } else {
+            probe("a batch is decided again");
+            let forgotten =
+                if is_planted("last attempt alone remembered") { before.len() - 1 } else { 0 };
+            let again = |(at, command)| {
+                let earlier: Vec<_> = before[forgotten..].iter().map(|of| &of[at]).collect();
+                ledger.decide_again(command, &earlier)
+            };
+            commands.iter().enumerate().map(again).collect()
         };
-        *earlier.answers.lock() = Some(answers.clone());
+        earlier.answers.lock().push(Arc::new(answers.clone()));
         let Ended { changes, mut inventories, maps } = ledger.end_batch();
         if !changes.is_empty() || !rebuilt.is_empty() {
-            let stamp = draw_stamp();
+            let stamp = self.draw_stamp();
             stamps.extend(changes.marks.iter().map(|(section_id, _)| (*section_id, stamp)));
-            let written = write::write(session, &changes, &counting, claims, stamp).await;
+            let written = session.write(&changes, &counting, claims, stamp).await;
             let next_expiries = written.inspect_err(|interrupt| {
                 let disagree = matches!(interrupt, Interrupt::SeatsDisagree);
                 earlier.suspect.fetch_or(disagree, Ordering::Relaxed);
@@ -196,7 +260,7 @@ impl Postgres {
             }
         } else if !claims.is_empty() {
             // Nothing is left behind, not even the claims, and there is nothing to wait for the disk for.
-            session.execute("ROLLBACK AND CHAIN").await?;
+            session.start_over().await?;
         }
         let expired = |booking: &&engine::Booking| booking.status == BookingStatus::Expired;
         let expired = changes.updated.iter().filter(expired).count();
@@ -246,11 +310,11 @@ impl Postgres {
     /// Whether nobody is claiming any of these keys, by claiming them for a moment.
     async fn are_free(&self, mut claims: BTreeMap<Key, engine::KeyUse>) -> Result<bool, Fault> {
         const DOING: &str = "looking for claimed keys";
-        let mut session = self.batches.take(DOING).await?;
+        let mut session = self.sessions.take(DOING).await?;
         let claimed = async {
             session.begin().await?;
-            session.execute("SET LOCAL lock_timeout = '30ms'").await?;
-            claim(&mut session, &mut claims).await
+            session.hurry().await?;
+            session.claim(&mut claims).await
         };
         let free = match claimed.await {
             Ok(_) => true,
@@ -259,5 +323,14 @@ impl Postgres {
         };
         session.roll_back().await;
         Ok(free)
+    }
+
+    /// Whatever was begun on a session that was interrupted is over.
+    pub(super) fn interrupted(&self, session: S::Session, interrupt: &Interrupt) {
+        if interrupt.meaning() == Meaning::Cut {
+            self.sessions.close_idle();
+        } else {
+            session.give_back();
+        }
     }
 }

@@ -10,30 +10,30 @@ use std::time::Duration;
 ///
 /// A reading was taken before its answer arrived, so the estimate is behind the database's clock, by the
 /// way of the answer, and not ahead of it while both clocks run alike.
-pub(super) struct Estimate {
+pub struct Estimate {
     seen: Mutex<(Timestamp, Duration)>,
     monotonic: Monotonic,
 }
 
 impl Estimate {
     /// The machine's clock, until the database's is known.
-    pub(super) fn new(clock: &Clock, monotonic: Monotonic) -> Self {
+    pub fn new(clock: &Clock, monotonic: Monotonic) -> Self {
         Self { seen: Mutex::new((clock(), monotonic())), monotonic }
     }
 
     /// What the database's clock shows now, as far as it is known.
-    pub(super) fn now(&self) -> Timestamp {
+    pub fn now(&self) -> Timestamp {
         let now = (self.monotonic)();
         gone_on(*self.seen.lock(), now)
     }
 
     /// Takes note of what the database's clock showed a moment ago.
-    pub(super) fn set(&self, seen: Timestamp) {
+    pub fn set(&self, seen: Timestamp) {
         *self.seen.lock() = (seen, (self.monotonic)());
     }
 
     /// The same for a reading that was longer on its way: of two, the one that is less behind counts.
-    pub(super) fn raise(&self, seen: Timestamp) {
+    pub fn raise(&self, seen: Timestamp) {
         let now = (self.monotonic)();
         let mut known = self.seen.lock();
         if gone_on(*known, now) < seen {
