@@ -1,0 +1,264 @@
+//! What must be true: of the rows after every commit, of every answer, and at the end.
+
+use crate::database::Database;
+use crate::machine::{Attempt, FRESH_MS, NEWS_MAX_MS, State};
+use crate::store::POISONED;
+use engine::log::LogKind;
+use engine::{
+    BookingId, BookingStatus, Command, Error, Fault, Outcome, Refusal, SeatRequest, SectionId,
+    Timestamp,
+};
+use server::simulated::Decided;
+use std::any::Any;
+use std::collections::{BTreeMap, BTreeSet};
+
+/// What is remembered for the checks.
+#[derive(Default)]
+pub struct Checks {
+    /// The free seats of each section, by the time from which on it was so.
+    available: BTreeMap<SectionId, Vec<(Timestamp, i64)>>,
+    /// When the newest commit was made that an instance has settled, and when it has.
+    settled: BTreeMap<(usize, SectionId), (Timestamp, Timestamp)>,
+    /// The time of the last batch in each section.
+    decided_at: BTreeMap<SectionId, Timestamp>,
+}
+
+/// The free seats of a section, those of holds included that were due at `now`.
+fn available(database: &Database, section_id: SectionId, now: Timestamp) -> i64 {
+    let (_, inventory) = &database.tables.sections[&section_id];
+    let due = database.tables.due(section_id, now);
+    inventory.available() + due.map(|held| i64::from(held.seats)).sum::<i64>()
+}
+
+impl Checks {
+    /// Notes how a sale begins.
+    pub fn begin(&mut self, database: &Database) {
+        for section_id in database.tables.sections.keys() {
+            let first = (database.now, available(database, *section_id, database.now));
+            self.available.insert(*section_id, vec![first]);
+        }
+    }
+
+    /// Checks the sections that a commit has changed.
+    pub fn committed(
+        &mut self,
+        database: &Database,
+        touched: &BTreeSet<SectionId>,
+    ) -> Result<(), String> {
+        for section_id in touched {
+            let (_, inventory) = &database.tables.sections[section_id];
+            if !inventory.within_capacity() {
+                return Err(format!("I1: oversold: {inventory:?}"));
+            }
+            for event in database.tables.events.values() {
+                let Some(cap) = event.terms.max_seats_per_user else { continue };
+                let decided_at = database.tables.log.last().map_or(database.now, |entry| entry.at);
+                for user_id in database.tables.bookings.values().map(|of| of.user_id) {
+                    let live =
+                        database.tables.live_seats(event.terms.event_id, user_id, decided_at);
+                    if live > i64::from(cap) {
+                        return Err(format!("I7: a buyer has {live} of {cap} seats"));
+                    }
+                }
+            }
+            let held: i64 =
+                database.tables.holds_of(*section_id).map(|held| i64::from(held.seats)).sum();
+            if held != inventory.held {
+                return Err(format!("I4: {held} seats are held, and counted: {inventory:?}"));
+            }
+            // As its batch saw it: a hold may have become due since.
+            let decided_at = database.tables.log.last().map_or(database.now, |entry| entry.at);
+            let before = self.decided_at.insert(*section_id, decided_at);
+            if before.is_some_and(|before| decided_at < before) {
+                return Err(format!("the time of a section goes back, to {decided_at:?}"));
+            }
+            let now = (database.now, available(database, *section_id, decided_at));
+            self.available.get_mut(section_id).expect("of this sale").push(now);
+        }
+        Ok(())
+    }
+
+    /// Checks an answer.
+    pub fn answered(
+        &mut self,
+        database: &Database,
+        attempts: &[Attempt],
+        no: usize,
+        answer: &Result<Decided, Error>,
+    ) -> Result<(), String> {
+        let (attempt, now) = (&attempts[no], database.now);
+        if let Ok((Outcome::Booking { booking, .. }, decided_at)) = answer
+            && now.since_ms(attempt.asked_at) <= NEWS_MAX_MS
+        {
+            for (section_id, _) in booking.sections() {
+                let key = (attempt.instance, section_id);
+                let known = self.settled.entry(key).or_insert((*decided_at, now));
+                if known.0 <= *decided_at {
+                    *known = (*decided_at, now);
+                }
+            }
+        }
+        match answer {
+            Err(Error::Refused(Refusal::ExtensionLimit)) => {
+                extended_all_the_same(database, attempts, no)
+            }
+            Ok((Outcome::Booking { booking, .. }, _)) => {
+                let Some(stored) = database.booking(booking.booking_id) else {
+                    return Err(format!("I11: acknowledged, and not committed: {booking:?}"));
+                };
+                let is_new = stored.version == booking.version;
+                if stored.version < booking.version || is_new && stored != booking {
+                    return Err(format!("I11: acknowledged {booking:?}, committed {stored:?}"));
+                }
+                Ok(())
+            }
+            Err(Error::Refused(Refusal::SoldOut { available: _, requested })) => {
+                // A change is decided by the store alone.
+                let Command::Hold(hold) = &attempt.command else { return Ok(()) };
+                let oldest = attempt.asked_at.plus_ms(-FRESH_MS - NEWS_MAX_MS);
+                // One of its sections had too few seats at some time since.
+                let mut had_too_few = false;
+                for section_id in hold.requests.iter().flat_map(SeatRequest::sections) {
+                    let wanted =
+                        hold.requests.iter().filter(|ask| ask.sections().contains(section_id));
+                    let wanted: i64 = wanted.map(|ask| i64::from(ask.seats())).sum();
+                    // What the instance has settled itself is known to it, as long as that is fresh.
+                    let own = self.settled.get(&(attempt.instance, *section_id));
+                    let own = own.filter(|(_, at)| now.since_ms(*at) < FRESH_MS);
+                    let own = own.filter(|(_, at)| *at <= attempt.asked_at);
+                    let from = own.map_or(oldest, |(commit, _)| oldest.max(*commit));
+                    let times = &self.available[section_id];
+                    let first = times.iter().rposition(|(at, _)| *at <= from).unwrap_or(0);
+                    had_too_few |= times[first..].iter().any(|(_, free)| *free < wanted);
+                }
+                if had_too_few {
+                    Ok(())
+                } else {
+                    Err(format!("I8: {requested} seats are refused that were there all the time"))
+                }
+            }
+            Err(Error::Failed(Fault::Corrupt { what })) if what == POISONED => Ok(()),
+            Err(Error::Failed(fault @ (Fault::Corrupt { .. } | Fault::Contradiction { .. }))) => {
+                Err(format!("a bug: {fault:?}"))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Checks all that was said, when nothing is under way any more.
+    pub fn finished(database: &Database, attempts: &[Attempt]) -> Result<(), String> {
+        for attempt in attempts {
+            match (&attempt.command, &attempt.state) {
+                (
+                    Command::Hold(hold),
+                    State::Answered(Err(
+                        Error::Failed(Fault::Overloaded { .. }) | Error::Refused(_),
+                    )),
+                ) if database.booking(hold.booking_id).is_some() => {
+                    return Err(format!("refused, and committed: {attempt:?}"));
+                }
+                (_, State::Answered(Ok((Outcome::Booking { booking, .. }, _)))) => {
+                    let stored = database.booking(booking.booking_id).expect("looked at before");
+                    let was_sold = booking.status == BookingStatus::Confirmed;
+                    let is_lost =
+                        matches!(stored.status, BookingStatus::Hold | BookingStatus::Expired);
+                    if was_sold && is_lost {
+                        return Err(format!("I2: a sale is {:?}: {booking:?}", stored.status));
+                    }
+                }
+                _ => {}
+            }
+        }
+        Ok(())
+    }
+}
+
+/// An extension that was refused must not have been made: the only one of its booking at that time.
+fn extended_all_the_same(
+    database: &Database,
+    attempts: &[Attempt],
+    no: usize,
+) -> Result<(), String> {
+    let attempt = &attempts[no];
+    let Command::Extend { booking_id, .. } = &attempt.command else { return Ok(()) };
+    let is_other = |(at, other): &(usize, &Attempt)| {
+        matches!(&other.command, Command::Extend { booking_id: of, .. } if of == booking_id)
+            && *at != no
+    };
+    let mut others = attempts.iter().enumerate().filter(is_other);
+    let is_alone = others.all(|(_, other)| {
+        matches!(other.state, State::Answered(_))
+            && !other.is_unknown()
+            && other.answered_at.is_some_and(|at| at < attempt.asked_at)
+    });
+    let is_made = database.tables.log.iter().any(|entry| {
+        entry.kind == LogKind::Extended
+            && entry.booking_id == Some(*booking_id)
+            && entry.at >= attempt.asked_at
+    });
+    if is_alone && is_made {
+        return Err(format!("an extension is refused that was made: {attempt:?}"));
+    }
+    Ok(())
+}
+
+/// Checks the answer to a retry whose key named `had`.
+pub fn retried(had: Option<BookingId>, answer: &Result<Decided, Error>) -> Result<(), String> {
+    let Some(had) = had else { return Ok(()) };
+    match answer {
+        Ok((Outcome::Booking { booking, .. }, _)) if booking.booking_id == had => Ok(()),
+        other => Err(format!("I6: the key names {had:?}, and a retry gets {other:?}")),
+    }
+}
+
+/// A command in a word.
+pub fn name_of(command: &Command) -> &'static str {
+    match command {
+        Command::Hold(_) => "hold",
+        Command::Confirm { .. } => "confirm",
+        Command::Release { .. } => "release",
+        Command::Extend { .. } => "extend",
+        Command::Cancel { .. } => "cancel",
+        Command::Change { .. } => "change",
+        _ => "other",
+    }
+}
+
+/// An answer in a word.
+pub fn word_of(answer: &Result<Decided, Error>) -> &'static str {
+    match answer {
+        Ok((Outcome::Booking { replayed: true, .. }, _)) => "replayed",
+        Ok(_) => "done",
+        Err(Error::Refused(refusal)) => refusal.code().as_str(),
+        Err(Error::Failed(Fault::Overloaded { .. })) => "overloaded",
+        Err(Error::Failed(Fault::Unavailable { .. })) => "unavailable",
+        Err(Error::Failed(_)) => "a bug",
+    }
+}
+
+/// What a panic said.
+pub fn words_of(panic: &(dyn Any + Send)) -> String {
+    let text = panic.downcast_ref::<String>().map(String::as_str);
+    let text = text.or_else(|| panic.downcast_ref::<&str>().copied());
+    format!("a panic: {}", text.unwrap_or("without words"))
+}
+
+/// A booking, short: what differs within a run.
+pub fn short(booking_id: BookingId) -> String {
+    let bytes = booking_id.as_bytes();
+    format!("h{}", u16::from_be_bytes([bytes[14], bytes[15]]))
+}
+
+/// An answer in the words of the scenarios.
+pub fn told(answer: &Result<Decided, Error>) -> String {
+    match answer {
+        Ok((Outcome::Booking { booking, replayed, .. }, _)) => {
+            let again = if *replayed { " replayed" } else { "" };
+            let (id, status) = (short(booking.booking_id), booking.status.as_str());
+            format!("{status} {id} version={}{again}", booking.version)
+        }
+        Ok(_) => "done".to_owned(),
+        Err(Error::Refused(refusal)) => format!("refused {}", refusal.code().as_str()),
+        Err(Error::Failed(fault)) => format!("failed: {fault}"),
+    }
+}

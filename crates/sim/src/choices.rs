@@ -1,0 +1,99 @@
+//! Choices: where a run takes every decision from.
+//!
+//! A run is nothing but its choices. They are drawn from a seed, or taken from a list that was recorded;
+//! the pick 0 is always what would happen with nothing in the way, so that a list can be cut anywhere and
+//! lowered anywhere, and is still a run.
+
+use std::fmt;
+
+/// One decision.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Choice {
+    /// What about.
+    pub kind: &'static str,
+    /// How many ways there were.
+    pub arity: u32,
+    /// Which one was taken.
+    pub pick: u32,
+}
+
+impl fmt::Display for Choice {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} {}/{}", self.kind, self.pick, self.arity)
+    }
+}
+
+enum Source {
+    Seed(u64),
+    List { picks: Vec<u32>, at: usize },
+}
+
+/// The choices of a run.
+pub struct Choices {
+    source: Source,
+    taken: Vec<Choice>,
+}
+
+impl Choices {
+    /// Those of a seed.
+    pub fn of_seed(seed: u64) -> Self {
+        Self { source: Source::Seed(mixed(seed)), taken: Vec::new() }
+    }
+
+    /// Those of a list; beyond its end nothing special happens.
+    pub fn of_list(picks: Vec<u32>) -> Self {
+        Self { source: Source::List { picks, at: 0 }, taken: Vec::new() }
+    }
+
+    /// One of `arity` ways.
+    pub fn pick(&mut self, kind: &'static str, arity: usize) -> usize {
+        let arity = u32::try_from(arity).expect("few ways");
+        let pick = match &mut self.source {
+            Source::Seed(_) if arity < 2 => 0,
+            Source::Seed(state) => {
+                u32::try_from(draw(state) % u64::from(arity)).expect("below arity")
+            }
+            Source::List { picks, at } => {
+                let pick = picks.get(*at).copied().unwrap_or(0);
+                *at += 1;
+                // A list that was changed may say more than there is.
+                pick.min(arity.saturating_sub(1))
+            }
+        };
+        self.taken.push(Choice { kind, arity, pick });
+        pick as usize
+    }
+
+    /// Whether something happens that happens once in `one_in` times.
+    pub fn happens(&mut self, kind: &'static str, one_in: u32) -> bool {
+        let pick = match &mut self.source {
+            Source::Seed(state) => u32::from(draw(state).is_multiple_of(u64::from(one_in))),
+            Source::List { picks, at } => {
+                let pick = picks.get(*at).copied().unwrap_or(0);
+                *at += 1;
+                pick.min(1)
+            }
+        };
+        self.taken.push(Choice { kind, arity: 2, pick });
+        pick == 1
+    }
+
+    /// What was decided so far.
+    pub fn taken(&self) -> &[Choice] {
+        &self.taken
+    }
+}
+
+/// `SplitMix64`: small, and good enough to spread seeds.
+fn draw(state: &mut u64) -> u64 {
+    *state = state.wrapping_add(0x9e37_79b9_7f4a_7c15);
+    let mut z = *state;
+    z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    z ^ (z >> 31)
+}
+
+fn mixed(seed: u64) -> u64 {
+    let mut state = seed;
+    draw(&mut state)
+}

@@ -1,0 +1,188 @@
+//! The database: committed rows, locks, and transactions under way.
+//!
+//! READ COMMITTED, as PostgreSQL has it: a statement sees what is committed when it begins to run. What a
+//! transaction writes is applied when it commits, all of it or nothing; whom it made wait may go on then.
+
+use engine::{Booking, BookingId, Changes, EventId, SectionId, Timestamp, UserId};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use store::batch::Key;
+use suite::pure::Tables;
+
+/// A session, counted from 1.
+pub type SessionNo = u64;
+
+/// What can be locked.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Lock {
+    /// An idempotency key that somebody claims.
+    Key(Key),
+    /// The row of a buyer at an event.
+    Buyer(EventId, UserId),
+    /// The inventory row of a section.
+    Section(SectionId),
+}
+
+/// A transaction under way.
+pub struct Transaction {
+    /// What it will change.
+    pub changes: Option<Changes>,
+    /// The stamp of the marks that it writes.
+    pub stamps: Vec<(SectionId, i64)>,
+    /// Whether it waits for locks for a moment only.
+    pub hurries: bool,
+    /// Since when it waits for a lock.
+    pub waits_since: Option<Timestamp>,
+    /// When it was last heard of.
+    pub heard_at: Timestamp,
+}
+
+/// Why a lock was not had.
+pub enum Unlocked {
+    /// Somebody else has it.
+    Waits,
+    /// To wait for it would be to wait for oneself.
+    Deadlock,
+}
+
+/// Everything that is stored, and who is about to change it.
+pub struct Database {
+    /// What is committed.
+    pub tables: Tables,
+    /// The stamps of marks.
+    pub stamps: HashMap<SectionId, i64>,
+    /// The transaction that wrote the row of an event or a section last.
+    pub writers: HashMap<[u8; 16], i64>,
+    /// What the gate's server keeps.
+    pub gate: crate::gate::Kept,
+    /// Whether the gate's server took an older version for a newer one that was fresh.
+    pub gate_went_back: bool,
+    /// How often two transactions waited for each other.
+    pub deadlocks: u64,
+    /// Its clock.
+    pub now: Timestamp,
+    /// How many transactions have committed.
+    pub commits: u64,
+    locks: BTreeMap<Lock, SessionNo>,
+    waits_for: BTreeMap<SessionNo, Lock>,
+    transactions: BTreeMap<SessionNo, Transaction>,
+    /// Sections that the last commit has changed.
+    pub touched: BTreeSet<SectionId>,
+}
+
+impl Database {
+    /// An empty one.
+    pub fn new(now: Timestamp) -> Self {
+        Self {
+            tables: Tables::default(),
+            stamps: HashMap::new(),
+            writers: HashMap::new(),
+            gate: crate::gate::Kept::new(),
+            gate_went_back: false,
+            deadlocks: 0,
+            now,
+            commits: 0,
+            locks: BTreeMap::new(),
+            waits_for: BTreeMap::new(),
+            transactions: BTreeMap::new(),
+            touched: BTreeSet::new(),
+        }
+    }
+
+    /// The transaction of a session, if it is in one.
+    pub fn transaction(&mut self, session: SessionNo) -> Option<&mut Transaction> {
+        self.transactions.get_mut(&session)
+    }
+
+    /// Begins a transaction.
+    pub fn begin(&mut self, session: SessionNo) {
+        let heard_at = self.now;
+        let transaction = Transaction {
+            changes: None,
+            stamps: Vec::new(),
+            hurries: false,
+            waits_since: None,
+            heard_at,
+        };
+        self.transactions.insert(session, transaction);
+    }
+
+    /// Takes a lock, or says why not.
+    pub fn lock(&mut self, session: SessionNo, lock: Lock) -> Result<(), Unlocked> {
+        match self.locks.get(&lock) {
+            None => {
+                self.waits_for.remove(&session);
+                if let Some(transaction) = self.transactions.get_mut(&session) {
+                    transaction.waits_since = None;
+                }
+                self.locks.insert(lock, session);
+                Ok(())
+            }
+            Some(owner) if *owner == session => Ok(()),
+            Some(owner) => {
+                // Whom does its owner wait for, and so on?
+                let mut owner = *owner;
+                while let Some(next) = self.waits_for.get(&owner).and_then(|of| self.locks.get(of))
+                {
+                    if *next == session {
+                        return Err(Unlocked::Deadlock);
+                    }
+                    owner = *next;
+                }
+                self.waits_for.insert(session, lock);
+                let now = self.now;
+                if let Some(transaction) = self.transactions.get_mut(&session) {
+                    transaction.waits_since.get_or_insert(now);
+                }
+                Err(Unlocked::Waits)
+            }
+        }
+    }
+
+    /// Ends a transaction; what it wrote stays.
+    pub fn commit(&mut self, session: SessionNo) {
+        let Some(transaction) = self.transactions.remove(&session) else { return };
+        self.release(session);
+        self.stamps.extend(transaction.stamps);
+        if let Some(changes) = transaction.changes {
+            self.apply(changes);
+        }
+    }
+
+    /// Writes what a batch changes.
+    pub fn apply(&mut self, changes: Changes) {
+        self.touched.extend(changes.inventories.iter().map(|(of, _)| of.section_id));
+        self.tables.write(changes);
+        self.commits += 1;
+    }
+
+    /// Ends a transaction of which nothing stays.
+    pub fn roll_back(&mut self, session: SessionNo) {
+        if self.transactions.remove(&session).is_some() {
+            self.release(session);
+        }
+    }
+
+    /// Gives back the locks of a statement that was no transaction.
+    pub fn release(&mut self, session: SessionNo) {
+        self.locks.retain(|_, owner| *owner != session);
+        self.waits_for.remove(&session);
+    }
+
+    /// Transactions of which nothing was heard for so long that the server ends them.
+    pub fn forgotten(&self, longest_ms: i64) -> Vec<SessionNo> {
+        let is_forgotten = |of: &Transaction| {
+            of.waits_since.is_none() && self.now.since_ms(of.heard_at) > longest_ms
+        };
+        self.transactions.iter().filter(|(_, of)| is_forgotten(of)).map(|(no, _)| *no).collect()
+    }
+
+    /// A booking as it is committed.
+    pub fn booking(&self, booking_id: BookingId) -> Option<&Booking> {
+        self.tables.bookings.get(&booking_id)
+    }
+
+    /// The number of the transaction that wrote a row last.
+    pub fn writer(&self, id: &[u8; 16]) -> i64 {
+        self.writers.get(id).copied().unwrap_or(1)
+    }
+}

@@ -1,0 +1,246 @@
+//! `reservix-sim`: sales on a simulated database, with crashes, lost answers and waits in any order, each of
+//! which can be run again.
+
+mod check;
+mod choices;
+mod database;
+mod gate;
+mod machine;
+mod planted;
+mod session;
+mod shrink;
+mod store;
+mod story;
+mod world;
+
+use ::store::simulated::plant;
+use choices::Choices;
+use clap::Parser;
+use machine::{Finding, Settings};
+use std::collections::BTreeMap;
+use std::ops::Range;
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
+use story::Story;
+
+/// As the server has it.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+/// Seeds of which one is run twice: both runs must be the same.
+const TWICE_EACH: u64 = 1_000;
+/// Findings of a kind after which no more of it are made smaller.
+const SHRUNK_MAX: usize = 1;
+/// How often a run says how far it is.
+const PROGRESS_EACH: Duration = Duration::from_secs(10);
+
+/// Runs sales on a simulated database and checks each: exit code 1 when something was found.
+#[derive(Parser)]
+#[command(name = "reservix-sim")]
+struct Arguments {
+    /// The seeds to run, from the first to before the last: A..B
+    #[arg(long, default_value = "0..10000", value_parser = range)]
+    seeds: Range<u64>,
+    /// How many threads run them
+    #[arg(long, default_value_t = 2)]
+    jobs: usize,
+    /// Plants a bug by its name, or each in turn (`all`); what has to be found is that one
+    #[arg(long)]
+    planted: Option<String>,
+    /// Runs a story that was kept, with all it tells
+    #[arg(long)]
+    replay: Option<PathBuf>,
+    /// Prints each step of each seed
+    #[arg(long)]
+    trace: bool,
+    /// Prints what was seen, and how often
+    #[arg(long)]
+    coverage: bool,
+    /// Writes the smallest story of each finding into this folder
+    #[arg(long)]
+    keep: Option<PathBuf>,
+}
+
+fn range(text: &str) -> Result<Range<u64>, String> {
+    let (from, to) = text.split_once("..").ok_or("a range is written A..B")?;
+    let number = |text: &str| text.parse::<u64>().map_err(|error| error.to_string());
+    let seeds = number(from)?..number(to)?;
+    if seeds.is_empty() { Err("there is no seed in it".to_owned()) } else { Ok(seeds) }
+}
+
+fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    // A panic is a finding, and told as one.
+    std::panic::set_hook(Box::new(|_| {}));
+    let done = match (&arguments.replay, &arguments.planted) {
+        (Some(file), _) => replay(file),
+        (None, Some(name)) => prove(name, &arguments),
+        (None, None) => Ok(simulate(&arguments)),
+    };
+    done.unwrap_or_else(|why| {
+        eprintln!("reservix-sim: {why}");
+        ExitCode::from(2)
+    })
+}
+
+/// Runs all seeds.
+fn simulate(arguments: &Arguments) -> ExitCode {
+    let (next, done) = (AtomicU64::new(arguments.seeds.start), AtomicU64::new(0));
+    let (found, totals) = (Mutex::new(Vec::new()), Mutex::new(BTreeMap::<String, u64>::new()));
+    let working = AtomicUsize::new(arguments.jobs);
+    let (begun, count) = (Instant::now(), arguments.seeds.end - arguments.seeds.start);
+    std::thread::scope(|scope| {
+        for _ in 0..arguments.jobs {
+            scope.spawn(|| {
+                let mut seen = BTreeMap::<String, u64>::new();
+                loop {
+                    let seed = next.fetch_add(1, Ordering::Relaxed);
+                    if seed >= arguments.seeds.end {
+                        break;
+                    }
+                    let settings = Settings { trace: arguments.trace };
+                    let (ran, finding) = machine::run(Choices::of_seed(seed), settings);
+                    for (cell, times) in &ran.seen {
+                        *seen.entry(cell.clone()).or_default() += times;
+                    }
+                    let mut finding = finding;
+                    if seed % TWICE_EACH == 0 && finding.is_none() {
+                        let (again, _) = machine::run(Choices::of_seed(seed), Settings::default());
+                        if (again.digest, again.events) != (ran.digest, ran.events) {
+                            let what = "two runs of this seed differ".to_owned();
+                            finding = Some(Finding { what, told: String::new() });
+                        }
+                    }
+                    if arguments.trace {
+                        println!("seed {seed}, digest {:016x}", ran.digest);
+                        println!("{}", finding.as_ref().map_or(&ran.told, |finding| &finding.told));
+                    }
+                    if let Some(finding) = finding {
+                        println!("seed {seed}: {}", finding.what);
+                        let picks = ran.choices.iter().map(|choice| choice.pick).collect();
+                        found.lock().expect("nobody panics").push((seed, finding.what, picks));
+                    }
+                    done.fetch_add(1, Ordering::Relaxed);
+                }
+                let mut totals = totals.lock().expect("nobody panics");
+                for (cell, times) in seen {
+                    *totals.entry(cell).or_default() += times;
+                }
+                working.fetch_sub(1, Ordering::Relaxed);
+            });
+        }
+        tell_progress(&working, &done, count, begun);
+    });
+    let totals = totals.into_inner().expect("nobody panics");
+    if arguments.coverage {
+        for (cell, times) in &totals {
+            println!("{times:>12}  {cell}");
+        }
+    }
+    let found: Vec<(u64, String, Vec<u32>)> = found.into_inner().expect("nobody panics");
+    let mut told: BTreeMap<String, usize> = BTreeMap::new();
+    for (seed, what, picks) in &found {
+        let kind = shrink::kind_of(what);
+        let times = told.entry(kind.clone()).or_default();
+        *times += 1;
+        if *times <= SHRUNK_MAX && !what.starts_with("two runs") {
+            let picks = shrink::smallest(picks.clone(), &kind);
+            let story = Story::of(picks, Some(*seed), None);
+            println!("\nThe smallest story of \u{ab}{kind}\u{bb}:\n{story}");
+            if let Some(folder) = &arguments.keep {
+                story.keep(folder);
+            }
+        }
+    }
+    println!(
+        "{count} seeds ({}..{}) in {:.1} s, {:.0} a second, {} cells seen, {} findings",
+        arguments.seeds.start,
+        arguments.seeds.end,
+        begun.elapsed().as_secs_f64(),
+        per_second(count, begun),
+        totals.len(),
+        found.len()
+    );
+    if found.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
+
+fn tell_progress(working: &AtomicUsize, done: &AtomicU64, count: u64, begun: Instant) {
+    let mut told_at = begun;
+    while working.load(Ordering::Relaxed) > 0 {
+        std::thread::park_timeout(Duration::from_millis(20));
+        if told_at.elapsed() > PROGRESS_EACH {
+            told_at = Instant::now();
+            let done = done.load(Ordering::Relaxed);
+            eprintln!("{done} of {count} seeds, {:.0} a second", per_second(done, begun));
+        }
+    }
+}
+
+#[expect(clippy::cast_precision_loss, reason = "shown to a reader")]
+fn per_second(count: u64, begun: Instant) -> f64 {
+    count as f64 / begun.elapsed().as_secs_f64().max(1e-9)
+}
+
+/// Runs a story that was kept. With a bug that it names it has to go wrong, without it has not to.
+fn replay(file: &std::path::Path) -> Result<ExitCode, String> {
+    let story = Story::read(file)?;
+    plant(story.planted);
+    let planted = Story::of(story.picks.clone(), None, story.planted);
+    plant(None);
+    let now = Story::of(story.picks, None, None);
+    println!("{}", if story.planted.is_some() { &planted } else { &now });
+    if story.planted.is_some() && planted.what.is_none() {
+        return Err(format!("{}: the bug that it tells of is not found", file.display()));
+    }
+    Ok(if now.what.is_none() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+/// Looks how many seeds it takes until a planted bug is found.
+fn prove(name: &str, arguments: &Arguments) -> Result<ExitCode, String> {
+    let names = if name == "all" { planted::ALL.to_vec() } else { vec![planted::find(name)?] };
+    let (next, took) = (AtomicUsize::new(0), Mutex::new(Vec::new()));
+    std::thread::scope(|scope| {
+        for _ in 0..arguments.jobs {
+            scope.spawn(|| {
+                while let Some(name) = names.get(next.fetch_add(1, Ordering::Relaxed)) {
+                    let seeds = prove_one(name, arguments);
+                    took.lock().expect("nobody panics").push(seeds);
+                }
+            });
+        }
+    });
+    let took = took.into_inner().expect("nobody panics");
+    let missed = took.iter().filter(|seeds| seeds.is_none()).count();
+    let mut found: Vec<u64> = took.into_iter().flatten().collect();
+    found.sort_unstable();
+    if let (Some(worst), Some(median)) = (found.last(), found.get(found.len() / 2)) {
+        println!("{} found, {missed} missed; median {median} seeds, worst {worst}", found.len());
+    }
+    Ok(if missed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+/// How many seeds it takes to find a bug; `None` where they do not.
+fn prove_one(name: &'static str, arguments: &Arguments) -> Option<u64> {
+    plant(Some(name));
+    let run = |seed: &u64| machine::run(Choices::of_seed(*seed), Settings::default());
+    let first = arguments.seeds.clone().find_map(|seed| {
+        let (ran, finding) = run(&seed);
+        Some((seed, ran, finding?))
+    });
+    let Some((seed, ran, finding)) = first else {
+        println!("{name}: NOT FOUND by {} seeds", arguments.seeds.end - arguments.seeds.start);
+        return None;
+    };
+    let kind = shrink::kind_of(&finding.what);
+    let picks = ran.choices.iter().map(|choice| choice.pick).collect();
+    let story = Story::of(shrink::smallest(picks, &kind), Some(seed), Some(name));
+    let seeds = seed - arguments.seeds.start + 1;
+    println!("{name}: {seeds} seeds, {} choices: {kind}", story.special());
+    if let Some(folder) = &arguments.keep {
+        story.keep(folder);
+    }
+    Some(seeds)
+}

@@ -1,0 +1,34 @@
+//! The bugs that are planted, to prove that each would be found.
+
+/// The names of all of them; each is a switch where the right code is.
+pub const ALL: &[&str] = &[
+    "clock before lock",
+    "no inventory lock",
+    "keys unsorted",
+    "decide instead of decide_again",
+    "last attempt alone remembered",
+    "lost commit reported as failed",
+    "answer before commit",
+    "zombie commit ignored by a retry",
+    "lost trip not noted",
+    "trip without condition",
+    "settle without version",
+    "news counts as of its arrival",
+    "old news settled",
+    "reconcile settles the gate",
+    "retry refused at the door",
+    "retry refused by the gate",
+    "deadline looked at after the decision",
+    "halving drops one",
+    "due holds read before the lock",
+    "due cart without its other section",
+    "survey not looked at again",
+    "cap without buyer lock",
+    "panic kills the lane",
+];
+
+/// The bug with this name.
+pub fn find(name: &str) -> Result<&'static str, String> {
+    let found = ALL.iter().find(|planted| **planted == name);
+    found.copied().ok_or_else(|| format!("there is no such bug; there are: {}", ALL.join(", ")))
+}

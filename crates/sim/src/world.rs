@@ -1,0 +1,400 @@
+//! The world: the database, and every step that somebody has asked of it and that has not happened yet.
+
+use crate::database::{Database, Lock, SessionNo, Unlocked};
+use engine::{BookingId, Error, Fault, Snapshot, Timestamp};
+use parking_lot::Mutex;
+use server::simulated::Decided;
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
+use store::batch::{DriverError, Interrupt, Meaning};
+use tokio::sync::oneshot;
+
+/// How long the database lets a statement wait for a lock.
+const LOCK_TIMEOUT_MS: i64 = 2_000;
+/// The same where a transaction hurries.
+const HURRY_MS: i64 = 30;
+
+/// What is asked of the database.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Step {
+    Commit,
+    Claim,
+    KeyedHolds,
+    Survey,
+    LockBuyers,
+    LockInventory,
+    LoadSections,
+    LoadEvents,
+    LoadDue,
+    LoadBookings,
+    LoadBuyers,
+    Marks,
+    Layout,
+    SeatsTaken,
+    Write,
+    OneTrip,
+    DueSections,
+    Reckon,
+    GateRead,
+    GateForget,
+    GateTold,
+}
+
+impl Step {
+    /// Whether it may leave something behind by itself.
+    pub fn commits(self) -> bool {
+        matches!(self, Self::Commit | Self::OneTrip)
+    }
+
+    /// Whether it only means something inside a transaction.
+    pub fn needs_transaction(self) -> bool {
+        let alone =
+            matches!(self, Self::OneTrip | Self::KeyedHolds | Self::DueSections | Self::Reckon);
+        !alone && !self.is_of_gate()
+    }
+
+    /// Whether the gate is asked, and not the database.
+    pub fn is_of_gate(self) -> bool {
+        matches!(self, Self::GateRead | Self::GateForget | Self::GateTold)
+    }
+}
+
+/// What becomes of a step.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fate {
+    /// It happens, and its answer arrives.
+    Happens,
+    /// The connection is cut before it happens.
+    CutBefore,
+    /// It happens, and the connection is cut before its answer arrives.
+    CutAfter,
+    /// It happens, and its answer arrives so much later, in milliseconds.
+    Late(u16),
+    /// It waits for a lock for too long.
+    TimesOut,
+}
+
+/// What a step came to.
+pub enum Tried<R> {
+    /// It happened.
+    Done(R),
+    /// It waits for a lock.
+    Waits,
+    /// The database refuses it.
+    Fails(Interrupt),
+}
+
+/// Whether a step is over.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ran {
+    Over,
+    Waits,
+    Late,
+}
+
+type Run = Box<dyn FnMut(&mut Database, Fate) -> Ran + Send>;
+
+/// A step that has not happened yet.
+pub struct Pending {
+    pub instance: usize,
+    pub session: SessionNo,
+    pub step: Step,
+    run: Run,
+    /// How many locks had been given back when it found that it has to wait.
+    waits_since: Option<u64>,
+    /// It does not happen before.
+    pub not_before: Timestamp,
+    /// Whoever asked has left: it may happen all the same.
+    pub is_orphan: bool,
+}
+
+/// An answer to a client.
+pub struct Answered {
+    /// Which of its attempts.
+    pub attempt: usize,
+    /// What it was told.
+    pub answer: Result<Decided, Error>,
+}
+
+/// What a worker came to.
+pub struct Worked {
+    pub instance: usize,
+    pub done: Result<bool, Fault>,
+}
+
+/// What changes of the world.
+pub struct Inner {
+    pub database: Database,
+    pub pending: Vec<Pending>,
+    pub answers: Vec<Answered>,
+    pub worked: Vec<Worked>,
+    /// Bookings whose holds make a batch fail, as a bug of ours would.
+    pub poison: BTreeSet<BookingId>,
+    /// Connecting fails until then.
+    pub down_until: Timestamp,
+    sessions: SessionNo,
+    /// Counts whatever may let somebody go on who waits for a lock.
+    released: u64,
+}
+
+/// Shared by the machine and all instances.
+pub struct World {
+    inner: Mutex<Inner>,
+    now_ms: AtomicI64,
+    start_ms: i64,
+}
+
+impl World {
+    pub fn new(start: Timestamp) -> Arc<Self> {
+        let start_ms = start.unix_ms();
+        let inner = Inner {
+            database: Database::new(start),
+            pending: Vec::new(),
+            answers: Vec::new(),
+            worked: Vec::new(),
+            poison: BTreeSet::new(),
+            down_until: start,
+            sessions: 0,
+            released: 0,
+        };
+        Arc::new(Self { inner: Mutex::new(inner), now_ms: AtomicI64::new(start_ms), start_ms })
+    }
+
+    pub fn lock(&self) -> parking_lot::MutexGuard<'_, Inner> {
+        self.inner.lock()
+    }
+
+    /// The time of the world.
+    pub fn now(&self) -> Timestamp {
+        Timestamp::from_unix_ms(self.now_ms.load(Ordering::Relaxed))
+    }
+
+    /// How long it lasts by now.
+    pub fn lasts_ms(&self) -> i64 {
+        self.now_ms.load(Ordering::Relaxed) - self.start_ms
+    }
+
+    pub fn advance(&self, ms: i64) {
+        let now_ms = self.now_ms.fetch_add(ms, Ordering::Relaxed) + ms;
+        self.inner.lock().database.now = Timestamp::from_unix_ms(now_ms);
+    }
+
+    /// A new session, unless the database cannot be reached.
+    pub fn connect(&self) -> Option<SessionNo> {
+        let mut inner = self.inner.lock();
+        if inner.database.now < inner.down_until {
+            return None;
+        }
+        inner.sessions += 1;
+        Some(inner.sessions)
+    }
+
+    /// Asks for a step, and waits until it has happened.
+    pub async fn step<R: Send + 'static>(
+        &self,
+        (instance, session): (usize, SessionNo),
+        step: Step,
+        mut work: impl FnMut(&mut Database) -> Tried<R> + Send + 'static,
+    ) -> Result<R, Interrupt> {
+        let (reply, answer) = oneshot::channel();
+        let (mut reply, mut on_its_way) = (Some(reply), None);
+        let run = move |database: &mut Database, fate: Fate| {
+            if let Some(result) = on_its_way.take() {
+                if let Some(reply) = reply.take() {
+                    let _ = reply.send(result);
+                }
+                return Ran::Over;
+            }
+            let is_lost = step.needs_transaction() && database.transaction(session).is_none();
+            let result = match fate {
+                Fate::CutBefore => Err(cut()),
+                Fate::TimesOut if step == Step::Claim => Err(Interrupt::KeyBusy),
+                Fate::TimesOut => Err(Interrupt::Driver(Box::new(Failure::LockTimeout))),
+                Fate::Happens | Fate::CutAfter | Fate::Late(_) if is_lost => Err(cut()),
+                Fate::Happens | Fate::CutAfter | Fate::Late(_) => match work(database) {
+                    Tried::Waits => return Ran::Waits,
+                    Tried::Done(_) if fate == Fate::CutAfter => Err(cut()),
+                    Tried::Done(done) => Ok(done),
+                    Tried::Fails(interrupt) => Err(interrupt),
+                },
+            };
+            if let Fate::Late(_) = fate {
+                on_its_way = Some(result);
+                return Ran::Late;
+            }
+            if let Some(reply) = reply.take() {
+                // Whoever asked may have left.
+                let _ = reply.send(result);
+            }
+            Ran::Over
+        };
+        self.put((instance, session), step, Box::new(run));
+        answer.await.unwrap_or_else(|_| Err(cut()))
+    }
+
+    /// Tells the gate of a snapshot; nobody waits for it.
+    pub fn tell_gate(&self, instance: usize, snapshot: Snapshot, at_ms: i64, fresh_ms: i64) {
+        let run = move |database: &mut Database, fate: Fate| {
+            if fate != Fate::CutBefore {
+                let now_ms = database.now.unix_ms();
+                let kept = &mut database.gate;
+                let went_back = crate::gate::settle(kept, snapshot, at_ms, now_ms, fresh_ms);
+                database.gate_went_back |= went_back;
+            }
+            Ran::Over
+        };
+        self.put((instance, 0), Step::GateTold, Box::new(run));
+    }
+
+    fn put(&self, (instance, session): (usize, SessionNo), step: Step, run: Run) {
+        let mut inner = self.inner.lock();
+        let (waits_since, not_before, is_orphan) = (None, inner.database.now, false);
+        inner.pending.push(Pending {
+            instance,
+            session,
+            step,
+            run,
+            waits_since,
+            not_before,
+            is_orphan,
+        });
+    }
+
+    /// Somebody has dropped a session: its transaction is rolled back, but for a COMMIT that is on its way.
+    pub fn close(&self, session: SessionNo) {
+        let mut inner = self.inner.lock();
+        let is_its = |pending: &Pending| pending.session == session;
+        if let Some(at) = inner.pending.iter().position(is_its) {
+            if inner.pending[at].step.commits() {
+                inner.pending[at].is_orphan = true;
+                return;
+            }
+            inner.pending.remove(at);
+        }
+        inner.roll_back(session);
+    }
+}
+
+impl Inner {
+    /// The steps that can happen now.
+    pub fn ready(&self) -> impl Iterator<Item = usize> + '_ {
+        let (now, released) = (self.database.now, self.released);
+        let can = move |pending: &Pending| {
+            pending.not_before <= now && pending.waits_since.is_none_or(|since| since != released)
+        };
+        self.pending.iter().enumerate().filter(move |(_, it)| can(it)).map(|(at, _)| at)
+    }
+
+    /// Lets a step happen, or fail; returns whose it was when it is over.
+    pub fn run(&mut self, at: usize, fate: Fate) -> Option<(usize, Step)> {
+        let mut pending = self.pending.remove(at);
+        let now = self.database.now;
+        if let Some(transaction) = self.database.transaction(pending.session) {
+            transaction.heard_at = now;
+        }
+        match (pending.run)(&mut self.database, fate) {
+            Ran::Waits => {
+                pending.waits_since = Some(self.released);
+                let at = at.min(self.pending.len());
+                self.pending.insert(at, pending);
+                None
+            }
+            Ran::Late => {
+                if pending.step == Step::OneTrip || pending.step == Step::Commit {
+                    self.roll_back(pending.session);
+                }
+                let Fate::Late(ms) = fate else { unreachable!("only then it is late") };
+                pending.not_before = now.plus_ms(i64::from(ms));
+                pending.waits_since = None;
+                let at = at.min(self.pending.len());
+                self.pending.insert(at, pending);
+                None
+            }
+            Ran::Over => {
+                let (session, step) = (pending.session, pending.step);
+                let is_cut = fate == Fate::CutBefore || fate == Fate::CutAfter;
+                if step == Step::OneTrip {
+                    self.database.release(session);
+                    self.released += 1;
+                } else if is_cut || step == Step::Commit || pending.is_orphan {
+                    self.roll_back(session);
+                }
+                Some((pending.instance, step))
+            }
+        }
+    }
+
+    pub fn roll_back(&mut self, session: SessionNo) {
+        self.database.roll_back(session);
+        self.database.release(session);
+        self.released += 1;
+    }
+
+    /// The waiting step whose time is over.
+    pub fn overdue(&mut self) -> Option<usize> {
+        let now = self.database.now;
+        (0..self.pending.len()).find(|at| {
+            let session = self.pending[*at].session;
+            let is_waiting = self.pending[*at].waits_since.is_some();
+            let longest = |hurries| if hurries { HURRY_MS } else { LOCK_TIMEOUT_MS };
+            is_waiting
+                && match self.database.transaction(session) {
+                    Some(of) => of
+                        .waits_since
+                        .is_some_and(|since| now.since_ms(since) > longest(of.hurries)),
+                    None => now.since_ms(self.pending[*at].not_before) > LOCK_TIMEOUT_MS,
+                }
+        })
+    }
+}
+
+/// Takes locks one after the other.
+pub fn lock_all(
+    database: &mut Database,
+    session: SessionNo,
+    locks: impl IntoIterator<Item = Lock>,
+) -> Tried<()> {
+    for lock in locks {
+        match database.lock(session, lock) {
+            Ok(()) => {}
+            Err(Unlocked::Waits) => return Tried::Waits,
+            Err(Unlocked::Deadlock) => {
+                database.deadlocks += 1;
+                return Tried::Fails(Interrupt::Driver(Box::new(Failure::Deadlock)));
+            }
+        }
+    }
+    Tried::Done(())
+}
+
+/// What goes wrong with a database.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Failure {
+    /// The connection is gone.
+    Cut,
+    /// Two transactions waited for each other.
+    Deadlock,
+    /// A lock was not had in time.
+    LockTimeout,
+}
+
+/// A connection that is gone.
+pub fn cut() -> Interrupt {
+    Interrupt::Driver(Box::new(Failure::Cut))
+}
+
+impl DriverError for Failure {
+    fn meaning(&self) -> Meaning {
+        match self {
+            Self::Cut => Meaning::Cut,
+            Self::Deadlock => Meaning::Conflict,
+            Self::LockTimeout => Meaning::Final,
+        }
+    }
+
+    fn into_fault(self: Box<Self>, doing: &'static str) -> Fault {
+        let source = std::io::Error::other(format!("{self:?}"));
+        Fault::Unavailable { doing, source: Arc::new(source) }
+    }
+}
