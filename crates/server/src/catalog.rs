@@ -9,6 +9,7 @@
 
 mod marks;
 
+use crate::news;
 use engine::seats::Marks;
 use engine::text::folded;
 use engine::{
@@ -315,11 +316,12 @@ impl Catalog {
     }
 
     async fn read(&self, event_id: EventId) -> Result<Counters, Fault> {
+        let asked_at = tokio::time::Instant::now();
         let read = self.bookings.inventories(&[event_id]).await?;
         // What was just read is as good as a commit's word, unless holds are due.
         let whole = read.iter().filter(|live| live.due == 0);
         let snapshots = whole.map(|live| live.inventory.snapshot()).collect();
-        self.gate.settle(Settlement { snapshots, marks: Vec::new() });
+        news::settle(&*self.gate, Settlement { snapshots, marks: Vec::new() }, asked_at);
         Ok(read.into_iter().map(|live| (live.inventory.section_id, live)).collect())
     }
 

@@ -7,12 +7,14 @@ use crate::catalog::Catalog;
 use crate::config::Config;
 use crate::lane::Lanes;
 use crate::metrics::Metrics;
+use crate::news;
 use crate::pulse::Pulse;
 use crate::vitals::Vitals;
 use engine::Inventory;
 use std::sync::Arc;
 use store::gate::Settlement;
 use store::{Batches, Gate, Store};
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 /// The parts that every process has.
@@ -67,8 +69,11 @@ impl Core {
         }
     }
 
-    /// Settles the gate after a change that was not committed by a lane.
-    pub fn settle(&self, inventory: &Inventory) {
-        self.gate.settle(Settlement::of(std::slice::from_ref(inventory)));
+    /// Settles the gate after a change that was asked for at `asked_at` and not committed by a lane.
+    pub async fn settle(&self, inventory: &Inventory, asked_at: Instant) {
+        let settled = Settlement::of(std::slice::from_ref(inventory));
+        if !news::settle(&*self.gate, settled, asked_at) {
+            self.gate.forget(&[inventory.section_id]).await;
+        }
     }
 }

@@ -398,7 +398,7 @@ impl Lane {
         let took = started.elapsed();
         self.admission.committed(took);
         let committed = ended.map_err(|panic| Fault::Corrupt { what: panic.to_string() })??;
-        let batch = Batch { commands, took, committed };
+        let batch = Batch { commands, asked_at: started, took, committed };
         for observer in &*self.observers {
             observer.committed(&batch).await;
         }

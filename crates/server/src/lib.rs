@@ -10,6 +10,7 @@ mod huge_pages;
 mod lane;
 mod log;
 mod metrics;
+mod news;
 mod print;
 mod probe;
 mod pulse;

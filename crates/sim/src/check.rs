@@ -57,7 +57,7 @@ impl Checks {
                     let live =
                         database.tables.live_seats(event.terms.event_id, user_id, decided_at);
                     if live > i64::from(cap) {
-                        return Err(format!("I7: a buyer has {live} of {cap} seats"));
+                        return Err(format!("I1: a buyer has {live} of {cap} seats"));
                     }
                 }
             }
@@ -90,7 +90,14 @@ impl Checks {
         if let Ok((Outcome::Booking { booking, .. }, decided_at)) = answer
             && now.since_ms(attempt.asked_at) <= NEWS_MAX_MS
         {
-            for (section_id, _) in booking.sections() {
+            // A retry locks what it asks for, wherever the seats of its booking are by now.
+            let sections: Vec<SectionId> = match &attempt.command {
+                Command::Hold(hold) => {
+                    hold.requests.iter().flat_map(SeatRequest::sections).copied().collect()
+                }
+                _ => booking.sections().map(|(section_id, _)| section_id).collect(),
+            };
+            for section_id in sections {
                 let key = (attempt.instance, section_id);
                 let known = self.settled.entry(key).or_insert((*decided_at, now));
                 if known.0 <= *decided_at {
@@ -99,6 +106,9 @@ impl Checks {
             }
         }
         match answer {
+            Err(Error::Refused(Refusal::HoldExpired { expired_at })) if *expired_at > now => {
+                Err(format!("I5: refused as over before its end: {attempt:?}"))
+            }
             Err(Error::Refused(Refusal::ExtensionLimit)) => {
                 extended_all_the_same(database, attempts, no)
             }
@@ -110,7 +120,7 @@ impl Checks {
                 if stored.version < booking.version || is_new && stored != booking {
                     return Err(format!("I11: acknowledged {booking:?}, committed {stored:?}"));
                 }
-                Ok(())
+                does_what_was_asked(database, &attempt.command, answer)
             }
             Err(Error::Refused(Refusal::SoldOut { available: _, requested })) => {
                 // A change is decided by the store alone.
@@ -170,6 +180,49 @@ impl Checks {
             }
         }
         Ok(())
+    }
+}
+
+/// An answer is one to what was asked: of this booking, with these seats, in this status.
+fn does_what_was_asked(
+    database: &Database,
+    command: &Command,
+    answer: &Result<Decided, Error>,
+) -> Result<(), String> {
+    let Ok((Outcome::Booking { booking, replayed, .. }, _)) = answer else { return Ok(()) };
+    let asked_for = |requests: &[SeatRequest]| {
+        let seats: u32 = requests.iter().map(SeatRequest::seats).sum();
+        let sections = requests.iter().flat_map(SeatRequest::sections);
+        booking.seats() == seats
+            && sections.into_iter().all(|id| booking.items.iter().any(|of| of.section_id == *id))
+    };
+    let is_right = match command {
+        Command::Hold(hold) if *replayed => {
+            let key = hold.key.as_ref().map(|(key, _)| (hold.user_id, key.clone()));
+            let used = key.and_then(|key| database.tables.keys.get(&key));
+            used.is_some_and(|used| used.booking_id == booking.booking_id)
+        }
+        Command::Hold(hold) => {
+            booking.booking_id == hold.booking_id
+                && booking.user_id == hold.user_id
+                && (booking.version > 1 || asked_for(&hold.requests))
+        }
+        Command::Confirm { booking_id, .. } => {
+            booking.booking_id == *booking_id && booking.status == BookingStatus::Confirmed
+        }
+        Command::Release { booking_id, .. } | Command::Cancel { booking_id, .. } => {
+            booking.booking_id == *booking_id && booking.status == BookingStatus::Cancelled
+        }
+        Command::Change { booking_id, requests, .. } => {
+            booking.booking_id == *booking_id && asked_for(requests)
+        }
+        Command::Extend { booking_id, .. } => booking.booking_id == *booking_id,
+        _ => true,
+    };
+    if is_right {
+        Ok(())
+    } else {
+        Err(format!("another answer than was asked for: {command:?}: {booking:?}"))
     }
 }
 

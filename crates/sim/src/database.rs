@@ -28,6 +28,8 @@ pub struct Transaction {
     pub changes: Option<Changes>,
     /// The stamp of the marks that it writes.
     pub stamps: Vec<(SectionId, i64)>,
+    /// The keys that it has claimed, but for those that it removes again.
+    pub claims: BTreeSet<Key>,
     /// Whether it waits for locks for a moment only.
     pub hurries: bool,
     /// Since when it waits for a lock.
@@ -54,6 +56,8 @@ pub struct Database {
     pub writers: HashMap<[u8; 16], i64>,
     /// What the gate's server keeps.
     pub gate: crate::gate::Kept,
+    /// Whether a key was committed that names no booking.
+    pub orphan_keys: bool,
     /// Whether the gate's server took an older version for a newer one that was fresh.
     pub gate_went_back: bool,
     /// How often two transactions waited for each other.
@@ -77,6 +81,7 @@ impl Database {
             stamps: HashMap::new(),
             writers: HashMap::new(),
             gate: crate::gate::Kept::new(),
+            orphan_keys: false,
             gate_went_back: false,
             deadlocks: 0,
             now,
@@ -98,6 +103,7 @@ impl Database {
         let heard_at = self.now;
         let transaction = Transaction {
             changes: None,
+            claims: BTreeSet::new(),
             stamps: Vec::new(),
             hurries: false,
             waits_since: None,
@@ -146,6 +152,8 @@ impl Database {
         if let Some(changes) = transaction.changes {
             self.apply(changes);
         }
+        self.orphan_keys |=
+            transaction.claims.iter().any(|key| !self.tables.keys.contains_key(key));
     }
 
     /// Writes what a batch changes.

@@ -1,8 +1,8 @@
 //! The gate of instances that share one: what a Redis does, with its delays and its losses.
 //!
 //! Each instance keeps what it has settled itself, and tells the others through the server; both by the
-//! clock of the server, which is that of the world here. What it tells may be late, lost, doubled, or arrive
-//! in any order.
+//! clock of the server, which is that of the world here. What it tells may be late, lost, or arrive in any
+//! order.
 
 use crate::world::{Step, Tried, World};
 use async_trait::async_trait;

@@ -388,6 +388,12 @@ impl Machine {
         self.digest = (self.digest ^ value).wrapping_mul(0x0100_0000_01b3);
     }
 
+    fn mix_words(&mut self, words: &str) {
+        for byte in words.bytes() {
+            self.mix(u64::from(byte));
+        }
+    }
+
     fn run(&mut self) -> Result<(), String> {
         let swarm = self.swarm.clone();
         self.tell(|| format!("{swarm:?}"));
@@ -449,8 +455,10 @@ impl Machine {
     fn fate(&mut self, at: usize) -> Option<Fate> {
         if self.swarm.cuts > 0 && self.choices.happens("cut", self.swarm.cuts) {
             let late = [300, 1_200, 2_400][self.choices.pick("late", 3)];
-            let fates = [Fate::CutBefore, Fate::CutAfter, Fate::Late(late)];
-            return Some(fates[self.choices.pick("when", 3)]);
+            let commits = self.world.lock().pending[at].step.commits();
+            let later = if commits { Fate::CutLater(late) } else { Fate::CutBefore };
+            let fates = [Fate::CutBefore, Fate::CutAfter, Fate::Late(late), later];
+            return Some(fates[self.choices.pick("when", 4)]);
         }
         if self.swarm.delays > 0 && self.choices.happens("delay", self.swarm.delays) {
             let ms = [20, 300, 1_700, 6_000][self.choices.pick("for", 4)];
@@ -521,7 +529,11 @@ impl Machine {
         let checked = self.checks.committed(&inner.database, &touched);
         let deadlocks = inner.database.deadlocks;
         let went_back = inner.database.gate_went_back;
+        let orphan_keys = inner.database.orphan_keys;
         drop(inner);
+        if orphan_keys {
+            return Err("I6: a key is left behind that names no booking".to_owned());
+        }
         if went_back {
             return Err("I8: the gate keeps an older version for a newer one".to_owned());
         }
@@ -535,13 +547,15 @@ impl Machine {
             format!("instance {instance}: {step:?} {fate:?}{waits}{orphan}")
         });
         self.mix(u64::from(step as u8) << 8 | instance as u64);
-        if ran.is_none() && !matches!(fate, Fate::Late(_)) {
+        self.mix_words(&format!("{fate:?}"));
+        if ran.is_none() && !matches!(fate, Fate::Late(_) | Fate::CutLater(_)) {
             self.note("waits for a lock");
             return Ok(());
         }
         if fate != Fate::Happens {
             let how = match fate {
                 Fate::Late(_) => "Late".to_owned(),
+                Fate::CutLater(_) => "CutLater".to_owned(),
                 other => format!("{other:?}"),
             };
             self.note(&format!("{step:?} {how}"));
@@ -549,7 +563,7 @@ impl Machine {
         if is_orphan && !touched.is_empty() {
             self.note("a commit whose instance had left");
         }
-        if !is_orphan && ran.is_some() {
+        if !is_orphan && (ran.is_some() || matches!(fate, Fate::CutLater(_))) {
             self.go_on(instance);
         }
         self.hear()
@@ -766,7 +780,8 @@ impl Machine {
                 }
                 let of = check::name_of(&self.attempts[attempt].command);
                 self.note(&format!("{of}: {word}"));
-                self.mix(attempt as u64 ^ 0x5555);
+                self.mix_words(&check::told(&answer));
+                self.mix(attempt as u64);
                 let inner = self.world.lock();
                 self.checks.answered(&inner.database, &self.attempts, attempt, &answer)?;
                 drop(inner);

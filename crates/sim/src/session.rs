@@ -141,7 +141,10 @@ impl Session for Connection {
                         continue;
                     }
                     match lock_all(database, no, [Lock::Key(key.clone())]) {
-                        Tried::Done(()) => {}
+                        Tried::Done(()) => {
+                            let transaction = database.transaction(no).expect("it is in one");
+                            transaction.claims.insert(key.clone());
+                        }
                         Tried::Waits => return Tried::Waits,
                         Tried::Fails(interrupt) => return Tried::Fails(interrupt),
                     }
@@ -390,7 +393,11 @@ impl Session for Connection {
             }
             let next_expiries = next_expiries(database, &changes);
             let stamps = changes.marks.iter().map(|(section_id, _)| (*section_id, stamp)).collect();
+            let (removed, _) = settled_keys(&changes, claims.clone());
             let transaction = database.transaction(no).expect("it is in one");
+            if !is_planted("claims of refused holds kept") {
+                transaction.claims.retain(|key| !removed.contains(key));
+            }
             transaction.changes = Some(changes.clone());
             transaction.stamps = stamps;
             Tried::Done(next_expiries)

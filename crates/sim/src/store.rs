@@ -96,14 +96,14 @@ impl Batches for SimStore {
 
     async fn keyed_holds(&self, keys: &[(UserId, IdempotencyKey)]) -> Result<KeyedHolds, Fault> {
         let keys = keys.to_vec();
-        self.read(Step::KeyedHolds, move |database| keyed_holds(database, &keys)).await
+        self.read(Step::Read, move |database| keyed_holds(database, &keys)).await
     }
 }
 
 #[async_trait]
 impl Seats for SimStore {
     async fn layout(&self, section_id: SectionId) -> Result<Option<VersionedLayout>, Fault> {
-        self.read(Step::Layout, move |database| layout(database, section_id)).await
+        self.read(Step::Read, move |database| layout(database, section_id)).await
     }
 
     fn cached_layout(&self, _: SectionId, _: i64) -> Option<Arc<Layout>> {
@@ -111,7 +111,7 @@ impl Seats for SimStore {
     }
 
     async fn marks(&self, section_id: SectionId) -> Result<Option<Marks>, Fault> {
-        self.read(Step::Marks, move |database| {
+        self.read(Step::Read, move |database| {
             database.tables.layouts.get(&section_id).and_then(|(_, bytes)| Marks::from_bytes(bytes))
         })
         .await

@@ -44,7 +44,8 @@ impl Story {
         let number = |word: &str| word.parse::<u32>().map_err(|error| format!("{word}: {error}"));
         let picks = picks.split_whitespace().map(number).collect::<Result<_, _>>()?;
         let planted = value("planted:").map(|name| planted::find(name.trim())).transpose()?;
-        Ok(Self { picks, planted, what: None, seed: None, told: String::new() })
+        let what = value("# ").map(str::to_owned);
+        Ok(Self { picks, planted, what, seed: None, told: String::new() })
     }
 
     /// Writes it into a folder.

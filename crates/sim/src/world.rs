@@ -21,6 +21,7 @@ pub enum Step {
     Commit,
     Claim,
     KeyedHolds,
+    Read,
     Survey,
     LockBuyers,
     LockInventory,
@@ -49,8 +50,7 @@ impl Step {
 
     /// Whether it only means something inside a transaction.
     pub fn needs_transaction(self) -> bool {
-        let alone =
-            matches!(self, Self::OneTrip | Self::KeyedHolds | Self::DueSections | Self::Reckon);
+        let alone = matches!(self, Self::OneTrip | Self::Read | Self::DueSections | Self::Reckon);
         !alone && !self.is_of_gate()
     }
 
@@ -69,6 +69,8 @@ pub enum Fate {
     CutBefore,
     /// It happens, and the connection is cut before its answer arrives.
     CutAfter,
+    /// The connection is cut, and it happens so much later, in milliseconds: of a COMMIT only.
+    CutLater(u16),
     /// It happens, and its answer arrives so much later, in milliseconds.
     Late(u16),
     /// It waits for a lock for too long.
@@ -206,9 +208,15 @@ impl World {
                 }
                 return Ran::Over;
             }
+            if let Fate::CutLater(_) = fate {
+                if let Some(reply) = reply.take() {
+                    let _ = reply.send(Err(cut()));
+                }
+                return Ran::Late;
+            }
             let is_lost = step.needs_transaction() && database.transaction(session).is_none();
             let result = match fate {
-                Fate::CutBefore => Err(cut()),
+                Fate::CutBefore | Fate::CutLater(_) => Err(cut()),
                 Fate::TimesOut if step == Step::Claim => Err(Interrupt::KeyBusy),
                 Fate::TimesOut => Err(Interrupt::Driver(Box::new(Failure::LockTimeout))),
                 Fate::Happens | Fate::CutAfter | Fate::Late(_) if is_lost => Err(cut()),
@@ -301,10 +309,14 @@ impl Inner {
                 None
             }
             Ran::Late => {
-                if pending.step == Step::OneTrip || pending.step == Step::Commit {
+                let is_cut = matches!(fate, Fate::CutLater(_));
+                pending.is_orphan |= is_cut;
+                if !is_cut && pending.step.commits() {
                     self.roll_back(pending.session);
                 }
-                let Fate::Late(ms) = fate else { unreachable!("only then it is late") };
+                let (Fate::Late(ms) | Fate::CutLater(ms)) = fate else {
+                    unreachable!("only then it is late")
+                };
                 pending.not_before = now.plus_ms(i64::from(ms));
                 pending.waits_since = None;
                 let at = at.min(self.pending.len());

@@ -47,6 +47,7 @@ use log::Settled;
 use sessions::{Session, Sessions, TAKE_TIMEOUT};
 use sqlx::ConnectOptions as _;
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 use tokio::time::{Instant, timeout, timeout_at};
 
@@ -254,6 +255,7 @@ impl Postgres {
         W: Future<Output = (Session, Result<T, Interrupt>)>,
     {
         let until = Instant::now() + WRITE_PATIENCE;
-        write_until(sessions, &self.committer.dice, until, false, doing, work).await
+        let unknown = &AtomicBool::new(false);
+        write_until(sessions, &self.committer.dice, until, unknown, doing, work).await
     }
 }

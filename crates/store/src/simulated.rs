@@ -1,7 +1,7 @@
 //! What a simulation counts, and the bugs that it plants to prove that it would find them.
 //!
-//! Both are nothing unless this is built with the feature `simulation`, which no binary of ours is: the
-//! compiler removes them.
+//! Both are nothing unless this is built with the feature `simulation`, as `reservix-sim` is, and what is
+//! built together with it for the tests. In a release the compiler removes them.
 
 #[cfg(feature = "simulation")]
 mod kept {

@@ -393,9 +393,10 @@ async fn revise(
         currency: change.currency.as_deref().and_then(Currency::parse),
     };
     let change = app.core.store.revise_event(event_id, user_id, expected, change);
+    let asked_at = tokio::time::Instant::now();
     let changed_too = app.core.catalog.changing(event_id, change).await?;
     for inventory in &changed_too {
-        app.core.settle(inventory);
+        app.core.settle(inventory, asked_at).await;
     }
     Ok(with_etag(changed(&app, event_id, user_id).await?))
 }

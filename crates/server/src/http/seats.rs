@@ -142,8 +142,9 @@ async fn lay(
     let change = SectionChange { layout: Some(Arc::new(layout?)), ..SectionChange::default() };
     let section_id = section.section_id;
     let change = app.core.store.revise_section(event_id, section_id, user_id, expected, change);
+    let asked_at = tokio::time::Instant::now();
     let inventory = app.core.catalog.changing(event_id, change).await?;
-    app.core.settle(&inventory);
+    app.core.settle(&inventory, asked_at).await;
     changed_section(&app, event_id, section_id, user_id).await
 }
 

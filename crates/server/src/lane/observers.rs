@@ -6,22 +6,21 @@
 
 use super::named_seats::{NamedSeats, named};
 use crate::metrics::Metrics;
+use crate::news;
 use async_trait::async_trait;
 use engine::{Command, Committed, Inventory};
 use std::sync::Arc;
 use std::time::Duration;
 use store::Gate;
 use store::gate::Settlement;
-
-/// A batch whose answer took longer leaves nothing at the gate: its sections may have been changed by
-/// others meanwhile, and the gate would count old news as fresh (I8). A process that was frozen between a
-/// commit and its answer would tell it much later.
-pub const NEWS_MAX: Duration = Duration::from_secs(1);
+use tokio::time::Instant;
 
 /// A batch that was committed.
 pub(super) struct Batch {
     /// What it decided.
     pub commands: Arc<[Command]>,
+    /// When the store was asked for it.
+    pub asked_at: Instant,
     /// How long that took.
     pub took: Duration,
     /// What it came to.
@@ -69,9 +68,12 @@ impl Observer for Settle {
         if !committed.rebuilt.is_empty() {
             self.0.forget(&committed.rebuilt).await;
         }
-        if batch.took <= NEWS_MAX || store::simulated::is_planted("old news settled") {
-            let settled = Settlement::of(&committed.inventories);
-            self.0.settle(settled.with_marks(committed.marks.clone()));
+        let settled = Settlement::of(&committed.inventories);
+        let settled = settled.with_marks(committed.marks.clone());
+        if !news::settle(&*self.0, settled, batch.asked_at) {
+            // What is known there of these sections is older yet.
+            let sections = committed.inventories.iter().map(|of| of.section_id);
+            self.0.forget(&sections.collect::<Vec<_>>()).await;
         }
     }
 }

@@ -6,6 +6,7 @@ use crate::random::Dice;
 use crate::simulated::{is_planted, probe};
 use crate::unavailable;
 use engine::{Error, Fault};
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::time::Duration;
 use tokio::time::{Instant, timeout_at};
 
@@ -19,12 +20,13 @@ const BACKOFF_MAX: Duration = Duration::from_millis(200);
 /// It may be done more than once: after a conflict, and when the end of a transaction is unknown
 /// because its answer was lost (I12). So the work must find what it has done before and be content with
 /// it. It is `unknown` from the beginning whether the work was done where it was tried in another way and
-/// the answer is missing: then only another attempt can find out, as after a COMMIT that was sent.
+/// the answer is missing: then only another attempt can find out, as after a COMMIT that was sent, which is
+/// noted there.
 pub async fn write_until<S, T, W>(
     sessions: &S,
     dice: &Dice,
     until: Instant,
-    mut unknown: bool,
+    unknown: &AtomicBool,
     doing: &'static str,
     work: impl Fn(S::Session) -> W,
 ) -> Result<T, Error>
@@ -36,12 +38,12 @@ where
         let last = attempt >= ATTEMPTS_MAX || Instant::now() >= until;
         let session = match sessions.take(doing).await {
             Ok(session) => session,
-            Err(_) if unknown && !last => {
+            Err(_) if unknown.load(Relaxed) && !last => {
                 back_off(attempt, dice).await;
                 continue;
             }
             // That no session was to be had says nothing of what was sent before.
-            Err(fault) if unknown => return Err(unavailable(doing)(fault).into()),
+            Err(fault) if unknown.load(Relaxed) => return Err(unavailable(doing)(fault).into()),
             Err(fault) => return Err(fault.into()),
         };
         let mut sent = false;
@@ -54,8 +56,8 @@ where
             }
         };
         let meaning = interrupt.meaning();
-        unknown |= sent && meaning == Meaning::Cut;
         if sent && meaning == Meaning::Cut {
+            unknown.store(true, Relaxed);
             probe("the answer to a COMMIT was lost");
             if is_planted("lost commit reported as failed") {
                 return Err(Fault::Overloaded { what: "a planted bug" }.into());

@@ -10,6 +10,7 @@ use super::session::{Session, Sessions};
 use crate::maps::{Maps, Stamps, tell_rebuilt};
 use crate::random::Dice;
 use crate::simulated::{is_planted, probe};
+use crate::unavailable;
 use engine::decide::{Ended, Needs, SeatMaps};
 use engine::event::SEATS_PER_USER_MAX;
 use engine::{
@@ -21,7 +22,9 @@ use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout};
+
+const DOING: &str = "committing a batch";
 
 /// How long the search for keys that somebody else is claiming may take; those it has not come to
 /// by then count as claimed.
@@ -137,7 +140,13 @@ impl<S: Sessions> Committer<S> {
         probe("keys are claimed by somebody who is slow");
         // Another instance is slow with some of these keys: their commands are refused, the others
         // continue.
-        let busy = self.busy_keys(commands).await?;
+        let unknown = earlier.unknown.load(Ordering::Relaxed);
+        // Nothing was decided, unless an attempt may have been committed: then nobody knows.
+        let or_unknown = |fault: Fault| match fault {
+            Fault::Overloaded { what } if unknown => unavailable(DOING)(what),
+            other => other,
+        };
+        let busy = self.busy_keys(commands).await.map_err(or_unknown)?;
         let is_busy = |command: &Command| {
             claims_of(std::slice::from_ref(command)).keys().any(|key| busy.contains(key))
         };
@@ -149,15 +158,17 @@ impl<S: Sessions> Committer<S> {
             Arc::new(free.map(|(_, answer)| answer.clone()).collect())
         };
         let answers = earlier.answers.into_inner().iter().map(of_free).collect();
-        let again = Earlier { answers: Mutex::new(answers), ..Earlier::surveyed() };
+        let again = Earlier {
+            answers: Mutex::new(answers),
+            unknown: AtomicBool::new(unknown),
+            ..Earlier::surveyed()
+        };
         let mut committed = match self.try_batch(&free, &again, until).await {
             Ok(committed) => committed,
             Err(Error::Failed(fault)) => return Err(fault),
             Err(Error::Refused(_)) => {
-                return Err(Fault::Overloaded {
-                    what: "too many requests use the same idempotency \
-                    key",
-                });
+                let what = "too many requests use the same idempotency key";
+                return Err(or_unknown(Fault::Overloaded { what }));
             }
         };
         let mut answers = committed.answers.into_iter();
@@ -177,13 +188,12 @@ impl<S: Sessions> Committer<S> {
         earlier: &Earlier,
         until: Instant,
     ) -> Result<Committed, Error> {
-        const DOING: &str = "committing a batch";
         if earlier.answers.lock().is_empty()
             && let Some(committed) = self.try_one_trip(commands, earlier, until).await?
         {
             return Ok(committed);
         }
-        let unknown = earlier.unknown.load(Ordering::Relaxed);
+        let unknown = &earlier.unknown;
         let decide = |mut session: S::Session| async move {
             let decided = self.decide_in(&mut session, commands, earlier).await;
             (session, decided)
@@ -316,12 +326,13 @@ impl<S: Sessions> Committer<S> {
             session.hurry().await?;
             session.claim(&mut claims).await
         };
-        let free = match claimed.await {
+        let late = |_| unavailable(DOING)("the database does not respond in time");
+        let free = match timeout(WRITE_PATIENCE, claimed).await.map_err(late)? {
             Ok(_) => true,
             Err(Interrupt::KeyBusy) => false,
             Err(other) => return Err(other.into_fault(DOING)),
         };
-        session.roll_back().await;
+        timeout(WRITE_PATIENCE, session.roll_back()).await.map_err(late)?;
         Ok(free)
     }
 

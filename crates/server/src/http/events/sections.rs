@@ -163,7 +163,8 @@ pub(super) async fn revise_section(
         layout: None,
     };
     let change = app.core.store.revise_section(event_id, section_id, user_id, expected, change);
+    let asked_at = tokio::time::Instant::now();
     let inventory = app.core.catalog.changing(event_id, change).await?;
-    app.core.settle(&inventory);
+    app.core.settle(&inventory, asked_at).await;
     changed_section(&app, event_id, section_id, user_id).await
 }
