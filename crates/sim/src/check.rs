@@ -39,6 +39,11 @@ impl Checks {
         }
     }
 
+    /// Forgets what an instance knew, as it has itself.
+    pub fn crashed(&mut self, instance: usize) {
+        self.settled.retain(|(of, _), _| *of != instance);
+    }
+
     /// Checks the sections that a commit has changed.
     pub fn committed(
         &mut self,

@@ -503,6 +503,7 @@ impl Machine {
     fn crash(&mut self, no: usize) {
         self.tell(|| format!("instance {no} crashes"));
         self.note("crash");
+        self.checks.crashed(no);
         self.instances[no].parts = None;
         drop(self.instances[no].runtime.take());
         for attempt in self.attempts.iter_mut().filter(|attempt| attempt.instance == no) {
