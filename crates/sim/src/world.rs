@@ -107,7 +107,7 @@ pub struct Pending {
     waits_since: Option<u64>,
     /// It does not happen before.
     pub not_before: Timestamp,
-    /// Whoever asked has left: it may happen all the same.
+    /// Nobody waits for its answer any more. It may still happen.
     pub is_orphan: bool,
 }
 
@@ -232,7 +232,7 @@ impl World {
                 return Ran::Late;
             }
             if let Some(reply) = reply.take() {
-                // Whoever asked may have left.
+                // The instance may have stopped waiting.
                 let _ = reply.send(result);
             }
             Ran::Over
