@@ -56,6 +56,23 @@ const STILL_MAX: Duration = Duration::from_secs(10);
 
 pub use desk::Desk;
 
+/// How much a lane queues and commits at once.
+#[derive(Clone, Copy, Debug)]
+pub struct Sizes {
+    /// Commands waiting in each of its two queues; more are refused.
+    pub queue_max: usize,
+    /// Commands in one batch.
+    pub batch_max: usize,
+    /// Of these, confirms and their like.
+    pub urgent_max: usize,
+}
+
+impl Default for Sizes {
+    fn default() -> Self {
+        Self { queue_max: QUEUE_MAX, batch_max: BATCH_MAX, urgent_max: URGENT_PER_BATCH_MAX }
+    }
+}
+
 /// What a command came to, and the clock by which it was decided.
 pub type Decided = (Outcome, Timestamp);
 
@@ -98,10 +115,11 @@ impl Queues {
     /// Puts a command where it has to wait.
     fn put(&self, job: Job, now: Instant) -> Result<(), Fault> {
         let full = Fault::Overloaded { what: "the queue is full" };
-        if !matches!(job.command, Command::Hold(_)) {
+        let is_urgent = !matches!(job.command, Command::Hold(_));
+        if is_urgent && !is_planted("confirm waits behind holds") {
             return self.urgent.try_send(job).map_err(|_| full);
         }
-        let waiting = QUEUE_MAX - self.holds.capacity();
+        let waiting = self.holds.max_capacity() - self.holds.capacity();
         if !self.admission.admits(waiting, now) {
             return Err(Fault::Overloaded { what: "the number of holds exceeds the capacity" });
         }
@@ -132,7 +150,8 @@ impl Lanes {
         metrics: &Arc<Metrics>,
         vitals: &Vitals,
     ) -> Self {
-        let (lanes, work) = Self::parts(count, batches, seats, gate, metrics, vitals);
+        let sizes = Sizes::default();
+        let (lanes, work) = Self::parts(count, sizes, batches, seats, gate, metrics, vitals);
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
         let runtime = runtime.expect("the system gives a process its first few descriptors");
         let run = move || {
@@ -149,9 +168,10 @@ impl Lanes {
         lanes
     }
 
-    /// Makes `count` lanes, and the work that they do where it is polled.
+    /// Makes `count` lanes of these sizes, and the work that they do where it is polled.
     pub fn parts(
         count: usize,
+        sizes: Sizes,
         batches: &Arc<dyn Batches>,
         seats: Arc<dyn Seats>,
         gate: &Arc<dyn Gate>,
@@ -162,13 +182,14 @@ impl Lanes {
         let observers = observers(metrics, gate, &named_seats);
         let mut lanes = Vec::with_capacity(count);
         let mut start = |index: usize| {
-            let (urgent, urgent_queue) = mpsc::channel(QUEUE_MAX);
-            let (holds, hold_queue) = mpsc::channel(QUEUE_MAX);
-            let admission = Arc::new(Admission::new(Instant::now()));
+            let (urgent, urgent_queue) = mpsc::channel(sizes.queue_max);
+            let (holds, hold_queue) = mpsc::channel(sizes.queue_max);
+            let admission = Arc::new(Admission::new(sizes.batch_max, Instant::now()));
             let is_refusing = Arc::new(AtomicBool::new(false));
             let part = vitals.add(Kind::Lane, format!("lane_{index}"), STILL_MAX);
             let lane = Lane {
                 index,
+                sizes,
                 part: part.clone(),
                 admission: admission.clone(),
                 is_refusing: is_refusing.clone(),
@@ -256,6 +277,7 @@ async fn keep_running(lane: Lane) {
 
 struct Lane {
     index: usize,
+    sizes: Sizes,
     part: Arc<Part>,
     admission: Arc<Admission>,
     is_refusing: Arc<AtomicBool>,
@@ -294,19 +316,20 @@ impl Lane {
     /// Waits for work and takes what is there, confirms and their like first.
     async fn take(&mut self) -> Option<Vec<Job>> {
         let (mut jobs, mut holds) = (Vec::new(), Vec::new());
+        let Sizes { batch_max, urgent_max, .. } = self.sizes;
         tokio::select! {
             biased;
-            _ = self.urgent.recv_many(&mut jobs, URGENT_PER_BATCH_MAX) => {}
-            _ = self.holds.recv_many(&mut holds, BATCH_MAX - URGENT_PER_BATCH_MAX) => {}
+            _ = self.urgent.recv_many(&mut jobs, urgent_max) => {}
+            _ = self.holds.recv_many(&mut holds, batch_max - urgent_max) => {}
         };
-        while jobs.len() < URGENT_PER_BATCH_MAX
+        while jobs.len() < urgent_max
             && let Ok(job) = self.urgent.try_recv()
         {
             jobs.push(job);
         }
-        let room = BATCH_MAX - jobs.len();
+        let room = batch_max - jobs.len();
         jobs.append(&mut holds);
-        while jobs.len() < BATCH_MAX
+        while jobs.len() < batch_max
             && let Ok(job) = self.holds.try_recv()
         {
             jobs.push(job);

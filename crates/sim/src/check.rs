@@ -1,13 +1,16 @@
 //! What must be true: of the rows after every commit, of every answer, and at the end.
 
+mod seats;
+
 use crate::database::Database;
 use crate::machine::{Attempt, FRESH_MS, NEWS_MAX_MS, State};
 use crate::store::POISONED;
 use engine::log::LogKind;
 use engine::{
-    BookingId, BookingStatus, Command, Error, Fault, Outcome, Refusal, SeatRequest, SectionId,
-    Timestamp,
+    BookingId, BookingStatus, Command, Error, EventId, Fault, Outcome, Refusal, SeatRequest,
+    SectionId, Timestamp, UserId,
 };
+use seats::SeatTimes;
 use server::simulated::Decided;
 use std::any::Any;
 use std::collections::{BTreeMap, BTreeSet};
@@ -21,6 +24,8 @@ pub struct Checks {
     settled: BTreeMap<(usize, SectionId), (Timestamp, Timestamp)>,
     /// The time of the last batch in each section.
     decided_at: BTreeMap<SectionId, Timestamp>,
+    /// Which booking had which numbered seat.
+    seats: SeatTimes,
 }
 
 /// The free seats of a section, those of holds included that were due at `now`.
@@ -36,6 +41,7 @@ impl Checks {
         for section_id in database.tables.sections.keys() {
             let first = (database.now, available(database, *section_id, database.now));
             self.available.insert(*section_id, vec![first]);
+            self.seats.note(database, *section_id);
         }
     }
 
@@ -44,35 +50,43 @@ impl Checks {
         self.settled.retain(|(of, _), _| *of != instance);
     }
 
-    /// Checks the sections that a commit has changed.
+    /// Checks the sections that a commit has changed, and the bookings that it has made or given more seats.
     pub fn committed(
         &mut self,
         database: &Database,
         touched: &BTreeSet<SectionId>,
+        (created, grown): (&[BookingId], &[BookingId]),
+        is_capped_always: bool,
     ) -> Result<(), String> {
+        // As the batch saw it: a hold may have become due since.
+        let decided_at = database.tables.log.last().map_or(database.now, |entry| entry.at);
+        for booking in created.iter().filter_map(|id| database.booking(*id)) {
+            let terms = &database.tables.events[&booking.event_id].terms;
+            if let Err(refusal) = terms.may_sell(decided_at) {
+                return Err(format!("sold beside its terms, {refusal:?}: {booking:?}"));
+            }
+        }
+        for booking in created.iter().chain(grown).filter_map(|id| database.booking(*id)) {
+            within_cap(database, booking.event_id, booking.user_id, decided_at)?;
+        }
         for section_id in touched {
             let (_, inventory) = &database.tables.sections[section_id];
-            if !inventory.within_capacity() {
-                return Err(format!("I1: oversold: {inventory:?}"));
+            let live = live_in(database, *section_id);
+            if !inventory.within_capacity() || live > inventory.capacity {
+                return Err(format!("I1: oversold: {live} seats are in bookings: {inventory:?}"));
             }
-            for event in database.tables.events.values() {
-                let Some(cap) = event.terms.max_seats_per_user else { continue };
-                let decided_at = database.tables.log.last().map_or(database.now, |entry| entry.at);
-                for user_id in database.tables.bookings.values().map(|of| of.user_id) {
-                    let live =
-                        database.tables.live_seats(event.terms.event_id, user_id, decided_at);
-                    if live > i64::from(cap) {
-                        return Err(format!("I1: a buyer has {live} of {cap} seats"));
-                    }
+            if is_capped_always {
+                for booking in database.tables.bookings.values() {
+                    within_cap(database, booking.event_id, booking.user_id, decided_at)?;
                 }
             }
+            self.seats.note(database, *section_id);
+            self.seats.as_marked(database, *section_id)?;
             let held: i64 =
                 database.tables.holds_of(*section_id).map(|held| i64::from(held.seats)).sum();
             if held != inventory.held {
                 return Err(format!("I4: {held} seats are held, and counted: {inventory:?}"));
             }
-            // As its batch saw it: a hold may have become due since.
-            let decided_at = database.tables.log.last().map_or(database.now, |entry| entry.at);
             let before = self.decided_at.insert(*section_id, decided_at);
             if before.is_some_and(|before| decided_at < before) {
                 return Err(format!("the time of a section goes back, to {decided_at:?}"));
@@ -130,18 +144,13 @@ impl Checks {
             Err(Error::Refused(Refusal::SoldOut { available: _, requested })) => {
                 // A change is decided by the store alone.
                 let Command::Hold(hold) = &attempt.command else { return Ok(()) };
-                let oldest = attempt.asked_at.plus_ms(-FRESH_MS - NEWS_MAX_MS);
                 // One of its sections had too few seats at some time since.
                 let mut had_too_few = false;
                 for section_id in hold.requests.iter().flat_map(SeatRequest::sections) {
                     let wanted =
                         hold.requests.iter().filter(|ask| ask.sections().contains(section_id));
                     let wanted: i64 = wanted.map(|ask| i64::from(ask.seats())).sum();
-                    // What the instance has settled itself is known to it, as long as that is fresh.
-                    let own = self.settled.get(&(attempt.instance, *section_id));
-                    let own = own.filter(|(_, at)| now.since_ms(*at) < FRESH_MS);
-                    let own = own.filter(|(_, at)| *at <= attempt.asked_at);
-                    let from = own.map_or(oldest, |(commit, _)| oldest.max(*commit));
+                    let from = self.known_from(attempt, *section_id, now);
                     let times = &self.available[section_id];
                     let first = times.iter().rposition(|(at, _)| *at <= from).unwrap_or(0);
                     had_too_few |= times[first..].iter().any(|(_, free)| *free < wanted);
@@ -152,12 +161,35 @@ impl Checks {
                     Err(format!("I8: {requested} seats are refused that were there all the time"))
                 }
             }
+            Err(Error::Refused(Refusal::SeatsUnavailable { conflicts })) => {
+                let Command::Hold(_) = &attempt.command else { return Ok(()) };
+                for conflict in conflicts.iter().filter(|conflict| conflict.state.is_some()) {
+                    let from = self.known_from(attempt, conflict.section_id, now);
+                    let name = (conflict.section_id, conflict.seat.clone());
+                    if !self.seats.was_taken(&name, from, now) {
+                        let seat = &conflict.seat;
+                        return Err(format!(
+                            "I8: seat {seat} is refused that was free all the time"
+                        ));
+                    }
+                }
+                Ok(())
+            }
             Err(Error::Failed(Fault::Corrupt { what })) if what == POISONED => Ok(()),
             Err(Error::Failed(fault @ (Fault::Corrupt { .. } | Fault::Contradiction { .. }))) => {
                 Err(format!("a bug: {fault:?}"))
             }
             _ => Ok(()),
         }
+    }
+
+    /// The time of the oldest state of a section by which an attempt may be refused: what its instance has
+    /// settled itself is known to it, as long as that is fresh.
+    fn known_from(&self, attempt: &Attempt, section_id: SectionId, now: Timestamp) -> Timestamp {
+        let oldest = attempt.asked_at.plus_ms(-FRESH_MS - NEWS_MAX_MS);
+        let own = self.settled.get(&(attempt.instance, section_id));
+        let own = own.filter(|(_, at)| now.since_ms(*at) < FRESH_MS && *at <= attempt.asked_at);
+        own.map_or(oldest, |(commit, _)| oldest.max(*commit))
     }
 
     /// Checks all that was said, when nothing is under way any more.
@@ -186,6 +218,32 @@ impl Checks {
         }
         Ok(())
     }
+}
+
+/// The seats of a section that bookings have, counted one by one.
+fn live_in(database: &Database, section_id: SectionId) -> i64 {
+    let bookings = database.tables.bookings.values();
+    let live = bookings
+        .filter(|of| matches!(of.status, BookingStatus::Hold | BookingStatus::Confirmed))
+        .flat_map(|booking| booking.items.iter().filter(|item| item.section_id == section_id));
+    live.map(|item| i64::from(item.seats)).sum()
+}
+
+/// A buyer has at most as many seats as the event allows (I1).
+fn within_cap(
+    database: &Database,
+    event_id: EventId,
+    user_id: UserId,
+    at: Timestamp,
+) -> Result<(), String> {
+    let Some(cap) = database.tables.events[&event_id].terms.max_seats_per_user else {
+        return Ok(());
+    };
+    let live = database.tables.live_seats(event_id, user_id, at);
+    if live > i64::from(cap) {
+        return Err(format!("I1: a buyer has {live} of {cap} seats"));
+    }
+    Ok(())
 }
 
 /// An answer is one to what was asked: of this booking, with these seats, in this status.
@@ -278,6 +336,7 @@ pub fn name_of(command: &Command) -> &'static str {
         Command::Extend { .. } => "extend",
         Command::Cancel { .. } => "cancel",
         Command::Change { .. } => "change",
+        Command::Block { .. } => "block",
         _ => "other",
     }
 }

@@ -1,9 +1,11 @@
 //! Choices: where a run takes every decision from.
 //!
-//! A run is nothing but its choices. They are drawn from a seed, or taken from a list that was recorded;
-//! the pick 0 is always what would happen with nothing in the way, so that a list can be cut anywhere and
-//! lowered anywhere, and is still a run.
+//! A run is nothing but its choices. They are drawn from a seed, or taken from those that were recorded, each
+//! kind in its order; the pick 0 is always what would happen with nothing in the way. So recorded ones can be
+//! cut anywhere and lowered anywhere, and are still a run; and where one is left out, those of other kinds
+//! keep their places.
 
+use std::collections::BTreeMap;
 use std::fmt;
 
 /// One decision.
@@ -23,9 +25,19 @@ impl fmt::Display for Choice {
     }
 }
 
+/// Picks that were recorded, by their kind.
+pub type Recorded = BTreeMap<String, Vec<u32>>;
+
 enum Source {
     Seed(u64),
-    List { picks: Vec<u32>, at: usize },
+    Recorded(BTreeMap<String, std::vec::IntoIter<u32>>),
+}
+
+impl Source {
+    /// What was recorded next of a kind; beyond its end nothing special happens.
+    fn next(picks: &mut BTreeMap<String, std::vec::IntoIter<u32>>, kind: &str) -> u32 {
+        picks.get_mut(kind).and_then(Iterator::next).unwrap_or(0)
+    }
 }
 
 /// The choices of a run.
@@ -40,9 +52,10 @@ impl Choices {
         Self { source: Source::Seed(mixed(seed)), taken: Vec::new() }
     }
 
-    /// Those of a list; beyond its end nothing special happens.
-    pub fn of_list(picks: Vec<u32>) -> Self {
-        Self { source: Source::List { picks, at: 0 }, taken: Vec::new() }
+    /// Those that were recorded.
+    pub fn of(recorded: Recorded) -> Self {
+        let picks = recorded.into_iter().map(|(kind, picks)| (kind, picks.into_iter()));
+        Self { source: Source::Recorded(picks.collect()), taken: Vec::new() }
     }
 
     /// One of `arity` ways.
@@ -53,12 +66,8 @@ impl Choices {
             Source::Seed(state) => {
                 u32::try_from(draw(state) % u64::from(arity)).expect("below arity")
             }
-            Source::List { picks, at } => {
-                let pick = picks.get(*at).copied().unwrap_or(0);
-                *at += 1;
-                // A list that was changed may say more than there is.
-                pick.min(arity.saturating_sub(1))
-            }
+            // What was changed may say more than there is.
+            Source::Recorded(picks) => Source::next(picks, kind).min(arity.saturating_sub(1)),
         };
         self.taken.push(Choice { kind, arity, pick });
         pick as usize
@@ -68,14 +77,27 @@ impl Choices {
     pub fn happens(&mut self, kind: &'static str, one_in: u32) -> bool {
         let pick = match &mut self.source {
             Source::Seed(state) => u32::from(draw(state).is_multiple_of(u64::from(one_in))),
-            Source::List { picks, at } => {
-                let pick = picks.get(*at).copied().unwrap_or(0);
-                *at += 1;
-                pick.min(1)
-            }
+            Source::Recorded(picks) => Source::next(picks, kind).min(1),
         };
         self.taken.push(Choice { kind, arity: 2, pick });
         pick == 1
+    }
+
+    /// Choices by their kind.
+    pub fn recorded(taken: &[Choice]) -> Recorded {
+        let mut recorded = Recorded::new();
+        for choice in taken {
+            match recorded.get_mut(choice.kind) {
+                Some(picks) => picks.push(choice.pick),
+                None => drop(recorded.insert(choice.kind.to_owned(), vec![choice.pick])),
+            }
+        }
+        // What is 0 behind the last that is not says nothing.
+        for picks in recorded.values_mut() {
+            picks.truncate(picks.iter().rposition(|pick| *pick > 0).map_or(0, |last| last + 1));
+        }
+        recorded.retain(|_, picks| !picks.is_empty());
+        recorded
     }
 
     /// What was decided so far.

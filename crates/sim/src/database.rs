@@ -3,9 +3,10 @@
 //! READ COMMITTED, as PostgreSQL has it: a statement sees what is committed when it begins to run. What a
 //! transaction writes is applied when it commits, all of it or nothing; whom it made wait may go on then.
 
-use engine::{Booking, BookingId, Changes, EventId, SectionId, Timestamp, UserId};
+use engine::{Booking, BookingId, Changes, Event, EventId, LogEntry, SectionId, Timestamp, UserId};
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use store::batch::Key;
+use store::gate::KnownMarks;
 use suite::pure::Tables;
 
 /// A session, counted from 1.
@@ -20,14 +21,20 @@ pub enum Lock {
     Buyer(EventId, UserId),
     /// The inventory row of a section.
     Section(SectionId),
+    /// The row of an event, by those who change it.
+    Event(EventId),
 }
 
 /// A transaction under way.
 pub struct Transaction {
     /// What it will change.
     pub changes: Option<Changes>,
+    /// An event as it leaves it.
+    pub event: Option<(Event, Option<LogEntry>)>,
     /// The stamp of the marks that it writes.
     pub stamps: Vec<(SectionId, i64)>,
+    /// Marks that it writes because they were rebuilt.
+    pub rebuilt: Vec<(SectionId, Vec<u8>)>,
     /// The keys that it has claimed, but for those that it removes again.
     pub claims: BTreeSet<Key>,
     /// Whether it waits for locks for a moment only.
@@ -65,12 +72,22 @@ pub struct Database {
     /// Its clock.
     pub now: Timestamp,
     /// How many transactions have committed.
-    pub commits: u64,
+    pub commits: i64,
     locks: BTreeMap<Lock, SessionNo>,
     waits_for: BTreeMap<SessionNo, Lock>,
     transactions: BTreeMap<SessionNo, Transaction>,
     /// Sections that the last commit has changed.
     pub touched: BTreeSet<SectionId>,
+    /// Bookings that it has made.
+    pub created: Vec<BookingId>,
+    /// Bookings that have more seats since.
+    pub grown: Vec<BookingId>,
+    /// Whether a batch has found marks that were not right.
+    pub marks_rebuilt: bool,
+    /// Whether a gate was told marks as right at a version at which they were not.
+    pub marks_misdated: bool,
+    /// The marks of sections, by the version of the inventory from which on they were so.
+    marks: BTreeMap<SectionId, Vec<(i64, Vec<u8>)>>,
 }
 
 impl Database {
@@ -80,16 +97,21 @@ impl Database {
             tables: Tables::default(),
             stamps: HashMap::new(),
             writers: HashMap::new(),
-            gate: crate::gate::Kept::new(),
+            gate: crate::gate::Kept::default(),
             orphan_keys: false,
             gate_went_back: false,
             deadlocks: 0,
             now,
-            commits: 0,
+            commits: 1,
             locks: BTreeMap::new(),
             waits_for: BTreeMap::new(),
             transactions: BTreeMap::new(),
             touched: BTreeSet::new(),
+            created: Vec::new(),
+            grown: Vec::new(),
+            marks_rebuilt: false,
+            marks_misdated: false,
+            marks: BTreeMap::new(),
         }
     }
 
@@ -103,6 +125,8 @@ impl Database {
         let heard_at = self.now;
         let transaction = Transaction {
             changes: None,
+            event: None,
+            rebuilt: Vec::new(),
             claims: BTreeSet::new(),
             stamps: Vec::new(),
             hurries: false,
@@ -149,9 +173,17 @@ impl Database {
         let Some(transaction) = self.transactions.remove(&session) else { return };
         self.release(session);
         self.stamps.extend(transaction.stamps);
+        for (section_id, marks) in transaction.rebuilt {
+            self.tables.layouts.get_mut(&section_id).expect("it has seats").1 = marks;
+        }
+        if let Some((event, log)) = transaction.event {
+            self.put_event(event);
+            self.tables.log.extend(log);
+        }
         if let Some(changes) = transaction.changes {
             self.apply(changes);
         }
+        self.note_marks();
         self.orphan_keys |=
             transaction.claims.iter().any(|key| !self.tables.keys.contains_key(key));
     }
@@ -159,8 +191,42 @@ impl Database {
     /// Writes what a batch changes.
     pub fn apply(&mut self, changes: Changes) {
         self.touched.extend(changes.inventories.iter().map(|(of, _)| of.section_id));
-        self.tables.write(changes);
+        self.created.extend(changes.created.iter().map(|booking| booking.booking_id));
+        let has_grown = |of: &&Booking| {
+            let before = self.tables.bookings.get(&of.booking_id);
+            before.is_some_and(|before| before.seats() < of.seats())
+        };
+        let grown = changes.updated.iter().filter(has_grown);
+        self.grown.extend(grown.map(|booking| booking.booking_id));
         self.commits += 1;
+        for (section_id, _) in &changes.laid {
+            self.writers.insert(*section_id.as_bytes(), self.commits);
+        }
+        self.tables.write(changes);
+    }
+
+    /// Notes which marks there are now.
+    pub fn note_marks(&mut self) {
+        for (section_id, (_, bytes)) in &self.tables.layouts {
+            let times = self.marks.entry(*section_id).or_default();
+            if times.last().is_none_or(|(_, last)| last != bytes) {
+                times.push((self.tables.sections[section_id].1.version, bytes.clone()));
+            }
+        }
+    }
+
+    /// Looks whether marks were right at the version through which they are told to be.
+    pub fn check_marks(&mut self, told: &KnownMarks) {
+        let times = self.marks.get(&told.section_id);
+        let then = times.and_then(|times| times.iter().rfind(|(from, _)| *from <= told.through));
+        self.marks_misdated |= then.is_none_or(|(_, bytes)| *bytes != told.marks.to_bytes());
+    }
+
+    /// Writes the row of an event.
+    pub fn put_event(&mut self, event: Event) {
+        self.commits += 1;
+        self.writers.insert(*event.terms.event_id.as_bytes(), self.commits);
+        self.tables.events.insert(event.terms.event_id, event);
     }
 
     /// Ends a transaction of which nothing stays.

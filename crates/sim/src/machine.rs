@@ -7,35 +7,33 @@
 mod clients;
 mod ending;
 mod faults;
+mod instances;
 mod swarm;
+mod wants;
 
 use crate::check::{self, Checks};
 use crate::choices::{Choice, Choices};
-use crate::gate::SharedGate;
-use crate::store::SimStore;
+use crate::embedded;
 use crate::world::{Fate, Step, World};
+use engine::seats::Layout;
 use engine::{Command, Error, EventId, Fault, Policy, SectionId, Shard, Timestamp, UserId};
-use server::simulated::{Decided, Lanes, Metrics, Reconcile, Vitals};
+use instances::{Instance, Parts};
+use server::simulated::{Decided, Metrics, Sizes};
 use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::time::Duration;
-use store::gate::{GateOptions, Local};
-use store::random::Dice;
 use store::simulated::take_seen;
-use store::{Batches, Gate, Seats};
-use suite::world::usd;
 use swarm::Swarm;
-use tokio::runtime::Runtime;
 
 /// How long a snapshot of a gate may refuse, and how old it may be when it is settled.
 pub const FRESH_MS: i64 = 1_000;
 pub const NEWS_MAX_MS: i64 = 1_000;
 /// Events after which a run that comes to no end is called a livelock.
 const EVENTS_MAX: usize = 60_000;
+/// What lanes queue and commit at once where that is little.
+const NARROW: Sizes = Sizes { queue_max: 12, batch_max: 4, urgent_max: 3 };
 /// How long a batch may try, in seconds.
 const BATCHES_END_S: usize = 6;
 /// How long the database keeps a transaction of which it hears nothing.
@@ -74,26 +72,6 @@ pub struct Finding {
     pub what: String,
     /// What happened until then, where that was asked for.
     pub told: String,
-}
-
-/// A process.
-struct Instance {
-    /// `None`: it has crashed.
-    runtime: Option<Runtime>,
-    parts: Option<Parts>,
-    /// Its own time.
-    now_ms: i64,
-    frozen_until_ms: i64,
-    is_working: bool,
-}
-
-struct Parts {
-    lanes: Lanes,
-    store: Arc<SimStore>,
-    gate: Arc<dyn Gate>,
-    reconcile: Arc<tokio::sync::Mutex<Reconcile>>,
-    /// Set: the gate panics when it is read next.
-    panics: Option<Arc<AtomicBool>>,
 }
 
 /// What became of an attempt of a client.
@@ -141,6 +119,8 @@ struct Machine {
     people: Vec<UserId>,
     event_id: EventId,
     sections: Vec<SectionId>,
+    /// The layouts of those with numbered seats.
+    halls: BTreeMap<SectionId, Arc<Layout>>,
     minted: u64,
     events: usize,
     trace: Option<String>,
@@ -150,8 +130,14 @@ struct Machine {
     digest: u64,
 }
 
+/// Seeds of which one is a sale on the embedded store.
+const EMBEDDED_EACH: usize = 16;
+
 /// Runs a sale.
-pub fn run(choices: Choices, settings: Settings) -> (Ran, Option<Finding>) {
+pub fn run(mut choices: Choices, settings: Settings) -> (Ran, Option<Finding>) {
+    if choices.pick("store", EMBEDDED_EACH) == EMBEDDED_EACH - 1 {
+        return embedded::run(choices, settings);
+    }
     let machine = RefCell::new(None);
     let done = catch_unwind(AssertUnwindSafe(|| {
         *machine.borrow_mut() = Some(Machine::new(choices, settings));
@@ -205,6 +191,7 @@ impl Machine {
             attempts: Vec::new(),
             checks: Checks::default(),
             sections: Vec::new(),
+            halls: BTreeMap::new(),
             minted: 10,
             events: 0,
             trace: settings.trace.then(String::new),
@@ -230,90 +217,6 @@ impl Machine {
     fn mint(&mut self) -> u64 {
         self.minted += 1;
         self.minted
-    }
-
-    fn open_event(&mut self) {
-        let mint = suite::world::Mint::new(&suite::world::ManualClock::new());
-        let mut new = mint.event_on_sale(self.people[0]);
-        new.event.terms.event_id = self.event_id;
-        if self.swarm.capped {
-            new.event.terms.max_seats_per_user = Some(4);
-        }
-        let mut openings = Vec::new();
-        for no in 0..self.swarm.sections {
-            let capacity = [3_i64, 10, 40][self.choices.pick("capacity", 3)];
-            let section_id = SectionId::new(self.world.now(), self.event_id.shard(), self.mint());
-            self.sections.push(section_id);
-            new.sections.push(engine::Section {
-                section_id,
-                event_id: self.event_id,
-                name: format!("{}", char::from(b'A' + u8::try_from(no).expect("few"))).into(),
-                price: usd(1_250),
-                layout_version: None,
-            });
-            openings.push(capacity.into());
-        }
-        let created = engine::event::create(&new, None, &openings, self.world.now());
-        let (log, opened) = created.expect("an event that can be made");
-        let mut inner = self.world.lock();
-        inner.database.tables.log.push(log);
-        for opened in opened {
-            inner.database.tables.open(opened);
-        }
-        inner.database.tables.events.insert(self.event_id, new.event);
-        self.checks.begin(&inner.database);
-    }
-
-    /// Starts an instance.
-    fn start(&mut self, no: usize) {
-        let runtime = tokio::runtime::Builder::new_current_thread()
-            .enable_time()
-            .start_paused(true)
-            .build()
-            .expect("a runtime without a system around it");
-        let state = AtomicU64::new(0x5eed + no as u64);
-        let dice: Dice = Arc::new(move || {
-            state.fetch_add(0x9e37_79b9_7f4a_7c15, Ordering::Relaxed).rotate_left(17)
-        });
-        let ahead_ms = if self.swarm.ahead { [0, 50, -300][no % 3] } else { 0 };
-        let guard = runtime.enter();
-        let store = Arc::new(SimStore::new(&self.world, no, ahead_ms, self.policy, dice));
-        let fresh_ms = FRESH_MS.unsigned_abs();
-        let (gate, panics): (Arc<dyn Gate>, _) = if self.swarm.shared_gate {
-            let gate = SharedGate::new(&self.world, no, FRESH_MS);
-            let panics = gate.panics.clone();
-            (Arc::new(gate), Some(panics))
-        } else {
-            (Arc::new(Local::new(GateOptions { fresh_ms })), None)
-        };
-        let (batches, seats) = (store.clone() as Arc<dyn Batches>, store.clone() as Arc<dyn Seats>);
-        let metrics = METRICS.with(Clone::clone);
-        let (lanes, work) = Lanes::parts(1, &batches, seats, &gate, &metrics, &Vitals::default());
-        runtime.spawn(work);
-        drop(guard);
-        let instance = &mut self.instances[no];
-        instance.runtime = Some(runtime);
-        instance.parts = Some(Parts { lanes, store, gate, reconcile: Arc::default(), panics });
-        instance.now_ms = self.world.lasts_ms();
-        instance.frozen_until_ms = 0;
-        instance.is_working = false;
-    }
-
-    /// Lets an instance go on until nothing of it moves, with its time up to that of the world.
-    fn go_on(&mut self, no: usize) {
-        let now_ms = self.world.lasts_ms();
-        let instance = &mut self.instances[no];
-        if instance.frozen_until_ms > now_ms {
-            return;
-        }
-        let Some(runtime) = &instance.runtime else { return };
-        let passed = (now_ms - instance.now_ms).max(1).unsigned_abs();
-        instance.now_ms = now_ms;
-        runtime.block_on(async {
-            // Of a process that stood still, the clock has gone on: nothing of it runs at the old time.
-            tokio::time::advance(Duration::from_millis(passed - 1)).await;
-            tokio::time::sleep(Duration::from_millis(1)).await;
-        });
     }
 
     fn tell(&mut self, what: impl FnOnce() -> String) {
@@ -399,13 +302,27 @@ impl Machine {
         }
         let ran = inner.run(at, fate);
         let touched = std::mem::take(&mut inner.database.touched);
-        let checked = self.checks.committed(&inner.database, &touched);
+        let created = std::mem::take(&mut inner.database.created);
+        let is_capped_always = self.swarm.organizer == 0;
+        let grown = std::mem::take(&mut inner.database.grown);
+        let marks_rebuilt = inner.database.marks_rebuilt;
+        let marks_misdated = inner.database.marks_misdated;
+        let sold = (&created[..], &grown[..]);
+        let checked = self.checks.committed(&inner.database, &touched, sold, is_capped_always);
         let deadlocks = inner.database.deadlocks;
         let went_back = inner.database.gate_went_back;
         let orphan_keys = inner.database.orphan_keys;
         drop(inner);
         if orphan_keys {
             return Err("I6: a key is left behind that names no booking".to_owned());
+        }
+        if marks_rebuilt {
+            return Err("I3: marks were rebuilt that nobody had spoiled".to_owned());
+        }
+        if marks_misdated {
+            return Err(
+                "I8: marks are told as right at a version at which they were not".to_owned()
+            );
         }
         if went_back {
             return Err("I8: the gate keeps an older version for a newer one".to_owned());
@@ -420,7 +337,7 @@ impl Machine {
             format!("instance {instance}: {step:?} {fate:?}{waits}{orphan}")
         });
         self.mix(u64::from(step as u8) << 8 | instance as u64);
-        self.mix_words(&format!("{fate:?}"));
+        self.mix(fate.code());
         if ran.is_none() && !matches!(fate, Fate::Late(_) | Fate::CutLater(_)) {
             self.note("waits for a lock");
             return Ok(());

@@ -4,8 +4,10 @@
 mod check;
 mod choices;
 mod database;
+mod embedded;
 mod gate;
 mod machine;
+mod organizer;
 mod planted;
 mod session;
 mod shrink;
@@ -14,7 +16,7 @@ mod story;
 mod world;
 
 use ::store::simulated::plant;
-use choices::Choices;
+use choices::{Choice, Choices};
 use clap::Parser;
 use machine::{Finding, Settings};
 use std::collections::BTreeMap;
@@ -31,7 +33,7 @@ use story::Story;
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 /// Seeds of which one is run twice: both runs must be the same.
-const TWICE_EACH: u64 = 1_000;
+const TWICE_EACH: u64 = 250;
 /// Findings of a kind after which no more of it are made smaller.
 const SHRUNK_MAX: usize = 1;
 /// How often a run says how far it is.
@@ -120,8 +122,8 @@ fn simulate(arguments: &Arguments) -> ExitCode {
                     }
                     if let Some(finding) = finding {
                         println!("seed {seed}: {}", finding.what);
-                        let picks = ran.choices.iter().map(|choice| choice.pick).collect();
-                        found.lock().expect("nobody panics").push((seed, finding.what, picks));
+                        let told = (seed, finding.what, ran.choices);
+                        found.lock().expect("nobody panics").push(told);
                     }
                     done.fetch_add(1, Ordering::Relaxed);
                 }
@@ -140,14 +142,14 @@ fn simulate(arguments: &Arguments) -> ExitCode {
             println!("{times:>12}  {cell}");
         }
     }
-    let found: Vec<(u64, String, Vec<u32>)> = found.into_inner().expect("nobody panics");
+    let found: Vec<(u64, String, Vec<Choice>)> = found.into_inner().expect("nobody panics");
     let mut told: BTreeMap<String, usize> = BTreeMap::new();
-    for (seed, what, picks) in &found {
+    for (seed, what, choices) in &found {
         let kind = shrink::kind_of(what);
         let times = told.entry(kind.clone()).or_default();
         *times += 1;
         if *times <= SHRUNK_MAX && !what.starts_with("two runs") {
-            let picks = shrink::smallest(picks.clone(), &kind);
+            let picks = shrink::smallest(choices.clone(), &kind);
             let story = Story::of(picks, Some(*seed), None);
             println!("\nThe smallest story of \u{ab}{kind}\u{bb}:\n{story}");
             if let Some(folder) = &arguments.keep {
@@ -236,8 +238,7 @@ fn prove_one(name: &'static str, arguments: &Arguments) -> Option<u64> {
         return None;
     };
     let kind = shrink::kind_of(&finding.what);
-    let picks = ran.choices.iter().map(|choice| choice.pick).collect();
-    let story = Story::of(shrink::smallest(picks, &kind), Some(seed), Some(name));
+    let story = Story::of(shrink::smallest(ran.choices, &kind), Some(seed), Some(name));
     let seeds = seed - arguments.seeds.start + 1;
     println!("{name}: {seeds} seeds, {} choices: {kind}", story.special());
     if let Some(folder) = &arguments.keep {

@@ -1,22 +1,30 @@
 //! Sessions on the simulated database: each statement is a [`Step`], described as what it does to the rows.
 
+mod rows;
+
 use crate::database::{Database, Lock, SessionNo, Transaction};
-use crate::world::{Step, Tried, World, cut, lock_all};
+use crate::world::{Step, Tried, Unreachable, World, cut, lock_all};
 use engine::decide::{Needs, RETIRED_PER_SECTION_MAX};
-use engine::event::SEATS_PER_USER_MAX;
 use engine::seats::{Marks, SeatMap, SeatName, SeatState};
 use engine::{
-    Booking, BookingId, BookingStatus, Changes, EventId, Fault, Inventory, KeyUse, LoadedRows,
-    Policy, SectionId, Terms, Timestamp, UserId,
+    Booking, BookingId, BookingStatus, Changes, EventId, Fault, KeyUse, LoadedRows, Policy,
+    SectionId, Terms, Timestamp, UserId,
 };
+use rows::{check, has_terms, is_same, next_expiries, surveyed};
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
+use std::time::Duration;
 use store::batch::{
-    BEHIND_MAX_MS, Found, Interrupt, KeptRow, Key, LoadedSections, NextExpiries, OneTrip, Session,
-    Sessions, StoredMarks, Surveyed, Writers, counted, settled_keys,
+    BEHIND_MAX_MS, Found, Interrupt, Key, LoadedSections, NextExpiries, OneTrip, Session, Sessions,
+    StoredMarks, Surveyed, Writers, settled_keys,
 };
 use store::simulated::is_planted;
 use store::{KeyedHolds, VersionedLayout};
+
+pub use rows::{keyed_holds, layout};
+
+/// How long somebody waits for a session.
+const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// The sessions of an instance.
 #[derive(Clone)]
@@ -38,9 +46,17 @@ impl Sessions for Connections {
     type Session = Connection;
 
     async fn take(&self, doing: &'static str) -> Result<Connection, Fault> {
-        let Some(no) = self.world.connect() else {
-            let source = Arc::new(std::io::Error::other("connection refused"));
-            return Err(Fault::Unavailable { doing, source });
+        let no = match self.world.connect() {
+            Ok(no) => no,
+            Err(Unreachable::Down) => {
+                let source = Arc::new(std::io::Error::other("connection refused"));
+                return Err(Fault::Unavailable { doing, source });
+            }
+            Err(Unreachable::Crowded) => {
+                tokio::time::sleep(ACQUIRE_TIMEOUT).await;
+                let what = "all sessions are in use";
+                self.world.connect().map_err(|_| Fault::Overloaded { what })?
+            }
         };
         let begun_at = self.world.now();
         Ok(Connection { of: self.clone(), no, is_idle: false, begun_at })
@@ -63,7 +79,8 @@ impl Connection {
         self.no
     }
 
-    async fn step<R: Send + 'static>(
+    /// Asks for a step, and waits until it has happened.
+    pub async fn step<R: Send + 'static>(
         &mut self,
         step: Step,
         work: impl FnMut(&mut Database) -> Tried<R> + Send + 'static,
@@ -162,43 +179,16 @@ impl Session for Connection {
     }
 
     async fn survey(&mut self, needs: &Needs, policy: &Policy) -> Result<Surveyed, Interrupt> {
-        let (bookings, sections) = (needs.bookings.clone(), needs.sections.clone());
-        let (events, buyers) = (needs.events.clone(), needs.buyers.clone());
-        let (kept, all_capped) = (needs.kept.clone(), policy.max_seats_per_user.is_some());
-        self.read(Step::Survey, move |database| {
-            let tables = &database.tables;
-            let sections_of = |booking: &Booking| -> Vec<SectionId> {
-                booking.items.iter().map(|item| item.section_id).collect()
-            };
-            let mut named = sections.clone();
-            named.extend(
-                bookings.iter().filter_map(|id| tables.bookings.get(id)).flat_map(sections_of),
-            );
-            let mut all = named.clone();
-            for section_id in named {
-                let due = tables.due(section_id, database.now).take(RETIRED_PER_SECTION_MAX);
-                all.extend(due.flat_map(|held| sections_of(&tables.bookings[&held.booking_id])));
-            }
-            let is_capped = |event_id: &EventId| {
-                let cap = tables.events.get(event_id).and_then(|of| of.terms.max_seats_per_user);
-                all_capped || cap.is_some_and(|cap| cap < SEATS_PER_USER_MAX)
-            };
-            let mut capped: BTreeSet<_> = buyers
-                .iter()
-                .filter(|(event_id, _)| {
-                    all_capped || events.contains(event_id) && is_capped(event_id)
-                })
-                .copied()
-                .collect();
-            let of_kept = kept.iter().filter_map(|id| tables.bookings.get(id));
-            capped.extend(
-                of_kept
-                    .filter(|booking| is_capped(&booking.event_id))
-                    .map(|booking| (booking.event_id, booking.user_id)),
-            );
-            (all, capped)
-        })
-        .await
+        let needs = Needs {
+            keys: BTreeSet::new(),
+            events: needs.events.clone(),
+            sections: needs.sections.clone(),
+            bookings: needs.bookings.clone(),
+            buyers: needs.buyers.clone(),
+            kept: needs.kept.clone(),
+        };
+        let all_capped = policy.max_seats_per_user.is_some();
+        self.read(Step::Survey, move |database| surveyed(database, &needs, all_capped)).await
     }
 
     async fn lock_buyers(&mut self, buyers: &BTreeSet<(EventId, UserId)>) -> Result<(), Interrupt> {
@@ -244,7 +234,13 @@ impl Session for Connection {
             })
             .await?;
         let (mut counting, mut by_section) = (BTreeSet::new(), HashMap::new());
-        for (section, inventory, terms, writers) in found {
+        for (section, mut inventory, terms, writers) in found {
+            if is_planted("sold seats read as free") && section.layout_version.is_none() {
+                inventory.sold = 0;
+            }
+            if is_planted("capacity read too high") {
+                inventory.capacity += 1;
+            }
             if terms.max_seats_per_user.is_some() {
                 counting.insert(terms.event_id);
             }
@@ -370,11 +366,17 @@ impl Session for Connection {
         .await
     }
 
-    async fn put_marks(&mut self, _: SectionId, _: &SeatMap, _: i64) -> Result<(), Interrupt> {
-        // Nothing spoils marks here.
-        Err(Interrupt::Failed(Fault::Corrupt {
-            what: "marks that were right were rebuilt".to_owned(),
-        }))
+    async fn put_marks(
+        &mut self,
+        section_id: SectionId,
+        map: &SeatMap,
+        stamp: i64,
+    ) -> Result<(), Interrupt> {
+        let marks = map.marks().to_bytes();
+        self.with_transaction(|transaction| {
+            transaction.rebuilt.push((section_id, marks));
+            transaction.stamps.push((section_id, stamp));
+        })
     }
 
     async fn write(
@@ -399,7 +401,7 @@ impl Session for Connection {
                 transaction.claims.retain(|key| !removed.contains(key));
             }
             transaction.changes = Some(changes.clone());
-            transaction.stamps = stamps;
+            transaction.stamps.extend::<Vec<_>>(stamps);
             Tried::Done(next_expiries)
         })
         .await
@@ -408,7 +410,10 @@ impl Session for Connection {
     async fn commit_one_trip(&mut self, decided: &OneTrip) -> Result<Found, Interrupt> {
         let (no, from) = (self.no, decided.now);
         let (rows, changes) = (decided.rows.clone(), decided.changes.clone());
+        let mut begun_with = None;
         self.step(Step::OneTrip, move |database| {
+            let has_terms = |database: &Database| rows.iter().all(|row| has_terms(database, row));
+            let had_terms = *begun_with.get_or_insert_with(|| has_terms(database));
             let sections = rows.iter().map(|row| Lock::Section(row.section.section_id));
             match lock_all(database, no, sections) {
                 Tried::Done(()) => {}
@@ -416,7 +421,9 @@ impl Session for Connection {
                 Tried::Fails(interrupt) => return Tried::Fails(interrupt),
             }
             let now = database.now;
-            let is_same = rows.iter().all(|row| is_same(database, row));
+            let as_of_its_beginning = is_planted("trip reads the terms as of its beginning");
+            let has_terms = if as_of_its_beginning { had_terms } else { has_terms(database) };
+            let is_same = has_terms && rows.iter().all(|row| is_same(database, row));
             let is_written = is_same && from <= now && now <= from.plus_ms(BEHIND_MAX_MS);
             if is_written {
                 if let Err(interrupt) = check(database, &changes, &BTreeMap::new()) {
@@ -428,78 +435,4 @@ impl Session for Connection {
         })
         .await
     }
-}
-
-fn is_same(database: &Database, row: &KeptRow) -> bool {
-    if is_planted("trip without condition") {
-        return true;
-    }
-    let Some((section, stored)) = database.tables.sections.get(&row.section.section_id) else {
-        return false;
-    };
-    *stored == row.inventory
-        && database.writer(section.section_id.as_bytes()) == row.writers.section
-        && database.writer(section.event_id.as_bytes()) == row.writers.event
-}
-
-/// What the constraints and the predicates of the statements refuse.
-fn check(
-    database: &Database,
-    changes: &Changes,
-    claims: &BTreeMap<Key, KeyUse>,
-) -> Result<(), Interrupt> {
-    let tables = &database.tables;
-    let corrupt = |what: &str| Err(Interrupt::Failed(Fault::Corrupt { what: what.to_owned() }));
-    let loaded =
-        |(of, loaded): &(Inventory, i64)| tables.sections[&of.section_id].1.version == *loaded;
-    if !changes.inventories.iter().all(loaded) && !is_planted("trip without condition") {
-        return corrupt("an inventory changed under its lock");
-    }
-    if changes.created.iter().any(|booking| tables.bookings.contains_key(&booking.booking_id)) {
-        return corrupt("a booking has the id of another one");
-    }
-    let (_, added) = settled_keys(changes, claims.clone());
-    if added.iter().any(|(user_id, key, _)| tables.keys.contains_key(&(*user_id, key.clone()))) {
-        return corrupt("a key names two holds");
-    }
-    if !changes.freed.iter().all(|seat| tables.taken.contains_key(seat)) {
-        return Err(Interrupt::SeatsDisagree);
-    }
-    let is_taken = |seat: &(SectionId, SeatName)| {
-        tables.taken.contains_key(seat) && !changes.freed.contains(seat)
-    };
-    if changes.taken.iter().any(|of| is_taken(&(of.section_id, of.seat.clone()))) {
-        return Err(Interrupt::SeatsDisagree);
-    }
-    Ok(())
-}
-
-/// The next expiry of the sections that a batch writes.
-fn next_expiries(database: &Database, changes: &Changes) -> NextExpiries {
-    let (known, recounted) = counted(changes);
-    let known = known.into_iter().map(|of| (of.inventory.section_id, of.inventory.next_expiry));
-    let in_index = recounted.into_iter().map(|of| {
-        let section_id = of.inventory.section_id;
-        let stay =
-            database.tables.holds_of(section_id).filter(|held| !changes.unheld.contains(held));
-        let come = changes.held.iter().filter(|held| held.section_id == section_id);
-        (section_id, stay.chain(come).map(|held| held.expires_at).min())
-    });
-    known.chain(in_index).collect()
-}
-
-/// The holds that keys name.
-pub fn keyed_holds(database: &Database, keys: &[Key]) -> KeyedHolds {
-    let hold = |key: &Key| {
-        let used = database.tables.keys.get(key)?;
-        let booking = database.tables.bookings[&used.booking_id].clone();
-        Some((key.clone(), (used.clone(), booking)))
-    };
-    keys.iter().filter_map(hold).collect()
-}
-
-/// A layout as it is stored.
-pub fn layout(database: &Database, section_id: SectionId) -> Option<VersionedLayout> {
-    let (layout, bytes) = database.tables.layouts.get(&section_id)?;
-    Some((Marks::from_bytes(bytes)?.layout_version, layout.clone()))
 }

@@ -1,10 +1,10 @@
 //! The smallest run that goes wrong in the same way.
 
-use crate::choices::Choices;
+use crate::choices::{Choice, Choices, Recorded};
 use crate::machine::{self, Settings};
 
 /// Runs that are tried at most.
-const TRIES_MAX: usize = 4_000;
+const TRIES_MAX: usize = 6_000;
 
 /// What a finding is about: its words without ids and numbers.
 #[must_use]
@@ -13,62 +13,66 @@ pub fn kind_of(what: &str) -> String {
     head.split(['{', '(']).next().unwrap_or_default().trim().to_owned()
 }
 
-/// Makes the picks of a run fewer and lower, as long as it still ends with this kind of finding. The picks
-/// that are left behind the last one that says something are not in the list.
+/// Makes the choices of a run fewer and lower, as long as it still ends with this kind of finding.
 #[must_use]
-pub fn smallest(mut picks: Vec<u32>, kind: &str) -> Vec<u32> {
+pub fn smallest(mut choices: Vec<Choice>, kind: &str) -> Recorded {
     let mut tries = 0;
-    let mut fails = |picks: &[u32]| {
+    let mut fails = |choices: &[Choice]| {
         tries += 1;
-        let (_, found) = machine::run(Choices::of_list(picks.to_vec()), Settings::default());
-        (tries <= TRIES_MAX, found.is_some_and(|finding| kind_of(&finding.what) == kind))
+        if tries > TRIES_MAX {
+            return None;
+        }
+        let recorded = Choices::of(Choices::recorded(choices));
+        let (_, found) = machine::run(recorded, Settings::default());
+        Some(found.is_some_and(|finding| kind_of(&finding.what) == kind))
     };
     loop {
-        let before = picks.clone();
-        // Spans, the long ones first; then single picks.
-        let mut span = picks.len() / 2;
-        while span > 0 {
-            let mut at = 0;
-            while at < picks.len() {
-                let to = (at + span).min(picks.len());
-                let mut cut = picks.clone();
-                cut.drain(at..to);
-                let mut calm = picks.clone();
-                calm[at..to].fill(0);
-                let shorter = fails(&cut);
-                if shorter.1 {
-                    picks = cut;
-                    continue;
-                }
-                if calm != picks && fails(&calm).1 {
-                    picks = calm;
-                }
-                if !shorter.0 {
-                    return trimmed(picks);
-                }
-                at = to;
-            }
-            span /= 2;
-        }
-        for at in 0..picks.len() {
-            while picks[at] > 0 {
-                let mut lower = picks.clone();
-                lower[at] -= 1;
-                if !fails(&lower).1 {
-                    break;
-                }
-                picks = lower;
-            }
-        }
-        if picks == before {
-            return trimmed(picks);
+        let before = choices.clone();
+        if smaller(&mut choices, &mut fails).is_none() || choices == before {
+            return Choices::recorded(&choices);
         }
     }
 }
 
-fn trimmed(mut picks: Vec<u32>) -> Vec<u32> {
-    while picks.last() == Some(&0) {
-        picks.pop();
+/// Tries each way once; `None` when too many runs were tried.
+fn smaller(
+    choices: &mut Vec<Choice>,
+    fails: &mut impl FnMut(&[Choice]) -> Option<bool>,
+) -> Option<()> {
+    // Spans, the long ones first: without them, or with nothing special in them.
+    let mut span = choices.len() / 2;
+    while span > 0 {
+        let mut at = 0;
+        while at < choices.len() {
+            let to = (at + span).min(choices.len());
+            if choices[at..to].iter().all(|choice| choice.pick == 0) && span > 1 {
+                at = to;
+                continue;
+            }
+            let mut cut = choices.clone();
+            cut.drain(at..to);
+            if fails(&cut)? {
+                *choices = cut;
+                continue;
+            }
+            let mut calm = choices.clone();
+            calm[at..to].iter_mut().for_each(|choice| choice.pick = 0);
+            if calm != *choices && fails(&calm)? {
+                *choices = calm;
+            }
+            at = to;
+        }
+        span /= 2;
     }
-    picks
+    for at in 0..choices.len() {
+        while choices[at].pick > 0 {
+            let mut lower = choices.clone();
+            lower[at].pick -= 1;
+            if !fails(&lower)? {
+                break;
+            }
+            *choices = lower;
+        }
+    }
+    Some(())
 }

@@ -1,5 +1,6 @@
 //! The store of an instance: the batch and retry code of PostgreSQL, on the simulated database.
 
+use crate::database::Database;
 use crate::session::{Connections, keyed_holds, layout};
 use crate::world::{Step, Tried, World};
 use async_trait::async_trait;
@@ -15,6 +16,7 @@ use std::sync::Arc;
 use std::time::Duration;
 use store::batch::{Committer, Estimate, Sessions as _};
 use store::random::Dice;
+use store::simulated::is_planted;
 use store::{
     Batches, Books, Epoch, Histories, KeyedHolds, Reckoning, Seats, Sweep, Timed, VersionedLayout,
 };
@@ -27,7 +29,7 @@ pub const POISONED: &str = "a command that makes its batch fail";
 pub struct SimStore {
     world: Arc<World>,
     instance: usize,
-    committer: Committer<Connections>,
+    pub(crate) committer: Committer<Connections>,
     epoch: watch::Sender<Epoch>,
 }
 
@@ -59,7 +61,7 @@ impl SimStore {
     async fn read<R: Send + 'static>(
         &self,
         step: Step,
-        mut work: impl FnMut(&crate::database::Database) -> R + Send + 'static,
+        mut work: impl FnMut(&Database) -> R + Send + 'static,
     ) -> Result<R, Fault> {
         const DOING: &str = "reading";
         let session = self.committer.sessions.take(DOING).await?;
@@ -91,7 +93,12 @@ impl Batches for SimStore {
         if commands.iter().any(is_poison) {
             return Err(Fault::Corrupt { what: POISONED.to_owned() });
         }
-        self.committer.commit(commands).await
+        let committed = self.committer.commit(commands).await?;
+        if !committed.rebuilt.is_empty() {
+            // Nothing spoils marks here.
+            self.world.lock().database.marks_rebuilt = true;
+        }
+        Ok(committed)
     }
 
     async fn keyed_holds(&self, keys: &[(UserId, IdempotencyKey)]) -> Result<KeyedHolds, Fault> {
@@ -103,11 +110,15 @@ impl Batches for SimStore {
 #[async_trait]
 impl Seats for SimStore {
     async fn layout(&self, section_id: SectionId) -> Result<Option<VersionedLayout>, Fault> {
-        self.read(Step::Read, move |database| layout(database, section_id)).await
+        let laid = self.read(Step::Read, move |database| layout(database, section_id)).await?;
+        if let Some(laid) = &laid {
+            self.committer.keep_layout(section_id, laid.clone());
+        }
+        Ok(laid)
     }
 
-    fn cached_layout(&self, _: SectionId, _: i64) -> Option<Arc<Layout>> {
-        None
+    fn cached_layout(&self, section_id: SectionId, version: i64) -> Option<Arc<Layout>> {
+        self.committer.cached_layout(section_id, version)
     }
 
     async fn marks(&self, section_id: SectionId) -> Result<Option<Marks>, Fault> {
@@ -156,7 +167,7 @@ impl Sweep for SimStore {
 #[async_trait]
 impl Books for SimStore {
     async fn reckon(&self, cursor: Position) -> Result<Reckoning, Fault> {
-        self.read(Step::Reckon, move |database| {
+        let reckoned = self.read(Step::Reckon, move |database| {
             let tables = &database.tables;
             let from = usize::try_from(cursor.seq).expect("a position of this log");
             let mut folded: BTreeMap<SectionId, Inventory> = BTreeMap::new();
@@ -178,8 +189,22 @@ impl Books for SimStore {
                 unsettled: Vec::new(),
                 cursor: Position::end_of(i64::try_from(tables.log.len()).expect("a short log")),
             }
-        })
-        .await
+        });
+        let reckoned = reckoned.await?;
+        if is_planted("reconcile repairs") {
+            let read = reckoned.inventories.clone();
+            let write = move |database: &mut Database| {
+                for inventory in &read {
+                    let row = database.tables.sections.get_mut(&inventory.section_id);
+                    row.expect("it stays").1 = inventory.clone();
+                    database.touched.insert(inventory.section_id);
+                }
+                Tried::Done(())
+            };
+            let written = self.world.step((self.instance, 0), Step::Reckon, write).await;
+            written.map_err(|interrupt| interrupt.into_fault("repairing"))?;
+        }
+        Ok(reckoned)
     }
 
     async fn audit(&self) -> Result<Report, Fault> {

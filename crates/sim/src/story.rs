@@ -1,6 +1,6 @@
 //! Stories: runs that were found, told and kept.
 
-use crate::choices::Choices;
+use crate::choices::{Choices, Recorded};
 use crate::machine::{self, Settings};
 use crate::planted;
 use std::fmt;
@@ -8,8 +8,8 @@ use std::path::Path;
 
 /// A run, by its picks.
 pub struct Story {
-    /// What was decided; beyond the last one nothing special happens.
-    pub picks: Vec<u32>,
+    /// What was decided, by its kind.
+    pub picks: Recorded,
     /// The bug that has to be planted for it to go wrong.
     pub planted: Option<&'static str>,
     /// What is wrong.
@@ -20,9 +20,8 @@ pub struct Story {
 
 impl Story {
     /// Runs these picks and tells what happens.
-    pub fn of(picks: Vec<u32>, seed: Option<u64>, planted: Option<&'static str>) -> Self {
-        let (ran, finding) =
-            machine::run(Choices::of_list(picks.clone()), Settings { trace: true });
+    pub fn of(picks: Recorded, seed: Option<u64>, planted: Option<&'static str>) -> Self {
+        let (ran, finding) = machine::run(Choices::of(picks.clone()), Settings { trace: true });
         let (what, told) = match finding {
             Some(finding) => (Some(finding.what), finding.told),
             None => (None, ran.told),
@@ -32,7 +31,7 @@ impl Story {
 
     /// How many of its picks say that something special happens.
     pub fn special(&self) -> usize {
-        self.picks.iter().filter(|pick| **pick > 0).count()
+        self.picks.values().flatten().filter(|pick| **pick > 0).count()
     }
 
     /// Reads one that was kept.
@@ -40,10 +39,18 @@ impl Story {
         let text = std::fs::read_to_string(file);
         let text = text.map_err(|error| format!("{}: {error}", file.display()))?;
         let value = |name: &str| text.lines().find_map(|line| line.strip_prefix(name));
-        let picks = value("picks:").ok_or_else(|| format!("{}: no picks", file.display()))?;
         let number = |word: &str| word.parse::<u32>().map_err(|error| format!("{word}: {error}"));
-        let picks = picks.split_whitespace().map(number).collect::<Result<_, _>>()?;
+        let mut picks = Recorded::new();
+        for line in text.lines().filter_map(|line| line.strip_prefix("picks of ")) {
+            let (kind, numbers) =
+                line.split_once(": ").ok_or_else(|| format!("{}: {line}", file.display()))?;
+            let numbers = numbers.split_whitespace().map(number).collect::<Result<_, _>>()?;
+            picks.insert(kind.to_owned(), numbers);
+        }
         let planted = value("planted:").map(|name| planted::find(name.trim())).transpose()?;
+        if picks.is_empty() && planted.is_none() {
+            return Err(format!("{}: no picks", file.display()));
+        }
         let what = value("# ").map(str::to_owned);
         Ok(Self { picks, planted, what, seed: None, told: String::new() })
     }
@@ -71,8 +78,10 @@ impl fmt::Display for Story {
         if let Some(planted) = self.planted {
             writeln!(f, "planted: {planted}")?;
         }
-        let picks: Vec<_> = self.picks.iter().map(u32::to_string).collect();
-        writeln!(f, "picks: {}", picks.join(" "))?;
+        for (kind, picks) in &self.picks {
+            let picks: Vec<_> = picks.iter().map(u32::to_string).collect();
+            writeln!(f, "picks of {kind}: {}", picks.join(" "))?;
+        }
         for line in self.told.lines() {
             writeln!(f, "#{line}")?;
         }

@@ -1,7 +1,10 @@
 //! The world: the database, and every step that somebody has asked of it and that has not happened yet.
 
+mod step;
+
 use crate::database::{Database, Lock, SessionNo, Unlocked};
-use engine::{BookingId, Error, Fault, Snapshot, Timestamp};
+use crate::gate::Kept;
+use engine::{BookingId, Error, Fault, Timestamp};
 use parking_lot::Mutex;
 use server::simulated::Decided;
 use std::collections::BTreeSet;
@@ -10,72 +13,12 @@ use std::sync::atomic::{AtomicI64, Ordering};
 use store::batch::{DriverError, Interrupt, Meaning};
 use tokio::sync::oneshot;
 
+pub use step::{Fate, Step};
+
 /// How long the database lets a statement wait for a lock.
 const LOCK_TIMEOUT_MS: i64 = 2_000;
 /// The same where a transaction hurries.
 const HURRY_MS: i64 = 30;
-
-/// What is asked of the database.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Step {
-    Commit,
-    Claim,
-    KeyedHolds,
-    Read,
-    Survey,
-    LockBuyers,
-    LockInventory,
-    LoadSections,
-    LoadEvents,
-    LoadDue,
-    LoadBookings,
-    LoadBuyers,
-    Marks,
-    Layout,
-    SeatsTaken,
-    Write,
-    OneTrip,
-    DueSections,
-    Reckon,
-    GateRead,
-    GateForget,
-    GateTold,
-}
-
-impl Step {
-    /// Whether it may leave something behind by itself.
-    pub fn commits(self) -> bool {
-        matches!(self, Self::Commit | Self::OneTrip)
-    }
-
-    /// Whether it only means something inside a transaction.
-    pub fn needs_transaction(self) -> bool {
-        let alone = matches!(self, Self::OneTrip | Self::Read | Self::DueSections | Self::Reckon);
-        !alone && !self.is_of_gate()
-    }
-
-    /// Whether the gate is asked, and not the database.
-    pub fn is_of_gate(self) -> bool {
-        matches!(self, Self::GateRead | Self::GateForget | Self::GateTold)
-    }
-}
-
-/// What becomes of a step.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Fate {
-    /// It happens, and its answer arrives.
-    Happens,
-    /// The connection is cut before it happens.
-    CutBefore,
-    /// It happens, and the connection is cut before its answer arrives.
-    CutAfter,
-    /// The connection is cut, and it happens so much later, in milliseconds: of a COMMIT only.
-    CutLater(u16),
-    /// It happens, and its answer arrives so much later, in milliseconds.
-    Late(u16),
-    /// It waits for a lock for too long.
-    TimesOut,
-}
 
 /// What a step came to.
 pub enum Tried<R> {
@@ -85,6 +28,15 @@ pub enum Tried<R> {
     Waits,
     /// The database refuses it.
     Fails(Interrupt),
+}
+
+/// Why there is no session.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Unreachable {
+    /// The database refuses connections.
+    Down,
+    /// All sessions are in use.
+    Crowded,
 }
 
 /// Whether a step is over.
@@ -131,10 +83,14 @@ pub struct Inner {
     pub pending: Vec<Pending>,
     pub answers: Vec<Answered>,
     pub worked: Vec<Worked>,
+    /// What became of changes of organizers.
+    pub organized: Vec<(&'static str, Result<(), Error>)>,
     /// Bookings whose holds make a batch fail, as a bug of ours would.
     pub poison: BTreeSet<BookingId>,
     /// Connecting fails until then.
     pub down_until: Timestamp,
+    /// In this way.
+    pub down_as: Unreachable,
     sessions: SessionNo,
     /// Counts whatever may let somebody go on who waits for a lock.
     released: u64,
@@ -155,8 +111,10 @@ impl World {
             pending: Vec::new(),
             answers: Vec::new(),
             worked: Vec::new(),
+            organized: Vec::new(),
             poison: BTreeSet::new(),
             down_until: start,
+            down_as: Unreachable::Down,
             sessions: 0,
             released: 0,
         };
@@ -182,14 +140,14 @@ impl World {
         self.inner.lock().database.now = Timestamp::from_unix_ms(now_ms);
     }
 
-    /// A new session, unless the database cannot be reached.
-    pub fn connect(&self) -> Option<SessionNo> {
+    /// A new session, or why there is none.
+    pub fn connect(&self) -> Result<SessionNo, Unreachable> {
         let mut inner = self.inner.lock();
         if inner.database.now < inner.down_until {
-            return None;
+            return Err(inner.down_as);
         }
         inner.sessions += 1;
-        Some(inner.sessions)
+        Ok(inner.sessions)
     }
 
     /// Asks for a step, and waits until it has happened.
@@ -241,14 +199,16 @@ impl World {
         answer.await.unwrap_or_else(|_| Err(cut()))
     }
 
-    /// Tells the gate of a snapshot; nobody waits for it.
-    pub fn tell_gate(&self, instance: usize, snapshot: Snapshot, at_ms: i64, fresh_ms: i64) {
+    /// Tells the gate something; nobody waits for it. What is told returns whether the gate went back.
+    pub fn tell_gate(
+        &self,
+        instance: usize,
+        mut tell: impl FnMut(&mut Kept, i64) -> bool + Send + 'static,
+    ) {
         let run = move |database: &mut Database, fate: Fate| {
             if fate != Fate::CutBefore {
                 let now_ms = database.now.unix_ms();
-                let kept = &mut database.gate;
-                let went_back = crate::gate::settle(kept, snapshot, at_ms, now_ms, fresh_ms);
-                database.gate_went_back |= went_back;
+                database.gate_went_back |= tell(&mut database.gate, now_ms);
             }
             Ran::Over
         };

@@ -17,8 +17,8 @@ mod trip;
 
 pub use attempt::write_until;
 pub use clock::Estimate;
-pub use commit::{Committer, Earlier};
-pub(crate) use commit::{Decided, WRITE_PATIENCE};
+pub(crate) use commit::WRITE_PATIENCE;
+pub use commit::{Committer, Decided, Earlier};
 pub use interrupt::{DriverError, Interrupt, Meaning};
 pub use kept::{Kept, KeptRow, Writers};
 pub use load::{Key, Loaded};

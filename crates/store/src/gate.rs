@@ -29,6 +29,8 @@ use tokio::sync::broadcast;
 pub use local::{Local, SNAPSHOTS_MAX};
 pub use marks::{CheckedMarks, KnownMarks, MARKS_BYTES_MAX};
 pub use redis::Redis;
+#[cfg(feature = "simulation")]
+pub use redis::{Own, Unsent};
 
 /// The temporary layer. No method fails and none waits long: a gate that is away knows nothing.
 #[async_trait]

@@ -60,7 +60,7 @@ pub(crate) fn contradiction(section_id: SectionId, what: &str) -> Fault {
 pub(crate) const DISAGREE: &str = "its bookings, its taken seats and its counters do not agree";
 
 /// The stamps of sections; those that have none have 0.
-pub(crate) type Stamps = HashMap<SectionId, i64>;
+pub type Stamps = HashMap<SectionId, i64>;
 
 /// Things of sections, with the turn in which each was last used.
 struct SeatCache<T> {

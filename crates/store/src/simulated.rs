@@ -3,6 +3,8 @@
 //! Both are nothing unless this is built with the feature `simulation`, as `reservix-sim` is, and what is
 //! built together with it for the tests. In a release the compiler removes them.
 
+mod process;
+
 #[cfg(feature = "simulation")]
 mod kept {
     use std::cell::{Cell, RefCell};
@@ -34,7 +36,17 @@ mod kept {
 }
 
 #[cfg(feature = "simulation")]
+pub use crate::sqlite::Sqlite;
+#[cfg(feature = "simulation")]
+pub use crate::sqlite::simulated::{Content, ListSizes};
+#[cfg(feature = "simulation")]
 pub use kept::{plant, take_seen};
+pub use process::CommitOf;
+#[cfg(feature = "simulation")]
+pub use process::{
+    CommitFault, Inline, disarm, fail_next, fired, has_crashed, is_durable, take_fired,
+};
+pub(crate) use process::{blocking, committing, keep_wal, note_durability, patience, time_since};
 
 /// Notes that the code has come here.
 #[inline]

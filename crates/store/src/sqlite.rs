@@ -24,6 +24,8 @@ mod repair;
 mod rows;
 mod seats;
 mod series;
+#[cfg(feature = "simulation")]
+pub(crate) mod simulated;
 mod unpack;
 mod upkeep;
 mod writer;
@@ -103,7 +105,7 @@ impl Sqlite {
         let connect = settings.fold(connect, |connect, (name, value)| connect.pragma(name, value));
         let pool = |connections| {
             SqlitePoolOptions::new()
-                .acquire_timeout(ACQUIRE_TIMEOUT)
+                .acquire_timeout(crate::simulated::patience(ACQUIRE_TIMEOUT))
                 .test_before_acquire(false)
                 .idle_timeout(None)
                 .max_lifetime(None)

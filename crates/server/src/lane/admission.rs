@@ -10,9 +10,9 @@
 //! Confirms and other urgent commands are not limited here: they have their own queue and their own
 //! share of each batch.
 
-use super::BATCH_MAX;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::Relaxed};
 use std::time::Duration;
+use store::simulated::{is_planted, probe};
 use tokio::time::Instant;
 
 /// How long a hold may be expected to wait while a burst is worked off.
@@ -27,6 +27,8 @@ pub const CALM: Duration = Duration::from_secs(1);
 /// Instants are in microseconds since it was made; 0 is never.
 pub struct Admission {
     made_at: Instant,
+    /// Commands in one batch.
+    batch_max: usize,
     /// How long a batch takes, smoothed.
     batch_us: AtomicU64,
     standing_since: AtomicU64,
@@ -49,14 +51,15 @@ pub enum Shedding {
 
 impl Admission {
     /// A lane that has done nothing yet.
-    pub fn new(now: Instant) -> Self {
+    pub fn new(batch_max: usize, now: Instant) -> Self {
         Self {
             made_at: now,
+            batch_max,
             batch_us: AtomicU64::new(0),
             standing_since: AtomicU64::new(0),
             shed_at: AtomicU64::new(0),
             told: AtomicBool::new(false),
-            room: AtomicUsize::new(BATCH_MAX),
+            room: AtomicUsize::new(batch_max),
         }
     }
 
@@ -88,7 +91,12 @@ impl Admission {
         let standing_since = self.standing_since.load(Relaxed);
         if shed_at == 0 && standing_since != 0 && since(standing_since) > STANDING_MAX {
             self.shed_at.store(now, Relaxed);
-        } else if shed_at != 0 && left == 0 && since(shed_at) > CALM {
+        } else if shed_at != 0
+            && left == 0
+            && since(shed_at) > CALM
+            && !is_planted("shedding never ends")
+        {
+            probe("shedding ends");
             self.shed_at.store(0, Relaxed);
         }
         let shedding = self.is_shedding();
@@ -110,7 +118,7 @@ impl Admission {
 
     /// How long a hold behind `waiting` others waits until it is taken.
     fn expected_wait(&self, waiting: usize) -> Duration {
-        let batches = u64::try_from(waiting / BATCH_MAX).unwrap_or(u64::MAX);
+        let batches = u64::try_from(waiting / self.batch_max).unwrap_or(u64::MAX);
         Duration::from_micros(self.batch_us.load(Relaxed).saturating_mul(batches))
     }
 
@@ -122,13 +130,14 @@ impl Admission {
 
 #[cfg(test)]
 mod tests {
+    use super::super::{BATCH_MAX, QUEUE_MAX};
     use super::*;
 
     const BATCH: Duration = Duration::from_millis(20);
 
     fn paced() -> (Admission, Instant) {
         let now = Instant::now();
-        let admission = Admission::new(now);
+        let admission = Admission::new(BATCH_MAX, now);
         admission.committed(BATCH);
         (admission, now)
     }
@@ -203,6 +212,6 @@ mod tests {
     #[test]
     fn a_lane_that_has_committed_nothing_admits() {
         let now = Instant::now();
-        assert!(Admission::new(now).admits(super::super::QUEUE_MAX, now));
+        assert!(Admission::new(BATCH_MAX, now).admits(QUEUE_MAX, now));
     }
 }

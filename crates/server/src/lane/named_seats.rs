@@ -13,6 +13,7 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 use store::gate::{KnownMarks, Settlement};
+use store::simulated::{is_planted, probe};
 use store::{Gate, Seats};
 use tokio::time::Instant;
 
@@ -171,7 +172,12 @@ impl NamedSeats {
         let _ = self.seats.layout(section_id).await;
         if !has_marks && let Ok(Some(marks)) = self.seats.marks(section_id).await {
             // The snapshot was committed before this read began.
-            let seen = KnownMarks::read(section_id, Arc::new(marks), Some(of.version));
+            let mut before = Some(of.version);
+            if is_planted("read counts as of its end") {
+                before = self.gate.read(&[section_id]).await[0].map(|of| of.version);
+            }
+            let seen = KnownMarks::read(section_id, Arc::new(marks), before);
+            probe("marks are read for the gate");
             self.gate.settle(Settlement::of_marks(seen));
         }
     }

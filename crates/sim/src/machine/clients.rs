@@ -1,14 +1,11 @@
 //! What clients and workers ask for, and what they hear.
 
-use super::{Attempt, Machine, State};
+use super::{Attempt, Machine, Parts, State};
 use crate::check;
 use crate::world::{Answered, Worked};
-use engine::{
-    BookingId, By, Command, Fault, Hold, IdempotencyKey, Outcome, SeatRequest, SectionId, UserId,
-};
+use engine::{BookingId, Command, Error, Fault, Outcome, SeatRequest, SectionId, UserId};
 use server::simulated::sweep_once;
 use std::collections::BTreeSet;
-use suite::world::fingerprint;
 
 impl Machine {
     /// A client asks for something, or a worker takes a turn.
@@ -16,6 +13,9 @@ impl Machine {
         let no = self.choices.pick("instance", self.instances.len());
         if self.swarm.workers > 0 && self.choices.happens("worker", self.swarm.workers) {
             return self.work(no);
+        }
+        if self.swarm.organizer > 0 && self.choices.happens("organizer", self.swarm.organizer) {
+            return self.organize(no);
         }
         let command = self.command();
         if self.swarm.poison > 0
@@ -54,7 +54,33 @@ impl Machine {
         self.hear()
     }
 
+    /// A worker takes a turn.
     pub(super) fn work(&mut self, no: usize) -> Result<(), String> {
+        if self.choices.pick("work", 2) == 0 { self.sweep(no) } else { self.reconcile(no) }
+    }
+
+    pub(super) fn sweep(&mut self, no: usize) -> Result<(), String> {
+        self.turn(no, "sweep", |parts| {
+            let (store, lanes) = (parts.store.clone(), parts.lanes.clone());
+            async move { sweep_once(&*store, &lanes).await }
+        })
+    }
+
+    fn reconcile(&mut self, no: usize) -> Result<(), String> {
+        self.turn(no, "reconcile", |parts| {
+            let (store, gate) = (parts.store.clone(), parts.gate.clone());
+            let reconcile = parts.reconcile.clone();
+            async move { reconcile.lock().await.turn(&*store, &*gate).await.map(|()| false) }
+        })
+    }
+
+    /// One turn of a worker, unless one is under way.
+    fn turn<T: Future<Output = Result<bool, Fault>> + Send + 'static>(
+        &mut self,
+        no: usize,
+        name: &str,
+        turn: impl FnOnce(&Parts) -> T,
+    ) -> Result<(), String> {
         let instance = &mut self.instances[no];
         let (Some(runtime), Some(parts)) = (&instance.runtime, &instance.parts) else {
             return Ok(());
@@ -63,53 +89,15 @@ impl Machine {
             return Ok(());
         }
         instance.is_working = true;
-        let (world, store, lanes) = (self.world.clone(), parts.store.clone(), parts.lanes.clone());
-        let (gate, reconcile) = (parts.gate.clone(), parts.reconcile.clone());
-        let sweeps = self.choices.pick("work", 2) == 0;
+        let (turn, world) = (turn(parts), self.world.clone());
         runtime.spawn(async move {
-            let done = if sweeps {
-                sweep_once(&*store, &lanes).await
-            } else {
-                reconcile.lock().await.turn(&*store, &*gate).await.map(|()| false)
-            };
+            // One that panics is started again.
+            let done = tokio::spawn(turn).await.unwrap_or(Ok(false));
             world.lock().worked.push(Worked { instance: no, done });
         });
-        self.note(if sweeps { "sweep" } else { "reconcile" });
+        self.note(name);
         self.go_on(no);
         self.hear()
-    }
-
-    /// What a client may want now.
-    pub(super) fn command(&mut self) -> Command {
-        let known: Vec<BookingId> = self.known();
-        let kind = if known.is_empty() { 0 } else { self.choices.pick("command", 10) };
-        if self.swarm.keys && self.choices.happens("retry", 3) {
-            let keyed = self.attempts.iter().filter_map(|attempt| match &attempt.command {
-                Command::Hold(hold) if hold.key.is_some() => Some(hold.clone()),
-                _ => None,
-            });
-            let keyed: Vec<_> = keyed.collect();
-            if !keyed.is_empty() {
-                let pick = self.choices.pick("which", keyed.len());
-                let booking_id = self.booking_id();
-                return Command::Hold(Hold { booking_id, ..keyed[pick].clone() });
-            }
-        }
-        if kind < 4 {
-            return Command::Hold(self.hold());
-        }
-        let booking_id = known[known.len() - 1 - self.choices.pick("which", known.len())];
-        let by = By::User(self.buyer_of(booking_id));
-        match kind {
-            4 | 5 => Command::Confirm { booking_id, by },
-            6 | 7 => Command::Extend { booking_id, by },
-            8 => {
-                let Hold { event_id, requests, .. } = self.hold();
-                Command::Change { booking_id, by, event_id, expected: None, requests }
-            }
-            _ if self.choices.pick("how", 2) == 0 => Command::Release { booking_id, by },
-            _ => Command::Cancel { booking_id, by },
-        }
     }
 
     /// A command in the words of the scenarios.
@@ -120,10 +108,18 @@ impl Machine {
         };
         match command {
             Command::Hold(hold) => {
-                let asks = hold
-                    .requests
-                    .iter()
-                    .map(|ask| format!("{} {}", place(&ask.sections()[0]), ask.seats()));
+                let asks = hold.requests.iter().map(|ask| match ask {
+                    SeatRequest::Seats { section_id, seats } => {
+                        let names: Vec<_> = seats.iter().map(ToString::to_string).collect();
+                        format!("{} {}", place(section_id), names.join(","))
+                    }
+                    SeatRequest::Best { sections, party } => {
+                        format!("{} best {}", place(&sections[0]), party.number)
+                    }
+                    SeatRequest::Count { section_id, seats } => {
+                        format!("{} {seats}", place(section_id))
+                    }
+                });
                 let who = self.people.iter().position(|of| *of == hold.user_id).unwrap_or(9);
                 let key = hold
                     .key
@@ -139,31 +135,11 @@ impl Machine {
             | Command::Change { booking_id, .. } => {
                 format!("{} {}", check::name_of(command), check::short(*booking_id))
             }
+            Command::Block { section_id, blocked, .. } => {
+                format!("block {} {blocked:?}", place(section_id))
+            }
             other => format!("{other:?}"),
         }
-    }
-
-    pub(super) fn booking_id(&mut self) -> BookingId {
-        BookingId::new(self.world.now(), self.event_id.shard(), self.mint())
-    }
-
-    pub(super) fn hold(&mut self) -> Hold {
-        let booking_id = self.booking_id();
-        let user_id = self.people[self.choices.pick("buyer", self.people.len())];
-        let mut requests = Vec::new();
-        let mut left = self.sections.clone();
-        let count =
-            if self.swarm.carts { 1 + self.choices.pick("cart", left.len().min(2)) } else { 1 };
-        for _ in 0..count {
-            let section_id = left.remove(self.choices.pick("section", left.len()));
-            let seats = 1 + u32::try_from(self.choices.pick("seats", 3)).expect("few");
-            requests.push(SeatRequest::Count { section_id, seats });
-        }
-        let key = (self.swarm.keys && self.choices.pick("key", 2) == 1).then(|| {
-            let key = IdempotencyKey::new(&format!("key-{}", self.attempts.len()));
-            (key.expect("a key"), fingerprint(self.event_id, &requests))
-        });
-        Hold { booking_id, user_id, event_id: self.event_id, requests, key }
     }
 
     /// Bookings that clients know to exist.
@@ -187,9 +163,22 @@ impl Machine {
             let mut inner = self.world.lock();
             let (answers, worked) =
                 (std::mem::take(&mut inner.answers), std::mem::take(&mut inner.worked));
+            let organized = std::mem::take(&mut inner.organized);
             drop(inner);
-            if answers.is_empty() && worked.is_empty() {
+            if answers.is_empty() && worked.is_empty() && organized.is_empty() {
                 return Ok(());
+            }
+            for (what, done) in organized {
+                let word = match &done {
+                    Ok(()) => "done",
+                    Err(Error::Refused(refusal)) => refusal.code().as_str(),
+                    Err(Error::Failed(Fault::Overloaded { .. })) => "overloaded",
+                    Err(Error::Failed(Fault::Unavailable { .. })) => "unavailable",
+                    Err(Error::Failed(bug)) => return Err(format!("a bug: {bug:?}")),
+                };
+                self.tell(|| format!("the organizer's {what} -> {word}"));
+                self.note(&format!("{what}: {word}"));
+                self.mix_words(word);
             }
             for Worked { instance, done } in worked {
                 self.instances[instance].is_working = false;

@@ -1,11 +1,19 @@
 //! The end of a run: no more faults, and everything has to come right.
 
-use super::{BATCHES_END_S, FRESH_MS, Machine, State};
+use super::{Attempt, BATCHES_END_S, FRESH_MS, Machine, NARROW, State};
 use crate::check;
 use crate::check::Checks;
-use engine::{Command, Error, Hold, SeatRequest, Shard, Timestamp, UserId};
+use engine::{
+    Booking, BookingStatus, By, Command, Error, EventStatus, Fault, Hold, IdempotencyKey,
+    SeatRequest, Shard, Timestamp, UserId,
+};
 use server::simulated::Decided;
 use std::sync::atomic::Ordering;
+
+/// Turns of the sweep after which nothing is left of an event that was called off.
+const SWEEPS_MAX: usize = 10;
+/// Holds after which a lane knows its pace.
+const PACED_BY: usize = 10;
 
 impl Machine {
     /// Faults are over: whatever was asked is answered, retries settle what is unknown, everything can be
@@ -27,12 +35,15 @@ impl Machine {
         let unknown: Vec<_> = self.attempts.iter().filter(|of| of.is_unknown()).cloned().collect();
         for attempt in unknown {
             if let Command::Hold(hold) = &attempt.command
-                && let Some((key, _)) = &hold.key
+                && let Some((key, fingerprint)) = &hold.key
             {
                 let had = {
                     let inner = self.world.lock();
                     let name = (hold.user_id, key.clone());
-                    inner.database.tables.keys.get(&name).map(|used| used.booking_id)
+                    let used = inner.database.tables.keys.get(&name);
+                    // With other words it is refused.
+                    let used = used.filter(|used| used.fingerprint == *fingerprint);
+                    used.map(|used| used.booking_id)
                 };
                 let booking_id = self.booking_id();
                 let again = Command::Hold(Hold { booking_id, ..hold.clone() });
@@ -45,23 +56,114 @@ impl Machine {
         let longest = self.policy.hold_max_life_ms + FRESH_MS;
         self.world.advance(longest + 1_000);
         self.time_passes(false)?;
+        if self.is_called_off() {
+            self.cancel_the_rest()?;
+        } else {
+            self.reopen();
+            self.lanes_are_fair()?;
+            self.sell_the_rest()?;
+        }
+        let report = self.world.lock().database.tables.audit();
+        if report.violations > 0 {
+            return Err(format!("the audit found: {report:?}"));
+        }
+        Ok(())
+    }
+
+    fn is_called_off(&self) -> bool {
+        let inner = self.world.lock();
+        inner.database.tables.events[&self.event_id].terms.status == EventStatus::Cancelled
+    }
+
+    /// Every booking of an event that was called off is cancelled by the sweep.
+    fn cancel_the_rest(&mut self) -> Result<(), String> {
+        for _ in 0..SWEEPS_MAX {
+            self.sweep(0)?;
+            self.settle()?;
+        }
+        let inner = self.world.lock();
+        let is_live =
+            |of: &&Booking| matches!(of.status, BookingStatus::Hold | BookingStatus::Confirmed);
+        match inner.database.tables.bookings.values().find(is_live) {
+            Some(left) => Err(format!("a booking outlives its event: {left:?}")),
+            None => Ok(()),
+        }
+    }
+
+    /// The event goes on sale again, as it was at the beginning.
+    fn reopen(&mut self) {
+        let mut inner = self.world.lock();
+        let mut event = inner.database.tables.events[&self.event_id].clone();
+        event.terms.status = EventStatus::OnSale;
+        (event.terms.sales_start, event.terms.sales_end) = (None, None);
+        event.terms.prevent_orphans = false;
+        event.version += 1;
+        inner.database.put_event(event);
+    }
+
+    /// With nothing in the way, a burst of holds is queued and not refused, and a confirm does not wait
+    /// behind it.
+    fn lanes_are_fair(&mut self) -> Result<(), String> {
+        if !self.swarm.narrow {
+            return Ok(());
+        }
+        // The pace of the past is forgotten, and a lane that sheds finds that it need not.
+        for _ in 0..PACED_BY {
+            let confirm = self.confirm_of_nothing();
+            drop(self.answer_of(confirm)?);
+        }
+        let first = self.attempts.len();
+        for no in 0..=2 * NARROW.batch_max {
+            // With a key, so that none is refused before it is queued.
+            let key = IdempotencyKey::new(&format!("burst-{no}")).expect("a key");
+            let hold = Hold { key: Some((key, 1)), ..self.hold() };
+            self.submit(0, Command::Hold(hold))?;
+        }
+        let confirm = self.attempts.len();
+        let command = self.confirm_of_nothing();
+        self.submit(0, command)?;
+        while matches!(self.attempts[confirm].state, State::Asked) {
+            self.event(&mut 0, false)?;
+        }
+        let of_burst = &self.attempts[first..confirm];
+        let is_shed = |of: &&Attempt| {
+            matches!(of.state, State::Answered(Err(Error::Failed(Fault::Overloaded { .. }))))
+        };
+        if let Some(shed) = of_burst.iter().find(is_shed) {
+            return Err(format!("a hold is refused for want of capacity at a calm time: {shed:?}"));
+        }
+        if !of_burst.iter().any(|of| matches!(of.state, State::Asked)) {
+            return Err("a confirm waits for all holds before it".to_owned());
+        }
+        self.settle()?;
+        self.world.advance(self.policy.hold_max_life_ms + FRESH_MS);
+        self.time_passes(false)
+    }
+
+    /// A command that is decided by the store, and changes nothing.
+    fn confirm_of_nothing(&mut self) -> Command {
+        Command::Confirm { booking_id: self.booking_id(), by: By::User(self.people[0]) }
+    }
+
+    fn sell_the_rest(&mut self) -> Result<(), String> {
         for section_id in self.sections.clone() {
             let left = {
                 let inner = self.world.lock();
                 let (_, inventory) = &inner.database.tables.sections[&section_id];
-                let due: i64 = inner
-                    .database
-                    .tables
-                    .due(section_id, inner.database.now)
-                    .map(|held| i64::from(held.seats))
-                    .sum();
-                inventory.available() + due
+                let due = inner.database.tables.due(section_id, inner.database.now);
+                inventory.available() + due.map(|held| i64::from(held.seats)).sum::<i64>()
             };
             let Ok(mut left) = u32::try_from(left) else {
                 return Err(format!("{left} seats are left of a section"));
             };
+            let cap = {
+                let inner = self.world.lock();
+                inner.database.tables.events[&self.event_id].terms.max_seats_per_user
+            };
+            // Numbered ones one by one: a party would want to sit together.
+            let most = if self.halls.contains_key(&section_id) { 1 } else { cap.unwrap_or(left) };
             while left > 0 {
-                let seats = if self.swarm.capped { left.min(4) } else { left };
+                let seats = left.min(most);
                 let (booking_id, who) = (self.booking_id(), self.mint());
                 let user_id = UserId::new(self.world.now(), Shard::pick(1), who);
                 let requests = vec![SeatRequest::Count { section_id, seats }];
@@ -73,10 +175,6 @@ impl Machine {
                 }
                 left -= seats;
             }
-        }
-        let report = self.world.lock().database.tables.audit();
-        if report.violations > 0 {
-            return Err(format!("the audit found: {report:?}"));
         }
         Ok(())
     }

@@ -1,22 +1,33 @@
 //! What goes wrong in a run.
 
 use super::{Machine, State};
-use crate::world::Fate;
+use crate::world::{Fate, Unreachable};
 use std::sync::atomic::Ordering;
 
 impl Machine {
     /// Whether nothing is in the way in this run: then nothing is unknown.
     pub(super) fn is_calm(&self) -> bool {
         let swarm = &self.swarm;
-        let faults =
-            [swarm.cuts, swarm.delays, swarm.crashes, swarm.freezes, swarm.outages, swarm.panics];
+        let faults = [
+            swarm.cuts,
+            swarm.lost,
+            swarm.delays,
+            swarm.crashes,
+            swarm.freezes,
+            swarm.outages,
+            swarm.panics,
+        ];
         faults.iter().all(|fault| *fault == 0) && swarm.ticks == 0
     }
 
     pub(super) fn fate(&mut self, at: usize) -> Option<Fate> {
+        let commits = self.world.lock().pending[at].step.commits();
+        if commits && self.swarm.lost > 0 && self.choices.happens("lost", self.swarm.lost) {
+            let late = [20, 300, 2_400][self.choices.pick("late", 3)];
+            return Some([Fate::CutAfter, Fate::CutLater(late)][self.choices.pick("when", 2)]);
+        }
         if self.swarm.cuts > 0 && self.choices.happens("cut", self.swarm.cuts) {
             let late = [300, 1_200, 2_400][self.choices.pick("late", 3)];
-            let commits = self.world.lock().pending[at].step.commits();
             let later = if commits { Fate::CutLater(late) } else { Fate::CutBefore };
             let fates = [Fate::CutBefore, Fate::CutAfter, Fate::Late(late), later];
             return Some(fates[self.choices.pick("when", 4)]);
@@ -54,9 +65,12 @@ impl Machine {
         }
         if self.swarm.outages > 0 && self.choices.happens("outage", self.swarm.outages) {
             let ms = [50, 900, 3_000][self.choices.pick("for", 3)];
+            let how = [Unreachable::Down, Unreachable::Crowded][self.choices.pick("how", 2)];
             let until = self.world.now().plus_ms(ms);
-            self.world.lock().down_until = until;
-            self.tell(|| format!("nobody can connect for {ms} ms"));
+            let mut inner = self.world.lock();
+            (inner.down_until, inner.down_as) = (until, how);
+            drop(inner);
+            self.tell(|| format!("nobody gets a session for {ms} ms: {how:?}"));
             self.note("outage");
         }
     }

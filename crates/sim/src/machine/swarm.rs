@@ -24,6 +24,15 @@ pub(super) struct Swarm {
     pub shared_gate: bool,
     pub poison: u32,
     pub panics: u32,
+    /// How many of the sections have numbered seats.
+    pub numbered: usize,
+    pub organizer: u32,
+    /// Whether sections have few seats.
+    pub small: bool,
+    /// Cuts of a COMMIT alone.
+    pub lost: u32,
+    /// Whether lanes queue and commit only a few commands at once.
+    pub narrow: bool,
 }
 
 impl Swarm {
@@ -37,7 +46,7 @@ impl Swarm {
         let (cuts, delays) = (fault("cuts", 100, 12), fault("delays", 80, 15));
         let (crashes, freezes) = (fault("crashes", 400, 120), fault("freezes", 300, 80));
         let outages = fault("outages", 500, 150);
-        Self {
+        let swarm = Self {
             instances: 1 + choices.pick("instances", 3),
             sections: 1 + choices.pick("sections", 3),
             commands: 20 + 20 * choices.pick("commands", 5),
@@ -56,6 +65,56 @@ impl Swarm {
             crashes,
             freezes,
             outages,
+            numbered: [0, 0, 1, 2][choices.pick("numbered", 4)],
+            organizer: [0, 0, 30, 8][choices.pick("organizer", 4)],
+            lost: [0, 0, 12, 3][choices.pick("lost", 4)],
+            small: choices.pick("small", 4) == 1,
+            narrow: choices.pick("narrow", 3) == 1,
+        };
+        // In some runs all there is belongs together, for what only goes wrong when much of one kind does.
+        match choices.pick("theme", 6) {
+            4 => swarm.of_old_news(),
+            5 => swarm.of_lost_commits(),
+            _ => swarm,
+        }
+    }
+
+    /// Few seats that come and go, and instances that hear of it late.
+    fn of_old_news(self) -> Self {
+        Self {
+            instances: self.instances.max(2),
+            sections: 1,
+            numbered: self.numbered.min(1),
+            commands: 100,
+            at_once: self.at_once.max(6),
+            small: true,
+            freezes: 40,
+            delays: 15,
+            shared_gate: true,
+            ..self.without_faults()
+        }
+    }
+
+    /// Commits of which nobody knows, and keys that are claimed by them.
+    fn of_lost_commits(self) -> Self {
+        Self { keys: true, lost: 3, outages: 60, ..self.without_faults() }
+    }
+
+    fn without_faults(self) -> Self {
+        Self {
+            capped: false,
+            carts: false,
+            cuts: 0,
+            crashes: 0,
+            freezes: 0,
+            delays: 0,
+            outages: 0,
+            poison: 0,
+            panics: 0,
+            organizer: 0,
+            lost: 0,
+            narrow: false,
+            ..self
         }
     }
 }

@@ -10,12 +10,13 @@ use super::session::{Session, Sessions};
 use crate::maps::{Maps, Stamps, tell_rebuilt};
 use crate::random::Dice;
 use crate::simulated::{is_planted, probe};
-use crate::unavailable;
+use crate::{VersionedLayout, unavailable};
 use engine::decide::{Ended, Needs, SeatMaps};
 use engine::event::SEATS_PER_USER_MAX;
+use engine::seats::Layout;
 use engine::{
     BookingStatus, Command, Committed, Error, EventId, Fault, Ledger, LoadedRows, Outcome, Policy,
-    Refusal, Terms,
+    Refusal, SectionId, Terms,
 };
 use parking_lot::Mutex;
 use std::collections::{BTreeMap, HashSet};
@@ -54,7 +55,8 @@ pub struct Committer<S> {
     pub(crate) kept: Arc<Kept>,
     /// Events that were seen with a cap on the seats of a buyer.
     capped: Mutex<HashSet<EventId>>,
-    pub(crate) dice: Dice,
+    /// Where stamps and waits are drawn from.
+    pub dice: Dice,
 }
 
 /// What earlier attempts at the same batch have found out.
@@ -72,7 +74,8 @@ pub struct Earlier {
 }
 
 /// A batch that was decided and written.
-pub(crate) struct Decided {
+pub struct Decided {
+    /// What it came to.
     pub committed: Committed,
     /// The seat maps, to be kept once it is committed.
     pub maps: (SeatMaps, Stamps),
@@ -93,7 +96,8 @@ impl Earlier {
     }
 
     /// For a change of a section by its organizer: rare, so its map is always rebuilt.
-    pub(crate) fn of_section() -> Self {
+    #[must_use]
+    pub fn of_section() -> Self {
         Self { suspect: AtomicBool::new(true), ..Self::surveyed() }
     }
 }
@@ -119,6 +123,26 @@ impl<S: Sessions> Committer<S> {
     pub fn forget_history(&self) {
         self.maps.clear();
         self.kept.clear();
+    }
+
+    /// The layout of a section, if it is kept and has this version.
+    pub fn cached_layout(&self, section_id: SectionId, version: i64) -> Option<Arc<Layout>> {
+        self.maps.layout(section_id, version)
+    }
+
+    /// Keeps a layout that was read.
+    pub fn keep_layout(&self, section_id: SectionId, laid: VersionedLayout) {
+        self.maps.keep_layout(section_id, laid);
+    }
+
+    /// Keeps seat maps that were decided on, once that is committed.
+    pub fn keep_maps(&self, (maps, stamps): (SeatMaps, Stamps)) {
+        self.maps.keep(maps, &stamps);
+    }
+
+    /// Drops the rows that are kept of an event that was changed.
+    pub fn forget_event(&self, event_id: EventId) {
+        self.kept.forget_event(event_id);
     }
 
     pub(super) fn draw_stamp(&self) -> i64 {
@@ -209,7 +233,7 @@ impl<S: Sessions> Committer<S> {
     }
 
     /// Decides a batch and writes what it changes, inside a transaction.
-    pub(crate) async fn decide_in(
+    pub async fn decide_in(
         &self,
         session: &mut S::Session,
         commands: &[Command],
@@ -245,10 +269,8 @@ impl<S: Sessions> Committer<S> {
             commands.iter().map(|command| ledger.decide(command)).collect()
         } else {
             probe("a batch is decided again");
-            let forgotten =
-                if is_planted("last attempt alone remembered") { before.len() - 1 } else { 0 };
             let again = |(at, command)| {
-                let earlier: Vec<_> = before[forgotten..].iter().map(|of| &of[at]).collect();
+                let earlier: Vec<_> = before.iter().map(|of| &of[at]).collect();
                 ledger.decide_again(command, &earlier)
             };
             commands.iter().enumerate().map(again).collect()

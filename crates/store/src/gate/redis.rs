@@ -36,7 +36,10 @@ use engine::{EventId, Fault, SectionId, Snapshot, Timestamp};
 use futures_util::FutureExt as _;
 use futures_util::future::join_all;
 use link::{Link, Tag};
+#[cfg(not(feature = "simulation"))]
 use own::Own;
+#[cfg(feature = "simulation")]
+pub use own::{Own, Unsent};
 use parking_lot::Mutex;
 use script::{Call, FORGET, MARKS, READ, TALLY};
 use std::collections::HashMap;

@@ -74,9 +74,9 @@ impl Events for Postgres {
         let (command, written) = (&command, &Written::default());
         let change = on!(session => self.change(&mut session, event_id, by, command, written));
         let changed = self.write(&self.sessions, "changing an event", change).await;
-        self.committer.kept.forget_event(event_id);
-        let (inventories, (maps, stamps)) = changed?;
-        self.committer.maps.keep(maps, &stamps);
+        self.committer.forget_event(event_id);
+        let (inventories, maps) = changed?;
+        self.committer.keep_maps(maps);
         Ok(inventories)
     }
 

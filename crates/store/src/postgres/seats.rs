@@ -84,20 +84,20 @@ impl Seats for Postgres {
             let row = query.fetch_optional(&mut *session).await?;
             let version = row.map(|row| row.maybe_int("layout_version")).transpose()?.flatten();
             let Some(version) = version else { return Ok(None) };
-            if let Some(layout) = self.committer.maps.layout(section_id, version) {
+            if let Some(layout) = self.committer.cached_layout(section_id, version) {
                 return Ok(Some((version, layout)));
             }
             read_layout(&mut session, section_id).await
         });
         let laid = self.read("reading a layout", read).await?;
         if let Some(laid) = &laid {
-            self.committer.maps.keep_layout(section_id, laid.clone());
+            self.committer.keep_layout(section_id, laid.clone());
         }
         Ok(laid)
     }
 
     fn cached_layout(&self, section_id: SectionId, version: i64) -> Option<Arc<Layout>> {
-        self.committer.maps.layout(section_id, version)
+        self.committer.cached_layout(section_id, version)
     }
 
     async fn marks(&self, section_id: SectionId) -> Result<Option<Marks>, Fault> {

@@ -7,6 +7,8 @@ use super::seats::{load_maps, write_seats};
 use super::writer::{WriterGuard, Writing};
 use crate::maps::{self, Maps, Stamps};
 use crate::rows::{self, Columns, actor_kind, detail_text, items_text, ms};
+use crate::simulated::blocking;
+use crate::unavailable;
 use engine::decide::{Ended, Needs, NextExpiry, RETIRED_PER_SECTION_MAX, SeatMaps};
 use engine::log::{LogRow, rows_of};
 use engine::{
@@ -16,16 +18,31 @@ use engine::{
 use rusqlite::Row;
 use std::collections::{BTreeSet, HashMap};
 
+const DOING: &str = "beginning a batch";
+
 impl Sqlite {
     /// Decides and commits a batch; see [`crate::Bookings::commit`]. It blocks its thread for one commit.
     pub(super) async fn commit_batch(&self, commands: &[Command]) -> Result<Committed, Fault> {
         let lists = self.writer.lists();
-        let mut turn = self.writer.turn("beginning a batch").await?;
-        let done = match self.attempt(&mut turn, commands, false) {
+        let mut turn = self.writer.turn(DOING).await?;
+        let mut done = self.attempt(&mut turn, commands, false);
+        if done.is_err() && lists.take_missed() {
+            // A buyer's seats are to be counted by a list whose tail is not known: once more, with it.
+            let here = lists.clone();
+            let load = move || {
+                let loaded = turn.connection_of_index().map_or(Ok(()), |of| here.load(of));
+                (turn, loaded)
+            };
+            let (back, loaded) = blocking(load).await.map_err(unavailable(DOING))?;
+            turn = back;
+            if loaded.is_ok() {
+                done = self.attempt(&mut turn, commands, false);
+            }
+        }
+        if matches!(done, Err(Fault::Contradiction { .. })) {
             // Seats were not as they were marked: once more, on marks that are rebuilt.
-            Err(Fault::Contradiction { .. }) => self.attempt(&mut turn, commands, true),
-            done => done,
-        };
+            done = self.attempt(&mut turn, commands, true);
+        }
         drop(turn);
         lists.feed_behind(&self.writer);
         done
@@ -37,7 +54,7 @@ impl Sqlite {
         commands: &[Command],
         suspect: bool,
     ) -> Result<Committed, Fault> {
-        let writing = Writing::begin(turn, self.writer.beside(), "beginning a batch")?;
+        let writing = Writing::begin(turn, self.writer.beside(), DOING)?;
         let (committed, maps) = decide_in(&writing, commands, self.policy, &self.maps, suspect)?;
         writing.commit("committing a batch")?;
         self.maps.keep(maps, &Stamps::new());

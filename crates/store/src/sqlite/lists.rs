@@ -23,6 +23,7 @@ mod tests;
 
 use super::writer::{Writing, failed};
 use crate::rows::{self, Columns as _};
+use crate::simulated::probe;
 use crate::{COUNTED_MAX, unavailable};
 pub(super) use check::check;
 use engine::event::SEATS_PER_USER_MAX;
@@ -148,6 +149,8 @@ pub(super) struct Lists {
     sizes: Sizes,
     /// Whether somebody is writing segments.
     is_fed: AtomicBool,
+    /// Whether a batch had to count a buyer's seats while the tail was not known.
+    is_missed: AtomicBool,
 }
 
 impl Tail {
@@ -162,8 +165,8 @@ impl Tail {
 }
 
 impl Lists {
-    #[cfg(test)]
-    fn of(sizes: Sizes) -> Self {
+    #[cfg(any(test, feature = "simulation"))]
+    pub(super) fn of(sizes: Sizes) -> Self {
         Self { sizes, ..Self::default() }
     }
 
@@ -178,6 +181,7 @@ impl Lists {
         }
         let frozen = tail.frozen.as_ref().map_or(0, |frozen| frozen.count);
         if tail.count + frozen >= self.sizes.tail_max {
+            probe("a tail of lists is given up");
             *tail = Tail::default();
         }
     }
@@ -297,12 +301,18 @@ impl Lists {
         found
     }
 
-    /// Fails where the tail is not known.
+    /// Fails where the tail is not known, and notes that it was missed.
     fn demand(&self, doing: &'static str) -> Result<(), Fault> {
         if self.is_loaded() {
             return Ok(());
         }
+        self.is_missed.store(true, Ordering::Relaxed);
         Err(unavailable(doing)("the lists of bookings are not known"))
+    }
+
+    /// Whether the tail was missed since this was asked.
+    pub(super) fn take_missed(&self) -> bool {
+        self.is_missed.swap(false, Ordering::Relaxed)
     }
 
     /// Adds up a buyer's live seats at an event by all that this buyer ever booked: for events that got

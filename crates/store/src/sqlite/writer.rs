@@ -11,6 +11,7 @@ mod row;
 use super::kept::Kept;
 use super::lists::{Listed, Lists};
 use super::live::{LiveHolds, Pending};
+use crate::simulated::{CommitOf, blocking, committing, is_planted, keep_wal, note_durability};
 use crate::{Clock, unavailable};
 use engine::{Booking, Fault, Timestamp};
 use rusqlite::{
@@ -121,6 +122,7 @@ impl Writer {
                 Connection::open_with_flags(path, access | OpenFlags::SQLITE_OPEN_NO_MUTEX)?;
             connection.busy_timeout(busy_timeout)?;
             connection.set_prepared_statement_cache_capacity(STATEMENTS_MAX);
+            keep_wal(&connection)?;
             for (name, value) in settings {
                 // Who only reads takes the file as it is.
                 if !read_only {
@@ -171,7 +173,7 @@ impl Writer {
     {
         let mut turn = self.turn(doing).await?;
         let beside = self.beside.clone();
-        let written = tokio::task::spawn_blocking(move || {
+        let written = blocking(move || {
             let writing = Writing::begin(&mut turn, &beside, doing)?;
             let made = work(&writing)?;
             writing.commit(doing)?;
@@ -204,7 +206,7 @@ impl Writer {
     }
 
     /// For tests: before anything is written.
-    #[cfg(test)]
+    #[cfg(any(test, feature = "simulation"))]
     pub(super) fn set_lists(&mut self, lists: Lists) {
         self.beside.lists = Arc::new(lists);
     }
@@ -244,7 +246,7 @@ impl<'a> Writing<'a> {
         let transaction = begun.map_err(failed(doing))?;
         // Taken out: a write that is not committed keeps nothing.
         let (kept, is_another) = place.take_found_by(&transaction)?;
-        if is_another {
+        if is_another && !is_planted("live holds not forgotten after another writer") {
             beside.live.forget();
         }
         // Read under the lock: a clock read before the wait would let an expired hold be confirmed.
@@ -280,9 +282,14 @@ impl<'a> Writing<'a> {
     /// Makes it durable.
     pub(super) fn commit(self, doing: &'static str) -> Result<(), Fault> {
         let Self { transaction, kept, place, beside, created, pending, .. } = self;
-        if let Err(error) = transaction.commit() {
+        note_durability(&transaction);
+        if let Err(error) = committing(CommitOf::Write, || transaction.commit()) {
             // Nothing of it should be stored; but nothing is taken for known.
-            *place = Kept::default();
+            let keeps = is_planted("kept rows kept by a failed write");
+            *place = if keeps { kept.into_inner() } else { Kept::default() };
+            if is_planted("bookings of a failed write listed") {
+                beside.lists.note(&created.borrow());
+            }
             beside.live.forget();
             return Err(failed(doing)(error));
         }

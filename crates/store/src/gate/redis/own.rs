@@ -16,7 +16,7 @@ const SECTIONS_MAX: usize = 100_000;
 const NOTES_MAX: usize = 500_000;
 
 /// What was settled, by the link's clock, and what of it was not sent yet.
-pub(super) struct Own {
+pub struct Own {
     fresh_ms: i64,
     snapshots: HashMap<SectionId, CheckedSnapshot>,
     marks: marks::MarksCache,
@@ -29,12 +29,16 @@ pub(super) struct Own {
 
 /// What is to be sent.
 #[derive(Default)]
-pub(super) struct Unsent {
+pub struct Unsent {
+    /// Snapshots.
     pub snapshots: Vec<CheckedSnapshot>,
+    /// Marks.
     pub marks: Vec<CheckedMarks>,
 }
 
 impl Own {
+    /// With nothing in it.
+    #[must_use]
     pub fn new(options: GateOptions) -> Self {
         Self {
             fresh_ms: options.fresh_ms(),
@@ -57,6 +61,7 @@ impl Own {
                 self.dropped += 1;
                 continue;
             }
+            let held = held.filter(|_| !crate::simulated::is_planted("settle without version"));
             let kept = CheckedSnapshot::settle(held, snapshot, now_ms, self.fresh_ms);
             self.snapshots.insert(section_id, kept);
             self.unsent_sections.insert(section_id);
@@ -89,12 +94,14 @@ impl Own {
     }
 
     /// The fresh snapshot of a section.
+    #[must_use]
     pub fn snapshot(&self, section_id: SectionId, now_ms: i64) -> Option<Snapshot> {
         let kept = self.snapshots.get(&section_id)?;
         kept.is_fresh(now_ms, self.fresh_ms).then_some(kept.snapshot)
     }
 
     /// The newest marks of a section that were settled here.
+    #[must_use]
     pub fn marks(&self, section_id: SectionId) -> Option<KnownMarks> {
         self.marks.get(section_id).map(|kept| kept.seen.clone())
     }
@@ -134,6 +141,7 @@ impl Own {
     }
 
     /// How many snapshots and marks were never sent: too many, or too late.
+    #[must_use]
     pub fn dropped(&self) -> u64 {
         self.dropped
     }

@@ -2,6 +2,7 @@
 
 use super::{DOING, Frozen, ListId, Listed, Lists};
 use crate::rows::{self, Columns as _};
+use crate::simulated::{CommitOf, blocking, committing, is_planted, probe, time_since};
 use crate::sqlite::writer::{Writer, failed};
 use engine::{BookingId, Fault};
 use rusqlite::types::Type;
@@ -20,10 +21,10 @@ const FAILURE_PAUSE: Duration = Duration::from_secs(1);
 
 /// Something that is being done to the index, in portions.
 enum Job {
-    /// The tail becomes a segment.
-    Feed { frozen: Arc<Frozen>, entries: Vec<Entry>, written: usize, segment: i64 },
-    /// Segments become one.
-    Merge { from: Vec<i64>, after: Option<Entry>, segment: i64 },
+    /// The tail becomes a segment, whose number is that of its first rows.
+    Feed { frozen: Arc<Frozen>, entries: Vec<Entry>, written: usize, segment: Option<i64> },
+    /// Segments become one, with such a number.
+    Merge { from: Vec<i64>, after: Option<Entry>, segment: Option<i64> },
     /// What is left of segments that are none any more, or that were never finished.
     Clear { segment: i64 },
 }
@@ -52,7 +53,7 @@ impl Lists {
             let mut jobs = Jobs::default();
             while let Some(mut turn) = writer.next_turn().await {
                 let here = lists.clone();
-                let work = tokio::task::spawn_blocking(move || {
+                let work = blocking(move || {
                     let begun = Instant::now();
                     let Some(connection) = turn.connection_of_index() else {
                         return (jobs, Ok(Portion::Idle), None);
@@ -60,7 +61,7 @@ impl Lists {
                     let done = jobs.portion(&here, connection);
                     drop(turn);
                     jobs.sort();
-                    (jobs, done, Some(begun.elapsed()))
+                    (jobs, done, Some(time_since(begun)))
                 });
                 let Ok((same, done, took)) = work.await else { return };
                 jobs = same;
@@ -84,8 +85,9 @@ impl Lists {
     #[cfg(feature = "fill")]
     pub(in crate::sqlite) fn feed_at_once(&self, connection: &mut Connection) -> Result<(), Fault> {
         let Some(frozen) = self.freeze(connection)? else { return Ok(()) };
-        let (segment, entries) = (last_segment(connection)? + 1, entries(&frozen));
+        let entries = entries(&frozen);
         durable_later(connection, NORMAL, |writing| {
+            let segment = last_segment(writing)? + 1;
             insert(writing, segment, &entries)?;
             register(writing, segment, frozen.count, frozen.through)
         })?;
@@ -141,15 +143,15 @@ impl Jobs {
         if !feeds && (lists.is_due() || lists.tail.lock().frozen.is_some()) {
             // A merge goes on afterwards.
             if let Some(frozen) = lists.freeze(connection)? {
-                let segment = self.next_segment(connection)?;
-                self.0.push(Job::Feed { frozen, entries: Vec::new(), written: 0, segment });
+                let (entries, written, segment) = (Vec::new(), 0, None);
+                self.0.push(Job::Feed { frozen, entries, written, segment });
                 return Ok(Portion::Written);
             }
         }
         if self.0.is_empty() {
             let next = match unfinished(connection)? {
                 Some(segment) => Some(Job::Clear { segment }),
-                None => self.merge(lists, connection)?,
+                None => Self::merge(lists, connection)?,
             };
             let Some(job) = next else { return Ok(Portion::Idle) };
             self.0.push(job);
@@ -181,19 +183,8 @@ impl Jobs {
         }
     }
 
-    /// A number above all that are in use. Segments lie in the order of their numbers, so the rows of a
-    /// new one come behind all others.
-    fn next_segment(&self, connection: &Connection) -> Result<i64, Fault> {
-        let own = self.0.iter().map(|job| match job {
-            Job::Feed { segment, .. } | Job::Merge { segment, .. } | Job::Clear { segment } => {
-                *segment
-            }
-        });
-        Ok(own.max().unwrap_or(0).max(last_segment(connection)?) + 1)
-    }
-
     /// The merge that is due: of the smallest segments of which there are enough of like size.
-    fn merge(&self, lists: &Lists, connection: &Connection) -> Result<Option<Job>, Fault> {
+    fn merge(lists: &Lists, connection: &Connection) -> Result<Option<Job>, Fault> {
         const ALL: &str = "SELECT segment, bookings FROM list_segments ORDER BY segment";
         let mut levels: Vec<Vec<i64>> = Vec::new();
         let mut statement = connection.prepare_cached(ALL).map_err(failed(DOING))?;
@@ -211,7 +202,7 @@ impl Jobs {
         }
         let due = levels.into_iter().find(|level| level.len() >= lists.sizes.merged);
         let Some(from) = due else { return Ok(None) };
-        Ok(Some(Job::Merge { from, after: None, segment: self.next_segment(connection)? }))
+        Ok(Some(Job::Merge { from, after: None, segment: None }))
     }
 }
 
@@ -222,25 +213,34 @@ impl Job {
         match self {
             Self::Feed { frozen, entries, written, segment } => {
                 let end = (*written + portion).min(entries.len());
-                insert(writing, *segment, &entries[*written..end])?;
-                *written = end;
+                let segment = numbered(segment, writing)?;
+                insert(writing, segment, &entries[*written..end])?;
                 let is_done = end == entries.len();
-                if is_done {
-                    register(writing, *segment, frozen.count, frozen.through)?;
+                let is_first = *written == 0;
+                let early = is_planted("mark of the fed index moved before its run is committed");
+                if early && is_first || !early && is_done {
+                    register(writing, segment, frozen.count, frozen.through)?;
+                    probe("a segment of lists is written");
                 }
+                *written = end;
                 Ok(is_done)
             }
             Self::Merge { from, after, segment } => {
                 let each = (portion * 2 / from.len()).max(2);
                 let (entries, is_done) = next_of(writing, from, *after, each)?;
-                insert(writing, *segment, &entries)?;
+                let segment = numbered(segment, writing)?;
+                insert(writing, segment, &entries)?;
                 *after = entries.last().copied().or(*after);
                 if is_done {
-                    replace(writing, *segment, from)?;
+                    probe("segments of lists are merged");
+                    replace(writing, segment, from)?;
                 }
                 Ok(is_done)
             }
-            Self::Clear { segment } => clear(writing, *segment, portion),
+            Self::Clear { segment } => {
+                probe("what is no segment of lists is removed");
+                clear(writing, *segment, portion)
+            }
         }
     }
 }
@@ -251,11 +251,11 @@ pub(super) fn segment_at_once(
     bookings: &[Listed],
     through: i64,
 ) -> Result<(), Fault> {
-    let segment = last_segment(connection)? + 1;
     let both = |of: &Listed| of.lists.map(|list| (list, of.booking_id));
     let mut entries: Vec<Entry> = bookings.iter().flat_map(both).collect();
     entries.sort_unstable();
     durable_later(connection, FULL, |writing| {
+        let segment = last_segment(writing)? + 1;
         insert(writing, segment, &entries)?;
         register(writing, segment, bookings.len(), through)
     })
@@ -270,7 +270,9 @@ struct Durability<'c>(&'c Connection, i64);
 
 impl Drop for Durability<'_> {
     fn drop(&mut self) {
-        if let Err(error) = self.0.pragma_update(None, "synchronous", self.1) {
+        let stays = is_planted("commits not durable after a portion of lists");
+        let level = if stays { NORMAL } else { self.1 };
+        if let Err(error) = self.0.pragma_update(None, "synchronous", level) {
             // Nothing that is committed now could be promised.
             panic!("commits cannot be made durable again: {error}");
         }
@@ -289,7 +291,7 @@ fn durable_later<T>(
     let done = (|| {
         let writing = Transaction::new_unchecked(connection, TransactionBehavior::Immediate)?;
         let made = work(&writing)?;
-        writing.commit()?;
+        committing(CommitOf::Lists, || writing.commit())?;
         Ok(made)
     })();
     done.map_err(failed(DOING))
@@ -381,6 +383,11 @@ fn clear(writing: &Transaction<'_>, segment: i64, portion: usize) -> rusqlite::R
     const SOME: &str = "DELETE FROM booking_lists
         WHERE segment = ?1 AND (list_id, booking_id) <= (?2, ?3)";
     const ALL: &str = "DELETE FROM booking_lists WHERE segment = ?";
+    const IS_SEGMENT: &str = "SELECT 1 FROM list_segments WHERE segment = ?";
+    // Once its rows are gone, its number may be that of a new one.
+    if writing.prepare_cached(IS_SEGMENT)?.exists([segment])? {
+        return Ok(true);
+    }
     let offset = i64::try_from(portion).unwrap_or(i64::MAX);
     let bound = writing.prepare_cached(BOUND)?.query_row((segment, offset), entry).optional()?;
     let Some((list, booking_id)) = bound else {
@@ -393,12 +400,23 @@ fn clear(writing: &Transaction<'_>, segment: i64, portion: usize) -> rusqlite::R
 }
 
 /// The highest number of a segment, also of one that was never finished.
-fn last_segment(connection: &Connection) -> Result<i64, Fault> {
+fn last_segment(connection: &Connection) -> rusqlite::Result<i64> {
     const SQL: &str = "SELECT MAX(
         (SELECT COALESCE(MAX(segment), 0) FROM list_segments),
         (SELECT COALESCE(MAX(segment), 0) FROM booking_lists))";
-    let mut statement = connection.prepare_cached(SQL).map_err(failed(DOING))?;
-    statement.query_row((), |row| row.get(0)).map_err(failed(DOING))
+    connection.prepare_cached(SQL)?.query_row((), |row| row.get(0))
+}
+
+/// The number of a segment that is being written: with its first rows, one above all that are in use. Before
+/// that, somebody who reads the tail may take the number. Segments lie in the order of their numbers, so the
+/// rows of a new one come behind all others.
+fn numbered(segment: &mut Option<i64>, writing: &Transaction<'_>) -> rusqlite::Result<i64> {
+    let number = match segment {
+        Some(number) => *number,
+        None => last_segment(writing)? + 1,
+    };
+    *segment = Some(number);
+    Ok(number)
 }
 
 /// The first number in the index that is no segment's.

@@ -193,7 +193,7 @@ impl Sqlite {
             Some(connection) => lists.load(connection),
             None => Ok(()),
         };
-        let loaded = tokio::task::spawn_blocking(load).await;
+        let loaded = crate::simulated::blocking(load).await;
         loaded.map_err(crate::unavailable(super::DOING))?
     }
 

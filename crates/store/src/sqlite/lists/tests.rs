@@ -5,7 +5,8 @@ use crate::{
     Batches as _, BookingFilter, Bookings as _, Books as _, Events as _, Instance as _,
     PageRequest, Schema as _,
 };
-use engine::{BookingStatus, By, Command, Hold, SeatRequest, SectionId};
+use engine::event::EventChange;
+use engine::{BookingStatus, By, Command, Hold, Refusal, SeatRequest, SectionId};
 use rand::rngs::StdRng;
 use rand::{RngExt as _, SeedableRng as _};
 use sqlx::Row as _;
@@ -295,4 +296,54 @@ async fn a_long_tail_is_written_when_it_is_read() {
     while world.portion(&mut jobs).await == Portion::Written {}
     assert!(world.store.audit().await.expect("it is read").is_clean());
     assert_eq!(world.count("SELECT COUNT(*) FROM booking_lists").await, 300);
+}
+
+#[tokio::test]
+async fn a_cap_that_came_late_is_kept_while_the_lists_are_not_known() {
+    let world = World::new(SMALL).await;
+    let (buyer, (event_id, section_id)) = (world.users[0], world.events[0]);
+    world.hold(&[buyer]).await;
+    let change = EventChange { max_seats_per_user: Some(Some(1)), ..EventChange::default() };
+    let by = world.store.event(event_id).await.expect("it is there").expect("it is there");
+    let by = by.event.terms.organizer_id;
+    world.store.revise_event(event_id, by, None, change).await.expect("it may be changed");
+    world.store.lists().forget();
+    let again = [world.command((event_id, section_id), buyer)];
+    let committed = world.store.commit(&again).await.expect("the tail is read first");
+    let refused = &committed.answers[0];
+    assert!(matches!(refused, Err(Refusal::BuyerLimit { current: 1, .. })), "{refused:?}");
+
+    world.store.lists().forget();
+    world.store.lists().tail.lock().unreadable = Some("a test".to_owned());
+    let both = [again[0].clone(), world.command(world.events[1], buyer)];
+    let failed = world.store.commit(&both).await.err();
+    assert!(matches!(failed, Some(Fault::Unavailable { .. })), "{failed:?}");
+    let other = world.store.commit(&both[1..]).await.expect("nobody is counted");
+    assert!(other.answers[0].is_ok());
+}
+
+#[tokio::test]
+async fn what_is_removed_of_an_unfinished_segment_is_never_of_another_with_its_number() {
+    // So that the last of its rows go in a portion that does not know that it is the last.
+    const ROWS: usize = 8;
+    let sizes = Sizes { tail: ROWS, portion: ROWS, ..SMALL };
+    let mut world = World::new(sizes).await;
+    assert!(world.store.lists().begin_feeding());
+    let buyer = world.users[0];
+    world.hold(&[buyer; ROWS]).await;
+    let mut jobs = Jobs::default();
+    for _ in 0..2 {
+        world.portion(&mut jobs).await;
+    }
+    assert_eq!(world.count("SELECT COUNT(*) FROM booking_lists").await, 8);
+    let sizes = Sizes { portion: ROWS - 1, ..sizes };
+    world.reopen(sizes).await;
+    let mut jobs = Jobs::default();
+    world.portion(&mut jobs).await;
+    assert_eq!(world.count("SELECT COUNT(*) FROM booking_lists").await, 0);
+    let filter = BookingFilter { user: Some(buyer), event: None, status: None };
+    assert_eq!(world.listed(&filter, 100).await.len(), ROWS, "read from the log, and written");
+    assert_eq!(world.count("SELECT MAX(segment) FROM list_segments").await, 1);
+    while world.portion(&mut jobs).await == Portion::Written {}
+    assert_eq!(world.listed(&filter, 100).await, world.scanned(&filter).await);
 }

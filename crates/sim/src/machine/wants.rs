@@ -1,0 +1,170 @@
+//! What clients and organizers may want next.
+
+use super::Machine;
+use engine::event::{EventChange, EventCommand};
+use engine::seats::{Party, SeatName};
+use engine::{
+    Blocked, BookingId, By, Command, EventStatus, Hold, IdempotencyKey, SeatRequest, SectionChange,
+    SectionId, UserId,
+};
+use suite::world::fingerprint;
+
+impl Machine {
+    /// What a client may want now.
+    pub(super) fn command(&mut self) -> Command {
+        let known: Vec<BookingId> = self.known();
+        let kind = if known.is_empty() { 0 } else { self.choices.pick("command", 10) };
+        if self.swarm.keys && self.choices.happens("retry", 3) {
+            let keyed = self.attempts.iter().filter_map(|attempt| match &attempt.command {
+                Command::Hold(hold) if hold.key.is_some() => Some(hold.clone()),
+                _ => None,
+            });
+            let keyed: Vec<_> = keyed.collect();
+            if !keyed.is_empty() {
+                let pick = self.choices.pick("which", keyed.len());
+                return Command::Hold(self.again(&keyed[pick]));
+            }
+        }
+        if kind < 4 {
+            return Command::Hold(self.hold());
+        }
+        let booking_id = known[known.len() - 1 - self.choices.pick("which", known.len())];
+        let by = if self.choices.happens("somebody else", 20) {
+            By::User(UserId::new(self.world.now(), engine::Shard::pick(0), 999))
+        } else {
+            By::User(self.buyer_of(booking_id))
+        };
+        match kind {
+            4 | 5 => Command::Confirm { booking_id, by },
+            6 | 7 => Command::Extend { booking_id, by },
+            8 => {
+                let expected = self.choices.happens("expects a version", 4);
+                let expected = expected.then(|| [1, 2][self.choices.pick("version", 2)]);
+                let Hold { event_id, requests, .. } = self.hold();
+                Command::Change { booking_id, by, event_id, expected, requests }
+            }
+            _ if self.choices.pick("how", 2) == 0 => Command::Release { booking_id, by },
+            _ => Command::Cancel { booking_id, by },
+        }
+    }
+
+    /// The same hold once more; sometimes its key comes with other words, which is refused.
+    fn again(&mut self, hold: &Hold) -> Hold {
+        let booking_id = self.booking_id();
+        let mut again = Hold { booking_id, ..hold.clone() };
+        if let Some((_, fingerprint)) = &mut again.key
+            && self.choices.happens("other words", 20)
+        {
+            *fingerprint = fingerprint.wrapping_add(1);
+        }
+        again
+    }
+
+    pub(super) fn booking_id(&mut self) -> BookingId {
+        BookingId::new(self.world.now(), self.event_id.shard(), self.mint())
+    }
+
+    pub(super) fn hold(&mut self) -> Hold {
+        let booking_id = self.booking_id();
+        let user_id = self.people[self.choices.pick("buyer", self.people.len())];
+        let mut requests = Vec::new();
+        let mut left = self.sections.clone();
+        let count =
+            if self.swarm.carts { 1 + self.choices.pick("cart", left.len().min(2)) } else { 1 };
+        for _ in 0..count {
+            let section_id = left.remove(self.choices.pick("section", left.len()));
+            requests.push(self.seats_of(section_id));
+        }
+        let key = (self.swarm.keys && self.choices.pick("key", 2) == 1).then(|| {
+            let key = IdempotencyKey::new(&format!("key-{}", self.attempts.len()));
+            (key.expect("a key"), fingerprint(self.event_id, &requests))
+        });
+        Hold { booking_id, user_id, event_id: self.event_id, requests, key }
+    }
+
+    fn seats_of(&mut self, section_id: SectionId) -> SeatRequest {
+        let is_numbered = self.halls.contains_key(&section_id);
+        let number = 1 + u32::try_from(self.choices.pick("seats", 3)).expect("few");
+        match if is_numbered { self.choices.pick("chosen by", 6) } else { 0 } {
+            0 => SeatRequest::Count { section_id, seats: number },
+            1 => {
+                let adjacent = self.choices.pick("together", 2) == 1;
+                let party = Party { adjacent, ..Party::of(number) };
+                SeatRequest::Best { sections: vec![section_id], party }
+            }
+            _ => SeatRequest::Seats { section_id, seats: self.names(section_id, number) },
+        }
+    }
+
+    /// Names of neighbours in a section with numbered seats.
+    fn names(&mut self, section_id: SectionId, number: u32) -> Vec<SeatName> {
+        let layout = self.halls[&section_id].clone();
+        let all = layout.seats().min(8);
+        let first = u32::try_from(self.choices.pick("seat", all as usize)).expect("few");
+        let seats = first..(first + number).min(layout.seats());
+        seats.map(|seat| SeatName::from(layout.name(seat).to_string())).collect()
+    }
+
+    /// What an organizer wants: seats kept off sale, by way of the lanes, or a change of the event.
+    pub(super) fn organize(&mut self, no: usize) -> Result<(), String> {
+        let by = self.people[0];
+        let section_id = self.sections[self.choices.pick("section", self.sections.len())];
+        let is_numbered = self.halls.contains_key(&section_id);
+        let kind = self.choices.pick("changes", 8);
+        let soon = self.world.now().plus_ms(400);
+        let revise = |change| EventCommand::Revise { expected: None, change };
+        let (what, command) = match kind {
+            0 | 1 => {
+                let number = self.choices.pick("blocked", 3);
+                let blocked = if is_numbered {
+                    let number = u32::try_from(number).expect("few");
+                    Blocked::Seats(self.names(section_id, number))
+                } else {
+                    Blocked::Count(i64::try_from(number).expect("few"))
+                };
+                let (by, reason) = (by.into(), None);
+                return self.submit(no, Command::Block { section_id, by, blocked, reason });
+            }
+            2 if self.choices.happens("call off", 4) => ("call off", EventCommand::CallOff),
+            2 | 3 => {
+                let closed = [EventStatus::Closed, EventStatus::OnSale];
+                let status = Some(closed[self.choices.pick("status", 2)]);
+                ("change of status", revise(EventChange { status, ..EventChange::default() }))
+            }
+            4 => {
+                let cap = [None, Some(2), Some(5)][self.choices.pick("cap", 3)];
+                let max_seats_per_user = Some(cap);
+                let change = EventChange { max_seats_per_user, ..EventChange::default() };
+                ("change of the cap", revise(change))
+            }
+            5 => {
+                let end = [None, Some(soon)][self.choices.pick("end", 2)];
+                let change = EventChange { sales_end: Some(end), ..EventChange::default() };
+                ("change of the end of sales", revise(change))
+            }
+            6 => {
+                let prevent_orphans = Some(self.choices.pick("orphans", 2) == 1);
+                let change = EventChange { prevent_orphans, ..EventChange::default() };
+                ("change of the rule of orphans", revise(change))
+            }
+            _ => {
+                let capacity = Some([2, 5, 12][self.choices.pick("capacity", 3)]);
+                let change = SectionChange { capacity, ..SectionChange::default() };
+                let of = EventCommand::ReviseSection { section_id, expected: None, change };
+                ("change of a capacity", of)
+            }
+        };
+        self.tell(|| format!("the organizer's {what} at instance {no}: {command:?}"));
+        let instance = &self.instances[no];
+        let (Some(runtime), Some(parts)) = (&instance.runtime, &instance.parts) else {
+            return Ok(());
+        };
+        let (store, world, event_id) = (parts.store.clone(), self.world.clone(), self.event_id);
+        runtime.spawn(async move {
+            let done = store.change_event(event_id, by, command).await;
+            world.lock().organized.push((what, done));
+        });
+        self.go_on(no);
+        self.hear()
+    }
+}
