@@ -63,10 +63,8 @@ pub struct Database {
     pub writers: HashMap<[u8; 16], i64>,
     /// What the gate's server keeps.
     pub gate: crate::gate::Kept,
-    /// Whether a key was committed that names no booking.
-    pub orphan_keys: bool,
-    /// Whether the gate's server took an older version for a newer one that was fresh.
-    pub gate_went_back: bool,
+    /// What was found to be wrong while something happened.
+    pub wrong: Option<&'static str>,
     /// How often two transactions waited for each other.
     pub deadlocks: u64,
     /// Its clock.
@@ -82,10 +80,6 @@ pub struct Database {
     pub created: Vec<BookingId>,
     /// Bookings that have more seats since.
     pub grown: Vec<BookingId>,
-    /// Whether a batch has found marks that were not right.
-    pub marks_rebuilt: bool,
-    /// Whether a gate was told marks as right at a version at which they were not.
-    pub marks_misdated: bool,
     /// The marks of sections, by the version of the inventory from which on they were so.
     marks: BTreeMap<SectionId, Vec<(i64, Vec<u8>)>>,
 }
@@ -98,8 +92,7 @@ impl Database {
             stamps: HashMap::new(),
             writers: HashMap::new(),
             gate: crate::gate::Kept::default(),
-            orphan_keys: false,
-            gate_went_back: false,
+            wrong: None,
             deadlocks: 0,
             now,
             commits: 1,
@@ -109,8 +102,6 @@ impl Database {
             touched: BTreeSet::new(),
             created: Vec::new(),
             grown: Vec::new(),
-            marks_rebuilt: false,
-            marks_misdated: false,
             marks: BTreeMap::new(),
         }
     }
@@ -184,8 +175,9 @@ impl Database {
             self.apply(changes);
         }
         self.note_marks();
-        self.orphan_keys |=
-            transaction.claims.iter().any(|key| !self.tables.keys.contains_key(key));
+        if transaction.claims.iter().any(|key| !self.tables.keys.contains_key(key)) {
+            self.wrong = Some("I6: a key is left behind that names no booking");
+        }
     }
 
     /// Writes what a batch changes.
@@ -219,7 +211,9 @@ impl Database {
     pub fn check_marks(&mut self, told: &KnownMarks) {
         let times = self.marks.get(&told.section_id);
         let then = times.and_then(|times| times.iter().rfind(|(from, _)| *from <= told.through));
-        self.marks_misdated |= then.is_none_or(|(_, bytes)| *bytes != told.marks.to_bytes());
+        if then.is_none_or(|(_, bytes)| *bytes != told.marks.to_bytes()) {
+            self.wrong = Some("I8: marks are told as right at a version at which they were not");
+        }
     }
 
     /// Writes the row of an event.

@@ -305,27 +305,13 @@ impl Machine {
         let created = std::mem::take(&mut inner.database.created);
         let is_capped_always = self.swarm.organizer == 0;
         let grown = std::mem::take(&mut inner.database.grown);
-        let marks_rebuilt = inner.database.marks_rebuilt;
-        let marks_misdated = inner.database.marks_misdated;
         let sold = (&created[..], &grown[..]);
         let checked = self.checks.committed(&inner.database, &touched, sold, is_capped_always);
         let deadlocks = inner.database.deadlocks;
-        let went_back = inner.database.gate_went_back;
-        let orphan_keys = inner.database.orphan_keys;
+        let wrong = inner.database.wrong;
         drop(inner);
-        if orphan_keys {
-            return Err("I6: a key is left behind that names no booking".to_owned());
-        }
-        if marks_rebuilt {
-            return Err("I3: marks were rebuilt that nobody had spoiled".to_owned());
-        }
-        if marks_misdated {
-            return Err(
-                "I8: marks are told as right at a version at which they were not".to_owned()
-            );
-        }
-        if went_back {
-            return Err("I8: the gate keeps an older version for a newer one".to_owned());
+        if let Some(wrong) = wrong {
+            return Err(wrong.to_owned());
         }
         if deadlocks > 0 {
             return Err("two transactions waited for each other: locks have one order".to_owned());

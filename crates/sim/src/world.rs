@@ -208,7 +208,9 @@ impl World {
         let run = move |database: &mut Database, fate: Fate| {
             if fate != Fate::CutBefore {
                 let now_ms = database.now.unix_ms();
-                database.gate_went_back |= tell(&mut database.gate, now_ms);
+                if tell(&mut database.gate, now_ms) {
+                    database.wrong = Some("I8: the gate keeps an older version for a newer one");
+                }
             }
             Ran::Over
         };

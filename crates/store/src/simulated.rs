@@ -38,7 +38,7 @@ mod kept {
 #[cfg(feature = "simulation")]
 pub use crate::sqlite::Sqlite;
 #[cfg(feature = "simulation")]
-pub use crate::sqlite::simulated::{Content, ListSizes};
+pub use crate::sqlite::simulated::{Content, ListSizes, Prompt};
 #[cfg(feature = "simulation")]
 pub use kept::{plant, take_seen};
 pub use process::CommitOf;

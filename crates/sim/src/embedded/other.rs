@@ -5,8 +5,8 @@
 use super::Machine;
 use super::swarm::Cap;
 use engine::log::{Deltas, LogKind};
-use engine::{Booking, EventStatus, LogEntry, SectionId, Timestamp};
-use rusqlite::{Connection, Transaction};
+use engine::{Booking, EventStatus, Fault, LogEntry, SectionId, Timestamp};
+use store::simulated::Prompt;
 use suite::pure::Tables;
 
 /// The most seats of a buyer, where there is a cap.
@@ -31,7 +31,7 @@ impl Machine {
         let mut inner = self.shared.lock();
         let tables = &mut inner.oracle.tables;
         let mut done = None;
-        let written = in_transaction(&self.file.path(), |writing| {
+        let written = Prompt::open(&self.file.path(), |writing| {
             done = match kind {
                 0 => Some(price(writing, tables, section_id)?),
                 1 => Some(more_seats(writing, tables, section_id, now)?),
@@ -53,18 +53,8 @@ impl Machine {
     }
 }
 
-fn in_transaction(
-    path: &std::path::Path,
-    write: impl FnOnce(&Transaction<'_>) -> rusqlite::Result<()>,
-) -> rusqlite::Result<()> {
-    let mut connection = Connection::open(path)?;
-    let writing = connection.transaction()?;
-    write(&writing)?;
-    writing.commit()
-}
-
 /// Stops the sale, or goes on with it.
-fn status(writing: &Transaction<'_>, tables: &mut Tables) -> rusqlite::Result<&'static str> {
+fn status(writing: &Prompt<'_>, tables: &mut Tables) -> Result<&'static str, Fault> {
     const SQL: &str = "UPDATE events SET status = ?";
     let event = tables.events.values_mut().next().expect("there is an event");
     event.terms.status = match event.terms.status {
@@ -72,40 +62,41 @@ fn status(writing: &Transaction<'_>, tables: &mut Tables) -> rusqlite::Result<&'
         EventStatus::Closed => EventStatus::OnSale,
         other => other,
     };
-    writing.execute(SQL, [event.terms.status.as_str()])?;
+    writing.run(SQL, [event.terms.status.as_str().to_owned().into()])?;
     Ok("the status of the event")
 }
 
 /// Makes seats of a section dearer.
 fn price(
-    writing: &Transaction<'_>,
+    writing: &Prompt<'_>,
     tables: &mut Tables,
     section_id: SectionId,
-) -> rusqlite::Result<&'static str> {
+) -> Result<&'static str, Fault> {
     const SQL: &str = "UPDATE sections SET price_minor = ?2 WHERE section_id = ?1";
     let (section, _) = tables.sections.get_mut(&section_id).expect("of this sale");
     section.price.minor += 100;
-    writing.execute(SQL, (section_id.as_bytes(), section.price.minor))?;
+    let id = section_id.as_bytes().to_vec();
+    writing.run(SQL, [id.into(), section.price.minor.into()])?;
     Ok("the price of a section")
 }
 
 /// Limits the seats of a buyer, or no longer does.
-fn cap(writing: &Transaction<'_>, tables: &mut Tables) -> rusqlite::Result<&'static str> {
+fn cap(writing: &Prompt<'_>, tables: &mut Tables) -> Result<&'static str, Fault> {
     const SQL: &str = "UPDATE events SET max_seats_per_user = ?";
     let event = tables.events.values_mut().next().expect("there is an event");
     let terms = &mut event.terms;
     terms.max_seats_per_user = terms.max_seats_per_user.is_none().then_some(CAP);
-    writing.execute(SQL, [terms.max_seats_per_user])?;
+    writing.run(SQL, [terms.max_seats_per_user.map(i64::from).into()])?;
     Ok("the cap of a buyer")
 }
 
 /// Adds a seat to a section, with its row of the log.
 fn more_seats(
-    writing: &Transaction<'_>,
+    writing: &Prompt<'_>,
     tables: &mut Tables,
     section_id: SectionId,
     now: Timestamp,
-) -> rusqlite::Result<&'static str> {
+) -> Result<&'static str, Fault> {
     let (_, inventory) = tables.sections.get_mut(&section_id).expect("of this sale");
     inventory.capacity += 1;
     inventory.version += 1;
@@ -123,11 +114,11 @@ fn more_seats(
 /// Gives the hold that ends first more time, as an extension does. Nothing, where there is none with seats of
 /// one of these sections alone.
 fn more_time(
-    writing: &Transaction<'_>,
+    writing: &Prompt<'_>,
     tables: &mut Tables,
     sections: &[SectionId],
     now: Timestamp,
-) -> rusqlite::Result<Option<&'static str>> {
+) -> Result<Option<&'static str>, Fault> {
     const BOOKING: &str =
         "UPDATE bookings SET expires_at = ?2, updated_at = ?3, version = ?4 WHERE booking_id = ?1";
     const HOLD: &str = "UPDATE holds SET expires_at = ?2 WHERE booking_id = ?1";
@@ -145,9 +136,10 @@ fn more_time(
     let booking = tables.bookings.get_mut(&held.booking_id).expect("it has a hold");
     (booking.expires_at, booking.updated_at) = (expires_at, now);
     booking.version += 1;
-    let (id, version) = (*held.booking_id.as_bytes(), booking.version);
-    writing.execute(BOOKING, (id, expires_at.unix_ms(), now.unix_ms(), version))?;
-    writing.execute(HOLD, (id, expires_at.unix_ms()))?;
+    let (id, version) = (held.booking_id.as_bytes().to_vec(), booking.version);
+    let ends: i64 = expires_at.unix_ms();
+    writing.run(BOOKING, [id.clone().into(), ends.into(), now.unix_ms().into(), version.into()])?;
+    writing.run(HOLD, [id.into(), ends.into()])?;
     let (_, inventory) = tables.sections.get_mut(&held.section_id).expect("of this sale");
     inventory.version += 1;
     let entry = LogEntry {
@@ -164,37 +156,34 @@ fn more_time(
 }
 
 /// Writes a row of the log.
-fn append(writing: &Transaction<'_>, tables: &mut Tables, entry: LogEntry) -> rusqlite::Result<()> {
+fn append(writing: &Prompt<'_>, tables: &mut Tables, entry: LogEntry) -> Result<(), Fault> {
     const SQL: &str = "INSERT INTO booking_log
         (at, kind, section_id, booking_id, booking_version, capacity, held, sold, blocked, version,
          expires_at) VALUES (?, ?, ?, ?, ?, ?, 0, 0, 0, ?, ?)";
-    let row = (
-        entry.at.unix_ms(),
-        entry.kind.as_str(),
-        entry.subject.section_id().map(|id| *id.as_bytes()),
-        entry.booking_id.map(|id| *id.as_bytes()),
-        entry.booking_version,
-        entry.deltas.capacity,
-        entry.version,
-        entry.expires_at.map(Timestamp::unix_ms),
-    );
-    writing.execute(SQL, row)?;
+    let row = [
+        entry.at.unix_ms().into(),
+        entry.kind.as_str().to_owned().into(),
+        entry.subject.section_id().map(|id| id.as_bytes().to_vec()).into(),
+        entry.booking_id.map(|id| id.as_bytes().to_vec()).into(),
+        entry.booking_version.into(),
+        entry.deltas.capacity.into(),
+        entry.version.into(),
+        entry.expires_at.map(Timestamp::unix_ms).into(),
+    ];
+    writing.run(SQL, row)?;
     tables.log.push(entry);
     Ok(())
 }
 
 /// Writes the counters of a section, with its next expiry.
-fn count(
-    writing: &Transaction<'_>,
-    tables: &mut Tables,
-    section_id: SectionId,
-) -> rusqlite::Result<()> {
+fn count(writing: &Prompt<'_>, tables: &mut Tables, section_id: SectionId) -> Result<(), Fault> {
     const SQL: &str = "UPDATE inventory SET capacity = ?2, version = ?3, next_expiry = ?4
         WHERE section_id = ?1";
     let next_expiry = tables.holds_of(section_id).next().map(|held| held.expires_at);
     let (_, inventory) = tables.sections.get_mut(&section_id).expect("of this sale");
     inventory.next_expiry = next_expiry;
     let next_expiry = next_expiry.map(Timestamp::unix_ms);
-    let row = (section_id.as_bytes(), inventory.capacity, inventory.version, next_expiry);
-    writing.execute(SQL, row).map(drop)
+    let id = section_id.as_bytes().to_vec();
+    let row = [id.into(), inventory.capacity.into(), inventory.version.into(), next_expiry.into()];
+    writing.run(SQL, row)
 }

@@ -11,7 +11,8 @@ use engine::{
     Booking, BookingId, Event, Fault, IdempotencyKey, Inventory, KeyUse, LogEntry, Section,
     SectionId, UserId,
 };
-use rusqlite::{Connection, Row};
+use rusqlite::types::Value;
+use rusqlite::{Connection, Row, Transaction, params_from_iter};
 use std::path::Path;
 
 const DOING: &str = "reading all rows";
@@ -48,6 +49,29 @@ pub struct Content {
     pub marks: Vec<(SectionId, Vec<u8>)>,
     /// The log, oldest entry first.
     pub log: Vec<LogEntry>,
+}
+
+/// Somebody else who writes to the file, in one transaction: a person at a prompt.
+pub struct Prompt<'c>(Transaction<'c>);
+
+impl Prompt<'_> {
+    /// Opens the file, and commits what `write` does, if it ends well.
+    pub fn open(
+        path: &Path,
+        write: impl FnOnce(&Prompt<'_>) -> Result<(), Fault>,
+    ) -> Result<(), Fault> {
+        const DOING: &str = "opening the file beside the server";
+        let mut connection = Connection::open(path).map_err(failed(DOING))?;
+        let prompt = Prompt(connection.transaction().map_err(failed(DOING))?);
+        write(&prompt)?;
+        prompt.0.commit().map_err(failed(DOING))
+    }
+
+    /// Runs a statement with these values.
+    pub fn run<const N: usize>(&self, sql: &str, values: [Value; N]) -> Result<(), Fault> {
+        let done = self.0.execute(sql, params_from_iter(values));
+        done.map(drop).map_err(failed("writing beside the server"))
+    }
 }
 
 impl Sqlite {
