@@ -199,7 +199,7 @@ impl World {
         answer.await.unwrap_or_else(|_| Err(cut()))
     }
 
-    /// Tells the gate something; nobody waits for it. What is told returns whether the gate went back.
+    /// Tells the gate something; nobody waits for it. `tell` returns whether the gate went back.
     pub fn tell_gate(
         &self,
         instance: usize,

@@ -25,7 +25,7 @@ fn same<T: PartialEq + Debug>(what: &str, stored: &T, ruled: &T) -> Result<(), S
     Err(format!("the embedded store has other {what}: {stored:?}, the rules say {ruled:?}"))
 }
 
-/// The same of many, of which the first that differs is told.
+/// The same of many, of which the first that differs is named.
 fn all_same<T: PartialEq + Debug>(what: &str, stored: &[T], ruled: &[T]) -> Result<(), String> {
     let mut both = stored.iter().zip(ruled);
     if let Some((stored, ruled)) = both.find(|(stored, ruled)| stored != ruled) {
