@@ -239,7 +239,12 @@ fn within_cap(
     let Some(cap) = database.tables.events[&event_id].terms.max_seats_per_user else {
         return Ok(());
     };
-    let live = database.tables.live_seats(event_id, user_id, at);
+    // Not before the newest of them: another batch that read a later clock may have committed first, and
+    // what was due by then is not held beside it.
+    let theirs = database.tables.bookings.values();
+    let theirs = theirs.filter(|of| (of.event_id, of.user_id) == (event_id, user_id));
+    let newest = theirs.map(|of| of.created_at).max();
+    let live = database.tables.live_seats(event_id, user_id, newest.map_or(at, |new| new.max(at)));
     if live > i64::from(cap) {
         return Err(format!("I1: a buyer has {live} of {cap} seats"));
     }

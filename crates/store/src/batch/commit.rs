@@ -4,7 +4,7 @@ use super::attempt::write_until;
 use super::clock::Estimate;
 use super::interrupt::{Interrupt, Meaning};
 use super::kept::{self, Kept, KeptRow};
-use super::load::{Key, Loaded, claims_of, lock_and_load};
+use super::load::{Key, Loaded, Look, claims_of, lock_and_load};
 use super::maps::LoadedMaps;
 use super::session::{Session, Sessions};
 use crate::maps::{Maps, Stamps, tell_rebuilt};
@@ -21,7 +21,7 @@ use engine::{
 use parking_lot::Mutex;
 use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::time::Duration;
 use tokio::time::{Instant, timeout};
 
@@ -65,8 +65,9 @@ pub struct Earlier {
     /// What each one that decided would have answered. Any of them may have been committed: also a COMMIT
     /// that failed because the server had given up its transaction looks like one whose answer was lost.
     pub(super) answers: Mutex<Vec<Arc<Answers>>>,
-    /// Whether one has locked too little, because it had not looked beyond the commands.
-    survey: AtomicBool,
+    /// How many have begun. From the second on, they look beyond their commands; from the third on, they
+    /// are content with the locks that they got.
+    attempts: AtomicU32,
     /// Whether one has met seats that are not as they were marked.
     suspect: AtomicBool,
     /// Whether one may have been committed: its answer is missing.
@@ -86,7 +87,7 @@ pub struct Decided {
 impl Earlier {
     /// For a batch of which every attempt looks beyond its commands.
     fn surveyed() -> Self {
-        Self { survey: AtomicBool::new(true), ..Self::default() }
+        Self { attempts: AtomicU32::new(1), ..Self::default() }
     }
 
     /// Notes that a batch with these answers may have been committed.
@@ -251,10 +252,12 @@ impl<S: Sessions> Committer<S> {
             taken = session.claim(&mut claims).await?;
         }
         let capped = |event_id: &EventId| self.capped.lock().contains(event_id);
-        let survey = earlier.survey.load(Ordering::Relaxed) || needs.events.iter().any(capped);
-        // Should this attempt end before it has decided, the next one looks further.
-        earlier.survey.store(true, Ordering::Relaxed);
-        let loaded = lock_and_load(session, needs, &taken, &self.policy, survey).await?;
+        let attempts = earlier.attempts.fetch_add(1, Ordering::Relaxed);
+        let look = Look {
+            is_beyond: attempts > 0 || needs.events.iter().any(capped),
+            is_last: attempts > 1,
+        };
+        let loaded = lock_and_load(session, needs, &taken, &self.policy, look).await?;
         let kept = kept::Loaded::of(&loaded, &self.policy);
         let Loaded { mut rows, now, counting, .. } = loaded;
         let suspect = earlier.suspect.load(Ordering::Relaxed);

@@ -37,6 +37,16 @@ pub(super) fn claims_of(commands: &[Command]) -> BTreeMap<Key, KeyUse> {
     claims
 }
 
+/// How far an attempt looks.
+#[derive(Clone, Copy)]
+pub(super) struct Look {
+    /// Whether it looks beyond what its commands name.
+    pub is_beyond: bool,
+    /// Whether it is content with what it has locked: where carts fall due one after the other, there may be
+    /// one more each time.
+    pub is_last: bool,
+}
+
 /// What a batch has locked and loaded.
 pub struct Loaded {
     /// What it is decided on.
@@ -51,16 +61,17 @@ pub struct Loaded {
 
 /// Locks what the batch needs, then loads it with the clock. `taken` are keys that others have.
 ///
-/// Unless it is `surveyed`, only the sections are locked that the commands themselves name. Where that
-/// turns out to be too little, the batch is [`Interrupt::Changed`], and has to be surveyed.
+/// Unless it looks beyond them, only the sections are locked that the commands themselves name. Where that
+/// turns out to be too little, the batch is [`Interrupt::Changed`], and has to look further.
 pub(super) async fn lock_and_load(
     session: &mut impl Session,
     needs: Needs,
     taken: &[Key],
     policy: &Policy,
-    surveyed: bool,
+    look: Look,
 ) -> Result<Loaded, Interrupt> {
-    let surveyed = surveyed || !needs.bookings.is_empty() || policy.max_seats_per_user.is_some();
+    let surveyed =
+        look.is_beyond || !needs.bookings.is_empty() || policy.max_seats_per_user.is_some();
     let (sections, capped) = if surveyed {
         session.survey(&needs, policy).await?
     } else {
@@ -85,7 +96,9 @@ pub(super) async fn lock_and_load(
             rows.bookings.insert(booking.booking_id, booking);
         }
     }
-    if !load_due(session, now, &mut rows).await? && !surveyed {
+    // A cart that fell due since the survey may reach into a section that it did not name. Without it, seats
+    // would be refused that are free.
+    if !load_due(session, now, &mut rows).await? && !look.is_last {
         return Err(Interrupt::Changed);
     }
     if !needs.bookings.is_empty() {
