@@ -76,6 +76,9 @@ def map_path(path: str, parameters: object) -> None:
     booking = parameters.get(names.get("bookings"))
     if is_replaced(booking) and not is_given(booking):
         parameters[names["bookings"]] = BOOKINGS[uuid.UUID(booking).int // 4 % len(BOOKINGS)]
+    organization = parameters.get(names.get("organizations"))
+    if is_replaced(organization) and not is_given(organization):
+        parameters[names["organizations"]] = "me"
     event = parameters.get(names.get("events"))
     # A section that was just made has no numbered seats, and the events that are sold stay on sale.
     seated, called_off = "/seats" in path, path.endswith("/cancel")
@@ -95,6 +98,9 @@ def map_body(body: dict) -> None:
         body["event_id"] = EVENT
         if is_text(body.get("section_id"), 100):
             body["section_id"] = SECTION
+    events = body.get("events")
+    if isinstance(events, list) and events and all(is_replaced(event) for event in events):
+        body["events"] = [EVENT]
     if is_text(body.get("timezone"), 64):
         body["timezone"] = ZONES[len(body["timezone"]) % len(ZONES)]
     if is_text(body.get("event_date"), 40):
@@ -190,9 +196,10 @@ def is_replaced(value: object) -> bool:
 
 
 def is_given(value: object) -> bool:
-    """Whether the server has made the id `value` in this run: it begins with the time."""
+    """Whether the server has made the id `value` in this run: it begins with the time. In the id of a team the
+    highest bit is set as well."""
     try:
-        made = uuid.UUID(value).int >> 80 if isinstance(value, str) else 0
+        made = uuid.UUID(value).int >> 80 & 2**47 - 1 if isinstance(value, str) else 0
     except ValueError:
         return False
     return START_MS <= made <= time.time() * 1_000

@@ -23,6 +23,9 @@ CALLS = {
     "register": "POST /api/v1/auth/register",
     "login": "POST /api/v1/auth/login",
     "me": "PATCH /api/v1/users/me",
+    "invite": "POST /api/v1/organizations/{organization_id}/invitations",
+    "member": "PATCH /api/v1/organizations/{organization_id}/members/{user_id}",
+    "removal": "DELETE /api/v1/organizations/{organization_id}/members/{user_id}",
     "events": "GET /api/v1/events",
 }
 
@@ -239,6 +242,21 @@ def is_no_table(request: Request) -> bool:
     return not {"row", "seat", "category", "price"} <= columns
 
 
+# ---- Of organizations ----
+
+
+def names_events(request: Request) -> bool:
+    return bool(request.given("events"))
+
+
+def events_stand_twice(request: Request) -> bool:
+    return has_double([str(event).lower() for event in request.given("events") or []])
+
+
+def has_no_password(request: Request) -> bool:
+    return request.given("password") is None
+
+
 # ---- Of bookings ----
 
 
@@ -280,7 +298,7 @@ RULES = [
     ),
     Rule(
         "an address is bounded in bytes",
-        ("register", "login", "me"),
+        ("register", "login", "me", "invite"),
         "email",
         "length is greater than 254",
         "JSON Schema counts characters",
@@ -469,6 +487,38 @@ RULES = [
         "cannot be used for a section without numbered seats; send number instead",
         "depends on what the section is",
         names_seats,
+    ),
+    Rule(
+        "members are confined to events of their organization",
+        ("invite", "member"),
+        r"events\[\d+\]",
+        "must be an event of this organization",
+        "depends on what the events are",
+        names_events,
+    ),
+    Rule(
+        "a member is confined to an event once",
+        ("invite", "member"),
+        r"events\[\d+\]",
+        "duplicate event",
+        "`uniqueItems` compares the spelling of ids",
+        events_stand_twice,
+    ),
+    Rule(
+        "an owner is confined to nothing",
+        ("member",),
+        "events",
+        "must be null for an owner",
+        "depends on the role, which may be the stored one",
+        lambda request: request.given("role") in (None, "owner"),
+    ),
+    Rule(
+        "ownership changes with the password",
+        ("member", "removal"),
+        "password",
+        "is required to make, change or remove another owner",
+        "depends on who is an owner",
+        has_no_password,
     ),
 ]
 

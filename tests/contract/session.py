@@ -17,6 +17,8 @@ from server import Problem, Server
 from wire import Answer, of, send, send_raw
 
 PASSWORD = "correct horse battery"
+# Who is invited; to others an event of Ada's does not belong to him.
+BOB = {"email": "bob@example.com", "password": PASSWORD}
 NOWHERE = "01a20500-0000-8000-8000-000000000000"
 BODY_SECONDS = 1
 
@@ -150,6 +152,7 @@ def successes(session: Session) -> dict[str, str]:
     account = {"email": "ada@example.com", "password": PASSWORD}
     keep = session.keep
     keep("register", "ada", "A new account", body={**account, "name": "Ada"})
+    bob = keep("register", "bob", "A second account, which is invited below", body={**BOB, "name": "Bob"})
     tokens = keep("login", "ada", "The account from the previous example", body=account)
     session.token = tokens["access_token"]
     keep("get_me", "ada", "The account")
@@ -159,6 +162,9 @@ def successes(session: Session) -> dict[str, str]:
     # The same again, so that the other examples can be sent once more.
     change = {"current_password": PASSWORD, "new_password": PASSWORD}
     keep("change_password", "password", "From one password to another", body=change)
+    session.token = session.send("login", body=account).body["access_token"]
+    keep("logout_all", "nothing", "No body", body={})
+    session.token = session.send("login", body=account).body["access_token"]
 
     event = keep("create_event", "1_floor_and_stalls", "Counted seats, and numbered ones", body=EVENT)
     keep("create_event", "2_short_layout", "Numbered seats in the short form", body=SHORT)
@@ -211,6 +217,7 @@ def successes(session: Session) -> dict[str, str]:
     keep("confirm_booking_by_patch", "nothing", "No body", **nothing)
     keep("cancel_booking", "nothing", "No body", **nothing)
     keep("list_event_bookings", "page", "A page", values=of_event, query={"limit": 20})
+    of_organizations(session, bob["user_id"])
     for name in ["get_info", "get_liveness", "get_readiness", "get_health"]:
         keep(name, "answer", "The answer")
     keep("get_info", "page", "For browsers", headers={"Accept": "text/html"})
@@ -225,6 +232,31 @@ def successes(session: Session) -> dict[str, str]:
     session.keep_answer("get_metrics", "meters", "Some of the metrics",
                         Answer(200, "text/plain", "\n".join(lines) + "\n", {}))
     return {**of_event, **of_booking}
+
+
+def of_organizations(session: Session, bob: str) -> None:
+    """A team that gets a second member, who becomes its owner; in the end its founder leaves."""
+    keep = session.keep
+    bobs = session.send("login", body=BOB).body["access_token"]
+    team = keep("create_organization", "team", "A team", body={"name": "Open Air Stage"})
+    of_team = {"organization_id": team["organization_id"]}
+    of_bob = {**of_team, "user_id": bob}
+    keep("list_organizations", "page", "A page", query={"limit": 20})
+    keep("get_organization", "team", "The team", values=of_team)
+    keep("update_organization", "name", "Another name", values=of_team, body={"name": "Town Hall"})
+    invitation = keep("create_invitation", "seller", "For somebody who sells", values=of_team,
+                      body={"email": BOB["email"], "role": "box_office"})
+    keep("list_invitations", "page", "A page", values=of_team, query={"limit": 20})
+    keep("accept_invitation", "bob", "By the user who was invited", token=bobs, body={"token": invitation["token"]})
+    keep("list_members", "page", "A page", values=of_team, query={"limit": 20})
+    keep("update_member", "role", "Another role", values=of_bob, body={"role": "manager"})
+    keep("transfer_organization", "bob", "To another member", values=of_team,
+         body={"user_id": bob, "password": PASSWORD})
+    keep("list_access_log", "page", "A page", values=of_team, query={"limit": 20})
+    keep("delete_invitation", "ended", "One that has ended stays as it is",
+         values={**of_team, "invitation_id": invitation["invitation_id"]})
+    keep("delete_member", "me", "Leaving; another owner is removed with the password",
+         values={**of_team, "user_id": "me"}, body={"password": PASSWORD})
 
 
 def made(session: Session, **changes: object) -> dict:
@@ -244,13 +276,10 @@ def refusals(session: Session, ids: dict[str, str]) -> None:
     """Every refusal that a request alone can bring about."""
     of_event, of_booking = {"event_id": ids["event_id"]}, {"booking_id": ids["booking_id"]}
     refuse, call = session.refuse, session.send
-    # Bob, to whom the event does not belong.
-    bob = {"email": "bob@example.com", "password": PASSWORD}
-    call("register", body=bob)
-    bobs = call("login", body=bob).body["access_token"]
+    bobs = call("login", body=BOB).body["access_token"]
     refuse("not_organizer", call("update_event", token=bobs, values=of_event, body={"title": "Mine"}))
-    refuse("email_taken", call("register", body=bob))
-    refuse("invalid_credentials", call("login", body={**bob, "password": "a guess"}))
+    refuse("email_taken", call("register", body=BOB))
+    refuse("invalid_credentials", call("login", body={**BOB, "password": "a guess"}))
     refuse("invalid_refresh_token", call("refresh_tokens", body={"refresh_token": "a guess"}))
     refuse("unauthorized", send(session.url, "get", "/api/v1/users/me"))
     refuse("malformed_json", call("register", body='{"email":'))
@@ -296,7 +325,33 @@ def refusals(session: Session, ids: dict[str, str]) -> None:
     other = {**of_event, "section_id": "Floor", "seats_requested": 2}
     refuse("idempotency_key_reused", session.send("create_hold", headers=keyed, body=other))
 
+    of_members(session, bobs)
     of_each_call(session, ids)
+
+
+def of_members(session: Session, bobs: str) -> None:
+    """Every refusal of an organization, by a team of its own."""
+    refuse, call = session.refuse, session.send
+    team = {"organization_id": call("create_organization", body={"name": "Team"}).body["organization_id"]}
+
+    def invited(email: str) -> Answer:
+        return call("create_invitation", values=team, body={"email": email, "role": "box_office"})
+
+    def accepted(token: str) -> Answer:
+        return call("accept_invitation", token=bobs, body={"token": token})
+
+    refuse("last_owner", call("delete_member", values={**team, "user_id": "me"}))
+    heir = {"user_id": NOWHERE, "password": PASSWORD}
+    refuse("not_a_member", call("transfer_organization", values=team, body=heir))
+    refuse("invitation_mismatch", accepted(invited("eva@example.com").body["token"]))
+    refuse("invitation_ended", accepted("a guess"))
+    accepted(invited(BOB["email"]).body["token"])
+    refuse("member_exists", invited(BOB["email"]))
+    refuse("permission_missing", call("update_organization", token=bobs, values=team, body={"name": "Mine"}))
+    # Two of them he is in already.
+    for number in range(100):
+        founded = call("create_organization", token=bobs, body={"name": f"Team {number}"})
+    refuse("limit_reached", founded)
 
 
 def of_each_call(session: Session, ids: dict[str, str]) -> None:
@@ -443,7 +498,7 @@ CHANGING = [
     (re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z"), "a time"),
 ]
 # Versions of layouts and the order of changes begin where the history of a database does.
-RENEWED = {"access_token", "refresh_token", "request_id", "reference", "expires_in", "layout_version", "sequence"}
+RENEWED = {"access_token", "refresh_token", "token", "request_id", "reference", "expires_in", "layout_version", "sequence"}
 
 
 def plain(value: object, name: str = "", places: dict[str, int] | None = None) -> object:

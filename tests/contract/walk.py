@@ -8,16 +8,25 @@ import jsonschema_rs
 from wire import send
 
 PROBLEM = "application/problem+json"
+# What somebody else does than who is logged in: the user of this address, whose account is made above.
+BY_BOB = {"accept_invitation"}
+BOB = {"email": "bob@example.com", "password": "correct horse battery"}
+# What ends the token: whoever goes on logs in again.
+ENDS_LOGINS = {"change_password", "logout_all"}
 CHANGING = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}|[\w.-]{40,}")
 
 
 def operations(document: dict) -> Iterator[tuple[str, str, dict]]:
-    """Method, path and description of every call, in the order of the page: by tag, then as they come."""
+    """Method, path and description of every call, in the order of the page: by tag, then as they come, and what
+    takes away comes last."""
     for tag in document["tags"]:
-        for path, item in document["paths"].items():
-            for method, operation in item.items():
-                if tag["name"] in operation["tags"]:
-                    yield method, path, operation
+        calls = [
+            (method, path, operation)
+            for path, item in document["paths"].items()
+            for method, operation in item.items()
+            if tag["name"] in operation["tags"]
+        ]
+        yield from sorted(calls, key=lambda call: call[0] == "delete")
 
 
 def resolved(document: dict, part: dict) -> dict:
@@ -82,7 +91,7 @@ def of_problem(name: str, status: str, description: str, found: dict[str, dict])
 def follow(document: dict, url: str) -> list[str]:
     """Sends every example of a request from the top of the page to its end, each with what came before."""
     learned: dict[str, str] = {}
-    token = None
+    token = account = None
     problems = []
     count = 0
     for method, path, operation in operations(document):
@@ -91,7 +100,10 @@ def follow(document: dict, url: str) -> list[str]:
         query = {it["name"]: translated(learned, it["example"]) for it in given if it["in"] == "query"}
         headers = {it["name"]: it["example"] for it in given if it["in"] == "header"}
         if token and operation.get("security"):
-            headers["Authorization"] = f"Bearer {token}"
+            own = token
+            if operation["operationId"] in BY_BOB:
+                own = send(url, "post", "/api/v1/auth/login", body=BOB).body["access_token"]
+            headers["Authorization"] = f"Bearer {own}"
         content = operation.get("requestBody", {}).get("content", {})
         bodies = [(kind, name, body) for kind, of in content.items() for name, body in examples(document, of).items()]
         for media_type, name, body in bodies or [("", "", None)]:
@@ -104,6 +116,10 @@ def follow(document: dict, url: str) -> list[str]:
             if answer.status not in (200, 201, 204) or str(answer.status) not in operation["responses"]:
                 problems.append(f"{where}: {answer.status} {answer.body}")
                 continue
+            if operation["operationId"] == "login":
+                account = body
+            if operation["operationId"] in ENDS_LOGINS:
+                token = send(url, "post", "/api/v1/auth/login", body=account).body["access_token"]
             told = operation["responses"][str(answer.status)].get("content", {}).get(answer.media_type)
             if told is None:
                 problems += [f"{where}: {answer.media_type} is not told"] if answer.body else []

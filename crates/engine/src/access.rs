@@ -1,24 +1,75 @@
 //! Who acts, and what they may.
 //!
+//! Events and series belong to an organization: the personal one of a user, or a team with members.
 //! Every command and every change of an event carries a [`By`], and one function, [`may`], judges it
-//! on the terms of the event, or on the series, as read under the lock. What a buyer may do with a
+//! on the terms of the event, or on the series, as read under the lock (I13). What a buyer may do with a
 //! booking of their own needs no permission: it is [`By::is`].
+//!
+//! The owner of a personal organization is known by the id alone. A member acts with a [`Grant`]: it
+//! is read from the list of members when a request arrives, is at most a second old, and says for which
+//! organization it is. An event that has gone to another one meanwhile is beyond it.
+
+mod organization;
+mod permission;
 
 use crate::error::Refusal;
 use crate::event::Terms;
-use crate::ids::UserId;
+use crate::ids::{EventId, OrgId, UserId};
+
+pub use organization::{
+    Access, AccessAction, AccessEntry, Account, Confined, EVENTS_MAX, INVITATION_KEPT_MS,
+    INVITATION_TTL_MS, INVITATIONS_MAX, Invitation, InvitationEnd, MEMBERS_MAX, Member, Noted,
+    ORGANIZATIONS_MAX, OrgChanges, OrgCommand, Organization, Roster, decide, found,
+};
+pub use permission::{Permission, Permissions, Role};
 
 /// Who acts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum By {
-    /// A person with an account, or with a token that says who they are.
+    /// A person with an account, or with a token that says who they are: as a buyer, or as the owner of
+    /// a personal organization.
     User(UserId),
+    /// A member of an organization, for it.
+    Acting(Grant),
     /// We, carrying out what was decided before: the rest of an event that was called off.
     System,
 }
 
+/// What a member may do for an organization.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Grant {
+    /// The member.
+    pub user_id: UserId,
+    /// The organization.
+    pub org_id: OrgId,
+    /// What they may do.
+    pub can: Permissions,
+    /// The one event at which they may; `None`: they are confined to none.
+    pub only: Option<EventId>,
+}
+
+/// Who did something, as the log says it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Actor {
+    /// A person.
+    User(UserId),
+    /// We.
+    System,
+}
+
+impl Actor {
+    /// The person; none when it was us.
+    #[must_use]
+    pub fn user_id(self) -> Option<UserId> {
+        match self {
+            Self::User(user_id) => Some(user_id),
+            Self::System => None,
+        }
+    }
+}
+
 impl By {
-    /// Whether this is that person.
+    /// Whether this is that person, and acts for nobody else.
     #[must_use]
     pub fn is(self, user_id: UserId) -> bool {
         self == Self::User(user_id)
@@ -27,16 +78,23 @@ impl By {
     /// The person; none when it is us.
     #[must_use]
     pub fn user_id(self) -> Option<UserId> {
+        self.actor().user_id()
+    }
+
+    /// Who the log names.
+    #[must_use]
+    pub fn actor(self) -> Actor {
         match self {
-            Self::User(user_id) => Some(user_id),
-            Self::System => None,
+            Self::User(user_id) => Actor::User(user_id),
+            Self::Acting(grant) => Actor::User(grant.user_id),
+            Self::System => Actor::System,
         }
     }
 
     /// Who the log names: nobody when it was the buyer.
     #[must_use]
-    pub fn unless_buyer(self, buyer: UserId) -> Option<Self> {
-        (!self.is(buyer)).then_some(self)
+    pub fn unless_buyer(self, buyer: UserId) -> Option<Actor> {
+        (!self.is(buyer)).then(|| self.actor())
     }
 }
 
@@ -46,145 +104,111 @@ impl From<UserId> for By {
     }
 }
 
-/// What may be done by its organizer, and may not even be there for others.
+/// What belongs to an organization, and may not even be there for others.
 pub trait Owned {
     /// Whose it is.
-    fn organizer_id(&self) -> UserId;
-    /// Whether it exists for `user`.
-    fn visible_to(&self, user: Option<UserId>) -> bool;
+    fn org_id(&self) -> OrgId;
+    /// The event that it is or belongs to, for members who are confined to some.
+    fn event_id(&self) -> Option<EventId>;
+    /// Whether everybody may see it.
+    fn is_public(&self) -> bool;
+    /// What does not exist for those who may not see it, when they want to do `what`.
+    fn hidden(&self, what: Permission) -> &'static str;
 }
 
 impl Owned for Terms {
-    fn organizer_id(&self) -> UserId {
+    fn org_id(&self) -> OrgId {
         self.organizer_id
     }
 
-    fn visible_to(&self, user: Option<UserId>) -> bool {
-        Self::visible_to(self, user)
-    }
-}
-
-/// What somebody wants to do at an event that is not theirs as a buyer, or with a series.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Permission {
-    /// See what is not public of it: all counters, and the list of its bookings.
-    EventRead,
-    /// Edit the event, its sections and their layouts.
-    EventWrite,
-    /// Call it off, which cannot be undone.
-    EventCancel,
-    /// Take seats off sale.
-    InventoryWrite,
-    /// See a booking of somebody else.
-    BookingRead,
-    /// Cancel a booking of somebody else.
-    BookingCancel,
-    /// See a series.
-    SeriesRead,
-    /// Edit a series, and create events in it.
-    SeriesWrite,
-}
-
-impl Permission {
-    /// What does not exist for those who may not even see it.
-    fn hidden(self) -> &'static str {
-        match self {
-            Self::EventRead | Self::EventWrite | Self::EventCancel => "event",
-            Self::InventoryWrite => "section",
-            Self::BookingRead | Self::BookingCancel => "booking",
-            Self::SeriesRead | Self::SeriesWrite => "series",
-        }
+    fn event_id(&self) -> Option<EventId> {
+        Some(self.event_id)
     }
 
-    /// True if the refusal may reveal that the resource exists, at an event that is no draft.
-    fn is_about_public(self) -> bool {
-        match self {
-            Self::EventRead | Self::EventWrite | Self::EventCancel | Self::InventoryWrite => true,
-            Self::BookingRead | Self::BookingCancel | Self::SeriesRead | Self::SeriesWrite => false,
+    fn is_public(&self) -> bool {
+        Self::is_public(self)
+    }
+
+    fn hidden(&self, what: Permission) -> &'static str {
+        match what {
+            Permission::InventoryWrite => "section",
+            Permission::BookingRead | Permission::BookingCancel => "booking",
+            _ => "event",
         }
     }
 }
 
-/// Whether `by` may do this at the event with these terms, or with this series. An organizer may do all of
-/// it, nobody else any of it.
+/// An organization itself, for what is done at none of its events. It is never public.
+impl Owned for OrgId {
+    fn org_id(&self) -> OrgId {
+        *self
+    }
+
+    fn event_id(&self) -> Option<EventId> {
+        None
+    }
+
+    fn is_public(&self) -> bool {
+        false
+    }
+
+    fn hidden(&self, _: Permission) -> &'static str {
+        "organization"
+    }
+}
+
+/// What somebody is to the organization that something belongs to.
+enum Standing {
+    /// Nothing.
+    Stranger,
+    /// A member with these permissions there.
+    Member(Permissions),
+    /// One of its owners, or us.
+    Master,
+}
+
+fn standing(by: By, of: &impl Owned) -> Standing {
+    match by {
+        By::System => Standing::Master,
+        By::User(user_id) if of.org_id().owner() == Some(user_id) => Standing::Master,
+        By::Acting(grant) if grant.org_id == of.org_id() => {
+            let is_covered = grant.only.is_none() || grant.only == of.event_id();
+            Standing::Member(if is_covered { grant.can } else { Permissions::NONE })
+        }
+        By::User(_) | By::Acting(_) => Standing::Stranger,
+    }
+}
+
+/// Whether `by` may do this with what belongs to an organization (I13).
 ///
-/// The first refusal wins: not found (a draft, a booking or a series of somebody else),
-/// [`Refusal::NotOrganizer`].
+/// The first refusal wins: not found (what the caller may not see: a draft, a booking, a series),
+/// [`Refusal::PermissionMissing`] for members of the organization, [`Refusal::NotOrganizer`].
 pub fn may(by: By, what: Permission, of: &impl Owned) -> Result<(), Refusal> {
-    let By::User(user_id) = by else { return Ok(()) };
-    if user_id == of.organizer_id() {
-        return Ok(());
-    }
-    if what.is_about_public() && of.visible_to(Some(user_id)) {
-        Err(Refusal::NotOrganizer)
-    } else {
-        Err(Refusal::NotFound { what: what.hidden() })
-    }
+    let (is_member, can) = match standing(by, of) {
+        Standing::Master => return Ok(()),
+        Standing::Member(can) if can.has(what) => return Ok(()),
+        Standing::Member(can) => (true, can),
+        Standing::Stranger => (false, Permissions::NONE),
+    };
+    let sees = match what {
+        // A booking is no public matter, whatever its event is.
+        Permission::BookingRead | Permission::BookingCancel => can.has(Permission::BookingRead),
+        // That the organization is there is known to its members.
+        _ if of.event_id().is_none() => is_member,
+        _ => of.is_public() || can.has(Permission::EventRead),
+    };
+    Err(match (sees, is_member) {
+        (false, _) => Refusal::NotFound { what: of.hidden(what) },
+        (true, true) => Refusal::PermissionMissing { permission: what },
+        (true, false) => Refusal::NotOrganizer,
+    })
+}
+
+/// Whether it exists for `by`; `None` is somebody without a token.
+#[must_use]
+pub fn is_visible(by: Option<By>, of: &impl Owned) -> bool {
+    of.is_public() || by.is_some_and(|by| may(by, Permission::EventRead, of).is_ok())
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::event::EventStatus;
-    use crate::ids::{EventId, Shard};
-    use crate::time::Timestamp;
-
-    const PERMISSIONS: [Permission; 6] = [
-        Permission::EventRead,
-        Permission::EventWrite,
-        Permission::EventCancel,
-        Permission::InventoryWrite,
-        Permission::BookingRead,
-        Permission::BookingCancel,
-    ];
-
-    fn user(number: u64) -> UserId {
-        UserId::new(Timestamp::from_unix_ms(0), Shard::pick(0), number)
-    }
-
-    fn terms(status: EventStatus) -> Terms {
-        Terms {
-            event_id: EventId::new(Timestamp::from_unix_ms(0), Shard::pick(0), 1),
-            organizer_id: user(1),
-            status,
-            sales_start: None,
-            sales_end: None,
-            over_at: Timestamp::from_unix_ms(1),
-            max_seats_per_booking: None,
-            max_seats_per_user: None,
-            hold_ttl_ms: None,
-            cancellable_until: None,
-            prevent_orphans: false,
-        }
-    }
-
-    #[test]
-    fn organizers_and_the_system_may_everything_and_nobody_else_anything() {
-        for status in EventStatus::ALL {
-            for what in PERMISSIONS {
-                assert_eq!(may(By::User(user(1)), what, &terms(status)), Ok(()));
-                assert_eq!(may(By::System, what, &terms(status)), Ok(()));
-                may(By::User(user(2)), what, &terms(status)).expect_err("a stranger");
-            }
-        }
-    }
-
-    #[test]
-    fn a_refusal_tells_a_stranger_no_more_than_they_can_see() {
-        let refused = |what, status| may(By::User(user(2)), what, &terms(status)).unwrap_err();
-        let missing = |what| Refusal::NotFound { what };
-        for (what, name) in [
-            (Permission::EventRead, "event"),
-            (Permission::EventWrite, "event"),
-            (Permission::EventCancel, "event"),
-            (Permission::InventoryWrite, "section"),
-        ] {
-            assert_eq!(refused(what, EventStatus::Draft), missing(name));
-            assert_eq!(refused(what, EventStatus::OnSale), Refusal::NotOrganizer);
-        }
-        for what in [Permission::BookingRead, Permission::BookingCancel] {
-            assert_eq!(refused(what, EventStatus::Draft), missing("booking"));
-            assert_eq!(refused(what, EventStatus::OnSale), missing("booking"));
-        }
-    }
-}
+mod tests;

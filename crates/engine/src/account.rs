@@ -1,4 +1,4 @@
-//! Accounts: users, and the rule of refresh tokens.
+//! Accounts: users, and the rules of their refresh tokens and of the end of their access tokens.
 
 use crate::error::Refusal;
 use crate::ids::UserId;
@@ -108,6 +108,39 @@ impl RefreshToken {
     }
 }
 
+/// The longest that an access token may be configured to live.
+pub const ACCESS_TOKEN_TTL_SECONDS_MAX: u64 = 86_400;
+
+/// For how long a cutoff is kept: every token that it ends has expired by then, also by a clock that is a
+/// minute behind.
+pub const CUTOFF_KEPT_MS: i64 = (ACCESS_TOKEN_TTL_SECONDS_MAX.cast_signed() + 60) * 1_000;
+
+/// From when on the access tokens of a user are good: those that were issued before have been ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Cutoff {
+    /// Whose tokens.
+    pub user_id: UserId,
+    /// The first instant at which a token that is good was issued.
+    pub not_before: Timestamp,
+}
+
+/// When an access token counts as issued that a store lets be issued at `now`, to a user whose last cutoff
+/// is `not_before`: never before the cutoff, though a clock was set back.
+///
+/// Logins and cutoffs of a user are in one order, under the user's lock, and so is what they get from this
+/// and from [`cutoff_at`], as long as the clock does not go back between a login and the cutoff after it.
+#[must_use]
+pub fn issued_at(now: Timestamp, not_before: Option<Timestamp>) -> Timestamp {
+    not_before.map_or(now, |not_before| now.max(not_before))
+}
+
+/// The cutoff that ends at `now` all tokens of a user whose last cutoff is `not_before`: also those that
+/// were issued in the same millisecond.
+#[must_use]
+pub fn cutoff_at(now: Timestamp, not_before: Option<Timestamp>) -> Timestamp {
+    issued_at(now, not_before).plus_ms(1)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -151,5 +184,22 @@ mod tests {
         let user = User { name: None, email: "Ada@example.com".to_owned(), ..ada.clone() };
         let expected = UserUpdate { user, is_renamed: true, has_moved: true };
         assert_eq!(other.apply(Some(ada)), Ok(expected));
+    }
+
+    #[test]
+    fn a_cutoff_ends_what_was_issued_before_it_and_nothing_after_whatever_the_clock_shows() {
+        let at = Timestamp::from_unix_ms;
+        // Logins and cutoffs in turn, by a clock that stands still and is set back after cutoffs.
+        let mut cutoff = None;
+        for now in [5_000, 5_000, 5_001, 4_000, 4_000, 9_000] {
+            let before = issued_at(at(now), cutoff);
+            let next = cutoff_at(at(now), cutoff);
+            assert!(before < next, "issued at {before:?}, ended by {next:?}");
+            cutoff = Some(next);
+            assert!(issued_at(at(now), cutoff) >= next);
+            assert!(issued_at(at(now - 3_000), cutoff) >= next, "the clock was set back");
+        }
+        assert_eq!(issued_at(at(7), None), at(7));
+        assert_eq!(cutoff, Some(at(9_001)));
     }
 }

@@ -6,6 +6,7 @@
 
 mod code;
 
+use crate::access::Permission;
 use crate::ids::SectionId;
 use crate::money::Currency;
 use crate::seats::change::Harm;
@@ -26,6 +27,32 @@ pub enum Refusal {
     },
     /// Only the organizer of the event may do this.
     NotOrganizer,
+    /// A member of the organization may not do this.
+    PermissionMissing {
+        /// What the member lacks.
+        permission: Permission,
+    },
+    /// A team has an owner, and a personal organization is its user's.
+    LastOwner,
+    /// Ownership is handed over to members only.
+    NotAMember,
+    /// The account with this address is a member.
+    MemberExists,
+    /// It was accepted, taken back or replaced, it has expired, or it never was.
+    InvitationEnded,
+    /// The account has another address than the invitation.
+    InvitationMismatch,
+    /// As many as there may be.
+    LimitReached {
+        /// Of what, such as `members`.
+        what: &'static str,
+        /// How many.
+        limit: usize,
+    },
+    /// An owner is not confined to events.
+    OwnerConfined,
+    /// The password has to be sent again.
+    PasswordNeeded,
     /// An account with this address already exists.
     EmailTaken,
     /// No such account, or not its password.

@@ -6,7 +6,7 @@ mod section;
 use crate::access::{By, Permission, may};
 use crate::decide::Policy;
 use crate::error::Refusal;
-use crate::ids::{EventId, SeriesId, UserId};
+use crate::ids::{EventId, OrgId, SeriesId};
 use crate::inventory::Inventory;
 use crate::money::Currency;
 use crate::text::folded;
@@ -33,7 +33,7 @@ pub const SEATS_PER_BOOKING_MAX: u32 = 10_000;
 /// The status of an event. A cancelled event stays cancelled.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum EventStatus {
-    /// Seen by its organizer only.
+    /// Seen by the members of its organization only.
     Draft,
     /// On sale, inside its sale window.
     OnSale,
@@ -70,8 +70,8 @@ impl EventStatus {
 pub struct Terms {
     /// The event.
     pub event_id: EventId,
-    /// Who owns it.
-    pub organizer_id: UserId,
+    /// Whose it is.
+    pub organizer_id: OrgId,
     /// The status.
     pub status: EventStatus,
     /// Holds are refused before.
@@ -94,10 +94,10 @@ pub struct Terms {
 }
 
 impl Terms {
-    /// Whether the event exists for `user`: a draft does for its organizer only.
+    /// Whether everybody may see the event: a draft is for its organization only.
     #[must_use]
-    pub fn visible_to(&self, user: Option<UserId>) -> bool {
-        self.status != EventStatus::Draft || user == Some(self.organizer_id)
+    pub fn is_public(&self) -> bool {
+        self.status != EventStatus::Draft
     }
 
     /// Maximum live seats of one buyer: the event's own cap, or the one for all events.
@@ -128,7 +128,7 @@ impl Terms {
     }
 }
 
-/// Something people attend, owned by an organizer.
+/// Something people attend, of an organization.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Event {
     /// What decides whether its seats may be sold.

@@ -7,7 +7,7 @@
 //!
 //! Pure: a store reads the rows, and of their bookings what they are now and what their changes replaced.
 
-use crate::access::By;
+use crate::access::Actor;
 use crate::booking::{Booking, BookingStatus, Item};
 use crate::event::{Event, Section};
 use crate::ids::{BookingId, EventId, SectionId};
@@ -77,7 +77,7 @@ pub struct Message {
     /// To what.
     pub body: Body,
     /// Who did it; none when it was the buyer, or time.
-    pub actor: Option<By>,
+    pub actor: Option<Actor>,
 }
 
 /// What a message is about, as it was then.

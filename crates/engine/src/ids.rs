@@ -61,18 +61,6 @@ macro_rules! id {
         pub struct $name(Uuid);
 
         impl $name {
-            /// A new id, made at `at` in `shard`, with 64 random bits.
-            #[must_use]
-            pub fn new(at: Timestamp, shard: Shard, random: u64) -> Self {
-                Self(sharded(at, shard, random))
-            }
-
-            /// The shard this id routes to.
-            #[must_use]
-            pub fn shard(self) -> Shard {
-                shard_of(self.0)
-            }
-
             /// The id as it is stored: 16 bytes, in order of creation.
             #[must_use]
             pub fn as_bytes(&self) -> &[u8; 16] {
@@ -118,26 +106,119 @@ macro_rules! id {
     };
 }
 
+macro_rules! sharded_id {
+    ($(#[$doc:meta])* $name:ident) => {
+        id!($(#[$doc])* $name);
+
+        impl $name {
+            /// A new id, made at `at` in `shard`, with 64 random bits.
+            #[must_use]
+            pub fn new(at: Timestamp, shard: Shard, random: u64) -> Self {
+                Self(sharded(at, shard, random))
+            }
+
+            /// The shard this id routes to.
+            #[must_use]
+            pub fn shard(self) -> Shard {
+                shard_of(self.0)
+            }
+        }
+    };
+}
+
 id!(
+    /// Names an organization: a team, or the personal one of a user, which has the id of its user.
+    ///
+    /// The highest bit of the time is set in the id of a team, and in no other id of ours before the
+    /// year 6429. So an id alone says whose a personal organization is, and no user owns a team because
+    /// their ids are equal.
+    OrgId
+);
+sharded_id!(
     /// Names an event.
     EventId
 );
-id!(
+sharded_id!(
     /// Names a series of events.
     SeriesId
 );
-id!(
+sharded_id!(
     /// Names a section of an event.
     SectionId
 );
-id!(
+sharded_id!(
     /// Names a booking.
     BookingId
 );
-id!(
+sharded_id!(
     /// Names a user. Its shard is random and routes nothing.
     UserId
 );
+
+sharded_id!(
+    /// Names an invitation to an organization. Its shard is random and routes nothing.
+    InvitationId
+);
+
+id!(
+    /// Names something of which only this is known.
+    AnyId
+);
+
+macro_rules! any {
+    ($($name:ident)*) => {
+        $(
+            impl From<$name> for AnyId {
+                fn from(id: $name) -> Self {
+                    Self(id.0)
+                }
+            }
+
+            impl From<AnyId> for $name {
+                /// What it names if it is of this kind.
+                fn from(id: AnyId) -> Self {
+                    Self(id.0)
+                }
+            }
+        )*
+    };
+}
+any!(EventId OrgId);
+
+/// The highest bit of the time.
+const TEAM: u128 = 1 << 127;
+/// Where the version of a UUID stands.
+const VERSION_SHIFT: u32 = 76;
+
+impl OrgId {
+    /// The id of a new team, made at `at`, with 74 random bits.
+    #[must_use]
+    pub fn team(at: Timestamp, random: (u64, u64)) -> Self {
+        let id = sharded(at, Shard::pick(random.0), random.1);
+        Self(Uuid::from_u128(id.as_u128() | TEAM))
+    }
+
+    /// Whether it is that of a team.
+    #[must_use]
+    pub fn is_team(self) -> bool {
+        let bits = self.0.as_u128();
+        bits & TEAM != 0 && (bits >> VERSION_SHIFT) & 0xF == 8
+    }
+
+    /// Whose personal organization it is; `None`: it is a team's.
+    #[must_use]
+    pub fn owner(self) -> Option<UserId> {
+        (!self.is_team()).then_some(UserId(self.0))
+    }
+}
+
+impl From<UserId> for OrgId {
+    /// The personal organization of a user. A token of somebody else may name a user with the id of a
+    /// team: that user has none.
+    fn from(user_id: UserId) -> Self {
+        Self(user_id.0)
+    }
+}
 
 impl BookingId {
     /// The short form for people: eight letters and digits that cannot be confused when read aloud.
@@ -210,6 +291,22 @@ mod tests {
             let later = BookingId::new(at.plus_ms(1), Shard::pick(0), 0);
             assert!(id < later, "ids sort by the time they were made");
         }
+    }
+
+    #[test]
+    fn the_id_of_a_team_is_no_users() {
+        let at = Timestamp::from_unix_ms(1_800_000_000_000);
+        for random in [(0, 0), (u64::MAX, u64::MAX), (77, 1)] {
+            let team = OrgId::team(at, random);
+            assert_eq!(team.uuid().get_version_num(), 8);
+            assert_eq!((team.is_team(), team.owner()), (true, None));
+            let namesake = UserId::from_slice(team.as_bytes()).expect("16 bytes");
+            assert_eq!(OrgId::from(namesake).owner(), None, "a foreign id owns no team");
+            let user = UserId::new(at, Shard::pick(random.0), random.1);
+            assert_eq!(OrgId::from(user).owner(), Some(user));
+        }
+        let foreign: UserId = "f47ac10b-58cc-4372-a567-0e02b2c3d479".parse().expect("a UUID");
+        assert_eq!(OrgId::from(foreign).owner(), Some(foreign), "version 4: a user of a shop");
     }
 
     #[test]

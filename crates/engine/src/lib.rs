@@ -2,7 +2,7 @@
 //!
 //! Pure: no clock, no storage, no randomness, no wire format. A store loads the rows that a batch
 //! touches, [`Ledger`](decide::Ledger) decides each command on them, and the store writes what
-//! changed. Every invariant (I1 to I12) is described in `docs/INVARIANTS.md` and carries its number
+//! changed. Every invariant (I1 to I14) is described in `docs/INVARIANTS.md` and carries its number
 //! here, in the SQL constraints and in the names of the tests.
 
 pub mod access;
@@ -23,7 +23,7 @@ pub mod series;
 pub mod text;
 pub mod time;
 
-pub use access::By;
+pub use access::{Actor, By};
 pub use booking::{Booking, BookingStatus, Item};
 pub use decide::{
     Blocked, Changes, Command, Committed, Hold, KeyUse, Ledger, LoadedRows, Outcome, Policy,
@@ -31,7 +31,10 @@ pub use decide::{
 };
 pub use error::{Error, Fault, Refusal, RefusalCode, SeatConflict};
 pub use event::{Event, EventStatus, EventWithSections, Opening, Section, SectionChange, Terms};
-pub use ids::{BookingId, EventId, IdempotencyKey, SectionId, SeriesId, Shard, UserId};
+pub use ids::{
+    AnyId, BookingId, EventId, IdempotencyKey, InvitationId, OrgId, SectionId, SeriesId, Shard,
+    UserId,
+};
 pub use inventory::{CheckedSnapshot, GateAnswer, Inventory, LiveInventory, Snapshot};
 pub use log::{Deltas, LogCursor, LogEntry, LogKind};
 pub use money::{Currency, Money};

@@ -13,7 +13,7 @@ mod position;
 mod rows;
 mod run;
 
-use crate::access::By;
+use crate::access::{Actor, By};
 use crate::booking::{BookingStatus, Item};
 use crate::event::{Event, Section};
 use crate::ids::{BookingId, EventId, SectionId};
@@ -220,7 +220,7 @@ pub struct LogEntry {
     /// What else is to be said.
     pub detail: Option<Box<Detail>>,
     /// Who did it; none when it was the buyer, or time.
-    pub actor: Option<By>,
+    pub actor: Option<Actor>,
 }
 
 impl LogEntry {
@@ -258,12 +258,12 @@ impl LogEntry {
 
     /// The row that says what an event is from now on.
     #[must_use]
-    pub fn of_event(event: &Event, kind: LogKind, actor: By, at: Timestamp) -> Self {
+    pub fn of_event(event: &Event, kind: LogKind, by: By, at: Timestamp) -> Self {
         Self {
             at,
             version: event.version,
             detail: Some(Box::new(Detail::Event(Box::new(event.clone())))),
-            actor: Some(actor),
+            actor: Some(by.actor()),
             ..Self::of(Subject::Event(event.terms.event_id), kind, Deltas::default())
         }
     }

@@ -1,4 +1,4 @@
-//! Series: events of one organizer that belong together, such as the concerts of a season.
+//! Series: events of one organization that belong together, such as the concerts of a season.
 //!
 //! Everything of a series has one shard: the series draws it, and its events copy it. So whatever is
 //! held across several events of a series stays in one lane and in one transaction. Ids do not change,
@@ -7,7 +7,7 @@
 use crate::access::{By, Owned, Permission, may};
 use crate::error::Refusal;
 use crate::event::Event;
-use crate::ids::{SeriesId, UserId};
+use crate::ids::{EventId, OrgId, SeriesId};
 use crate::time::Timestamp;
 
 /// Events that belong together.
@@ -15,8 +15,8 @@ use crate::time::Timestamp;
 pub struct Series {
     /// The series.
     pub series_id: SeriesId,
-    /// Who owns it.
-    pub organizer_id: UserId,
+    /// Whose it is.
+    pub organizer_id: OrgId,
     /// Its name.
     pub title: String,
     /// Rises with every change.
@@ -28,13 +28,21 @@ pub struct Series {
 }
 
 impl Owned for Series {
-    fn organizer_id(&self) -> UserId {
+    fn org_id(&self) -> OrgId {
         self.organizer_id
     }
 
-    /// A series is shown to its organizer only. What the public sees are its events.
-    fn visible_to(&self, user: Option<UserId>) -> bool {
-        user == Some(self.organizer_id)
+    fn event_id(&self) -> Option<EventId> {
+        None
+    }
+
+    /// What the public sees are its events.
+    fn is_public(&self) -> bool {
+        false
+    }
+
+    fn hidden(&self, _: Permission) -> &'static str {
+        "series"
     }
 }
 
@@ -56,7 +64,7 @@ pub fn decide(
     change: &SeriesChange,
     now: Timestamp,
 ) -> Result<Series, Refusal> {
-    may(by, Permission::SeriesWrite, series)?;
+    may(by, Permission::EventWrite, series)?;
     if change.expected.is_some_and(|expected| expected != series.version) {
         return Err(Refusal::VersionMismatch { version: series.version });
     }
@@ -71,16 +79,16 @@ pub fn decide(
 
 /// Whether the new `event` may be in the series that it names, which is `series` if there is one.
 ///
-/// Refuses a series that is not there, and those of others, in the same words
-/// ([`Refusal::NotFound`]).
+/// Refuses a series that is not there, and those of others than the organization of the event, in the
+/// same words ([`Refusal::NotFound`]).
 ///
 /// # Panics
 /// When the event has another shard than its series: ids are ours to make.
 pub fn may_begin(event: &Event, series: Option<&Series>) -> Result<(), Refusal> {
     let Some(series_id) = event.series_id else { return Ok(()) };
     let series = series.filter(|series| series.series_id == series_id);
-    let series = series.ok_or(Refusal::NotFound { what: "series" })?;
-    may(event.terms.organizer_id.into(), Permission::SeriesWrite, series)?;
+    let series = series.filter(|series| series.organizer_id == event.terms.organizer_id);
+    series.ok_or(Refusal::NotFound { what: "series" })?;
     let shards = (event.terms.event_id.shard(), series_id.shard());
     assert_eq!(shards.0, shards.1, "an event has the shard of its series");
     Ok(())
@@ -89,7 +97,7 @@ pub fn may_begin(event: &Event, series: Option<&Series>) -> Result<(), Refusal> 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::ids::Shard;
+    use crate::ids::{Shard, UserId};
 
     fn user(number: u64) -> UserId {
         UserId::new(Timestamp::from_unix_ms(0), Shard::pick(0), number)
@@ -99,7 +107,7 @@ mod tests {
         let at = Timestamp::from_unix_ms(5);
         Series {
             series_id: SeriesId::new(at, Shard::pick(77), 1),
-            organizer_id: user(1),
+            organizer_id: user(1).into(),
             title: "Season".to_owned(),
             version: 3,
             created_at: at,
@@ -138,7 +146,7 @@ mod tests {
         let stranger =
             decide(&series(), user(2).into(), &rename(Some(2)), Timestamp::from_unix_ms(9));
         assert_eq!(stranger, missing);
-        for permission in [Permission::SeriesRead, Permission::SeriesWrite] {
+        for permission in [Permission::EventRead, Permission::EventWrite] {
             may(user(1).into(), permission, &series()).expect("theirs");
             may(By::System, permission, &series()).expect("ours");
             let refused = may(user(2).into(), permission, &series());

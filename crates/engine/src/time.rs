@@ -17,7 +17,7 @@ impl Timestamp {
 
     /// The instant `ms` milliseconds after 1970.
     #[must_use]
-    pub fn from_unix_ms(ms: i64) -> Self {
+    pub const fn from_unix_ms(ms: i64) -> Self {
         Self(ms)
     }
 

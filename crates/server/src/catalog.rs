@@ -9,18 +9,17 @@
 
 mod marks;
 
+use crate::fresh::{Fresh, Source};
 use crate::news;
 use engine::seats::Marks;
 use engine::text::folded;
 use engine::{
     Error, EventId, EventWithSections, Fault, LiveInventory, Refusal, Section, SectionId, Snapshot,
 };
-use futures_util::FutureExt as _;
 use marks::NewestMarks;
 use moka::future::Cache;
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 use store::gate::Settlement;
 use store::{Bookings, Events, Gate, Seats};
@@ -94,23 +93,32 @@ pub struct Available {
 /// The live counters of sections.
 pub type Counters = HashMap<SectionId, LiveInventory>;
 
-/// What was found of an event.
-struct Found {
-    facts: Option<Arc<Facts>>,
-    read_at: Instant,
-    /// Whether somebody reads it anew.
-    renewing: AtomicBool,
+/// Where facts come from.
+#[derive(Clone)]
+struct FactsOf {
+    events: Arc<dyn Events>,
+    gate: Arc<dyn Gate>,
+    /// Since when nobody else changes events, if that is so.
+    alone_since: Option<Instant>,
 }
 
-impl Found {
-    fn new(of: Option<EventWithSections>, read_at: Instant) -> Arc<Self> {
-        let facts = of.map(|of| Arc::new(Facts::new(of)));
-        Arc::new(Self { facts, read_at, renewing: AtomicBool::new(false) })
+impl Source for FactsOf {
+    type Key = EventId;
+    type Value = Option<Arc<Facts>>;
+    const LIFE_MAX: Duration = FACTS_KEPT;
+    const SIZE_MAX: u64 = CACHED_MAX;
+
+    async fn read(&self, event_id: EventId) -> Result<Option<Arc<Facts>>, Fault> {
+        Ok(self.events.event(event_id).await?.map(|of| Arc::new(Facts::new(of))))
     }
 
-    /// How long it is good, when announcements have been listened to since then.
-    fn lives(&self, listens_since: Option<Instant>) -> Duration {
-        lives(self.facts.is_some(), self.read_at, listens_since)
+    fn life(&self, facts: &Option<Arc<Facts>>, read_at: tokio::time::Instant) -> Duration {
+        let listens_since = self.alone_since.or_else(|| self.gate.listens_since());
+        lives(facts.is_some(), read_at.into_std(), listens_since)
+    }
+
+    fn size(facts: &Option<Arc<Facts>>) -> usize {
+        facts.as_ref().map_or(1, |facts| facts.of.sections.len() + 1)
     }
 }
 
@@ -124,16 +132,12 @@ pub struct Catalog {
     events: Arc<dyn Events>,
     bookings: Arc<dyn Bookings>,
     gate: Arc<dyn Gate>,
-    facts: Cache<EventId, Arc<Found>>,
-    /// Counts what was forgotten: a read that began before may have missed the change.
-    forgotten: Arc<AtomicU64>,
+    facts: Fresh<FactsOf>,
     /// Reads of the counters that all who ask at the same time share.
     shared: Cache<EventId, Arc<Counters>>,
     /// The same of a gate that has to be asked.
     told: Cache<EventId, Arc<HashMap<SectionId, Snapshot>>>,
     marks: NewestMarks,
-    /// Since when nobody else changes events, if that is so.
-    alone_since: Option<Instant>,
 }
 
 impl Catalog {
@@ -146,110 +150,22 @@ impl Catalog {
         is_shared: bool,
     ) -> Self {
         let alone_since = (!is_shared).then(Instant::now);
-        let weight = |_: &EventId, found: &Arc<Found>| {
-            let facts = &found.facts;
-            facts
-                .as_ref()
-                .map_or(1, |facts| u32::try_from(facts.of.sections.len() + 1).unwrap_or(u32::MAX))
-        };
-        let facts =
-            Cache::builder().max_capacity(CACHED_MAX).weigher(weight).time_to_live(FACTS_KEPT);
+        let facts = FactsOf { events: events.clone(), gate: gate.clone(), alone_since };
         let shared = Cache::builder().max_capacity(1_000).time_to_live(COUNTERS_FRESH);
         let told = Cache::builder().max_capacity(1_000).time_to_live(COUNTERS_FRESH);
-        let (facts, shared, told) = (facts.build(), shared.build(), told.build());
+        let (facts, shared, told) = (Fresh::new(facts), shared.build(), told.build());
         let marks = NewestMarks::new(seats, gate.clone());
-        Self {
-            events,
-            bookings,
-            gate,
-            facts,
-            forgotten: Arc::default(),
-            shared,
-            told,
-            marks,
-            alone_since,
-        }
+        Self { events, bookings, gate, facts, shared, told, marks }
     }
 
     /// The event with this id, for any caller: the caller checks visibility.
     pub async fn event(&self, event_id: EventId) -> Result<Option<Arc<Facts>>, Fault> {
-        // What is known is there at once. The rest is boxed: else every request would carry it along.
-        let known = self.facts.get(&event_id).now_or_never().flatten();
-        match known.filter(|known| self.is_fresh(event_id, known)) {
-            Some(known) => Ok(known.facts.clone()),
-            None => Box::pin(self.event_of_old(event_id)).await,
-        }
-    }
-
-    /// Whether what is known of an event is still good. It may be read anew beside the caller.
-    fn is_fresh(&self, event_id: EventId, known: &Found) -> bool {
-        let listens_since = self.alone_since.or_else(|| self.gate.listens_since());
-        let (lives, age) = (known.lives(listens_since), known.read_at.elapsed());
-        if age >= lives {
-            return false;
-        }
-        if age > lives / 2 && !known.renewing.swap(true, Ordering::Relaxed) {
-            self.renew(event_id);
-        }
-        true
-    }
-
-    /// [`Self::event`] where it was not there at once, or is too old.
-    async fn event_of_old(&self, event_id: EventId) -> Result<Option<Arc<Facts>>, Fault> {
-        if let Some(known) = self.facts.get(&event_id).await {
-            if self.is_fresh(event_id, &known) {
-                return Ok(known.facts.clone());
-            }
-            // All who come upon it wait for the same read.
-            let is_it = |found: &Arc<Found>| Arc::ptr_eq(found, &known);
-            let newest = self.facts.get(&event_id).await;
-            if newest.as_ref().is_some_and(is_it) {
-                self.facts.invalidate(&event_id).await;
-            }
-        }
-        self.load(event_id).await
+        self.facts.get(event_id).await
     }
 
     /// The event as the store has it now: for what is derived from it and written back.
     pub async fn event_now(&self, event_id: EventId) -> Result<Option<Arc<Facts>>, Fault> {
         Ok(self.events.event(event_id).await?.map(|of| Arc::new(Facts::new(of))))
-    }
-
-    async fn load(&self, event_id: EventId) -> Result<Option<Arc<Facts>>, Fault> {
-        let before = self.forgotten.load(Ordering::SeqCst);
-        let load = async {
-            let read_at = Instant::now();
-            Ok::<_, Fault>(Found::new(self.events.event(event_id).await?, read_at))
-        };
-        let found = self.facts.try_get_with(event_id, load).await;
-        self.drop_if_older(event_id, before).await;
-        found.map(|found| found.facts.clone()).map_err(Arc::unwrap_or_clone)
-    }
-
-    /// Drops what was just read, when something was forgotten since `before`: it may be from before a
-    /// change that was announced while it was being read.
-    async fn drop_if_older(&self, event_id: EventId, before: u64) {
-        if self.forgotten.load(Ordering::SeqCst) != before {
-            self.facts.invalidate(&event_id).await;
-        }
-    }
-
-    /// Reads an event anew, beside those who go on with what is known.
-    fn renew(&self, event_id: EventId) {
-        let (events, facts, forgotten) =
-            (self.events.clone(), self.facts.clone(), self.forgotten.clone());
-        let before = forgotten.load(Ordering::SeqCst);
-        let read_at = Instant::now();
-        tokio::spawn(async move {
-            // If it fails, the cached value expires, and the next caller gets the failure.
-            let Ok(found) = events.event(event_id).await else { return };
-            if forgotten.load(Ordering::SeqCst) == before {
-                facts.insert(event_id, Found::new(found, read_at)).await;
-                if forgotten.load(Ordering::SeqCst) != before {
-                    facts.invalidate(&event_id).await;
-                }
-            }
-        });
     }
 
     /// Waits for a change of an event. Another version or another currency means that what is cached may be
@@ -274,20 +190,18 @@ impl Catalog {
     /// it after the commit.
     pub async fn changed(&self, event_id: EventId) {
         self.forget(event_id).await;
-        self.gate.announce(event_id);
+        self.gate.announce(event_id.into());
     }
 
     async fn forget(&self, event_id: EventId) {
-        self.forgotten.fetch_add(1, Ordering::SeqCst);
-        self.facts.invalidate(&event_id).await;
+        self.facts.forget(event_id).await;
         self.shared.invalidate(&event_id).await;
         self.told.invalidate(&event_id).await;
     }
 
     /// Forgets every event.
     pub fn forget_all(&self) {
-        self.forgotten.fetch_add(1, Ordering::SeqCst);
-        self.facts.invalidate_all();
+        self.facts.forget_all();
         self.shared.invalidate_all();
         self.told.invalidate_all();
         self.marks.forget_all();
@@ -299,7 +213,7 @@ impl Catalog {
         let mut announced = self.gate.announcements();
         loop {
             match announced.recv().await {
-                Ok(event_id) => self.forget(event_id).await,
+                Ok(id) => self.forget(id.into()).await,
                 Err(RecvError::Lagged(missed)) => {
                     tracing::debug!(missed, "announcements were missed: all events are read again");
                     self.forget_all();

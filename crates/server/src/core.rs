@@ -9,6 +9,7 @@ use crate::lane::Lanes;
 use crate::metrics::Metrics;
 use crate::news;
 use crate::pulse::Pulse;
+use crate::rights::Rights;
 use crate::vitals::Vitals;
 use engine::Inventory;
 use std::sync::Arc;
@@ -29,6 +30,8 @@ pub struct Core {
     pub lanes: Lanes,
     /// Event facts and availability.
     pub catalog: Catalog,
+    /// Who may do what.
+    pub rights: Rights,
     /// Whether the store and the gate answer.
     pub pulse: Pulse,
     /// Whether the lanes and the workers live.
@@ -58,6 +61,7 @@ impl Core {
                 gate.clone(),
                 store.is_shared(),
             ),
+            rights: Rights::new(store.clone(), gate.clone()),
             pulse: Pulse::new(store.clone(), gate.clone()),
             draining: CancellationToken::new(),
             config,

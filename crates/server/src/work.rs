@@ -76,7 +76,8 @@ pub fn keep_house(core: &Arc<Core>, stop: &CancellationToken) {
         "follow",
         Box::new(|core, _, stop| {
             async move {
-                let _ = stop.run_until_cancelled(core.catalog.follow()).await;
+                let (catalog, rights) = (core.catalog.follow(), core.rights.follow());
+                let _ = stop.run_until_cancelled(futures_util::future::join(catalog, rights)).await;
             }
             .boxed()
         }),
@@ -138,6 +139,7 @@ async fn follow_epochs(core: &Core) {
         let epoch = *epochs.borrow_and_update();
         core.gate.enter(epoch);
         core.catalog.forget_all();
+        core.rights.forget_all();
         if epochs.changed().await.is_err() {
             return;
         }

@@ -185,11 +185,18 @@ impl Machine {
             });
         }
         let Some(process) = &self.process else { return Err("there is no process".to_owned()) };
-        let created = process.port.store.create_event(&new, &openings, None);
+        let created =
+            process.port.store.create_event(&new, suite::world::owner(&new), &openings, None);
         let created = process.runtime.block_on(created);
         created.map_err(|error| format!("the event is not created: {error:?}"))?;
         self.sync();
-        let created = engine::event::create(&new, None, &openings, self.shared.now());
+        let created = engine::event::create(
+            &new,
+            suite::world::owner(&new),
+            None,
+            &openings,
+            self.shared.now(),
+        );
         let (log, opened) = created.expect("an event that can be made");
         let mut inner = self.shared.lock();
         let tables = &mut inner.oracle.tables;

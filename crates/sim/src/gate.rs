@@ -6,7 +6,7 @@
 
 use crate::world::{Step, Tried, World};
 use async_trait::async_trait;
-use engine::{CheckedSnapshot, EventId, Fault, SectionId, Snapshot};
+use engine::{AnyId, CheckedSnapshot, Fault, SectionId, Snapshot};
 use parking_lot::Mutex;
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -35,7 +35,7 @@ pub struct SharedGate {
     instance: usize,
     fresh_ms: i64,
     own: Mutex<Own>,
-    announced: broadcast::Sender<EventId>,
+    announced: broadcast::Sender<AnyId>,
     /// The next read panics, as a bug of ours would.
     pub panics: Arc<AtomicBool>,
 }
@@ -185,9 +185,9 @@ impl Gate for SharedGate {
         self.own.lock().clear();
     }
 
-    fn announce(&self, _: EventId) {}
+    fn announce(&self, _: AnyId) {}
 
-    fn announcements(&self) -> broadcast::Receiver<EventId> {
+    fn announcements(&self) -> broadcast::Receiver<AnyId> {
         self.announced.subscribe()
     }
 

@@ -21,7 +21,7 @@ mod redis;
 use crate::Epoch;
 use async_trait::async_trait;
 use engine::seats::Marks;
-use engine::{EventId, Fault, Inventory, SectionId, Snapshot};
+use engine::{AnyId, Fault, Inventory, SectionId, Snapshot};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio::sync::broadcast;
@@ -65,11 +65,11 @@ pub trait Gate: Send + Sync {
     /// Goes over to another history of the store, and forgets the one before: what is kept in one is
     /// never seen in another, by no instance and by no other store on the same gate.
     fn enter(&self, epoch: Epoch);
-    /// Notifies every instance that an event was changed. Returns immediately; the notification can
-    /// be lost.
-    fn announce(&self, event_id: EventId);
-    /// The events that any instance announces from now on. A slow listener misses some.
-    fn announcements(&self) -> broadcast::Receiver<EventId>;
+    /// Notifies every instance that an event was changed, or what members of an organization may do.
+    /// Returns immediately; the notification can be lost.
+    fn announce(&self, id: AnyId);
+    /// What any instance announces from now on. A slow listener misses some.
+    fn announcements(&self) -> broadcast::Receiver<AnyId>;
     /// Since when it has been listening to what other processes announce, without a break; `None` while it
     /// is not. What was announced before may have been missed.
     fn listens_since(&self) -> Option<Instant> {

@@ -9,15 +9,21 @@ mod bookings;
 mod events;
 mod instance;
 mod log;
+mod organizations;
 mod seats;
 mod series;
 mod upkeep;
 
 pub use accounts::Accounts;
 pub use bookings::{Batches, BookingFilter, Bookings, KeyedHolds, PAGE_BYTES_MAX};
-pub use events::{CREATION_KEY_KEPT_MS, Created, CreationKey, EventCard, EventFilter, Events};
+pub use events::{
+    CREATION_KEY_KEPT_MS, Created, CreationKey, EventCard, EventFilter, Events, Place,
+};
 pub use instance::{Histories, Instance, Timed};
 pub use log::{Log, MESSAGE_ROWS_MAX};
+pub use organizations::{
+    AccessPage, ChangeNote, ENTRIES_LOOKED_AT_MAX, EntryFilter, Organizations, StoredEntry,
+};
 pub use seats::Seats;
 pub use series::ManySeries;
 pub use upkeep::{Books, Migration, Reckoning, Schema, Sweep};
@@ -25,6 +31,7 @@ pub use upkeep::{Books, Migration, Reckoning, Schema, Sweep};
 /// The whole of a store, as one object.
 pub trait Store:
     Accounts
+    + Organizations
     + Events
     + ManySeries
     + Batches
@@ -41,6 +48,7 @@ pub trait Store:
 
 impl<T> Store for T where
     T: Accounts
+        + Organizations
         + Events
         + ManySeries
         + Batches

@@ -21,6 +21,7 @@ mod history;
 mod interrupt;
 mod keys;
 mod log;
+mod organizations;
 mod pooler;
 mod presence;
 mod repair;

@@ -3,22 +3,28 @@
 //! Both stores name their columns alike, so each thing is read in one way. A value of another kind
 //! than the schema says is a fault of ours, and says which column it was.
 
+mod access;
 mod detail;
 mod items;
 mod log;
 
-use crate::{EventCard, PAGE_BYTES_MAX, Paged};
-use engine::account::{RefreshToken, User};
+use crate::{EventCard, PAGE_BYTES_MAX, Paged, Place};
+use engine::account::{Cutoff, RefreshToken, User};
 use engine::decide::ExpiryEntry;
 use engine::seats::{SeatName, SeatState};
 use engine::{
     Booking, BookingId, BookingStatus, Currency, Event, EventDate, EventId, EventStatus, Fault,
-    Inventory, Money, Section, SectionId, Series, SeriesId, Terms, Timestamp, UserId,
+    Inventory, InvitationId, Money, OrgId, Section, SectionId, Series, SeriesId, Terms, Timestamp,
+    UserId,
 };
+use std::cmp::Reverse;
 use std::collections::HashMap;
 use std::fmt::Display;
 use uuid::Uuid;
 
+pub(crate) use access::{
+    access_entry, confined_text, invitation, member, noted_text, organization,
+};
 pub(crate) use detail::{read as read_detail, text as detail_text};
 pub(crate) use items::items_text;
 use items::{StoredItem, items};
@@ -67,6 +73,8 @@ id_column!(section_id, SectionId);
 id_column!(booking_id, BookingId);
 id_column!(series_id, SeriesId);
 id_column!(user_id, UserId);
+id_column!(org_id, OrgId);
+id_column!(invitation_id, InvitationId);
 
 pub(crate) fn instant(row: &impl Columns, column: &'static str) -> Result<Timestamp, Fault> {
     Ok(Timestamp::from_unix_ms(row.int(column)?))
@@ -92,7 +100,7 @@ fn maybe_count(row: &impl Columns, column: &'static str) -> Result<Option<u32>, 
 pub(crate) fn terms(row: &impl Columns) -> Result<Terms, Fault> {
     Ok(Terms {
         event_id: event_id(row, "event_id")?,
-        organizer_id: user_id(row, "organizer_id")?,
+        organizer_id: org_id(row, "organizer_id")?,
         status: EventStatus::parse(row.text("status")?).ok_or_else(corrupt("status"))?,
         sales_start: maybe_instant(row, "sales_start")?,
         sales_end: maybe_instant(row, "sales_end")?,
@@ -105,6 +113,19 @@ pub(crate) fn terms(row: &impl Columns) -> Result<Terms, Fault> {
     })
 }
 
+/// The newest of these events, newest first.
+pub(crate) fn newest_of(mut events: Vec<EventId>, limit: u32) -> Vec<EventId> {
+    events.sort_unstable_by_key(|event_id| Reverse(*event_id));
+    events.truncate(limit as usize);
+    events
+}
+
+/// Which drafts of a place are seen.
+pub(crate) fn drafts_at<'a>(drafts_of: &'a [Place], place: &Place) -> &'a [Place] {
+    let found = drafts_of.iter().find(|other| other.org_id == place.org_id);
+    found.map(std::slice::from_ref).unwrap_or_default()
+}
+
 fn maybe_series_id(row: &impl Columns) -> Result<Option<SeriesId>, Fault> {
     let id = row.maybe_id("series_id")?;
     Ok(id.and_then(|id| SeriesId::from_slice(&id)))
@@ -113,7 +134,7 @@ fn maybe_series_id(row: &impl Columns) -> Result<Option<SeriesId>, Fault> {
 pub(crate) fn series(row: &impl Columns) -> Result<Series, Fault> {
     Ok(Series {
         series_id: series_id(row, "series_id")?,
-        organizer_id: user_id(row, "organizer_id")?,
+        organizer_id: org_id(row, "organizer_id")?,
         title: row.text("title")?.to_owned(),
         version: row.int("version")?,
         created_at: instant(row, "created_at")?,
@@ -271,6 +292,10 @@ pub(crate) fn user(row: &impl Columns) -> Result<User, Fault> {
         password_hash: row.text("password_hash")?.to_owned(),
         created_at: instant(row, "created_at")?,
     })
+}
+
+pub(crate) fn cutoff(row: &impl Columns) -> Result<Cutoff, Fault> {
+    Ok(Cutoff { user_id: user_id(row, "user_id")?, not_before: instant(row, "not_before")? })
 }
 
 pub(crate) fn refresh_token(row: &impl Columns) -> Result<RefreshToken, Fault> {

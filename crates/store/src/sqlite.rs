@@ -20,6 +20,7 @@ mod keys;
 mod lists;
 mod live;
 mod log;
+mod organizations;
 mod repair;
 mod rows;
 mod seats;
@@ -74,8 +75,8 @@ pub struct Sqlite {
     options: SqliteConnectOptions,
     writer: Writer,
     readers: SqlitePool,
-    /// For a ping while all readers are busy, so that they do not make the store look away. Else it has no
-    /// connection, whose thread would cost 5 MB.
+    /// For what must not wait while all readers are busy: a ping, so that they do not make the store look
+    /// away, and the cutoffs of tokens. Else it has no connection, whose thread would cost 5 MB.
     pulse: SqlitePool,
     policy: Policy,
     maps: Arc<Maps>,

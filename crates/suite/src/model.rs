@@ -132,10 +132,10 @@ impl Model {
         const ALL: &str = "a change sets everything but the date";
         let event = self.events.get_mut(&event_id).expect("the event exists");
         match event.status {
-            EventStatus::Draft if by != event.organizer_id => {
+            EventStatus::Draft if by != organizer(event) => {
                 return Err(Refusal::NotFound { what: "event" });
             }
-            _ if by != event.organizer_id => return Err(Refusal::NotOrganizer),
+            _ if by != organizer(event) => return Err(Refusal::NotOrganizer),
             EventStatus::Cancelled => return Err(Refusal::EventCancelled),
             EventStatus::Draft | EventStatus::OnSale | EventStatus::Closed => {}
         }
@@ -159,7 +159,7 @@ impl Model {
     pub fn call_off(&mut self, event_id: EventId) -> UserId {
         let event = self.events.get_mut(&event_id).expect("the event exists");
         event.status = EventStatus::Cancelled;
-        event.organizer_id
+        organizer(event)
     }
 
     /// Answers `command` at `now`, and remembers what it did.
@@ -226,9 +226,8 @@ impl Model {
             }
         }
         let event = self.events.get(&hold.event_id);
-        let hidden = |event: &&Terms| {
-            event.status == EventStatus::Draft && event.organizer_id != hold.user_id
-        };
+        let hidden =
+            |event: &&Terms| event.status == EventStatus::Draft && organizer(event) != hold.user_id;
         let Some(event) = event.filter(|event| !hidden(event)) else {
             return Err(Refusal::NotFound { what: "event" });
         };
@@ -333,7 +332,7 @@ impl Model {
         let event = self.deal(booking_id).map(|deal| self.events[&deal.event_id].clone());
         let event = event.ok_or(NO_BOOKING)?;
         let deal = self.any(booking_id).ok_or(NO_BOOKING)?;
-        let by_organizer = by == By::System || by == By::User(event.organizer_id);
+        let by_organizer = by == By::System || by == By::User(organizer(&event));
         if !by_organizer && by != By::User(deal.user_id) {
             return Err(NO_BOOKING);
         }
@@ -369,11 +368,17 @@ impl Model {
     fn organizer_only(&self, section_id: SectionId, by: By) -> Result<(), Refusal> {
         let event = self.places.get(&section_id).map(|place| &self.events[&place.event_id]);
         match event {
-            Some(event) if by.is(event.organizer_id) => Ok(()),
+            Some(event) if by.is(organizer(event)) => Ok(()),
             Some(event) if event.status != EventStatus::Draft => Err(Refusal::NotOrganizer),
             _ => Err(Refusal::NotFound { what: "section" }),
         }
     }
+}
+
+/// Whose the event is: in stories it is a person's.
+#[must_use]
+pub fn organizer(of: &Terms) -> UserId {
+    of.organizer_id.owner().expect("no team")
 }
 
 fn told(booking_id: BookingId) -> Told {

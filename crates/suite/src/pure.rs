@@ -5,7 +5,7 @@
 
 use crate::backend::{Backend, Kind, at_once};
 use crate::halls::Taken;
-use crate::world::ManualClock;
+use crate::world::{ManualClock, owner};
 use async_trait::async_trait;
 use engine::audit::{Audit, Report};
 use engine::decide::{ExpiryEntry, Needs, RETIRED_PER_SECTION_MAX, SeatTaken};
@@ -354,7 +354,7 @@ impl<C: Commit> Backend for Pure<C> {
     async fn create_event(&self, new: &EventWithSections, openings: &[Opening]) {
         let mut tables = self.tables.lock();
         let event_id = new.event.terms.event_id;
-        let (log, opened) = create(new, None, openings, self.clock.now())
+        let (log, opened) = create(new, owner(new), None, openings, self.clock.now())
             .expect("an event of no series is refused by none");
         tables.log.push(log);
         for opened in opened {

@@ -1,8 +1,9 @@
 //! What every test starts from: a clock set by hand, ids, and events ready for sale.
 
 use engine::{
-    BookingId, Currency, Event, EventDate, EventId, EventStatus, EventWithSections, Money, Opening,
-    Policy, SeatRequest, Section, SectionId, Series, SeriesId, Shard, Terms, Timestamp, UserId,
+    BookingId, By, Currency, Event, EventDate, EventId, EventStatus, EventWithSections, Money,
+    Opening, OrgId, Policy, SeatRequest, Section, SectionId, Series, SeriesId, Shard, Terms,
+    Timestamp, UserId,
 };
 use parking_lot::Mutex;
 use std::sync::Arc;
@@ -62,6 +63,15 @@ impl ManualClock {
     }
 }
 
+/// The owner of the personal organization that an event is of.
+///
+/// # Panics
+/// When it is a team's.
+#[must_use]
+pub fn owner(of: &EventWithSections) -> By {
+    By::User(of.event.terms.organizer_id.owner().expect("no team"))
+}
+
 /// Makes ids: of one millisecond and shard, a later one is greater.
 pub struct Mint {
     clock: ManualClock,
@@ -93,11 +103,11 @@ impl Mint {
 
     /// A series of its own shard.
     #[must_use]
-    pub fn series(&self, organizer_id: UserId, shard: u64) -> Series {
+    pub fn series(&self, organizer_id: impl Into<OrgId>, shard: u64) -> Series {
         let now = self.clock.now();
         Series {
             series_id: SeriesId::new(now, Shard::pick(shard), self.next()),
-            organizer_id,
+            organizer_id: organizer_id.into(),
             title: "Season".to_owned(),
             version: 1,
             created_at: now,
@@ -129,14 +139,14 @@ impl Mint {
 
     /// An event on sale that takes place in a year, still without sections.
     #[must_use]
-    pub fn event_on_sale(&self, organizer_id: UserId) -> EventWithSections {
+    pub fn event_on_sale(&self, organizer_id: impl Into<OrgId>) -> EventWithSections {
         let now = self.clock.now();
         let date = now.plus_ms(365 * 24 * 3_600_000).to_string();
         let timezone = "UTC".parse().expect("a time zone");
         let date = EventDate::parse(&date, timezone).expect("an instant");
         let terms = Terms {
             event_id: self.event(),
-            organizer_id,
+            organizer_id: organizer_id.into(),
             status: EventStatus::OnSale,
             sales_start: None,
             sales_end: None,

@@ -5,7 +5,7 @@
 
 use super::seats::{SeatFate, seat_rows};
 use super::{Changes, Command, ExpiryEntry, KeyUse, LoadedRows, Outcome, Policy, SeatMaps};
-use crate::access::By;
+use crate::access::{Actor, By};
 use crate::booking::{Booking, BookingStatus, Item};
 use crate::error::{Fault, Refusal};
 use crate::ids::{BookingId, IdempotencyKey, SectionId, UserId};
@@ -217,7 +217,7 @@ impl Ledger {
         &mut self,
         booking_id: BookingId,
         next: BookingStatus,
-        step: (LogKind, Option<By>),
+        step: (LogKind, Option<Actor>),
         deltas: fn(i64) -> Deltas,
     ) {
         let mut booking = self.rows.bookings[&booking_id].clone();
@@ -237,7 +237,7 @@ impl Ledger {
     pub(super) fn record(
         &mut self,
         booking: &Booking,
-        step: (LogKind, Option<By>),
+        step: (LogKind, Option<Actor>),
         expires_at: Option<Timestamp>,
         deltas: impl Fn(i64) -> Deltas,
     ) {
@@ -249,7 +249,7 @@ impl Ledger {
     pub(super) fn record_in(
         &mut self,
         booking: &Booking,
-        (kind, actor): (LogKind, Option<By>),
+        (kind, actor): (LogKind, Option<Actor>),
         expires_at: Option<Timestamp>,
         sections: impl Iterator<Item = (SectionId, Deltas)>,
         before: Option<Arc<[Item]>>,
@@ -280,7 +280,7 @@ impl Ledger {
     pub(super) fn note_section(&mut self, section_id: SectionId, change: SectionStep) {
         let SectionStep { kind, by, deltas, reason, blocked, unblocked } = change;
         let entry = LogEntry::of_section(section_id, kind, deltas);
-        self.note(LogEntry { reason, actor: Some(by), ..entry });
+        self.note(LogEntry { reason, actor: Some(by.actor()), ..entry });
         let (section, inventory) = self.rows.sections[&section_id].clone();
         let detail = Detail::Section { section, inventory, blocked, unblocked };
         self.log.last_mut().expect("it was noted just now").detail = Some(Box::new(detail));

@@ -3,7 +3,7 @@
 use super::ledger::{Ledger, SectionStep, held_back};
 use super::seats::{Own, name};
 use super::{Blocked, Hold, Outcome, SeatRequest};
-use crate::access::{By, Permission, may};
+use crate::access::{By, Permission, is_visible, may};
 use crate::booking::{Booking, BookingStatus};
 use crate::error::Refusal;
 use crate::event::{EventStatus, Terms};
@@ -73,7 +73,7 @@ impl Ledger {
     ) -> Result<(&Terms, Option<u32>), Refusal> {
         assert!(!requests.is_empty(), "a request without items is refused before it is a command");
         let terms = self.rows.terms.get(&event_id);
-        let terms = terms.filter(|terms| terms.visible_to(Some(user_id)));
+        let terms = terms.filter(|terms| is_visible(Some(user_id.into()), *terms));
         let terms = terms.ok_or(Refusal::NotFound { what: "event" })?;
         for section_id in requests.iter().flat_map(SeatRequest::sections) {
             let found = self.rows.sections.get(section_id);

@@ -27,6 +27,13 @@ macro_rules! codes {
 codes! {
     NotFound "not_found"
     NotOrganizer "not_organizer"
+    PermissionMissing "permission_missing"
+    LastOwner "last_owner"
+    NotAMember "not_a_member"
+    MemberExists "member_exists"
+    InvitationEnded "invitation_ended"
+    InvitationMismatch "invitation_mismatch"
+    LimitReached "limit_reached"
     EmailTaken "email_taken"
     InvalidCredentials "invalid_credentials"
     InvalidRefreshToken "invalid_refresh_token"
@@ -80,6 +87,13 @@ impl Refusal {
         match self {
             Self::NotFound { .. } => RefusalCode::NotFound,
             Self::NotOrganizer => RefusalCode::NotOrganizer,
+            Self::PermissionMissing { .. } => RefusalCode::PermissionMissing,
+            Self::LastOwner => RefusalCode::LastOwner,
+            Self::NotAMember => RefusalCode::NotAMember,
+            Self::MemberExists => RefusalCode::MemberExists,
+            Self::InvitationEnded => RefusalCode::InvitationEnded,
+            Self::InvitationMismatch => RefusalCode::InvitationMismatch,
+            Self::LimitReached { .. } => RefusalCode::LimitReached,
             Self::EmailTaken => RefusalCode::EmailTaken,
             Self::InvalidCredentials => RefusalCode::InvalidCredentials,
             Self::InvalidRefreshToken => RefusalCode::InvalidRefreshToken,
@@ -103,6 +117,8 @@ impl Refusal {
             Self::CapacityInUse { .. } => RefusalCode::CapacityInUse,
             Self::CurrencyInUse { .. } => RefusalCode::CurrencyInUse,
             Self::EmptySaleWindow
+            | Self::OwnerConfined
+            | Self::PasswordNeeded
             | Self::DuplicateSeat { .. }
             | Self::DuplicateSection
             | Self::CurrencyMismatch { .. }
@@ -136,10 +152,20 @@ mod tests {
         let expired_at = Timestamp::from_unix_ms(1);
         let (available, requested, largest_contiguous_block) = (1, 2, 1);
         let section_id = SectionId::new(expired_at, Shard::pick(1), 1);
+        let permission = crate::access::Permission::EventRead;
         let (first, again) = (SeatName::from("A-1"), SeatName::from("a-1"));
         vec![
             (Refusal::NotFound { what: "booking" }, "not_found", false),
             (Refusal::NotOrganizer, "not_organizer", false),
+            (Refusal::PermissionMissing { permission }, "permission_missing", false),
+            (Refusal::LastOwner, "last_owner", false),
+            (Refusal::NotAMember, "not_a_member", false),
+            (Refusal::MemberExists, "member_exists", false),
+            (Refusal::InvitationEnded, "invitation_ended", false),
+            (Refusal::InvitationMismatch, "invitation_mismatch", false),
+            (Refusal::LimitReached { what: "members", limit: 1 }, "limit_reached", false),
+            (Refusal::OwnerConfined, "validation_failed", false),
+            (Refusal::PasswordNeeded, "validation_failed", false),
             (Refusal::EmailTaken, "email_taken", false),
             (Refusal::InvalidCredentials, "invalid_credentials", false),
             (Refusal::InvalidRefreshToken, "invalid_refresh_token", false),

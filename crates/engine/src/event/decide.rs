@@ -118,7 +118,7 @@ impl Opened {
             at: now,
             version: inventory.version,
             detail: Some(Box::new(detail)),
-            actor: Some(by),
+            actor: Some(by.actor()),
             ..LogEntry::of_section(section.section_id, LogKind::Opened, deltas)
         };
         Self { section, position, inventory, seats, log }
@@ -128,16 +128,17 @@ impl Opened {
 /// A new event with its sections, each with what it begins with, in the same order: its row of the
 /// log, and its sections as they begin. The caller has checked the sections against each other.
 ///
-/// `series` is the one that the event names, if it is there. Refuses what
-/// [`series::may_begin`] refuses.
+/// `series` is the one that the event names, if it is there. Refuses somebody who may create no events
+/// of that organization ([`may`]), and what [`series::may_begin`] refuses.
 pub fn create(
     new: &EventWithSections,
+    by: By,
     series: Option<&Series>,
     openings: &[Opening],
     now: Timestamp,
 ) -> Result<(LogEntry, Vec<Opened>), Refusal> {
+    may(by, Permission::EventWrite, &new.event.terms.organizer_id)?;
     series::may_begin(&new.event, series)?;
-    let by = By::User(new.event.terms.organizer_id);
     let log = LogEntry::of_event(&new.event, LogKind::EventCreated, by, now);
     let opened = new.sections.iter().zip(openings).enumerate();
     let opened = opened.map(|(at, (section, opening))| Opened::new(section, opening, at, by, now));

@@ -24,7 +24,7 @@
 //! row's columns. What is read takes memory in proportion to the bytes, whatever they say.
 
 use super::{Deltas, Detail, LogEntry, LogKind};
-use crate::access::By;
+use crate::access::Actor;
 use crate::ids::{BookingId, SectionId, UserId};
 use crate::time::Timestamp;
 use std::borrow::Borrow;
@@ -189,9 +189,9 @@ impl Run {
         let from = self.at.unix_ms();
         let expires_at = end.map(|after| Timestamp::from_unix_ms(from.wrapping_add(after)));
         let actor = if has(BY_USER) {
-            Some(By::User(UserId::from_slice(&take::<ID_BYTES>(rest)?)?))
+            Some(Actor::User(UserId::from_slice(&take::<ID_BYTES>(rest)?)?))
         } else {
-            has(BY_SYSTEM).then_some(By::System)
+            has(BY_SYSTEM).then_some(Actor::System)
         };
         let detail = if has(HAS_ALSO) { Some(Box::new(also(rest)?)) } else { None };
         Some(LogEntry {
@@ -240,8 +240,8 @@ fn write(bytes: &mut Vec<u8>, entry: &LogEntry, parts: &Parts<'_>) {
     let flags = kind
         | flag(entry.booking_version.is_some(), HAS_VERSION)
         | flag(entry.expires_at.is_some(), HAS_END)
-        | flag(matches!(entry.actor, Some(By::User(_))), BY_USER)
-        | flag(entry.actor == Some(By::System), BY_SYSTEM)
+        | flag(matches!(entry.actor, Some(Actor::User(_))), BY_USER)
+        | flag(entry.actor == Some(Actor::System), BY_SYSTEM)
         | flag(also.is_some(), HAS_ALSO);
     bytes.push(flags);
     bytes.extend(booking_id.as_bytes());
@@ -254,7 +254,7 @@ fn write(bytes: &mut Vec<u8>, entry: &LogEntry, parts: &Parts<'_>) {
         // Wrapped on both sides, so that any two times are read back.
         write_signed(bytes, end.unix_ms().wrapping_sub(entry.at.unix_ms()));
     }
-    if let Some(By::User(user_id)) = entry.actor {
+    if let Some(Actor::User(user_id)) = entry.actor {
         bytes.extend(user_id.as_bytes());
     }
     if let Some(also) = also {

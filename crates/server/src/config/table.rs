@@ -2,6 +2,7 @@
 //!
 //! Reading, `reservix config` and `.env.example` are all made from it, so none can forget a setting.
 
+use engine::account::ACCESS_TOKEN_TTL_SECONDS_MAX;
 use std::fmt::Write as _;
 use strsim::osa_distance;
 
@@ -156,7 +157,7 @@ pub const TABLE: [(&str, &[Variable]); 8] = [
             number(
                 "ACCESS_TOKEN_EXPIRE_SECONDS",
                 "3600",
-                (1, 86_400),
+                (1, ACCESS_TOKEN_TTL_SECONDS_MAX),
                 "The lifetime of an access token, in seconds",
             ),
             number(

@@ -9,6 +9,7 @@ use crate::config::Config;
 use crate::http::token::Tokens;
 use crate::random::random;
 use crate::{print, serve};
+use engine::account::ACCESS_TOKEN_TTL_SECONDS_MAX;
 use engine::{Shard, UserId};
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, BufWriter, Write as _};
@@ -20,6 +21,8 @@ use std::time::Duration;
 const BUYERS_MAX: i64 = 1_000_000;
 /// The longest life of their tokens.
 const HOURS_MAX: i64 = 24;
+// A cutoff is kept for no longer.
+const _: () = assert!(HOURS_MAX.cast_unsigned() * 3_600 <= ACCESS_TOKEN_TTL_SECONDS_MAX);
 
 /// The options for buyers.
 #[derive(clap::Args)]

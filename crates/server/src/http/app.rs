@@ -7,6 +7,7 @@ use super::limits::{Limits, SYNC_INTERVAL};
 use super::seats::Seats;
 use super::token::{Passwords, Tokens};
 use crate::core::Core;
+use crate::cutoffs::{self, Cutoffs};
 use crate::work;
 use axum::extract::FromRef;
 use secrecy::SecretString;
@@ -19,6 +20,8 @@ pub struct App {
     pub core: Arc<Core>,
     /// Access tokens.
     pub tokens: Tokens,
+    /// Which of them were ended.
+    pub cutoffs: Cutoffs,
     /// Passwords.
     pub passwords: Passwords,
     /// Rate limits.
@@ -36,6 +39,7 @@ impl App {
     pub fn new(core: Arc<Core>, secret: &SecretString) -> Self {
         Self {
             tokens: Tokens::new(secret, core.config.access_token_ttl),
+            cutoffs: Cutoffs::new(core.store.clone()),
             passwords: Passwords::new(),
             limits: Limits::new(&core.config, secret, core.gate.clone()),
             in_flight: InFlight::default(),
@@ -45,9 +49,15 @@ impl App {
         }
     }
 
-    /// Starts what a process that serves the API does for itself, until `stop`: it shares the rates
-    /// of its callers with other instances, and forgets callers that are idle.
+    /// Starts what a process that serves the API does for itself, until `stop`: it reads which tokens
+    /// were ended, shares the rates of its callers with other instances, and forgets callers that are
+    /// idle.
     pub fn keep_house(self: &Arc<Self>, stop: &CancellationToken) {
+        let app = self.clone();
+        work::every(&self.core, "cutoffs", cutoffs::POLL_INTERVAL, stop, move || {
+            let app = app.clone();
+            async move { app.cutoffs.poll().await }
+        });
         let app = self.clone();
         work::every(&self.core, "share_limits", SYNC_INTERVAL, stop, move || {
             let app = app.clone();

@@ -1,7 +1,12 @@
 //! Accounts: register, login, refresh, logout, password.
+//!
+//! When an access token counts as issued is said by the store, in the transaction that opens its login or
+//! exchanges its refresh token: so it is good after every cutoff of its user that was committed before,
+//! by whichever instance.
 
 use super::App;
-use super::body::Json;
+use super::body::{Json, NoBody};
+use super::common_passwords::uncommon;
 use super::extract::{CurrentUser, Origin};
 use super::problem::Problem;
 use super::token::{Verdict, refresh_hash, refresh_token};
@@ -27,6 +32,7 @@ pub(super) fn routes() -> OpenApiRouter<Arc<App>> {
         .routes(routes!(login))
         .routes(routes!(refresh))
         .routes(routes!(logout))
+        .routes(routes!(logout_all))
         .routes(routes!(change_password))
 }
 
@@ -53,7 +59,7 @@ struct Register {
     )]
     email: String,
     #[serde(deserialize_with = "password")]
-    #[garde(length(chars, min = 8, max = 128), custom(printable))]
+    #[garde(length(chars, min = 8, max = 128), custom(printable), custom(uncommon))]
     #[schema(
         format = "password",
         min_length = 8,
@@ -100,7 +106,7 @@ struct ChangePassword {
     #[schema(format = "password", max_length = 128)]
     current_password: String,
     #[serde(deserialize_with = "password")]
-    #[garde(length(chars, min = 8, max = 128), custom(printable))]
+    #[garde(length(chars, min = 8, max = 128), custom(printable), custom(uncommon))]
     #[schema(
         format = "password",
         min_length = 8,
@@ -150,9 +156,15 @@ struct TokenPair {
 }
 
 impl TokenPair {
-    fn new(app: &App, user_id: UserId, refresh_token: String) -> Result<Self, Problem> {
+    /// The refresh token with this secret, and an access token that counts as issued then.
+    fn new(
+        app: &App,
+        user_id: UserId,
+        issued_at: Timestamp,
+        refresh_token: String,
+    ) -> Result<Self, Problem> {
         Ok(Self {
-            access_token: app.tokens.issue(user_id, app.core.store.now())?,
+            access_token: app.tokens.issue(user_id, issued_at)?,
             token_type: "Bearer",
             expires_in: app.tokens.expires_in(),
             refresh_token,
@@ -204,24 +216,37 @@ async fn login(
     Json(login): Json<Login>,
 ) -> Result<axum::Json<TokenPair>, Problem> {
     app.limits.login(&login.email, origin).await?;
+    for _ in 0..LOGIN_ATTEMPTS {
+        let (user, verdict) = identify(&app, &login).await?;
+        let (secret, token_hash) = refresh_token();
+        let token = RefreshToken {
+            token_hash,
+            family_id: uuid::Uuid::from_bytes(random()),
+            user_id: user.user_id,
+            expires_at: refresh_end(&app),
+            spent_at: None,
+        };
+        let opened = app.core.store.open_family(&token, &user.password_hash).await?;
+        let Some(issued_at) = opened else { continue };
+        if verdict == Verdict::RightAsTyped {
+            renew_hash(&app, &user, login.password).await;
+        }
+        return Ok(axum::Json(TokenPair::new(&app, user.user_id, issued_at, secret)?));
+    }
+    Err(Refusal::InvalidCredentials.into())
+}
+
+/// Attempts at a login: while it is under way, another one may renew the hash of the same password, which
+/// is then checked again.
+const LOGIN_ATTEMPTS: usize = 2;
+
+/// The user with this address and this password.
+async fn identify(app: &App, login: &Login) -> Result<(User, Verdict), Problem> {
     let user = app.core.store.user_by_email(&login.email).await?;
     let stored = user.as_ref().map(|user| user.password_hash.clone());
     let verdict = app.passwords.verify(login.password.clone(), stored).await?;
-    let is_right = verdict != Verdict::Wrong;
-    let user = user.filter(|_| is_right).ok_or(Refusal::InvalidCredentials)?;
-    if verdict == Verdict::RightAsTyped {
-        renew_hash(&app, &user, login.password).await;
-    }
-    let (secret, token_hash) = refresh_token();
-    let token = RefreshToken {
-        token_hash,
-        family_id: uuid::Uuid::from_bytes(random()),
-        user_id: user.user_id,
-        expires_at: refresh_end(&app),
-        spent_at: None,
-    };
-    app.core.store.open_family(&token).await?;
-    Ok(axum::Json(TokenPair::new(&app, user.user_id, secret)?))
+    let user = user.filter(|_| verdict != Verdict::Wrong).ok_or(Refusal::InvalidCredentials)?;
+    Ok((user, verdict))
 }
 
 /// Hashes a password of an earlier version in the form in which it is known from every keyboard. Where
@@ -247,8 +272,8 @@ async fn refresh(
     app.limits.anonymous(origin, app.core.store.now())?;
     let (secret, hash) = refresh_token();
     let spent = refresh_hash(&refresh.refresh_token);
-    let token = app.core.store.rotate(&spent, (hash, refresh_end(&app))).await?;
-    Ok(axum::Json(TokenPair::new(&app, token.user_id, secret)?))
+    let (token, issued_at) = app.core.store.rotate(&spent, (hash, refresh_end(&app))).await?;
+    Ok(axum::Json(TokenPair::new(&app, token.user_id, issued_at, secret)?))
 }
 
 /// Ends the login of a refresh token. Access tokens stay valid until they expire.
@@ -266,7 +291,25 @@ async fn logout(
     Ok(StatusCode::NO_CONTENT)
 }
 
-/// Changes the password, and ends all logins of the user.
+/// Ends all logins of the user: every refresh token, and within a second every access token.
+#[utoipa::path(
+    post, path = "/api/v1/auth/logout-all", tag = TAG,
+    request_body(content = super::docs::Empty, description = "Nothing, or an empty object"),
+    security(("bearer" = [])),
+    responses((status = 204, description = "All logins were ended")),
+)]
+async fn logout_all(
+    State(app): State<Arc<App>>,
+    CurrentUser(user_id): CurrentUser,
+    _: NoBody,
+) -> Result<StatusCode, Problem> {
+    let not_before = app.core.store.end_logins(user_id).await?;
+    app.cutoffs.note(user_id, not_before);
+    Ok(StatusCode::NO_CONTENT)
+}
+
+/// Changes the password, and ends all logins of the user: every refresh token, and within a second every
+/// access token.
 #[utoipa::path(
     post, path = "/api/v1/auth/password", tag = TAG, request_body = ChangePassword,
     security(("bearer" = [])),
@@ -286,8 +329,8 @@ async fn change_password(
         return Err(Refusal::InvalidCredentials.into());
     }
     let new = app.passwords.hash(change.new_password).await?;
-    if !app.core.store.set_password(user_id, &old, &new).await? {
-        return Err(Refusal::InvalidCredentials.into());
-    }
+    let changed = app.core.store.set_password(user_id, &old, &new).await?;
+    let not_before = changed.ok_or(Refusal::InvalidCredentials)?;
+    app.cutoffs.note(user_id, not_before);
     Ok(StatusCode::NO_CONTENT)
 }

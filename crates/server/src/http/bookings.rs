@@ -9,16 +9,17 @@ use super::App;
 use super::body::{Json, JsonBytes, NoBody};
 use super::connection::Peer;
 use super::content::{Answer, Content};
+use super::events::acting_at;
 use super::extract::{CurrentUser, Key, Path, expected_booking, id};
 use super::lists::{PAGE_BYTES_MAX, Params, page};
-use super::problem::Problem;
+use super::problem::{Code, Problem};
 use super::wire::json_with;
 use axum::extract::State;
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use axum::response::Response;
 use engine::access::{Permission, may};
-use engine::{Booking, BookingId, BookingStatus, Command, Fault, Outcome, Refusal};
+use engine::{Booking, BookingId, BookingStatus, By, Command, Fault, Outcome, Refusal, UserId};
 use forms::ReviseHold;
 use hyper::body::Incoming;
 use schema::HoldForm;
@@ -56,7 +57,7 @@ pub(super) fn take_confirm(
     let (Parts { mut headers, .. }, body) = request.into_parts();
     let user = CurrentUser::of(app, Some(peer), &headers);
     async move {
-        let CurrentUser(user_id) = user?;
+        let CurrentUser(user_id) = user?.sure(app).await?;
         NoBody::of(app, &headers, body).await?;
         headers.clear();
         let command = |booking_id| Command::Confirm { booking_id, by: user_id.into() };
@@ -178,8 +179,44 @@ async fn cancel(
     Path(booking_id): Path<String>,
     _: NoBody,
 ) -> Result<Response, Problem> {
-    changed(&app, &booking_id, |booking_id| Command::Cancel { booking_id, by: user_id.into() })
-        .await
+    let booking_id: BookingId = id(&booking_id, "booking")?;
+    let cancel = |by| {
+        let command = move |booking_id| Command::Cancel { booking_id, by };
+        change(&app, Some(booking_id), command, HeaderMap::new())
+    };
+    let refused = match cancel(user_id.into()).await {
+        Ok(answer) => return Ok(answer.map(Content::into)),
+        Err(refused) => refused,
+    };
+    // A member of the organization may cancel what the buyer may not, or what is somebody else's.
+    match refused.code() {
+        Code::NotFound | Code::NotCancellable => {
+            let by = acting_for(&app, booking_id, user_id).await?;
+            let Some(by) = by.filter(|by| !by.is(user_id)) else { return Err(refused) };
+            match cancel(by).await {
+                // Buyers hear what they hear as buyers, whatever they may not do as members.
+                Err(lacking)
+                    if refused.code() == Code::NotCancellable
+                        && matches!(lacking.code(), Code::NotFound | Code::PermissionMissing) =>
+                {
+                    Err(refused)
+                }
+                decided => Ok(decided?.map(Content::into)),
+            }
+        }
+        _ => Err(refused),
+    }
+}
+
+/// How a user acts at the event of a booking; `None`: there is no such booking.
+async fn acting_for(
+    app: &App,
+    booking_id: BookingId,
+    user_id: UserId,
+) -> Result<Option<By>, Problem> {
+    let Some(booking) = app.core.store.booking(booking_id).await? else { return Ok(None) };
+    let Some(facts) = app.core.catalog.event(booking.event_id).await? else { return Ok(None) };
+    Ok(Some(acting_at(app, &facts.of.event.terms, user_id).await?))
 }
 
 /// Replaces the seats of a hold. If one of the new seats is unavailable, the hold stays unchanged.
@@ -296,7 +333,7 @@ pub(super) async fn listed(
     Ok(page(room, found.items, found.has_more, id, write))
 }
 
-/// Returns a booking to its buyer or to the organizer of its event.
+/// Returns a booking to its buyer, or to a member of the organization of its event.
 #[utoipa::path(
     get, path = "/api/v1/bookings/{booking_id}", tag = TAG, operation_id = "get_booking",
     params(("booking_id" = String, Path, format = "uuid")),
@@ -317,7 +354,8 @@ async fn read(
     let booking = app.core.store.booking(booking_id).await?.ok_or(MISSING)?;
     if booking.user_id != user_id {
         let facts = app.core.catalog.event(booking.event_id).await?.ok_or(MISSING)?;
-        may(user_id.into(), Permission::BookingRead, &facts.of.event.terms)?;
+        let by = acting_at(&app, &facts.of.event.terms, user_id).await?;
+        may(by, Permission::BookingRead, &facts.of.event.terms)?;
     }
     let now = app.core.store.now();
     let write = |out: &mut Vec<u8>| write_booking(out, &booking, now, None);

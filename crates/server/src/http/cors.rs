@@ -75,7 +75,7 @@ fn layer(origins: &[HeaderValue]) -> CorsLayer {
     CorsLayer::new()
         .allow_origin(allowed)
         .vary([header::ORIGIN])
-        .allow_methods([Method::GET, Method::POST, Method::PATCH, Method::PUT])
+        .allow_methods([Method::GET, Method::POST, Method::PATCH, Method::PUT, Method::DELETE])
         .allow_headers([
             header::AUTHORIZATION,
             header::CONTENT_TYPE,

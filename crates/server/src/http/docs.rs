@@ -15,7 +15,9 @@ use utoipa::openapi::security::{Http, HttpAuthScheme, SecurityScheme};
 use utoipa::openapi::{Content, OpenApi, Ref, RefOr, Required};
 use utoipa::{IntoParams, OpenApi as _, ToSchema};
 
-pub use words::{DateWord, SeatWord};
+pub use words::{
+    ActionWord, DateWord, MemberWord, OrganizationWord, PermissionWord, RoleWord, SeatWord,
+};
 
 /// A problem (RFC 9457). Some codes add members: those listed after `request_id`.
 #[derive(ToSchema)]
@@ -42,7 +44,11 @@ pub struct Problem {
     /// `validation_failed` of layouts: the number of errors that are not listed.
     #[schema(value_type = u64, required = false)]
     errors_untold: u64,
-    /// `too_many_seats`, `buyer_limit`: the maximum number of seats.
+    /// `permission_missing`: what the role does not allow.
+    #[schema(value_type = PermissionWord, required = false)]
+    permission: PermissionWord,
+    /// `too_many_seats`, `buyer_limit`: the maximum number of seats. `limit_reached`: the maximum
+    /// number.
     #[schema(value_type = u64, required = false)]
     limit: u64,
     /// `too_many_seats` when changing a hold: the number of its seats. `buyer_limit`: the number of
@@ -199,11 +205,14 @@ pub struct PageParams {
             To try it on the page `/docs`, execute **register** and **login**: the page then \
             fills in the access token. The examples below build on one another: execute them \
             from top to bottom, and change the values as you like. When an example contains the id \
-            of an event or a booking, the page replaces it with the id of the one that you created.",
+            of an event or a booking, the page replaces it with the id of the one that you created. \
+            After **logout-all** and **password** execute **login** again: they end the token, too. \
+            An invitation is accepted by the user who was invited: log in as the second account of \
+            **register** before, and as the first one afterwards.",
         license(name = "Apache-2.0", identifier = "Apache-2.0"),
     ),
     servers((url = "/", description = "This server")),
-    components(schemas(Problem, FieldError)),
+    components(schemas(Problem, FieldError, OrganizationWord, MemberWord)),
     tags(
         (name = "Accounts", description = "Users and their tokens"),
         (name = "Events", description = "Events, sections and availability"),
@@ -212,6 +221,8 @@ pub struct PageParams {
             taken"),
         (name = "Bookings", description = "Hold, confirm, extend, cancel"),
         (name = "Organizers", description = "An event's bookings, and cancelling the event"),
+        (name = "Organizations", description = "Teams and their members: roles, invitations, and the \
+            access log"),
         (name = "Operations", description = "Health and metrics"),
     ),
 )]
@@ -265,10 +276,11 @@ pub(super) fn base(version: &str) -> OpenApi {
 /// Adds what the calls do not say themselves: what they refuse, and examples.
 pub(super) fn finished(mut document: OpenApi) -> OpenApi {
     for (path, item) in &mut document.paths.paths {
-        let operations = [&mut item.get, &mut item.post, &mut item.patch, &mut item.put];
+        let operations =
+            [&mut item.get, &mut item.post, &mut item.patch, &mut item.put, &mut item.delete];
         for operation in operations.into_iter().filter_map(Option::as_mut) {
             if let Some(RefOr::T(body)) = operation.request_body.as_mut()
-                && is_empty(body)
+                && is_unneeded(body)
             {
                 body.required = Some(Required::False);
             }
@@ -279,12 +291,15 @@ pub(super) fn finished(mut document: OpenApi) -> OpenApi {
     document
 }
 
-/// Whether a call takes no body: then it may send an empty object, or nothing at all.
-fn is_empty(body: &RequestBody) -> bool {
-    let empty = Ref::from_schema_name("Empty").ref_location;
-    let is_empty = |content: &RefOr<Content>| {
+/// The schemas of bodies in whose place nothing at all may be sent.
+const UNNEEDED: [&str; 2] = ["Empty", "RemoveMember"];
+
+/// Whether a call may be sent without a body.
+fn is_unneeded(body: &RequestBody) -> bool {
+    let unneeded = UNNEEDED.map(|name| Ref::from_schema_name(name).ref_location);
+    let is_unneeded = |content: &RefOr<Content>| {
         matches!(content, RefOr::T(Content { schema: Some(RefOr::Ref(named)), .. })
-            if named.ref_location == empty)
+            if unneeded.contains(&named.ref_location))
     };
-    body.content.values().all(is_empty)
+    body.content.values().all(is_unneeded)
 }

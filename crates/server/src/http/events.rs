@@ -22,18 +22,18 @@ use axum::http::request::Parts;
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use chrono_tz::Tz;
-use engine::access::{Permission, may};
+use engine::access::{Permission, is_visible, may};
 use engine::event::EventChange;
 use engine::{
-    Currency, Error, EventId, EventStatus, EventWithSections, Fault, IdempotencyKey, Refusal,
-    SectionId, UserId,
+    By, Currency, Error, EventId, EventStatus, EventWithSections, Fault, IdempotencyKey, OrgId,
+    Refusal, SectionId, Terms, UserId,
 };
 use forms::{NewEvent, ReviseEvent, event_date, section_field, timezone};
 use hyper::body::Incoming;
 use opening::open;
 use serde::Serialize;
 use std::sync::Arc;
-use store::{BookingFilter, CreationKey, EventFilter};
+use store::{BookingFilter, CreationKey, EventFilter, Place};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 use views::{AvailabilityView, EventCardView, EventPage, EventView, StatusWord};
@@ -57,12 +57,12 @@ pub(super) fn routes() -> OpenApiRouter<Arc<App>> {
         .routes(routes!(bookings))
 }
 
-/// The event that was just changed, as `viewer` sees it, read anew from the store.
-async fn changed(app: &App, event_id: EventId, viewer: UserId) -> Result<EventView, Problem> {
+/// The event that was just changed, as `by` sees it, read anew from the store.
+async fn changed(app: &App, event_id: EventId, by: By) -> Result<EventView, Problem> {
     app.core.catalog.changed(event_id).await;
     // Past the catalog, where a reader's load from before the commit may be under way.
     let read = app.core.store.event(event_id).await?;
-    let read = read.filter(|of| of.event.terms.visible_to(Some(viewer))).ok_or(MISSING)?;
+    let read = read.filter(|of| is_visible(Some(by), &of.event.terms)).ok_or(MISSING)?;
     EventView::load_anew(app, &read).await
 }
 
@@ -71,9 +71,9 @@ pub(super) async fn changed_section(
     app: &App,
     event_id: EventId,
     section_id: SectionId,
-    viewer: UserId,
+    by: By,
 ) -> Result<Response, Problem> {
-    let view = changed(app, event_id, viewer).await?;
+    let view = changed(app, event_id, by).await?;
     let etag = view.etag();
     let section = view.into_section(section_id).ok_or(MISSING_SECTION)?;
     Ok(([(header::ETAG, etag)], axum::Json(section)).into_response())
@@ -85,20 +85,50 @@ pub(super) async fn visible(
     event_id: EventId,
     viewer: Option<UserId>,
 ) -> Result<Arc<Facts>, Problem> {
-    let facts = app.core.catalog.event(event_id).await?;
-    let facts = facts.filter(|facts| facts.of.event.terms.visible_to(viewer));
-    Ok(facts.ok_or(MISSING)?)
+    let facts = app.core.catalog.event(event_id).await?.ok_or(MISSING)?;
+    let terms = &facts.of.event.terms;
+    if !terms.is_public() {
+        let by = match viewer {
+            Some(viewer) => Some(acting_at(app, terms, viewer).await?),
+            None => None,
+        };
+        if !is_visible(by, terms) {
+            return Err(MISSING.into());
+        }
+    }
+    Ok(facts)
 }
 
-/// [`visible`], as the store has it now: for what is derived from it and written back.
+/// How a user acts at the event with these terms. Where it is, is for whoever decides to say.
+pub(super) async fn acting_at(app: &App, terms: &Terms, user_id: UserId) -> Result<By, Fault> {
+    app.core.rights.by(user_id, terms.organizer_id, Some(terms.event_id)).await
+}
+
+/// How a user acts at an event. Whether it exists for the user is decided with the rest.
+pub(super) async fn acting(app: &App, event_id: EventId, user_id: UserId) -> Result<By, Problem> {
+    let facts = app.core.catalog.event(event_id).await?.ok_or(MISSING)?;
+    Ok(acting_at(app, &facts.of.event.terms, user_id).await?)
+}
+
+/// The event, if it exists for a user, as the store has it now, and how the user acts there: for what is
+/// derived from it and written back.
 pub(super) async fn visible_now(
     app: &App,
     event_id: EventId,
-    viewer: UserId,
-) -> Result<Arc<Facts>, Problem> {
-    let facts = app.core.catalog.event_now(event_id).await?;
-    let facts = facts.filter(|facts| facts.of.event.terms.visible_to(Some(viewer)));
-    Ok(facts.ok_or(MISSING)?)
+    user_id: UserId,
+) -> Result<(Arc<Facts>, By), Problem> {
+    let facts = app.core.catalog.event_now(event_id).await?.ok_or(MISSING)?;
+    let by = acting_at(app, &facts.of.event.terms, user_id).await?;
+    if is_visible(Some(by), &facts.of.event.terms) { Ok((facts, by)) } else { Err(MISSING.into()) }
+}
+
+/// The organization that something new is to be of, by the id that came with it: the user's own if none
+/// came. What means the same as its absence is left out, so that equal requests have one digest.
+pub(super) fn organization(id: &mut Option<String>, user_id: UserId) -> OrgId {
+    let own = OrgId::from(user_id);
+    let named = id.as_ref().and_then(|id| id.parse().ok()).unwrap_or(own);
+    *id = Some(named).filter(|named| *named != own).map(|named| named.to_string());
+    named
 }
 
 pub(super) fn created(
@@ -137,7 +167,7 @@ pub(super) async fn once<T: Send + 'static>(
     Ok(done.map_err(|panic| Fault::Corrupt { what: panic.to_string() })??)
 }
 
-/// Creates an event; the user becomes its organizer.
+/// Creates an event of the organization of the user, or of another one.
 #[utoipa::path(
     post, path = "/api/v1/events", tag = TAG, operation_id = "create_event",
     request_body = NewEvent,
@@ -164,19 +194,27 @@ async fn create(
     Json(mut new): Json<NewEvent>,
 ) -> Result<Response, Problem> {
     new.simplify();
+    let org_id = organization(&mut new.organization_id, user_id);
     let key = key.map(|key| CreationKey { user_id, key, fingerprint: fingerprint(&new) });
-    let (event, planned) = new.build(&app, user_id)?;
+    let by = app.core.rights.by(user_id, org_id, None).await?;
+    if key.is_none() {
+        // Before the work. It is decided with the event, after the key, which may have made it (I6).
+        may(by, Permission::EventWrite, &org_id)?;
+    }
+    let (event, planned) = new.build(&app, org_id)?;
     let (sections, openings) = open(&app, planned, section_field).await?;
     let event = EventWithSections { event, sections };
     let (name, store) = (key.as_ref().map(|key| key.key.clone()), app.core.store.clone());
-    let work = async move { store.create_event(&event, &openings, key.as_ref()).await };
+    let work = async move { store.create_event(&event, by, &openings, key.as_ref()).await };
     let done = once(&app, "create_event", user_id, name, work).await?;
-    let view = changed(&app, done.id, user_id).await?;
+    // With a key it may be another one.
+    let by = acting(&app, done.id, user_id).await?;
+    let view = changed(&app, done.id, by).await?;
     let location = format!("/api/v1/events/{}", done.id);
     Ok(created(&location, view.etag(), done.replayed, view))
 }
 
-/// Lists events, newest first. Drafts are visible to their organizer only.
+/// Lists events, newest first. Drafts are visible to the members of their organization only.
 #[utoipa::path(
     get, path = "/api/v1/events", tag = TAG, operation_id = "list_events",
     security((), ("bearer" = [])),
@@ -184,7 +222,11 @@ async fn create(
         ("status" = Option<StatusWord>, Query),
         (
             "organizer" = Option<String>, Query, pattern = "^me$",
-            description = "`me`: the events of the caller",
+            description = "`me`: the events of all organizations of the caller",
+        ),
+        (
+            "organization_id" = Option<String>, Query, format = "uuid",
+            description = "Events of this organization",
         ),
         (
             "series_id" = Option<String>, Query, format = "uuid",
@@ -223,10 +265,23 @@ async fn list(
         let Some(text) = params.get(name) else { return Ok(None) };
         Ok(Some(event_date(text, Tz::UTC, name)?.starts_at()))
     };
+    let places = match viewer {
+        Some(viewer) => app.core.rights.places(viewer).await?,
+        None => Arc::default(),
+    };
+    let of = params.read("organization_id", "must be a UUID", |text| text.parse().ok())?;
+    let one = |org_id| vec![Place { org_id, events: None }];
     let short = |text: &str| (text.chars().count() <= 200).then(|| text.to_owned());
     let filter = EventFilter {
-        viewer,
-        organizer: viewer.filter(|_| mine),
+        places: match (of, mine) {
+            (None, false) => None,
+            (None, true) => Some(places.to_vec()),
+            (Some(of), false) => Some(one(of)),
+            (Some(of), true) => {
+                Some(places.iter().filter(|place| place.org_id == of).cloned().collect())
+            }
+        },
+        drafts_of: places.to_vec(),
         series: params.read("series_id", "must be a UUID", |text| text.parse().ok())?,
         status: params.read(
             "status",
@@ -318,7 +373,7 @@ pub(super) fn take_read(
     async move {
         // Given up with the answer, as by the router: a connection must not end for it before.
         let _unread = body;
-        let MaybeUser(viewer) = viewer?;
+        let MaybeUser(viewer) = viewer?.sure(app).await?;
         shown(app, event_id, viewer, &known, headers).await
     }
 }
@@ -338,9 +393,16 @@ async fn availability(
     Path(event_id): Path<String>,
 ) -> Result<Response, Problem> {
     let facts = visible(&app, id(&event_id, "event")?, viewer).await?;
-    let sees_all =
-        |viewer: UserId| may(viewer.into(), Permission::EventRead, &facts.of.event.terms);
-    let organizer = viewer.is_some_and(|viewer| sees_all(viewer).is_ok());
+    let terms = &facts.of.event.terms;
+    let organizer = match viewer {
+        Some(viewer) => match acting_at(&app, terms, viewer).await {
+            Ok(by) => may(by, Permission::EventRead, terms).is_ok(),
+            // The store is away. What everybody may see, the gate can still say.
+            Err(_) if terms.is_public() => false,
+            Err(away) => return Err(away.into()),
+        },
+        None => false,
+    };
     let view = AvailabilityView::load(&app, &facts.of, organizer).await?;
     let cache = if organizer { "private, no-store" } else { "max-age=1" };
     let room = app.answers.room(view.bytes_max()).await?;
@@ -370,7 +432,7 @@ async fn revise(
     let date = match (change.event_date, change.timezone) {
         (None, None) => None,
         (date, zone) => {
-            let now = visible_now(&app, event_id, user_id).await?;
+            let (now, _) = visible_now(&app, event_id, user_id).await?;
             let zone = zone.map_or(Ok(now.of.event.timezone), |zone| timezone(Some(&zone)))?;
             let field = if date.is_some() { "event_date" } else { "timezone" };
             let date = date.unwrap_or_else(|| now.of.event.date.as_str().to_owned());
@@ -392,13 +454,14 @@ async fn revise(
         prevent_orphans: change.prevent_orphans,
         currency: change.currency.as_deref().and_then(Currency::parse),
     };
-    let change = app.core.store.revise_event(event_id, user_id, expected, change);
+    let by = acting(&app, event_id, user_id).await?;
+    let change = app.core.store.revise_event(event_id, by, expected, change);
     let asked_at = tokio::time::Instant::now();
     let changed_too = app.core.catalog.changing(event_id, change).await?;
     for inventory in &changed_too {
         app.core.settle(inventory, asked_at).await;
     }
-    Ok(with_etag(changed(&app, event_id, user_id).await?))
+    Ok(with_etag(changed(&app, event_id, by).await?))
 }
 
 /// Cancels an event. Its holds and confirmed bookings are cancelled shortly afterwards.
@@ -417,9 +480,10 @@ async fn cancel(
     _: NoBody,
 ) -> Result<Response, Problem> {
     let event_id = id(&event_id, "event")?;
-    let change = app.core.store.cancel_event(event_id, user_id);
+    let by = acting(&app, event_id, user_id).await?;
+    let change = app.core.store.cancel_event(event_id, by);
     app.core.catalog.changing(event_id, change).await?;
-    Ok(with_etag(changed(&app, event_id, user_id).await?))
+    Ok(with_etag(changed(&app, event_id, by).await?))
 }
 
 /// Lists the bookings of an event for its organizer, newest first.
@@ -442,7 +506,12 @@ async fn bookings(
 ) -> Result<Response, Problem> {
     let event_id = id(&event_id, "event")?;
     let facts = visible(&app, event_id, Some(user_id)).await?;
-    may(user_id.into(), Permission::EventRead, &facts.of.event.terms)?;
+    let by = acting_at(&app, &facts.of.event.terms, user_id).await?;
+    may(by, Permission::EventRead, &facts.of.event.terms)?;
+    // Somebody who sees that the event is there sees that it has bookings.
+    if may(by, Permission::BookingRead, &facts.of.event.terms).is_err() {
+        return Err(Refusal::PermissionMissing { permission: Permission::BookingRead }.into());
+    }
     let filter =
         BookingFilter { user: None, event: Some(event_id), status: status_filter(&params)? };
     listed(&app, &filter, &params).await

@@ -4,7 +4,10 @@
 
 use super::App;
 use super::connection::Peer;
+use super::observe::RequestId;
 use super::problem::Problem;
+use crate::cutoffs::{Login, Standing};
+use crate::random::random;
 use axum::extract::FromRequestParts;
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, HeaderValue, header};
@@ -13,7 +16,43 @@ use serde::de::DeserializeOwned;
 use std::net::IpAddr;
 use std::str::FromStr;
 use std::sync::Arc;
-use store::Epoch;
+use store::{ChangeNote, Epoch};
+use tokio::time::Instant;
+use uuid::Uuid;
+
+/// Somebody whose access token is good, unless its login was ended and this process does not know of it
+/// right away: then that has to be read first.
+pub struct Unsure<T> {
+    who: T,
+    doubt: Option<Doubt>,
+}
+
+/// A login that may have been ended, and when the request arrived.
+struct Doubt {
+    login: Login,
+    arrived: Instant,
+}
+
+impl<T> Unsure<T> {
+    /// Waits for nothing where there is no doubt.
+    pub async fn sure(self, app: &App) -> Result<T, Problem> {
+        if let Some(Doubt { login, arrived }) = self.doubt {
+            // Boxed: else every request would carry it along.
+            if Box::pin(app.cutoffs.is_ended(login, arrived)).await? {
+                return Err(ended());
+            }
+        }
+        Ok(self.who)
+    }
+
+    fn map<U>(self, of: impl FnOnce(T) -> Result<U, Problem>) -> Result<Unsure<U>, Problem> {
+        Ok(Unsure { who: of(self.who)?, doubt: self.doubt })
+    }
+}
+
+fn ended() -> Problem {
+    Problem::unauthorized("The login of the access token was ended; log in again.")
+}
 
 /// The user whose access token came with the request.
 #[derive(Clone, Copy)]
@@ -24,16 +63,17 @@ impl FromRequestParts<Arc<App>> for CurrentUser {
 
     async fn from_request_parts(parts: &mut Parts, app: &Arc<App>) -> Result<Self, Problem> {
         let peer = parts.extensions.get::<Peer>().copied();
-        Self::of(app, peer, &parts.headers)
+        Self::of(app, peer, &parts.headers)?.sure(app).await
     }
 }
 
 impl CurrentUser {
     /// The user of a request with these headers, which is counted as one of theirs.
-    pub fn of(app: &App, peer: Option<Peer>, headers: &HeaderMap) -> Result<Self, Problem> {
-        let MaybeUser(user) = MaybeUser::of(app, peer, headers)?;
-        user.map(Self)
-            .ok_or_else(|| Problem::unauthorized("Send Authorization: Bearer <access_token>."))
+    pub fn of(app: &App, peer: Option<Peer>, headers: &HeaderMap) -> Result<Unsure<Self>, Problem> {
+        MaybeUser::of(app, peer, headers)?.map(|MaybeUser(user)| {
+            user.map(Self)
+                .ok_or_else(|| Problem::unauthorized("Send Authorization: Bearer <access_token>."))
+        })
     }
 }
 
@@ -46,25 +86,29 @@ impl FromRequestParts<Arc<App>> for MaybeUser {
 
     async fn from_request_parts(parts: &mut Parts, app: &Arc<App>) -> Result<Self, Problem> {
         let peer = parts.extensions.get::<Peer>().copied();
-        Self::of(app, peer, &parts.headers)
+        Self::of(app, peer, &parts.headers)?.sure(app).await
     }
 }
 
 impl MaybeUser {
     /// The user of a request with these headers, which is counted as one of theirs.
-    pub fn of(app: &App, peer: Option<Peer>, headers: &HeaderMap) -> Result<Self, Problem> {
+    pub fn of(app: &App, peer: Option<Peer>, headers: &HeaderMap) -> Result<Unsure<Self>, Problem> {
         let now = app.core.store.now();
-        let user = match only(headers, "authorization")? {
-            None => None,
-            Some(value) => {
-                let value = value.to_str().unwrap_or_default();
-                let token = bearer(value)
-                    .ok_or_else(|| Problem::unauthorized("The scheme must be Bearer."))?;
-                Some(app.tokens.verify(token, now)?)
+        let (mut user, mut doubt) = (None, None);
+        if let Some(value) = only(headers, "authorization")? {
+            let value = value.to_str().unwrap_or_default();
+            let token =
+                bearer(value).ok_or_else(|| Problem::unauthorized("The scheme must be Bearer."))?;
+            let (login, arrived) = (app.tokens.verify(token, now)?, Instant::now());
+            match app.cutoffs.look(login, arrived) {
+                Standing::Good => (),
+                Standing::Ended => return Err(ended()),
+                Standing::Unknown => doubt = Some(Doubt { login, arrived }),
             }
-        };
+            user = Some(login.user_id);
+        }
         app.limits.request(user, peer, headers, now)?;
-        Ok(Self(user))
+        Ok(Unsure { who: Self(user), doubt })
     }
 }
 
@@ -82,6 +126,19 @@ impl FromRequestParts<Arc<App>> for Origin {
 
     async fn from_request_parts(parts: &mut Parts, app: &Arc<App>) -> Result<Self, Problem> {
         Ok(Self(app.limits.address(parts.extensions.get::<Peer>().copied(), &parts.headers)))
+    }
+}
+
+/// What the access log keeps of a request that changes an organization.
+pub struct Change(pub ChangeNote);
+
+impl FromRequestParts<Arc<App>> for Change {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, _: &Arc<App>) -> Result<Self, Problem> {
+        let request_id = parts.extensions.get::<RequestId>();
+        let request_id = request_id.map(|request_id| request_id.as_str().to_owned());
+        Ok(Self(ChangeNote { change_id: Uuid::from_bytes(random()), request_id }))
     }
 }
 

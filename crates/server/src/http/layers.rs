@@ -8,7 +8,7 @@
 //! and add nothing of their own: a layer is added here, once, and both have it.
 
 use super::cors::Cors;
-use super::observe::{guard, observed};
+use super::observe::{RequestId, guard, observed};
 use super::problem::Problem;
 use super::query::KnownParameters;
 use crate::core::Core;
@@ -70,7 +70,9 @@ impl Layers {
     }
 }
 
-async fn layered(State(layers): State<Arc<Layers>>, request: Request, next: Next) -> Response {
+async fn layered(State(layers): State<Arc<Layers>>, mut request: Request, next: Next) -> Response {
+    let request_id = RequestId::of(request.headers());
+    request.extensions_mut().insert(request_id);
     let route = request.extensions().get::<MatchedPath>().cloned();
     let route = route.as_ref().map_or("unknown", MatchedPath::as_str);
     layers.around(route, request, |request| next.run(request)).await

@@ -68,6 +68,22 @@ pub fn observed<'a, B: HttpBody, C: From<Body>, A: Future<Output = Response<C>>>
     answered.map(move |answered| seen.completed(core, cors, route, answered))
 }
 
+/// The id of a request, for handlers that keep it. A request that takes the router has it.
+#[derive(Clone)]
+pub struct RequestId(HeaderValue);
+
+impl RequestId {
+    /// The id of a request with these headers.
+    pub fn of(headers: &HeaderMap) -> Self {
+        Self(request_id(headers))
+    }
+
+    /// As the log and the answer name it.
+    pub fn as_str(&self) -> &str {
+        self.0.to_str().unwrap_or_default()
+    }
+}
+
 /// What is kept of a request until it is answered.
 struct Seen {
     started: Instant,
@@ -80,9 +96,10 @@ struct Seen {
 
 impl Seen {
     fn of<B: HttpBody>(request: &Request<B>) -> Self {
+        let given = request.extensions().get::<RequestId>().map(|given| given.0.clone());
         Self {
             started: Instant::now(),
-            request_id: request_id(request.headers()),
+            request_id: given.unwrap_or_else(|| request_id(request.headers())),
             method: method_name(request.method().as_str()),
             body_bytes_max: request.body().size_hint().upper(),
             origin: request.headers().get(header::ORIGIN).cloned(),

@@ -53,6 +53,11 @@ impl Problem {
         Self(Box::new(Told { code, detail: detail.into(), members, headers }))
     }
 
+    /// What it is called.
+    pub fn code(&self) -> Code {
+        self.0.code
+    }
+
     /// Adds a member.
     pub fn with(mut self, name: &str, value: impl Into<Value>) -> Self {
         self.0.members.insert(name.to_owned(), value.into());

@@ -28,6 +28,7 @@ impl KnownParameters {
                 (Method::POST, &item.post),
                 (Method::PATCH, &item.patch),
                 (Method::PUT, &item.put),
+                (Method::DELETE, &item.delete),
             ];
             for (method, operation) in operations {
                 if let Some(operation) = operation {

@@ -4,7 +4,9 @@ use super::app::App;
 use super::layers::{self, compression};
 use super::problem::{Code, Problem};
 use super::query::KnownParameters;
-use super::{auth, bookings, docs, events, health, observe, pages, seats, series, users};
+use super::{
+    auth, bookings, docs, events, health, observe, organizations, pages, seats, series, users,
+};
 use axum::Router;
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::middleware::map_response;
@@ -44,7 +46,8 @@ fn calls(version: &str) -> (Router<Arc<App>>, OpenApi) {
         .merge(auth::routes())
         .merge(users::routes())
         .merge(events::routes())
-        .merge(series::routes());
+        .merge(series::routes())
+        .merge(organizations::routes());
     let all = OpenApiRouter::with_openapi(docs::base(version))
         .routes(routes!(pages::root))
         .routes(routes!(pages::problem))

@@ -10,7 +10,7 @@ mod views;
 use super::App;
 use super::body::{JSON, is, not_json, validated};
 use super::events::{
-    MISSING_SECTION, SectionView, changed_section, is_known, visible, visible_now,
+    MISSING_SECTION, SectionView, acting, changed_section, is_known, visible, visible_now,
 };
 use super::extract::{CurrentUser, IfNoneMatch, MaybeUser, Path, expected_version, id};
 use super::problem::{Code, Problem};
@@ -72,15 +72,16 @@ async fn section(
     Ok((event_id, section, facts.of.event.terms.status == EventStatus::Draft))
 }
 
-/// The section in an event that the user organizes.
+/// The section in an event where the user may do this.
 async fn own_section(
     app: &App,
     path: &(String, String),
     user_id: UserId,
+    what: Permission,
 ) -> Result<(EventId, Section), Problem> {
     let event_id = id(&path.0, "event")?;
-    let facts = visible_now(app, event_id, user_id).await?;
-    may(user_id.into(), Permission::EventWrite, &facts.of.event.terms)?;
+    let (facts, by) = visible_now(app, event_id, user_id).await?;
+    may(by, what, &facts.of.event.terms)?;
     Ok((event_id, facts.resolve(&path.1).ok_or(MISSING_SECTION)?.clone()))
 }
 
@@ -134,18 +135,20 @@ async fn lay(
             ));
         }
     };
-    let (event_id, section) = own_section(&app, &path, user_id).await?;
+    let (event_id, section) = own_section(&app, &path, user_id, Permission::EventWrite).await?;
     let bytes = app.seats.imports.receive(&app, &parts.headers, body).await?;
     let turn = app.seats.imports.turn()?;
     let (name, price) = (section.name, section.price);
     let (layout, _turn) = aside(turn, move || read(&bytes, &name, price)).await?;
     let change = SectionChange { layout: Some(Arc::new(layout?)), ..SectionChange::default() };
     let section_id = section.section_id;
-    let change = app.core.store.revise_section(event_id, section_id, user_id, expected, change);
+    // A body may take longer to arrive than rights are known for.
+    let by = acting(&app, event_id, user_id).await?;
+    let change = app.core.store.revise_section(event_id, section_id, by, expected, change);
     let asked_at = tokio::time::Instant::now();
     let inventory = app.core.catalog.changing(event_id, change).await?;
     app.core.settle(&inventory, asked_at).await;
-    changed_section(&app, event_id, section_id, user_id).await
+    changed_section(&app, event_id, section_id, by).await
 }
 
 fn from_json(bytes: &Bytes, name: &str, price: Money) -> Result<Layout, Problem> {
@@ -380,7 +383,7 @@ async fn block(
     if !is(&parts.headers, JSON) {
         return Err(not_json());
     }
-    let (event_id, section) = own_section(&app, &path, user_id).await?;
+    let (event_id, section) = own_section(&app, &path, user_id, Permission::InventoryWrite).await?;
     let bytes = app.seats.imports.receive(&app, &parts.headers, body).await?;
     let is_small = bytes.len() <= SMALL_BYTES_MAX;
     let read = move || validated::<BlockedForm>(&bytes).and_then(BlockedForm::read);
@@ -398,7 +401,9 @@ async fn block(
         ));
     }
     let section_id = section.section_id;
-    let command = Command::Block { section_id, by: user_id.into(), blocked, reason: Some(reason) };
+    // A body may take longer to arrive than rights are known for.
+    let by = acting(&app, event_id, user_id).await?;
+    let command = Command::Block { section_id, by, blocked, reason: Some(reason) };
     app.core.lanes.submit(event_id.shard(), command).await?;
-    changed_section(&app, event_id, section_id, user_id).await
+    changed_section(&app, event_id, section_id, by).await
 }

@@ -1,18 +1,18 @@
-//! Series of events: recording, listing, reading and renaming, by their organizer.
+//! Series of events: recording, listing, reading and renaming, by the members of their organization.
 
 use super::App;
 use super::body::Json;
-use super::events::{created, is_known, once};
+use super::events::{created, is_known, once, organization};
 use super::extract::{CurrentUser, IfNoneMatch, Key, Path, expected_version, id};
 use super::lists::{PAGE_BYTES_MAX, Params, by_serde, page};
 use super::problem::Problem;
-use super::wire::{composed, fingerprint, given_composed, legible, shown};
+use super::wire::{composed, fingerprint, given, given_composed, legible, shown, uuid};
 use crate::random::random;
 use axum::extract::State;
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use engine::access::{Permission, may};
-use engine::{Fault, Refusal, Series, SeriesChange, SeriesId, Shard, Timestamp, UserId};
+use engine::{Fault, OrgId, Refusal, Series, SeriesChange, SeriesId, Shard, Timestamp, UserId};
 use garde::Validate;
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
@@ -40,6 +40,11 @@ struct NewSeries {
         pattern = r"^[^\s\u0000-\u001f\u007f-\u009f\u00ad\u034f\u061c\u115f\u1160\u17b4\u17b5\u180b-\u180f\u200b-\u200f\u2028-\u202e\u2060-\u206f\u2800\u3164\ufe00-\ufe0f\ufeff\uffa0\ufff0-\ufff8]([^\u0000-\u001f\u007f-\u009f\u00ad\u034f\u061c\u115f\u1160\u17b4\u17b5\u180b-\u180f\u200b-\u200f\u2028-\u202e\u2060-\u206f\u2800\u3164\ufe00-\ufe0f\ufeff\uffa0\ufff0-\ufff8]*[^\s\u0000-\u001f\u007f-\u009f\u00ad\u034f\u061c\u115f\u1160\u17b4\u17b5\u180b-\u180f\u200b-\u200f\u2028-\u202e\u2060-\u206f\u2800\u3164\ufe00-\ufe0f\ufeff\uffa0\ufff0-\ufff8])?$"
     )]
     title: String,
+    /// The organization that it is of; the caller's own if missing.
+    #[serde(default, deserialize_with = "given", skip_serializing_if = "Option::is_none")]
+    #[garde(inner(custom(uuid)))]
+    #[schema(value_type = String, required = false, format = "uuid")]
+    organization_id: Option<String>,
 }
 
 /// Changes to a series.
@@ -62,7 +67,7 @@ struct SeriesView {
     series_id: SeriesId,
     #[serde(serialize_with = "shown")]
     #[schema(value_type = String, format = "uuid")]
-    organizer_id: UserId,
+    organizer_id: OrgId,
     title: String,
     version: i64,
     #[serde(serialize_with = "shown")]
@@ -105,7 +110,7 @@ struct SeriesPage {
     next: Option<String>,
 }
 
-/// Creates a series; the user becomes its organizer. Events can be created in it.
+/// Creates a series of the organization of the user, or of another one. Events can be created in it.
 #[utoipa::path(
     post, path = "/api/v1/series", tag = TAG, operation_id = "create_series",
     request_body = NewSeries,
@@ -129,33 +134,45 @@ async fn create(
     State(app): State<Arc<App>>,
     CurrentUser(user_id): CurrentUser,
     Key(key): Key,
-    Json(new): Json<NewSeries>,
+    Json(mut new): Json<NewSeries>,
 ) -> Result<Response, Problem> {
+    let org_id = organization(&mut new.organization_id, user_id);
+    let by = app.core.rights.by(user_id, org_id, None).await?;
     let key = key.map(|key| CreationKey { user_id, key, fingerprint: fingerprint(&new) });
     let now = app.core.store.now();
     let shard = Shard::pick(u64::from_le_bytes(random()));
     let series = Series {
         series_id: SeriesId::new(now, shard, u64::from_le_bytes(random())),
-        organizer_id: user_id,
+        organizer_id: org_id,
         title: new.title,
         version: 1,
         created_at: now,
         updated_at: now,
     };
     let (name, store) = (key.as_ref().map(|key| key.key.clone()), app.core.store.clone());
-    let work = async move { store.create_series(&series, key.as_ref()).await };
+    let work = async move { store.create_series(&series, by, key.as_ref()).await };
     let done = once(&app, "create_series", user_id, name, work).await?;
     let missing = || Fault::Corrupt { what: "a series that was created is not there".to_owned() };
-    let view = SeriesView::from(app.core.store.series(done.id).await?.ok_or_else(missing)?);
+    let series = app.core.store.series(done.id).await?.ok_or_else(missing)?;
+    // With a key it may have been made long ago, by somebody who is a member no longer.
+    let by = app.core.rights.by(user_id, series.organizer_id, None).await?;
+    may(by, Permission::EventRead, &series)?;
+    let view = SeriesView::from(series);
     let location = format!("/api/v1/series/{}", done.id);
     Ok(created(&location, view.etag(app.core.store.epoch()), done.replayed, view))
 }
 
-/// Lists the series of the caller, newest first.
+/// Lists the series of an organization, newest first.
 #[utoipa::path(
     get, path = "/api/v1/series", tag = TAG, operation_id = "list_series",
     security(("bearer" = [])),
-    params(super::docs::PageParams),
+    params(
+        (
+            "organization_id" = Option<String>, Query, format = "uuid",
+            description = "The organization; the caller's own if missing",
+        ),
+        super::docs::PageParams,
+    ),
     responses((status = 200, description = "A page of series", body = SeriesPage)),
 )]
 async fn list(
@@ -163,15 +180,19 @@ async fn list(
     CurrentUser(user_id): CurrentUser,
     params: Params,
 ) -> Result<Response, Problem> {
+    let of = params.read("organization_id", "must be a UUID", |text| text.parse().ok())?;
     let part = params.page()?;
+    let org_id = of.unwrap_or_else(|| OrgId::from(user_id));
+    let by = app.core.rights.by(user_id, org_id, None).await?;
+    may(by, Permission::EventRead, &org_id)?;
     let room = app.answers.room(PAGE_BYTES_MAX).await?;
-    let found = app.core.store.series_of(user_id, part).await?;
+    let found = app.core.store.series_of(org_id, part).await?;
     let views = found.items.into_iter().map(SeriesView::from);
     let list = page(room, views, found.has_more, |view| view.series_id, by_serde);
     Ok(([(header::CACHE_CONTROL, HeaderValue::from_static("no-store"))], list).into_response())
 }
 
-/// Returns a series of the caller.
+/// Returns a series.
 #[utoipa::path(
     get, path = "/api/v1/series/{series_id}", tag = TAG, operation_id = "get_series",
     security(("bearer" = [])),
@@ -224,15 +245,18 @@ async fn revise(
     let series_id = id(&series_id, "series")?;
     let expected = expected_version(&headers, app.core.store.epoch())?;
     let change = SeriesChange { expected, title: change.title };
-    let series = app.core.store.change_series(series_id, user_id.into(), change).await?;
+    let before = app.core.store.series(series_id).await?.ok_or(MISSING)?;
+    let by = app.core.rights.by(user_id, before.organizer_id, None).await?;
+    let series = app.core.store.change_series(series_id, by, change).await?;
     let view = SeriesView::from(series);
     let etag = view.etag(app.core.store.epoch());
     Ok(([(header::ETAG, etag)], axum::Json(view)).into_response())
 }
 
-/// The series, if it is the caller's.
+/// The series, if it exists for the caller.
 async fn owned(app: &App, series_id: SeriesId, user_id: UserId) -> Result<Series, Problem> {
     let series = app.core.store.series(series_id).await?.ok_or(MISSING)?;
-    may(user_id.into(), Permission::SeriesRead, &series)?;
+    let by = app.core.rights.by(user_id, series.organizer_id, None).await?;
+    may(by, Permission::EventRead, &series)?;
     Ok(series)
 }

@@ -1,6 +1,7 @@
 //! Instances in this process, on one store and with one gate between them.
 
 mod instances;
+mod logins;
 mod same;
 
 use super::*;

@@ -1,10 +1,12 @@
 //! Tokens and passwords: authentication of users.
 //!
-//! Access tokens are HS256 JWTs, checked without a store. Refresh tokens are random secrets of which
+//! Access tokens are HS256 JWTs, checked without a store; that one was ended is known to
+//! [`Cutoffs`](crate::cutoffs::Cutoffs). Refresh tokens are random secrets of which
 //! only the hash is kept. Passwords are Argon2id, hashed off the threads that serve requests, a
 //! bounded number at a time.
 
 use super::problem::Problem;
+use crate::cutoffs::Login;
 use crate::random::random;
 use argon2::{Argon2, PasswordHash, PasswordHasher, PasswordVerifier};
 use base64::Engine;
@@ -31,6 +33,10 @@ const TOKEN_BYTES_MAX: usize = 1_024;
 struct Claims {
     sub: String,
     iat: i64,
+    /// The milliseconds of `iat`, below 1,000. Tokens of earlier versions have none: they count as issued
+    /// at the begin of their second.
+    #[serde(default)]
+    ms: u16,
     exp: i64,
     /// Ours have none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -50,10 +56,10 @@ pub struct Tokens {
 
 type Checked = HashMap<Box<str>, Said>;
 
-/// What a token says: its user, and the seconds from which and until which it is good.
+/// What a token says: its login, and the seconds from which and until which it is good.
 #[derive(Clone, Copy)]
 struct Said {
-    user_id: UserId,
+    login: Login,
     nbf: i64,
     exp: i64,
 }
@@ -79,12 +85,13 @@ impl Tokens {
         }
     }
 
-    /// A new access token for a user.
-    pub fn issue(&self, user_id: UserId, now: Timestamp) -> Result<String, Fault> {
-        let iat = now.unix_ms().div_euclid(1_000);
+    /// A new access token for a user, which counts as issued at this instant.
+    pub fn issue(&self, user_id: UserId, at: Timestamp) -> Result<String, Fault> {
+        let iat = at.unix_ms().div_euclid(1_000);
+        let ms = u16::try_from(at.unix_ms().rem_euclid(1_000)).expect("it is below 1,000");
         let exp = iat + i64::try_from(self.ttl.as_secs()).unwrap_or(i64::MAX / 2);
         let jti = URL_SAFE_NO_PAD.encode(random::<12>());
-        let claims = Claims { sub: user_id.to_string(), iat, exp, nbf: None, jti };
+        let claims = Claims { sub: user_id.to_string(), iat, ms, exp, nbf: None, jti };
         let token = jsonwebtoken::encode(&Header::new(Algorithm::HS256), &claims, &self.signing);
         token.map_err(|error| Fault::Corrupt { what: format!("signing a token: {error}") })
     }
@@ -94,10 +101,10 @@ impl Tokens {
         self.ttl.as_secs()
     }
 
-    /// The user of a token that we signed and that is still good at `now`.
+    /// The login of a token that we signed and that has not expired at `now`.
     ///
     /// A signature is checked once; then the whole token is found again, byte for byte.
-    pub fn verify(&self, token: &str, now: Timestamp) -> Result<UserId, Problem> {
+    pub fn verify(&self, token: &str, now: Timestamp) -> Result<Login, Problem> {
         if token.len() > TOKEN_BYTES_MAX {
             return Err(forged());
         }
@@ -124,14 +131,19 @@ impl Tokens {
         if now < said.nbf {
             return Err(Problem::unauthorized("The access token is not valid yet."));
         }
-        Ok(said.user_id)
+        Ok(said.login)
     }
 
     fn check(&self, token: &str) -> Result<Said, Problem> {
         let decoded = jsonwebtoken::decode::<Claims>(token, &self.checking, &self.validation);
         let claims = decoded.map_err(|_| forged())?.claims;
         let user_id = claims.sub.parse().map_err(|_| forged())?;
-        Ok(Said { user_id, nbf: claims.nbf.unwrap_or(i64::MIN), exp: claims.exp })
+        if claims.ms >= 1_000 {
+            return Err(forged());
+        }
+        let second = Timestamp::from_unix_ms(claims.iat.saturating_mul(1_000));
+        let login = Login { user_id, issued_at: second.plus_ms(claims.ms.into()) };
+        Ok(Said { login, nbf: claims.nbf.unwrap_or(i64::MIN), exp: claims.exp })
     }
 }
 
@@ -260,8 +272,9 @@ mod tests {
         let user_id = UserId::new(now, Shard::pick(1), 2);
         let ours = tokens("0123456789abcdef0123456789abcdef");
         let token = ours.issue(user_id, now).expect("signs");
-        assert_eq!(ours.verify(&token, now).ok(), Some(user_id));
-        assert_eq!(ours.verify(&token, now.plus_ms(59_999)).ok(), Some(user_id));
+        let login = Login { user_id, issued_at: now };
+        assert_eq!(ours.verify(&token, now).ok(), Some(login));
+        assert_eq!(ours.verify(&token, now.plus_ms(59_999)).ok(), Some(login));
         assert!(ours.verify(&token, now.plus_ms(60_000)).is_err(), "expired");
         assert!(
             tokens("fedcba9876543210fedcba9876543210").verify(&token, now).is_err(),
@@ -280,6 +293,37 @@ mod tests {
             "x".repeat(5_000),
         ] {
             assert!(ours.verify(&forged, now).is_err(), "{forged}");
+        }
+    }
+
+    #[test]
+    fn a_token_knows_the_millisecond_of_its_issue_and_older_ones_the_second() {
+        let now = Timestamp::from_unix_ms(1_800_000_000_987);
+        let user_id = UserId::new(now, Shard::pick(1), 2);
+        let ours = tokens("0123456789abcdef0123456789abcdef");
+        // The second time it is found again.
+        let issued = |token: &str| {
+            let twice = [(); 2].map(|()| ours.verify(token, now).ok());
+            assert_eq!(twice[0], twice[1]);
+            twice[0].map(|login| login.issued_at.unix_ms())
+        };
+        for ms in [0, 1, 987, 999] {
+            let at = Timestamp::from_unix_ms(1_800_000_000_000 + ms);
+            assert_eq!(issued(&ours.issue(user_id, at).expect("signs")), Some(at.unix_ms()));
+        }
+        let claims = |ms: serde_json::Value| {
+            let mut claims = serde_json::json!({"sub": user_id.to_string(), "iat": 1_800_000_000,
+                "exp": 1_900_000_000, "jti": "x"});
+            if !ms.is_null() {
+                claims["ms"] = ms;
+            }
+            jsonwebtoken::encode(&Header::new(Algorithm::HS256), &claims, &ours.signing)
+                .expect("signs")
+        };
+        assert_eq!(issued(&claims(serde_json::Value::Null)), Some(1_800_000_000_000));
+        assert_eq!(issued(&claims(999.into())), Some(1_800_000_000_999));
+        for no_time in [(1_000).into(), (-1).into(), "1".into(), serde_json::json!(0.5)] {
+            assert_eq!(issued(&claims(no_time)), None);
         }
     }
 

@@ -5,7 +5,7 @@ use super::content::Answer;
 use axum::body::Bytes;
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use engine::time::DateFlaw;
-use engine::{Timestamp, text};
+use engine::{AnyId, Timestamp, text};
 use serde::Deserialize as _;
 use serde::de::Visitor;
 use sha2::{Digest, Sha256};
@@ -161,6 +161,12 @@ pub fn printable<T: AsRef<str> + ?Sized>(text: &T, (): &()) -> garde::Result {
 /// For garde: refuses control characters other than line breaks.
 pub fn lines<T: AsRef<str> + ?Sized>(text: &T, (): &()) -> garde::Result {
     text::prose_flaw(text.as_ref()).map_or(Ok(()), |flaw| Err(garde::Error::new(flaw)))
+}
+
+/// For garde: refuses what is no id.
+pub fn uuid(text: &str, (): &()) -> garde::Result {
+    let is_id = text.parse::<AnyId>().is_ok();
+    is_id.then_some(()).ok_or_else(|| garde::Error::new("must be a hyphenated UUID"))
 }
 
 /// For garde: refuses names that are invisible or cannot be distinguished from others.

@@ -7,7 +7,7 @@ mod seats;
 use super::door::has_seats_for_all;
 use super::*;
 use crate::metrics::FOR_TESTS;
-use engine::{EventId, IdempotencyKey, Inventory, SeatRequest, SectionId, UserId};
+use engine::{AnyId, EventId, IdempotencyKey, Inventory, SeatRequest, SectionId, UserId};
 use fake::{Fake, Oddity, booking_id, now, number_of};
 use futures_util::FutureExt;
 use std::collections::BTreeMap;
@@ -425,11 +425,11 @@ impl Gate for Cursed {
         self.gate.forget(sections).await;
     }
 
-    fn announce(&self, event_id: EventId) {
-        self.gate.announce(event_id);
+    fn announce(&self, id: AnyId) {
+        self.gate.announce(id);
     }
 
-    fn announcements(&self) -> tokio::sync::broadcast::Receiver<EventId> {
+    fn announcements(&self) -> tokio::sync::broadcast::Receiver<AnyId> {
         self.gate.announcements()
     }
 

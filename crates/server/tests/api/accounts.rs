@@ -179,10 +179,84 @@ async fn a_new_password_ends_every_login() {
         refresh(&client, ended).await.problem(401, "invalid_refresh_token");
     }
     login(&client, "ann@example.com", PASSWORD).await.problem(401, "invalid_credentials");
-    login(&client, "ann@example.com", "battery staple").await.expect(StatusCode::OK);
+    for ended in [&here, &there] {
+        let client = client.with_token(ended["access_token"].as_str().expect("a token"));
+        client.get("/users/me").await.problem(401, "unauthorized");
+    }
+    let again = login(&client, "ann@example.com", "battery staple").await.expect(StatusCode::OK);
+    let ann = client.with_token(again["access_token"].as_str().expect("a token"));
     ann.get("/users/me").await.expect(StatusCode::OK);
     let anonymous = client.post("/auth/password", &change("battery staple")).await;
     anonymous.problem(401, "unauthorized");
+}
+
+#[tokio::test]
+async fn logout_all_ends_every_login_of_the_user_and_of_nobody_else() {
+    let server = Server::start(&[]);
+    let client = server.client();
+    register(&client, "ann@example.com").await;
+    register(&client, "bob@example.com").await;
+    let here = logged_in(&client, "ann@example.com").await;
+    let there = logged_in(&client, "ann@example.com").await;
+    let bobs = logged_in(&client, "bob@example.com").await;
+    let fresh = refresh(&client, &there).await.expect(StatusCode::OK);
+    let with = |tokens: &Value| client.with_token(tokens["access_token"].as_str().expect("one"));
+
+    client.post_empty("/auth/logout-all").await.problem(401, "unauthorized");
+    let unknown = with(&here).post("/auth/logout-all", &json!({"all": true})).await;
+    unknown.problem(422, "validation_failed");
+    with(&here).get("/users/me").await.expect(StatusCode::OK);
+
+    let ended = with(&here).post_empty("/auth/logout-all").await;
+    assert_eq!(ended.expect(StatusCode::NO_CONTENT), Value::Null);
+    for tokens in [&here, &there, &fresh] {
+        with(tokens).get("/users/me").await.problem(401, "unauthorized");
+        refresh(&client, tokens).await.problem(401, "invalid_refresh_token");
+    }
+    with(&here).post_empty("/auth/logout-all").await.problem(401, "unauthorized");
+    with(&bobs).get("/users/me").await.expect(StatusCode::OK);
+    let bobs = refresh(&client, &bobs).await.expect(StatusCode::OK);
+    with(&bobs).get("/users/me").await.expect(StatusCode::OK);
+
+    // At once, and as often as one likes.
+    for _ in 0..3 {
+        let again = logged_in(&client, "ann@example.com").await;
+        let again = refresh(&client, &again).await.expect(StatusCode::OK);
+        with(&again).get("/users/me").await.expect(StatusCode::OK);
+        with(&again).post_empty("/auth/logout-all").await.expect(StatusCode::NO_CONTENT);
+        with(&again).get("/users/me").await.problem(401, "unauthorized");
+    }
+}
+
+#[tokio::test]
+async fn a_login_that_was_ended_stays_so_over_a_restart() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let server = Server::start_in(folder.path(), &[]);
+    let user = server.user().await;
+    user.post_empty("/auth/logout-all").await.expect(StatusCode::NO_CONTENT);
+    server.kill();
+    let server = Server::start_in(folder.path(), &[]);
+    let client = server.client().with_token(user.token.as_deref().expect("a token"));
+    client.get("/users/me").await.problem(401, "unauthorized");
+}
+
+#[tokio::test]
+async fn the_most_common_passwords_are_refused() {
+    let server = Server::start(&[]);
+    let client = server.client();
+    let user = server.user().await;
+    for (number, common) in ["password", "PassWord1", "12345678", "iloveyou1"].iter().enumerate() {
+        let email = format!("common{number}@example.com");
+        let account = json!({"email": email, "password": common});
+        let problem =
+            client.post("/auth/register", &account).await.problem(422, "validation_failed");
+        assert_eq!(problem["errors"][0]["field"], "password", "{problem:#}");
+        let told = problem.to_string();
+        assert!(*common == "password" || !told.contains(common), "it is not repeated: {told}");
+        let change = json!({"current_password": "correct horse battery", "new_password": common});
+        let problem = user.post("/auth/password", &change).await.problem(422, "validation_failed");
+        assert_eq!(problem["errors"][0]["field"], "new_password", "{problem:#}");
+    }
 }
 
 #[tokio::test]

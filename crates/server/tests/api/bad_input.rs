@@ -374,11 +374,14 @@ async fn an_account_with_bad_input_is_refused() {
         ("password", account("new@example.com", "1234567")),
         ("password", account("new@example.com", &long)),
         ("password", account("new@example.com", "pass\0word")),
-        ("name", r#"{"email": "new@example.com", "password": "password", "name": ""}"#.to_owned()),
-        ("name", r#"{"email": "new@example.com", "password": "password", "name": 7}"#.to_owned()),
+        (
+            "name",
+            r#"{"email": "new@example.com", "password": "a long one", "name": ""}"#.to_owned(),
+        ),
+        ("name", r#"{"email": "new@example.com", "password": "a long one", "name": 7}"#.to_owned()),
         (
             "admin",
-            r#"{"email": "new@example.com", "password": "password", "admin": true}"#.to_owned(),
+            r#"{"email": "new@example.com", "password": "a long one", "admin": true}"#.to_owned(),
         ),
     ];
     let mut rows: Vec<Row> =

@@ -27,9 +27,9 @@ async fn a_wish_of_the_best_seats_that_is_null_is_none() {
 }
 
 /// What the name of a call begins with.
-const VERBS: [&str; 14] = [
+const VERBS: [&str; 16] = [
     "register", "login", "logout", "refresh", "change", "get", "list", "create", "update", "set",
-    "cancel", "confirm", "extend", "delete",
+    "cancel", "confirm", "extend", "delete", "accept", "transfer",
 ];
 
 #[tokio::test]

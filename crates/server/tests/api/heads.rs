@@ -267,3 +267,44 @@ async fn every_answer_forbids_sniffing_and_says_how_it_may_be_kept() {
         assert_eq!(kept(answer), *expected, "{name}: {:#}", answer.body);
     }
 }
+
+#[tokio::test]
+async fn an_answer_with_a_person_in_it_is_kept_nowhere() {
+    let server = Server::start(&[]);
+    let (ann, bob) = (server.user().await, server.user().await);
+    let me = ann.get("/users/me").await;
+    let team = ann.post("/organizations", &json!({"name": "Team"})).await;
+    let team =
+        team.expect(StatusCode::CREATED)["organization_id"].as_str().expect("an id").to_owned();
+    let at = |rest: &str| format!("/organizations/{team}{rest}");
+    let email = bob.get("/users/me").await.expect(StatusCode::OK)["email"].clone();
+    let invitation = json!({"email": email, "role": "analyst"});
+    let invited = ann.post(&at("/invitations"), &invitation).await;
+    let token = json!({"token": invited.body["token"]});
+    let path = at(&format!("/members/{}", bob.user_id.as_deref().expect("an id")));
+    let event_id = ann.event(5).await;
+    let booking_id = ann.held(&event_id, 1).await;
+    let change =
+        json!({"current_password": "correct horse battery", "new_password": "wrong horse"});
+    for (what, answer) in [
+        ("me", me),
+        ("a new name", ann.patch("/users/me", &json!({"name": "Ann"})).await),
+        ("an invitation", invited),
+        ("invitations", ann.get(&at("/invitations")).await),
+        ("accepted", bob.post("/invitations/accept", &token).await),
+        ("an organization", ann.get(&at("")).await),
+        ("organizations", ann.get("/organizations").await),
+        ("members", ann.get(&at("/members")).await),
+        ("a member", ann.patch(&path, &json!({"role": "manager"})).await),
+        ("the access log", ann.get(&at("/log")).await),
+        ("bookings of an event", ann.get(&format!("/events/{event_id}/bookings")).await),
+        ("a booking", ann.get(&format!("/bookings/{booking_id}")).await),
+        ("a problem", ann.get(&at("/members/x")).await),
+        ("logout-all", bob.post_empty("/auth/logout-all").await),
+        ("password", ann.post("/auth/password", &change).await),
+    ] {
+        let kept = answer.headers["cache-control"].to_str().expect("text");
+        let directives: Vec<_> = kept.split(", ").collect();
+        assert!(directives.contains(&"no-store"), "{what}: {kept}, {:#}", answer.body);
+    }
+}

@@ -120,6 +120,45 @@ async fn the_scheme_is_read_without_case_and_a_signed_claim_set_is_enough() {
 }
 
 #[tokio::test]
+async fn a_token_whose_login_was_ended_is_refused_by_every_kind_of_call() {
+    let server = Server::start(&[("SECRET_KEY", KEY)]);
+    let user = server.user().await;
+    let event_id = user.event(5).await;
+    let booking_id = user.held(&event_id, 1).await;
+    let user_id = user.user_id.clone().expect("one");
+    let second = store::clock::wall()().unix_ms() / 1_000;
+    // Without milliseconds it counts as issued at the begin of its second.
+    let issued = |iat: i64| {
+        let claims = json!({"sub": user_id, "iat": iat, "exp": FAR, "jti": "x"});
+        server.client().with_token(&signed(Algorithm::HS256, KEY, &claims))
+    };
+    let (old, early, late) = (issued(1), issued(second), issued(second + 100));
+    for client in [&old, &early, &late] {
+        client.get("/users/me").await.expect(StatusCode::OK);
+    }
+    user.post_empty("/auth/logout-all").await.expect(StatusCode::NO_CONTENT);
+    let hold = hold_body(&event_id, 1);
+    for client in [&user, &old, &early] {
+        for answer in [
+            client.get("/users/me").await,
+            client.get(&format!("/events/{event_id}")).await,
+            client.get("/events").await,
+            client.post("/bookings/hold", &hold).await,
+            client.step(&booking_id, "confirm").await,
+            client.step(&booking_id, "cancel").await,
+        ] {
+            let challenge = answer.headers["www-authenticate"].to_str().expect("text");
+            assert!(challenge.starts_with("Bearer"), "{challenge}");
+            let problem = answer.problem(401, "unauthorized");
+            assert!(problem["detail"].as_str().is_some_and(|it| it.contains("ended")), "{problem}");
+        }
+    }
+    let seen = late.get(&format!("/bookings/{booking_id}")).await.expect(StatusCode::OK);
+    assert_eq!(seen["status"], "HOLD");
+    assert_eq!(late.seats(&event_id).await, (4, 1, 0));
+}
+
+#[tokio::test]
 async fn an_access_token_ends_when_its_time_is_over() {
     let server = Server::start(&[("ACCESS_TOKEN_EXPIRE_SECONDS", "1")]);
     let account = json!({"email": "ann@example.com", "password": "correct horse battery"});

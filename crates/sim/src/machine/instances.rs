@@ -64,7 +64,13 @@ impl Machine {
                 capacity.into()
             });
         }
-        let created = engine::event::create(&new, None, &openings, self.world.now());
+        let created = engine::event::create(
+            &new,
+            suite::world::owner(&new),
+            None,
+            &openings,
+            self.world.now(),
+        );
         let (log, opened) = created.expect("an event that can be made");
         let mut inner = self.world.lock();
         inner.database.tables.log.push(log);

@@ -6,8 +6,8 @@ use super::{PART_BOOKINGS, Part};
 use engine::decide::ExpiryEntry;
 use engine::log::Detail;
 use engine::{
-    Booking, BookingId, BookingStatus, By, Changes, Deltas, IdempotencyKey, Item, KeyUse, LogEntry,
-    LogKind, Section, SectionId, Shard, Timestamp, UserId,
+    Actor, Booking, BookingId, BookingStatus, Changes, Deltas, IdempotencyKey, Item, KeyUse,
+    LogEntry, LogKind, Section, SectionId, Shard, Timestamp, UserId,
 };
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, HashMap};
@@ -162,7 +162,7 @@ impl Plan {
             let first = changes.log.len();
             // No event lets buyers cancel what they have bought.
             let organizer = self.organizer(self.event_of(places[0]));
-            let actor = (kind == LogKind::Cancelled).then_some(By::User(organizer));
+            let actor = (kind == LogKind::Cancelled).then_some(Actor::User(organizer));
             for (item, place) in booking.items.iter().zip(places) {
                 let inventory = &mut self.inventories[place];
                 loaded.entry(place).or_insert(inventory.version);
@@ -214,7 +214,7 @@ impl Plan {
                 at: now,
                 version: inventory.version,
                 detail: Some(Box::new(detail)),
-                actor: Some(By::User(organizer)),
+                actor: Some(Actor::User(organizer)),
                 ..LogEntry::of_section(inventory.section_id, LogKind::Resized, deltas)
             });
             match counted.get(&inventory.section_id) {

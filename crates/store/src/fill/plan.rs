@@ -199,7 +199,7 @@ impl Plan {
         Event {
             terms: Terms {
                 event_id: sale.event_id,
-                organizer_id: self.organizer(number),
+                organizer_id: self.organizer(number).into(),
                 status: if sale.is_open { EventStatus::OnSale } else { EventStatus::Closed },
                 sales_start: Some(sale.opens_at),
                 sales_end: None,

@@ -4,7 +4,7 @@ use super::marks;
 use super::{Gate, GateOptions, KnownMarks, Settlement};
 use crate::Epoch;
 use async_trait::async_trait;
-use engine::{CheckedSnapshot, EventId, Fault, SectionId, Snapshot};
+use engine::{AnyId, CheckedSnapshot, Fault, SectionId, Snapshot};
 use parking_lot::Mutex;
 use std::collections::HashMap;
 use tokio::sync::broadcast;
@@ -22,7 +22,7 @@ pub struct Local {
     started_at: Instant,
     snapshots: Mutex<HashMap<SectionId, CheckedSnapshot>>,
     marks: Mutex<marks::MarksCache>,
-    announced: broadcast::Sender<EventId>,
+    announced: broadcast::Sender<AnyId>,
 }
 
 impl Local {
@@ -103,12 +103,12 @@ impl Gate for Local {
         *self.marks.lock() = marks::MarksCache::default();
     }
 
-    fn announce(&self, event_id: EventId) {
+    fn announce(&self, id: AnyId) {
         // Nobody listens while nothing is cached.
-        let _ = self.announced.send(event_id);
+        let _ = self.announced.send(id);
     }
 
-    fn announcements(&self) -> broadcast::Receiver<EventId> {
+    fn announcements(&self) -> broadcast::Receiver<AnyId> {
         self.announced.subscribe()
     }
 

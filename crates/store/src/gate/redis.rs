@@ -32,7 +32,7 @@ use crate::Epoch;
 use crate::random::{random, random_of};
 use async_trait::async_trait;
 use engine::seats::Marks;
-use engine::{EventId, Fault, SectionId, Snapshot, Timestamp};
+use engine::{AnyId, Fault, SectionId, Snapshot, Timestamp};
 use futures_util::FutureExt as _;
 use futures_util::future::join_all;
 use link::{Link, Tag};
@@ -80,8 +80,8 @@ struct Shared {
     space: watch::Sender<Space>,
     own: Mutex<Own>,
     unsent: Notify,
-    announced: broadcast::Sender<EventId>,
-    outbox: Mutex<Vec<EventId>>,
+    announced: broadcast::Sender<AnyId>,
+    outbox: Mutex<Vec<AnyId>>,
     /// Since when the channel has been listened to without a break.
     listens_since: Mutex<Option<Instant>>,
     /// Names this instance on the channel.
@@ -315,17 +315,17 @@ impl Gate for Redis {
         shared.own.lock().clear();
     }
 
-    fn announce(&self, event_id: EventId) {
+    fn announce(&self, id: AnyId) {
         // Nobody listens while nothing is cached.
-        let _ = self.shared.announced.send(event_id);
+        let _ = self.shared.announced.send(id);
         let mut outbox = self.shared.outbox.lock();
         if outbox.len() < ANNOUNCED_MAX {
-            outbox.push(event_id);
+            outbox.push(id);
             self.shared.unsent.notify_one();
         }
     }
 
-    fn announcements(&self) -> broadcast::Receiver<EventId> {
+    fn announcements(&self) -> broadcast::Receiver<AnyId> {
         self.shared.announced.subscribe()
     }
 

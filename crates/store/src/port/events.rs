@@ -2,10 +2,11 @@
 
 use super::{PageRequest, Paged};
 use async_trait::async_trait;
+use engine::access::Confined;
 use engine::event::{EventChange, EventCommand};
 use engine::{
     By, Error, Event, EventId, EventStatus, EventWithSections, Fault, IdempotencyKey, Inventory,
-    Money, Opening, Section, SectionChange, SectionId, SeriesId, Timestamp, UserId,
+    Money, Opening, OrgId, Section, SectionChange, SectionId, SeriesId, Timestamp, UserId,
 };
 
 /// A use of an idempotency key by the creation of an event or a section.
@@ -44,13 +45,22 @@ pub struct EventCard {
     pub available: i64,
 }
 
+/// An organization, or only some of its events.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Place {
+    /// The organization.
+    pub org_id: OrgId,
+    /// These events of it; `None`: all.
+    pub events: Confined,
+}
+
 /// Which events a list shows.
 #[derive(Clone, Debug, Default)]
 pub struct EventFilter {
-    /// Who asks: drafts are shown to their organizer only.
-    pub viewer: Option<UserId>,
-    /// Only events of this organizer.
-    pub organizer: Option<UserId>,
+    /// Drafts of which organizations are shown: at most 101.
+    pub drafts_of: Vec<Place>,
+    /// Only events of these places; `None`: of all organizations.
+    pub places: Option<Vec<Place>>,
     /// Only events of this series.
     pub series: Option<SeriesId>,
     /// Only events of this status.
@@ -66,11 +76,13 @@ pub struct EventFilter {
 /// Events and their sections.
 #[async_trait]
 pub trait Events: Send + Sync {
-    /// Records an event with its sections, each with what it begins with. The caller has checked
-    /// the sections against each other. The series it names has to be there, and be its organizer's.
+    /// Records an event with its sections, each with what it begins with, by the rules of
+    /// [`engine::event::create`]. The caller has checked the sections against each other. The series it
+    /// names has to be there, and be of the same organization.
     async fn create_event(
         &self,
         event: &EventWithSections,
+        by: By,
         openings: &[Opening],
         key: Option<&CreationKey>,
     ) -> Result<Created<EventId>, Error>;
@@ -95,35 +107,35 @@ pub trait Events: Send + Sync {
         &self,
         section: &Section,
         opening: Opening,
-        by: UserId,
+        by: By,
         key: Option<&CreationKey>,
     ) -> Result<Created<SectionId>, Error>;
     /// [`EventCommand::Revise`].
     async fn revise_event(
         &self,
         event_id: EventId,
-        by: UserId,
+        by: By,
         expected: Option<i64>,
         change: EventChange,
     ) -> Result<Vec<Inventory>, Error> {
-        self.change_event(event_id, by.into(), EventCommand::Revise { expected, change }).await
+        self.change_event(event_id, by, EventCommand::Revise { expected, change }).await
     }
     /// [`EventCommand::CallOff`]; its live bookings are cancelled later
     /// ([`Sweep::to_cancel`](super::Sweep::to_cancel)).
-    async fn cancel_event(&self, event_id: EventId, by: UserId) -> Result<(), Error> {
-        self.change_event(event_id, by.into(), EventCommand::CallOff).await.map(drop)
+    async fn cancel_event(&self, event_id: EventId, by: By) -> Result<(), Error> {
+        self.change_event(event_id, by, EventCommand::CallOff).await.map(drop)
     }
     /// [`EventCommand::ReviseSection`]. Returns the inventory after the change.
     async fn revise_section(
         &self,
         event_id: EventId,
         section_id: SectionId,
-        by: UserId,
+        by: By,
         expected: Option<i64>,
         change: SectionChange,
     ) -> Result<Inventory, Error> {
         let command = EventCommand::ReviseSection { section_id, expected, change };
-        let changed = self.change_event(event_id, by.into(), command).await?;
+        let changed = self.change_event(event_id, by, command).await?;
         let inventory = changed.into_iter().find(|of| of.section_id == section_id);
         let missing = || Fault::Corrupt { what: "a section without inventory".to_owned() };
         Ok(inventory.ok_or_else(missing)?)

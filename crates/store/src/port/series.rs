@@ -2,23 +2,25 @@
 
 use super::{Created, CreationKey, PageRequest, Paged};
 use async_trait::async_trait;
-use engine::{By, Error, Fault, Series, SeriesChange, SeriesId, UserId};
+use engine::{By, Error, Fault, OrgId, Series, SeriesChange, SeriesId};
 
 /// Series of events.
 #[async_trait]
 pub trait ManySeries: Send + Sync {
-    /// Records a series. A key makes its retries have one effect.
+    /// Records a series, if `by` may edit those of its organization. A key makes its retries have one
+    /// effect.
     async fn create_series(
         &self,
         series: &Series,
+        by: By,
         key: Option<&CreationKey>,
     ) -> Result<Created<SeriesId>, Error>;
     /// The series with this id; the caller checks visibility.
     async fn series(&self, series_id: SeriesId) -> Result<Option<Series>, Fault>;
-    /// A page of the series of an organizer.
+    /// A page of the series of an organization.
     async fn series_of(
         &self,
-        organizer_id: UserId,
+        org_id: OrgId,
         page: PageRequest<SeriesId>,
     ) -> Result<Paged<Series>, Fault>;
     /// Changes a series by the rules of [`engine::series::decide`]. Gives the series as it is then.

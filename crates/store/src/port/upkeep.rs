@@ -12,7 +12,8 @@ pub trait Sweep: Send + Sync {
     async fn due_sections(&self, limit: u32) -> Result<Vec<(SectionId, Timestamp)>, Fault>;
     /// Live bookings of events that were called off. When an event has none left, it is done.
     async fn to_cancel(&self, limit: u32) -> Result<Vec<BookingId>, Fault>;
-    /// Removes old keys and expired refresh tokens. Returns the number of removed rows.
+    /// Removes old keys, expired refresh tokens, old invitations, and cutoffs whose tokens have expired.
+    /// Returns the number of removed rows.
     async fn purge(&self, limit: u32) -> Result<u64, Fault>;
 }
 

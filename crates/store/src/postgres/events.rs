@@ -24,7 +24,7 @@ use engine::decide::SeatMaps;
 use engine::event::{EventCommand, Repricing, create, decide};
 use engine::{
     BookingId, By, Command, Error, Event, EventId, EventWithSections, Fault, Inventory, Opening,
-    Outcome, Policy, Refusal, Section, SectionId, Timestamp, UserId,
+    Outcome, Policy, Refusal, Section, SectionId, Timestamp,
 };
 use parking_lot::Mutex;
 use sqlx::postgres::PgConnection;
@@ -44,11 +44,12 @@ impl Events for Postgres {
     async fn create_event(
         &self,
         new: &EventWithSections,
+        by: By,
         openings: &[Opening],
         key: Option<&CreationKey>,
     ) -> Result<Created<EventId>, Error> {
-        let create =
-            on!(session => create_event(&mut session, new, openings, key, &self.committer.policy));
+        let policy = &self.committer.policy;
+        let create = on!(session => create_event(&mut session, (new, by), openings, key, policy));
         self.write(&self.sessions, "creating an event", create).await
     }
 
@@ -84,7 +85,7 @@ impl Events for Postgres {
         &self,
         section: &Section,
         opening: Opening,
-        by: UserId,
+        by: By,
         key: Option<&CreationKey>,
     ) -> Result<Created<SectionId>, Error> {
         const OPERATION: &str = "add_section";
@@ -97,7 +98,7 @@ impl Events for Postgres {
                 let found = SectionId::from_slice(&id).ok_or_else(no_id)?;
                 return Ok(Created { id: found, replayed: found != section_id });
             }
-            self.change(&mut session, event_id, by.into(), command, written).await?;
+            self.change(&mut session, event_id, by, command, written).await?;
             Ok(Created { id: section_id, replayed: false })
         });
         self.write(&self.sessions, "adding a section", add).await
@@ -177,7 +178,7 @@ fn is_written(event: &Event, written: &Written) -> bool {
 
 async fn create_event(
     session: &mut PgConnection,
-    new: &EventWithSections,
+    (new, by): (&EventWithSections, By),
     openings: &[Opening],
     key: Option<&CreationKey>,
     policy: &Policy,
@@ -195,7 +196,7 @@ async fn create_event(
             Some(series_id) => find_series(session, series_id).await?,
             None => None,
         };
-        let (log, opened) = create(new, series.as_ref(), openings, clock(session).await?)?;
+        let (log, opened) = create(new, by, series.as_ref(), openings, clock(session).await?)?;
         append_log(session, &[log]).await?;
         for opened in &opened {
             insert_section(session, opened).await?;

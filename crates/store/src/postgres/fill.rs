@@ -11,7 +11,7 @@ use crate::batch::Counted;
 use crate::fill::{Bulk, Part};
 use crate::rows;
 use engine::event::create;
-use engine::{Changes, Fault, Inventory, Opening, Policy, Timestamp};
+use engine::{By, Changes, Fault, Inventory, Opening, Policy, Timestamp};
 use sqlx::postgres::PgConnection;
 use sqlx::{Executor as _, Row as _};
 
@@ -68,7 +68,9 @@ impl Bulk for Filling {
                         add_event(session, &new.event, &self.policy).await?;
                         let openings: Vec<_> =
                             capacities.iter().copied().map(Opening::from).collect();
-                        let (log, opened) = create(new, None, &openings, new.event.created_at)
+                        let owner = new.event.terms.organizer_id.owner();
+                        let by = By::User(owner.expect("no team"));
+                        let (log, opened) = create(new, by, None, &openings, new.event.created_at)
                             .expect("an event of no series is refused by none");
                         append_log(session, &[log]).await?;
                         for opened in &opened {

@@ -8,8 +8,9 @@ use super::write::{Sql, made};
 use super::{Postgres, on};
 use crate::{Created, CreationKey, ManySeries, PageRequest, Paged, rows};
 use async_trait::async_trait;
+use engine::access::{Permission, may};
 use engine::series::decide;
-use engine::{By, Error, Fault, Refusal, Series, SeriesChange, SeriesId, Timestamp, UserId};
+use engine::{By, Error, Fault, OrgId, Refusal, Series, SeriesChange, SeriesId, Timestamp};
 use parking_lot::Mutex;
 use sqlx::Postgres as Driver;
 use sqlx::QueryBuilder;
@@ -49,6 +50,7 @@ impl ManySeries for Postgres {
     async fn create_series(
         &self,
         series: &Series,
+        by: By,
         key: Option<&CreationKey>,
     ) -> Result<Created<SeriesId>, Error> {
         const OPERATION: &str = "create_series";
@@ -58,6 +60,7 @@ impl ManySeries for Postgres {
                 let found = SeriesId::from_slice(&id).ok_or_else(no_id)?;
                 return Ok(Created { id: found, replayed: found != series_id });
             }
+            may(by, Permission::EventWrite, &series.organizer_id)?;
             run(&mut session, *INSERT, &SERIES, std::slice::from_ref(series)).await?;
             Ok(Created { id: series_id, replayed: false })
         });
@@ -70,10 +73,10 @@ impl ManySeries for Postgres {
 
     async fn series_of(
         &self,
-        organizer_id: UserId,
+        org_id: OrgId,
         page: PageRequest<SeriesId>,
     ) -> Result<Paged<Series>, Fault> {
-        self.read("listing series", on!(session => list(&mut session, organizer_id, page))).await
+        self.read("listing series", on!(session => list(&mut session, org_id, page))).await
     }
 
     async fn change_series(
@@ -123,11 +126,11 @@ async fn lock(
 
 async fn list(
     session: &mut PgConnection,
-    organizer_id: UserId,
+    org_id: OrgId,
     page: PageRequest<SeriesId>,
 ) -> Result<Paged<Series>, Interrupt> {
     let mut query = QueryBuilder::<Driver>::new("SELECT * FROM series WHERE organizer_id = ");
-    query.push_bind(uuid(organizer_id));
+    query.push_bind(uuid(org_id));
     if let Some(after) = page.after {
         query.push(" AND series_id < ").push_bind(uuid(after));
     }

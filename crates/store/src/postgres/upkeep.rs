@@ -99,7 +99,7 @@ impl Sweep for Postgres {
     }
 
     async fn purge(&self, limit: u32) -> Result<u64, Fault> {
-        const DOING: &str = "removing old keys and tokens";
+        const DOING: &str = "removing old keys, tokens and invitations";
         let purge = on!(session => purge(&mut session, i64::from(limit)));
         self.write(&self.sessions, DOING, purge).await.map_err(fault)
     }

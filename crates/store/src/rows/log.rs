@@ -4,7 +4,7 @@ use super::{
     Columns, corrupt, detail, event_id, instant, maybe_instant, section_id, unreadable, user_id,
 };
 use engine::log::{Run, Subject, Timeline, Unreadable};
-use engine::{BookingId, By, Deltas, EventId, Fault, Inventory, LogEntry, LogKind, SectionId};
+use engine::{Actor, BookingId, Deltas, EventId, Fault, Inventory, LogEntry, LogKind, SectionId};
 use std::collections::HashMap;
 use std::sync::Arc;
 
@@ -88,18 +88,18 @@ const ACTOR_USER: i64 = 1;
 const ACTOR_SYSTEM: i64 = 2;
 
 /// How the log names the kind of who acted; nobody when it was the buyer, or time.
-pub(crate) fn actor_kind(actor: Option<By>) -> Option<i64> {
-    actor.map(|by| match by {
-        By::User(_) => ACTOR_USER,
-        By::System => ACTOR_SYSTEM,
+pub(crate) fn actor_kind(actor: Option<Actor>) -> Option<i64> {
+    actor.map(|actor| match actor {
+        Actor::User(_) => ACTOR_USER,
+        Actor::System => ACTOR_SYSTEM,
     })
 }
 
-fn actor(row: &impl Columns) -> Result<Option<By>, Fault> {
+pub(crate) fn actor(row: &impl Columns) -> Result<Option<Actor>, Fault> {
     Ok(match row.maybe_int("actor_kind")? {
         None => None,
-        Some(ACTOR_USER) => Some(By::User(user_id(row, "actor")?)),
-        Some(ACTOR_SYSTEM) => Some(By::System),
+        Some(ACTOR_USER) => Some(Actor::User(user_id(row, "actor")?)),
+        Some(ACTOR_SYSTEM) => Some(Actor::System),
         Some(_) => return Err(corrupt("actor_kind")()),
     })
 }

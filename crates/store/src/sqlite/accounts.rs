@@ -1,13 +1,17 @@
 //! Users and refresh tokens.
 
+use super::rows::{bind_id, read_rows};
 use super::writer::Writing;
 use super::{Sqlite, failed};
 use crate::Accounts;
 use crate::keys::keys_of;
-use crate::rows::{Columns as _, ms, refresh_token, user};
+use crate::rows::{self, Columns as _, instant, ms, refresh_token, user};
 use async_trait::async_trait;
-use engine::account::{Refresh, RefreshToken, User, UserChange, UserUpdate};
+use engine::account::{
+    Cutoff, Refresh, RefreshToken, User, UserChange, UserUpdate, cutoff_at, issued_at,
+};
 use engine::{Error, Fault, Refusal, Timestamp, UserId};
+use std::collections::BTreeSet;
 
 fn insert(writing: &Writing<'_>, token: &RefreshToken) -> Result<(), Fault> {
     const SQL: &str =
@@ -21,6 +25,30 @@ fn insert(writing: &Writing<'_>, token: &RefreshToken) -> Result<(), Fault> {
         ms(token.spent_at),
     );
     writing.run("keeping a refresh token", SQL, row).map(drop)
+}
+
+/// The last cutoff of a user.
+fn not_before(writing: &Writing<'_>, user_id: UserId) -> Result<Option<Timestamp>, Fault> {
+    const DOING: &str = "reading the cutoff of a user";
+    const SQL: &str = "SELECT not_before FROM token_cutoffs WHERE user_id = ?";
+    writing.one(DOING, SQL, [user_id.as_bytes()], |row| instant(row, "not_before"))
+}
+
+/// When an access token counts as issued to a user in this write.
+fn issued(writing: &Writing<'_>, user_id: UserId) -> Result<Timestamp, Fault> {
+    Ok(issued_at(writing.now, not_before(writing, user_id)?))
+}
+
+/// Ends all logins of a user, and returns the cutoff.
+fn end_logins(writing: &Writing<'_>, user_id: UserId) -> Result<Timestamp, Fault> {
+    const DOING: &str = "ending the logins of a user";
+    const FAMILIES: &str = "DELETE FROM refresh_tokens WHERE user_id = ?";
+    const CUT: &str = "INSERT INTO token_cutoffs (user_id, not_before) VALUES (?, ?)
+        ON CONFLICT (user_id) DO UPDATE SET not_before = excluded.not_before";
+    let cutoff = cutoff_at(writing.now, not_before(writing, user_id)?);
+    writing.run(DOING, FAMILIES, [user_id.as_bytes()])?;
+    writing.run(DOING, CUT, (user_id.as_bytes(), cutoff.unix_ms()))?;
+    Ok(cutoff)
 }
 
 #[async_trait]
@@ -72,6 +100,17 @@ impl Accounts for Sqlite {
         row.as_ref().map(user).transpose()
     }
 
+    async fn users(&self, ids: &[UserId]) -> Result<Vec<User>, Fault> {
+        const DOING: &str = "reading users";
+        const SQL: &str = "WITH wanted (user_id) AS ({})
+            SELECT u.* FROM wanted CROSS JOIN users u USING (user_id)";
+        // Who is named twice is found once.
+        let ids: Vec<_> = ids.iter().collect::<BTreeSet<_>>().into_iter().copied().collect();
+        let mut connection = self.readers.acquire().await.map_err(failed(DOING))?;
+        let found = read_rows(&mut connection, SQL, 1, &ids, bind_id).await;
+        found.map_err(failed(DOING))?.iter().map(user).collect()
+    }
+
     async fn update_user(&self, user_id: UserId, change: UserChange) -> Result<User, Error> {
         const DOING: &str = "changing a user";
         const USER: &str = "SELECT * FROM users WHERE user_id = ?";
@@ -101,19 +140,20 @@ impl Accounts for Sqlite {
         self.writer.write(DOING, update).await
     }
 
-    async fn set_password(&self, user_id: UserId, old: &str, new: &str) -> Result<bool, Fault> {
+    async fn set_password(
+        &self,
+        user_id: UserId,
+        old: &str,
+        new: &str,
+    ) -> Result<Option<Timestamp>, Fault> {
         const DOING: &str = "changing a password";
         // The predicate on the old hash lets one of two changes at once win.
         const UPDATE: &str =
             "UPDATE users SET password_hash = ? WHERE user_id = ? AND password_hash = ?";
-        const LOGINS: &str = "DELETE FROM refresh_tokens WHERE user_id = ?";
         let (old, new) = (old.to_owned(), new.to_owned());
         let change = move |writing: &Writing<'_>| {
             let changed = writing.run(DOING, UPDATE, (new, user_id.as_bytes(), old))? == 1;
-            if changed {
-                writing.run(DOING, LOGINS, [user_id.as_bytes()])?;
-            }
-            Ok(changed)
+            changed.then(|| end_logins(writing, user_id)).transpose()
         };
         self.writer.write(DOING, change).await
     }
@@ -135,16 +175,31 @@ impl Accounts for Sqlite {
         self.writer.write(DOING, renew).await
     }
 
-    async fn open_family(&self, token: &RefreshToken) -> Result<(), Fault> {
-        let token = token.clone();
-        self.writer.write("keeping a refresh token", move |writing| insert(writing, &token)).await
+    async fn open_family(
+        &self,
+        token: &RefreshToken,
+        password_hash: &str,
+    ) -> Result<Option<Timestamp>, Fault> {
+        const DOING: &str = "opening a login";
+        const SQL: &str = "SELECT password_hash FROM users WHERE user_id = ?";
+        let (token, hash) = (token.clone(), password_hash.to_owned());
+        let open = move |writing: &Writing<'_>| {
+            let id = token.user_id.as_bytes();
+            let is_it = writing.one(DOING, SQL, [id], |row| Ok(row.text("password_hash")? == hash));
+            if is_it? != Some(true) {
+                return Ok(None);
+            }
+            insert(writing, &token)?;
+            issued(writing, token.user_id).map(Some)
+        };
+        self.writer.write(DOING, open).await
     }
 
     async fn rotate(
         &self,
         spent: &[u8; 32],
         next: ([u8; 32], Timestamp),
-    ) -> Result<RefreshToken, Error> {
+    ) -> Result<(RefreshToken, Timestamp), Error> {
         const DOING: &str = "exchanging a refresh token";
         const TOKEN: &str = "SELECT * FROM refresh_tokens WHERE token_hash = ?";
         const END: &str = "DELETE FROM refresh_tokens WHERE family_id = ?";
@@ -164,7 +219,8 @@ impl Accounts for Sqlite {
                 Refresh::Rotate { spent_at, next } => {
                     writing.run(DOING, SPEND, (spent_at.unix_ms(), &spent))?;
                     insert(writing, &next)?;
-                    Ok::<_, Fault>(Some(next))
+                    let at = issued(writing, next.user_id)?;
+                    Ok::<_, Fault>(Some((next, at)))
                 }
             }
         };
@@ -179,5 +235,19 @@ impl Accounts for Sqlite {
         let token_hash = *token_hash;
         let end = move |writing: &Writing<'_>| writing.run(DOING, SQL, [&token_hash]).map(drop);
         self.writer.write(DOING, end).await
+    }
+
+    async fn end_logins(&self, user_id: UserId) -> Result<Timestamp, Fault> {
+        const DOING: &str = "ending the logins of a user";
+        self.writer.write(DOING, move |writing| end_logins(writing, user_id)).await
+    }
+
+    async fn cutoffs(&self, limit: u32) -> Result<Vec<Cutoff>, Fault> {
+        const DOING: &str = "reading which logins were ended";
+        const SQL: &str =
+            "SELECT user_id, not_before FROM token_cutoffs ORDER BY not_before DESC LIMIT ?";
+        // Without it no token is believed: many readers must not keep it waiting.
+        let query = sqlx::query(SQL).bind(limit).fetch_all(self.prompt_readers());
+        query.await.map_err(failed(DOING))?.iter().map(rows::cutoff).collect()
     }
 }

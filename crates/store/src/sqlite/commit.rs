@@ -12,7 +12,7 @@ use crate::unavailable;
 use engine::decide::{Ended, Needs, NextExpiry, RETIRED_PER_SECTION_MAX, SeatMaps};
 use engine::log::{LogRow, rows_of};
 use engine::{
-    Booking, BookingId, BookingStatus, By, Changes, Command, Committed, EventId, Fault,
+    Actor, Booking, BookingId, BookingStatus, Changes, Command, Committed, EventId, Fault,
     IdempotencyKey, KeyUse, Ledger, LoadedRows, LogEntry, Policy, SectionId, Timestamp, UserId,
 };
 use rusqlite::Row;
@@ -337,7 +337,7 @@ fn append_entries(writing: &Writing<'_>, entries: &[&LogEntry]) -> Result<(), Fa
         reason: entry.reason.as_deref(),
         detail: entry.detail.as_deref().map(detail_text),
         actor_kind: actor_kind(entry.actor),
-        actor: entry.actor.and_then(By::user_id).map(|id| *id.as_bytes()),
+        actor: entry.actor.and_then(Actor::user_id).map(|id| *id.as_bytes()),
     })
     .map(drop)
 }

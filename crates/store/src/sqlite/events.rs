@@ -10,17 +10,17 @@ use super::{Sqlite, failed};
 use crate::called_off::{EVENTS_MAX, LOOKED_AT_MAX, PARTS_MAX};
 use crate::keys::keys_of;
 use crate::maps::{Maps, Stamps};
-use crate::rows::{self, Columns, event, ms};
+use crate::rows::{self, Columns, drafts_at, event, ms, newest_of};
 use crate::{
     CREATION_KEY_KEPT_MS, Created, CreationKey, EventCard, EventFilter, Events, PageRequest, Paged,
-    Timed,
+    Place, Timed,
 };
 use async_trait::async_trait;
 use engine::decide::SeatMaps;
 use engine::event::{EventCommand, Opened, Repricing, create, decide};
 use engine::{
     BookingId, By, Error, Event, EventId, EventWithSections, Fault, Inventory, Money, Opening,
-    Policy, Refusal, Section, SectionId, SeriesId, UserId,
+    Policy, Refusal, Section, SectionId, SeriesId,
 };
 use sqlx::sqlite::SqliteRow;
 use sqlx::{QueryBuilder, Sqlite as Driver, SqliteConnection};
@@ -296,6 +296,7 @@ impl Events for Sqlite {
     async fn create_event(
         &self,
         new: &EventWithSections,
+        by: By,
         openings: &[Opening],
         key: Option<&CreationKey>,
     ) -> Result<Created<EventId>, Error> {
@@ -311,7 +312,7 @@ impl Events for Sqlite {
                 Some(series_id) => find_series(writing, series_id)?,
                 None => None,
             };
-            let (log, opened) = create(&new, series.as_ref(), &openings, writing.now)?;
+            let (log, opened) = create(&new, by, series.as_ref(), &openings, writing.now)?;
             put_event(writing, &new.event, &policy)?;
             append_log(writing, &[log])?;
             for opened in &opened {
@@ -340,42 +341,23 @@ impl Events for Sqlite {
         page: PageRequest<EventId>,
     ) -> Result<Paged<EventCard>, Fault> {
         const DOING: &str = "listing events";
-        let viewer = filter.viewer.map(|viewer| viewer.as_bytes().to_vec());
-        let mut query =
-            QueryBuilder::<Driver>::new("SELECT * FROM events WHERE (status <> 'draft'");
-        query.push(" OR organizer_id = ").push_bind(viewer).push(")");
-        if let Some(organizer) = filter.organizer {
-            query.push(" AND organizer_id = ").push_bind(organizer.as_bytes().to_vec());
-        }
-        if let Some(series) = filter.series {
-            query.push(" AND series_id = ").push_bind(series.as_bytes().to_vec());
-        }
-        if let Some(status) = filter.status {
-            query.push(" AND status = ").push_bind(status.as_str());
-        }
-        if let Some(title) = &filter.title {
-            // instr() takes the text as it is: no wildcard of LIKE to escape.
-            let (lowered, key) = keys_of(title);
-            query.push(" AND (instr(coalesce(title_key, title_folded), ");
-            query.push_bind(key.unwrap_or_else(|| lowered.clone())).push(") > 0");
-            // By its own spelling, a title is found that has no key yet.
-            query.push(" OR instr(title_folded, ").push_bind(lowered).push(") > 0)");
-        }
-        if let Some(from) = filter.from {
-            query.push(" AND over_at > ").push_bind(from.unix_ms());
-        }
-        if let Some(to) = filter.to {
-            query.push(" AND starts_at < ").push_bind(to.unix_ms());
-        }
-        if let Some(after) = page.after {
-            query.push(" AND event_id < ").push_bind(after.as_bytes().to_vec());
-        }
-        query.push(" ORDER BY event_id DESC LIMIT ").push_bind(page.limit);
         let mut connection = self.readers.acquire().await.map_err(failed(DOING))?;
-        let found = query.build().fetch_all(&mut *connection).await.map_err(failed(DOING))?;
+        let drafts_of = filter.drafts_of.as_slice();
+        let found = match &filter.places {
+            None => newest(&mut connection, filter, (None, drafts_of), page, event).await?,
+            Some(places) => {
+                // Each by its index, and the newest of all.
+                let (mut all, of_row) = (Vec::new(), |row: &_| rows::event_id(row, "event_id"));
+                for place in places {
+                    let drafts = drafts_at(drafts_of, place);
+                    let of = (Some(place), drafts);
+                    all.extend(newest(&mut connection, filter, of, page, of_row).await?);
+                }
+                read_events(&mut connection, newest_of(all, page.limit)).await?
+            }
+        };
         let has_more = found.len() >= page.limit as usize;
-        let events = found.iter().map(event).collect::<Result<Vec<_>, Fault>>()?;
-        let items = load_cards(self, &mut connection, events).await?;
+        let items = load_cards(self, &mut connection, found).await?;
         Ok(Paged { items, has_more })
     }
 
@@ -397,7 +379,7 @@ impl Events for Sqlite {
         &self,
         section: &Section,
         opening: Opening,
-        by: UserId,
+        by: By,
         key: Option<&CreationKey>,
     ) -> Result<Created<SectionId>, Error> {
         const OPERATION: &str = "add_section";
@@ -408,11 +390,86 @@ impl Events for Sqlite {
             if let Some(id) = replay(writing, OPERATION, key.as_ref())? {
                 return replayed(SectionId::from_slice(&id));
             }
-            change(writing, event_id, by.into(), &command, (policy, &maps))?;
+            change(writing, event_id, by, &command, (policy, &maps))?;
             keep_key(writing, OPERATION, key.as_ref(), section_id.as_bytes())?;
             Ok(Created { id: section_id, replayed: false })
         };
         self.writer.write("adding a section", add).await
+    }
+}
+
+/// The newest events of a place, or of all, without drafts but those of these places.
+async fn newest<T>(
+    connection: &mut SqliteConnection,
+    filter: &EventFilter,
+    (place, drafts_of): (Option<&Place>, &[Place]),
+    page: PageRequest<EventId>,
+    read: impl Fn(&SqliteRow) -> Result<T, Fault>,
+) -> Result<Vec<T>, Fault> {
+    // Of many places, only the ids: most of them are shown by no page.
+    let what = if place.is_some() { "event_id" } else { "*" };
+    let mut query = QueryBuilder::<Driver>::new("SELECT ");
+    query.push(what).push(" FROM events WHERE (status <> 'draft'");
+    for drafts in drafts_of {
+        query.push(" OR (");
+        push_place(&mut query, drafts);
+        query.push(")");
+    }
+    query.push(")");
+    if let Some(place) = place {
+        query.push(" AND ");
+        push_place(&mut query, place);
+    }
+    if let Some(series) = filter.series {
+        query.push(" AND series_id = ").push_bind(series.as_bytes().to_vec());
+    }
+    if let Some(status) = filter.status {
+        query.push(" AND status = ").push_bind(status.as_str());
+    }
+    if let Some(title) = &filter.title {
+        // instr() takes the text as it is: no wildcard of LIKE to escape.
+        let (lowered, key) = keys_of(title);
+        query.push(" AND (instr(coalesce(title_key, title_folded), ");
+        query.push_bind(key.unwrap_or_else(|| lowered.clone())).push(") > 0");
+        // By its own spelling, a title is found that has no key yet.
+        query.push(" OR instr(title_folded, ").push_bind(lowered).push(") > 0)");
+    }
+    if let Some(from) = filter.from {
+        query.push(" AND over_at > ").push_bind(from.unix_ms());
+    }
+    if let Some(to) = filter.to {
+        query.push(" AND starts_at < ").push_bind(to.unix_ms());
+    }
+    if let Some(after) = page.after {
+        query.push(" AND event_id < ").push_bind(after.as_bytes().to_vec());
+    }
+    query.push(" ORDER BY event_id DESC LIMIT ").push_bind(page.limit);
+    let found = query.build().fetch_all(connection).await.map_err(failed("listing events"))?;
+    found.iter().map(read).collect()
+}
+
+/// The events with these ids, in their order.
+async fn read_events(
+    connection: &mut SqliteConnection,
+    ids: Vec<EventId>,
+) -> Result<Vec<Event>, Fault> {
+    const SQL: &str = "WITH wanted (event_id) AS ({})
+        SELECT e.* FROM wanted CROSS JOIN events e USING (event_id) ORDER BY e.event_id DESC";
+    let bind = |query: Binding, id: &EventId| bind_id(query, id);
+    let found =
+        read_rows(connection, SQL, 1, &ids, bind).await.map_err(failed("listing events"))?;
+    found.iter().map(event).collect()
+}
+
+fn push_place(query: &mut QueryBuilder<Driver>, place: &Place) {
+    query.push("organizer_id = ").push_bind(place.org_id.as_bytes().to_vec());
+    if let Some(events) = &place.events {
+        query.push(" AND event_id IN (");
+        let mut ids = query.separated(", ");
+        for event_id in events.iter() {
+            ids.push_bind(event_id.as_bytes().to_vec());
+        }
+        query.push(")");
     }
 }
 

@@ -6,7 +6,7 @@ use super::events::{insert_section, put_event};
 use super::writer::{Beside, WriterGuard, Writing, failed};
 use crate::fill::{Bulk, Part};
 use engine::event::create;
-use engine::{Changes, Fault, Opening, Policy, Timestamp};
+use engine::{By, Changes, Fault, Opening, Policy, Timestamp};
 use rusqlite::Connection;
 use std::collections::BTreeSet;
 
@@ -61,7 +61,9 @@ impl Bulk for Filling {
                 for (new, capacities) in events {
                     put_event(&writing, &new.event, &self.policy)?;
                     let openings: Vec<_> = capacities.iter().copied().map(Opening::from).collect();
-                    let (log, opened) = create(new, None, &openings, new.event.created_at)
+                    let owner = new.event.terms.organizer_id.owner();
+                    let by = By::User(owner.expect("no team"));
+                    let (log, opened) = create(new, by, None, &openings, new.event.created_at)
                         .expect("an event of no series is refused by none");
                     append_log(&writing, &[log])?;
                     for opened in &opened {

@@ -171,7 +171,8 @@ mod tests {
             let mut new = mint.event_on_sale(mint.user());
             let event_id = new.event.terms.event_id;
             new.sections = ["A", "B"].map(|name| mint.section_of(event_id, name)).into();
-            let created = store.create_event(&new, &opened(&[9, 9]), None).await;
+            let created =
+                store.create_event(&new, suite::world::owner(&new), &opened(&[9, 9]), None).await;
             created.expect("it is recorded");
             Self { store, mint, new, _folder: folder }
         }
@@ -210,7 +211,7 @@ mod tests {
         stand.store.end_family(&[1; 32]).await.expect("it answers");
         assert_eq!(stand.kept().await, (2, 1), "a logout has nothing to do with sections");
         let event_id = stand.new.event.terms.event_id;
-        let by = stand.new.event.terms.organizer_id;
+        let by = suite::world::owner(&stand.new);
         let change = EventChange { title: Some("T".to_owned()), ..EventChange::default() };
         stand.store.revise_event(event_id, by, None, change).await.expect("it may be changed");
         assert_eq!(stand.kept().await, (0, 0), "a change of the event");

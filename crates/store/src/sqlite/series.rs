@@ -6,8 +6,9 @@ use super::writer::Writing;
 use super::{Sqlite, failed};
 use crate::{Created, CreationKey, ManySeries, PageRequest, Paged, rows};
 use async_trait::async_trait;
+use engine::access::{Permission, may};
 use engine::series::decide;
-use engine::{By, Error, Fault, Refusal, Series, SeriesChange, SeriesId, UserId};
+use engine::{By, Error, Fault, OrgId, Refusal, Series, SeriesChange, SeriesId};
 use sqlx::{QueryBuilder, Sqlite as Driver};
 
 const MISSING: Refusal = Refusal::NotFound { what: "series" };
@@ -26,6 +27,7 @@ impl ManySeries for Sqlite {
     async fn create_series(
         &self,
         series: &Series,
+        by: By,
         key: Option<&CreationKey>,
     ) -> Result<Created<SeriesId>, Error> {
         const DOING: &str = "creating a series";
@@ -35,6 +37,7 @@ impl ManySeries for Sqlite {
             if let Some(id) = replay(writing, OPERATION, key.as_ref())? {
                 return replayed(SeriesId::from_slice(&id));
             }
+            may(by, Permission::EventWrite, &series.organizer_id)?;
             let series_id = series.series_id;
             insert!(writing, DOING, "series", std::slice::from_ref(&series), |of| {
                 series_id: of.series_id.as_bytes(),
@@ -60,12 +63,12 @@ impl ManySeries for Sqlite {
 
     async fn series_of(
         &self,
-        organizer_id: UserId,
+        org_id: OrgId,
         page: PageRequest<SeriesId>,
     ) -> Result<Paged<Series>, Fault> {
         const DOING: &str = "listing series";
         let mut query = QueryBuilder::<Driver>::new("SELECT * FROM series WHERE organizer_id = ");
-        query.push_bind(organizer_id.as_bytes().to_vec());
+        query.push_bind(org_id.as_bytes().to_vec());
         if let Some(after) = page.after {
             query.push(" AND series_id < ").push_bind(after.as_bytes().to_vec());
         }

@@ -12,6 +12,8 @@ use crate::{
     Books, Epoch, Histories, Instance, Migration, Reckoning, Schema, Sweep, Timed, unavailable,
 };
 use async_trait::async_trait;
+use engine::access::INVITATION_KEPT_MS;
+use engine::account::CUTOFF_KEPT_MS;
 use engine::audit::Report;
 use engine::log::Position;
 use engine::seats::{Layout, Marks};
@@ -19,7 +21,7 @@ use engine::{BookingId, Error, Fault, SectionId, Timestamp};
 use futures_util::stream::BoxStream;
 use futures_util::{StreamExt as _, TryStreamExt as _};
 use sqlx::sqlite::{SqlitePoolOptions, SqliteRow};
-use sqlx::{ConnectOptions as _, Connection, Row, SqliteConnection};
+use sqlx::{ConnectOptions as _, Connection, Row, SqliteConnection, SqlitePool};
 use std::collections::HashSet;
 use std::sync::Arc;
 use tokio::sync::watch;
@@ -66,10 +68,7 @@ impl Instance for Sqlite {
     }
 
     async fn ping(&self) -> Result<(), Fault> {
-        let is_full = self.readers.size() >= self.readers.options().get_max_connections();
-        let is_busy = is_full && self.readers.num_idle() == 0;
-        let pool = if is_busy { &self.pulse } else { &self.readers };
-        let answer = sqlx::query("SELECT 1").fetch_one(pool).await;
+        let answer = sqlx::query("SELECT 1").fetch_one(self.prompt_readers()).await;
         answer.map(drop).map_err(failed("checking that the database responds"))
     }
 
@@ -120,16 +119,34 @@ impl Sweep for Sqlite {
     }
 
     async fn purge(&self, limit: u32) -> Result<u64, Fault> {
-        const DOING: &str = "removing old keys and tokens";
-        const OLD: [&str; 2] = [
-            "DELETE FROM creation_keys WHERE (user_id, operation, key) IN
-                (SELECT user_id, operation, key FROM creation_keys WHERE expires_at <= ? LIMIT ?)",
-            "DELETE FROM refresh_tokens WHERE token_hash IN
-                (SELECT token_hash FROM refresh_tokens WHERE expires_at <= ? LIMIT ?)",
+        const DOING: &str = "removing old keys, tokens and invitations";
+        const OLD: [(&str, i64); 4] = [
+            (
+                "DELETE FROM creation_keys WHERE (user_id, operation, key) IN
+                    (SELECT user_id, operation, key FROM creation_keys
+                     WHERE expires_at <= ? LIMIT ?)",
+                0,
+            ),
+            (
+                "DELETE FROM refresh_tokens WHERE token_hash IN
+                    (SELECT token_hash FROM refresh_tokens WHERE expires_at <= ? LIMIT ?)",
+                0,
+            ),
+            (
+                "DELETE FROM invitations WHERE invitation_id IN
+                    (SELECT invitation_id FROM invitations WHERE expires_at <= ? LIMIT ?)",
+                INVITATION_KEPT_MS,
+            ),
+            (
+                "DELETE FROM token_cutoffs WHERE user_id IN
+                    (SELECT user_id FROM token_cutoffs WHERE not_before <= ? LIMIT ?)",
+                CUTOFF_KEPT_MS,
+            ),
         ];
         let remove = move |writing: &Writing<'_>| {
-            OLD.into_iter().try_fold(0, |removed, sql| {
-                let done = writing.run(DOING, sql, (writing.now.unix_ms(), limit))?;
+            OLD.into_iter().try_fold(0, |removed, (sql, kept_ms)| {
+                let until = writing.now.plus_ms(-kept_ms).unix_ms();
+                let done = writing.run(DOING, sql, (until, limit))?;
                 Ok(removed + done as u64)
             })
         };
@@ -294,6 +311,13 @@ fn known() -> impl Iterator<Item = Migration> {
 }
 
 impl Sqlite {
+    /// The readers, or another one while all of them are busy.
+    pub(super) fn prompt_readers(&self) -> &SqlitePool {
+        let is_full = self.readers.size() >= self.readers.options().get_max_connections();
+        let is_busy = is_full && self.readers.num_idle() == 0;
+        if is_busy { &self.pulse } else { &self.readers }
+    }
+
     /// [`Books::audit`], in the slices that `cut` makes for this number of bookings.
     pub(crate) async fn audit_in(
         &self,

@@ -16,6 +16,7 @@ mod layouts;
 mod lists;
 mod messages;
 mod nothing;
+mod organizations;
 mod races;
 mod reseats;
 mod runs;
@@ -72,7 +73,7 @@ impl World {
         set(&mut new);
         let capacities: Vec<_> = sections.iter().map(|(_, capacity)| *capacity).collect();
         self.store
-            .create_event(&new, &suite::world::opened(&capacities), None)
+            .create_event(&new, suite::world::owner(&new), &suite::world::opened(&capacities), None)
             .await
             .expect("the event is recorded");
         let sections = new.sections.iter().map(|section| section.section_id).collect();
@@ -223,12 +224,17 @@ macro_rules! suite {
                 an_unknown_or_an_expired_token_is_refused,
                 a_logout_ends_one_family,
                 a_new_password_ends_all_families_of_its_user,
+                the_end_of_all_logins_is_a_cutoff_after_what_was_issued,
+                a_password_that_was_changed_meanwhile_opens_no_login,
+                logins_exchanges_and_the_end_of_all_at_once_are_in_one_order,
             }
             events {
                 an_event_is_given_back_as_it_was_recorded,
                 a_creation_with_the_same_key_is_made_once,
                 a_creation_key_is_kept_for_24_hours,
                 a_draft_is_listed_for_its_organizer_only,
+                a_list_of_places_has_the_newest_of_all_and_the_drafts_that_are_seen,
+                i13_only_those_who_may_create_and_change_events_of_a_team,
                 events_are_listed_newest_first_page_by_page_without_gaps,
                 events_are_filtered_by_organizer_status_and_time,
                 a_title_is_found_by_any_part_of_it_without_case,
@@ -355,6 +361,23 @@ macro_rules! suite {
                 an_event_is_in_a_series_of_its_organizer_from_its_creation_on,
                 an_event_in_no_series_of_its_organizer_is_refused_whole,
             }
+            organizations {
+                a_team_founded_with_the_same_key_is_founded_once,
+                an_organization_is_renamed_at_the_version_its_editor_saw,
+                an_invitation_is_accepted_or_taken_back_once,
+                members_are_changed_and_removed_and_leave,
+                a_personal_organization_gets_its_row_with_its_first_change,
+                somebody_is_told_the_organizations_they_are_in,
+                old_invitations_are_removed_and_their_members_stay,
+                users_are_found_by_their_ids,
+                i14_of_two_owners_who_leave_at_once_one_stays,
+                an_invitation_accepted_many_times_at_once_makes_one_member,
+                nobody_joins_too_many_organizations_at_once,
+                a_roster_beside_a_change_is_of_one_moment,
+                the_access_log_says_who_changed_what_by_which_request,
+                an_access_log_is_read_page_by_page_and_by_actor_and_action,
+                a_filtered_access_log_is_looked_through_in_parts,
+            }
             runs {
                 a_packed_log_says_what_its_rows_did,
                 a_page_of_messages_may_end_inside_a_run,
@@ -368,6 +391,7 @@ macro_rules! suite {
                 the_reckoning_goes_on_from_its_cursor,
                 the_audit_counts_what_it_has_looked_at,
                 old_keys_and_tokens_are_removed_and_no_others,
+                a_cutoff_is_removed_when_no_token_can_live_that_it_ends,
                 the_schema_goes_down_and_up_again,
                 every_migration_says_what_taking_it_back_deletes,
                 the_store_tells_its_clock_and_that_it_answers,

@@ -168,7 +168,7 @@ async fn its_messages_say_what_those_of_a_sale_say(kind: Kind) {
         .events()
         .await
         .into_iter()
-        .map(|of| (of.event.terms.event_id, By::User(of.event.terms.organizer_id)))
+        .map(|of| (of.event.terms.event_id, suite::world::owner(&of).actor()))
         .collect();
     let (mut cursor, mut kinds) = (LogCursor::default(), BTreeMap::<_, u64>::new());
     let bookings = |kinds: &BTreeMap<_, u64>| kinds.get("held").copied().unwrap_or_default();

@@ -21,7 +21,7 @@ use marks::{
 
 use crate::world::sqlite;
 use engine::{
-    Command, EventId, GateAnswer, Hold, Outcome, SeatRequest, SectionId, Snapshot, Timestamp,
+    AnyId, Command, EventId, GateAnswer, Hold, Outcome, SeatRequest, SectionId, Snapshot, Timestamp,
 };
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
@@ -131,7 +131,11 @@ async fn i8_a_sold_out_section_is_refused_until_the_next_hold_ends(door: Doorway
     let event_id = new.event.terms.event_id;
     new.sections.push(door.mint.section_of(event_id, "A"));
     let section_id = new.sections[0].section_id;
-    fresh.store.create_event(&new, &[3.into()], None).await.expect("recorded");
+    fresh
+        .store
+        .create_event(&new, suite::world::owner(&new), &[3.into()], None)
+        .await
+        .expect("recorded");
     let commit = async |seats| {
         let requests = vec![SeatRequest::Count { section_id, seats }];
         let (booking_id, user_id) = (door.mint.booking(event_id), door.mint.user());

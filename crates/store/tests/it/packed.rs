@@ -2,7 +2,7 @@
 
 use crate::raw::Raw;
 use engine::log::{Detail, Run};
-use engine::{By, Deltas, LogEntry, SectionId, Timestamp};
+use engine::{Actor, Deltas, LogEntry, SectionId, Timestamp};
 use uuid::Uuid;
 
 /// A run of the log.
@@ -58,8 +58,8 @@ impl Raw {
         });
         let (actor_kind, actor) = match entry.actor {
             None => (null(), null()),
-            Some(By::User(user_id)) => ("1".to_owned(), self.id(user_id.as_bytes())),
-            Some(By::System) => ("2".to_owned(), null()),
+            Some(Actor::User(user_id)) => ("1".to_owned(), self.id(user_id.as_bytes())),
+            Some(Actor::System) => ("2".to_owned(), null()),
         };
         let section_id = entry.subject.section_id().expect("of a section");
         let booking_id = entry.booking_id.expect("of a booking");

@@ -10,6 +10,7 @@ mod keys;
 mod log;
 mod lost;
 mod order;
+mod organizations;
 mod plans;
 mod pooler;
 mod schema;
@@ -125,7 +126,7 @@ impl Stand {
         new.sections = (0..capacities.len()).map(section).collect();
         set(&mut new);
         self.store
-            .create_event(&new, &opened(capacities), None)
+            .create_event(&new, suite::world::owner(&new), &opened(capacities), None)
             .await
             .expect("the event is recorded");
         let sections = new.sections.iter().map(|section| section.section_id).collect();

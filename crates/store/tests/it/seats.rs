@@ -35,7 +35,10 @@ impl Hall {
         let event_id = new.event.terms.event_id;
         new.sections = ["N", "C"].map(|name| mint.section_of(event_id, name)).to_vec();
         let [numbered, counted] = [0, 1].map(|at: usize| new.sections[at].section_id);
-        let created = fresh.store.create_event(&new, &[laid("A-B", 6), 9.into()], None).await;
+        let created = fresh
+            .store
+            .create_event(&new, suite::world::owner(&new), &[laid("A-B", 6), 9.into()], None)
+            .await;
         created.expect("the event is recorded");
         let named =
             |seats: &[&str]| SeatRequest::Seats { section_id: numbered, seats: names(seats) };

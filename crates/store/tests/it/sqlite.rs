@@ -40,7 +40,10 @@ impl Fixture {
         let event_id = new.event.terms.event_id;
         new.sections.push(mint.section_of(event_id, "A"));
         let section_id = new.sections[0].section_id;
-        store.create_event(&new, &opened(&[10]), None).await.expect("recorded");
+        store
+            .create_event(&new, suite::world::owner(&new), &opened(&[10]), None)
+            .await
+            .expect("recorded");
         let sold = hold(&*store, keyed(&mint, event_id, section_id, 2)).await;
         let held = hold(&*store, keyed(&mint, event_id, section_id, 1)).await;
         clock.advance_ms(1);
@@ -196,11 +199,16 @@ async fn i11_everything_is_there_when_the_file_is_opened_again_closed_or_not() {
         };
         kept.store.create_user(&user).await.expect("the address is free");
         let token = token(&user, kept.clock.now());
-        kept.store.open_family(&token).await.expect("it answers");
+        let opened = kept.store.open_family(&token, &user.password_hash).await;
+        assert!(opened.expect("it answers").is_some());
         let key = IdempotencyKey::new("k1").expect("visible characters");
         let creation = CreationKey { user_id: user.user_id, key, fingerprint: 1 };
         let new = kept.mint.event_on_sale(user.user_id);
-        let event = kept.store.create_event(&new, &[], Some(&creation)).await.expect("recorded");
+        let event = kept
+            .store
+            .create_event(&new, suite::world::owner(&new), &[], Some(&creation))
+            .await
+            .expect("recorded");
         let reckoning =
             kept.store.reckon(engine::log::Position::default()).await.expect("it answers");
         let Fixture { store, path, clock, sold, held, mint, event_id, section_id, _folder } = kept;
@@ -219,7 +227,10 @@ async fn i11_everything_is_there_when_the_file_is_opened_again_closed_or_not() {
         assert_eq!(again.inventories, reckoning.inventories);
         assert!(audit(&*store).await.is_clean());
         assert_eq!(store.user(user.user_id).await.expect("it answers"), Some(user));
-        let replayed = store.create_event(&new, &[], Some(&creation)).await.expect("a retry");
+        let replayed = store
+            .create_event(&new, suite::world::owner(&new), &[], Some(&creation))
+            .await
+            .expect("a retry");
         assert_eq!((replayed.id, replayed.replayed), (event.id, true));
         let next = ([2; 32], clock.now().plus_ms(1));
         store.rotate(&token.token_hash, next).await.expect("the login goes on");
@@ -433,7 +444,10 @@ async fn a_batch_of_any_size_is_found_by_index() {
     }
     let sections: Vec<_> = new.sections.iter().map(|section| section.section_id).collect();
     let opened = opened(&[1_000; 512]);
-    kept.store.create_event(&new, &opened, None).await.expect("recorded");
+    kept.store
+        .create_event(&new, suite::world::owner(&new), &opened, None)
+        .await
+        .expect("recorded");
     for size in [1, 2, 64, 128, 256, 512] {
         let of = |n: usize| keyed(&kept.mint, event_id, sections[n], 1);
         let holds: Vec<_> = (0..size).map(|n| Command::Hold(of(n))).collect();

@@ -90,7 +90,7 @@ fn sound<T, E: Debug>(result: Result<T, E>) -> T {
 #[async_trait]
 impl Backend for Instances {
     async fn create_event(&self, new: &EventWithSections, openings: &[Opening]) {
-        sound(self.store().create_event(new, openings, None).await);
+        sound(self.store().create_event(new, suite::world::owner(new), openings, None).await);
     }
 
     async fn revise_event(
@@ -99,11 +99,11 @@ impl Backend for Instances {
         by: UserId,
         change: EventChange,
     ) -> Result<(), Refusal> {
-        refused(self.store().revise_event(event_id, by, None, change).await.map(drop))
+        refused(self.store().revise_event(event_id, by.into(), None, change).await.map(drop))
     }
 
     async fn cancel_event(&self, event_id: EventId, by: UserId) -> Result<(), Refusal> {
-        refused(self.store().cancel_event(event_id, by).await)
+        refused(self.store().cancel_event(event_id, by.into()).await)
     }
 
     async fn commit(&self, commands: &[Command]) -> Committed {

@@ -2,7 +2,7 @@
 
 use super::sequence::{By, Op, PEOPLE, Sequence, Settings, Step};
 use crate::backend::Backend;
-use crate::model::{Counts, Deal, Model, Place, Told};
+use crate::model::{Counts, Deal, Model, Place, Told, organizer};
 use crate::world::{ManualClock, Mint, fingerprint, opened};
 use engine::decide::Needs;
 use engine::event::EventChange;
@@ -108,7 +108,7 @@ impl<'a> Drive<'a> {
         let change = self.change(settings);
         let by = match by {
             By::Person(person) => self.people[person],
-            By::Owner | By::System => self.model.events[&event_id].organizer_id,
+            By::Owner | By::System => organizer(&self.model.events[&event_id]),
         };
         let expected = self.model.revise(event_id, by, &change);
         let done = self.backend.revise_event(event_id, by, change).await;
@@ -218,7 +218,7 @@ impl<'a> Drive<'a> {
     fn section(&self, section: usize, by: By) -> (SectionId, UserId) {
         let section_id = self.sections[section % self.sections.len()];
         let event_id = self.model.places[&section_id].event_id;
-        let organizer = self.model.events[&event_id].organizer_id;
+        let organizer = organizer(&self.model.events[&event_id]);
         (section_id, if let By::Person(person) = by { self.people[person] } else { organizer })
     }
 

@@ -1,7 +1,7 @@
 use super::*;
 use crate::ids::{Shard, UserId};
 use crate::log::{LogKind, Subject};
-use crate::{By, EventId};
+use crate::{Actor, EventId};
 use proptest::prelude::*;
 use std::collections::BTreeMap;
 
@@ -68,7 +68,7 @@ fn log_of(steps: &[Step]) -> Vec<LogEntry> {
                 at,
                 booking_id: is_of_booking.then(|| id(BookingId::new, step.booking)),
                 version: *version,
-                actor: (step.seats == 4).then(|| By::User(id(UserId::new, 1))),
+                actor: (step.seats == 4).then(|| Actor::User(id(UserId::new, 1))),
                 ..LogEntry::of_section(section_id, step.kind, deltas)
             });
         }

@@ -11,8 +11,8 @@ fn id<T>(of: impl Fn(Timestamp, Shard, u64) -> T, number: u64) -> T {
 fn entry() -> impl Strategy<Value = LogEntry> {
     let actor = prop_oneof![
         4 => Just(None),
-        1 => any::<u64>().prop_map(|user| Some(By::User(id(UserId::new, user)))),
-        1 => Just(Some(By::System)),
+        1 => any::<u64>().prop_map(|user| Some(Actor::User(id(UserId::new, user)))),
+        1 => Just(Some(Actor::System)),
     ];
     let of_section = (any::<u64>(), any::<i64>()).prop_map(|(of, at)| (id(SectionId::new, of), at));
     let also = prop::option::weighted(0.2, prop::collection::vec(of_section, 0..4));

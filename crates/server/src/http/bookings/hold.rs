@@ -3,15 +3,18 @@
 use super::super::body::{JsonBytes, validated};
 use super::super::connection::Peer;
 use super::super::content::Answer;
+use super::super::events::acting_at;
 use super::super::extract::{CurrentUser, Key, id};
 use super::super::wire::{fingerprint, json_with};
 use super::forms::{NewHold, Wanted, compared};
 use super::views::write_booking;
 use super::{App, Problem, REPLAYED, no_booking};
+use crate::catalog::Facts;
 use crate::random::random;
 use axum::body::Bytes;
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
+use engine::access::is_visible;
 use engine::{
     Booking, BookingId, Command, EventId, Fault, Hold, IdempotencyKey, Outcome, Refusal,
     SeatRequest, UserId,
@@ -25,10 +28,10 @@ pub(in super::super) fn take_hold(
     peer: Peer,
 ) -> impl Future<Output = Result<Answer, Problem>> {
     let (Parts { mut headers, .. }, body) = request.into_parts();
-    let asks = CurrentUser::of(app, Some(peer), &headers)
-        .and_then(|user| Key::of(&headers).map(|Key(key)| (user, key)));
+    let (user, key) = (CurrentUser::of(app, Some(peer), &headers), Key::of(&headers));
     async move {
-        let (CurrentUser(user_id), key) = asks?;
+        let CurrentUser(user_id) = user?.sure(app).await?;
+        let Key(key) = key?;
         let JsonBytes(asked) = JsonBytes::of(app, &headers, body).await?;
         headers.clear();
         held(app, user_id, key, &asked, headers).await
@@ -48,14 +51,20 @@ pub(super) async fn held(
     let facts =
         app.core.catalog.event(event_id).await?.ok_or(Refusal::NotFound { what: "event" })?;
     // The contents of a draft are not revealed to users who cannot see it, not even by the gate.
-    let visible = facts.of.event.terms.visible_to(Some(user_id));
+    let visible = is_shown(app, &facts, user_id).await?;
     // Since a key made its hold, the event may be hidden and the section renamed (I6).
-    let made = if visible && wanted.is_known(&facts) {
+    let terms = &facts.of.event.terms;
+    // To the decision a member is a buyer, for whom a draft does not exist.
+    let is_members = visible && !terms.is_public() && terms.organizer_id.owner() != Some(user_id);
+    let made = if visible && !is_members && wanted.is_known(&facts) {
         None
     } else {
         Box::pin(committed(app, user_id, key.as_ref())).await?
     };
     let requests = wanted.requests(&facts, visible, made.as_ref())?;
+    if is_members && made.is_none() {
+        return Err(Refusal::SaleNotOpen { sales_start: terms.sales_start }.into());
+    }
     let key = key.map(|key| {
         let digest = digest(event_id, &wanted, &requests);
         (key, digest)
@@ -80,6 +89,16 @@ pub(super) async fn held(
         answer.headers_mut().insert(REPLAYED, HeaderValue::from_static("true"));
     }
     Ok(answer)
+}
+
+/// Whether an event exists for a user. Nothing is looked up for one that is public.
+async fn is_shown(app: &App, facts: &Facts, user_id: UserId) -> Result<bool, Fault> {
+    let terms = &facts.of.event.terms;
+    if terms.is_public() || terms.organizer_id.owner() == Some(user_id) {
+        return Ok(true);
+    }
+    let by = Box::pin(acting_at(app, terms, user_id)).await?;
+    Ok(is_visible(Some(by), terms))
 }
 
 /// The path of a booking, as a header.

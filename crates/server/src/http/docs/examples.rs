@@ -71,7 +71,8 @@ pub fn add(document: &mut OpenApi) {
         components.examples.insert(code.clone(), RefOr::T(example.build()));
     }
     for item in document.paths.paths.values_mut() {
-        let operations = [&mut item.get, &mut item.post, &mut item.patch, &mut item.put];
+        let operations =
+            [&mut item.get, &mut item.post, &mut item.patch, &mut item.put, &mut item.delete];
         for operation in operations.into_iter().filter_map(Option::as_mut) {
             let name = operation.operation_id.as_deref().unwrap_or_default();
             let none = OfCall::default();

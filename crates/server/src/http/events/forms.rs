@@ -8,7 +8,7 @@ use crate::http::problem::{FieldError, Problem};
 use crate::http::seats::{LayoutForm, LayoutSchema};
 use crate::http::wire::{
     At, composed, date_flaw, given, given_composed, legible, legible_or_empty, lines, present,
-    present_composed, present_prose, prose,
+    present_composed, present_prose, prose, uuid,
 };
 use crate::random::random;
 use chrono_tz::Tz;
@@ -16,8 +16,8 @@ use engine::event::{
     CAPACITY_MAX, SEATS_PER_BOOKING_MAX, SEATS_PER_USER_MAX, SECTIONS_MAX, may_stand_together,
 };
 use engine::{
-    Currency, Event, EventDate, EventId, EventStatus, Money, Refusal, Section, SectionId, SeriesId,
-    Shard, Terms, UserId,
+    Currency, Event, EventDate, EventId, EventStatus, Money, OrgId, Refusal, Section, SectionId,
+    SeriesId, Shard, Terms,
 };
 use garde::Validate;
 use serde::{Deserialize, Serialize};
@@ -68,7 +68,12 @@ pub(super) struct NewEvent {
         pattern = r"^[^\s\u0000-\u001f\u007f-\u009f\u00ad\u034f\u061c\u115f\u1160\u17b4\u17b5\u180b-\u180f\u200b-\u200f\u2028-\u202e\u2060-\u206f\u2800\u3164\ufe00-\ufe0f\ufeff\uffa0\ufff0-\ufff8]([^\u0000-\u001f\u007f-\u009f\u00ad\u034f\u061c\u115f\u1160\u17b4\u17b5\u180b-\u180f\u200b-\u200f\u2028-\u202e\u2060-\u206f\u2800\u3164\ufe00-\ufe0f\ufeff\uffa0\ufff0-\ufff8]*[^\s\u0000-\u001f\u007f-\u009f\u00ad\u034f\u061c\u115f\u1160\u17b4\u17b5\u180b-\u180f\u200b-\u200f\u2028-\u202e\u2060-\u206f\u2800\u3164\ufe00-\ufe0f\ufeff\uffa0\ufff0-\ufff8])?$"
     )]
     title: String,
-    /// A series of the same organizer. It cannot be changed later.
+    /// The organization that it is of; the caller's own if missing.
+    #[serde(default, deserialize_with = "given", skip_serializing_if = "Option::is_none")]
+    #[garde(inner(custom(uuid)))]
+    #[schema(value_type = String, required = false, format = "uuid")]
+    pub(super) organization_id: Option<String>,
+    /// A series of the same organization. It cannot be changed later.
     #[serde(default, deserialize_with = "given", skip_serializing_if = "Option::is_none")]
     #[garde(inner(custom(uuid)))]
     #[schema(value_type = String, required = false, format = "uuid")]
@@ -232,11 +237,6 @@ fn currency_code(text: &str, (): &()) -> garde::Result {
     known.then_some(()).ok_or_else(|| garde::Error::new("must be a currency code of three letters"))
 }
 
-fn uuid(text: &str, (): &()) -> garde::Result {
-    let is_id = text.parse::<SeriesId>().is_ok();
-    is_id.then_some(()).ok_or_else(|| garde::Error::new("must be a hyphenated UUID"))
-}
-
 fn settable(text: &str, (): &()) -> garde::Result {
     match EventStatus::parse(text) {
         Some(EventStatus::Draft | EventStatus::OnSale | EventStatus::Closed) => Ok(()),
@@ -341,7 +341,7 @@ impl NewEvent {
     pub(super) fn build(
         self,
         app: &App,
-        organizer_id: UserId,
+        organizer_id: OrgId,
     ) -> Result<(Event, Vec<(Section, Sizing)>), Problem> {
         let now = app.core.store.now();
         let series_id: Option<SeriesId> = self.series_id.and_then(|id| id.parse().ok());

@@ -4,7 +4,8 @@ use super::forms::{NewSection, ReviseSection};
 use super::opening::open;
 use super::views::{EventView, SectionView, is_known};
 use super::{
-    MISSING_SECTION, TAG, changed, changed_section, created, kept, once, visible, visible_now,
+    MISSING_SECTION, TAG, acting_at, changed, changed_section, created, kept, once, visible,
+    visible_now,
 };
 use crate::http::App;
 use crate::http::body::Json;
@@ -50,6 +51,7 @@ pub(super) async fn add_section(
     let request = (event_id.to_string(), new.clone());
     let key = key.map(|key| CreationKey { user_id, key, fingerprint: fingerprint(&request) });
     let facts = visible(&app, event_id, Some(user_id)).await?;
+    let by = acting_at(&app, &facts.of.event.terms, user_id).await?;
     let of_event = facts.of.sections.first().map(|section| section.price.currency);
     let inherits = new.own_currency().is_none();
     let planned =
@@ -60,22 +62,20 @@ pub(super) async fn add_section(
     let (name, core) = (key.as_ref().map(|key| key.key.clone()), app.core.clone());
     let work = async move {
         let store = &core.store;
-        let add = async || match store
-            .add_section(&section, opening.clone(), user_id, key.as_ref())
-            .await
-        {
-            // What is kept of the event is older than a change of its currency.
-            Err(Error::Refused(Refusal::CurrencyMismatch { currency })) if inherits => {
-                section.price.currency = currency;
-                let opening = opening.in_currency(currency);
-                store.add_section(&section, opening, user_id, key.as_ref()).await
-            }
-            added => added,
-        };
+        let add =
+            async || match store.add_section(&section, opening.clone(), by, key.as_ref()).await {
+                // What is kept of the event is older than a change of its currency.
+                Err(Error::Refused(Refusal::CurrencyMismatch { currency })) if inherits => {
+                    section.price.currency = currency;
+                    let opening = opening.in_currency(currency);
+                    store.add_section(&section, opening, by, key.as_ref()).await
+                }
+                added => added,
+            };
         core.catalog.changing(event_id, add()).await
     };
     let done = once(&app, "add_section", user_id, name, work).await?;
-    let view = changed(&app, event_id, user_id).await?;
+    let view = changed(&app, event_id, by).await?;
     let location = format!("/api/v1/events/{event_id}/sections/{}", done.id);
     let etag = view.etag();
     let section = view.into_section(done.id).ok_or(MISSING_SECTION)?;
@@ -144,8 +144,8 @@ pub(super) async fn revise_section(
 ) -> Result<Response, Problem> {
     let event_id = id(&event_id, "event")?;
     let expected = expected_version(&headers, app.core.store.epoch())?;
-    let facts = visible_now(&app, event_id, user_id).await?;
-    may(user_id.into(), Permission::EventWrite, &facts.of.event.terms)?;
+    let (facts, by) = visible_now(&app, event_id, user_id).await?;
+    may(by, Permission::EventWrite, &facts.of.event.terms)?;
     let section = facts.resolve(&section_id).ok_or(MISSING_SECTION)?;
     let price = (change.price.is_some() || change.currency.is_some()).then(|| Money {
         minor: change.price.unwrap_or(section.price.minor),
@@ -162,9 +162,9 @@ pub(super) async fn revise_section(
         capacity: change.capacity,
         layout: None,
     };
-    let change = app.core.store.revise_section(event_id, section_id, user_id, expected, change);
+    let change = app.core.store.revise_section(event_id, section_id, by, expected, change);
     let asked_at = tokio::time::Instant::now();
     let inventory = app.core.catalog.changing(event_id, change).await?;
     app.core.settle(&inventory, asked_at).await;
-    changed_section(&app, event_id, section_id, user_id).await
+    changed_section(&app, event_id, section_id, by).await
 }

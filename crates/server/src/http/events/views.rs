@@ -5,7 +5,7 @@ use crate::http::App;
 use crate::http::problem::Problem;
 use crate::http::wire::{shown, shown_or_null};
 use axum::http::HeaderValue;
-use engine::{EventId, EventWithSections, SectionId, SeriesId, Timestamp, UserId};
+use engine::{EventId, EventWithSections, OrgId, SectionId, SeriesId, Timestamp};
 use serde::Serialize;
 use std::sync::Arc;
 use store::{Epoch, EventCard};
@@ -68,7 +68,7 @@ pub(super) struct EventView {
     event_id: EventId,
     #[serde(serialize_with = "shown")]
     #[schema(value_type = String, format = "uuid")]
-    organizer_id: UserId,
+    organizer_id: OrgId,
     #[serde(serialize_with = "shown_or_null", skip_serializing_if = "Option::is_none")]
     #[schema(value_type = String, required = false, format = "uuid")]
     series_id: Option<SeriesId>,
@@ -196,7 +196,7 @@ pub(super) struct EventCardView {
     event_id: EventId,
     #[serde(serialize_with = "shown")]
     #[schema(value_type = String, format = "uuid")]
-    organizer_id: UserId,
+    organizer_id: OrgId,
     #[serde(serialize_with = "shown_or_null", skip_serializing_if = "Option::is_none")]
     #[schema(value_type = String, required = false, format = "uuid")]
     series_id: Option<SeriesId>,

@@ -2,7 +2,7 @@
 
 use super::*;
 use async_trait::async_trait;
-use engine::{EventId, Fault, SectionId, Shard, Snapshot};
+use engine::{AnyId, Fault, SectionId, Shard, Snapshot};
 use parking_lot::Mutex;
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -31,9 +31,9 @@ impl Gate for Sums {
         unimplemented!("no test of this gate goes over to another history")
     }
 
-    fn announce(&self, _: EventId) {}
+    fn announce(&self, _: AnyId) {}
 
-    fn announcements(&self) -> broadcast::Receiver<EventId> {
+    fn announcements(&self) -> broadcast::Receiver<AnyId> {
         broadcast::channel(1).1
     }
 

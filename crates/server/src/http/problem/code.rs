@@ -55,10 +55,16 @@ codes! {
     InvalidCredentials UNAUTHORIZED engine "Unknown address or wrong password"
     InvalidRefreshToken UNAUTHORIZED engine "The refresh token is not valid"
     NotOrganizer FORBIDDEN engine "Only the organizer may do this"
+    PermissionMissing FORBIDDEN engine "Your role does not allow this"
+    InvitationMismatch FORBIDDEN engine "The invitation is for another address"
     NotFound NOT_FOUND engine "Not found"
     MethodNotAllowed METHOD_NOT_ALLOWED "method_not_allowed" "Method not allowed"
     RequestTimeout REQUEST_TIMEOUT "request_timeout" "The request did not arrive in time"
     EmailTaken CONFLICT engine "An account with this address already exists"
+    LastOwner CONFLICT engine "The organization would have no owner"
+    NotAMember CONFLICT engine "The user is not a member"
+    MemberExists CONFLICT engine "The user is already a member"
+    LimitReached CONFLICT engine "A maximum number is reached"
     EventCancelled CONFLICT engine "The event was cancelled"
     SaleNotOpen CONFLICT engine "The sale has not started"
     SaleClosed CONFLICT engine "The sale has ended"
@@ -79,6 +85,7 @@ codes! {
     CurrencyInUse CONFLICT engine "Seats are held or sold in the current currency"
     IdempotencyInFlight CONFLICT engine "A request with this key is still in progress"
     HoldExpired GONE engine "The hold has expired"
+    InvitationEnded GONE engine "The invitation can no longer be accepted"
     VersionMismatch PRECONDITION_FAILED engine "The resource has changed since it was read"
     BodyTooLarge PAYLOAD_TOO_LARGE "body_too_large" "The body is too large"
     UriTooLong URI_TOO_LONG "uri_too_long" "The URI is too long"
@@ -123,6 +130,8 @@ refusals! {
     SeatsAreNumbered NotChangeable BookingCancelled HoldExpired
     ExtensionLimit NotCancellable CapacityInUse CurrencyInUse
     ValidationFailed VersionMismatch IdempotencyKeyReused IdempotencyInFlight
+    PermissionMissing LastOwner NotAMember MemberExists
+    InvitationEnded InvitationMismatch LimitReached
 }
 
 impl Code {

@@ -26,7 +26,16 @@ impl From<Refusal> for Problem {
             Refusal::InvalidRefreshToken => {
                 plain("The token is unknown, has expired or was already used; log in again.")
             }
-            Refusal::NotOrganizer => plain("The event belongs to another user."),
+            Refusal::NotOrganizer => plain("The event belongs to another organization."),
+            Refusal::PermissionMissing { .. }
+            | Refusal::LastOwner
+            | Refusal::NotAMember
+            | Refusal::MemberExists
+            | Refusal::InvitationEnded
+            | Refusal::InvitationMismatch
+            | Refusal::LimitReached { .. }
+            | Refusal::OwnerConfined
+            | Refusal::PasswordNeeded => of_organizations(&refusal, &plain),
             Refusal::EmailTaken => plain("Log in, or use a different address."),
             Refusal::EventCancelled => plain("Seats can no longer be held or confirmed."),
             Refusal::SaleNotOpen { sales_start: Some(start) } => {
@@ -122,6 +131,36 @@ pub fn duplicate_seat(first: &str, again: &str) -> String {
         return format!("duplicate seat {again}");
     }
     format!("duplicate seat: {again} is {first} in another spelling")
+}
+
+/// Those of organizations.
+fn of_organizations(refusal: &Refusal, plain: &impl Fn(&str) -> Problem) -> Problem {
+    match refusal {
+        Refusal::PermissionMissing { permission } => {
+            plain(&format!("This needs the permission {permission} at the organization."))
+                .with("permission", permission.as_str())
+        }
+        Refusal::LastOwner => plain(
+            "A team needs at least one owner, and a personal organization belongs to its user.",
+        ),
+        Refusal::NotAMember => plain("Only a member can become the owner."),
+        Refusal::MemberExists => plain("The account with this address is a member already."),
+        Refusal::InvitationEnded => {
+            plain("The invitation is unknown, has expired, or was accepted, revoked or replaced.")
+        }
+        Refusal::InvitationMismatch => {
+            plain("Log in to the account with the address that was invited.")
+        }
+        Refusal::LimitReached { what, limit } => {
+            plain(&format!("There can be at most {limit} {what}.")).with("limit", *limit)
+        }
+        Refusal::OwnerConfined => Problem::invalid_field("events", "must be null for an owner"),
+        Refusal::PasswordNeeded => Problem::invalid_field(
+            "password",
+            "is required to make, change or remove another owner",
+        ),
+        _ => unreachable!("it is of organizations"),
+    }
 }
 
 /// Those of numbered seats.

@@ -44,15 +44,34 @@ pub const TABLE: &[Row] = &[
     row(
         Code::Unauthorized,
         "`WWW-Authenticate`",
-        "send an access token; refresh it if it has expired",
+        "send an access token; refresh it if it has expired, log in again if its login was ended",
     ),
     row(Code::InvalidCredentials, "`WWW-Authenticate`", "correct the address or the password"),
     row(Code::InvalidRefreshToken, "", "log in again"),
     row(Code::NotOrganizer, "", "only the organizer of the event can do this"),
+    row(
+        Code::PermissionMissing,
+        "`permission`",
+        "only members of the organization whose role has this `permission` can do this",
+    ),
+    row(Code::InvitationMismatch, "", "log in to the account with the invited address"),
     row(Code::NotFound, "", "the path, id or section is unknown, or it belongs to another user"),
     row(Code::MethodNotAllowed, "`Allow`", "use one of the methods in `Allow`"),
     row(Code::RequestTimeout, "", "the headers or the body arrived too slowly; retry"),
     row(Code::EmailTaken, "", "log in, or use a different address"),
+    row(
+        Code::LastOwner,
+        "",
+        "make another member an owner first; a personal organization always belongs to its user",
+    ),
+    row(Code::NotAMember, "", "invite the user first: only a member can become the owner"),
+    row(Code::MemberExists, "", "change the role of the member instead"),
+    row(
+        Code::LimitReached,
+        "`limit`",
+        "a user can be in at most `limit` organizations; an organization can have at most `limit` \
+         members and `limit` open invitations",
+    ),
     row(
         Code::EventCancelled,
         "",
@@ -139,6 +158,11 @@ pub const TABLE: &[Row] = &[
         "another request with this key was still in progress after 2 s: retry with the same key",
     ),
     row(Code::HoldExpired, "`expired_at`", "hold seats again"),
+    row(
+        Code::InvitationEnded,
+        "",
+        "the invitation is unknown, has expired, or was accepted, revoked or replaced; ask for a new one",
+    ),
     row(Code::VersionMismatch, "`version`", "read the resource again, then decide again"),
     row(Code::BodyTooLarge, "", "send a smaller body"),
     row(Code::UriTooLong, "", "send a shorter path and query"),

@@ -2,11 +2,14 @@
 
 use super::*;
 use crate::catalog::FACTS_KEPT;
+use crate::random::random;
+use crate::rights;
 use crate::vitals::Kind;
 use crate::work;
 use axum::body::Body;
 use axum::http::{Method, Request, StatusCode, header};
-use engine::Shard;
+use engine::access::{Access, Account, Invitation, OrgCommand, Permission, Role, may};
+use engine::{InvitationId, OrgId, Shard, UserId};
 use http_body_util::BodyExt;
 use secrecy::ExposeSecret as _;
 use serde_json::{Value, json};
@@ -167,6 +170,66 @@ async fn a_change_is_made_of_what_is_stored_not_of_what_is_cached() {
     assert_eq!(now["sections"][0]["price"], 700);
 }
 
+/// Nothing is announced between these two: each has a gate of its own.
+#[tokio::test]
+async fn i15_a_right_withdrawn_elsewhere_ends_within_a_second_though_nothing_is_announced() {
+    let world = World::new().await;
+    let (one, two) = (world.instance(), world.instance());
+    let id = |number| UserId::new(one.core.store.now(), Shard::pick(0), number);
+    let (owner, member) = (id(1), id(2));
+    let org_id = OrgId::team(one.core.store.now(), (0, 3));
+    let store = &one.core.store;
+    let note =
+        || store::ChangeNote { change_id: uuid::Uuid::from_bytes(random()), request_id: None };
+    store.found_team(org_id, "Team", owner, &note(), None).await.expect("it is founded");
+    let now = store.now();
+    let invitation = Invitation {
+        invitation_id: InvitationId::new(now, Shard::pick(0), 4),
+        org_id,
+        email: "a@b".to_owned(),
+        email_folded: "a@b".to_owned(),
+        access: Access { role: Role::Manager, events: None },
+        token_hash: [7; 32],
+        invited_by: owner,
+        created_at: now,
+        expires_at: now.plus_ms(60_000),
+        ended: None,
+    };
+    let invitation_id = invitation.invitation_id;
+    let invite = OrgCommand::Invite { invitation: Box::new(invitation), user_id: None };
+    store.change_organization(org_id, owner, invite, &note()).await.expect("an owner");
+    let account = Account { user_id: member, email_folded: "a@b".to_owned() };
+    let accept = OrgCommand::Accept { invitation_id, account };
+    store.change_organization(org_id, member, accept, &note()).await.expect("invited");
+
+    let may_write = async || {
+        let by = two.core.rights.by(member, org_id, None).await.expect("the store answers");
+        may(by, Permission::EventWrite, &org_id).is_ok()
+    };
+    for role in [Role::Analyst, Role::Manager, Role::BoxOffice, Role::Manager, Role::CheckIn] {
+        // In use, so that it is known, and at any age.
+        for _ in 0..40 {
+            may_write().await;
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        let change = OrgCommand::ChangeMember {
+            user_id: member,
+            role: Some(role),
+            events: None,
+            confirmed: false,
+        };
+        store.change_organization(org_id, owner, change, &note()).await.expect("an owner");
+        let committed = Instant::now();
+        let is_right = role == Role::Manager;
+        while committed.elapsed() < rights::LIFE + Duration::from_millis(300) {
+            let arrived = committed.elapsed();
+            let told = may_write().await;
+            assert!(told == is_right || arrived <= rights::LIFE, "{role:?} after {arrived:?}");
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    }
+}
+
 #[tokio::test]
 async fn who_missed_announcements_forgets_all_events() {
     let world = World::new().await;
@@ -178,11 +241,8 @@ async fn who_missed_announcements_forgets_all_events() {
     // Polled once it listens; then more is announced than is kept for it.
     assert!(futures_util::poll!(&mut follow).is_pending());
     for number in 0..5_000 {
-        app.core.gate.announce(engine::EventId::new(
-            app.core.store.now(),
-            Shard::pick(number),
-            number,
-        ));
+        let id = engine::EventId::new(app.core.store.now(), Shard::pick(number), number);
+        app.core.gate.announce(id.into());
     }
     assert!(tokio::time::timeout(Duration::from_millis(20), follow).await.is_err());
     let after = app.core.catalog.event(event_id).await.expect("the store answers").expect("known");

@@ -236,9 +236,9 @@ impl Gate for Watched {
         unimplemented!("no test of this gate goes over to another history")
     }
 
-    fn announce(&self, _: EventId) {}
+    fn announce(&self, _: AnyId) {}
 
-    fn announcements(&self) -> Receiver<EventId> {
+    fn announcements(&self) -> Receiver<AnyId> {
         self.gate.announcements()
     }
 

@@ -52,12 +52,12 @@ async fn subscription(shared: &Shared, turn: usize) -> RedisResult<()> {
 
 fn pass_on(shared: &Shared, message: &Msg) {
     let Ok(text) = message.get_payload::<String>() else { return };
-    let Some((instance, event_id)) = text.split_once(' ') else { return };
+    let Some((instance, id)) = text.split_once(' ') else { return };
     if instance == shared.instance {
         return;
     }
-    if let Ok(event_id) = event_id.parse() {
+    if let Ok(id) = id.parse() {
         // Nobody listens while nothing is cached.
-        let _ = shared.announced.send(event_id);
+        let _ = shared.announced.send(id);
     }
 }

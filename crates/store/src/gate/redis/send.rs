@@ -25,8 +25,8 @@ pub(super) async fn send(shared: &Shared) {
         // What lapses in the meantime is not sent: what arrives late may not be believed.
         shared.link.closed().await;
         let announced = std::mem::take(&mut *shared.outbox.lock());
-        for event_id in announced {
-            let message = format!("{} {event_id}", shared.instance);
+        for id in announced {
+            let message = format!("{} {id}", shared.instance);
             shared.link.publish(&shared.space().channel(), &message).await;
         }
         let unsent = shared.own.lock().take_unsent(shared.link.now_ms());

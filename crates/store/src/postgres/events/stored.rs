@@ -9,11 +9,11 @@ use crate::postgres::interrupt::Interrupt;
 use crate::postgres::rows::{uuid, uuids};
 use crate::postgres::seats::put_layout;
 use crate::postgres::write::append_log;
-use crate::rows::{self, Columns, event, ms};
-use crate::{EventCard, EventFilter, PageRequest, Paged};
+use crate::rows::{self, Columns, drafts_at, event, ms, newest_of};
+use crate::{EventCard, EventFilter, PageRequest, Paged, Place};
 use engine::event::Opened;
-use engine::{Event, EventId, EventWithSections, Policy, Section, SectionId, Timestamp};
-use sqlx::postgres::PgConnection;
+use engine::{Event, EventId, EventWithSections, Fault, Policy, Section, SectionId, Timestamp};
+use sqlx::postgres::{PgConnection, PgRow};
 use sqlx::{Postgres as Driver, QueryBuilder};
 use std::collections::HashMap;
 
@@ -94,13 +94,44 @@ pub(in crate::postgres) async fn list(
     filter: &EventFilter,
     page: PageRequest<EventId>,
 ) -> Result<Paged<EventCard>, Interrupt> {
-    let mut query = QueryBuilder::<Driver>::new("SELECT * FROM events WHERE (status <> 'draft'");
-    if let Some(viewer) = filter.viewer {
-        query.push(" OR organizer_id = ").push_bind(uuid(viewer));
+    let drafts_of = filter.drafts_of.as_slice();
+    let events = match &filter.places {
+        None => newest(session, filter, (None, drafts_of), page, event).await?,
+        Some(places) => {
+            // Each by its index, and the newest of all.
+            let (mut all, of_row) = (Vec::new(), |row: &_| rows::event_id(row, "event_id"));
+            for place in places {
+                let of = (Some(place), drafts_at(drafts_of, place));
+                all.extend(newest(session, filter, of, page, of_row).await?);
+            }
+            read_events(session, newest_of(all, page.limit)).await?
+        }
+    };
+    let has_more = events.len() >= page.limit as usize;
+    Ok(Paged { items: load_cards(session, events).await?, has_more })
+}
+
+/// The newest events of a place, or of all, without drafts but those of these places.
+async fn newest<T>(
+    session: &mut PgConnection,
+    filter: &EventFilter,
+    (place, drafts_of): (Option<&Place>, &[Place]),
+    page: PageRequest<EventId>,
+    read: impl Fn(&PgRow) -> Result<T, Fault>,
+) -> Result<Vec<T>, Interrupt> {
+    // Of many places, only the ids: most of them are shown by no page.
+    let what = if place.is_some() { "event_id" } else { "*" };
+    let mut query = QueryBuilder::<Driver>::new("SELECT ");
+    query.push(what).push(" FROM events WHERE (status <> 'draft'");
+    for drafts in drafts_of {
+        query.push(" OR (");
+        push_place(&mut query, drafts);
+        query.push(")");
     }
     query.push(")");
-    if let Some(organizer) = filter.organizer {
-        query.push(" AND organizer_id = ").push_bind(uuid(organizer));
+    if let Some(place) = place {
+        query.push(" AND ");
+        push_place(&mut query, place);
     }
     if let Some(series) = filter.series {
         query.push(" AND series_id = ").push_bind(uuid(series));
@@ -126,10 +157,25 @@ pub(in crate::postgres) async fn list(
         query.push(" AND event_id < ").push_bind(uuid(after));
     }
     query.push(" ORDER BY event_id DESC LIMIT ").push_bind(i64::from(page.limit));
-    let found = query.build().fetch_all(&mut *session).await?;
-    let has_more = found.len() >= page.limit as usize;
-    let events = found.iter().map(event).collect::<Result<Vec<_>, _>>()?;
-    Ok(Paged { items: load_cards(session, events).await?, has_more })
+    let found = query.build().fetch_all(session).await?;
+    Ok(found.iter().map(read).collect::<Result<_, _>>()?)
+}
+
+/// The events with these ids, in their order.
+async fn read_events(
+    session: &mut PgConnection,
+    ids: Vec<EventId>,
+) -> Result<Vec<Event>, Interrupt> {
+    const SQL: &str = "SELECT * FROM events WHERE event_id = ANY($1) ORDER BY event_id DESC";
+    let found = sqlx::query(SQL).bind(uuids(ids.into_iter())).fetch_all(session).await?;
+    Ok(found.iter().map(event).collect::<Result<_, _>>()?)
+}
+
+fn push_place(query: &mut QueryBuilder<Driver>, place: &Place) {
+    query.push("organizer_id = ").push_bind(uuid(place.org_id));
+    if let Some(events) = &place.events {
+        query.push(" AND event_id = ANY(").push_bind(uuids(events.iter().copied())).push(")");
+    }
 }
 
 /// The cards of these events, in their order. What each section adds is added up by the database.

@@ -47,7 +47,10 @@ impl World {
             let mut new = mint.event_on_sale(mint.user());
             let event_id = new.event.terms.event_id;
             new.sections.push(mint.section_of(event_id, "A"));
-            store.create_event(&new, &opened(&[1_000_000]), None).await.expect("it is recorded");
+            store
+                .create_event(&new, suite::world::owner(&new), &opened(&[1_000_000]), None)
+                .await
+                .expect("it is recorded");
             events.push((event_id, new.sections[0].section_id));
         }
         let users = (0..6).map(|_| mint.user()).collect();
@@ -305,7 +308,7 @@ async fn a_cap_that_came_late_is_kept_while_the_lists_are_not_known() {
     world.hold(&[buyer]).await;
     let change = EventChange { max_seats_per_user: Some(Some(1)), ..EventChange::default() };
     let by = world.store.event(event_id).await.expect("it is there").expect("it is there");
-    let by = by.event.terms.organizer_id;
+    let by = suite::world::owner(&by);
     world.store.revise_event(event_id, by, None, change).await.expect("it may be changed");
     world.store.lists().forget();
     let again = [world.command((event_id, section_id), buyer)];

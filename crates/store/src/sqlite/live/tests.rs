@@ -50,7 +50,10 @@ impl World {
         let event_id = new.event.terms.event_id;
         new.sections = ["A", "B", "C"].map(|name| mint.section_of(event_id, name)).into();
         let sections = new.sections.iter().map(|of| of.section_id).collect();
-        store.create_event(&new, &opened(&[100_000; 3]), None).await.expect("it is recorded");
+        store
+            .create_event(&new, suite::world::owner(&new), &opened(&[100_000; 3]), None)
+            .await
+            .expect("it is recorded");
         let user_id = mint.user();
         Self { folder, store, clock, mint, event_id, sections, user_id }
     }

@@ -104,14 +104,16 @@ pub async fn an_event_write_nobody_waits_for_leaves_the_store_usable(world: Worl
     for (number, awaits) in hang_ups().enumerate() {
         let change = EventChange { title: Some("Abandoned".to_owned()), ..EventChange::default() };
         let (event_id, organizer) = (sale.event_id, sale.organizer_id);
-        abandon(world.store.revise_event(event_id, organizer, None, change.clone()), awaits).await;
+        abandon(world.store.revise_event(event_id, organizer.into(), None, change.clone()), awaits)
+            .await;
         let section = world.mint.section_of(event_id, &format!("Section {number}"));
-        abandon(world.store.add_section(&section, 5.into(), organizer, None), awaits).await;
+        abandon(world.store.add_section(&section, 5.into(), organizer.into(), None), awaits).await;
         abandon(world.store.purge(10), awaits).await;
         world.settled().await;
         let before = answered(world.store.event(event_id).await).expect("it was recorded");
         let version = before.event.version;
-        let revised = world.store.revise_event(event_id, organizer, Some(version), change).await;
+        let revised =
+            world.store.revise_event(event_id, organizer.into(), Some(version), change).await;
         revised.expect("nobody is in the way");
         // A section is there with its inventory, or neither is.
         let inventories = answered(world.store.inventories(&[event_id]).await);

@@ -32,13 +32,15 @@ impl World {
     }
 
     async fn set_terms(&self, sale: &Sale, change: EventChange) {
-        let revised = self.store.revise_event(sale.event_id, sale.organizer_id, None, change).await;
+        let revised =
+            self.store.revise_event(sale.event_id, sale.organizer_id.into(), None, change).await;
         revised.expect("it may be changed");
     }
 
     async fn set_section(&self, sale: &Sale, place: usize, change: SectionChange) {
         let (section_id, by) = (sale.sections[place], sale.organizer_id);
-        let revised = self.store.revise_section(sale.event_id, section_id, by, None, change).await;
+        let revised =
+            self.store.revise_section(sale.event_id, section_id, by.into(), None, change).await;
         revised.expect("it may be changed");
     }
 }
@@ -89,7 +91,11 @@ pub async fn changed_terms_of_an_event_are_those_of_the_next_batch(world: World)
     assert_eq!(world.take(&sale, &[(0, 1)]).await, Err(Refusal::SaleClosed));
     world.set_terms(&sale, EventChange { status: Some(EventStatus::OnSale), ..none }).await;
     world.take(&sale, &[(0, 1)]).await.expect("it is open");
-    world.store.cancel_event(sale.event_id, sale.organizer_id).await.expect("it may be cancelled");
+    world
+        .store
+        .cancel_event(sale.event_id, sale.organizer_id.into())
+        .await
+        .expect("it may be cancelled");
     assert_eq!(world.take(&sale, &[(0, 1)]).await, Err(Refusal::EventCancelled));
     world.assert_sound().await;
 }
@@ -115,7 +121,8 @@ pub async fn changed_sections_are_those_of_the_next_batch(world: World) {
     world.take(&sale, &[(0, 20)]).await.expect("there is room now");
 
     let section = world.mint.section_of(sale.event_id, "C");
-    let added = world.store.add_section(&section, Opening::Capacity(2), sale.organizer_id, None);
+    let added =
+        world.store.add_section(&section, Opening::Capacity(2), sale.organizer_id.into(), None);
     sale.sections.push(added.await.expect("a free name").id);
     world.take(&sale, &[(0, 1), (1, 2)]).await.expect("it has seats");
     world.assert_sound().await;

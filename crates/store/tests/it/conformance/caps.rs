@@ -7,7 +7,8 @@ use engine::{Command, EventWithSections, Hold, Refusal};
 impl World {
     async fn cap(&self, sale: &Sale, cap: Option<u32>) {
         let change = EventChange { max_seats_per_user: Some(cap), ..EventChange::default() };
-        let revised = self.store.revise_event(sale.event_id, sale.organizer_id, None, change).await;
+        let revised =
+            self.store.revise_event(sale.event_id, sale.organizer_id.into(), None, change).await;
         revised.expect("a cap may be changed");
     }
 }

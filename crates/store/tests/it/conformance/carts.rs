@@ -89,7 +89,11 @@ pub async fn seats_come_back_from_whoever_cancels(world: World) {
     assert_eq!(world.states(&sale, 0).await, "A-3 sold");
     let held = world.seated(&sale, 0, &["A-1"]).await;
 
-    world.store.cancel_event(sale.event_id, sale.organizer_id).await.expect("it is called off");
+    world
+        .store
+        .cancel_event(sale.event_id, sale.organizer_id.into())
+        .await
+        .expect("it is called off");
     let live = answered(world.store.to_cancel(10).await);
     assert_eq!(live.len(), 2);
     let undo = |booking_id| Command::Cancel { booking_id, by: By::System };

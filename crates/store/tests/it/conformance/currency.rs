@@ -39,7 +39,7 @@ impl World {
         // Numbered seats have their lowest price, and the version at which they were laid.
         new.sections[1].price = usd(1250);
         let openings = [Opening::Capacity(9), laid("A-B", 6)];
-        done(self.store.create_event(&new, &openings, None).await);
+        done(self.store.create_event(&new, suite::world::owner(&new), &openings, None).await);
         let [counted, numbered] = [0, 1].map(|at| new.sections[at].section_id);
         let sale = super::Sale { event_id, organizer_id, sections: vec![counted, numbered] };
         Both { sale, counted, numbered }
@@ -68,7 +68,7 @@ impl World {
 
     async fn change_currency(&self, both: &Both) -> Result<usize, Refusal> {
         let (event_id, by) = (both.sale.event_id, both.sale.organizer_id);
-        let revised = self.store.revise_event(event_id, by, None, in_euro()).await;
+        let revised = self.store.revise_event(event_id, by.into(), None, in_euro()).await;
         revised.map(|changed| changed.len()).map_err(|error| refusal::<()>(Err(error)))
     }
 
@@ -104,7 +104,7 @@ pub async fn all_prices_of_an_event_get_another_currency_together(world: World) 
     // What a section that is added must have, and that the same again is no change.
     let section = world.mint.section_of(both.sale.event_id, "Third");
     let (organizer, store) = (both.sale.organizer_id, &world.store);
-    let foreign = store.add_section(&section, 1.into(), organizer, None).await;
+    let foreign = store.add_section(&section, 1.into(), organizer.into(), None).await;
     assert_eq!(refusal(foreign), Refusal::CurrencyMismatch { currency: euro() });
     assert_eq!(world.change_currency(&both).await, Ok(0), "although a seat is held");
     world.assert_sound().await;
@@ -136,7 +136,8 @@ pub async fn the_only_section_of_an_event_obeys_the_same_rule(world: World) {
     let (event_id, by, section_id) = (sale.event_id, sale.organizer_id, sale.sections[0]);
     let price = Money { minor: 700, currency: euro() };
     let change = SectionChange { price: Some(price), ..SectionChange::default() };
-    let revise = || world.store.revise_section(event_id, section_id, by, None, change.clone());
+    let revise =
+        || world.store.revise_section(event_id, section_id, by.into(), None, change.clone());
     let held = world.hold(&sale, &[(0, 2)]);
     let (booking_id, held_by) = (held.booking_id, By::User(held.user_id));
     world.step(Command::Hold(held)).await;

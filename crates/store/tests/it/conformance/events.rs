@@ -1,12 +1,14 @@
 //! Events: recording, listing, revising and calling them off.
 
-use super::{World, answered, booking, confirm, creation_key, refusal, release};
+use super::{Sale, World, answered, booking, confirm, creation_key, refusal, release};
+use engine::OrgId;
+use engine::access::{Grant, Permission, Role};
 use engine::event::EventChange;
 use engine::{
     BookingStatus, By, Command, EventDate, EventId, EventStatus, EventWithSections, Refusal,
     Timestamp, UserId,
 };
-use store::{CREATION_KEY_KEPT_MS, EventCard, EventFilter, PageRequest};
+use store::{CREATION_KEY_KEPT_MS, EventCard, EventFilter, PageRequest, Place};
 use suite::world::usd;
 
 const ALL: PageRequest<EventId> = PageRequest { after: None, limit: 100 };
@@ -27,7 +29,7 @@ impl World {
         by: UserId,
         change: EventChange,
     ) -> Result<(), Refusal> {
-        let revised = self.store.revise_event(event_id, by, None, change).await;
+        let revised = self.store.revise_event(event_id, by.into(), None, change).await;
         revised.map(drop).map_err(|error| refusal::<()>(Err(error)))
     }
 }
@@ -64,8 +66,15 @@ pub async fn an_event_is_given_back_as_it_was_recorded(world: World) {
     }
     new.sections.reverse();
     new.sections[1].price = usd(100_000_000_000);
-    let created =
-        world.store.create_event(&new, &suite::world::opened(&[1, 1_000_000_000, 3]), None).await;
+    let created = world
+        .store
+        .create_event(
+            &new,
+            suite::world::owner(&new),
+            &suite::world::opened(&[1, 1_000_000_000, 3]),
+            None,
+        )
+        .await;
     assert!(!created.expect("recorded").replayed);
     assert_eq!(world.event(event_id).await, new);
     let listed = answered(world.store.events(&EventFilter::default(), ALL).await);
@@ -89,7 +98,7 @@ pub async fn a_creation_with_the_same_key_is_made_once(world: World) {
     let create = async |user_id, name: &str, fingerprint| {
         let new = world.mint.event_on_sale(user_id);
         let key = creation_key(user_id, name, fingerprint);
-        world.store.create_event(&new, &[], Some(&key)).await
+        world.store.create_event(&new, suite::world::owner(&new), &[], Some(&key)).await
     };
     let first = create(ada, "k1", 1).await.expect("the first request");
     let again = create(ada, "k1", 1).await.expect("its retry");
@@ -107,7 +116,11 @@ pub async fn a_creation_key_is_kept_for_24_hours(world: World) {
     let key = creation_key(ada, "k1", 1);
     let create = async |key| {
         let new = world.mint.event_on_sale(ada);
-        world.store.create_event(&new, &[], Some(key)).await.expect("nothing to refuse")
+        world
+            .store
+            .create_event(&new, suite::world::owner(&new), &[], Some(key))
+            .await
+            .expect("nothing to refuse")
     };
     let first = create(&key).await;
     world.clock.advance_ms(CREATION_KEY_KEPT_MS - 1);
@@ -125,8 +138,9 @@ pub async fn a_creation_key_is_kept_for_24_hours(world: World) {
 pub async fn a_draft_is_listed_for_its_organizer_only(world: World) {
     let draft = world.sale_with(&[], |new| new.event.terms.status = EventStatus::Draft).await;
     let public = world.sale(&[]).await;
-    let seen_by = async |viewer| {
-        let filter = EventFilter { viewer, ..EventFilter::default() };
+    let seen_by = async |viewer: Option<UserId>| {
+        let own = viewer.map(|viewer| Place { org_id: viewer.into(), events: None });
+        let filter = EventFilter { drafts_of: own.into_iter().collect(), ..EventFilter::default() };
         world.listed_events(&filter).await
     };
     assert_eq!(seen_by(None).await, [public.event_id]);
@@ -134,6 +148,81 @@ pub async fn a_draft_is_listed_for_its_organizer_only(world: World) {
     assert_eq!(seen_by(Some(draft.organizer_id)).await, [public.event_id, draft.event_id]);
     let drafts = EventFilter { status: Some(EventStatus::Draft), ..EventFilter::default() };
     assert!(world.listed_events(&drafts).await.is_empty());
+}
+
+pub async fn a_list_of_places_has_the_newest_of_all_and_the_drafts_that_are_seen(world: World) {
+    let teams = [1, 2].map(|number| OrgId::team(world.clock.now(), (0, number)));
+    let member = |org_id| {
+        let user_id = world.mint.user();
+        By::Acting(Grant { user_id, org_id, can: Role::Manager.permissions(), only: None })
+    };
+    let mut made = Vec::new();
+    for (number, status) in
+        [EventStatus::OnSale, EventStatus::Draft].into_iter().cycle().take(8).enumerate()
+    {
+        world.clock.advance_ms(1);
+        let org_id = teams[number / 2 % 2];
+        let mut new = world.mint.event_on_sale(org_id);
+        new.event.terms.status = status;
+        world.store.create_event(&new, member(org_id), &[], None).await.expect("a member");
+        made.push(new.event.terms.event_id);
+    }
+    // Of the first team are 0, 1, 4 and 5, of the second 2, 3, 6 and 7; the odd ones are drafts.
+    let events = |numbers: &[usize]| numbers.iter().map(|at| made[*at]).collect::<Vec<_>>();
+    let place = |team: usize, only: Option<&[usize]>| Place {
+        org_id: teams[team],
+        events: only.map(|numbers| events(numbers).into()),
+    };
+    let listed = async |places: Option<&[Place]>, drafts_of: &[Place]| {
+        let filter = EventFilter {
+            places: places.map(<[_]>::to_vec),
+            drafts_of: drafts_of.to_vec(),
+            ..EventFilter::default()
+        };
+        let all = world.listed_events(&filter).await;
+        let first = PageRequest { after: None, limit: 2 };
+        let page = answered(world.store.events(&filter, first).await).items;
+        let page: Vec<_> = page.iter().map(|it| it.event.terms.event_id).collect();
+        assert_eq!(page, all[..all.len().min(2)], "a page is the head of the list");
+        all
+    };
+    assert_eq!(listed(None, &[]).await, events(&[6, 4, 2, 0]));
+    assert_eq!(listed(None, &[place(0, None)]).await, events(&[6, 5, 4, 2, 1, 0]));
+    assert_eq!(listed(None, &[place(0, Some(&[5, 7]))]).await, events(&[6, 5, 4, 2, 0]));
+    let both = [place(0, None), place(1, None)];
+    assert_eq!(listed(Some(&both), &[]).await, events(&[6, 4, 2, 0]));
+    assert_eq!(listed(Some(&both), &both).await, events(&[7, 6, 5, 4, 3, 2, 1, 0]));
+    assert_eq!(listed(Some(&both), &both[1..]).await, events(&[7, 6, 4, 3, 2, 0]));
+    let confined = [place(0, Some(&[0, 1, 2]))];
+    assert_eq!(listed(Some(&confined), &confined).await, events(&[1, 0]));
+}
+
+pub async fn i13_only_those_who_may_create_and_change_events_of_a_team(world: World) {
+    let [team, other] = [1, 2].map(|number| OrgId::team(world.clock.now(), (0, number)));
+    let acting = |role: Role, org_id| {
+        let user_id = world.mint.user();
+        By::Acting(Grant { user_id, org_id, can: role.permissions(), only: None })
+    };
+    let new = world.mint.event_on_sale(team);
+    let event_id = new.event.terms.event_id;
+    let create = async |by| world.store.create_event(&new, by, &[], None).await;
+    let nothing = Refusal::NotFound { what: "organization" };
+    assert_eq!(refusal(create(By::User(world.mint.user())).await), nothing);
+    assert_eq!(refusal(create(acting(Role::Owner, other)).await), nothing);
+    let missing = |permission| Refusal::PermissionMissing { permission };
+    let refused = create(acting(Role::BoxOffice, team)).await;
+    assert_eq!(refusal(refused), missing(Permission::EventWrite));
+    create(acting(Role::Manager, team)).await.expect("a manager");
+
+    let change = EventChange { title: Some("Another".to_owned()), ..EventChange::default() };
+    let revise = async |by| world.store.revise_event(event_id, by, None, change.clone()).await;
+    assert_eq!(refusal(revise(acting(Role::Owner, other)).await), Refusal::NotOrganizer);
+    let refused = revise(acting(Role::Analyst, team)).await;
+    assert_eq!(refusal(refused), missing(Permission::EventWrite));
+    revise(acting(Role::Owner, team)).await.expect("an owner");
+    let refused = world.store.cancel_event(event_id, acting(Role::BoxOffice, team)).await;
+    assert_eq!(refusal(refused), missing(Permission::EventCancel));
+    world.assert_sound().await;
 }
 
 pub async fn events_are_listed_newest_first_page_by_page_without_gaps(world: World) {
@@ -176,8 +265,12 @@ pub async fn events_are_filtered_by_organizer_status_and_time(world: World) {
     let june = on("2031-06-15", EventStatus::OnSale).await;
     let july = on("2031-07-01T20:00:00Z", EventStatus::Closed).await;
     let all = EventFilter::default;
-    let of_june = EventFilter { organizer: Some(june.organizer_id), ..all() };
-    assert_eq!(world.listed_events(&of_june).await, [june.event_id]);
+    let place = |of: &Sale| Place { org_id: of.organizer_id.into(), events: None };
+    let of = |places: &[Place]| EventFilter { places: Some(places.to_vec()), ..all() };
+    assert_eq!(world.listed_events(&of(&[place(&june)])).await, [june.event_id]);
+    let both = [place(&june), place(&july)];
+    assert_eq!(world.listed_events(&of(&both)).await, [july.event_id, june.event_id]);
+    assert_eq!(world.listed_events(&of(&[])).await, []);
     let closed = EventFilter { status: Some(EventStatus::Closed), ..all() };
     assert_eq!(world.listed_events(&closed).await, [july.event_id]);
     for (from, to, found) in [
@@ -226,10 +319,13 @@ pub async fn an_event_is_revised_at_the_version_its_organizer_saw(world: World) 
     world.clock.advance_ms(5);
     let revise =
         |expected, by, title| world.store.revise_event(event_id, by, expected, titled(title));
-    revise(Some(1), organizer, "Second").await.expect("the version is right");
-    let mismatch = refusal(revise(Some(1), organizer, "Third").await);
+    revise(Some(1), organizer.into(), "Second").await.expect("the version is right");
+    let mismatch = refusal(revise(Some(1), organizer.into(), "Third").await);
     assert_eq!(mismatch, Refusal::VersionMismatch { version: 2 });
-    assert_eq!(refusal(revise(None, world.mint.user(), "Mine").await), Refusal::NotOrganizer);
+    assert_eq!(
+        refusal(revise(None, world.mint.user().into(), "Mine").await),
+        Refusal::NotOrganizer
+    );
     let revised = world.event(event_id).await.event;
     assert_eq!((&*revised.title, revised.version), ("Second", 2));
     assert_eq!(revised.updated_at, world.clock.now());
@@ -279,10 +375,10 @@ pub async fn an_event_called_off_is_done_when_its_last_live_booking_is_cancelled
     world.clock.advance_ms(300_000);
     assert!(answered(store.to_cancel(100).await).is_empty());
 
-    let stranger = store.cancel_event(sale.event_id, world.mint.user()).await;
+    let stranger = store.cancel_event(sale.event_id, world.mint.user().into()).await;
     assert_eq!(refusal(stranger), Refusal::NotOrganizer);
     for _ in 0..2 {
-        store.cancel_event(sale.event_id, sale.organizer_id).await.expect("also again");
+        store.cancel_event(sale.event_id, sale.organizer_id.into()).await.expect("also again");
     }
     let event = world.event(sale.event_id).await.event;
     assert_eq!((event.terms.status, event.version), (EventStatus::Cancelled, 2));
@@ -315,8 +411,8 @@ pub async fn an_event_called_off_is_done_when_its_last_live_booking_is_cancelled
 }
 
 pub async fn events_that_are_done_do_not_stand_before_those_that_are_not(world: World) {
-    let off = async |sale: &super::Sale| {
-        let cancelled = world.store.cancel_event(sale.event_id, sale.organizer_id).await;
+    let off = async |sale: &Sale| {
+        let cancelled = world.store.cancel_event(sale.event_id, sale.organizer_id.into()).await;
         cancelled.expect("called off");
     };
     for _ in 0..250 {

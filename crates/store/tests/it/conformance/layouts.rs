@@ -18,7 +18,7 @@ impl World {
     ) -> Result<Inventory, engine::Error> {
         let change = SectionChange { layout: Some(layout), ..SectionChange::default() };
         let (section_id, by) = (sale.sections[place], sale.organizer_id);
-        self.store.revise_section(sale.event_id, section_id, by, None, change).await
+        self.store.revise_section(sale.event_id, section_id, by.into(), None, change).await
     }
 
     async fn layout_of(&self, section_id: SectionId) -> (i64, Arc<Layout>) {

@@ -62,8 +62,13 @@ pub async fn a_listed_event_has_the_sums_of_its_sections(world: World) {
     for (minor, expected) in [(9_000, (500, 9_000)), (80, (80, 1_250)), (1_250, (500, 1_250))] {
         let change = SectionChange { layout: Some(layout(&priced(minor))), ..Default::default() };
         let (event_id, section_id) = (sale.event_id, sale.sections[1]);
-        let laid =
-            world.store.revise_section(event_id, section_id, sale.organizer_id, None, change);
+        let laid = world.store.revise_section(
+            event_id,
+            section_id,
+            sale.organizer_id.into(),
+            None,
+            change,
+        );
         laid.await.expect("nobody has a seat");
         let (from, to, capacity, _) = world.sums(&sale).await;
         assert_eq!((from, to, capacity), (expected.0, expected.1, 120), "{minor}");

@@ -5,7 +5,7 @@ use engine::event::{EventChange, EventCommand};
 use engine::feed::{Body, Message};
 use engine::log::{Position, Timeline};
 use engine::{
-    Blocked, Booking, By, Command, EventId, Hold, LogCursor, LogKind, Outcome, SeatRequest,
+    Actor, Blocked, Booking, By, Command, EventId, Hold, LogCursor, LogKind, Outcome, SeatRequest,
     SectionChange, SectionId,
 };
 use std::collections::{BTreeMap, HashMap, HashSet};
@@ -114,7 +114,7 @@ pub async fn a_message_says_what_was_so_at_its_version(world: World) {
         panic!("a change says what it replaced")
     };
     assert_eq!(before, &told[1].items);
-    let organizer = Some(By::User(sale.organizer_id));
+    let organizer = Some(Actor::User(sale.organizer_id));
     let actors: Vec<_> = messages.iter().map(|message| message.actor).collect();
     let by_organizer = [0, 1, 2, 8, 13, 14, 15, 16, 17];
     for (number, actor) in actors.iter().enumerate() {

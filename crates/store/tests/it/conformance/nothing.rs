@@ -38,7 +38,7 @@ impl World {
         change: SectionChange,
     ) -> Result<Inventory, Error> {
         let (section_id, by) = (sale.sections[place], sale.organizer_id);
-        self.store.revise_section(sale.event_id, section_id, by, expected, change).await
+        self.store.revise_section(sale.event_id, section_id, by.into(), expected, change).await
     }
 }
 
@@ -69,10 +69,11 @@ pub async fn an_event_or_a_section_that_stays_as_it_is_keeps_its_version(world: 
     };
     for change in [EventChange::default(), same] {
         for expected in [None, Some(1)] {
-            let revised = world.store.revise_event(sale.event_id, by, expected, change.clone());
+            let revised =
+                world.store.revise_event(sale.event_id, by.into(), expected, change.clone());
             revised.await.expect("it is so already");
         }
-        let stale = world.store.revise_event(sale.event_id, by, Some(7), change).await;
+        let stale = world.store.revise_event(sale.event_id, by.into(), Some(7), change).await;
         assert_eq!(refusal(stale), Refusal::VersionMismatch { version: 1 });
     }
     assert_eq!(world.all(&sale, &[&held]).await, before);
@@ -110,7 +111,7 @@ pub async fn an_event_or_a_section_that_stays_as_it_is_keeps_its_version(world: 
     let longer = SectionChange { layout: Some(plain("A-C", 6)), ..nothing };
     world.revise_place(&sale, 1, Some(3), longer).await.expect("no seat is moved");
     let closed = EventChange { status: Some(EventStatus::Closed), ..EventChange::default() };
-    world.store.revise_event(sale.event_id, by, Some(4), closed).await.expect("on sale");
+    world.store.revise_event(sale.event_id, by.into(), Some(4), closed).await.expect("on sale");
     let after = world.all(&sale, &[&held]).await;
     assert_eq!((after.0.event.version, after.0.event.updated_at), (5, world.clock.now()));
     let kinds = after.3[before.3.len()..].iter().flatten();

@@ -99,7 +99,8 @@ pub async fn a_hold_above_a_lowered_cap_may_keep_its_seats_or_have_fewer(world: 
         let cart = vec![seats(&sale, 1, &["A-1", "A-2"]), count(&sale, 0, 2)];
         let held = booking(world.commit_one(Command::Hold(world.asking(&sale, cart))).await);
         let lower = async |change| {
-            let revised = world.store.revise_event(sale.event_id, sale.organizer_id, None, change);
+            let revised =
+                world.store.revise_event(sale.event_id, sale.organizer_id.into(), None, change);
             revised.await.expect("a cap may be lowered");
         };
         lower(lowered).await;
@@ -181,7 +182,11 @@ pub async fn only_a_live_hold_is_changed_and_by_its_buyer_alone(world: World) {
     assert_eq!(refused, Err(Refusal::HoldExpired { expired_at: held.expires_at }));
     assert_eq!(world.states(&sale, 0).await, "A-6 sold");
     let late = world.seated(&sale, 0, &["A-1"]).await;
-    world.store.cancel_event(sale.event_id, sale.organizer_id).await.expect("it is called off");
+    world
+        .store
+        .cancel_event(sale.event_id, sale.organizer_id.into())
+        .await
+        .expect("it is called off");
     let refused = world.commit_one(change(&sale, &late, None, requests())).await;
     assert_eq!(refused, Err(Refusal::EventCancelled));
     world.assert_sound().await;
@@ -255,7 +260,11 @@ pub async fn a_change_keeps_the_price_of_the_seats_it_keeps(world: World) {
     let revise = async |place: usize, change| {
         let (event_id, section_id) = (sale.event_id, sale.sections[place]);
         let by = sale.organizer_id;
-        world.store.revise_section(event_id, section_id, by, None, change).await.expect("allowed")
+        world
+            .store
+            .revise_section(event_id, section_id, by.into(), None, change)
+            .await
+            .expect("allowed")
     };
     revise(0, SectionChange { layout: Some(layout(&dearer)), ..SectionChange::default() }).await;
     revise(1, SectionChange { price: Some(usd(2_000)), ..SectionChange::default() }).await;

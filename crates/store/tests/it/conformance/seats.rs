@@ -25,7 +25,8 @@ impl World {
         let section = |at| self.mint.section_of(event_id, &format!("S{at}"));
         new.sections = (0..openings.len()).map(section).collect();
         set(&mut new);
-        let created = self.store.create_event(&new, &openings, None).await;
+        let created =
+            self.store.create_event(&new, suite::world::owner(&new), &openings, None).await;
         created.expect("the event is recorded");
         let sections = new.sections.iter().map(|section| section.section_id).collect();
         Sale { event_id, organizer_id, sections }
@@ -379,7 +380,8 @@ pub async fn seats_with_numbers_are_not_resized_blocked_by_count_or_priced(world
         assert_eq!(world.commit_one(command).await, Err(Refusal::SeatsAreNumbered));
     }
     let dear = engine::SectionChange { price: Some(usd(1)), ..engine::SectionChange::default() };
-    let refused = world.store.revise_section(sale.event_id, section_id, by, None, dear).await;
+    let refused =
+        world.store.revise_section(sale.event_id, section_id, by.into(), None, dear).await;
     assert_eq!(super::refusal(refused), Refusal::SeatsAreNumbered);
     assert_eq!(
         world.block(&sale, 1, &["A-1"]).await,
@@ -388,7 +390,7 @@ pub async fn seats_with_numbers_are_not_resized_blocked_by_count_or_priced(world
     );
     let added = world.mint.section_of(sale.event_id, "Box");
     let opening = Opening::Layout(plain("A", 3));
-    world.store.add_section(&added, opening, by, None).await.expect("a free name");
+    world.store.add_section(&added, opening, by.into(), None).await.expect("a free name");
     let (version, found) =
         answered(world.store.layout(added.section_id).await).expect("it has one");
     assert_eq!((version, found), (plain("A", 3).id(), plain("A", 3)));

@@ -145,16 +145,16 @@ pub async fn what_was_stored_before_is_found_and_collisions_are_kept(world: Worl
     let (event_id, by) = (sale.event_id, sale.organizer_id);
     for section_id in &sale.sections {
         let change = SectionChange { capacity: Some(9), ..SectionChange::default() };
-        let changed = store.revise_section(event_id, *section_id, by, None, change).await;
+        let changed = store.revise_section(event_id, *section_id, by.into(), None, change).await;
         assert_eq!(done(changed).capacity, 9);
     }
     let third = world.mint.section_of(event_id, "strasse");
-    let added = store.add_section(&third, 1.into(), by, None).await;
+    let added = store.add_section(&third, 1.into(), by.into(), None).await;
     assert_eq!(refusal(added), Refusal::DuplicateSection);
     let fourth = world.mint.section_of(event_id, "Other");
-    done(store.add_section(&fourth, 1.into(), by, None).await);
+    done(store.add_section(&fourth, 1.into(), by.into(), None).await);
     let rename = SectionChange { name: Some("Gasse".into()), ..SectionChange::default() };
-    done(store.revise_section(event_id, sale.sections[1], by, None, rename).await);
+    done(store.revise_section(event_id, sale.sections[1], by.into(), None, rename).await);
 
     // The next start looks at what is new only, and finds what an older version has written since.
     world.clock.advance_ms(1_000);

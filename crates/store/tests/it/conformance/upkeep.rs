@@ -2,6 +2,7 @@
 
 use super::{World, answered, booking, confirm, creation_key};
 use crate::raw::Raw;
+use engine::account::CUTOFF_KEPT_MS;
 use engine::log::Position;
 use engine::{By, Command, Fault};
 use store::CREATION_KEY_KEPT_MS;
@@ -89,10 +90,14 @@ pub async fn the_audit_counts_what_it_has_looked_at(world: World) {
 
 pub async fn old_keys_and_tokens_are_removed_and_no_others(world: World) {
     let store = &world.store;
-    let ada = world.mint.user();
+    let ada = world.user("ada@example.org").await.user_id;
     let create = async |name: &str| {
         let (new, key) = (world.mint.event_on_sale(ada), creation_key(ada, name, 1));
-        store.create_event(&new, &[], Some(&key)).await.expect("recorded").replayed
+        store
+            .create_event(&new, suite::world::owner(&new), &[], Some(&key))
+            .await
+            .expect("recorded")
+            .replayed
     };
     create("k1").await;
     create("k2").await;
@@ -110,6 +115,28 @@ pub async fn old_keys_and_tokens_are_removed_and_no_others(world: World) {
     assert!(create("k4").await, "a key that is not old is kept");
     let next = ([3; 32], world.clock.now().plus_ms(1));
     store.rotate(&[2; 32], next).await.expect("a token that is not old is kept");
+}
+
+pub async fn a_cutoff_is_removed_when_no_token_can_live_that_it_ends(world: World) {
+    let store = &world.store;
+    let (ada, bob) = (world.mint.user(), world.mint.user());
+    let purged = async || answered(store.purge(100).await);
+    let kept = async || {
+        let found = answered(store.cutoffs(100).await);
+        found.into_iter().map(|cutoff| cutoff.user_id).collect::<Vec<_>>()
+    };
+    let until = answered(store.end_logins(ada).await).plus_ms(CUTOFF_KEPT_MS);
+    world.clock.advance_ms(60_000);
+    answered(store.end_logins(bob).await);
+    world.clock.advance_ms(until.since_ms(world.clock.now()) - 1);
+    assert_eq!((purged().await, kept().await), (0, vec![bob, ada]));
+    world.clock.advance_ms(1);
+    assert_eq!((purged().await, kept().await), (1, vec![bob]));
+    answered(store.end_logins(bob).await);
+    world.clock.advance_ms(60_000);
+    assert_eq!((purged().await, kept().await), (0, vec![bob]), "it was ended anew");
+    world.clock.advance_ms(CUTOFF_KEPT_MS);
+    assert_eq!((purged().await, kept().await), (1, vec![]));
 }
 
 pub async fn the_schema_goes_down_and_up_again(world: World) {

@@ -91,7 +91,7 @@ async fn goes_on_alone(scene: &Scene, old: Snapshot) {
     scene.settle_one(own);
     let (known, took) = timed(gate, own.section_id).await;
     assert!(known == Some(own) && took < AT_ONCE, "{known:?} in {took:?}");
-    gate.announce(door.event_id);
+    gate.announce(door.event_id.into());
     assert_eq!(gate.tally(&[("name".to_owned(), 1)], 1_000).await, None);
     gate.forget(&[door.section()]).await;
     wait_ms(1_100).await;
@@ -316,9 +316,9 @@ async fn subscriptions_come_back_with_the_server() {
         let event_id = scene.door.mint.event();
         let deadline = Instant::now() + Duration::from_millis(2 * BACK_MS);
         loop {
-            scene.door.gate.announce(event_id);
+            scene.door.gate.announce(event_id.into());
             wait_ms(20).await;
-            if heard.try_recv() == Ok(event_id) {
+            if heard.try_recv() == Ok(event_id.into()) {
                 break;
             }
             assert!(Instant::now() < deadline, "nobody hears it");

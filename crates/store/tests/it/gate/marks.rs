@@ -137,7 +137,11 @@ pub async fn i8_the_marks_of_commits_speak_until_an_extension_and_after_a_read(d
     let event_id = new.event.terms.event_id;
     new.sections.push(door.mint.section_of(event_id, "A"));
     let section_id = new.sections[0].section_id;
-    fresh.store.create_event(&new, &[Opening::Layout(layout())], None).await.expect("recorded");
+    fresh
+        .store
+        .create_event(&new, suite::world::owner(&new), &[Opening::Layout(layout())], None)
+        .await
+        .expect("recorded");
     let commit = async |command| {
         let mut committed = fresh.store.commit(&[command]).await.expect("it answers");
         let settled = Settlement::of(&committed.inventories);

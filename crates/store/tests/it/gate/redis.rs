@@ -2,8 +2,8 @@
 
 use super::servers::{Instances, cluster_url, connected, shared_url};
 use super::{
-    Arc, Doorway, Duration, EventId, Gate, GateOptions, LAPSES, NEVER_LAPSES, SectionId,
-    Settlement, Snapshot, open_gate, snapshot, wait_ms,
+    AnyId, Arc, Doorway, Duration, Gate, GateOptions, LAPSES, NEVER_LAPSES, SectionId, Settlement,
+    Snapshot, open_gate, snapshot, wait_ms,
 };
 use engine::Shard;
 use std::time::Instant;
@@ -137,11 +137,11 @@ async fn a_thousand_sections_of_many_shards_are_told_in_their_order_by_a_cluster
 }
 
 /// Announces until somebody hears it: a subscription may still be on its way.
-async fn heard(from: &dyn Gate, by: &mut Receiver<EventId>, event_id: EventId) {
+async fn heard(from: &dyn Gate, by: &mut Receiver<AnyId>, id: AnyId) {
     for _ in 0..200 {
-        from.announce(event_id);
+        from.announce(id);
         if let Ok(Ok(heard)) = tokio::time::timeout(Duration::from_millis(50), by.recv()).await {
-            assert_eq!(heard, event_id);
+            assert_eq!(heard, id);
             return;
         }
     }
@@ -152,13 +152,13 @@ async fn announcements(url: &str) {
     let (one, two) = (connected(url, NEVER_LAPSES).await, connected(url, NEVER_LAPSES).await);
     let door = Doorway::to(one.clone());
     let mut by_two = two.announcements();
-    heard(&*one, &mut by_two, door.event_id).await;
+    heard(&*one, &mut by_two, door.event_id.into()).await;
     // Both are subscribed by now, or will be: each hears the other, and itself exactly once.
     let mut by_one = one.announcements();
-    heard(&*two, &mut by_one, door.event_id).await;
+    heard(&*two, &mut by_one, door.event_id.into()).await;
     wait_ms(100).await;
     while by_one.try_recv().is_ok() {}
-    let own = door.mint.event();
+    let own = AnyId::from(door.mint.event());
     one.announce(own);
     assert_eq!(by_one.try_recv(), Ok(own));
     wait_ms(100).await;

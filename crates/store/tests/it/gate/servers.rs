@@ -2,7 +2,7 @@
 
 use super::{Arc, Duration, Gate, GateOptions, open_gate};
 use async_trait::async_trait;
-use engine::{EventId, Fault, SectionId, Snapshot};
+use engine::{AnyId, Fault, SectionId, Snapshot};
 use std::sync::OnceLock;
 use std::time::Instant;
 use store::Epoch;
@@ -98,11 +98,11 @@ impl Gate for Instances {
         self.reads.enter(epoch);
     }
 
-    fn announce(&self, event_id: EventId) {
-        self.settles.announce(event_id);
+    fn announce(&self, id: AnyId) {
+        self.settles.announce(id);
     }
 
-    fn announcements(&self) -> Receiver<EventId> {
+    fn announcements(&self) -> Receiver<AnyId> {
         self.reads.announcements()
     }
 

@@ -107,7 +107,7 @@ async fn an_abandoned_change_of_an_event_leaves_no_transaction_open() {
     let sale = stand.sale(&[1_000]).await;
     let change = EventChange { title: Some("Abandoned".to_owned()), ..EventChange::default() };
     let revise = async |store: Arc<dyn Store>| {
-        store.revise_event(sale.event_id, sale.organizer_id, None, change.clone()).await
+        store.revise_event(sale.event_id, sale.organizer_id.into(), None, change.clone()).await
     };
     abandon_everywhere(&stand, revise).await;
 }

@@ -168,7 +168,7 @@ async fn seats_are_sold_at_the_prices_of_the_layout_that_is_there() {
         draft.categories[0].price.minor = minor;
         let change = SectionChange { layout: Some(layout(&draft)), ..SectionChange::default() };
         let (section_id, by) = (sale.sections[0], sale.organizer_id);
-        let laid = store.revise_section(sale.event_id, section_id, by, None, change).await;
+        let laid = store.revise_section(sale.event_id, section_id, by.into(), None, change).await;
         laid.expect("nobody has a seat").version
     };
     let lost = lay(&*there, 9_900).await;

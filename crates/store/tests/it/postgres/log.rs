@@ -244,12 +244,12 @@ async fn whoever_writes_the_log_has_a_transaction_id_and_numbers_are_not_cached(
     one(&*stand.store, Command::Retire { section_id }).await.expect("it retires what is due");
     let (event_id, by) = (sale.event_id, sale.organizer_id);
     let section = stand.mint.section_of(event_id, "Another");
-    stand.store.add_section(&section, 3.into(), by, None).await.expect("a free name");
+    stand.store.add_section(&section, 3.into(), by.into(), None).await.expect("a free name");
     let change = SectionChange { capacity: Some(12), ..SectionChange::default() };
-    stand.store.revise_section(event_id, section_id, by, None, change).await.expect("more");
+    stand.store.revise_section(event_id, section_id, by.into(), None, change).await.expect("more");
     let change = EventChange { title: Some("T".to_owned()), ..EventChange::default() };
-    stand.store.revise_event(event_id, by, None, change).await.expect("allowed");
-    stand.store.cancel_event(event_id, by).await.expect("allowed");
+    stand.store.revise_event(event_id, by.into(), None, change).await.expect("allowed");
+    stand.store.cancel_event(event_id, by.into()).await.expect("allowed");
     stand.assert_sound().await;
 }
 

@@ -1,6 +1,8 @@
 //! Connections that break at the worst moment: no outcome is reported wrongly, nothing happens twice
 //! (I12).
 
+mod organizations;
+
 use super::{Sale, Stand, booking, confirm, key, one};
 use engine::account::UserChange;
 use engine::event::EventChange;
@@ -17,7 +19,7 @@ struct Fragile {
     stand: Stand,
     store: Arc<dyn Store>,
     steps: Steps,
-    _proxy: Proxy,
+    proxy: Proxy,
 }
 
 impl Fragile {
@@ -26,7 +28,7 @@ impl Fragile {
         let steps = Steps::new();
         let proxy = stand.proxy(&steps);
         let store = stand.behind(&proxy).await;
-        Self { stand, store, steps, _proxy: proxy }
+        Self { stand, store, steps, proxy }
     }
 
     /// Does `call` three times, and breaks the third one at its last step, the COMMIT: its answer is
@@ -183,12 +185,14 @@ async fn i12_an_account_whose_commit_is_lost_is_there_once() {
         let renamed = it.lose_commit(end, rename).await.expect("a free address");
         assert_eq!(renamed.email, format!("{round}-2-new@example.org"));
         let number = u8::try_from(round).expect("two rounds") * 10;
-        store.open_family(&stand.token(user.user_id, number)).await.expect("the store answers");
+        let token = stand.token(user.user_id, number);
+        let opened = store.open_family(&token, &user.password_hash).await;
+        assert!(opened.expect("the store answers").is_some());
         let rotate = async |turn: u8| {
             let next = ([number + turn + 1; 32], stand.token(user.user_id, 0).expires_at);
             store.rotate(&[number + turn; 32], next).await
         };
-        let rotated = it.lose_commit(end, rotate).await.expect("the first use");
+        let (rotated, _) = it.lose_commit(end, rotate).await.expect("the first use");
         assert_eq!((rotated.token_hash, rotated.spent_at), ([number + 3; 32], None));
         let hash = |turn: u8| match turn {
             0 => user.password_hash.clone(),
@@ -196,7 +200,11 @@ async fn i12_an_account_whose_commit_is_lost_is_there_once() {
         };
         let set =
             async |turn: u8| store.set_password(user.user_id, &hash(turn), &hash(turn + 1)).await;
-        assert!(it.lose_commit(end, set).await.expect("the store answers"), "it was changed");
+        let changed = it.lose_commit(end, set).await.expect("the store answers");
+        let cutoffs = store.cutoffs(9).await.expect("the store answers");
+        let own = cutoffs.iter().find(|cutoff| cutoff.user_id == user.user_id);
+        assert_eq!(own.map(|cutoff| cutoff.not_before), changed, "of the last attempt");
+        assert!(changed.is_some(), "it was changed");
         let stored = store.user(user.user_id).await.expect("the store answers");
         assert_eq!(stored.expect("it is there").password_hash, hash(3));
     }
@@ -218,7 +226,9 @@ async fn i12_an_event_whose_commit_is_lost_is_made_and_changed_once() {
                 let event_id = new.event.terms.event_id;
                 new.sections.push(stand.mint.section_of(event_id, "A"));
                 let name = named(&format!("event-{turn}"));
-                let created = store.create_event(&new, &[9.into()], name.as_ref()).await;
+                let created = store
+                    .create_event(&new, suite::world::owner(&new), &[9.into()], name.as_ref())
+                    .await;
                 (new, created.expect("recorded"))
             };
             let (new, created) = it.lose_commit(end, create).await;
@@ -229,7 +239,7 @@ async fn i12_an_event_whose_commit_is_lost_is_made_and_changed_once() {
                 let section = stand.mint.section_of(event_id, &format!("S{turn}"));
                 let name = named(&format!("section-{turn}"));
                 let added =
-                    store.add_section(&section, 5.into(), organizer_id, name.as_ref()).await;
+                    store.add_section(&section, 5.into(), organizer_id.into(), name.as_ref()).await;
                 (section.section_id, added.expect("a free name"))
             };
             let (section_id, added) = it.lose_commit(end, add).await;
@@ -240,7 +250,7 @@ async fn i12_an_event_whose_commit_is_lost_is_made_and_changed_once() {
                 let change =
                     EventChange { title: Some(format!("T{turn}")), ..EventChange::default() };
                 let expected = Some(4 + i64::from(turn));
-                store.revise_event(event_id, organizer_id, expected, change).await
+                store.revise_event(event_id, organizer_id.into(), expected, change).await
             };
             it.lose_commit(end, revise).await.expect("at the version it was seen");
             let change = async |turn: u8| {
@@ -248,7 +258,9 @@ async fn i12_an_event_whose_commit_is_lost_is_made_and_changed_once() {
                     (Some(usd(100 + i64::from(turn))), Some(50 + i64::from(turn)));
                 let change = SectionChange { price, capacity, ..SectionChange::default() };
                 let expected = Some(7 + i64::from(turn));
-                store.revise_section(event_id, section_id, organizer_id, expected, change).await
+                store
+                    .revise_section(event_id, section_id, organizer_id.into(), expected, change)
+                    .await
             };
             let inventory = it.lose_commit(end, change).await.expect("at the version it was seen");
             // Three changes, each of the capacity and of the price.

@@ -32,7 +32,10 @@ impl Stand {
         let event_id = new.event.terms.event_id;
         new.sections.push(self.mint.section_of(event_id, "A"));
         let section_id = new.sections[0].section_id;
-        self.store.create_event(&new, &[opening], None).await.expect("the event is recorded");
+        self.store
+            .create_event(&new, suite::world::owner(&new), &[opening], None)
+            .await
+            .expect("the event is recorded");
         Sale { event_id, organizer_id, sections: vec![section_id] }
     }
 
@@ -276,7 +279,8 @@ async fn i12_a_layout_that_is_cut_at_any_of_its_steps_is_laid_once() {
             let wider = layout(&wider);
             let change = SectionChange { layout: Some(wider.clone()), ..SectionChange::default() };
             steps.arm(k, action());
-            let laid = fragile.revise_section(sale.event_id, section_id, by, Some(1), change).await;
+            let laid =
+                fragile.revise_section(sale.event_id, section_id, by.into(), Some(1), change).await;
             let fired = steps.fired();
             steps.disarm();
             let inventory = laid.unwrap_or_else(|fault| panic!("step {k}: {fault:?}"));

@@ -71,7 +71,7 @@ async fn i12_a_commit_that_is_still_under_way_is_waited_for() {
     let create = async |_| {
         let mut new = stand.mint.event_on_sale(stand.mint.user());
         new.sections.push(stand.mint.section_of(new.event.terms.event_id, "A"));
-        let created = store.create_event(&new, &[9.into()], None).await;
+        let created = store.create_event(&new, suite::world::owner(&new), &[9.into()], None).await;
         (new, created)
     };
     let (new, created) = it.commit_slowly(500, create).await;

@@ -68,6 +68,9 @@ async fn too_many_readers_are_refused_and_the_store_still_answers() {
     let (answer, took) = timed(stand.store.ping()).await;
     answer.expect("the store answers");
     assert_between(took, 0, 900);
+    let (cutoffs, took) = timed(stand.store.cutoffs(1)).await;
+    cutoffs.expect("tokens are believed");
+    assert_between(took, 0, 900);
     let mut faults = Vec::new();
     for read in reads.drain(..) {
         faults.push(read.await.expect("a read ends"));

@@ -39,7 +39,10 @@ async fn down_and_up(fresh: world::Fresh, clock: ManualClock) {
     let sold = booking(hall.one(Command::Confirm { booking_id, by: By::User(user_id) }).await);
     let (by, layout) = (hall.organizer_id, Some(plain("A-C", 6)));
     let change = SectionChange { layout, ..SectionChange::default() };
-    store.revise_section(event_id, hall.numbered, by, None, change).await.expect("it harms nobody");
+    store
+        .revise_section(event_id, hall.numbered, by.into(), None, change)
+        .await
+        .expect("it harms nobody");
     hall.assert_sound().await;
     let before = store.inventories(&[event_id]).await.expect("the store answers");
 
@@ -78,7 +81,10 @@ async fn down_and_up(fresh: world::Fresh, clock: ManualClock) {
     store.commit(&[unblock]).await.expect("the store answers");
     let layout = Some(plain("A", 6));
     let change = SectionChange { layout, ..SectionChange::default() };
-    store.revise_section(event_id, section_id, by, None, change).await.expect("nobody has a seat");
+    store
+        .revise_section(event_id, section_id, by.into(), None, change)
+        .await
+        .expect("nobody has a seat");
     let answers = store.commit(&[hold(named("A-1"))]).await.expect("the store answers").answers;
     assert!(answers[0].is_ok(), "{answers:?}");
     let report = store.audit().await.expect("the store answers");
@@ -110,7 +116,11 @@ async fn sqlite_is_read_right_after_a_migration_also_by_those_who_read_before() 
     assert_eq!(found, None);
     fresh.store.migrate(None).await.expect("up");
     let new = mint.event_on_sale(mint.user());
-    fresh.store.create_event(&new, &[], None).await.expect("the event is recorded");
+    fresh
+        .store
+        .create_event(&new, suite::world::owner(&new), &[], None)
+        .await
+        .expect("the event is recorded");
     let event_id = new.event.terms.event_id;
     let found = fresh.store.event(event_id).await.expect("the store answers");
     assert_eq!(found, Some(new));

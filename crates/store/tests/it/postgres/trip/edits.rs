@@ -30,12 +30,13 @@ async fn edits(stand: &Stand, sale: &Sale, number: usize) -> bool {
         4 => EventChange { max_seats_per_user: Some(Some(1)), ..EventChange::default() },
         5 => {
             let change = SectionChange { price: Some(usd(7)), ..SectionChange::default() };
-            let revised = store.revise_section(sale.event_id, sale.sections[0], by, None, change);
+            let revised =
+                store.revise_section(sale.event_id, sale.sections[0], by.into(), None, change);
             revised.await.expect("allowed");
             return true;
         }
         6 => {
-            store.cancel_event(sale.event_id, by).await.expect("allowed");
+            store.cancel_event(sale.event_id, by.into()).await.expect("allowed");
             return true;
         }
         7 => {
@@ -46,7 +47,7 @@ async fn edits(stand: &Stand, sale: &Sale, number: usize) -> bool {
         }
         _ => return false,
     };
-    store.revise_event(sale.event_id, by, None, change).await.expect("allowed");
+    store.revise_event(sale.event_id, by.into(), None, change).await.expect("allowed");
     true
 }
 

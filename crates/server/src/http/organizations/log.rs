@@ -1,0 +1,82 @@
+//! The access log of an organization: who changed what of it.
+
+use super::views::{EntryPage, EntryView};
+use super::{TAG, named, seen_with};
+use crate::http::App;
+use crate::http::docs::{ActionWord, OrganizationWord};
+use crate::http::extract::{CurrentUser, Path};
+use crate::http::lists::{PAGE_BYTES_MAX, Params, by_serde, page};
+use crate::http::problem::Problem;
+use axum::extract::State;
+use axum::response::{IntoResponse, Response};
+use engine::access::{AccessAction, Permission};
+use std::str::FromStr;
+use std::sync::Arc;
+use store::EntryFilter;
+
+/// The most digits of a cursor.
+const DIGITS_MAX: usize = 18;
+
+/// A cursor: the number of an entry.
+struct Cursor(i64);
+
+impl FromStr for Cursor {
+    type Err = ();
+
+    fn from_str(text: &str) -> Result<Self, ()> {
+        let is_number = text.len() <= DIGITS_MAX && text.bytes().all(|byte| byte.is_ascii_digit());
+        text.parse().ok().filter(|_| is_number).map(Self).ok_or(())
+    }
+}
+
+/// Lists what was changed of an organization and its members, oldest first.
+#[utoipa::path(
+    get, path = "/api/v1/organizations/{organization_id}/log", tag = TAG,
+    operation_id = "list_access_log",
+    security(("bearer" = [])),
+    params(
+        ("organization_id" = OrganizationWord, Path),
+        (
+            "actor" = Option<String>, Query, format = "uuid",
+            description = "What this user did",
+        ),
+        ("action" = Option<ActionWord>, Query),
+        (
+            "limit" = Option<u32>, Query, minimum = 1, maximum = 100,
+            description = "The maximum number of items; 20 if missing",
+        ),
+        (
+            "after" = Option<String>, Query, pattern = "^[0-9]{1,18}$",
+            description = "The `next` of the previous page",
+        ),
+    ),
+    responses((status = 200, description = "A page of entries", body = EntryPage)),
+)]
+pub(super) async fn list(
+    State(app): State<Arc<App>>,
+    CurrentUser(user_id): CurrentUser,
+    Path(organization_id): Path<String>,
+    params: Params,
+) -> Result<Response, Problem> {
+    let part = params.page::<Cursor>()?;
+    let actor = params.read("actor", "must be a UUID", |text| text.parse().ok())?;
+    let must = || {
+        let words: Vec<_> = AccessAction::ALL.iter().map(|action| action.as_str()).collect();
+        format!("must be one of {}", words.join(", "))
+    };
+    let action = params.read("action", &must(), AccessAction::parse)?;
+    let org_id = named(&organization_id, user_id)?;
+    seen_with(&app, org_id, user_id, Permission::LogRead).await?;
+    let room = app.answers.room(PAGE_BYTES_MAX).await?;
+    let filter = EntryFilter { after: part.after.map(|Cursor(seq)| seq), actor, action };
+    let found = app.core.store.access_log(org_id, filter, part.limit).await?;
+    let (next, last) = (found.next, found.items.last().map(|last| last.seq));
+    let views: Vec<_> = found.items.into_iter().map(EntryView::from).collect();
+    if views.is_empty() {
+        let page = EntryPage { items: views, next: next.map(|next| next.to_string()) };
+        return Ok(axum::Json(page).into_response());
+    }
+    // After the last entry it goes on where the store says, which may have looked further.
+    let cursor = |view: &EntryView| next.filter(|_| last == Some(view.seq)).unwrap_or(view.seq);
+    Ok(page(room, views, next.is_some(), cursor, by_serde))
+}

@@ -1,0 +1,144 @@
+//! What people may do at organizations, as it was read at most a second ago.
+//!
+//! Tokens say who somebody is, and never what they may do: that is looked up when a request arrives. Of
+//! a personal organization the id says it. Of others the members are read, once for all who ask, and
+//! again within [`LIFE`]. So a right that was withdrawn serves no request that arrives more than a second
+//! later, on any instance (I15); the command carries it, and is judged by it under the lock (I13).
+
+use crate::fresh::{Fresh, Source};
+use engine::access::{Confined, Member, Permission};
+use engine::{By, EventId, Fault, OrgId, UserId};
+use std::sync::Arc;
+use std::time::Duration;
+use store::{Gate, Organizations, Place};
+use tokio::sync::broadcast::error::RecvError;
+use tokio::time::Instant;
+
+/// How long what was read of rights is good, from the begin of the read.
+pub const LIFE: Duration = Duration::from_secs(1);
+
+/// Organizations, members and events to which members are confined that are known together.
+const KNOWN_MAX: u64 = 100_000;
+
+fn listed(events: &Confined) -> usize {
+    events.as_deref().map_or(0, <[_]>::len)
+}
+
+#[derive(Clone)]
+struct Members(Arc<dyn Organizations>);
+
+impl Source for Members {
+    type Key = OrgId;
+    /// In the order of their users.
+    type Value = Arc<[Member]>;
+    const LIFE_MAX: Duration = LIFE;
+    const SIZE_MAX: u64 = KNOWN_MAX;
+
+    async fn read(&self, org_id: OrgId) -> Result<Arc<[Member]>, Fault> {
+        let mut members = self.0.members(org_id).await?;
+        members.sort_unstable_by_key(|member| member.user_id);
+        Ok(members.into())
+    }
+
+    fn life(&self, _: &Arc<[Member]>, _: Instant) -> Duration {
+        LIFE
+    }
+
+    fn size(members: &Arc<[Member]>) -> usize {
+        1 + members.iter().map(|member| 1 + listed(&member.access.events)).sum::<usize>()
+    }
+}
+
+#[derive(Clone)]
+struct Places(Arc<dyn Organizations>);
+
+impl Source for Places {
+    type Key = UserId;
+    type Value = Arc<[Place]>;
+    const LIFE_MAX: Duration = LIFE;
+    const SIZE_MAX: u64 = KNOWN_MAX;
+
+    async fn read(&self, user_id: UserId) -> Result<Arc<[Place]>, Fault> {
+        let own = OrgId::from(user_id);
+        let own = own.owner().map(|_| Place { org_id: own, events: None });
+        let joined = self.0.organizations_of(user_id).await?;
+        let joined = joined.into_iter().map(|(_, member)| member);
+        let sees = |member: &Member| member.access.role.permissions().has(Permission::EventRead);
+        let place = |of: Member| Place { org_id: of.org_id, events: of.access.events };
+        Ok(own.into_iter().chain(joined.filter(sees).map(place)).collect())
+    }
+
+    fn life(&self, _: &Arc<[Place]>, _: Instant) -> Duration {
+        LIFE
+    }
+
+    fn size(places: &Arc<[Place]>) -> usize {
+        1 + places.iter().map(|place| 1 + listed(&place.events)).sum::<usize>()
+    }
+}
+
+/// Who may do what, as it was at most [`LIFE`] ago.
+pub struct Rights {
+    members: Fresh<Members>,
+    places: Fresh<Places>,
+    gate: Arc<dyn Gate>,
+}
+
+impl Rights {
+    /// Nothing is known yet.
+    pub fn new(store: Arc<dyn Organizations>, gate: Arc<dyn Gate>) -> Self {
+        let (members, places) = (Fresh::new(Members(store.clone())), Fresh::new(Places(store)));
+        Self { members, places, gate }
+    }
+
+    /// How a user acts at an event of an organization, or at the organization itself: as its owner, as a
+    /// member, or as somebody who is nothing to it.
+    pub async fn by(
+        &self,
+        user_id: UserId,
+        org_id: OrgId,
+        at: Option<EventId>,
+    ) -> Result<By, Fault> {
+        if org_id.owner() == Some(user_id) {
+            return Ok(By::User(user_id));
+        }
+        let members = self.members.get(org_id).await?;
+        let found = members.binary_search_by_key(&user_id, |member| member.user_id);
+        Ok(found.map_or(By::User(user_id), |place| members[place].acting(at)))
+    }
+
+    /// Where a user sees drafts: the personal organization, and those with the user as a member.
+    pub async fn places(&self, user_id: UserId) -> Result<Arc<[Place]>, Fault> {
+        self.places.get(user_id).await
+    }
+
+    /// Forgets an organization in which this instance has changed what these users may do, and notifies
+    /// the others. Call it after the commit, and also when nobody knows whether there was one.
+    pub async fn changed(&self, org_id: OrgId, users: &[UserId]) {
+        self.members.forget(org_id).await;
+        for user_id in users {
+            self.places.forget(*user_id).await;
+        }
+        self.gate.announce(org_id.into());
+    }
+
+    /// Forgets everything.
+    pub fn forget_all(&self) {
+        self.members.forget_all();
+        self.places.forget_all();
+    }
+
+    /// Forgets every organization that an instance announces, for as long as it is polled.
+    pub async fn follow(&self) {
+        let mut announced = self.gate.announcements();
+        loop {
+            match announced.recv().await {
+                // Of an event there is nothing to forget here. Lists go by what was read a second ago.
+                Ok(id) => self.members.forget(id.into()).await,
+                Err(RecvError::Lagged(_)) => self.forget_all(),
+                // The gate has gone, and the process with it.
+                Err(RecvError::Closed) => return,
+            }
+        }
+    }
+}

@@ -1,0 +1,262 @@
+//! Organizations as they are stored: how their rows are locked, read and written.
+
+use crate::postgres::columns::{Places, columns, run};
+use crate::postgres::interrupt::Interrupt;
+use crate::postgres::rows::{uuid, uuids};
+use crate::postgres::write::{Sql, made};
+use crate::rows::{
+    Columns as _, access_entry, actor_kind, confined_text, invitation, member, ms, noted_text,
+    organization,
+};
+use crate::{AccessPage, ChangeNote, ENTRIES_LOOKED_AT_MAX, EntryFilter};
+use engine::access::{
+    AccessEntry, Invitation, Member, OrgChanges, OrgCommand, Organization, Roster,
+};
+use engine::{Fault, OrgId, UserId};
+use sqlx::postgres::PgConnection;
+use sqlx::{Postgres as Driver, QueryBuilder};
+use std::slice;
+
+columns!(
+    /// What is stored of an organization.
+    ORGANIZATION of Organization {
+        org_id uuid => |of| uuid(of.org_id),
+        name text => |of| of.name.clone(),
+        version bigint => |of| of.version,
+        created_at bigint => |of| ms(of.created_at),
+    }
+);
+columns!(
+    /// What is stored of a member.
+    MEMBER of Member {
+        org_id uuid => |of| uuid(of.org_id),
+        user_id uuid => |of| uuid(of.user_id),
+        role text => |of| of.access.role.as_str(),
+        events text => |of| confined_text(&of.access.events),
+        added_by uuid => |of| uuid(of.added_by),
+        created_at bigint => |of| of.created_at.unix_ms(),
+    }
+);
+columns!(
+    /// What is stored of an invitation.
+    INVITATION of Invitation {
+        invitation_id uuid => |of| uuid(of.invitation_id),
+        org_id uuid => |of| uuid(of.org_id),
+        email text => |of| of.email.clone(),
+        email_folded text => |of| of.email_folded.clone(),
+        role text => |of| of.access.role.as_str(),
+        events text => |of| confined_text(&of.access.events),
+        token_hash bytea => |of| of.token_hash.to_vec(),
+        invited_by uuid => |of| uuid(of.invited_by),
+        created_at bigint => |of| of.created_at.unix_ms(),
+        expires_at bigint => |of| of.expires_at.unix_ms(),
+        ended_at bigint => |of| ms(of.ended.map(|(at, _)| at)),
+        ended text => |of| of.ended.map(|(_, how)| how.as_str()),
+    }
+);
+columns!(
+    /// An entry of the access log, with the change that it is of; its number is given by the database.
+    ENTRY of (AccessEntry, ChangeNote) {
+        change_id uuid => |(_, change)| change.change_id,
+        at bigint => |(entry, _)| entry.at.unix_ms(),
+        org_id uuid => |(entry, _)| uuid(entry.org_id),
+        actor_kind bigint => |(entry, _)| actor_kind(Some(entry.actor)),
+        actor uuid => |(entry, _)| entry.actor.user_id().map(uuid),
+        action text => |(entry, _)| entry.action.as_str(),
+        target uuid => |(entry, _)| entry.target,
+        detail text => |(entry, _)| noted_text(entry),
+        request_id text => |(_, change)| change.request_id.clone(),
+    }
+);
+
+/// Writes an organization, new or changed.
+static PUT_ORGANIZATION: Sql = Sql::new(|| {
+    let insert = ORGANIZATION.insert("organizations", &[], &mut Places::default());
+    made(format!(
+        "{insert} ON CONFLICT (org_id) DO UPDATE
+            SET name = excluded.name, version = excluded.version"
+    ))
+});
+
+/// Writes members, new or changed.
+static PUT_MEMBERS: Sql = Sql::new(|| {
+    let insert = MEMBER.insert("members", &[], &mut Places::default());
+    made(format!(
+        "{insert} ON CONFLICT (org_id, user_id) DO UPDATE
+            SET role = excluded.role, events = excluded.events"
+    ))
+});
+
+/// Writes an invitation, new or changed.
+static PUT_INVITATION: Sql = Sql::new(|| {
+    let insert = INVITATION.insert("invitations", &[], &mut Places::default());
+    made(format!(
+        "{insert} ON CONFLICT (invitation_id) DO UPDATE
+            SET ended_at = excluded.ended_at, ended = excluded.ended"
+    ))
+});
+
+static INSERT_ENTRY: Sql =
+    Sql::new(|| made(ENTRY.insert("access_log", &[], &mut Places::default())));
+
+/// A personal organization of which nothing is stored; a team always has a row.
+pub(super) fn unwritten(org_id: OrgId) -> Option<Roster> {
+    let organization = org_id.owner().map(|_| Organization::unwritten(org_id))?;
+    Some(Roster { organization, members: Vec::new(), invitations: Vec::new(), joined: 0 })
+}
+
+/// Locks an organization. The personal one of `by` is written first if it has no row.
+pub(super) async fn lock(
+    session: &mut PgConnection,
+    org_id: OrgId,
+    by: UserId,
+) -> Result<Option<Organization>, Interrupt> {
+    // ON CONFLICT waits for whoever writes the same row.
+    const ADD: &str = "INSERT INTO organizations (org_id, version, created_at)
+        VALUES ($1, $2, now_ms()) ON CONFLICT (org_id) DO NOTHING";
+    const LOCK: &str = "SELECT * FROM organizations WHERE org_id = $1 FOR NO KEY UPDATE";
+    if org_id.owner() == Some(by) {
+        let version = Organization::unwritten(org_id).version;
+        sqlx::query(ADD).bind(uuid(org_id)).bind(version).execute(&mut *session).await?;
+    }
+    let row = sqlx::query(LOCK).bind(uuid(org_id)).fetch_optional(session).await?;
+    Ok(row.as_ref().map(organization).transpose()?)
+}
+
+/// Locks in how many organizations a user is, which has no row of its own: one joins at a time.
+pub(super) async fn lock_joining(
+    session: &mut PgConnection,
+    user_id: UserId,
+) -> Result<(), Interrupt> {
+    const SQL: &str = "SELECT pg_advisory_xact_lock(hashtextextended($1::uuid::text, 0))";
+    sqlx::query(SQL).bind(uuid(user_id)).execute(session).await?;
+    Ok(())
+}
+
+/// In how many organizations a user is.
+pub(super) async fn memberships(
+    session: &mut PgConnection,
+    user_id: UserId,
+) -> Result<usize, Interrupt> {
+    const SQL: &str = "SELECT org_id FROM members WHERE user_id = $1";
+    Ok(sqlx::query(SQL).bind(uuid(user_id)).fetch_all(session).await?.len())
+}
+
+/// Whether an earlier attempt at this change was committed.
+pub(super) async fn is_made(
+    session: &mut PgConnection,
+    change: &ChangeNote,
+) -> Result<bool, Interrupt> {
+    const SQL: &str = "SELECT 1 FROM access_log WHERE change_id = $1";
+    Ok(sqlx::query(SQL).bind(change.change_id).fetch_optional(session).await?.is_some())
+}
+
+/// An organization with its members and the invitations that have not ended.
+pub(super) async fn find(
+    session: &mut PgConnection,
+    org_id: OrgId,
+) -> Result<Option<Roster>, Interrupt> {
+    const SQL: &str = "SELECT * FROM organizations WHERE org_id = $1";
+    let row = sqlx::query(SQL).bind(uuid(org_id)).fetch_optional(&mut *session).await?;
+    match row.as_ref().map(organization).transpose()? {
+        Some(organization) => load(session, organization, None).await.map(Some),
+        None => Ok(unwritten(org_id)),
+    }
+}
+
+/// The members of an organization.
+pub(super) async fn members_of(
+    session: &mut PgConnection,
+    org_id: OrgId,
+) -> Result<Vec<Member>, Interrupt> {
+    const SQL: &str = "SELECT * FROM members WHERE org_id = $1 ORDER BY user_id";
+    let found = sqlx::query(SQL).bind(uuid(org_id)).fetch_all(session).await?;
+    Ok(found.iter().map(member).collect::<Result<_, _>>()?)
+}
+
+/// The rest of an organization, with what this command needs to be decided.
+pub(super) async fn load(
+    session: &mut PgConnection,
+    organization: Organization,
+    command: Option<&OrgCommand>,
+) -> Result<Roster, Interrupt> {
+    // Those that can be accepted or are for this address, and one by its id.
+    const INVITATIONS: &str = "SELECT * FROM invitations WHERE org_id = $1 AND ended_at IS NULL
+            AND (expires_at > now_ms() OR email_folded = $3)
+        UNION SELECT * FROM invitations WHERE invitation_id = $2 AND org_id = $1
+        ORDER BY invitation_id";
+    let org_id = organization.org_id;
+    let mut joined = 0;
+    if let Some(user_id) = command.and_then(OrgCommand::joins) {
+        lock_joining(session, user_id).await?;
+        joined = memberships(session, user_id).await?;
+    }
+    let named = command.and_then(OrgCommand::invitation_id).map(uuid);
+    let address = command.and_then(OrgCommand::address).map(str::to_owned);
+    let query = sqlx::query(INVITATIONS).bind(uuid(org_id)).bind(named).bind(address);
+    let invitations = query.fetch_all(&mut *session).await?;
+    let invitations = invitations.iter().map(invitation).collect::<Result<_, Fault>>()?;
+    let members = members_of(session, org_id).await?;
+    Ok(Roster { organization, members, invitations, joined })
+}
+
+/// Writes a change; without an entry, there is none.
+pub(super) async fn write(
+    session: &mut PgConnection,
+    changes: &OrgChanges,
+    change: &ChangeNote,
+) -> Result<(), Interrupt> {
+    const REMOVE: &str = "DELETE FROM members WHERE org_id = $1 AND user_id = ANY($2)";
+    let Some(entry) = &changes.entry else { return Ok(()) };
+    let organization = changes.organization.as_slice();
+    run(session, *PUT_ORGANIZATION, &ORGANIZATION, organization).await?;
+    run(session, *PUT_MEMBERS, &MEMBER, &changes.members).await?;
+    if !changes.removed.is_empty() {
+        let query = sqlx::query(REMOVE).bind(uuid(entry.org_id)).bind(uuids(&changes.removed));
+        query.execute(&mut *session).await?;
+    }
+    // In their order: invitations_open allows one for an address that has not ended.
+    for invitation in &changes.invitations {
+        run(session, *PUT_INVITATION, &INVITATION, slice::from_ref(invitation)).await?;
+    }
+    run(session, *INSERT_ENTRY, &ENTRY, &[(entry.clone(), change.clone())]).await.map(drop)
+}
+
+/// A part of the access log of an organization.
+pub(super) async fn read_log(
+    session: &mut PgConnection,
+    org_id: OrgId,
+    filter: EntryFilter,
+    limit: u32,
+) -> Result<AccessPage, Interrupt> {
+    // The last entry that is looked at, if there are so many.
+    const UNTIL: &str = "SELECT seq FROM access_log WHERE org_id = $1 AND seq > $2
+        ORDER BY seq LIMIT 1 OFFSET $3";
+    let after = filter.after.unwrap_or(0);
+    let mut until = None;
+    if filter.actor.is_some() || filter.action.is_some() {
+        let query = sqlx::query(UNTIL).bind(uuid(org_id)).bind(after);
+        let query = query.bind(i64::from(ENTRIES_LOOKED_AT_MAX - 1));
+        let row = query.fetch_optional(&mut *session).await?;
+        until = row.map(|row| row.int("seq")).transpose()?;
+    }
+    let mut query = QueryBuilder::<Driver>::new("SELECT * FROM access_log WHERE org_id = ");
+    query.push_bind(uuid(org_id)).push(" AND seq > ").push_bind(after);
+    if let Some(until) = until {
+        query.push(" AND seq <= ").push_bind(until);
+    }
+    if let Some(actor) = filter.actor {
+        query.push(" AND actor = ").push_bind(uuid(actor));
+    }
+    if let Some(action) = filter.action {
+        query.push(" AND action = ").push_bind(action.as_str());
+    }
+    // One more than is shown says whether there is more.
+    query.push(" ORDER BY seq LIMIT ").push_bind(i64::from(limit) + 1);
+    let found = query.build().fetch_all(session).await?;
+    let mut items = found.iter().map(access_entry).collect::<Result<Vec<_>, _>>()?;
+    let is_full = items.len() > limit as usize;
+    items.truncate(limit as usize);
+    let next = if is_full { items.last().map(|last| last.seq) } else { until };
+    Ok(AccessPage { items, next })
+}
