@@ -89,7 +89,8 @@ fn may_join(joined: usize) -> Result<(), Refusal> {
     }
 }
 
-/// Whether somebody may give or take what `other` may do: [`Refusal::PermissionMissing`] names what is beyond.
+/// Whether somebody may give or take what `other` may do: [`Refusal::PermissionMissing`] names what is
+/// beyond.
 fn may_deal_with(own: &Access, other: &Access) -> Result<(), Refusal> {
     let (can, others) = (own.role.permissions(), other.role.permissions());
     let beyond = others.iter().find(|what| !can.has(*what));

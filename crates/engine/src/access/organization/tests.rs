@@ -406,7 +406,14 @@ mod sequences {
             invitation_id: InvitationId::new(NOW, Shard::pick(0), number),
         });
         let accept = person().prop_map(move |whom| accept(whom, whom, &of(whom)));
-        let command = prop_oneof![4 => change, 3 => remove, 1 => hand_over, 4 => invite, 1 => revoke, 4 => accept];
+        let command = prop_oneof![
+            4 => change,
+            3 => remove,
+            1 => hand_over,
+            4 => invite,
+            1 => revoke,
+            4 => accept,
+        ];
         (person(), command)
     }
 
@@ -452,7 +459,8 @@ mod sequences {
                         OrgCommand::Invite { invitation, user_id: None }
                     }
                     OrgCommand::Accept { invitation_id, account } => {
-                        OrgCommand::Accept { invitation_id, account: Account { user_id: user(by), ..account } }
+                        let account = Account { user_id: user(by), ..account };
+                        OrgCommand::Accept { invitation_id, account }
                     }
                     other => other,
                 };
