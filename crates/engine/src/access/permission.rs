@@ -49,25 +49,25 @@ const NO: bool = false;
 
 #[rustfmt::skip]
 const TABLE: [Row; 16] = {
-    use Permission::*;
+    use Permission as P;
     [
-        //                                        owner manager box_office analyst check_in
-        (EventRead,        "event.read",        [YES, YES, YES, YES, YES]),
-        (EventWrite,       "event.write",       [YES, YES, NO,  NO,  NO]),
-        (EventCancel,      "event.cancel",      [YES, YES, NO,  NO,  NO]),
-        (InventoryWrite,   "inventory.write",   [YES, YES, YES, NO,  NO]),
-        (BookingRead,      "booking.read",      [YES, YES, YES, YES, NO]),
-        (ContactRead,      "contact.read",      [YES, YES, YES, NO,  NO]),
-        (BookingSell,      "booking.sell",      [YES, YES, YES, NO,  NO]),
-        (BookingOverride,  "booking.override",  [YES, YES, YES, NO,  NO]),
-        (BookingCancel,    "booking.cancel",    [YES, YES, YES, NO,  NO]),
-        (PaymentWrite,     "payment.write",     [YES, YES, NO,  NO,  NO]),
-        (OfferWrite,       "offer.write",       [YES, YES, NO,  NO,  NO]),
-        (CheckIn,          "check_in",          [YES, YES, YES, NO,  YES]),
-        (LogRead,          "log.read",          [YES, YES, NO,  YES, NO]),
-        (IntegrationWrite, "integration.write", [YES, YES, NO,  NO,  NO]),
-        (MemberWrite,      "member.write",      [YES, YES, NO,  NO,  NO]),
-        (OrgWrite,         "org.write",         [YES, NO,  NO,  NO,  NO]),
+        //                                              owner manager box_office analyst check_in
+        (P::EventRead,        "event.read",        [YES, YES, YES, YES, YES]),
+        (P::EventWrite,       "event.write",       [YES, YES, NO,  NO,  NO]),
+        (P::EventCancel,      "event.cancel",      [YES, YES, NO,  NO,  NO]),
+        (P::InventoryWrite,   "inventory.write",   [YES, YES, YES, NO,  NO]),
+        (P::BookingRead,      "booking.read",      [YES, YES, YES, YES, NO]),
+        (P::ContactRead,      "contact.read",      [YES, YES, YES, NO,  NO]),
+        (P::BookingSell,      "booking.sell",      [YES, YES, YES, NO,  NO]),
+        (P::BookingOverride,  "booking.override",  [YES, YES, YES, NO,  NO]),
+        (P::BookingCancel,    "booking.cancel",    [YES, YES, YES, NO,  NO]),
+        (P::PaymentWrite,     "payment.write",     [YES, YES, NO,  NO,  NO]),
+        (P::OfferWrite,       "offer.write",       [YES, YES, NO,  NO,  NO]),
+        (P::CheckIn,          "check_in",          [YES, YES, YES, NO,  YES]),
+        (P::LogRead,          "log.read",          [YES, YES, NO,  YES, NO]),
+        (P::IntegrationWrite, "integration.write", [YES, YES, NO,  NO,  NO]),
+        (P::MemberWrite,      "member.write",      [YES, YES, NO,  NO,  NO]),
+        (P::OrgWrite,         "org.write",         [YES, NO,  NO,  NO,  NO]),
     ]
 };
 

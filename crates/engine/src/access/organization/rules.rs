@@ -26,7 +26,7 @@ pub fn found(
     let after = Some(Noted::Name(name.clone()));
     Ok(OrgChanges {
         members: vec![by.member(founder, Access::OWNER, founder)],
-        entry: by.entry(AccessAction::OrgCreated, None, (None, after)),
+        entry: Some(by.entry(AccessAction::OrgCreated, None, (None, after))),
         organization: Some(Organization {
             org_id,
             name: Some(name),
@@ -114,9 +114,9 @@ impl Acting {
         action: AccessAction,
         target: Option<Uuid>,
         (before, after): (Option<Noted>, Option<Noted>),
-    ) -> Option<AccessEntry> {
+    ) -> AccessEntry {
         let (at, org_id, actor) = (self.now, self.org_id, Actor::User(self.by));
-        Some(AccessEntry { at, org_id, actor, action, target, before, after })
+        AccessEntry { at, org_id, actor, action, target, before, after }
     }
 
     fn member(&self, user_id: UserId, access: Access, added_by: UserId) -> Member {
@@ -144,7 +144,7 @@ impl Acting {
                 created_at: before.created_at.or(Some(self.now)),
                 ..before.clone()
             }),
-            entry: self.entry(AccessAction::OrgRenamed, None, (was, is)),
+            entry: Some(self.entry(AccessAction::OrgRenamed, None, (was, is))),
             ..OrgChanges::default()
         })
     }
@@ -186,7 +186,7 @@ impl Acting {
             (Some(Noted::Access(before.access.clone())), Some(Noted::Access(access.clone())));
         Ok(OrgChanges {
             members: vec![Member { access, ..before.clone() }],
-            entry: self.entry(AccessAction::MemberChanged, Some(user_id.uuid()), was_is),
+            entry: Some(self.entry(AccessAction::MemberChanged, Some(user_id.uuid()), was_is)),
             ..OrgChanges::default()
         })
     }
@@ -221,7 +221,7 @@ impl Acting {
         let was = Some(Noted::Access(before.access.clone()));
         Ok(OrgChanges {
             removed: vec![user_id],
-            entry: self.entry(AccessAction::MemberRemoved, Some(user_id.uuid()), (was, None)),
+            entry: Some(self.entry(AccessAction::MemberRemoved, Some(user_id.uuid()), (was, None))),
             ..OrgChanges::default()
         })
     }
@@ -244,11 +244,11 @@ impl Acting {
                 Member { access: Access::OWNER, ..heir.clone() },
                 Member { access: manager, ..own.clone() },
             ],
-            entry: self.entry(
+            entry: Some(self.entry(
                 AccessAction::OrgHandedOver,
                 Some(user_id.uuid()),
                 (was, Some(Noted::Access(Access::OWNER))),
-            ),
+            )),
             ..OrgChanges::default()
         })
     }
@@ -283,11 +283,11 @@ impl Acting {
         let is = Some(Noted::Access(invitation.access.clone()));
         Ok(OrgChanges {
             invitations,
-            entry: self.entry(
+            entry: Some(self.entry(
                 AccessAction::InvitationCreated,
                 Some(invitation.invitation_id.uuid()),
                 (None, is),
-            ),
+            )),
             ..OrgChanges::default()
         })
     }
@@ -306,11 +306,11 @@ impl Acting {
         let was = Some(Noted::Access(invitation.access.clone()));
         Ok(OrgChanges {
             invitations: vec![self.ended(invitation, InvitationEnd::Revoked)],
-            entry: self.entry(
+            entry: Some(self.entry(
                 AccessAction::InvitationRevoked,
                 Some(invitation_id.uuid()),
                 (was, None),
-            ),
+            )),
             ..OrgChanges::default()
         })
     }
@@ -370,7 +370,7 @@ impl Acting {
             Some(_) => AccessAction::MemberChanged,
         };
         let was_is = (own.map(Noted::Access), Some(Noted::Access(after)));
-        changes.entry = self.entry(action, Some(account.user_id.uuid()), was_is);
+        changes.entry = Some(self.entry(action, Some(account.user_id.uuid()), was_is));
         Ok(changes)
     }
 }

@@ -92,36 +92,49 @@ impl From<Refusal> for Problem {
             Refusal::CurrencyInUse { seats } => {
                 plain(&format!("{seats} seats are held or sold.")).with("seats", seats)
             }
-            Refusal::TooManyToReprice { limit } => Self::invalid_field(
-                "currency",
-                format!("can be changed only if the event has at most {limit} numbered seats"),
-            ),
             Refusal::VersionMismatch { version } => {
                 plain(&format!("The current version is {version}; read the resource again."))
                     .with("version", version)
             }
-            Refusal::EmptySaleWindow => {
-                Self::invalid_field("sales_end", "must be after sales_start")
-            }
-            Refusal::DuplicateSeat { first, again, .. } => {
-                Self::invalid_field("seats", duplicate_seat(&first, &again))
-            }
-            Refusal::DuplicateSection => {
-                Self::invalid_field("name", "must be unique in the event (case-insensitive)")
-            }
-            Refusal::CurrencyMismatch { currency } => Self::invalid_field(
-                "currency",
-                format!("must be {currency}, as in the event's other sections"),
-            ),
-            Refusal::TooManySections => Self::invalid_field(
-                "sections",
-                format!("must have at most {} sections", engine::event::SECTIONS_MAX),
-            ),
+            Refusal::TooManyToReprice { .. }
+            | Refusal::EmptySaleWindow
+            | Refusal::DuplicateSeat { .. }
+            | Refusal::DuplicateSection
+            | Refusal::CurrencyMismatch { .. }
+            | Refusal::TooManySections => of_fields(&refusal),
             Refusal::IdempotencyInFlight => {
                 plain("Send the request again with the same key.").retry_after(1)
             }
             Refusal::IdempotencyKeyReused => plain("Use a new key for a new request."),
         }
+    }
+}
+
+/// Those of an event and its sections that name a field.
+fn of_fields(refusal: &Refusal) -> Problem {
+    match refusal {
+        Refusal::TooManyToReprice { limit } => Problem::invalid_field(
+            "currency",
+            format!("can be changed only if the event has at most {limit} numbered seats"),
+        ),
+        Refusal::EmptySaleWindow => {
+            Problem::invalid_field("sales_end", "must be after sales_start")
+        }
+        Refusal::DuplicateSeat { first, again, .. } => {
+            Problem::invalid_field("seats", duplicate_seat(first, again))
+        }
+        Refusal::DuplicateSection => {
+            Problem::invalid_field("name", "must be unique in the event (case-insensitive)")
+        }
+        Refusal::CurrencyMismatch { currency } => Problem::invalid_field(
+            "currency",
+            format!("must be {currency}, as in the event's other sections"),
+        ),
+        Refusal::TooManySections => Problem::invalid_field(
+            "sections",
+            format!("must have at most {} sections", engine::event::SECTIONS_MAX),
+        ),
+        other => unreachable!("names no field: {other:?}"),
     }
 }
 

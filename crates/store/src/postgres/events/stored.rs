@@ -167,7 +167,7 @@ async fn read_events(
     ids: Vec<EventId>,
 ) -> Result<Vec<Event>, Interrupt> {
     const SQL: &str = "SELECT * FROM events WHERE event_id = ANY($1) ORDER BY event_id DESC";
-    let found = sqlx::query(SQL).bind(uuids(ids.into_iter())).fetch_all(session).await?;
+    let found = sqlx::query(SQL).bind(uuids(ids)).fetch_all(session).await?;
     Ok(found.iter().map(event).collect::<Result<_, _>>()?)
 }
 

@@ -13,12 +13,12 @@ impl World {
     }
 }
 
-fn name(name: &str) -> Option<Noted> {
-    Some(Noted::Name(name.to_owned()))
+fn name(name: &str) -> Noted {
+    Noted::Name(name.to_owned())
 }
 
-fn offers(role: Role) -> Option<Noted> {
-    Some(Noted::Access(everywhere(role)))
+fn offers(role: Role) -> Noted {
+    Noted::Access(everywhere(role))
 }
 
 pub async fn the_access_log_says_who_changed_what_by_which_request(world: World) {
@@ -33,7 +33,7 @@ pub async fn the_access_log_says_who_changed_what_by_which_request(world: World)
         after,
     };
     let mut expected =
-        vec![("founding", entry(ada, AccessAction::OrgCreated, None, None, name("Team")))];
+        vec![("founding", entry(ada, AccessAction::OrgCreated, None, None, Some(name("Team"))))];
     world.clock.advance_ms(5);
     let note = world.note("renaming");
     for _ in 0..2 {
@@ -41,21 +41,22 @@ pub async fn the_access_log_says_who_changed_what_by_which_request(world: World)
         let renamed = world.store.change_organization(org_id, ada, rename(Some(1), "Oper"), &note);
         assert_eq!(renamed.await.expect("hers").organization.version, 2);
     }
-    let renamed = entry(ada, AccessAction::OrgRenamed, None, name("Team"), name("Oper"));
+    let renamed =
+        entry(ada, AccessAction::OrgRenamed, None, Some(name("Team")), Some(name("Oper")));
     expected.push(("renaming", renamed));
     world.clock.advance_ms(5);
     let invitation = world.invite(org_id, ada, "bob@example.org", Role::Analyst).await;
     let bob = world.mint.user();
     world.accept(&invitation, bob).await.expect("it is for him");
     let (id, bobs) = (Some(invitation.invitation_id.as_bytes()), Some(bob.as_bytes()));
-    let analyst = offers(Role::Analyst);
+    let analyst = Some(offers(Role::Analyst));
     let invited = entry(ada, AccessAction::InvitationCreated, id, None, analyst.clone());
     let added = entry(bob, AccessAction::MemberAdded, bobs, None, analyst.clone());
     world.clock.advance_ms(5);
     world.promote(org_id, ada, bob, Role::Owner).await;
-    let changed = entry(ada, AccessAction::MemberChanged, bobs, analyst, offers(Role::Owner));
+    let changed = entry(ada, AccessAction::MemberChanged, bobs, analyst, Some(offers(Role::Owner)));
     world.change_org(org_id, bob, remove(bob)).await.expect("not the last owner");
-    let removed = entry(bob, AccessAction::MemberRemoved, bobs, offers(Role::Owner), None);
+    let removed = entry(bob, AccessAction::MemberRemoved, bobs, Some(offers(Role::Owner)), None);
     // Refused, or so already: there is nothing to say.
     world.change_org(org_id, ada, remove(ada)).await.expect_err("the last owner");
     world.change_org(org_id, ada, rename(None, "Oper")).await.expect("it is so");
