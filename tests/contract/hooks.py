@@ -160,8 +160,8 @@ def is_whole(value: object, least: int, most: int) -> bool:
 
 
 def map_login(path: str, body: dict) -> None:
-    """Half of the logins, and of the changes of the password to what it is, have the right password; half of
-    the exchanges have a token that was given out."""
+    """Half of the logins, of the changes of the password to what it is, and of the transfers have the right
+    password; half of the exchanges have a token that was given out."""
     token = body.get("refresh_token")
     if path.endswith("/auth/refresh") and is_text(token, 200) and len(token) % 2 == 0:
         body["refresh_token"] = REFRESH
@@ -170,6 +170,8 @@ def map_login(path: str, body: dict) -> None:
         return
     if path.endswith("/auth/login") and is_text(body.get("email"), 254):
         body.update(email=EMAIL, password=PASSWORD)
+    elif path.endswith("/transfer"):
+        body["password"] = PASSWORD
     elif path.endswith("/auth/password") and is_text(body.get("new_password"), 128):
         if len(body["new_password"]) >= 8:
             body.update(current_password=PASSWORD, new_password=PASSWORD)

@@ -10,6 +10,7 @@ import re
 import unicodedata
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from pathlib import Path
 
 CALLS = {
     "event": "POST /api/v1/events",
@@ -23,6 +24,14 @@ CALLS = {
     "register": "POST /api/v1/auth/register",
     "login": "POST /api/v1/auth/login",
     "me": "PATCH /api/v1/users/me",
+    "password": "POST /api/v1/auth/password",
+    "refresh": "POST /api/v1/auth/refresh",
+    "logout": "POST /api/v1/auth/logout",
+    "series": "POST /api/v1/series",
+    "change series": "PATCH /api/v1/series/{series_id}",
+    "organization": "POST /api/v1/organizations",
+    "change organization": "PATCH /api/v1/organizations/{organization_id}",
+    "accept": "POST /api/v1/invitations/accept",
     "invite": "POST /api/v1/organizations/{organization_id}/invitations",
     "member": "PATCH /api/v1/organizations/{organization_id}/members/{user_id}",
     "removal": "DELETE /api/v1/organizations/{organization_id}/members/{user_id}",
@@ -133,6 +142,42 @@ def fractions(value: object) -> bool:
 def is_longer_in_bytes(request: Request) -> bool:
     email = request.given("email")
     return isinstance(email, str) and len(email.encode()) > 254
+
+
+def token_is_longer_in_bytes(request: Request) -> bool:
+    token = request.given("token") or request.given("refresh_token")
+    return isinstance(token, str) and len(token.encode()) > 200
+
+
+def common_passwords() -> set[str]:
+    here = Path(__file__).resolve().parent.parent.parent
+    return set((here / "crates/server/src/http/common_passwords/list.txt").read_text().splitlines())
+
+
+def is_common(request: Request) -> bool:
+    password = request.given("new_password") or request.given("password")
+    if not isinstance(password, str):
+        return False
+    return unicodedata.normalize("NFKC", password).lower() in common_passwords()
+
+
+# ---- Of names ----
+
+
+def texts(value: object) -> Iterator[str]:
+    if isinstance(value, dict):
+        for part in value.values():
+            yield from texts(part)
+    elif isinstance(value, list):
+        for part in value:
+            yield from texts(part)
+    elif isinstance(value, str):
+        yield value
+
+
+def has_hidden_beyond_the_first_plane(request: Request) -> bool:
+    hidden = range(0xE0000, 0xE1000)
+    return any(ord(letter) in hidden for text in texts(request.body) for letter in text)
 
 
 # ---- Of events ----
@@ -303,6 +348,31 @@ RULES = [
         "length is greater than 254",
         "JSON Schema counts characters",
         is_longer_in_bytes,
+    ),
+    Rule(
+        "a token is bounded in bytes",
+        ("accept", "refresh", "logout"),
+        "(refresh_)?token",
+        "length is greater than 200",
+        "JSON Schema counts characters",
+        token_is_longer_in_bytes,
+    ),
+    Rule(
+        "a password is none of the most common ones",
+        ("register", "password"),
+        "(new_)?password",
+        "must not be one of the most common passwords",
+        "they are thousands",
+        is_common,
+    ),
+    Rule(
+        "a name hides nothing beyond the first plane either",
+        ("event", "change", "section", "change section", "register", "me", "series", "change series",
+         "organization", "change organization"),
+        r"(sections\[\d+\]\.)?(name|title|venue)",
+        "must not contain zero-width characters",
+        "patterns count code units in some languages, so ours name no character beyond U+FFFF",
+        has_hidden_beyond_the_first_plane,
     ),
     Rule(
         "a sale ends after it begins",

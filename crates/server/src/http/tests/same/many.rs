@@ -126,10 +126,13 @@ fn alike(mut heard: Heard) -> Heard {
             line.truncate(line.rfind('/').expect("a path"));
         });
     }
-    // How many seats are left, and who refuses, the door or the store, changes from one to the other.
+    // How many seats are left, and who refuses, the door or the store, changes from one to the other. The
+    // door knows nothing of how many seats a booking may have, so it says of too many that there are fewer.
     if heard.code() == 409 {
         heard.lines.retain(|line| !line.starts_with("content-length: "));
-        heard.body = json!({"code": heard.json()["code"]}).to_string().into_bytes();
+        let code = heard.json()["code"].clone();
+        let code = if code == "too_many_seats" { json!("sold_out") } else { code };
+        heard.body = json!({"code": code}).to_string().into_bytes();
     }
     heard
 }
