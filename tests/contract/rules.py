@@ -115,6 +115,10 @@ def has_double(values: list) -> bool:
     return len(set(values)) < len(values)
 
 
+def is_text_of(request: Request, field: str) -> bool:
+    return isinstance(request.given(field), str)
+
+
 def has_outer_space(name: object) -> bool:
     return isinstance(name, str) and name != name.strip()
 
@@ -389,6 +393,14 @@ RULES = [
         "must be an IANA time zone such as Europe/Berlin",
         "the list of zones changes several times a year",
         zone_is_unknown,
+    ),
+    Rule(
+        "an event has at most a thousand sections",
+        ("section",),
+        "sections",
+        "must have at most 1000 sections",
+        "depends on how many there are: all generated ones are added to one event",
+        lambda request: is_text_of(request, "name"),
     ),
     Rule(
         "sections differ in their names",
