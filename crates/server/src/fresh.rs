@@ -55,7 +55,7 @@ impl<V> Entry<V> {
     }
 }
 
-/// How many keys share a counter of what was forgotten: one of so many.
+/// Counters of what was forgotten. Each counts for the keys whose hash leads to it.
 const STRIPES: usize = 64;
 
 /// Counts what was forgotten: a read that began before may have missed the change.

@@ -23,7 +23,7 @@ use std::fmt::Display;
 use uuid::Uuid;
 
 pub(crate) use access::{
-    access_entry, confined_text, invitation, member, noted_text, organization,
+    access_entry, confined_text, invitation, member, membership, noted_text, organization,
 };
 pub(crate) use detail::{read as read_detail, text as detail_text};
 pub(crate) use items::items_text;

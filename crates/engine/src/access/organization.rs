@@ -200,6 +200,13 @@ pub struct Roster {
 }
 
 impl Roster {
+    /// A personal organization of which nothing is stored; `None` for a team, which always has a row.
+    #[must_use]
+    pub fn unwritten(org_id: OrgId) -> Option<Self> {
+        let organization = org_id.owner().map(|_| Organization::unwritten(org_id))?;
+        Some(Self { organization, members: Vec::new(), invitations: Vec::new(), joined: 0 })
+    }
+
     /// What this user may do; `None`: they are nothing to this organization.
     #[must_use]
     pub fn access(&self, user_id: UserId) -> Option<Access> {

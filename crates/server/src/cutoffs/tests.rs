@@ -47,7 +47,7 @@ fn cutoffs() -> (Arc<Slow>, Arc<Cutoffs>) {
     (store, Arc::new(Cutoffs::of(Box::new(read))))
 }
 
-/// What a request with this login is told.
+/// The answer to a request with this login.
 async fn told(cutoffs: &Cutoffs, login: Login) -> Result<bool, Fault> {
     let arrived = Instant::now();
     match cutoffs.look(login, arrived) {

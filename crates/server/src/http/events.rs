@@ -1,5 +1,6 @@
 //! Events and sections: created, changed and cancelled by their organizer; read by everybody.
 
+mod acting;
 mod forms;
 mod opening;
 mod sections;
@@ -25,8 +26,8 @@ use chrono_tz::Tz;
 use engine::access::{Permission, is_visible, may};
 use engine::event::EventChange;
 use engine::{
-    By, Currency, Error, EventId, EventStatus, EventWithSections, Fault, IdempotencyKey, OrgId,
-    Refusal, SectionId, Terms, UserId,
+    By, Currency, Error, EventId, EventStatus, EventWithSections, Fault, IdempotencyKey, Refusal,
+    SectionId, UserId,
 };
 use forms::{NewEvent, ReviseEvent, event_date, section_field, timezone};
 use hyper::body::Incoming;
@@ -38,6 +39,7 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 use views::{AvailabilityView, EventCardView, EventPage, EventView, StatusWord};
 
+pub(super) use acting::{acting, acting_at, organization, visible, visible_now};
 pub(super) use views::{SectionView, is_known};
 
 const TAG: &str = "Events";
@@ -77,58 +79,6 @@ pub(super) async fn changed_section(
     let etag = view.etag();
     let section = view.into_section(section_id).ok_or(MISSING_SECTION)?;
     Ok(([(header::ETAG, etag)], axum::Json(section)).into_response())
-}
-
-/// The event, if it exists for `viewer`.
-pub(super) async fn visible(
-    app: &App,
-    event_id: EventId,
-    viewer: Option<UserId>,
-) -> Result<Arc<Facts>, Problem> {
-    let facts = app.core.catalog.event(event_id).await?.ok_or(MISSING)?;
-    let terms = &facts.of.event.terms;
-    if !terms.is_public() {
-        let by = match viewer {
-            Some(viewer) => Some(acting_at(app, terms, viewer).await?),
-            None => None,
-        };
-        if !is_visible(by, terms) {
-            return Err(MISSING.into());
-        }
-    }
-    Ok(facts)
-}
-
-/// How a user acts at the event with these terms. Where it is, is for whoever decides to say.
-pub(super) async fn acting_at(app: &App, terms: &Terms, user_id: UserId) -> Result<By, Fault> {
-    app.core.rights.by(user_id, terms.organizer_id, Some(terms.event_id)).await
-}
-
-/// How a user acts at an event. Whether it exists for the user is decided with the rest.
-pub(super) async fn acting(app: &App, event_id: EventId, user_id: UserId) -> Result<By, Problem> {
-    let facts = app.core.catalog.event(event_id).await?.ok_or(MISSING)?;
-    Ok(acting_at(app, &facts.of.event.terms, user_id).await?)
-}
-
-/// The event, if it exists for a user, as the store has it now, and how the user acts there: for what is
-/// derived from it and written back.
-pub(super) async fn visible_now(
-    app: &App,
-    event_id: EventId,
-    user_id: UserId,
-) -> Result<(Arc<Facts>, By), Problem> {
-    let facts = app.core.catalog.event_now(event_id).await?.ok_or(MISSING)?;
-    let by = acting_at(app, &facts.of.event.terms, user_id).await?;
-    if is_visible(Some(by), &facts.of.event.terms) { Ok((facts, by)) } else { Err(MISSING.into()) }
-}
-
-/// The organization that something new is to be of, by the id that came with it: the user's own if none
-/// came. What means the same as its absence is left out, so that equal requests have one digest.
-pub(super) fn organization(id: &mut Option<String>, user_id: UserId) -> OrgId {
-    let own = OrgId::from(user_id);
-    let named = id.as_ref().and_then(|id| id.parse().ok()).unwrap_or(own);
-    *id = Some(named).filter(|named| *named != own).map(|named| named.to_string());
-    named
 }
 
 pub(super) fn created(

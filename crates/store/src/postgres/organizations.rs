@@ -12,16 +12,14 @@ use super::interrupt::Interrupt;
 use super::log::SNAPSHOT;
 use super::rows::uuid;
 use super::{Postgres, on};
-use crate::rows::{self, Columns as _, instant, member};
+use crate::rows::{self, membership};
 use crate::{AccessPage, ChangeNote, Created, CreationKey, EntryFilter, Organizations};
 use async_trait::async_trait;
 use engine::access::{Member, ORGANIZATIONS_MAX, OrgCommand, Organization, Roster, decide, found};
 use engine::{Error, Fault, InvitationId, OrgId, Refusal, UserId};
 use sqlx::Executor as _;
 use sqlx::postgres::{PgConnection, PgRow};
-use stored::{
-    find, is_made, load, lock, lock_joining, members_of, memberships, read_log, unwritten, write,
-};
+use stored::{find, is_made, load, lock, lock_joining, members_of, memberships, read_log, write};
 
 const MISSING: Refusal = Refusal::NotFound { what: "organization" };
 
@@ -137,7 +135,7 @@ async fn change_in(
             Some(organization) => load(session, organization, Some(command)).await?,
             // A team that is not there; or a personal one without a row, at which only its owner can
             // do anything, who has written it by now: the rules say how others are refused.
-            None => unwritten(org_id).ok_or(MISSING)?,
+            None => Roster::unwritten(org_id).ok_or(MISSING)?,
         };
         let now = clock(session).await?;
         let changes = decide(&roster, by, command, now)?;
@@ -146,16 +144,4 @@ async fn change_in(
         write(session, &changes, change).await?;
     }
     Ok(find(session, org_id).await?.ok_or(MISSING)?)
-}
-
-/// A member beside the organization, whose own columns have other names where both have one.
-fn membership(row: &PgRow) -> Result<(Organization, Member), Fault> {
-    let member = member(row)?;
-    let organization = Organization {
-        org_id: member.org_id,
-        name: row.maybe_text("name")?.map(str::to_owned),
-        version: row.int("version")?,
-        created_at: Some(instant(row, "written_at")?),
-    };
-    Ok((organization, member))
 }

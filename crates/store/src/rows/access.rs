@@ -111,6 +111,18 @@ pub(crate) fn member(row: &impl Columns) -> Result<Member, Fault> {
     })
 }
 
+/// A member beside the organization, whose creation has the name `written_at`, since both have one.
+pub(crate) fn membership(row: &impl Columns) -> Result<(Organization, Member), Fault> {
+    let member = member(row)?;
+    let organization = Organization {
+        org_id: member.org_id,
+        name: row.maybe_text("name")?.map(str::to_owned),
+        version: row.int("version")?,
+        created_at: Some(instant(row, "written_at")?),
+    };
+    Ok((organization, member))
+}
+
 pub(crate) fn invitation(row: &impl Columns) -> Result<Invitation, Fault> {
     let ended_at = maybe_instant(row, "ended_at")?;
     let end = row.maybe_text("ended")?.map(InvitationEnd::parse);

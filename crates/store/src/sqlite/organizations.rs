@@ -4,8 +4,8 @@ use super::events::{keep_key, replay, replayed};
 use super::writer::Writing;
 use super::{Sqlite, failed};
 use crate::rows::{
-    self, Columns as _, access_entry, actor_kind, confined_text, instant, invitation, member, ms,
-    noted_text, organization,
+    self, Columns as _, access_entry, actor_kind, confined_text, invitation, member, membership,
+    ms, noted_text, organization,
 };
 use crate::{
     AccessPage, ChangeNote, Created, CreationKey, ENTRIES_LOOKED_AT_MAX, EntryFilter,
@@ -17,7 +17,6 @@ use engine::access::{
     found,
 };
 use engine::{Error, Fault, InvitationId, OrgId, Refusal, UserId};
-use sqlx::sqlite::SqliteRow;
 use sqlx::{Connection as _, QueryBuilder, Sqlite as Driver};
 use uuid::Uuid;
 
@@ -33,12 +32,6 @@ const INVITATIONS: &str = "SELECT * FROM invitations WHERE org_id = ?1 AND ended
     UNION SELECT * FROM invitations WHERE invitation_id = ?2 AND org_id = ?1
     ORDER BY invitation_id";
 
-/// A personal organization of which nothing is stored; a team always has a row.
-fn unwritten(org_id: OrgId) -> Option<Roster> {
-    let organization = org_id.owner().map(|_| Organization::unwritten(org_id))?;
-    Some(Roster { organization, members: Vec::new(), invitations: Vec::new(), joined: 0 })
-}
-
 /// An organization as the present transaction sees it, with what this command needs to be decided.
 fn load(
     writing: &Writing<'_>,
@@ -47,7 +40,7 @@ fn load(
 ) -> Result<Option<Roster>, Fault> {
     let id = org_id.as_bytes();
     let stored = writing.one(READING, ORGANIZATION, [id], |row| organization(row))?;
-    let Some(organization) = stored else { return Ok(unwritten(org_id)) };
+    let Some(organization) = stored else { return Ok(Roster::unwritten(org_id)) };
     let named = command.and_then(OrgCommand::invitation_id);
     let named = named.as_ref().map(InvitationId::as_bytes);
     let members = writing.all(READING, MEMBERS, [id], |row| member(row))?;
@@ -209,7 +202,7 @@ impl Organizations for Sqlite {
         let invitations = query.fetch_all(&mut *snapshot).await.map_err(failed(READING))?;
         snapshot.rollback().await.map_err(failed(READING))?;
         let stored = stored.as_ref().map(organization).transpose()?;
-        let Some(organization) = stored else { return Ok(unwritten(org_id)) };
+        let Some(organization) = stored else { return Ok(Roster::unwritten(org_id)) };
         let members = members.iter().map(member).collect::<Result<_, _>>()?;
         let invitations = invitations.iter().map(invitation).collect::<Result<_, _>>()?;
         Ok(Some(Roster { organization, members, invitations, joined: 0 }))
@@ -267,7 +260,7 @@ impl Organizations for Sqlite {
         limit: u32,
     ) -> Result<AccessPage, Fault> {
         const DOING: &str = "reading an access log";
-        // The last entry that is looked at, if there are so many.
+        // The last entry that is looked at; none if the log ends before.
         const UNTIL: &str = "SELECT seq FROM access_log WHERE org_id = ? AND seq > ?
             ORDER BY seq LIMIT 1 OFFSET ?";
         let (id, after) = (org_id.as_bytes().to_vec(), filter.after.unwrap_or(0));
@@ -299,16 +292,4 @@ impl Organizations for Sqlite {
         let next = if is_full { items.last().map(|last| last.seq) } else { until };
         Ok(AccessPage { items, next })
     }
-}
-
-/// A member beside the organization, whose own columns have other names where both have one.
-fn membership(row: &SqliteRow) -> Result<(Organization, Member), Fault> {
-    let member = member(row)?;
-    let organization = Organization {
-        org_id: member.org_id,
-        name: row.maybe_text("name")?.map(str::to_owned),
-        version: row.int("version")?,
-        created_at: Some(instant(row, "written_at")?),
-    };
-    Ok((organization, member))
 }

@@ -99,19 +99,13 @@ static PUT_INVITATION: Sql = Sql::new(|| {
 static INSERT_ENTRY: Sql =
     Sql::new(|| made(ENTRY.insert("access_log", &[], &mut Places::default())));
 
-/// A personal organization of which nothing is stored; a team always has a row.
-pub(super) fn unwritten(org_id: OrgId) -> Option<Roster> {
-    let organization = org_id.owner().map(|_| Organization::unwritten(org_id))?;
-    Some(Roster { organization, members: Vec::new(), invitations: Vec::new(), joined: 0 })
-}
-
 /// Locks an organization. The personal one of `by` is written first if it has no row.
 pub(super) async fn lock(
     session: &mut PgConnection,
     org_id: OrgId,
     by: UserId,
 ) -> Result<Option<Organization>, Interrupt> {
-    // ON CONFLICT waits for whoever writes the same row.
+    // ON CONFLICT waits for a concurrent insertion of the same row.
     const ADD: &str = "INSERT INTO organizations (org_id, version, created_at)
         VALUES ($1, $2, now_ms()) ON CONFLICT (org_id) DO NOTHING";
     const LOCK: &str = "SELECT * FROM organizations WHERE org_id = $1 FOR NO KEY UPDATE";
@@ -160,7 +154,7 @@ pub(super) async fn find(
     let row = sqlx::query(SQL).bind(uuid(org_id)).fetch_optional(&mut *session).await?;
     match row.as_ref().map(organization).transpose()? {
         Some(organization) => load(session, organization, None).await.map(Some),
-        None => Ok(unwritten(org_id)),
+        None => Ok(Roster::unwritten(org_id)),
     }
 }
 
@@ -229,7 +223,7 @@ pub(super) async fn read_log(
     filter: EntryFilter,
     limit: u32,
 ) -> Result<AccessPage, Interrupt> {
-    // The last entry that is looked at, if there are so many.
+    // The last entry that is looked at; none if the log ends before.
     const UNTIL: &str = "SELECT seq FROM access_log WHERE org_id = $1 AND seq > $2
         ORDER BY seq LIMIT 1 OFFSET $3";
     let after = filter.after.unwrap_or(0);

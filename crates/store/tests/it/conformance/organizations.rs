@@ -271,7 +271,7 @@ pub async fn a_personal_organization_gets_its_row_with_its_first_change(world: W
         joined: 0,
     };
     assert_eq!(world.roster(org_id).await, unwritten);
-    // Whoever is refused leaves nothing behind.
+    // A refused change leaves nothing behind.
     let unknown = world.invitation(org_id, ada, "bob@example.org", Role::Manager);
     assert_eq!(refusal(world.change_org(org_id, eve, rename(None, "Mine")).await), MISSING);
     assert_eq!(refusal(world.accept(&unknown, eve).await), Refusal::InvitationEnded);

@@ -13,7 +13,7 @@ use uuid::Uuid;
 
 /// Two changes at once, again and again.
 const ROUNDS: usize = 40;
-/// Stops whoever changes an organization between its decision and the end.
+/// Stops a change of an organization between its decision and the end.
 const STOP: &str = "BEGIN; LOCK TABLE access_log IN SHARE MODE";
 /// That all of a read is of one moment, and what stands in its place without it.
 const ONE_MOMENT: (&str, &str) = ("REPEATABLE READ READ ONLY", "READ COMMITTED READ ONLY ");
