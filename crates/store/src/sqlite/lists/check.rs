@@ -1,6 +1,6 @@
 //! Whether the lists have as many bookings as there are, each under its buyer and under its event.
 
-use super::DOING;
+use super::{DOING, IS_THERE};
 use crate::rows::{Columns as _, log_entries};
 use crate::sqlite::failed;
 use engine::audit::Report;
@@ -17,13 +17,12 @@ pub(in crate::sqlite) async fn check(
     snapshot: &mut SqliteConnection,
     report: &mut Report,
 ) -> Result<(), Fault> {
-    const IS_THERE: &str =
-        "SELECT COUNT(*) AS found FROM sqlite_master WHERE name = 'list_segments'";
     const SEGMENTS: &str = "SELECT COALESCE(SUM(bookings), 0) AS bookings,
         COALESCE(MAX(through), 0) AS through FROM list_segments";
     const ENTRIES: &str = "SELECT COUNT(*) AS entries,
             COALESCE(SUM(b.user_id = x.list_id), 0) AS by_buyer,
-            COALESCE(SUM(b.event_id = x.list_id), 0) AS by_event
+            COALESCE(SUM(b.event_id = x.list_id), 0) AS by_event,
+            COALESCE(SUM(x.booking_id > s.newest), 0) AS overlooked
         FROM list_segments s CROSS JOIN booking_lists x USING (segment)
             LEFT JOIN bookings b ON b.booking_id = x.booking_id";
     const LATER: &str = "SELECT * FROM booking_log WHERE seq > ? AND kind IN ('held', 'run')";
@@ -39,6 +38,7 @@ pub(in crate::sqlite) async fn check(
     let entries = one(snapshot, ENTRIES).await?;
     let (by_buyer, by_event) = (entries.int("by_buyer")?, entries.int("by_event")?);
     let unsound = entries.int("entries")? - by_buyer - by_event;
+    let overlooked = entries.int("overlooked")?;
     let stored = one(snapshot, BOOKINGS).await?.int("found")?;
     let mut later = 0;
     let mut rows = sqlx::query(LATER).bind(through).fetch(&mut *snapshot);
@@ -50,6 +50,10 @@ pub(in crate::sqlite) async fn check(
     }
     if unsound != 0 {
         report.tell(INDEX, format!("{unsound} entries of lists name no booking of that list"));
+    }
+    if overlooked != 0 {
+        let what = "entries of lists are newer than what their segment says is its newest";
+        report.tell(INDEX, format!("{overlooked} {what}"));
     }
     if [by_buyer, by_event] != [listed; 2] || listed + later != stored {
         report.tell(

@@ -81,17 +81,21 @@ impl Lists {
         });
     }
 
-    /// Writes all of the tail as a segment, at once, while the store is filled.
+    /// Writes all of the tail as a segment, at once, while the store is filled, and merges what is due.
     #[cfg(feature = "fill")]
     pub(in crate::sqlite) fn feed_at_once(&self, connection: &mut Connection) -> Result<(), Fault> {
         let Some(frozen) = self.freeze(connection)? else { return Ok(()) };
         let entries = entries(&frozen);
-        durable_later(connection, NORMAL, |writing| {
+        durable_later(connection, |writing| {
             let segment = last_segment(writing)? + 1;
             insert(writing, segment, &entries)?;
-            register(writing, segment, frozen.count, frozen.through)
+            register(writing, segment, &Extent::of(&frozen))
         })?;
         self.tail.lock().frozen = None;
+        let mut jobs = Jobs::default();
+        while jobs.portion(self, connection)? == Portion::Written {
+            jobs.sort();
+        }
         Ok(())
     }
 
@@ -106,8 +110,9 @@ impl Lists {
         let mut tail = self.tail.lock();
         if tail.frozen.is_none() && tail.count > 0 {
             let (bookings, count) = (std::mem::take(&mut tail.recent), tail.count);
+            let newest = tail.newest.take();
             tail.count = 0;
-            tail.frozen = Some(Arc::new(Frozen { bookings, count, through }));
+            tail.frozen = Some(Arc::new(Frozen { bookings, count, newest, through }));
         }
         Ok(tail.frozen.clone())
     }
@@ -164,7 +169,7 @@ impl Jobs {
             self.0.pop();
             return Ok(Portion::Written);
         }
-        let is_done = durable_later(connection, FULL, |writing| job.portion(lists, writing))?;
+        let is_done = durable_later(connection, |writing| job.portion(lists, writing))?;
         if is_done {
             let job = self.0.pop();
             if matches!(job, Some(Job::Feed { .. })) {
@@ -219,7 +224,7 @@ impl Job {
                 let is_first = *written == 0;
                 let early = is_planted("mark of the fed index moved before its run is committed");
                 if early && is_first || !early && is_done {
-                    register(writing, segment, frozen.count, frozen.through)?;
+                    register(writing, segment, &Extent::of(frozen))?;
                     probe("a segment of lists is written");
                 }
                 *written = end;
@@ -254,16 +259,16 @@ pub(super) fn segment_at_once(
     let both = |of: &Listed| of.lists.map(|list| (list, of.booking_id));
     let mut entries: Vec<Entry> = bookings.iter().flat_map(both).collect();
     entries.sort_unstable();
-    durable_later(connection, FULL, |writing| {
+    durable_later(connection, |writing| {
         let segment = last_segment(writing)? + 1;
         insert(writing, segment, &entries)?;
-        register(writing, segment, bookings.len(), through)
+        let newest = bookings.iter().map(|of| of.booking_id).max();
+        register(writing, segment, &Extent { bookings: sum(bookings.len()), newest, through })
     })
 }
 
-/// SQLite's words for how durable commits are.
+/// SQLite's word for commits that do not wait for the disk.
 const NORMAL: i64 = 1;
-const FULL: i64 = 2;
 
 /// Sets how durable commits are, also after a panic.
 struct Durability<'c>(&'c Connection, i64);
@@ -279,15 +284,15 @@ impl Drop for Durability<'_> {
     }
 }
 
-/// Commits without waiting for the disk; whatever comes `afterwards` is as durable as it says. What a
+/// Commits without waiting for the disk; whatever comes afterwards is as durable as it was before. What a
 /// crash takes of it is read from the log again.
 fn durable_later<T>(
     connection: &Connection,
-    afterwards: i64,
     work: impl FnOnce(&Transaction<'_>) -> rusqlite::Result<T>,
 ) -> Result<T, Fault> {
+    let now = connection.pragma_query_value(None, "synchronous", |row| row.get(0));
+    let _again = Durability(connection, now.map_err(failed(DOING))?);
     connection.pragma_update(None, "synchronous", NORMAL).map_err(failed(DOING))?;
-    let _again = Durability(connection, afterwards);
     let done = (|| {
         let writing = Transaction::new_unchecked(connection, TransactionBehavior::Immediate)?;
         let made = work(&writing)?;
@@ -307,29 +312,51 @@ fn insert(writing: &Transaction<'_>, segment: i64, entries: &[Entry]) -> rusqlit
     Ok(())
 }
 
-fn register(
-    writing: &Transaction<'_>,
-    segment: i64,
-    bookings: usize,
+/// What is noted of a segment.
+struct Extent {
+    bookings: i64,
+    /// The newest booking in it; unknown where it was not noted.
+    newest: Option<BookingId>,
+    /// How far in the log it and those before it go.
     through: i64,
-) -> rusqlite::Result<()> {
-    const SQL: &str = "INSERT INTO list_segments (segment, bookings, through) VALUES (?, ?, ?)";
-    let bookings = i64::try_from(bookings).unwrap_or(i64::MAX);
-    writing.prepare_cached(SQL)?.execute((segment, bookings, through)).map(drop)
+}
+
+impl Extent {
+    fn of(frozen: &Frozen) -> Self {
+        let Frozen { count, newest, through, .. } = frozen;
+        Self { bookings: sum(*count), newest: *newest, through: *through }
+    }
+}
+
+fn sum(bookings: usize) -> i64 {
+    i64::try_from(bookings).unwrap_or(i64::MAX)
+}
+
+fn register(writing: &Transaction<'_>, segment: i64, extent: &Extent) -> rusqlite::Result<()> {
+    const SQL: &str = "INSERT INTO list_segments (segment, bookings, newest, through)
+        VALUES (?, ?, ?, ?)";
+    let Extent { bookings, newest, through } = extent;
+    let newest = newest.as_ref().map(BookingId::as_bytes);
+    writing.prepare_cached(SQL)?.execute((segment, bookings, newest, through)).map(drop)
 }
 
 /// Puts a merged segment in the place of those that it was made of.
 fn replace(writing: &Transaction<'_>, segment: i64, from: &[i64]) -> rusqlite::Result<()> {
-    const OLD: &str = "DELETE FROM list_segments WHERE segment = ? RETURNING bookings, through";
-    const NEW: &str = "INSERT INTO list_segments (segment, bookings, through) VALUES (?, ?, ?)";
-    let (mut bookings, mut through) = (0, 0);
+    const OLD: &str =
+        "DELETE FROM list_segments WHERE segment = ? RETURNING bookings, newest, through";
+    let mut all = Extent { bookings: 0, newest: None, through: 0 };
+    let mut newest = Vec::with_capacity(from.len());
     for old in from {
-        let read = |row: &rusqlite::Row<'_>| Ok((row.get::<_, i64>(0)?, row.get::<_, i64>(1)?));
-        let (count, end) = writing.prepare_cached(OLD)?.query_row([old], read)?;
-        bookings += count;
-        through = through.max(end);
+        let mut statement = writing.prepare_cached(OLD)?;
+        let mut rows = statement.query([old])?;
+        let row = rows.next()?.ok_or(rusqlite::Error::QueryReturnedNoRows)?;
+        all.bookings += row.get::<_, i64>("bookings")?;
+        all.through = all.through.max(row.get("through")?);
+        let id = row.get::<_, Option<Vec<u8>>>("newest")?;
+        newest.push(id.and_then(|bytes| BookingId::from_slice(&bytes)));
     }
-    writing.prepare_cached(NEW)?.execute((segment, bookings, through)).map(drop)
+    all.newest = newest.into_iter().collect::<Option<Vec<_>>>().and_then(|all| all.into_iter().max());
+    register(writing, segment, &all)
 }
 
 /// The next entries of segments together, in order, up to where one of them was not read further; and

@@ -32,6 +32,8 @@ struct Ids {
 /// A segment, as far as it has been read.
 struct Segment {
     number: i64,
+    /// The newest booking that may be in it, of all lists, before anything was read.
+    newest: Option<BookingId>,
     /// What was read and not given out yet, oldest first.
     ids: Vec<BookingId>,
     /// Whether all was read.
@@ -39,8 +41,13 @@ struct Segment {
 }
 
 impl Segment {
-    fn is_due(&self) -> bool {
-        self.ids.is_empty() && !self.is_over
+    /// Whether it has to be read before it is known that nothing is newer than `front`.
+    fn is_due(&self, front: Option<BookingId>) -> bool {
+        let may_be_newer = match (self.newest, front) {
+            (Some(newest), Some(front)) => newest >= front,
+            (None, _) | (_, None) => true,
+        };
+        self.ids.is_empty() && !self.is_over && may_be_newer
     }
 }
 
@@ -108,15 +115,17 @@ impl Sqlite {
         list: ListId,
         before: Option<BookingId>,
     ) -> Result<(Ids, Transaction<'static, Driver>), Fault> {
-        const SEGMENTS: &str = "SELECT segment FROM list_segments";
+        const SEGMENTS: &str = "SELECT segment, newest FROM list_segments";
         self.load_lists().await?;
         // In this order: what leaves the tail meanwhile is in a segment by then.
         let tail = self.lists().in_tail(list, before);
         let mut snapshot = self.readers.begin().await.map_err(failed(DOING))?;
         let segments = sqlx::query(SEGMENTS).fetch_all(&mut *snapshot).await;
         let segments = segments.map_err(failed(DOING))?;
-        let unread = |row| {
-            Ok(Segment { number: SqliteRow::int(row, "segment")?, ids: Vec::new(), is_over: false })
+        let unread = |row: &SqliteRow| {
+            let newest = row.maybe_id("newest")?.and_then(|id| BookingId::from_slice(&id));
+            let number = row.int("segment")?;
+            Ok(Segment { number, newest, ids: Vec::new(), is_over: false })
         };
         let segments = segments.iter().map(unread).collect::<Result<_, Fault>>()?;
         Ok((Ids { list, tail, segments, before }, snapshot))
@@ -218,11 +227,13 @@ impl Ids {
     ) -> Result<Vec<BookingId>, Fault> {
         let mut next = Vec::with_capacity(count);
         while next.len() < count {
-            if self.segments.iter().any(Segment::is_due) {
-                self.read_on(snapshot, count).await?;
-            }
             let fronts = self.segments.iter().filter_map(|segment| segment.ids.last());
-            let Some(newest) = fronts.chain(self.tail.last()).max().copied() else { break };
+            let newest = fronts.chain(self.tail.last()).max().copied();
+            if self.segments.iter().any(|segment| segment.is_due(newest)) {
+                self.read_on(snapshot, newest, count).await?;
+                continue;
+            }
+            let Some(newest) = newest else { break };
             // What has just left the tail is in both.
             for ids in self.segments.iter_mut().map(|of| &mut of.ids).chain([&mut self.tail]) {
                 ids.pop_if(|id| *id == newest);
@@ -233,10 +244,11 @@ impl Ids {
         Ok(next)
     }
 
-    /// Reads the next ids of each segment of which none are left.
+    /// Reads the next ids of each segment that may have some newer than `front`.
     async fn read_on(
         &mut self,
         snapshot: &mut SqliteConnection,
+        front: Option<BookingId>,
         count: usize,
     ) -> Result<(), Fault> {
         const LAST: [u8; 16] = [0xff; 16];
@@ -245,7 +257,8 @@ impl Ids {
         let limit = i64::try_from(count).unwrap_or(i64::MAX);
         // All that a segment had before this has been given out, or it would have some left.
         let before = self.before.map_or(LAST, |before| *before.as_bytes());
-        let mut due: Vec<_> = self.segments.iter_mut().filter(|segment| segment.is_due()).collect();
+        let mut due: Vec<_> =
+            self.segments.iter_mut().filter(|segment| segment.is_due(front)).collect();
         for segments in due.chunks_mut(TERMS_MAX) {
             let mut query = QueryBuilder::<Driver>::new("");
             for (place, segment) in segments.iter().enumerate() {
@@ -266,6 +279,8 @@ impl Ids {
                 segment.ids = by_segment.remove(&segment.number).unwrap_or_default();
                 segment.ids.sort_unstable();
                 segment.is_over = segment.ids.len() < count;
+                // What is left of it is older than what was read.
+                segment.newest = segment.ids.first().copied();
             }
         }
         Ok(())

@@ -193,7 +193,44 @@ async fn run(seed: u64, steps: usize) {
     let found = world.store.audit().await.expect("it is read");
     let what = "index: 1 entries of lists name no booking of that list";
     assert_eq!(found.told[0].to_string(), what);
+    world.store.run("UPDATE list_segments SET newest = zeroblob(16)").await;
+    let found = world.store.audit().await.expect("it is read");
+    let what = "entries of lists are newer than what their segment says is its newest";
+    assert!(found.told[1].to_string().ends_with(what), "{:?}", found.told);
     world.store.close().await;
+}
+
+/// Looks into segments cost a page each, and a store that sold much has a dozen.
+#[tokio::test]
+async fn the_newest_page_is_found_without_a_look_into_older_segments() {
+    let world = World::new(Sizes { merged: 100, ..SMALL }).await;
+    assert!(world.store.lists().begin_feeding());
+    let (user_id, mut jobs) = (world.users[0], Jobs::default());
+    let mut own = Vec::new();
+    for _ in 0..6 {
+        world.clock.advance_ms(1);
+        own.extend(world.hold(&[user_id; 40]).await);
+        while world.portion(&mut jobs).await == Portion::Written {}
+    }
+    world.clock.advance_ms(1);
+    own.extend(world.hold(&[user_id; 5]).await);
+    own.sort_unstable_by(|a, b| b.cmp(a));
+    assert_eq!(world.count("SELECT COUNT(*) FROM list_segments").await, 6);
+    let filter = BookingFilter { user: Some(user_id), event: None, status: None };
+    assert_eq!(world.listed(&filter, 100).await, own);
+    let first = async |limit| {
+        let page = PageRequest { after: None, limit };
+        let page = world.store.bookings(&filter, page).await.expect("it is listed");
+        page.items.iter().map(|of| of.booking_id).collect::<Vec<_>>()
+    };
+    // What is gone from a segment is missed only by those who look into it.
+    world.store.run("DELETE FROM booking_lists WHERE segment < 6").await;
+    assert_eq!(first(4).await, own[..4], "all are in the tail");
+    assert_eq!(first(44).await, own[..44], "and in the newest segment");
+    world.store.run("UPDATE list_segments SET newest = NULL").await;
+    assert_eq!(first(44).await, own[..44], "where it is not known, all are looked into");
+    world.store.run("DELETE FROM booking_lists").await;
+    assert_eq!(first(44).await, own[..5]);
 }
 
 #[tokio::test]

@@ -1,0 +1,1 @@
+-- Lost: nothing that is stored.

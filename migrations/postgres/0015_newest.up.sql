@@ -1,0 +1,1 @@
+-- Nothing: here the lists of bookings are indexes that are written with each hold.

@@ -1,0 +1,2 @@
+-- Lost: nothing that is stored.
+ALTER TABLE list_segments DROP COLUMN newest;
