@@ -9,17 +9,23 @@
 //! is read from the list of members when a request arrives, is at most a second old, and says for which
 //! organization it is. An event that has gone to another one meanwhile is beyond it.
 
+mod key;
 mod organization;
 mod permission;
 
 use crate::error::Refusal;
 use crate::event::Terms;
-use crate::ids::{EventId, OrgId, UserId};
+use crate::ids::{EventId, KeyId, OrgId, UserId};
+use uuid::Uuid;
 
+pub use key::{
+    ApiKey, KEY_KEPT_MS, KEY_NETWORKS_MAX, KEY_OVERLAP_MS_MAX, KEY_RATE_MAX, KEY_TTL_MS, KEYS_MAX,
+    KeyChange, KeyCommand, KeyScope, KeySecret, KeysOfMember, grantable,
+};
 pub use organization::{
     Access, AccessAction, AccessEntry, Account, Confined, EVENTS_MAX, INVITATION_KEPT_MS,
-    INVITATION_TTL_MS, INVITATIONS_MAX, Invitation, InvitationEnd, MEMBERS_MAX, Member, Noted,
-    ORGANIZATIONS_MAX, OrgChanges, OrgCommand, Organization, Roster, decide, found,
+    INVITATION_TTL_MS, INVITATIONS_MAX, Invitation, InvitationEnd, KeyNote, MEMBERS_MAX, Member,
+    Noted, ORGANIZATIONS_MAX, OrgChanges, OrgCommand, Organization, Roster, decide, found,
 };
 pub use permission::{Permission, Permissions, Role};
 
@@ -29,17 +35,17 @@ pub enum By {
     /// A person with an account, or with a token that says who they are: as a buyer, or as the owner of
     /// a personal organization.
     User(UserId),
-    /// A member of an organization, for it.
+    /// A member or a key of an organization, for it.
     Acting(Grant),
     /// We, carrying out what was decided before: the rest of an event that was called off.
     System,
 }
 
-/// What a member may do for an organization.
+/// What a member or a key may do for an organization.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Grant {
-    /// The member.
-    pub user_id: UserId,
+    /// The member, or the key.
+    pub actor: Actor,
     /// The organization.
     pub org_id: OrgId,
     /// What they may do.
@@ -53,16 +59,28 @@ pub struct Grant {
 pub enum Actor {
     /// A person.
     User(UserId),
+    /// A key of an organization.
+    Key(KeyId),
     /// We.
     System,
 }
 
 impl Actor {
-    /// The person; none when it was us.
+    /// The person; none when it was a key, or us.
     #[must_use]
     pub fn user_id(self) -> Option<UserId> {
         match self {
             Self::User(user_id) => Some(user_id),
+            Self::Key(_) | Self::System => None,
+        }
+    }
+
+    /// The id of the person or of the key; none when it was us.
+    #[must_use]
+    pub fn uuid(self) -> Option<Uuid> {
+        match self {
+            Self::User(user_id) => Some(user_id.uuid()),
+            Self::Key(key_id) => Some(key_id.uuid()),
             Self::System => None,
         }
     }
@@ -75,7 +93,7 @@ impl By {
         self == Self::User(user_id)
     }
 
-    /// The person; none when it is us.
+    /// The person; none when it is a key, or us.
     #[must_use]
     pub fn user_id(self) -> Option<UserId> {
         self.actor().user_id()
@@ -86,7 +104,7 @@ impl By {
     pub fn actor(self) -> Actor {
         match self {
             Self::User(user_id) => Actor::User(user_id),
-            Self::Acting(grant) => Actor::User(grant.user_id),
+            Self::Acting(grant) => grant.actor,
             Self::System => Actor::System,
         }
     }

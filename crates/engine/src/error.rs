@@ -53,6 +53,18 @@ pub enum Refusal {
     OwnerConfined,
     /// The password has to be sent again.
     PasswordNeeded,
+    /// The member made keys, and nobody said what becomes of them.
+    KeysExist {
+        /// How many.
+        keys: usize,
+    },
+    /// A key can be given less, and never more.
+    KeyWidened {
+        /// What would be more, such as `scopes`.
+        field: &'static str,
+    },
+    /// It would have ended by now.
+    KeyEndsEarly,
     /// An account with this address already exists.
     EmailTaken,
     /// No such account, or not its password.

@@ -160,6 +160,11 @@ sharded_id!(
     InvitationId
 );
 
+sharded_id!(
+    /// Names a key of an organization. Its shard is random and routes nothing.
+    KeyId
+);
+
 id!(
     /// Names something of which only this is known.
     AnyId

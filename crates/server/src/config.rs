@@ -86,6 +86,8 @@ pub struct Config {
     pub logins_per_minute: u32,
     /// Requests a second, per user.
     pub requests_per_second: u32,
+    /// Requests per second of a key of an organization that names no rate of its own.
+    pub requests_per_key: u32,
     /// The longest request body.
     pub max_body_bytes: usize,
     /// Connections open at once.
@@ -232,6 +234,7 @@ impl Config {
             rate_limit_enabled: reader.read("RATE_LIMIT_ENABLED", parse::flag),
             logins_per_minute: reader.number("RATE_LIMIT_LOGINS_PER_MINUTE"),
             requests_per_second: reader.number("RATE_LIMIT_REQUESTS_PER_SECOND"),
+            requests_per_key: reader.number("RATE_LIMIT_KEY_REQUESTS_PER_SECOND"),
             max_body_bytes: reader.number("MAX_BODY_BYTES"),
             max_connections: reader.number("MAX_CONNECTIONS"),
             idle_timeout: seconds(reader, "IDLE_TIMEOUT_SECONDS"),

@@ -54,6 +54,7 @@ use std::sync::Arc;
 use tower::ServiceExt as _;
 
 pub use app::App;
+pub use extract::Caller;
 pub use router::openapi;
 
 /// The media type of problems.

@@ -9,6 +9,7 @@ mod demo;
 mod fresh;
 mod http;
 mod huge_pages;
+mod keys;
 mod lane;
 mod log;
 mod metrics;

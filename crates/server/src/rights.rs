@@ -6,6 +6,7 @@
 //! later, on any instance (I15); the command carries it, and is judged by it under the lock (I13).
 
 use crate::fresh::{Fresh, Source};
+use crate::http::Caller;
 use engine::access::{Confined, Member, Permission};
 use engine::{By, EventId, Fault, OrgId, UserId};
 use std::sync::Arc;
@@ -91,14 +92,19 @@ impl Rights {
         Self { members, places, gate }
     }
 
-    /// How a user acts at an event of an organization, or at the organization itself: as its owner, as a
-    /// member, or as somebody who is nothing to it.
+    /// How somebody acts at an event of an organization, or at the organization itself: as its owner, as a
+    /// member, by a key, or as somebody who is nothing to it.
     pub async fn by(
         &self,
-        user_id: UserId,
+        caller: &Caller,
         org_id: OrgId,
         at: Option<EventId>,
     ) -> Result<By, Fault> {
+        let user_id = match caller {
+            Caller::User(user_id) => *user_id,
+            // Also where it is another organization's, at which it may nothing.
+            Caller::Key(known) => return Ok(known.key.acting(at)),
+        };
         if org_id.owner() == Some(user_id) {
             return Ok(By::User(user_id));
         }
@@ -107,9 +113,13 @@ impl Rights {
         Ok(found.map_or(By::User(user_id), |place| members[place].acting(at)))
     }
 
-    /// Where a user sees drafts: the personal organization, and those with the user as a member.
-    pub async fn places(&self, user_id: UserId) -> Result<Arc<[Place]>, Fault> {
-        self.places.get(user_id).await
+    /// Where somebody sees drafts: a user in the personal organization and where they are a member, a
+    /// key in its own.
+    pub async fn places(&self, caller: &Caller) -> Result<Arc<[Place]>, Fault> {
+        match caller {
+            Caller::User(user_id) => self.places.get(*user_id).await,
+            Caller::Key(known) => Ok(known.places.clone()),
+        }
     }
 
     /// Forgets an organization in which this instance has changed what these users may do, and notifies

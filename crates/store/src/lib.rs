@@ -38,11 +38,11 @@ pub use gate::{Gate, check_gate_url, open_gate};
 pub use maps::VersionedLayout;
 pub use messages::Messages;
 pub use port::{
-    AccessPage, Accounts, Batches, BookingFilter, Bookings, Books, CREATION_KEY_KEPT_MS,
+    AccessPage, Accounts, ApiKeys, Batches, BookingFilter, Bookings, Books, CREATION_KEY_KEPT_MS,
     ChangeNote, Created, CreationKey, ENTRIES_LOOKED_AT_MAX, EntryFilter, EventCard, EventFilter,
-    Events, Histories, Instance, KeyedHolds, Log, MESSAGE_ROWS_MAX, ManySeries, Migration,
-    Organizations, PAGE_BYTES_MAX, PageRequest, Paged, Place, Reckoning, Schema, Seats, Store,
-    StoredEntry, Sweep, Timed,
+    Events, Histories, Instance, KeyedHolds, LAST_USE_EVERY_MS, Log, MESSAGE_ROWS_MAX, ManySeries,
+    Migration, Organizations, PAGE_BYTES_MAX, PageRequest, Paged, Place, Reckoning, Schema, Seats,
+    Store, StoredEntry, StoredKey, Sweep, Timed,
 };
 pub use sqlite::LOCK_FILE;
 

@@ -5,6 +5,7 @@
 //! returns.
 
 mod accounts;
+mod api_keys;
 mod bookings;
 mod events;
 mod instance;
@@ -15,6 +16,7 @@ mod series;
 mod upkeep;
 
 pub use accounts::Accounts;
+pub use api_keys::{ApiKeys, LAST_USE_EVERY_MS, StoredKey};
 pub use bookings::{Batches, BookingFilter, Bookings, KeyedHolds, PAGE_BYTES_MAX};
 pub use events::{
     CREATION_KEY_KEPT_MS, Created, CreationKey, EventCard, EventFilter, Events, Place,
@@ -32,6 +34,7 @@ pub use upkeep::{Books, Migration, Reckoning, Schema, Sweep};
 pub trait Store:
     Accounts
     + Organizations
+    + ApiKeys
     + Events
     + ManySeries
     + Batches
@@ -49,6 +52,8 @@ pub trait Store:
 impl<T> Store for T where
     T: Accounts
         + Organizations
+        + ApiKeys
+        + ApiKeys
         + Events
         + ManySeries
         + Batches

@@ -9,6 +9,7 @@
 //! The clock is the database's, read by the statement that loads the locked rows.
 
 mod accounts;
+mod api_keys;
 mod batch;
 mod bookings;
 mod columns;

@@ -14,8 +14,8 @@ use engine::decide::ExpiryEntry;
 use engine::seats::{SeatName, SeatState};
 use engine::{
     Booking, BookingId, BookingStatus, Currency, Event, EventDate, EventId, EventStatus, Fault,
-    Inventory, InvitationId, Money, OrgId, Section, SectionId, Series, SeriesId, Terms, Timestamp,
-    UserId,
+    Inventory, InvitationId, KeyId, Money, OrgId, Section, SectionId, Series, SeriesId, Terms,
+    Timestamp, UserId,
 };
 use std::cmp::Reverse;
 use std::collections::HashMap;
@@ -23,7 +23,8 @@ use std::fmt::Display;
 use uuid::Uuid;
 
 pub(crate) use access::{
-    access_entry, confined_text, invitation, member, membership, noted_text, organization,
+    access_entry, api_key, confined_text, invitation, member, membership, networks_text,
+    noted_text, organization, scopes_text,
 };
 pub(crate) use detail::{read as read_detail, text as detail_text};
 pub(crate) use items::items_text;
@@ -75,6 +76,7 @@ id_column!(series_id, SeriesId);
 id_column!(user_id, UserId);
 id_column!(org_id, OrgId);
 id_column!(invitation_id, InvitationId);
+id_column!(key_id, KeyId);
 
 pub(crate) fn instant(row: &impl Columns, column: &'static str) -> Result<Timestamp, Fault> {
     Ok(Timestamp::from_unix_ms(row.int(column)?))

@@ -7,6 +7,7 @@
 //! The writer is a blocking connection without a thread of its own ([`writer`]); readers are a pool.
 
 mod accounts;
+mod api_keys;
 mod bookings;
 mod columns;
 mod commit;

@@ -7,9 +7,11 @@
 //!
 //! Pure: a store locks and loads a [`Roster`], asks [`decide`] and writes [`OrgChanges`], in one transaction.
 
-use super::{Actor, By, Grant, Permission, Permissions, Role};
+use super::{
+    Actor, ApiKey, By, Grant, KeyCommand, KeyScope, KeysOfMember, Permission, Permissions, Role,
+};
 use crate::error::Refusal;
-use crate::ids::{EventId, InvitationId, OrgId, UserId};
+use crate::ids::{EventId, InvitationId, KeyId, OrgId, UserId};
 use crate::time::Timestamp;
 use std::sync::Arc;
 use uuid::Uuid;
@@ -79,7 +81,7 @@ impl Access {
         if self.events.is_none() { self.role.permissions() } else { Permissions::NONE }
     }
 
-    fn may(&self, permission: Permission) -> Result<(), Refusal> {
+    pub(super) fn may(&self, permission: Permission) -> Result<(), Refusal> {
         if self.at_home().has(permission) {
             Ok(())
         } else {
@@ -107,17 +109,23 @@ impl Member {
     /// This member, acting for the organization: at an event, or at the organization itself.
     #[must_use]
     pub fn acting(&self, at: Option<EventId>) -> By {
-        let only = self.access.events.as_deref().map(|events| {
-            let covered = at.filter(|event| events.contains(event));
-            covered.or(events.first().copied()).expect("nobody is confined to no event")
-        });
+        let only = only_of(&self.access.events, at);
         By::Acting(Grant {
-            user_id: self.user_id,
+            actor: Actor::User(self.user_id),
             org_id: self.org_id,
             can: self.access.role.permissions(),
             only,
         })
     }
+}
+
+/// The one event, of those to which somebody is confined, that counts at an event or at the
+/// organization itself; `None`: they are confined to none.
+pub(super) fn only_of(events: &Confined, at: Option<EventId>) -> Option<EventId> {
+    events.as_deref().map(|events| {
+        let covered = at.filter(|event| events.contains(event));
+        covered.or(events.first().copied()).expect("nobody is confined to no event")
+    })
 }
 
 /// How an invitation ended.
@@ -195,6 +203,9 @@ pub struct Roster {
     /// Its invitations that can be accepted, and those that the command names by their id or their address,
     /// in the order of their ids.
     pub invitations: Vec<Invitation>,
+    /// Its keys that have not ended, and the one that the command names, in the order of their ids; none
+    /// for commands that concern no key.
+    pub keys: Vec<ApiKey>,
     /// In how many organizations the user of an [`OrgCommand::Accept`] is; 0 for other commands.
     pub joined: usize,
 }
@@ -204,7 +215,8 @@ impl Roster {
     #[must_use]
     pub fn unwritten(org_id: OrgId) -> Option<Self> {
         let organization = org_id.owner().map(|_| Organization::unwritten(org_id))?;
-        Some(Self { organization, members: Vec::new(), invitations: Vec::new(), joined: 0 })
+        let (members, invitations, keys) = (Vec::new(), Vec::new(), Vec::new());
+        Some(Self { organization, members, invitations, keys, joined: 0 })
     }
 
     /// What this user may do; `None`: they are nothing to this organization.
@@ -264,6 +276,8 @@ pub enum OrgCommand {
         user_id: UserId,
         /// Whether the password came with it, which is needed to remove another owner.
         confirmed: bool,
+        /// What becomes of the keys that the member made.
+        keys: Option<KeysOfMember>,
     },
     /// Makes a member an owner, in the place of the caller, who becomes a manager. The password came with it.
     HandOver {
@@ -289,6 +303,8 @@ pub enum OrgCommand {
         /// The caller.
         account: Account,
     },
+    /// Makes or changes a key.
+    Key(KeyCommand),
 }
 
 impl OrgCommand {
@@ -310,7 +326,24 @@ impl OrgCommand {
             Self::ChangeMember { user_id, .. } | Self::Remove { user_id, .. } => vec![*user_id],
             Self::HandOver { user_id } => vec![*user_id, by],
             Self::Accept { account, .. } => vec![account.user_id],
-            Self::Rename { .. } | Self::Invite { .. } | Self::Revoke { .. } => Vec::new(),
+            Self::Rename { .. } | Self::Invite { .. } | Self::Revoke { .. } | Self::Key(_) => {
+                Vec::new()
+            }
+        }
+    }
+
+    /// Whether keys of the organization have to be loaded.
+    #[must_use]
+    pub fn concerns_keys(&self) -> bool {
+        matches!(self, Self::Key(_) | Self::Remove { .. })
+    }
+
+    /// The key that has to be loaded, even if it has ended.
+    #[must_use]
+    pub fn key_id(&self) -> Option<KeyId> {
+        match self {
+            Self::Key(command) => Some(command.key_id()),
+            _ => None,
         }
     }
 
@@ -353,11 +386,19 @@ pub enum AccessAction {
     InvitationCreated,
     /// An invitation was taken back.
     InvitationRevoked,
+    /// A key was made.
+    KeyCreated,
+    /// A key may do less, or has another name or rate.
+    KeyChanged,
+    /// A key got another secret.
+    KeyRotated,
+    /// A key was ended.
+    KeyRevoked,
 }
 
 impl AccessAction {
     /// All of them.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 12] = [
         Self::OrgCreated,
         Self::OrgRenamed,
         Self::OrgHandedOver,
@@ -366,6 +407,10 @@ impl AccessAction {
         Self::MemberRemoved,
         Self::InvitationCreated,
         Self::InvitationRevoked,
+        Self::KeyCreated,
+        Self::KeyChanged,
+        Self::KeyRotated,
+        Self::KeyRevoked,
     ];
 
     /// The word in the API and in the store.
@@ -380,6 +425,10 @@ impl AccessAction {
             Self::MemberRemoved => "member_removed",
             Self::InvitationCreated => "invitation_created",
             Self::InvitationRevoked => "invitation_revoked",
+            Self::KeyCreated => "key_created",
+            Self::KeyChanged => "key_changed",
+            Self::KeyRotated => "key_rotated",
+            Self::KeyRevoked => "key_revoked",
         }
     }
 
@@ -397,6 +446,19 @@ pub enum Noted {
     Name(String),
     /// What a member may do, or an invitation offers.
     Access(Access),
+    /// What a key may do.
+    Key(Box<KeyNote>),
+}
+
+/// What an entry of the access log says of a key.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct KeyNote {
+    /// Its name.
+    pub name: String,
+    /// What it may do, and where.
+    pub scope: KeyScope,
+    /// Until when its former secret is good, where it has one.
+    pub previous_until: Option<Timestamp>,
 }
 
 /// One entry of the access log of an organization.
@@ -410,7 +472,7 @@ pub struct AccessEntry {
     pub actor: Actor,
     /// What happened.
     pub action: AccessAction,
-    /// To which user or invitation; none where it was the organization.
+    /// To which user, invitation or key; none where it was the organization.
     pub target: Option<Uuid>,
     /// What was so before.
     pub before: Option<Noted>,
@@ -418,7 +480,7 @@ pub struct AccessEntry {
     pub after: Option<Noted>,
 }
 
-/// What a store has to write for a change of an organization. Without an entry, there is nothing to write.
+/// What a store has to write for a change of an organization. Without entries, there is nothing to write.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct OrgChanges {
     /// The organization as it is from now on, new or changed.
@@ -429,12 +491,15 @@ pub struct OrgChanges {
     pub removed: Vec<UserId>,
     /// Invitations as they are from now on, new or changed.
     pub invitations: Vec<Invitation>,
-    /// The entry of the access log.
-    pub entry: Option<AccessEntry>,
+    /// Keys as they are from now on, new or changed.
+    pub keys: Vec<ApiKey>,
+    /// The entries of the access log: what was asked for first.
+    pub entries: Vec<AccessEntry>,
 }
 
 mod rules;
 
+pub(super) use rules::Acting;
 pub use rules::{decide, found};
 
 #[cfg(test)]

@@ -89,6 +89,12 @@ impl Permission {
         TABLE[self as usize].1
     }
 
+    /// The permission with this word.
+    #[must_use]
+    pub fn parse(word: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|what| what.as_str() == word)
+    }
+
     const fn bit(self) -> u32 {
         1 << self as u32
     }
@@ -124,6 +130,12 @@ impl Permissions {
     #[must_use]
     pub const fn covers(self, others: Self) -> bool {
         self.0 & others.0 == others.0
+    }
+
+    /// Whether it has none.
+    #[must_use]
+    pub const fn is_empty(self) -> bool {
+        self.0 == 0
     }
 
     /// Its members, in the order of the table.

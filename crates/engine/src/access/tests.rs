@@ -44,7 +44,7 @@ fn terms(org_id: OrgId, status: EventStatus) -> Terms {
 
 /// User 2, acting for a team.
 fn acting(role: Role, org_id: OrgId, only: Option<EventId>) -> By {
-    By::Acting(Grant { user_id: user(2), org_id, can: role.permissions(), only })
+    By::Acting(Grant { actor: Actor::User(user(2)), org_id, can: role.permissions(), only })
 }
 
 #[test]

@@ -34,6 +34,7 @@ codes! {
     InvitationEnded "invitation_ended"
     InvitationMismatch "invitation_mismatch"
     LimitReached "limit_reached"
+    KeysExist "keys_exist"
     EmailTaken "email_taken"
     InvalidCredentials "invalid_credentials"
     InvalidRefreshToken "invalid_refresh_token"
@@ -94,6 +95,7 @@ impl Refusal {
             Self::InvitationEnded => RefusalCode::InvitationEnded,
             Self::InvitationMismatch => RefusalCode::InvitationMismatch,
             Self::LimitReached { .. } => RefusalCode::LimitReached,
+            Self::KeysExist { .. } => RefusalCode::KeysExist,
             Self::EmailTaken => RefusalCode::EmailTaken,
             Self::InvalidCredentials => RefusalCode::InvalidCredentials,
             Self::InvalidRefreshToken => RefusalCode::InvalidRefreshToken,
@@ -119,6 +121,8 @@ impl Refusal {
             Self::EmptySaleWindow
             | Self::OwnerConfined
             | Self::PasswordNeeded
+            | Self::KeyWidened { .. }
+            | Self::KeyEndsEarly
             | Self::DuplicateSeat { .. }
             | Self::DuplicateSection
             | Self::CurrencyMismatch { .. }
@@ -166,6 +170,9 @@ mod tests {
             (Refusal::LimitReached { what: "members", limit: 1 }, "limit_reached", false),
             (Refusal::OwnerConfined, "validation_failed", false),
             (Refusal::PasswordNeeded, "validation_failed", false),
+            (Refusal::KeysExist { keys: 1 }, "keys_exist", false),
+            (Refusal::KeyWidened { field: "scopes" }, "validation_failed", false),
+            (Refusal::KeyEndsEarly, "validation_failed", false),
             (Refusal::EmailTaken, "email_taken", false),
             (Refusal::InvalidCredentials, "invalid_credentials", false),
             (Refusal::InvalidRefreshToken, "invalid_refresh_token", false),

@@ -10,7 +10,7 @@
 //!                   who acted (2 bits), has other sections
 //!         16 bytes  booking, then as varints: its version, by how much `held` and `sold` changed,
 //!                   when the hold ends, counted from the time of the run
-//!         16 bytes  the user who acted
+//!         16 bytes  the user or the key who acted
 //!          varint   number of other sections, and of each 16 bytes and its version as a varint
 //! ```
 //! Numbers of several bytes have the highest first. Varints have the lowest seven bits first; signed
@@ -25,7 +25,7 @@
 
 use super::{Deltas, Detail, LogEntry, LogKind};
 use crate::access::Actor;
-use crate::ids::{BookingId, SectionId, UserId};
+use crate::ids::{BookingId, KeyId, SectionId, UserId};
 use crate::time::Timestamp;
 use std::borrow::Borrow;
 use std::fmt;
@@ -51,6 +51,7 @@ const VARINT_BYTES_MAX: usize = 10;
 const KIND_BITS: u8 = 0b11;
 const HAS_VERSION: u8 = 1 << 2;
 const HAS_END: u8 = 1 << 3;
+/// Who acted: a user, we, or, with both of these, a key.
 const BY_USER: u8 = 1 << 4;
 const BY_SYSTEM: u8 = 1 << 5;
 const HAS_ALSO: u8 = 1 << 6;
@@ -178,7 +179,7 @@ impl Run {
     fn read(&self, rest: &mut &[u8], version: i64) -> Option<LogEntry> {
         let flags = take::<1>(rest)?[0];
         let has = |flag: u8| flags & flag != 0;
-        if has(UNUSED) || (has(BY_USER) && has(BY_SYSTEM)) {
+        if has(UNUSED) {
             return None;
         }
         let kind = *KINDS.get(usize::from(flags & KIND_BITS))?;
@@ -188,10 +189,11 @@ impl Run {
         let end = if has(HAS_END) { Some(signed(rest)?) } else { None };
         let from = self.at.unix_ms();
         let expires_at = end.map(|after| Timestamp::from_unix_ms(from.wrapping_add(after)));
-        let actor = if has(BY_USER) {
-            Some(Actor::User(UserId::from_slice(&take::<ID_BYTES>(rest)?)?))
-        } else {
-            has(BY_SYSTEM).then_some(Actor::System)
+        let actor = match (has(BY_USER), has(BY_SYSTEM)) {
+            (true, true) => Some(Actor::Key(KeyId::from_slice(&take::<ID_BYTES>(rest)?)?)),
+            (true, false) => Some(Actor::User(UserId::from_slice(&take::<ID_BYTES>(rest)?)?)),
+            (false, true) => Some(Actor::System),
+            (false, false) => None,
         };
         let detail = if has(HAS_ALSO) { Some(Box::new(also(rest)?)) } else { None };
         Some(LogEntry {
@@ -240,8 +242,8 @@ fn write(bytes: &mut Vec<u8>, entry: &LogEntry, parts: &Parts<'_>) {
     let flags = kind
         | flag(entry.booking_version.is_some(), HAS_VERSION)
         | flag(entry.expires_at.is_some(), HAS_END)
-        | flag(matches!(entry.actor, Some(Actor::User(_))), BY_USER)
-        | flag(entry.actor == Some(Actor::System), BY_SYSTEM)
+        | flag(matches!(entry.actor, Some(Actor::User(_) | Actor::Key(_))), BY_USER)
+        | flag(matches!(entry.actor, Some(Actor::System | Actor::Key(_))), BY_SYSTEM)
         | flag(also.is_some(), HAS_ALSO);
     bytes.push(flags);
     bytes.extend(booking_id.as_bytes());
@@ -254,8 +256,8 @@ fn write(bytes: &mut Vec<u8>, entry: &LogEntry, parts: &Parts<'_>) {
         // Wrapped on both sides, so that any two times are read back.
         write_signed(bytes, end.unix_ms().wrapping_sub(entry.at.unix_ms()));
     }
-    if let Some(Actor::User(user_id)) = entry.actor {
-        bytes.extend(user_id.as_bytes());
+    if let Some(id) = entry.actor.and_then(Actor::uuid) {
+        bytes.extend(id.as_bytes());
     }
     if let Some(also) = also {
         write_varint(bytes, also.len() as u64);

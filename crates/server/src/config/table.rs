@@ -225,7 +225,13 @@ pub const TABLE: [(&str, &[Variable]); 8] = [
                 "",
                 "Addresses or networks of proxies whose X-Forwarded-For is trusted; unset: none.",
             ),
-            plain("RATE_LIMIT_ENABLED", "true", "Enforce the two rate limits below."),
+            plain("RATE_LIMIT_ENABLED", "true", "Enforce the rate limits below."),
+            number(
+                "RATE_LIMIT_KEY_REQUESTS_PER_SECOND",
+                "2000",
+                (1, 1_000_000),
+                "Requests per second for each key of an organization, on each instance",
+            ),
             number(
                 "RATE_LIMIT_LOGINS_PER_MINUTE",
                 "10",

@@ -8,6 +8,7 @@ use super::seats::Seats;
 use super::token::{Passwords, Tokens};
 use crate::core::Core;
 use crate::cutoffs::{self, Cutoffs};
+use crate::keys::{self, Keys};
 use crate::work;
 use axum::extract::FromRef;
 use secrecy::SecretString;
@@ -22,6 +23,8 @@ pub struct App {
     pub tokens: Tokens,
     /// Which of them were ended.
     pub cutoffs: Cutoffs,
+    /// Keys of organizations.
+    pub keys: Keys,
     /// Passwords.
     pub passwords: Passwords,
     /// Rate limits.
@@ -40,6 +43,7 @@ impl App {
         Self {
             tokens: Tokens::new(secret, core.config.access_token_ttl),
             cutoffs: Cutoffs::new(core.store.clone()),
+            keys: Keys::new(core.store.clone(), core.config.environment),
             passwords: Passwords::new(),
             limits: Limits::new(&core.config, secret, core.gate.clone()),
             in_flight: InFlight::default(),
@@ -50,8 +54,8 @@ impl App {
     }
 
     /// Starts what a process that serves the API does for itself, until `stop`: it reads which tokens
-    /// were ended, shares the rates of its callers with other instances, and forgets callers that are
-    /// idle.
+    /// were ended, shares the rates of its callers with other instances, writes which keys were used,
+    /// and forgets callers that are idle.
     pub fn keep_house(self: &Arc<Self>, stop: &CancellationToken) {
         let app = self.clone();
         work::every(&self.core, "cutoffs", cutoffs::POLL_INTERVAL, stop, move || {
@@ -62,6 +66,11 @@ impl App {
         work::every(&self.core, "share_limits", SYNC_INTERVAL, stop, move || {
             let app = app.clone();
             async move { app.limits.share(app.core.store.now()).await }
+        });
+        let app = self.clone();
+        work::every(&self.core, "key_use", keys::USE_INTERVAL, stop, move || {
+            let app = app.clone();
+            async move { app.keys.write_use().await }
         });
         let app = self.clone();
         work::every(&self.core, "tidy", work::TIDY_INTERVAL, stop, move || {

@@ -10,7 +10,7 @@ use super::body::{Json, JsonBytes, NoBody};
 use super::connection::Peer;
 use super::content::{Answer, Content};
 use super::events::acting_at;
-use super::extract::{CurrentUser, Key, Path, expected_booking, id};
+use super::extract::{Caller, CurrentCaller, CurrentUser, Key, Path, Unsure, expected_booking, id};
 use super::lists::{PAGE_BYTES_MAX, Params, page};
 use super::problem::{Code, Problem};
 use super::wire::json_with;
@@ -19,7 +19,7 @@ use axum::http::request::Parts;
 use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use axum::response::Response;
 use engine::access::{Permission, may};
-use engine::{Booking, BookingId, BookingStatus, By, Command, Fault, Outcome, Refusal, UserId};
+use engine::{Booking, BookingId, BookingStatus, By, Command, Fault, Outcome, Refusal};
 use forms::ReviseHold;
 use hyper::body::Incoming;
 use schema::HoldForm;
@@ -55,7 +55,7 @@ pub(super) fn take_confirm(
     peer: Peer,
 ) -> impl Future<Output = Result<Answer, Problem>> {
     let (Parts { mut headers, .. }, body) = request.into_parts();
-    let user = CurrentUser::of(app, Some(peer), &headers);
+    let user = Unsure::<CurrentUser>::of(app, Some(peer), &headers);
     async move {
         let CurrentUser(user_id) = user?.sure(app).await?;
         NoBody::of(app, &headers, body).await?;
@@ -175,7 +175,7 @@ async fn extend(
 )]
 async fn cancel(
     State(app): State<Arc<App>>,
-    CurrentUser(user_id): CurrentUser,
+    CurrentCaller(caller): CurrentCaller,
     Path(booking_id): Path<String>,
     _: NoBody,
 ) -> Result<Response, Problem> {
@@ -184,6 +184,11 @@ async fn cancel(
         let command = move |booking_id| Command::Cancel { booking_id, by };
         change(&app, Some(booking_id), command, HeaderMap::new())
     };
+    let Some(user_id) = caller.user_id() else {
+        let by = acting_for(&app, booking_id, &caller).await?;
+        let by = by.ok_or(Refusal::NotFound { what: "booking" })?;
+        return Ok(cancel(by).await?.map(Content::into));
+    };
     let refused = match cancel(user_id.into()).await {
         Ok(answer) => return Ok(answer.map(Content::into)),
         Err(refused) => refused,
@@ -191,7 +196,7 @@ async fn cancel(
     // A member of the organization may cancel what the buyer may not, or what is somebody else's.
     match refused.code() {
         Code::NotFound | Code::NotCancellable => {
-            let by = acting_for(&app, booking_id, user_id).await?;
+            let by = acting_for(&app, booking_id, &caller).await?;
             let Some(by) = by.filter(|by| !by.is(user_id)) else { return Err(refused) };
             match cancel(by).await {
                 // Buyers hear what they hear as buyers, whatever they may not do as members.
@@ -208,15 +213,15 @@ async fn cancel(
     }
 }
 
-/// How a user acts at the event of a booking; `None`: there is no such booking.
+/// How somebody acts at the event of a booking; `None`: there is no such booking.
 async fn acting_for(
     app: &App,
     booking_id: BookingId,
-    user_id: UserId,
+    caller: &Caller,
 ) -> Result<Option<By>, Problem> {
     let Some(booking) = app.core.store.booking(booking_id).await? else { return Ok(None) };
     let Some(facts) = app.core.catalog.event(booking.event_id).await? else { return Ok(None) };
-    Ok(Some(acting_at(app, &facts.of.event.terms, user_id).await?))
+    Ok(Some(acting_at(app, &facts.of.event.terms, caller).await?))
 }
 
 /// Replaces the seats of a hold. If one of the new seats is unavailable, the hold stays unchanged.
@@ -346,15 +351,15 @@ pub(super) async fn listed(
 )]
 async fn read(
     State(app): State<Arc<App>>,
-    CurrentUser(user_id): CurrentUser,
+    CurrentCaller(caller): CurrentCaller,
     Path(booking_id): Path<String>,
 ) -> Result<Response, Problem> {
     const MISSING: Refusal = Refusal::NotFound { what: "booking" };
     let booking_id: BookingId = id(&booking_id, "booking")?;
     let booking = app.core.store.booking(booking_id).await?.ok_or(MISSING)?;
-    if booking.user_id != user_id {
+    if caller.user_id() != Some(booking.user_id) {
         let facts = app.core.catalog.event(booking.event_id).await?.ok_or(MISSING)?;
-        let by = acting_at(&app, &facts.of.event.terms, user_id).await?;
+        let by = acting_at(&app, &facts.of.event.terms, &caller).await?;
         may(by, Permission::BookingRead, &facts.of.event.terms)?;
     }
     let now = app.core.store.now();

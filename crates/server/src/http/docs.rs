@@ -16,7 +16,8 @@ use utoipa::openapi::{Content, OpenApi, Ref, RefOr, Required};
 use utoipa::{IntoParams, OpenApi as _, ToSchema};
 
 pub use words::{
-    ActionWord, DateWord, MemberWord, OrganizationWord, PermissionWord, RoleWord, SeatWord,
+    ActionWord, DateWord, MemberWord, OrganizationWord, PermissionWord, RoleWord, ScopeWord,
+    SeatWord,
 };
 
 /// A problem (RFC 9457). Some codes add members: those listed after `request_id`.

@@ -12,7 +12,9 @@ use super::bookings::{BookingPage, REPLAYED, listed, status_filter};
 use super::connection::Peer;
 use super::content::{Answer, Content};
 use super::docs::DateWord;
-use super::extract::{CurrentUser, IfNoneMatch, Key, MaybeUser, Path, expected_version, id};
+use super::extract::{
+    Caller, CurrentCaller, IfNoneMatch, Key, MaybeCaller, Path, Unsure, expected_version, id,
+};
 use super::lists::{PAGE_BYTES_MAX, Params, by_serde, page};
 use super::problem::Problem;
 use super::wire::{At, fingerprint, json_in};
@@ -139,14 +141,15 @@ pub(super) async fn once<T: Send + 'static>(
 )]
 async fn create(
     State(app): State<Arc<App>>,
-    CurrentUser(user_id): CurrentUser,
+    CurrentCaller(caller): CurrentCaller,
     Key(key): Key,
     Json(mut new): Json<NewEvent>,
 ) -> Result<Response, Problem> {
     new.simplify();
-    let org_id = organization(&mut new.organization_id, user_id);
+    let org_id = organization(&mut new.organization_id, &caller);
+    let user_id = caller.id();
     let key = key.map(|key| CreationKey { user_id, key, fingerprint: fingerprint(&new) });
-    let by = app.core.rights.by(user_id, org_id, None).await?;
+    let by = app.core.rights.by(&caller, org_id, None).await?;
     if key.is_none() {
         // Before the work. It is decided with the event, after the key, which may have made it (I6).
         may(by, Permission::EventWrite, &org_id)?;
@@ -158,7 +161,7 @@ async fn create(
     let work = async move { store.create_event(&event, by, &openings, key.as_ref()).await };
     let done = once(&app, "create_event", user_id, name, work).await?;
     // With a key it may be another one.
-    let by = acting(&app, done.id, user_id).await?;
+    let by = acting(&app, done.id, &caller).await?;
     let view = changed(&app, done.id, by).await?;
     let location = format!("/api/v1/events/{}", done.id);
     Ok(created(&location, view.etag(), done.replayed, view))
@@ -203,7 +206,7 @@ async fn create(
 )]
 async fn list(
     State(app): State<Arc<App>>,
-    MaybeUser(viewer): MaybeUser,
+    MaybeCaller(viewer): MaybeCaller,
     params: Params,
 ) -> Result<Response, Problem> {
     let mine =
@@ -215,7 +218,7 @@ async fn list(
         let Some(text) = params.get(name) else { return Ok(None) };
         Ok(Some(event_date(text, Tz::UTC, name)?.starts_at()))
     };
-    let places = match viewer {
+    let places = match &viewer {
         Some(viewer) => app.core.rights.places(viewer).await?,
         None => Arc::default(),
     };
@@ -266,11 +269,12 @@ async fn list(
 )]
 async fn read(
     State(app): State<Arc<App>>,
-    MaybeUser(viewer): MaybeUser,
+    MaybeCaller(viewer): MaybeCaller,
     Path(event_id): Path<String>,
     IfNoneMatch(known): IfNoneMatch,
 ) -> Result<Response, Problem> {
-    let answer = shown(&app, event_id.parse().ok(), viewer, &known, HeaderMap::new()).await?;
+    let answer =
+        shown(&app, event_id.parse().ok(), viewer.as_ref(), &known, HeaderMap::new()).await?;
     Ok(answer.map(Content::into))
 }
 
@@ -279,7 +283,7 @@ async fn read(
 async fn shown(
     app: &App,
     event_id: Option<EventId>,
-    viewer: Option<UserId>,
+    viewer: Option<&Caller>,
     known: &[HeaderValue],
     headers: HeaderMap,
 ) -> Result<Answer, Problem> {
@@ -317,14 +321,14 @@ pub(super) fn take_read(
     peer: Peer,
 ) -> impl Future<Output = Result<Answer, Problem>> {
     let (Parts { mut headers, .. }, body) = request.into_parts();
-    let viewer = MaybeUser::of(app, Some(peer), &headers);
+    let viewer = Unsure::<MaybeCaller>::of(app, Some(peer), &headers);
     let IfNoneMatch(known) = IfNoneMatch::of(&headers);
     headers.clear();
     async move {
         // Given up with the answer, as by the router: a connection must not end for it before.
         let _unread = body;
-        let MaybeUser(viewer) = viewer?.sure(app).await?;
-        shown(app, event_id, viewer, &known, headers).await
+        let MaybeCaller(viewer) = viewer?.sure(app).await?;
+        shown(app, event_id, viewer.as_ref(), &known, headers).await
     }
 }
 
@@ -339,12 +343,12 @@ pub(super) fn take_read(
 )]
 async fn availability(
     State(app): State<Arc<App>>,
-    MaybeUser(viewer): MaybeUser,
+    MaybeCaller(viewer): MaybeCaller,
     Path(event_id): Path<String>,
 ) -> Result<Response, Problem> {
-    let facts = visible(&app, id(&event_id, "event")?, viewer).await?;
+    let facts = visible(&app, id(&event_id, "event")?, viewer.as_ref()).await?;
     let terms = &facts.of.event.terms;
-    let organizer = match viewer {
+    let organizer = match &viewer {
         Some(viewer) => match acting_at(&app, terms, viewer).await {
             Ok(by) => may(by, Permission::EventRead, terms).is_ok(),
             // The store is away. What everybody may see, the gate can still say.
@@ -371,7 +375,7 @@ async fn availability(
 )]
 async fn revise(
     State(app): State<Arc<App>>,
-    CurrentUser(user_id): CurrentUser,
+    CurrentCaller(caller): CurrentCaller,
     Path(event_id): Path<String>,
     headers: HeaderMap,
     Json(change): Json<ReviseEvent>,
@@ -382,7 +386,7 @@ async fn revise(
     let date = match (change.event_date, change.timezone) {
         (None, None) => None,
         (date, zone) => {
-            let (now, _) = visible_now(&app, event_id, user_id).await?;
+            let (now, _) = visible_now(&app, event_id, &caller).await?;
             let zone = zone.map_or(Ok(now.of.event.timezone), |zone| timezone(Some(&zone)))?;
             let field = if date.is_some() { "event_date" } else { "timezone" };
             let date = date.unwrap_or_else(|| now.of.event.date.as_str().to_owned());
@@ -404,7 +408,7 @@ async fn revise(
         prevent_orphans: change.prevent_orphans,
         currency: change.currency.as_deref().and_then(Currency::parse),
     };
-    let by = acting(&app, event_id, user_id).await?;
+    let by = acting(&app, event_id, &caller).await?;
     let change = app.core.store.revise_event(event_id, by, expected, change);
     let asked_at = tokio::time::Instant::now();
     let changed_too = app.core.catalog.changing(event_id, change).await?;
@@ -425,12 +429,12 @@ async fn revise(
 )]
 async fn cancel(
     State(app): State<Arc<App>>,
-    CurrentUser(user_id): CurrentUser,
+    CurrentCaller(caller): CurrentCaller,
     Path(event_id): Path<String>,
     _: NoBody,
 ) -> Result<Response, Problem> {
     let event_id = id(&event_id, "event")?;
-    let by = acting(&app, event_id, user_id).await?;
+    let by = acting(&app, event_id, &caller).await?;
     let change = app.core.store.cancel_event(event_id, by);
     app.core.catalog.changing(event_id, change).await?;
     Ok(with_etag(changed(&app, event_id, by).await?))
@@ -450,13 +454,13 @@ async fn cancel(
 )]
 async fn bookings(
     State(app): State<Arc<App>>,
-    CurrentUser(user_id): CurrentUser,
+    CurrentCaller(caller): CurrentCaller,
     Path(event_id): Path<String>,
     params: Params,
 ) -> Result<Response, Problem> {
     let event_id = id(&event_id, "event")?;
-    let facts = visible(&app, event_id, Some(user_id)).await?;
-    let by = acting_at(&app, &facts.of.event.terms, user_id).await?;
+    let facts = visible(&app, event_id, Some(&caller)).await?;
+    let by = acting_at(&app, &facts.of.event.terms, &caller).await?;
     may(by, Permission::EventRead, &facts.of.event.terms)?;
     // Somebody who sees that the event is there sees that it has bookings.
     if may(by, Permission::BookingRead, &facts.of.event.terms).is_err() {

@@ -5,14 +5,16 @@
 use super::App;
 use super::connection::Peer;
 use super::observe::RequestId;
-use super::problem::Problem;
+use super::problem::{Code, Problem};
 use crate::cutoffs::{Login, Standing};
+use crate::keys::{KnownKey, Shown, is_key};
 use crate::random::random;
 use axum::extract::FromRequestParts;
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, HeaderValue, header};
-use engine::{IdempotencyKey, UserId};
+use engine::{IdempotencyKey, OrgId, UserId};
 use serde::de::DeserializeOwned;
+use std::marker::PhantomData;
 use std::net::IpAddr;
 use std::str::FromStr;
 use std::sync::Arc;
@@ -20,95 +22,173 @@ use store::{ChangeNote, Epoch};
 use tokio::time::Instant;
 use uuid::Uuid;
 
-/// Somebody whose access token is good, unless its login was ended and this process does not know of it
-/// right away: then that has to be read first.
-pub struct Unsure<T> {
-    who: T,
-    doubt: Option<Doubt>,
+/// Who makes a request: a user by an access token, or an organization by one of its keys.
+#[derive(Clone)]
+pub enum Caller {
+    /// A user.
+    User(UserId),
+    /// A key of an organization.
+    Key(Arc<KnownKey>),
 }
 
-/// A login that may have been ended, and when the request arrived.
-struct Doubt {
-    login: Login,
-    arrived: Instant,
-}
-
-impl<T> Unsure<T> {
-    /// Waits for nothing where there is no doubt.
-    pub async fn sure(self, app: &App) -> Result<T, Problem> {
-        if let Some(Doubt { login, arrived }) = self.doubt {
-            // Boxed: else every request would carry it along.
-            if Box::pin(app.cutoffs.is_ended(login, arrived)).await? {
-                return Err(ended());
+impl Caller {
+    /// Whose idempotency keys these requests use.
+    pub fn id(&self) -> UserId {
+        match self {
+            Self::User(user_id) => *user_id,
+            Self::Key(known) => {
+                UserId::from_slice(known.key.key_id.as_bytes()).expect("ids have 16 bytes")
             }
         }
-        Ok(self.who)
     }
 
-    fn map<U>(self, of: impl FnOnce(T) -> Result<U, Problem>) -> Result<Unsure<U>, Problem> {
-        Ok(Unsure { who: of(self.who)?, doubt: self.doubt })
+    /// The user; none where it is a key.
+    pub fn user_id(&self) -> Option<UserId> {
+        match self {
+            Self::User(user_id) => Some(*user_id),
+            Self::Key(_) => None,
+        }
     }
-}
 
-fn ended() -> Problem {
-    Problem::unauthorized("The login of the access token was ended; log in again.")
-}
-
-/// The user whose access token came with the request.
-#[derive(Clone, Copy)]
-pub struct CurrentUser(pub UserId);
-
-impl FromRequestParts<Arc<App>> for CurrentUser {
-    type Rejection = Problem;
-
-    async fn from_request_parts(parts: &mut Parts, app: &Arc<App>) -> Result<Self, Problem> {
-        let peer = parts.extensions.get::<Peer>().copied();
-        Self::of(app, peer, &parts.headers)?.sure(app).await
+    /// The organization of which something new is if nobody says otherwise: the personal one of a user, or
+    /// that of the key.
+    pub fn home(&self) -> OrgId {
+        match self {
+            Self::User(user_id) => OrgId::from(*user_id),
+            Self::Key(known) => known.key.org_id,
+        }
     }
 }
 
-impl CurrentUser {
-    /// The user of a request with these headers, which is counted as one of theirs.
-    pub fn of(app: &App, peer: Option<Peer>, headers: &HeaderMap) -> Result<Unsure<Self>, Problem> {
-        MaybeUser::of(app, peer, headers)?.map(|MaybeUser(user)| {
-            user.map(Self)
-                .ok_or_else(|| Problem::unauthorized("Send Authorization: Bearer <access_token>."))
-        })
-    }
+/// Who may call something.
+pub trait Admits: Sized {
+    /// This caller, if it is one of them; `None` is somebody without a token.
+    fn admit(caller: Option<Caller>) -> Result<Self, Problem>;
 }
 
-/// The user whose access token came with the request, if one came. A bad one is refused.
-#[derive(Clone, Copy)]
-pub struct MaybeUser(pub Option<UserId>);
-
-impl FromRequestParts<Arc<App>> for MaybeUser {
-    type Rejection = Problem;
-
-    async fn from_request_parts(parts: &mut Parts, app: &Arc<App>) -> Result<Self, Problem> {
-        let peer = parts.extensions.get::<Peer>().copied();
-        Self::of(app, peer, &parts.headers)?.sure(app).await
-    }
+/// Somebody whose access token is good, unless its login was ended and this process does not know of it
+/// right away; or somebody with a key that has to be looked up.
+pub struct Unsure<T> {
+    caller: Option<Caller>,
+    doubt: Option<Doubt>,
+    of: PhantomData<T>,
 }
 
-impl MaybeUser {
-    /// The user of a request with these headers, which is counted as one of theirs.
-    pub fn of(app: &App, peer: Option<Peer>, headers: &HeaderMap) -> Result<Unsure<Self>, Problem> {
+/// What has to be looked up, for a request that arrived then.
+enum Doubt {
+    /// Whether this login was ended.
+    Login { login: Login, arrived: Instant },
+    /// Which key this is.
+    Key(Box<Shown>),
+}
+
+impl<T: Admits> Unsure<T> {
+    /// Waits for nothing where there is no doubt.
+    pub async fn sure(self, app: &App) -> Result<T, Problem> {
+        let caller = match self.doubt {
+            None => self.caller,
+            // Boxed: else every request would carry it along.
+            Some(Doubt::Login { login, arrived }) => {
+                if Box::pin(app.cutoffs.is_ended(login, arrived)).await? {
+                    return Err(ended());
+                }
+                self.caller
+            }
+            Some(Doubt::Key(shown)) => Some(Caller::Key(
+                Box::pin(app.keys.opened(&app.limits, *shown, app.core.store.now())).await?,
+            )),
+        };
+        T::admit(caller)
+    }
+
+    /// The caller of a request with these headers, which is counted as one of its.
+    pub fn of(app: &App, peer: Option<Peer>, headers: &HeaderMap) -> Result<Self, Problem> {
         let now = app.core.store.now();
         let (mut user, mut doubt) = (None, None);
         if let Some(value) = only(headers, "authorization")? {
             let value = value.to_str().unwrap_or_default();
             let token =
                 bearer(value).ok_or_else(|| Problem::unauthorized("The scheme must be Bearer."))?;
+            if is_key(token) {
+                let address = app.limits.address(peer, headers);
+                let is_page = headers.contains_key(header::ORIGIN);
+                let shown = app.keys.shown(&app.limits, token, address, is_page)?;
+                let (caller, doubt) = (None, Some(Doubt::Key(Box::new(shown))));
+                return Ok(Self { caller, doubt, of: PhantomData });
+            }
             let (login, arrived) = (app.tokens.verify(token, now)?, Instant::now());
             match app.cutoffs.look(login, arrived) {
                 Standing::Good => (),
                 Standing::Ended => return Err(ended()),
-                Standing::Unknown => doubt = Some(Doubt { login, arrived }),
+                Standing::Unknown => doubt = Some(Doubt::Login { login, arrived }),
             }
             user = Some(login.user_id);
         }
         app.limits.request(user, peer, headers, now)?;
-        Ok(Unsure { who: Self(user), doubt })
+        Ok(Self { caller: user.map(Caller::User), doubt, of: PhantomData })
+    }
+}
+
+/// Makes an extractor of something that admits callers.
+macro_rules! extracted {
+    ($($who:ident)*) => {
+        $(
+            impl FromRequestParts<Arc<App>> for $who {
+                type Rejection = Problem;
+
+                async fn from_request_parts(
+                    parts: &mut Parts,
+                    app: &Arc<App>,
+                ) -> Result<Self, Problem> {
+                    let peer = parts.extensions.get::<Peer>().copied();
+                    Unsure::<Self>::of(app, peer, &parts.headers)?.sure(app).await
+                }
+            }
+        )*
+    };
+}
+
+extracted!(CurrentUser CurrentCaller MaybeCaller);
+
+fn nobody() -> Problem {
+    Problem::unauthorized("Send Authorization: Bearer <access_token>.")
+}
+
+fn ended() -> Problem {
+    Problem::unauthorized("The login of the access token was ended; log in again.")
+}
+
+/// The user whose access token came with the request: for what keys may not do.
+#[derive(Clone, Copy)]
+pub struct CurrentUser(pub UserId);
+
+impl Admits for CurrentUser {
+    fn admit(caller: Option<Caller>) -> Result<Self, Problem> {
+        match caller.ok_or_else(nobody)? {
+            Caller::User(user_id) => Ok(Self(user_id)),
+            Caller::Key(_) => Err(Problem::new(
+                Code::AccountRequired,
+                "This call needs the access token of a user.",
+            )),
+        }
+    }
+}
+
+/// The user or the organization whose token or key came with the request.
+pub struct CurrentCaller(pub Caller);
+
+impl Admits for CurrentCaller {
+    fn admit(caller: Option<Caller>) -> Result<Self, Problem> {
+        caller.map(Self).ok_or_else(nobody)
+    }
+}
+
+/// The same, if one came. A bad one is refused.
+pub struct MaybeCaller(pub Option<Caller>);
+
+impl Admits for MaybeCaller {
+    fn admit(caller: Option<Caller>) -> Result<Self, Problem> {
+        Ok(Self(caller))
     }
 }
 

@@ -1,5 +1,5 @@
-//! Rate limits: requests by user, or by address for those without a token; logins by address and by
-//! account. All switched off by `RATE_LIMIT_ENABLED=false`.
+//! Rate limits: requests by user, by key, or by address for those without a token; logins by address and by
+//! account; keys that open nothing by address. All switched off by `RATE_LIMIT_ENABLED=false`.
 //!
 //! Addresses have one form: IPv4 within IPv6 is IPv4. Limits count a /64 of IPv6 as one address, since
 //! that is what one subscriber has.
@@ -16,21 +16,27 @@ use super::problem::Problem;
 use crate::config::{Config, Network};
 use axum::http::HeaderMap;
 use engine::text::folded;
-use engine::{Timestamp, UserId};
+use engine::{KeyId, Timestamp, UserId};
 use governor::clock::{Clock, DefaultClock};
 use governor::state::keyed::HashMapStateStore;
-use governor::{Quota, RateLimiter};
+use governor::{DefaultDirectRateLimiter, NotUntil, Quota, RateLimiter};
+use parking_lot::Mutex;
 use secrecy::{ExposeSecret, SecretString};
 use sha2::{Digest, Sha256};
 use shared::{Shared, WINDOW_MS};
+use std::collections::HashMap;
 use std::fmt::Write as _;
 use std::hash::Hash;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::num::NonZeroU32;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 use store::Gate;
 
 pub use shared::SYNC_INTERVAL;
+
+/// How long the rate of a key is remembered after its last request.
+const KEY_IDLE: Duration = Duration::from_mins(1);
 
 /// For how long the gate counts logins together, in ms.
 const LOGINS_WINDOW_MS: u64 = 60_000;
@@ -60,6 +66,23 @@ impl Caller {
     }
 }
 
+/// Keys that open nothing, per minute and address; more are refused unread.
+const KEY_GUESSES_PER_MINUTE: NonZeroU32 = NonZeroU32::new(20).expect("it is not zero");
+
+/// The requests of a key.
+struct Keyed {
+    rate: u32,
+    requests: DefaultDirectRateLimiter,
+    last_at: Instant,
+}
+
+impl Keyed {
+    fn new(rate: u32) -> Self {
+        let quota = Quota::per_second(NonZeroU32::new(rate).unwrap_or(NonZeroU32::MIN));
+        Self { rate, requests: RateLimiter::direct(quota), last_at: Instant::now() }
+    }
+}
+
 /// The limits of this instance, and its part in those of all.
 pub struct Limits {
     active: Option<Active>,
@@ -71,6 +94,13 @@ struct Active {
     logins_by_address: Limiter<IpAddr>,
     logins_by_account: Limiter<String>,
     logins_per_minute: u64,
+    /// Requests of each key, with the rate that it is allowed.
+    keys: Mutex<HashMap<KeyId, Keyed>>,
+    requests_per_key: u32,
+    /// Keys that opened nothing.
+    guesses: Limiter<IpAddr>,
+    /// Who has guessed too often, and until when.
+    guessers: Mutex<HashMap<IpAddr, Instant>>,
     /// Where the counters of all instances are.
     gate: Arc<dyn Gate>,
     /// What this instance knows of them; `None` when it has a gate of its own.
@@ -88,6 +118,10 @@ impl Limits {
             logins_by_address: Limiter::hashmap(Quota::per_minute(rate(config.logins_per_minute))),
             logins_by_account: Limiter::hashmap(Quota::per_minute(rate(config.logins_per_minute))),
             logins_per_minute: u64::from(config.logins_per_minute),
+            keys: Mutex::default(),
+            requests_per_key: config.requests_per_key,
+            guesses: Limiter::hashmap(Quota::per_minute(KEY_GUESSES_PER_MINUTE)),
+            guessers: Mutex::default(),
             gate,
             shared: is_shared.then(|| Shared::new(config.requests_per_second)),
             digest_key: digest_key(secret),
@@ -115,6 +149,44 @@ impl Limits {
     pub fn anonymous(&self, from: IpAddr, now: Timestamp) -> Result<(), Problem> {
         let Some(active) = &self.active else { return Ok(()) };
         active.request(&Caller::at(from), now)
+    }
+
+    /// Counts a request that came with this key, which may be allowed another rate than others.
+    pub fn keyed(&self, key_id: KeyId, rate: Option<u32>) -> Result<(), Problem> {
+        let Some(active) = &self.active else { return Ok(()) };
+        let rate = rate.unwrap_or(active.requests_per_key);
+        let mut keys = active.keys.lock();
+        let keyed = keys.entry(key_id).or_insert_with(|| Keyed::new(rate));
+        if keyed.rate != rate {
+            *keyed = Keyed::new(rate);
+        }
+        keyed.last_at = Instant::now();
+        keyed.requests.check().map_err(|refused| too_many(&refused))
+    }
+
+    /// Whether somebody at this address may try a key; not for a while after too many that opened nothing.
+    pub fn may_guess(&self, from: IpAddr) -> Result<(), Problem> {
+        let Some(active) = &self.active else { return Ok(()) };
+        let guessers = active.guessers.lock();
+        if guessers.is_empty() {
+            return Ok(());
+        }
+        let until = guessers.get(&subscriber(from)).copied();
+        let wait = until.map(|until| until.saturating_duration_since(Instant::now()));
+        match wait.filter(|wait| !wait.is_zero()) {
+            Some(wait) => Err(Problem::rate_limited(wait.as_secs() + 1)),
+            None => Ok(()),
+        }
+    }
+
+    /// Counts a key from this address that opened nothing.
+    pub fn guessed(&self, from: IpAddr) {
+        let Some(active) = &self.active else { return };
+        let from = subscriber(from);
+        if let Err(refused) = active.guesses.check_key(&from) {
+            let wait = refused.wait_time_from(DefaultClock::default().now());
+            active.guessers.lock().insert(from, Instant::now() + wait);
+        }
     }
 
     /// Counts a login or a registration with this address, from wherever it came.
@@ -155,6 +227,10 @@ impl Limits {
             active.requests.retain_recent();
             active.logins_by_address.retain_recent();
             active.logins_by_account.retain_recent();
+            active.guesses.retain_recent();
+            let now = Instant::now();
+            active.guessers.lock().retain(|_, until| *until > now);
+            active.keys.lock().retain(|_, keyed| now - keyed.last_at < KEY_IDLE);
         }
     }
 
@@ -232,10 +308,12 @@ fn forwarded(headers: &HeaderMap) -> Vec<Option<IpAddr>> {
 }
 
 fn check<K: Clone + Hash + Eq>(limiter: &Limiter<K>, key: &K) -> Result<(), Problem> {
-    limiter.check_key(key).map_err(|refused| {
-        let wait = refused.wait_time_from(DefaultClock::default().now());
-        Problem::rate_limited(wait.as_secs() + 1)
-    })
+    limiter.check_key(key).map_err(|refused| too_many(&refused))
+}
+
+fn too_many(refused: &NotUntil<<DefaultClock as Clock>::Instant>) -> Problem {
+    let wait = refused.wait_time_from(DefaultClock::default().now());
+    Problem::rate_limited(wait.as_secs() + 1)
 }
 
 #[cfg(test)]

@@ -6,6 +6,7 @@
 
 mod forms;
 mod invitations;
+mod keys;
 mod log;
 mod members;
 mod views;
@@ -45,6 +46,9 @@ pub(super) fn routes() -> OpenApiRouter<Arc<App>> {
         .routes(routes!(members::list))
         .routes(routes!(members::change, members::remove))
         .routes(routes!(members::transfer))
+        .routes(routes!(keys::create, keys::list))
+        .routes(routes!(keys::read, keys::revise, keys::revoke))
+        .routes(routes!(keys::rotate))
         .routes(routes!(log::list))
 }
 

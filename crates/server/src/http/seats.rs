@@ -12,7 +12,7 @@ use super::body::{JSON, is, not_json, validated};
 use super::events::{
     MISSING_SECTION, SectionView, acting, changed_section, is_known, visible, visible_now,
 };
-use super::extract::{CurrentUser, IfNoneMatch, MaybeUser, Path, expected_version, id};
+use super::extract::{Caller, CurrentCaller, IfNoneMatch, MaybeCaller, Path, expected_version, id};
 use super::problem::{Code, Problem};
 use super::wire::fingerprint;
 use axum::body::Bytes;
@@ -64,7 +64,7 @@ pub(super) fn routes() -> OpenApiRouter<Arc<App>> {
 async fn section(
     app: &App,
     (event_id, section_id): &(String, String),
-    viewer: Option<UserId>,
+    viewer: Option<&Caller>,
 ) -> Result<(EventId, Section, bool), Problem> {
     let event_id = id(event_id, "event")?;
     let facts = visible(app, event_id, viewer).await?;
@@ -72,15 +72,15 @@ async fn section(
     Ok((event_id, section, facts.of.event.terms.status == EventStatus::Draft))
 }
 
-/// The section in an event where the user may do this.
+/// The section in an event where the caller may do this.
 async fn own_section(
     app: &App,
     path: &(String, String),
-    user_id: UserId,
+    caller: &Caller,
     what: Permission,
 ) -> Result<(EventId, Section), Problem> {
     let event_id = id(&path.0, "event")?;
-    let (facts, by) = visible_now(app, event_id, user_id).await?;
+    let (facts, by) = visible_now(app, event_id, caller).await?;
     may(by, what, &facts.of.event.terms)?;
     Ok((event_id, facts.resolve(&path.1).ok_or(MISSING_SECTION)?.clone()))
 }
@@ -119,7 +119,7 @@ async fn own_section(
 )]
 async fn lay(
     State(app): State<Arc<App>>,
-    CurrentUser(user_id): CurrentUser,
+    CurrentCaller(caller): CurrentCaller,
     Path(path): Path<(String, String)>,
     request: Request,
 ) -> Result<Response, Problem> {
@@ -135,7 +135,7 @@ async fn lay(
             ));
         }
     };
-    let (event_id, section) = own_section(&app, &path, user_id, Permission::EventWrite).await?;
+    let (event_id, section) = own_section(&app, &path, &caller, Permission::EventWrite).await?;
     let bytes = app.seats.imports.receive(&app, &parts.headers, body).await?;
     let turn = app.seats.imports.turn()?;
     let (name, price) = (section.name, section.price);
@@ -143,7 +143,7 @@ async fn lay(
     let change = SectionChange { layout: Some(Arc::new(layout?)), ..SectionChange::default() };
     let section_id = section.section_id;
     // A body may take longer to arrive than rights are known for.
-    let by = acting(&app, event_id, user_id).await?;
+    let by = acting(&app, event_id, &caller).await?;
     let change = app.core.store.revise_section(event_id, section_id, by, expected, change);
     let asked_at = tokio::time::Instant::now();
     let inventory = app.core.catalog.changing(event_id, change).await?;
@@ -197,13 +197,13 @@ fn from_csv(bytes: &Bytes, _: &str, price: Money) -> Result<Layout, Problem> {
 )]
 async fn drawing(
     State(app): State<Arc<App>>,
-    MaybeUser(viewer): MaybeUser,
+    MaybeCaller(viewer): MaybeCaller,
     Path(path): Path<(String, String)>,
     IfNoneMatch(known): IfNoneMatch,
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
     const MISSING: &str = "layout of this section";
-    let (_, section, is_draft) = section(&app, &path, viewer).await?;
+    let (_, section, is_draft) = section(&app, &path, viewer.as_ref()).await?;
     let version = section.layout_version.ok_or_else(|| Problem::not_found(MISSING))?;
     let csv = quality(&headers, &header::ACCEPT, CSV);
     let wants_csv = csv > quality(&headers, &header::ACCEPT, JSON);
@@ -253,19 +253,21 @@ async fn drawing(
 )]
 async fn status(
     State(app): State<Arc<App>>,
-    MaybeUser(viewer): MaybeUser,
+    MaybeCaller(viewer): MaybeCaller,
     Path(path): Path<(String, String)>,
     IfNoneMatch(known): IfNoneMatch,
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
-    let (event_id, section, is_draft) = section(&app, &path, viewer).await?;
+    let (event_id, section, is_draft) = section(&app, &path, viewer.as_ref()).await?;
     let section_id = section.section_id;
     let shown = app.seats.pages.states(&app, event_id, section_id).await?;
     let (marks, page) = shown.ok_or_else(|| Problem::not_found("section with numbered seats"))?;
     let state = format!("{}.{}.{}", marks.layout_version, marks.version(), app.core.store.epoch());
     let vary = "accept-encoding, authorization";
-    let Some(user_id) = viewer else {
-        let head = Head { etag: format!("W/\"{state}\""), cache: "max-age=1", vary };
+    // A key buys nothing for itself.
+    let Some(user_id) = viewer.as_ref().and_then(Caller::user_id) else {
+        let cache = if is_draft { "private, no-store" } else { "max-age=1" };
+        let head = Head { etag: format!("W/\"{state}\""), cache, vary };
         return Ok(head.answer(&known, || as_json(page.answer(&headers))));
     };
     let yours = own_seats(&app, user_id, event_id, section_id).await?;
@@ -375,7 +377,7 @@ impl Head {
 )]
 async fn block(
     State(app): State<Arc<App>>,
-    CurrentUser(user_id): CurrentUser,
+    CurrentCaller(caller): CurrentCaller,
     Path(path): Path<(String, String)>,
     request: Request,
 ) -> Result<Response, Problem> {
@@ -383,7 +385,7 @@ async fn block(
     if !is(&parts.headers, JSON) {
         return Err(not_json());
     }
-    let (event_id, section) = own_section(&app, &path, user_id, Permission::InventoryWrite).await?;
+    let (event_id, section) = own_section(&app, &path, &caller, Permission::InventoryWrite).await?;
     let bytes = app.seats.imports.receive(&app, &parts.headers, body).await?;
     let is_small = bytes.len() <= SMALL_BYTES_MAX;
     let read = move || validated::<BlockedForm>(&bytes).and_then(BlockedForm::read);
@@ -402,7 +404,7 @@ async fn block(
     }
     let section_id = section.section_id;
     // A body may take longer to arrive than rights are known for.
-    let by = acting(&app, event_id, user_id).await?;
+    let by = acting(&app, event_id, &caller).await?;
     let command = Command::Block { section_id, by, blocked, reason: Some(reason) };
     app.core.lanes.submit(event_id.shard(), command).await?;
     changed_section(&app, event_id, section_id, by).await

@@ -3,7 +3,7 @@
 use super::App;
 use super::body::Json;
 use super::events::{created, is_known, once, organization};
-use super::extract::{CurrentUser, IfNoneMatch, Key, Path, expected_version, id};
+use super::extract::{Caller, CurrentCaller, IfNoneMatch, Key, Path, expected_version, id};
 use super::lists::{PAGE_BYTES_MAX, Params, by_serde, page};
 use super::problem::Problem;
 use super::wire::{composed, fingerprint, given, given_composed, legible, shown, uuid};
@@ -12,7 +12,7 @@ use axum::extract::State;
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use engine::access::{Permission, may};
-use engine::{Fault, OrgId, Refusal, Series, SeriesChange, SeriesId, Shard, Timestamp, UserId};
+use engine::{Fault, OrgId, Refusal, Series, SeriesChange, SeriesId, Shard, Timestamp};
 use garde::Validate;
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
@@ -132,12 +132,13 @@ struct SeriesPage {
 )]
 async fn create(
     State(app): State<Arc<App>>,
-    CurrentUser(user_id): CurrentUser,
+    CurrentCaller(caller): CurrentCaller,
     Key(key): Key,
     Json(mut new): Json<NewSeries>,
 ) -> Result<Response, Problem> {
-    let org_id = organization(&mut new.organization_id, user_id);
-    let by = app.core.rights.by(user_id, org_id, None).await?;
+    let org_id = organization(&mut new.organization_id, &caller);
+    let user_id = caller.id();
+    let by = app.core.rights.by(&caller, org_id, None).await?;
     let key = key.map(|key| CreationKey { user_id, key, fingerprint: fingerprint(&new) });
     let now = app.core.store.now();
     let shard = Shard::pick(u64::from_le_bytes(random()));
@@ -155,7 +156,7 @@ async fn create(
     let missing = || Fault::Corrupt { what: "a series that was created is not there".to_owned() };
     let series = app.core.store.series(done.id).await?.ok_or_else(missing)?;
     // With a key it may have been made long ago, by somebody who is a member no longer.
-    let by = app.core.rights.by(user_id, series.organizer_id, None).await?;
+    let by = app.core.rights.by(&caller, series.organizer_id, None).await?;
     may(by, Permission::EventRead, &series)?;
     let view = SeriesView::from(series);
     let location = format!("/api/v1/series/{}", done.id);
@@ -177,13 +178,13 @@ async fn create(
 )]
 async fn list(
     State(app): State<Arc<App>>,
-    CurrentUser(user_id): CurrentUser,
+    CurrentCaller(caller): CurrentCaller,
     params: Params,
 ) -> Result<Response, Problem> {
     let of = params.read("organization_id", "must be a UUID", |text| text.parse().ok())?;
     let part = params.page()?;
-    let org_id = of.unwrap_or_else(|| OrgId::from(user_id));
-    let by = app.core.rights.by(user_id, org_id, None).await?;
+    let org_id = of.unwrap_or_else(|| caller.home());
+    let by = app.core.rights.by(&caller, org_id, None).await?;
     may(by, Permission::EventRead, &org_id)?;
     let room = app.answers.room(PAGE_BYTES_MAX).await?;
     let found = app.core.store.series_of(org_id, part).await?;
@@ -207,11 +208,11 @@ async fn list(
 )]
 async fn read(
     State(app): State<Arc<App>>,
-    CurrentUser(user_id): CurrentUser,
+    CurrentCaller(caller): CurrentCaller,
     Path(series_id): Path<String>,
     IfNoneMatch(known): IfNoneMatch,
 ) -> Result<Response, Problem> {
-    let series = owned(&app, id(&series_id, "series")?, user_id).await?;
+    let series = owned(&app, id(&series_id, "series")?, &caller).await?;
     let view = SeriesView::from(series);
     let etag = view.etag(app.core.store.epoch());
     let cache = (header::CACHE_CONTROL, HeaderValue::from_static("private, no-store"));
@@ -237,7 +238,7 @@ async fn read(
 )]
 async fn revise(
     State(app): State<Arc<App>>,
-    CurrentUser(user_id): CurrentUser,
+    CurrentCaller(caller): CurrentCaller,
     Path(series_id): Path<String>,
     headers: HeaderMap,
     Json(change): Json<ReviseSeries>,
@@ -246,7 +247,7 @@ async fn revise(
     let expected = expected_version(&headers, app.core.store.epoch())?;
     let change = SeriesChange { expected, title: change.title };
     let before = app.core.store.series(series_id).await?.ok_or(MISSING)?;
-    let by = app.core.rights.by(user_id, before.organizer_id, None).await?;
+    let by = app.core.rights.by(&caller, before.organizer_id, None).await?;
     let series = app.core.store.change_series(series_id, by, change).await?;
     let view = SeriesView::from(series);
     let etag = view.etag(app.core.store.epoch());
@@ -254,9 +255,9 @@ async fn revise(
 }
 
 /// The series, if it exists for the caller.
-async fn owned(app: &App, series_id: SeriesId, user_id: UserId) -> Result<Series, Problem> {
+async fn owned(app: &App, series_id: SeriesId, caller: &Caller) -> Result<Series, Problem> {
     let series = app.core.store.series(series_id).await?.ok_or(MISSING)?;
-    let by = app.core.rights.by(user_id, series.organizer_id, None).await?;
+    let by = app.core.rights.by(caller, series.organizer_id, None).await?;
     may(by, Permission::EventRead, &series)?;
     Ok(series)
 }

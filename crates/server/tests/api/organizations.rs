@@ -3,6 +3,7 @@
 mod access_log;
 mod input;
 mod invitations;
+mod keys;
 mod members;
 
 use crate::support::{Answer, Client, Server, show};

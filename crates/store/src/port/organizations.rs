@@ -15,6 +15,14 @@ pub struct ChangeNote {
     pub request_id: Option<String>,
 }
 
+impl ChangeNote {
+    /// The same for one of the entries that the change makes, each of which has a name of its own.
+    pub(crate) fn of_entry(&self, place: usize) -> Self {
+        let change_id = Uuid::from_u128(self.change_id.as_u128() ^ (place as u128) << 96);
+        Self { change_id, ..self.clone() }
+    }
+}
+
 /// One entry of the access log, as it is stored.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct StoredEntry {
@@ -31,8 +39,8 @@ pub struct StoredEntry {
 pub struct EntryFilter {
     /// Only what comes after this one.
     pub after: Option<i64>,
-    /// Only what this person did.
-    pub actor: Option<UserId>,
+    /// Only what the person or the key with this id did.
+    pub actor: Option<Uuid>,
     /// Only what is of this kind.
     pub action: Option<AccessAction>,
 }
@@ -78,7 +86,7 @@ pub trait Organizations: Send + Sync {
         token_hash: &[u8; 32],
     ) -> Result<Option<(OrgId, InvitationId)>, Fault>;
     /// Changes an organization by the rules of [`engine::access::decide`], with one entry of its access log
-    /// if anything changes. Returns what it is then. A personal organization gets a row where it has
+    /// if anything changes, or several. Returns what it is then. A personal organization gets a row where it has
     /// none.
     async fn change_organization(
         &self,

@@ -11,7 +11,7 @@ use crate::Accounts;
 use crate::keys::keys_of;
 use crate::rows::{self, Columns as _, ms};
 use async_trait::async_trait;
-use engine::access::INVITATION_KEPT_MS;
+use engine::access::{INVITATION_KEPT_MS, KEY_KEPT_MS};
 use engine::account::{
     CUTOFF_KEPT_MS, Cutoff, Refresh, RefreshToken, User, UserChange, UserUpdate, cutoff_at,
     issued_at,
@@ -360,11 +360,23 @@ pub(super) async fn purge(session: &mut PgConnection, limit: i64) -> Result<u64,
         (SELECT user_id FROM token_cutoffs
          WHERE not_before <= (SELECT now_ms() - $2) ORDER BY not_before LIMIT $1)
         AND not_before <= (SELECT now_ms() - $2)";
+    const REVOKED: &str = "DELETE FROM api_keys WHERE key_id IN
+        (SELECT key_id FROM api_keys
+         WHERE revoked_at <= (SELECT now_ms() - $2) ORDER BY revoked_at LIMIT $1)";
+    const EXPIRED: &str = "DELETE FROM api_keys WHERE key_id IN
+        (SELECT key_id FROM api_keys
+         WHERE expires_at <= (SELECT now_ms() - $2) ORDER BY expires_at LIMIT $1)";
     let mut removed = 0;
     for sql in OLD {
         removed += sqlx::query(sql).bind(limit).execute(&mut *session).await?.rows_affected();
     }
-    for (sql, kept_ms) in [(INVITATIONS, INVITATION_KEPT_MS), (CUTOFFS, CUTOFF_KEPT_MS)] {
+    let old = [
+        (INVITATIONS, INVITATION_KEPT_MS),
+        (CUTOFFS, CUTOFF_KEPT_MS),
+        (REVOKED, KEY_KEPT_MS),
+        (EXPIRED, KEY_KEPT_MS),
+    ];
+    for (sql, kept_ms) in old {
         let query = sqlx::query(sql).bind(limit).bind(kept_ms);
         removed += query.execute(&mut *session).await?.rows_affected();
     }

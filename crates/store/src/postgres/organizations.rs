@@ -122,7 +122,7 @@ impl Organizations for Postgres {
 }
 
 /// Changes an organization by the decision of the engine. Returns what it is then.
-async fn change_in(
+pub(super) async fn change_in(
     session: &mut PgConnection,
     org_id: OrgId,
     by: UserId,
@@ -140,7 +140,7 @@ async fn change_in(
         let now = clock(session).await?;
         let changes = decide(&roster, by, command, now)?;
         let is_locked = roster.organization.created_at.is_some();
-        assert!(is_locked || changes.entry.is_none(), "what is changed was locked");
+        assert!(is_locked || changes.entries.is_empty(), "what is changed was locked");
         write(session, &changes, change).await?;
     }
     Ok(find(session, org_id).await?.ok_or(MISSING)?)

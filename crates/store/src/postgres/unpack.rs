@@ -38,7 +38,7 @@ columns!(
         expires_at bigint => |row| ms(row.entry.expires_at),
         detail text => |row| row.entry.detail.as_deref().map(detail_text),
         actor_kind bigint => |row| actor_kind(row.entry.actor),
-        actor uuid => |row| row.entry.actor.and_then(Actor::user_id).map(uuid),
+        actor uuid => |row| row.entry.actor.and_then(Actor::uuid),
     }
 );
 

@@ -2,18 +2,20 @@
 //!
 //! ```text
 //! ["01a2…"]                                                        the events of a member
+//! ["event.read","booking.sell"]                                    the scopes of a key
 //! {"before":{"role":"analyst","events":null},"after":{"name":"…"}}   what an entry says
 //! ```
 //! Fields may be added; those that are there keep their meaning, since entries are never rewritten.
 
 use super::log::actor;
-use super::{Columns, corrupt, instant, invitation_id, maybe_instant, org_id, user_id};
-use crate::StoredEntry;
+use super::{Columns, corrupt, instant, invitation_id, key_id, maybe_instant, ms, org_id, user_id};
+use crate::{StoredEntry, StoredKey};
 use engine::access::{
-    Access, AccessAction, AccessEntry, Confined, Invitation, InvitationEnd, Member, Noted,
-    Organization, Role,
+    Access, AccessAction, AccessEntry, ApiKey, Confined, Invitation, InvitationEnd, KeyNote,
+    KeyScope, KeySecret, Member, Noted, Organization, Permission, Permissions, Role,
 };
-use engine::{EventId, Fault};
+use engine::{EventId, Fault, Timestamp};
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
 use uuid::Uuid;
@@ -29,8 +31,22 @@ struct StoredDetail {
 #[derive(Serialize, Deserialize)]
 #[serde(untagged)]
 enum StoredNote {
-    Name { name: String },
-    Access { role: String, events: Option<Vec<Uuid>> },
+    Name {
+        name: String,
+    },
+    Key {
+        key: String,
+        scopes: Vec<String>,
+        events: Option<Vec<Uuid>>,
+        networks: Option<Vec<String>>,
+        rate: Option<u32>,
+        expires_at: Option<i64>,
+        previous_until: Option<i64>,
+    },
+    Access {
+        role: String,
+        events: Option<Vec<Uuid>>,
+    },
 }
 
 impl StoredNote {
@@ -41,6 +57,18 @@ impl StoredNote {
                 role: access.role.as_str().to_owned(),
                 events: access.events.as_deref().map(uuids),
             },
+            Noted::Key(note) => {
+                let KeyNote { name, scope, previous_until } = &**note;
+                Self::Key {
+                    key: name.clone(),
+                    scopes: words(scope.can),
+                    events: scope.events.as_deref().map(uuids),
+                    networks: scope.networks.as_deref().map(<[_]>::to_vec),
+                    rate: scope.rate,
+                    expires_at: ms(scope.expires_at),
+                    previous_until: ms(*previous_until),
+                }
+            }
         }
     }
 
@@ -51,8 +79,90 @@ impl StoredNote {
                 role: Role::parse(&role).ok_or_else(corrupt("detail"))?,
                 events: events.map(event_ids),
             }),
+            Self::Key { key, scopes, events, networks, rate, expires_at, previous_until } => {
+                let at = |ms: Option<i64>| ms.map(Timestamp::from_unix_ms);
+                let scope = KeyScope {
+                    can: permissions(&scopes),
+                    events: events.map(event_ids),
+                    networks: networks.map(Into::into),
+                    rate,
+                    expires_at: at(expires_at),
+                };
+                let previous_until = at(previous_until);
+                Noted::Key(Box::new(KeyNote { name: key, scope, previous_until }))
+            }
         })
     }
+}
+
+fn words(can: Permissions) -> Vec<String> {
+    can.iter().map(|what| what.as_str().to_owned()).collect()
+}
+
+/// Those of these words that name a permission: one that a later version knows gives nothing here.
+fn permissions(words: &[String]) -> Permissions {
+    words.iter().filter_map(|word| Permission::parse(word)).collect()
+}
+
+/// What a key may do as `scopes` keeps it.
+pub(crate) fn scopes_text(can: Permissions) -> String {
+    serde_json::to_string(&words(can)).expect("words can be written as JSON")
+}
+
+/// From where a key is accepted as `networks` keeps it.
+pub(crate) fn networks_text(scope: &KeyScope) -> Option<String> {
+    let networks = scope.networks.as_deref()?;
+    Some(serde_json::to_string(networks).expect("texts can be written as JSON"))
+}
+
+fn listed<T: DeserializeOwned>(
+    row: &impl Columns,
+    column: &'static str,
+) -> Result<Option<Vec<T>>, Fault> {
+    let list = row.maybe_text(column)?.map(serde_json::from_str::<Vec<T>>).transpose();
+    let list = list.map_err(|_| corrupt(column)())?;
+    if list.as_ref().is_some_and(Vec::is_empty) {
+        return Err(corrupt(column)());
+    }
+    Ok(list)
+}
+
+fn hash(row: &impl Columns, column: &'static str) -> Result<Option<[u8; 32]>, Fault> {
+    let bytes = row.maybe_bytes(column)?.map(TryInto::try_into).transpose();
+    bytes.map_err(|_| corrupt(column)())
+}
+
+pub(crate) fn api_key(row: &impl Columns) -> Result<StoredKey, Fault> {
+    let scopes: Vec<String> =
+        serde_json::from_str(row.text("scopes")?).map_err(|_| corrupt("scopes")())?;
+    let rate = row.maybe_int("rate")?.map(u32::try_from).transpose();
+    let previous = match (hash(row, "previous_hash")?, maybe_instant(row, "previous_until")?) {
+        (None, None) => None,
+        (Some(hash), Some(until)) => Some((hash, until)),
+        _ => return Err(corrupt("previous_until")()),
+    };
+    let key = ApiKey {
+        key_id: key_id(row, "key_id")?,
+        org_id: org_id(row, "org_id")?,
+        name: row.text("name")?.to_owned(),
+        scope: KeyScope {
+            can: permissions(&scopes),
+            events: listed(row, "events")?.map(event_ids),
+            networks: listed(row, "networks")?.map(Into::into),
+            rate: rate.map_err(|_| corrupt("rate")())?,
+            expires_at: maybe_instant(row, "expires_at")?,
+        },
+        secret: KeySecret {
+            hash: hash(row, "hash")?.ok_or_else(corrupt("hash"))?,
+            hint: row.text("hint")?.to_owned(),
+        },
+        previous,
+        created_by: user_id(row, "created_by")?,
+        created_at: instant(row, "created_at")?,
+        revoked_at: maybe_instant(row, "revoked_at")?,
+        version: row.int("version")?,
+    };
+    Ok(StoredKey { key, last_used_at: maybe_instant(row, "last_used_at")? })
 }
 
 fn uuids(events: &[EventId]) -> Vec<Uuid> {
@@ -81,11 +191,7 @@ pub(crate) fn noted_text(entry: &AccessEntry) -> Option<String> {
 }
 
 fn access(row: &impl Columns) -> Result<Access, Fault> {
-    let events = row.maybe_text("events")?.map(serde_json::from_str::<Vec<Uuid>>).transpose();
-    let events = events.map_err(|_| corrupt("events")())?;
-    if events.as_ref().is_some_and(Vec::is_empty) {
-        return Err(corrupt("events")());
-    }
+    let events = listed(row, "events")?;
     Ok(Access {
         role: Role::parse(row.text("role")?).ok_or_else(corrupt("role"))?,
         events: events.map(event_ids),

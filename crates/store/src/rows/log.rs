@@ -1,7 +1,8 @@
 //! What rows of the log say: one entry each, or a run of several.
 
 use super::{
-    Columns, corrupt, detail, event_id, instant, maybe_instant, section_id, unreadable, user_id,
+    Columns, corrupt, detail, event_id, instant, key_id, maybe_instant, section_id, unreadable,
+    user_id,
 };
 use engine::log::{Run, Subject, Timeline, Unreadable};
 use engine::{Actor, BookingId, Deltas, EventId, Fault, Inventory, LogEntry, LogKind, SectionId};
@@ -86,11 +87,13 @@ pub(crate) fn timeline(row: &impl Columns) -> Result<(Timeline, i64), Fault> {
 
 const ACTOR_USER: i64 = 1;
 const ACTOR_SYSTEM: i64 = 2;
+const ACTOR_KEY: i64 = 3;
 
 /// How the log names the kind of who acted; nobody when it was the buyer, or time.
 pub(crate) fn actor_kind(actor: Option<Actor>) -> Option<i64> {
     actor.map(|actor| match actor {
         Actor::User(_) => ACTOR_USER,
+        Actor::Key(_) => ACTOR_KEY,
         Actor::System => ACTOR_SYSTEM,
     })
 }
@@ -99,6 +102,7 @@ pub(crate) fn actor(row: &impl Columns) -> Result<Option<Actor>, Fault> {
     Ok(match row.maybe_int("actor_kind")? {
         None => None,
         Some(ACTOR_USER) => Some(Actor::User(user_id(row, "actor")?)),
+        Some(ACTOR_KEY) => Some(Actor::Key(key_id(row, "actor")?)),
         Some(ACTOR_SYSTEM) => Some(Actor::System),
         Some(_) => return Err(corrupt("actor_kind")()),
     })

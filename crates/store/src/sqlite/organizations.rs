@@ -4,8 +4,8 @@ use super::events::{keep_key, replay, replayed};
 use super::writer::Writing;
 use super::{Sqlite, failed};
 use crate::rows::{
-    self, Columns as _, access_entry, actor_kind, confined_text, invitation, member, membership,
-    ms, noted_text, organization,
+    self, Columns as _, access_entry, actor_kind, api_key, confined_text, invitation, member,
+    membership, ms, networks_text, noted_text, organization, scopes_text,
 };
 use crate::{
     AccessPage, ChangeNote, Created, CreationKey, ENTRIES_LOOKED_AT_MAX, EntryFilter,
@@ -16,7 +16,7 @@ use engine::access::{
     AccessEntry, Member, ORGANIZATIONS_MAX, OrgChanges, OrgCommand, Organization, Roster, decide,
     found,
 };
-use engine::{Error, Fault, InvitationId, OrgId, Refusal, UserId};
+use engine::{Error, Fault, InvitationId, KeyId, OrgId, Refusal, UserId};
 use sqlx::{Connection as _, QueryBuilder, Sqlite as Driver};
 use uuid::Uuid;
 
@@ -31,6 +31,11 @@ const INVITATIONS: &str = "SELECT * FROM invitations WHERE org_id = ?1 AND ended
         AND (expires_at > ?3 OR email_folded = ?4)
     UNION SELECT * FROM invitations WHERE invitation_id = ?2 AND org_id = ?1
     ORDER BY invitation_id";
+
+/// Those that have not ended, and one by its id.
+const KEYS: &str = "SELECT * FROM api_keys WHERE org_id = ?1 AND revoked_at IS NULL
+        AND (expires_at IS NULL OR expires_at > ?3)
+    UNION SELECT * FROM api_keys WHERE key_id = ?2 AND org_id = ?1 ORDER BY key_id";
 
 /// An organization as the present transaction sees it, with what this command needs to be decided.
 fn load(
@@ -50,7 +55,15 @@ fn load(
         Some(user_id) => memberships(writing, user_id)?,
         None => 0,
     };
-    Ok(Some(Roster { organization, members, invitations, joined }))
+    let keys = match command {
+        Some(command) if command.concerns_keys() => {
+            let named = command.key_id();
+            let wanted = (id, named.as_ref().map(KeyId::as_bytes), writing.now.unix_ms());
+            writing.all(READING, KEYS, wanted, |row| Ok(api_key(row)?.key))?
+        }
+        _ => Vec::new(),
+    };
+    Ok(Some(Roster { organization, members, invitations, keys, joined }))
 }
 
 /// In how many organizations a user is.
@@ -60,14 +73,14 @@ fn memberships(writing: &Writing<'_>, user_id: UserId) -> Result<usize, Fault> {
 }
 
 /// Whether this change is made already.
-fn is_made(writing: &Writing<'_>, change: &ChangeNote) -> Result<bool, Fault> {
+pub(super) fn is_made(writing: &Writing<'_>, change: &ChangeNote) -> Result<bool, Fault> {
     const SQL: &str = "SELECT 1 FROM access_log WHERE change_id = ?";
     let found = writing.one(READING, SQL, [change.change_id.as_bytes()], |_| Ok(()))?;
     Ok(found.is_some())
 }
 
 /// Changes an organization by the decision of the engine. Returns what it is then.
-fn change_in(
+pub(super) fn change_in(
     writing: &Writing<'_>,
     org_id: OrgId,
     by: UserId,
@@ -78,7 +91,7 @@ fn change_in(
     if !is_made(writing, change)? {
         let mut changes = decide(&roster, by, command, writing.now)?;
         // A personal organization gets its row with its first change.
-        if changes.entry.is_some() && roster.organization.created_at.is_none() {
+        if !changes.entries.is_empty() && roster.organization.created_at.is_none() {
             let created_at = Some(writing.now);
             changes.organization.get_or_insert(Organization { created_at, ..roster.organization });
         }
@@ -102,7 +115,16 @@ fn write(writing: &Writing<'_>, changes: &OrgChanges, change: &ChangeNote) -> Re
         VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
         ON CONFLICT (invitation_id) DO UPDATE SET ended_at = excluded.ended_at,
             ended = excluded.ended";
-    let Some(entry) = &changes.entry else { return Ok(()) };
+    const KEY: &str =
+        "INSERT INTO api_keys (key_id, org_id, name, scopes, events, networks, rate, hash, hint,
+            previous_hash, previous_until, created_by, created_at, expires_at, revoked_at, version)
+        VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+        ON CONFLICT (key_id) DO UPDATE SET name = excluded.name, scopes = excluded.scopes,
+            events = excluded.events, networks = excluded.networks, rate = excluded.rate,
+            hash = excluded.hash, hint = excluded.hint, previous_hash = excluded.previous_hash,
+            previous_until = excluded.previous_until, expires_at = excluded.expires_at,
+            revoked_at = excluded.revoked_at, version = excluded.version";
+    let Some(entry) = changes.entries.first() else { return Ok(()) };
     writing.run_all(CHANGING, ORGANIZATION, changes.organization.as_slice(), |of| {
         (of.org_id.as_bytes(), &of.name, of.version, ms(of.created_at))
     })?;
@@ -136,7 +158,30 @@ fn write(writing: &Writing<'_>, changes: &OrgChanges, change: &ChangeNote) -> Re
             of.ended.map(|(_, how)| how.as_str()),
         )
     })?;
-    append_entry(writing, entry, change)
+    writing.run_all(CHANGING, KEY, &changes.keys, |of| {
+        (
+            of.key_id.as_bytes(),
+            of.org_id.as_bytes(),
+            &of.name,
+            scopes_text(of.scope.can),
+            confined_text(&of.scope.events),
+            networks_text(&of.scope),
+            of.scope.rate,
+            &of.secret.hash,
+            &of.secret.hint,
+            of.previous.map(|(hash, _)| hash),
+            ms(of.previous.map(|(_, until)| until)),
+            of.created_by.as_bytes(),
+            of.created_at.unix_ms(),
+            ms(of.scope.expires_at),
+            ms(of.revoked_at),
+            of.version,
+        )
+    })?;
+    for (place, entry) in changes.entries.iter().enumerate() {
+        append_entry(writing, entry, &change.of_entry(place))?;
+    }
+    Ok(())
 }
 
 fn append_entry(
@@ -152,7 +197,7 @@ fn append_entry(
         entry.at.unix_ms(),
         entry.org_id.as_bytes(),
         actor_kind(Some(entry.actor)),
-        entry.actor.user_id().map(|id| *id.as_bytes()),
+        entry.actor.uuid().map(Uuid::into_bytes),
         entry.action.as_str(),
         entry.target.map(Uuid::into_bytes),
         noted_text(entry),
@@ -205,7 +250,7 @@ impl Organizations for Sqlite {
         let Some(organization) = stored else { return Ok(Roster::unwritten(org_id)) };
         let members = members.iter().map(member).collect::<Result<_, _>>()?;
         let invitations = invitations.iter().map(invitation).collect::<Result<_, _>>()?;
-        Ok(Some(Roster { organization, members, invitations, joined: 0 }))
+        Ok(Some(Roster { organization, members, invitations, keys: Vec::new(), joined: 0 }))
     }
 
     async fn members(&self, org_id: OrgId) -> Result<Vec<Member>, Fault> {
@@ -278,7 +323,7 @@ impl Organizations for Sqlite {
             query.push(" AND seq <= ").push_bind(until);
         }
         if let Some(actor) = filter.actor {
-            query.push(" AND actor = ").push_bind(actor.as_bytes().to_vec());
+            query.push(" AND actor = ").push_bind(actor.into_bytes().to_vec());
         }
         if let Some(action) = filter.action {
             query.push(" AND action = ").push_bind(action.as_str());

@@ -66,7 +66,7 @@ fn put(writing: &Writing<'_>, entries: &[(i64, LogEntry)]) -> Result<(), Fault> 
         expires_at: ms(row.1.expires_at),
         detail: row.1.detail.as_deref().map(detail_text),
         actor_kind: actor_kind(row.1.actor),
-        actor: row.1.actor.and_then(Actor::user_id).map(|id| *id.as_bytes()),
+        actor: row.1.actor.and_then(Actor::uuid).map(uuid::Uuid::into_bytes),
     })
     .map(drop)
 }

@@ -12,7 +12,7 @@ use crate::{
     Books, Epoch, Histories, Instance, Migration, Reckoning, Schema, Sweep, Timed, unavailable,
 };
 use async_trait::async_trait;
-use engine::access::INVITATION_KEPT_MS;
+use engine::access::{INVITATION_KEPT_MS, KEY_KEPT_MS};
 use engine::account::CUTOFF_KEPT_MS;
 use engine::audit::Report;
 use engine::log::Position;
@@ -120,7 +120,7 @@ impl Sweep for Sqlite {
 
     async fn purge(&self, limit: u32) -> Result<u64, Fault> {
         const DOING: &str = "removing old keys, tokens and invitations";
-        const OLD: [(&str, i64); 4] = [
+        const OLD: [(&str, i64); 6] = [
             (
                 "DELETE FROM creation_keys WHERE (user_id, operation, key) IN
                     (SELECT user_id, operation, key FROM creation_keys
@@ -136,6 +136,16 @@ impl Sweep for Sqlite {
                 "DELETE FROM invitations WHERE invitation_id IN
                     (SELECT invitation_id FROM invitations WHERE expires_at <= ? LIMIT ?)",
                 INVITATION_KEPT_MS,
+            ),
+            (
+                "DELETE FROM api_keys WHERE key_id IN
+                    (SELECT key_id FROM api_keys WHERE revoked_at <= ? LIMIT ?)",
+                KEY_KEPT_MS,
+            ),
+            (
+                "DELETE FROM api_keys WHERE key_id IN
+                    (SELECT key_id FROM api_keys WHERE expires_at <= ? LIMIT ?)",
+                KEY_KEPT_MS,
             ),
             (
                 "DELETE FROM token_cutoffs WHERE user_id IN

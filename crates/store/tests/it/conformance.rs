@@ -377,6 +377,12 @@ macro_rules! suite {
                 the_access_log_says_who_changed_what_by_which_request,
                 an_access_log_is_read_page_by_page_and_by_actor_and_action,
                 a_filtered_access_log_is_looked_through_in_parts,
+                a_key_is_read_as_it_was_made_and_found_by_its_secret,
+                a_key_made_with_the_same_key_is_made_once,
+                a_key_is_changed_rotated_and_ended_by_its_rules,
+                the_keys_of_a_member_who_is_removed_stay_or_end_as_was_said,
+                the_last_use_of_a_key_is_written_once_a_minute,
+                ended_keys_are_removed_after_a_while,
             }
             runs {
                 a_packed_log_says_what_its_rows_did,

@@ -60,6 +60,7 @@ impl Raw {
             None => (null(), null()),
             Some(Actor::User(user_id)) => ("1".to_owned(), self.id(user_id.as_bytes())),
             Some(Actor::System) => ("2".to_owned(), null()),
+            Some(Actor::Key(key_id)) => ("3".to_owned(), self.id(key_id.as_bytes())),
         };
         let section_id = entry.subject.section_id().expect("of a section");
         let booking_id = entry.booking_id.expect("of a booking");

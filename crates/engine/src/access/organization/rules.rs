@@ -5,7 +5,8 @@ use super::{
     InvitationEnd, MEMBERS_MAX, Member, Noted, ORGANIZATIONS_MAX, OrgChanges, OrgCommand,
     Organization, Roster,
 };
-use crate::access::{Actor, Permission, Role};
+use crate::access::key;
+use crate::access::{Actor, KeysOfMember, Permission, Role};
 use crate::error::Refusal;
 use crate::ids::{InvitationId, OrgId, UserId};
 use crate::time::Timestamp;
@@ -26,7 +27,7 @@ pub fn found(
     let after = Some(Noted::Name(name.clone()));
     Ok(OrgChanges {
         members: vec![by.member(founder, Access::OWNER, founder)],
-        entry: Some(by.entry(AccessAction::OrgCreated, None, (None, after))),
+        entries: vec![by.entry(AccessAction::OrgCreated, None, (None, after))],
         organization: Some(Organization {
             org_id,
             name: Some(name),
@@ -62,8 +63,8 @@ pub fn decide(
             own.may(Permission::MemberWrite)?;
             acting.change(roster, &own, *user_id, (*role, events.as_ref()), *confirmed)
         }
-        OrgCommand::Remove { user_id, confirmed } => {
-            acting.remove(roster, &own, *user_id, *confirmed)
+        OrgCommand::Remove { user_id, confirmed, keys } => {
+            acting.remove(roster, &own, *user_id, *confirmed, *keys)
         }
         OrgCommand::HandOver { user_id } => {
             own.may(Permission::OrgWrite)?;
@@ -76,6 +77,10 @@ pub fn decide(
         OrgCommand::Revoke { invitation_id } => {
             own.may(Permission::MemberWrite)?;
             acting.revoke(roster, *invitation_id)
+        }
+        OrgCommand::Key(command) => {
+            own.may(Permission::IntegrationWrite)?;
+            key::decide(&acting, roster, &own, command)
         }
         OrgCommand::Accept { .. } => unreachable!("decided above"),
     }
@@ -102,14 +107,14 @@ fn may_deal_with(own: &Access, other: &Access) -> Result<(), Refusal> {
 }
 
 /// Who changes which organization, and when.
-struct Acting {
+pub(in crate::access) struct Acting {
     org_id: OrgId,
-    by: UserId,
-    now: Timestamp,
+    pub(in crate::access) by: UserId,
+    pub(in crate::access) now: Timestamp,
 }
 
 impl Acting {
-    fn entry(
+    pub(in crate::access) fn entry(
         &self,
         action: AccessAction,
         target: Option<Uuid>,
@@ -144,7 +149,7 @@ impl Acting {
                 created_at: before.created_at.or(Some(self.now)),
                 ..before.clone()
             }),
-            entry: Some(self.entry(AccessAction::OrgRenamed, None, (was, is))),
+            entries: vec![self.entry(AccessAction::OrgRenamed, None, (was, is))],
             ..OrgChanges::default()
         })
     }
@@ -186,19 +191,21 @@ impl Acting {
             (Some(Noted::Access(before.access.clone())), Some(Noted::Access(access.clone())));
         Ok(OrgChanges {
             members: vec![Member { access, ..before.clone() }],
-            entry: Some(self.entry(AccessAction::MemberChanged, Some(user_id.uuid()), was_is)),
+            entries: vec![self.entry(AccessAction::MemberChanged, Some(user_id.uuid()), was_is)],
             ..OrgChanges::default()
         })
     }
 
     /// [`Refusal::LastOwner`]; of others also [`Refusal::PermissionMissing`], not found and
-    /// [`Refusal::PasswordNeeded`]. Oneself may always leave.
+    /// [`Refusal::PasswordNeeded`]. Oneself may always leave. [`Refusal::KeysExist`], unless it is said what
+    /// becomes of the keys that the member made.
     fn remove(
         &self,
         roster: &Roster,
         own: &Access,
         user_id: UserId,
         confirmed: bool,
+        keys: Option<KeysOfMember>,
     ) -> Result<OrgChanges, Refusal> {
         let is_self = user_id == self.by;
         if !is_self {
@@ -219,11 +226,29 @@ impl Acting {
             return Err(Refusal::LastOwner);
         }
         let was = Some(Noted::Access(before.access.clone()));
-        Ok(OrgChanges {
+        let mut changes = OrgChanges {
             removed: vec![user_id],
-            entry: Some(self.entry(AccessAction::MemberRemoved, Some(user_id.uuid()), (was, None))),
+            entries: vec![self.entry(
+                AccessAction::MemberRemoved,
+                Some(user_id.uuid()),
+                (was, None),
+            )],
             ..OrgChanges::default()
-        })
+        };
+        let made: Vec<_> = roster
+            .keys
+            .iter()
+            .filter(|key| key.is_live(self.now))
+            .filter(|key| key.created_by == user_id)
+            .collect();
+        match keys {
+            None if !made.is_empty() => Err(Refusal::KeysExist { keys: made.len() }),
+            Some(KeysOfMember::Revoke) => {
+                made.into_iter().for_each(|of| key::revoke(self, of, &mut changes));
+                Ok(changes)
+            }
+            None | Some(KeysOfMember::Keep) => Ok(changes),
+        }
     }
 
     /// [`Refusal::LastOwner`] for a personal organization, which stays with its user;
@@ -244,11 +269,11 @@ impl Acting {
                 Member { access: Access::OWNER, ..heir.clone() },
                 Member { access: manager, ..own.clone() },
             ],
-            entry: Some(self.entry(
+            entries: vec![self.entry(
                 AccessAction::OrgHandedOver,
                 Some(user_id.uuid()),
                 (was, Some(Noted::Access(Access::OWNER))),
-            )),
+            )],
             ..OrgChanges::default()
         })
     }
@@ -283,11 +308,11 @@ impl Acting {
         let is = Some(Noted::Access(invitation.access.clone()));
         Ok(OrgChanges {
             invitations,
-            entry: Some(self.entry(
+            entries: vec![self.entry(
                 AccessAction::InvitationCreated,
                 Some(invitation.invitation_id.uuid()),
                 (None, is),
-            )),
+            )],
             ..OrgChanges::default()
         })
     }
@@ -306,11 +331,11 @@ impl Acting {
         let was = Some(Noted::Access(invitation.access.clone()));
         Ok(OrgChanges {
             invitations: vec![self.ended(invitation, InvitationEnd::Revoked)],
-            entry: Some(self.entry(
+            entries: vec![self.entry(
                 AccessAction::InvitationRevoked,
                 Some(invitation_id.uuid()),
                 (was, None),
-            )),
+            )],
             ..OrgChanges::default()
         })
     }
@@ -370,7 +395,7 @@ impl Acting {
             Some(_) => AccessAction::MemberChanged,
         };
         let was_is = (own.map(Noted::Access), Some(Noted::Access(after)));
-        changes.entry = Some(self.entry(action, Some(account.user_id.uuid()), was_is));
+        changes.entries.push(self.entry(action, Some(account.user_id.uuid()), was_is));
         Ok(changes)
     }
 }

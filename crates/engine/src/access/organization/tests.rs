@@ -41,6 +41,7 @@ fn roster(org_id: OrgId, members: &[(u64, Access)]) -> Roster {
         },
         members: members.iter().map(member).collect(),
         invitations: Vec::new(),
+        keys: Vec::new(),
         joined: 0,
     }
 }
@@ -76,7 +77,7 @@ fn invitation(number: u64, email: &str, access: Access) -> Invitation {
 /// The organization after a change.
 fn after(roster: &Roster, by: u64, command: &OrgCommand) -> Result<Roster, Refusal> {
     let changes = decide(roster, user(by), command, NOW)?;
-    let is_nothing = changes.entry.is_none();
+    let is_nothing = changes.entries.is_empty();
     assert_eq!(is_nothing, changes == OrgChanges::default(), "an entry for each change");
     let mut next = roster.clone();
     next.organization = changes.organization.unwrap_or(next.organization);
@@ -99,7 +100,7 @@ fn change(user_id: u64, role: Role) -> OrgCommand {
 }
 
 fn remove(user_id: u64) -> OrgCommand {
-    OrgCommand::Remove { user_id: user(user_id), confirmed: true }
+    OrgCommand::Remove { user_id: user(user_id), confirmed: true, keys: None }
 }
 
 fn invite(invitation: Invitation) -> OrgCommand {
@@ -121,7 +122,7 @@ fn missing(permission: Permission) -> Refusal {
 fn a_founder_is_the_owner_and_may_not_found_without_end() {
     let founded = found(team(), "Team".to_owned(), user(1), 99, NOW).expect("the hundredth");
     assert_eq!(founded.members[0].access, access(Role::Owner));
-    assert_eq!(founded.entry.expect("an entry").action, AccessAction::OrgCreated);
+    assert_eq!(founded.entries[0].action, AccessAction::OrgCreated);
     let limit = Refusal::LimitReached { what: "organizations", limit: 100 };
     assert_eq!(found(team(), "Team".to_owned(), user(1), 100, NOW), Err(limit));
 }
@@ -250,7 +251,7 @@ fn ownership_changes_with_the_password_only_and_an_owner_is_confined_to_nothing(
     let needed = Err(Refusal::PasswordNeeded);
     assert_eq!(after(&staffed(), 1, &unconfirmed(3, Role::Owner)), needed);
     assert_eq!(after(&two, 1, &unconfirmed(3, Role::Manager)), needed);
-    let other = OrgCommand::Remove { user_id: user(3), confirmed: false };
+    let other = OrgCommand::Remove { user_id: user(3), confirmed: false, keys: None };
     assert_eq!(after(&two, 1, &other), needed);
     after(&two, 3, &other).expect("oneself leaves without");
     let at_one = confined(Role::Owner, &[1]);
@@ -396,8 +397,11 @@ mod sequences {
                     events,
                     confirmed,
                 });
-        let remove = (person(), any::<bool>())
-            .prop_map(|(whom, confirmed)| OrgCommand::Remove { user_id: user(whom), confirmed });
+        let remove = (person(), any::<bool>()).prop_map(|(whom, confirmed)| OrgCommand::Remove {
+            user_id: user(whom),
+            confirmed,
+            keys: None,
+        });
         let hand_over = person().prop_map(|whom| OrgCommand::HandOver { user_id: user(whom) });
         let invite = (person(), role(), events()).prop_map(move |(whom, role, events)| {
             invite(invitation(whom, &of(whom), Access { role, events }))

@@ -12,6 +12,7 @@ fn entry() -> impl Strategy<Value = LogEntry> {
     let actor = prop_oneof![
         4 => Just(None),
         1 => any::<u64>().prop_map(|user| Some(Actor::User(id(UserId::new, user)))),
+        1 => any::<u64>().prop_map(|key| Some(Actor::Key(id(KeyId::new, key)))),
         1 => Just(Some(Actor::System)),
     ];
     let of_section = (any::<u64>(), any::<i64>()).prop_map(|(of, at)| (id(SectionId::new, of), at));

@@ -4,7 +4,7 @@ use super::super::body::{JsonBytes, validated};
 use super::super::connection::Peer;
 use super::super::content::Answer;
 use super::super::events::acting_at;
-use super::super::extract::{CurrentUser, Key, id};
+use super::super::extract::{Caller, CurrentUser, Key, Unsure, id};
 use super::super::wire::{fingerprint, json_with};
 use super::forms::{NewHold, Wanted, compared};
 use super::views::write_booking;
@@ -28,7 +28,7 @@ pub(in super::super) fn take_hold(
     peer: Peer,
 ) -> impl Future<Output = Result<Answer, Problem>> {
     let (Parts { mut headers, .. }, body) = request.into_parts();
-    let (user, key) = (CurrentUser::of(app, Some(peer), &headers), Key::of(&headers));
+    let (user, key) = (Unsure::<CurrentUser>::of(app, Some(peer), &headers), Key::of(&headers));
     async move {
         let CurrentUser(user_id) = user?.sure(app).await?;
         let Key(key) = key?;
@@ -97,7 +97,7 @@ async fn is_shown(app: &App, facts: &Facts, user_id: UserId) -> Result<bool, Fau
     if terms.is_public() || terms.organizer_id.owner() == Some(user_id) {
         return Ok(true);
     }
-    let by = Box::pin(acting_at(app, terms, user_id)).await?;
+    let by = Box::pin(acting_at(app, terms, &Caller::User(user_id))).await?;
     Ok(is_visible(Some(by), terms))
 }
 

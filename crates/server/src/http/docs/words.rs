@@ -1,6 +1,6 @@
 //! Schemas that are used in many places of the document, each described once.
 
-use engine::access::{AccessAction, Permission, Role};
+use engine::access::{AccessAction, Permission, Role, grantable};
 use std::borrow::Cow;
 use utoipa::openapi::RefOr;
 use utoipa::openapi::schema::{
@@ -42,6 +42,22 @@ impl PartialSchema for PermissionWord {
 impl ToSchema for PermissionWord {
     fn name() -> Cow<'static, str> {
         Cow::Borrowed("Permission")
+    }
+}
+
+/// A permission that a key can have.
+pub struct ScopeWord;
+
+impl PartialSchema for ScopeWord {
+    fn schema() -> RefOr<Schema> {
+        let words = Permission::ALL.into_iter().filter(|what| grantable(*what));
+        one_of(words.map(Permission::as_str), "What a key can be allowed.")
+    }
+}
+
+impl ToSchema for ScopeWord {
+    fn name() -> Cow<'static, str> {
+        Cow::Borrowed("Scope")
     }
 }
 

@@ -9,7 +9,9 @@ use super::{
 };
 use crate::http::App;
 use crate::http::body::Json;
-use crate::http::extract::{CurrentUser, IfNoneMatch, Key, MaybeUser, Path, expected_version, id};
+use crate::http::extract::{
+    CurrentCaller, IfNoneMatch, Key, MaybeCaller, Path, expected_version, id,
+};
 use crate::http::problem::Problem;
 use crate::http::wire::fingerprint;
 use axum::extract::State;
@@ -41,7 +43,7 @@ use store::CreationKey;
 )]
 pub(super) async fn add_section(
     State(app): State<Arc<App>>,
-    CurrentUser(user_id): CurrentUser,
+    CurrentCaller(caller): CurrentCaller,
     Path(event_id): Path<String>,
     Key(key): Key,
     Json(mut new): Json<NewSection>,
@@ -49,9 +51,10 @@ pub(super) async fn add_section(
     new.simplify();
     let event_id: EventId = id(&event_id, "event")?;
     let request = (event_id.to_string(), new.clone());
+    let user_id = caller.id();
     let key = key.map(|key| CreationKey { user_id, key, fingerprint: fingerprint(&request) });
-    let facts = visible(&app, event_id, Some(user_id)).await?;
-    let by = acting_at(&app, &facts.of.event.terms, user_id).await?;
+    let facts = visible(&app, event_id, Some(&caller)).await?;
+    let by = acting_at(&app, &facts.of.event.terms, &caller).await?;
     let of_event = facts.of.sections.first().map(|section| section.price.currency);
     let inherits = new.own_currency().is_none();
     let planned =
@@ -105,11 +108,11 @@ pub(super) async fn add_section(
 )]
 pub(super) async fn read_section(
     State(app): State<Arc<App>>,
-    MaybeUser(viewer): MaybeUser,
+    MaybeCaller(viewer): MaybeCaller,
     Path((event_id, section_id)): Path<(String, String)>,
     IfNoneMatch(known): IfNoneMatch,
 ) -> Result<Response, Problem> {
-    let facts = visible(&app, id(&event_id, "event")?, viewer).await?;
+    let facts = visible(&app, id(&event_id, "event")?, viewer.as_ref()).await?;
     let section_id = facts.resolve(&section_id).ok_or(MISSING_SECTION)?.section_id;
     let view = EventView::load(&app, &facts.of).await?;
     let headers_out = kept(&facts, view.etag());
@@ -137,14 +140,14 @@ pub(super) async fn read_section(
 )]
 pub(super) async fn revise_section(
     State(app): State<Arc<App>>,
-    CurrentUser(user_id): CurrentUser,
+    CurrentCaller(caller): CurrentCaller,
     Path((event_id, section_id)): Path<(String, String)>,
     headers: HeaderMap,
     Json(change): Json<ReviseSection>,
 ) -> Result<Response, Problem> {
     let event_id = id(&event_id, "event")?;
     let expected = expected_version(&headers, app.core.store.epoch())?;
-    let (facts, by) = visible_now(&app, event_id, user_id).await?;
+    let (facts, by) = visible_now(&app, event_id, &caller).await?;
     may(by, Permission::EventWrite, &facts.of.event.terms)?;
     let section = facts.resolve(&section_id).ok_or(MISSING_SECTION)?;
     let price = (change.price.is_some() || change.currency.is_some()).then(|| Money {

@@ -4,12 +4,12 @@ use super::views::{EntryPage, EntryView};
 use super::{TAG, named, seen_with};
 use crate::http::App;
 use crate::http::docs::{ActionWord, OrganizationWord};
-use crate::http::extract::{CurrentUser, Path};
+use crate::http::extract::{Caller, CurrentCaller, Path, id};
 use crate::http::lists::{PAGE_BYTES_MAX, Params, by_serde, page};
 use crate::http::problem::Problem;
 use axum::extract::State;
 use axum::response::{IntoResponse, Response};
-use engine::access::{AccessAction, Permission};
+use engine::access::{AccessAction, Permission, may};
 use std::str::FromStr;
 use std::sync::Arc;
 use store::EntryFilter;
@@ -38,7 +38,7 @@ impl FromStr for Cursor {
         ("organization_id" = OrganizationWord, Path),
         (
             "actor" = Option<String>, Query, format = "uuid",
-            description = "What this user did",
+            description = "What this user or this key did",
         ),
         ("action" = Option<ActionWord>, Query),
         (
@@ -54,7 +54,7 @@ impl FromStr for Cursor {
 )]
 pub(super) async fn list(
     State(app): State<Arc<App>>,
-    CurrentUser(user_id): CurrentUser,
+    CurrentCaller(caller): CurrentCaller,
     Path(organization_id): Path<String>,
     params: Params,
 ) -> Result<Response, Problem> {
@@ -65,8 +65,21 @@ pub(super) async fn list(
         format!("must be one of {}", words.join(", "))
     };
     let action = params.read("action", &must(), AccessAction::parse)?;
-    let org_id = named(&organization_id, user_id)?;
-    seen_with(&app, org_id, user_id, Permission::LogRead).await?;
+    let org_id = match &caller {
+        Caller::User(user_id) => {
+            let org_id = named(&organization_id, *user_id)?;
+            seen_with(&app, org_id, *user_id, Permission::LogRead).await?;
+            org_id
+        }
+        Caller::Key(known) => {
+            let org_id = match organization_id.as_str() {
+                "me" => known.key.org_id,
+                text => id(text, "organization")?,
+            };
+            may(known.key.acting(None), Permission::LogRead, &org_id)?;
+            org_id
+        }
+    };
     let room = app.answers.room(PAGE_BYTES_MAX).await?;
     let filter = EntryFilter { after: part.after.map(|Cursor(seq)| seq), actor, action };
     let found = app.core.store.access_log(org_id, filter, part.limit).await?;

@@ -14,7 +14,7 @@ use crate::http::problem::Problem;
 use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::Response;
-use engine::access::{OrgCommand, Permission, Role};
+use engine::access::{KeysOfMember, OrgCommand, Permission, Role};
 use engine::{Refusal, UserId};
 use std::sync::Arc;
 
@@ -92,7 +92,13 @@ pub(super) async fn change(
     operation_id = "delete_member",
     request_body = RemoveMember,
     security(("bearer" = [])),
-    params(("organization_id" = OrganizationWord, Path), ("user_id" = MemberWord, Path)),
+    params(
+        ("organization_id" = OrganizationWord, Path), ("user_id" = MemberWord, Path),
+        (
+            "keys" = Option<String>, Query, pattern = "^(keep|revoke)$",
+            description = "What becomes of the keys that the member made",
+        ),
+    ),
     responses((status = 204, description = "The member was removed")),
 )]
 pub(super) async fn remove(
@@ -101,6 +107,7 @@ pub(super) async fn remove(
     Origin(origin): Origin,
     Path((organization_id, member_id)): Path<(String, String)>,
     Change(note): Change,
+    params: Params,
     Optional(wanted): Optional<RemoveMember>,
 ) -> Result<StatusCode, Problem> {
     let org_id = named(&organization_id, user_id)?;
@@ -110,10 +117,16 @@ pub(super) async fn remove(
     } else {
         seen_with(&app, org_id, user_id, Permission::MemberWrite).await?;
     }
+    let keys = params.read("keys", "must be keep or revoke", |text| match text {
+        "keep" => Some(KeysOfMember::Keep),
+        "revoke" => Some(KeysOfMember::Revoke),
+        _ => None,
+    })?;
     let password = wanted.and_then(|wanted| wanted.password);
     let confirmed = confirmed(&app, user_id, origin, password).await?;
-    let command = OrgCommand::Remove { user_id: member_id, confirmed };
+    let command = OrgCommand::Remove { user_id: member_id, confirmed, keys };
     changed(&app.core, org_id, user_id, command, &note).await?;
+    app.keys.changed();
     Ok(StatusCode::NO_CONTENT)
 }
 

@@ -1,18 +1,20 @@
 //! How organizations, members, invitations and the access log are shown.
 
 use crate::http::App;
-use crate::http::docs::{ActionWord, RoleWord};
+use crate::http::docs::{ActionWord, PermissionWord, RoleWord};
 use crate::http::wire::{fingerprint, shown, shown_or_null};
 use axum::http::HeaderValue;
-use engine::access::{Access, Confined, Invitation, Member, Noted, Organization, Role, Roster};
-use engine::{Fault, InvitationId, OrgId, Timestamp, UserId};
+use engine::access::{
+    Access, Confined, Invitation, KeyNote, Member, Noted, Organization, Permission, Role, Roster,
+};
+use engine::{Actor, Fault, InvitationId, OrgId, Timestamp, UserId};
 use serde::Serialize;
 use std::collections::HashMap;
 use store::{Epoch, StoredEntry};
 use utoipa::ToSchema;
 use uuid::Uuid;
 
-fn ids(events: &Confined) -> Option<Vec<String>> {
+pub(super) fn ids(events: &Confined) -> Option<Vec<String>> {
     let events = events.as_deref()?;
     Some(events.iter().map(ToString::to_string).collect())
 }
@@ -244,22 +246,54 @@ pub(super) struct InvitationPage {
 #[derive(Serialize, ToSchema)]
 #[schema(as = Actor)]
 struct ActorView {
-    #[schema(pattern = "^(user|system)$")]
+    #[schema(pattern = "^(user|key|system)$")]
     kind: &'static str,
-    /// Null if it was the system.
+    /// Null if it was a key or the system.
     #[serde(serialize_with = "shown_or_null")]
     #[schema(value_type = Option<String>, required, format = "uuid")]
     user_id: Option<UserId>,
+    /// The key; missing if it was none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = String, required = false, format = "uuid")]
+    key_id: Option<String>,
 }
 
-/// What something was before an entry or is after it: the name of the organization, or what a
-/// member may do or an invitation offers.
+impl From<Actor> for ActorView {
+    fn from(actor: Actor) -> Self {
+        let (kind, key_id) = match actor {
+            Actor::User(_) => ("user", None),
+            Actor::Key(key_id) => ("key", Some(key_id.to_string())),
+            Actor::System => ("system", None),
+        };
+        Self { kind, user_id: actor.user_id(), key_id }
+    }
+}
+
+/// What something was before an entry or is after it: the name of the organization, what a
+/// member may do or an invitation offers, or what a key may do.
 #[derive(Serialize, ToSchema)]
 #[serde(untagged)]
 #[schema(as = AccessNote)]
 enum NotedView {
     Name {
         name: String,
+    },
+    Key {
+        name: String,
+        #[schema(value_type = Vec<PermissionWord>)]
+        scopes: Vec<&'static str>,
+        #[schema(value_type = Option<Vec<Uuid>>, required)]
+        events: Option<Vec<String>>,
+        #[schema(required)]
+        networks: Option<Vec<String>>,
+        #[schema(required)]
+        rate: Option<u32>,
+        #[serde(serialize_with = "shown_or_null")]
+        #[schema(value_type = Option<String>, required, format = "date-time")]
+        expires_at: Option<Timestamp>,
+        #[serde(serialize_with = "shown_or_null")]
+        #[schema(value_type = Option<String>, required, format = "date-time")]
+        previous_until: Option<Timestamp>,
     },
     Access {
         #[schema(value_type = RoleWord)]
@@ -273,6 +307,18 @@ impl From<Noted> for NotedView {
     fn from(noted: Noted) -> Self {
         match noted {
             Noted::Name(name) => Self::Name { name },
+            Noted::Key(note) => {
+                let KeyNote { name, scope, previous_until } = *note;
+                Self::Key {
+                    name,
+                    scopes: scope.can.iter().map(Permission::as_str).collect(),
+                    events: ids(&scope.events),
+                    networks: scope.networks.as_deref().map(<[_]>::to_vec),
+                    rate: scope.rate,
+                    expires_at: scope.expires_at,
+                    previous_until,
+                }
+            }
             Noted::Access(access) => {
                 Self::Access { role: access.role.as_str(), events: ids(&access.events) }
             }
@@ -292,7 +338,7 @@ pub(super) struct EntryView {
     actor: ActorView,
     #[schema(value_type = ActionWord)]
     action: &'static str,
-    /// The user or the invitation; null if it was the organization.
+    /// The user, the invitation or the key; null if it was the organization.
     #[serde(serialize_with = "shown_or_null")]
     #[schema(value_type = Option<String>, required, format = "uuid")]
     target: Option<Uuid>,
@@ -308,11 +354,10 @@ pub(super) struct EntryView {
 impl From<StoredEntry> for EntryView {
     fn from(stored: StoredEntry) -> Self {
         let StoredEntry { seq, entry, request_id } = stored;
-        let user_id = entry.actor.user_id();
         Self {
             seq,
             at: entry.at,
-            actor: ActorView { kind: if user_id.is_some() { "user" } else { "system" }, user_id },
+            actor: entry.actor.into(),
             action: entry.action.as_str(),
             target: entry.target,
             before: entry.before.map(NotedView::from),

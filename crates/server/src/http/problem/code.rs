@@ -56,6 +56,9 @@ codes! {
     InvalidRefreshToken UNAUTHORIZED engine "The refresh token is not valid"
     NotOrganizer FORBIDDEN engine "Only the organizer may do this"
     PermissionMissing FORBIDDEN engine "Your role does not allow this"
+    AccountRequired FORBIDDEN "account_required" "This is for users with an account"
+    KeyInBrowser FORBIDDEN "key_in_browser" "A key of an organization came from a browser"
+    AddressNotAllowed FORBIDDEN "address_not_allowed" "The key is not accepted from this address"
     InvitationMismatch FORBIDDEN engine "The invitation is for another address"
     NotFound NOT_FOUND engine "Not found"
     MethodNotAllowed METHOD_NOT_ALLOWED "method_not_allowed" "Method not allowed"
@@ -65,6 +68,7 @@ codes! {
     NotAMember CONFLICT engine "The user is not a member"
     MemberExists CONFLICT engine "The user is already a member"
     LimitReached CONFLICT engine "A maximum number is reached"
+    KeysExist CONFLICT engine "The member made keys that still work"
     EventCancelled CONFLICT engine "The event was cancelled"
     SaleNotOpen CONFLICT engine "The sale has not started"
     SaleClosed CONFLICT engine "The sale has ended"
@@ -131,7 +135,7 @@ refusals! {
     ExtensionLimit NotCancellable CapacityInUse CurrencyInUse
     ValidationFailed VersionMismatch IdempotencyKeyReused IdempotencyInFlight
     PermissionMissing LastOwner NotAMember MemberExists
-    InvitationEnded InvitationMismatch LimitReached
+    InvitationEnded InvitationMismatch LimitReached KeysExist
 }
 
 impl Code {

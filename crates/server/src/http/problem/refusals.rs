@@ -35,7 +35,10 @@ impl From<Refusal> for Problem {
             | Refusal::InvitationMismatch
             | Refusal::LimitReached { .. }
             | Refusal::OwnerConfined
-            | Refusal::PasswordNeeded => of_organizations(&refusal, &plain),
+            | Refusal::PasswordNeeded
+            | Refusal::KeysExist { .. }
+            | Refusal::KeyWidened { .. }
+            | Refusal::KeyEndsEarly => of_organizations(&refusal, &plain),
             Refusal::EmailTaken => plain("Log in, or use a different address."),
             Refusal::EventCancelled => plain("Seats can no longer be held or confirmed."),
             Refusal::SaleNotOpen { sales_start: Some(start) } => {
@@ -172,6 +175,14 @@ fn of_organizations(refusal: &Refusal, plain: &impl Fn(&str) -> Problem) -> Prob
             "password",
             "is required to make, change or remove another owner",
         ),
+        Refusal::KeysExist { keys } => {
+            plain("The member made keys that still work; send `?keys=keep` or `?keys=revoke`.")
+                .with("keys", *keys)
+        }
+        Refusal::KeyWidened { field } => {
+            Problem::invalid_field(*field, "can only become less; make another key for more")
+        }
+        Refusal::KeyEndsEarly => Problem::invalid_field("expires_at", "must be in the future"),
         _ => unreachable!("it is of organizations"),
     }
 }

@@ -52,8 +52,20 @@ pub const TABLE: &[Row] = &[
     row(
         Code::PermissionMissing,
         "`permission`",
-        "only members of the organization whose role has this `permission` can do this",
+        "only members of the organization whose role has this `permission`, and keys with this scope, can \
+         do this",
     ),
+    row(
+        Code::AccountRequired,
+        "",
+        "send the access token of a user: keys of organizations cannot do this",
+    ),
+    row(
+        Code::KeyInBrowser,
+        "",
+        "send keys from a server only; end this one, others may have seen it",
+    ),
+    row(Code::AddressNotAllowed, "", "send the request from one of the `networks` of the key"),
     row(Code::InvitationMismatch, "", "log in to the account with the invited address"),
     row(Code::NotFound, "", "the path, id or section is unknown, or it belongs to another user"),
     row(Code::MethodNotAllowed, "`Allow`", "use one of the methods in `Allow`"),
@@ -70,7 +82,12 @@ pub const TABLE: &[Row] = &[
         Code::LimitReached,
         "`limit`",
         "a user can be in at most `limit` organizations; an organization can have at most `limit` \
-         members and `limit` open invitations",
+         members, `limit` open invitations and `limit` keys",
+    ),
+    row(
+        Code::KeysExist,
+        "`keys`",
+        "say with `?keys=keep` or `?keys=revoke` what becomes of the `keys` keys of the member",
     ),
     row(
         Code::EventCancelled,

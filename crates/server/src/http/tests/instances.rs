@@ -2,14 +2,17 @@
 
 use super::*;
 use crate::catalog::FACTS_KEPT;
+use crate::keys::new_key;
 use crate::random::random;
 use crate::rights;
 use crate::vitals::Kind;
 use crate::work;
 use axum::body::Body;
 use axum::http::{Method, Request, StatusCode, header};
-use engine::access::{Access, Account, Invitation, OrgCommand, Permission, Role, may};
-use engine::{InvitationId, OrgId, Shard, UserId};
+use engine::access::{
+    Access, Account, ApiKey, Invitation, KeyCommand, KeyScope, OrgCommand, Permission, Role, may,
+};
+use engine::{InvitationId, KeyId, OrgId, Shard, UserId};
 use http_body_util::BodyExt;
 use secrecy::ExposeSecret as _;
 use serde_json::{Value, json};
@@ -203,7 +206,8 @@ async fn i15_a_right_withdrawn_elsewhere_ends_within_a_second_though_nothing_is_
     store.change_organization(org_id, member, accept, &note()).await.expect("invited");
 
     let may_write = async || {
-        let by = two.core.rights.by(member, org_id, None).await.expect("the store answers");
+        let by = two.core.rights.by(&Caller::User(member), org_id, None).await;
+        let by = by.expect("the store answers");
         may(by, Permission::EventWrite, &org_id).is_ok()
     };
     for role in [Role::Analyst, Role::Manager, Role::BoxOffice, Role::Manager, Role::CheckIn] {
@@ -225,6 +229,72 @@ async fn i15_a_right_withdrawn_elsewhere_ends_within_a_second_though_nothing_is_
             let arrived = committed.elapsed();
             let told = may_write().await;
             assert!(told == is_right || arrived <= rights::LIFE, "{role:?} after {arrived:?}");
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    }
+}
+
+/// A key is announced nowhere: what is known of it lives for a second.
+#[tokio::test]
+async fn i15_a_key_ended_elsewhere_ends_within_a_second_though_nothing_is_announced() {
+    let world = World::new().await;
+    let (one, two) = (world.instance(), world.instance());
+    let paths = Service::api(two.clone()).router;
+    let (store, now) = (&one.core.store, one.core.store.now());
+    let owner = UserId::new(now, Shard::pick(0), 1);
+    let org_id = OrgId::from(owner);
+    let note =
+        || store::ChangeNote { change_id: uuid::Uuid::from_bytes(random()), request_id: None };
+    let status = async |secret: &str| {
+        let request = Request::get("/api/v1/series")
+            .header(header::AUTHORIZATION, format!("Bearer {secret}"))
+            .body(Body::empty());
+        let answer = paths.clone().oneshot(request.expect("a request")).await;
+        answer.expect("it answers").status()
+    };
+    for number in 0..5 {
+        let (secret, kept) = new_key(two.core.config.environment);
+        let key_id = KeyId::new(now, Shard::pick(0), number);
+        let key = ApiKey {
+            key_id,
+            org_id,
+            name: "Shop".to_owned(),
+            scope: KeyScope {
+                can: [Permission::EventRead].into_iter().collect(),
+                events: None,
+                networks: None,
+                rate: None,
+                expires_at: None,
+            },
+            secret: kept,
+            previous: None,
+            created_by: owner,
+            created_at: now,
+            revoked_at: None,
+            version: 1,
+        };
+        store.create_api_key(&key, owner, &note(), None).await.expect("an owner");
+        // In use, so that it is known, and at any age.
+        for _ in 0..40 {
+            assert_eq!(status(&secret).await, StatusCode::OK);
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        let command = match number % 2 {
+            0 => KeyCommand::Revoke { key_id },
+            _ => KeyCommand::Rotate {
+                key_id,
+                secret: new_key(two.core.config.environment).1,
+                overlap_ms: 0,
+            },
+        };
+        let command = OrgCommand::Key(command);
+        store.change_organization(org_id, owner, command, &note()).await.expect("an owner");
+        let committed = Instant::now();
+        while committed.elapsed() < rights::LIFE + Duration::from_millis(300) {
+            let arrived = committed.elapsed();
+            let told = status(&secret).await;
+            let is_over = told == StatusCode::UNAUTHORIZED;
+            assert!(is_over || arrived <= rights::LIFE, "{told} after {arrived:?}");
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
     }

@@ -5,14 +5,14 @@ use crate::postgres::interrupt::Interrupt;
 use crate::postgres::rows::{uuid, uuids};
 use crate::postgres::write::{Sql, made};
 use crate::rows::{
-    Columns as _, access_entry, actor_kind, confined_text, invitation, member, ms, noted_text,
-    organization,
+    Columns as _, access_entry, actor_kind, api_key, confined_text, invitation, member, ms,
+    networks_text, noted_text, organization, scopes_text,
 };
 use crate::{AccessPage, ChangeNote, ENTRIES_LOOKED_AT_MAX, EntryFilter};
 use engine::access::{
-    AccessEntry, Invitation, Member, OrgChanges, OrgCommand, Organization, Roster,
+    AccessEntry, ApiKey, Invitation, Member, OrgChanges, OrgCommand, Organization, Roster,
 };
-use engine::{Fault, OrgId, UserId};
+use engine::{Fault, KeyId, OrgId, UserId};
 use sqlx::postgres::PgConnection;
 use sqlx::{Postgres as Driver, QueryBuilder};
 use std::slice;
@@ -55,13 +55,34 @@ columns!(
     }
 );
 columns!(
+    /// What is stored of a key, but for when it was used.
+    KEY of ApiKey {
+        key_id uuid => |of| uuid(of.key_id),
+        org_id uuid => |of| uuid(of.org_id),
+        name text => |of| of.name.clone(),
+        scopes text => |of| scopes_text(of.scope.can),
+        events text => |of| confined_text(&of.scope.events),
+        networks text => |of| networks_text(&of.scope),
+        rate bigint => |of| of.scope.rate.map(i64::from),
+        hash bytea => |of| of.secret.hash.to_vec(),
+        hint text => |of| of.secret.hint.clone(),
+        previous_hash bytea => |of| of.previous.map(|(hash, _)| hash.to_vec()),
+        previous_until bigint => |of| ms(of.previous.map(|(_, until)| until)),
+        created_by uuid => |of| uuid(of.created_by),
+        created_at bigint => |of| of.created_at.unix_ms(),
+        expires_at bigint => |of| ms(of.scope.expires_at),
+        revoked_at bigint => |of| ms(of.revoked_at),
+        version bigint => |of| of.version,
+    }
+);
+columns!(
     /// An entry of the access log, with the change that it is of; its number is given by the database.
     ENTRY of (AccessEntry, ChangeNote) {
         change_id uuid => |(_, change)| change.change_id,
         at bigint => |(entry, _)| entry.at.unix_ms(),
         org_id uuid => |(entry, _)| uuid(entry.org_id),
         actor_kind bigint => |(entry, _)| actor_kind(Some(entry.actor)),
-        actor uuid => |(entry, _)| entry.actor.user_id().map(uuid),
+        actor uuid => |(entry, _)| entry.actor.uuid(),
         action text => |(entry, _)| entry.action.as_str(),
         target uuid => |(entry, _)| entry.target,
         detail text => |(entry, _)| noted_text(entry),
@@ -94,6 +115,14 @@ static PUT_INVITATION: Sql = Sql::new(|| {
         "{insert} ON CONFLICT (invitation_id) DO UPDATE
             SET ended_at = excluded.ended_at, ended = excluded.ended"
     ))
+});
+
+/// Writes keys, new or changed.
+static PUT_KEYS: Sql = Sql::new(|| {
+    let insert = KEY.insert("api_keys", &[], &mut Places::default());
+    let set = |(name, _): &(&str, &str)| format!("{name} = excluded.{name}");
+    let sets: Vec<_> = KEY.list.iter().skip(1).map(set).collect();
+    made(format!("{insert} ON CONFLICT (key_id) DO UPDATE SET {}", sets.join(", ")))
 });
 
 static INSERT_ENTRY: Sql =
@@ -190,8 +219,28 @@ pub(super) async fn load(
     let query = sqlx::query(INVITATIONS).bind(uuid(org_id)).bind(named).bind(address);
     let invitations = query.fetch_all(&mut *session).await?;
     let invitations = invitations.iter().map(invitation).collect::<Result<_, Fault>>()?;
-    let members = members_of(session, org_id).await?;
-    Ok(Roster { organization, members, invitations, joined })
+    let members = members_of(&mut *session, org_id).await?;
+    let keys = match command {
+        Some(command) if command.concerns_keys() => {
+            keys_of(session, org_id, command.key_id()).await?
+        }
+        _ => Vec::new(),
+    };
+    Ok(Roster { organization, members, invitations, keys, joined })
+}
+
+/// The keys of an organization that have not ended, and one by its id.
+async fn keys_of(
+    session: &mut PgConnection,
+    org_id: OrgId,
+    named: Option<KeyId>,
+) -> Result<Vec<ApiKey>, Interrupt> {
+    const SQL: &str = "SELECT * FROM api_keys WHERE org_id = $1 AND revoked_at IS NULL
+            AND (expires_at IS NULL OR expires_at > now_ms())
+        UNION SELECT * FROM api_keys WHERE key_id = $2 AND org_id = $1 ORDER BY key_id";
+    let query = sqlx::query(SQL).bind(uuid(org_id)).bind(named.map(uuid));
+    let found = query.fetch_all(session).await?;
+    Ok(found.iter().map(|row| Ok(api_key(row)?.key)).collect::<Result<_, Fault>>()?)
 }
 
 /// Writes a change; without an entry, there is none.
@@ -201,7 +250,7 @@ pub(super) async fn write(
     change: &ChangeNote,
 ) -> Result<(), Interrupt> {
     const REMOVE: &str = "DELETE FROM members WHERE org_id = $1 AND user_id = ANY($2)";
-    let Some(entry) = &changes.entry else { return Ok(()) };
+    let Some(entry) = changes.entries.first() else { return Ok(()) };
     let organization = changes.organization.as_slice();
     run(session, *PUT_ORGANIZATION, &ORGANIZATION, organization).await?;
     run(session, *PUT_MEMBERS, &MEMBER, &changes.members).await?;
@@ -213,7 +262,10 @@ pub(super) async fn write(
     for invitation in &changes.invitations {
         run(session, *PUT_INVITATION, &INVITATION, slice::from_ref(invitation)).await?;
     }
-    run(session, *INSERT_ENTRY, &ENTRY, &[(entry.clone(), change.clone())]).await.map(drop)
+    run(session, *PUT_KEYS, &KEY, &changes.keys).await?;
+    let noted = |(place, entry): (usize, &AccessEntry)| (entry.clone(), change.of_entry(place));
+    let entries: Vec<_> = changes.entries.iter().enumerate().map(noted).collect();
+    run(session, *INSERT_ENTRY, &ENTRY, &entries).await.map(drop)
 }
 
 /// A part of the access log of an organization.
@@ -240,7 +292,7 @@ pub(super) async fn read_log(
         query.push(" AND seq <= ").push_bind(until);
     }
     if let Some(actor) = filter.actor {
-        query.push(" AND actor = ").push_bind(uuid(actor));
+        query.push(" AND actor = ").push_bind(actor);
     }
     if let Some(action) = filter.action {
         query.push(" AND action = ").push_bind(action.as_str());

@@ -5,7 +5,7 @@ use engine::OrgId;
 use engine::access::{Grant, Permission, Role};
 use engine::event::EventChange;
 use engine::{
-    BookingStatus, By, Command, EventDate, EventId, EventStatus, EventWithSections, Refusal,
+    Actor, BookingStatus, By, Command, EventDate, EventId, EventStatus, EventWithSections, Refusal,
     Timestamp, UserId,
 };
 use store::{CREATION_KEY_KEPT_MS, EventCard, EventFilter, PageRequest, Place};
@@ -153,8 +153,8 @@ pub async fn a_draft_is_listed_for_its_organizer_only(world: World) {
 pub async fn a_list_of_places_has_the_newest_of_all_and_the_drafts_that_are_seen(world: World) {
     let teams = [1, 2].map(|number| OrgId::team(world.clock.now(), (0, number)));
     let member = |org_id| {
-        let user_id = world.mint.user();
-        By::Acting(Grant { user_id, org_id, can: Role::Manager.permissions(), only: None })
+        let actor = Actor::User(world.mint.user());
+        By::Acting(Grant { actor, org_id, can: Role::Manager.permissions(), only: None })
     };
     let mut made = Vec::new();
     for (number, status) in
@@ -200,8 +200,8 @@ pub async fn a_list_of_places_has_the_newest_of_all_and_the_drafts_that_are_seen
 pub async fn i13_only_those_who_may_create_and_change_events_of_a_team(world: World) {
     let [team, other] = [1, 2].map(|number| OrgId::team(world.clock.now(), (0, number)));
     let acting = |role: Role, org_id| {
-        let user_id = world.mint.user();
-        By::Acting(Grant { user_id, org_id, can: role.permissions(), only: None })
+        let actor = Actor::User(world.mint.user());
+        By::Acting(Grant { actor, org_id, can: role.permissions(), only: None })
     };
     let new = world.mint.event_on_sale(team);
     let event_id = new.event.terms.event_id;

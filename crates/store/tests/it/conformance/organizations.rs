@@ -1,6 +1,7 @@
 //! Organizations: their members and invitations.
 
 mod at_once;
+mod keys;
 mod log;
 
 use super::{World, answered, creation_key, refusal};
@@ -17,6 +18,13 @@ pub use at_once::{
     a_roster_beside_a_change_is_of_one_moment,
     an_invitation_accepted_many_times_at_once_makes_one_member,
     i14_of_two_owners_who_leave_at_once_one_stays, nobody_joins_too_many_organizations_at_once,
+};
+pub use keys::{
+    a_key_is_changed_rotated_and_ended_by_its_rules,
+    a_key_is_read_as_it_was_made_and_found_by_its_secret,
+    a_key_made_with_the_same_key_is_made_once, ended_keys_are_removed_after_a_while,
+    the_keys_of_a_member_who_is_removed_stay_or_end_as_was_said,
+    the_last_use_of_a_key_is_written_once_a_minute,
 };
 pub use log::{
     a_filtered_access_log_is_looked_through_in_parts,
@@ -35,7 +43,7 @@ fn rename(expected: Option<i64>, name: &str) -> OrgCommand {
 }
 
 fn remove(user_id: UserId) -> OrgCommand {
-    OrgCommand::Remove { user_id, confirmed: true }
+    OrgCommand::Remove { user_id, confirmed: true, keys: None }
 }
 
 /// What users of an organization are there for, in the order of their ids.
@@ -162,7 +170,9 @@ pub async fn a_team_founded_with_the_same_key_is_founded_once(world: World) {
     let access = everywhere(Role::Owner);
     let owner = Member { org_id: first.id, user_id: ada, access, added_by: ada, created_at };
     let (members, invitations) = (vec![owner.clone()], Vec::new());
-    let expected = Roster { organization: organization.clone(), members, invitations, joined: 0 };
+    let keys = Vec::new();
+    let expected =
+        Roster { organization: organization.clone(), members, invitations, keys, joined: 0 };
     assert_eq!(world.roster(first.id).await, expected);
     assert_eq!(answered(store.members(first.id).await), vec![owner.clone()]);
     assert_eq!(answered(store.organizations_of(ada).await), vec![(organization, owner)]);
@@ -268,6 +278,7 @@ pub async fn a_personal_organization_gets_its_row_with_its_first_change(world: W
         organization: Organization::unwritten(org_id),
         members: Vec::new(),
         invitations: Vec::new(),
+        keys: Vec::new(),
         joined: 0,
     };
     assert_eq!(world.roster(org_id).await, unwritten);

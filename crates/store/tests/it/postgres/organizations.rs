@@ -120,7 +120,7 @@ impl Stand {
         let (org_id, owners) = self.team_of_two().await;
         let leave = async |number: usize| {
             let user_id = owners[number];
-            let command = OrgCommand::Remove { user_id, confirmed: false };
+            let command = OrgCommand::Remove { user_id, confirmed: false, keys: None };
             stores[number].change_organization(org_id, user_id, command, &note(self)).await
         };
         let stopped = if stop { Some(self.stopped(STOP).await) } else { None };

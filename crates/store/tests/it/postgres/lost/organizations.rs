@@ -81,7 +81,8 @@ async fn i12_a_change_of_an_organization_whose_commit_is_lost_is_made_once() {
         assert_eq!((joined.members.len(), joined.invitations.len()), (3, 0));
         let leave = async |turn: u8| {
             let user_id = users[usize::from(turn)];
-            change(org_id, user_id, OrgCommand::Remove { user_id, confirmed: false }).await
+            change(org_id, user_id, OrgCommand::Remove { user_id, confirmed: false, keys: None })
+                .await
         };
         assert_eq!(it.lose_commit(end, leave).await.members, []);
         let entries = entries(&**store, org_id).await;
