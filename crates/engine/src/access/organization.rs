@@ -303,6 +303,12 @@ impl OrgCommand {
         }
     }
 
+    /// Whether it changes what the organization is called.
+    #[must_use]
+    pub fn renames(&self) -> bool {
+        matches!(self, Self::Rename { .. })
+    }
+
     /// The users who may do something else after it, when this one carries it out.
     #[must_use]
     pub fn concerns(&self, by: UserId) -> Vec<UserId> {
@@ -353,11 +359,13 @@ pub enum AccessAction {
     InvitationCreated,
     /// An invitation was taken back.
     InvitationRevoked,
+    /// An event went from one organization to another: both have an entry.
+    EventTransferred,
 }
 
 impl AccessAction {
     /// All of them.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 9] = [
         Self::OrgCreated,
         Self::OrgRenamed,
         Self::OrgHandedOver,
@@ -366,6 +374,7 @@ impl AccessAction {
         Self::MemberRemoved,
         Self::InvitationCreated,
         Self::InvitationRevoked,
+        Self::EventTransferred,
     ];
 
     /// The word in the API and in the store.
@@ -380,6 +389,7 @@ impl AccessAction {
             Self::MemberRemoved => "member_removed",
             Self::InvitationCreated => "invitation_created",
             Self::InvitationRevoked => "invitation_revoked",
+            Self::EventTransferred => "event_transferred",
         }
     }
 
@@ -397,6 +407,8 @@ pub enum Noted {
     Name(String),
     /// What a member may do, or an invitation offers.
     Access(Access),
+    /// The organization of an event.
+    Organization(OrgId),
 }
 
 /// One entry of the access log of an organization.
@@ -410,7 +422,7 @@ pub struct AccessEntry {
     pub actor: Actor,
     /// What happened.
     pub action: AccessAction,
-    /// To which user or invitation; none where it was the organization.
+    /// To which user, invitation or event; none where it was the organization.
     pub target: Option<Uuid>,
     /// What was so before.
     pub before: Option<Noted>,

@@ -15,6 +15,15 @@ pub struct ChangeNote {
     pub request_id: Option<String>,
 }
 
+impl ChangeNote {
+    /// The notes of a change with one entry in each of two access logs: of two entries, none has the name
+    /// of the other.
+    pub(crate) fn of_both(&self) -> [Self; 2] {
+        let other = Uuid::from_u128(!self.change_id.as_u128());
+        [self.clone(), Self { change_id: other, ..self.clone() }]
+    }
+}
+
 /// One entry of the access log, as it is stored.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct StoredEntry {
@@ -65,6 +74,8 @@ pub trait Organizations: Send + Sync {
     /// An organization with its members and the invitations that can be accepted, of one moment. A
     /// personal one of which nothing is stored is as [`Organization::unwritten`]; `None`: an unknown team.
     async fn roster(&self, org_id: OrgId) -> Result<Option<Roster>, Fault>;
+    /// What is stored of these organizations, in any order; nothing of those that have no row.
+    async fn organizations(&self, org_ids: &[OrgId]) -> Result<Vec<Organization>, Fault>;
     /// The members of an organization; none of one that is unknown.
     async fn members(&self, org_id: OrgId) -> Result<Vec<Member>, Fault>;
     /// The organizations of which somebody is a member, in the order of their ids, with what they are

@@ -3,6 +3,7 @@
 //! ```text
 //! ["01a2…"]                                                        the events of a member
 //! {"before":{"role":"analyst","events":null},"after":{"name":"…"}}   what an entry says
+//! {"before":{"organization_id":"01a2…"},"after":{…}}                 of an event
 //! ```
 //! Fields may be added; those that are there keep their meaning, since entries are never rewritten.
 
@@ -13,7 +14,7 @@ use engine::access::{
     Access, AccessAction, AccessEntry, Confined, Invitation, InvitationEnd, Member, Noted,
     Organization, Role,
 };
-use engine::{EventId, Fault};
+use engine::{EventId, Fault, OrgId};
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
 use uuid::Uuid;
@@ -31,6 +32,7 @@ struct StoredDetail {
 enum StoredNote {
     Name { name: String },
     Access { role: String, events: Option<Vec<Uuid>> },
+    Organization { organization_id: Uuid },
 }
 
 impl StoredNote {
@@ -41,6 +43,7 @@ impl StoredNote {
                 role: access.role.as_str().to_owned(),
                 events: access.events.as_deref().map(uuids),
             },
+            Noted::Organization(org_id) => Self::Organization { organization_id: org_id.uuid() },
         }
     }
 
@@ -51,6 +54,9 @@ impl StoredNote {
                 role: Role::parse(&role).ok_or_else(corrupt("detail"))?,
                 events: events.map(event_ids),
             }),
+            Self::Organization { organization_id } => Noted::Organization(
+                OrgId::from_slice(organization_id.as_bytes()).expect("a UUID has 16 bytes"),
+            ),
         })
     }
 }
