@@ -9,7 +9,7 @@ use super::App;
 use super::body::{Json, JsonBytes, NoBody};
 use super::connection::Peer;
 use super::content::{Answer, Content};
-use super::events::acting_at;
+use super::events::{acting, acting_lately};
 use super::extract::{CurrentUser, Key, Path, expected_booking, id};
 use super::lists::{PAGE_BYTES_MAX, Params, page};
 use super::problem::{Code, Problem};
@@ -215,8 +215,7 @@ async fn acting_for(
     user_id: UserId,
 ) -> Result<Option<By>, Problem> {
     let Some(booking) = app.core.store.booking(booking_id).await? else { return Ok(None) };
-    let Some(facts) = app.core.catalog.event(booking.event_id).await? else { return Ok(None) };
-    Ok(Some(acting_at(app, &facts.of.event.terms, user_id).await?))
+    acting(app, booking.event_id, user_id).await.map(Some)
 }
 
 /// Replaces the seats of a hold. If one of the new seats is unavailable, the hold stays unchanged.
@@ -353,8 +352,7 @@ async fn read(
     let booking_id: BookingId = id(&booking_id, "booking")?;
     let booking = app.core.store.booking(booking_id).await?.ok_or(MISSING)?;
     if booking.user_id != user_id {
-        let facts = app.core.catalog.event(booking.event_id).await?.ok_or(MISSING)?;
-        let by = acting_at(&app, &facts.of.event.terms, user_id).await?;
+        let (facts, by) = acting_lately(&app, booking.event_id, user_id).await?;
         may(by, Permission::BookingRead, &facts.of.event.terms)?;
     }
     let now = app.core.store.now();

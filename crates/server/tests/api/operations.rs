@@ -199,6 +199,7 @@ pub const ROUTES: [(&str, &str); 55] = [
     ("patch", "/api/v1/events/{event_id}"),
     ("get", "/api/v1/events/{event_id}/availability"),
     ("post", "/api/v1/events/{event_id}/cancel"),
+    ("post", "/api/v1/events/{event_id}/transfer"),
     ("post", "/api/v1/events/{event_id}/sections"),
     ("get", "/api/v1/events/{event_id}/sections/{section_id}"),
     ("patch", "/api/v1/events/{event_id}/sections/{section_id}"),

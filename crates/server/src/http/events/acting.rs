@@ -4,47 +4,78 @@ use super::MISSING;
 use crate::catalog::Facts;
 use crate::http::App;
 use crate::http::problem::Problem;
-use engine::access::is_visible;
+use engine::access::{Permission, is_visible, may};
 use engine::{By, EventId, Fault, OrgId, Terms, UserId};
 use std::sync::Arc;
 
-/// The event, if it exists for `viewer`.
+/// The event, if it exists for `viewer`. What everybody may see may be as old as cached facts are, what
+/// only some may see is less than a second old.
 pub(in crate::http) async fn visible(
     app: &App,
     event_id: EventId,
     viewer: Option<UserId>,
 ) -> Result<Arc<Facts>, Problem> {
     let facts = app.core.catalog.event(event_id).await?.ok_or(MISSING)?;
-    let terms = &facts.of.event.terms;
-    if !terms.is_public() {
-        let by = match viewer {
-            Some(viewer) => Some(acting_at(app, terms, viewer).await?),
-            None => None,
-        };
-        if !is_visible(by, terms) {
-            return Err(MISSING.into());
-        }
+    if facts.of.event.terms.is_public() {
+        return Ok(facts);
     }
-    Ok(facts)
+    let viewer = viewer.ok_or(MISSING)?;
+    let (facts, by) = Box::pin(acting_lately(app, event_id, viewer)).await?;
+    seen(facts, by).map(|(facts, _)| facts)
 }
 
 /// How a user acts at the event with these terms. Whether the event exists for the user is decided later.
-pub(in crate::http) async fn acting_at(
-    app: &App,
-    terms: &Terms,
-    user_id: UserId,
-) -> Result<By, Fault> {
+async fn acting_at(app: &App, terms: &Terms, user_id: UserId) -> Result<By, Fault> {
     app.core.rights.by(user_id, terms.organizer_id, Some(terms.event_id)).await
 }
 
-/// How a user acts at an event. Whether it exists for the user is decided with the rest.
+/// Whether a user may see what only members of its organization may see of the event with these cached
+/// terms. Where they say so, it is confirmed: the event may be of another organization since (I15).
+pub(in crate::http) async fn is_insider(
+    app: &App,
+    terms: &Terms,
+    user_id: UserId,
+) -> Result<bool, Problem> {
+    let by = acting_at(app, terms, user_id).await?;
+    if may(by, Permission::EventRead, terms).is_err() {
+        return Ok(false);
+    }
+    let (facts, by) = acting_lately(app, terms.event_id, user_id).await?;
+    Ok(may(by, Permission::EventRead, &facts.of.event.terms).is_ok())
+}
+
+/// An event as it was less than a second ago, and how a user acts there: for what only some may see.
+/// Whether it exists for the user is decided later.
+pub(in crate::http) async fn acting_lately(
+    app: &App,
+    event_id: EventId,
+    user_id: UserId,
+) -> Result<(Arc<Facts>, By), Problem> {
+    let facts = app.core.catalog.event_lately(event_id).await?.ok_or(MISSING)?;
+    let by = acting_at(app, &facts.of.event.terms, user_id).await?;
+    Ok((facts, by))
+}
+
+/// An event as the store has it now, and how a user acts there. Whether it exists for the user is decided
+/// with the rest.
+async fn acting_now(
+    app: &App,
+    event_id: EventId,
+    user_id: UserId,
+) -> Result<(Arc<Facts>, By), Problem> {
+    let facts = app.core.catalog.event_now(event_id).await?.ok_or(MISSING)?;
+    let by = acting_at(app, &facts.of.event.terms, user_id).await?;
+    Ok((facts, by))
+}
+
+/// How a user acts at an event that is about to be changed: for the organization that has it now, also
+/// where its transfer has not been heard of.
 pub(in crate::http) async fn acting(
     app: &App,
     event_id: EventId,
     user_id: UserId,
 ) -> Result<By, Problem> {
-    let facts = app.core.catalog.event(event_id).await?.ok_or(MISSING)?;
-    Ok(acting_at(app, &facts.of.event.terms, user_id).await?)
+    acting_now(app, event_id, user_id).await.map(|(_, by)| by)
 }
 
 /// The event, if it exists for a user, as the store has it now, and how the user acts there: for what is
@@ -54,8 +85,12 @@ pub(in crate::http) async fn visible_now(
     event_id: EventId,
     user_id: UserId,
 ) -> Result<(Arc<Facts>, By), Problem> {
-    let facts = app.core.catalog.event_now(event_id).await?.ok_or(MISSING)?;
-    let by = acting_at(app, &facts.of.event.terms, user_id).await?;
+    let (facts, by) = acting_now(app, event_id, user_id).await?;
+    seen(facts, by)
+}
+
+/// The same, where the event exists for somebody who acts so.
+fn seen(facts: Arc<Facts>, by: By) -> Result<(Arc<Facts>, By), Problem> {
     if is_visible(Some(by), &facts.of.event.terms) { Ok((facts, by)) } else { Err(MISSING.into()) }
 }
 

@@ -252,8 +252,8 @@ struct ActorView {
     user_id: Option<UserId>,
 }
 
-/// What something was before an entry or is after it: the name of the organization, or what a
-/// member may do or an invitation offers.
+/// What something was before an entry or is after it: the name of the organization, what a member may
+/// do or an invitation offers, or the organization of an event.
 #[derive(Serialize, ToSchema)]
 #[serde(untagged)]
 #[schema(as = AccessNote)]
@@ -267,6 +267,11 @@ enum NotedView {
         #[schema(value_type = Option<Vec<Uuid>>, required)]
         events: Option<Vec<String>>,
     },
+    Organization {
+        #[serde(serialize_with = "shown")]
+        #[schema(value_type = String, format = "uuid")]
+        organization_id: OrgId,
+    },
 }
 
 impl From<Noted> for NotedView {
@@ -276,6 +281,7 @@ impl From<Noted> for NotedView {
             Noted::Access(access) => {
                 Self::Access { role: access.role.as_str(), events: ids(&access.events) }
             }
+            Noted::Organization(organization_id) => Self::Organization { organization_id },
         }
     }
 }
@@ -292,7 +298,7 @@ pub(super) struct EntryView {
     actor: ActorView,
     #[schema(value_type = ActionWord)]
     action: &'static str,
-    /// The user or the invitation; null if it was the organization.
+    /// The user, the invitation or the event; null if it was the organization.
     #[serde(serialize_with = "shown_or_null")]
     #[schema(value_type = Option<String>, required, format = "uuid")]
     target: Option<Uuid>,
