@@ -377,6 +377,12 @@ macro_rules! suite {
                 the_access_log_says_who_changed_what_by_which_request,
                 an_access_log_is_read_page_by_page_and_by_actor_and_action,
                 a_filtered_access_log_is_looked_through_in_parts,
+                what_is_stored_of_organizations_is_read_at_once,
+                an_event_goes_to_another_organization_and_leaves_its_series,
+                i13_after_a_transfer_the_organization_of_before_changes_nothing,
+                a_transfer_is_made_once_whatever_comes_after_it,
+                a_transfer_that_is_refused_changes_nothing,
+                i13_what_the_organization_of_before_does_comes_before_the_transfer,
             }
             runs {
                 a_packed_log_says_what_its_rows_did,
