@@ -23,7 +23,7 @@ fn block(sale: &Sale, by: By, number: i64) -> Command {
 }
 
 impl World {
-    async fn event(&self, event_id: EventId) -> Event {
+    async fn event_now(&self, event_id: EventId) -> Event {
         answered(self.store.event(event_id).await).expect("it is there").event
     }
 
@@ -80,7 +80,7 @@ pub async fn an_event_goes_to_another_organization_and_leaves_its_series(world: 
         updated_at: world.clock.now(),
         ..new.event.clone()
     };
-    assert_eq!(world.event(event_id).await, after);
+    assert_eq!(world.event_now(event_id).await, after);
     assert_eq!(answered(store.booking(sold.booking_id).await), Some(sold));
     assert_eq!(world.counters(&sale, 0).await, (0, 2, 7));
     assert_eq!((world.listed_of(own).await, world.listed_of(team).await), (vec![], vec![event_id]));
@@ -158,7 +158,7 @@ pub async fn a_transfer_is_made_once_whatever_comes_after_it(world: World) {
     store.transfer_event(event_id, there, back, &world.note("second")).await.expect("an owner");
     // Another attempt at the first, by somebody who does not know that it was made.
     store.transfer_event(event_id, ada.into(), to_team, &first).await.expect("it was made");
-    let event = world.event(event_id).await;
+    let event = world.event_now(event_id).await;
     assert_eq!((event.terms.organizer_id, event.version), (ada.into(), 3));
     for org_id in [ada.into(), team] {
         assert_eq!(world.transfers(org_id).await.len(), 2);
@@ -170,7 +170,7 @@ pub async fn a_transfer_that_is_refused_changes_nothing(world: World) {
     let (store, sale) = (&world.store, world.sale(&[("A", 3)]).await);
     let (ada, event_id) = (sale.organizer_id, sale.event_id);
     let team = world.found_team(ada).await.expect("the first one");
-    let before = world.event(event_id).await;
+    let before = world.event_now(event_id).await;
     let missing = |permission| Refusal::PermissionMissing { permission };
     let nowhere = Refusal::NotFound { what: "organization" };
     let manager = acting(ada, Role::Manager, ada.into());
@@ -195,7 +195,7 @@ pub async fn a_transfer_that_is_refused_changes_nothing(world: World) {
     let made = store.transfer_event(unknown, own, transfer, &world.note("no")).await;
     assert_eq!(refusal(made), Refusal::NotFound { what: "event" });
 
-    assert_eq!(world.event(event_id).await, before);
+    assert_eq!(world.event_now(event_id).await, before);
     for org_id in [ada.into(), team] {
         assert_eq!(world.transfers(org_id).await, vec![]);
     }
