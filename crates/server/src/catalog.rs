@@ -5,8 +5,8 @@
 //! listening when they were read or since, they are cached for [`FACTS_FRESH`] only. The facts of a
 //! popular event are refreshed in the background before that time is over, so that no request waits
 //! for it. What only some may see or do is decided on facts that are at most a second old, whatever is
-//! announced: an event may have gone to another organization (I15). Availability comes from the gate, or from one read of the store that concurrent requests
-//! share.
+//! announced: an event may have gone to another organization (I15). Availability comes from the gate,
+//! or from one read of the store that concurrent requests share.
 
 mod marks;
 

@@ -157,8 +157,8 @@ fn an_event_is_given_to_the_organization_that_has_it_without_any_change() {
     for status in EventStatus::ALL {
         let there = event(to, status);
         for role in [Role::Owner, Role::Manager] {
-            // As the one who has just transferred it from there: of the old organization, the right to do it is
-            // of no more use, and neither is the version.
+            // As the one who has just transferred it from there: neither the right to give it away nor the
+            // version is looked at.
             let by = member(Role::Owner, from, None);
             let again = transferred(&there, by, to, member(role, to, None), Some(2));
             nothing(again.expect("it is so"));
