@@ -151,7 +151,7 @@ def successes(session: Session) -> dict[str, str]:
     """Every call, in an order that works, with the ids that the others need."""
     account = {"email": "ada@example.com", "password": PASSWORD}
     keep = session.keep
-    keep("register", "ada", "A new account", body={**account, "name": "Ada"})
+    ada = keep("register", "ada", "A new account", body={**account, "name": "Ada"})
     bob = keep("register", "bob", "A second account, which is invited below", body={**BOB, "name": "Bob"})
     tokens = keep("login", "ada", "The account from the previous example", body=account)
     session.token = tokens["access_token"]
@@ -217,6 +217,9 @@ def successes(session: Session) -> dict[str, str]:
     keep("confirm_booking_by_patch", "nothing", "No body", **nothing)
     keep("cancel_booking", "nothing", "No body", **nothing)
     keep("list_event_bookings", "page", "A page", values=of_event, query={"limit": 20})
+    # Before the page has made a team.
+    keep("transfer_event", "personal", "To the personal organization of the caller", values=of_event,
+         body={"organization_id": ada["user_id"]})
     of_organizations(session, bob["user_id"])
     for name in ["get_info", "get_liveness", "get_readiness", "get_health"]:
         keep(name, "answer", "The answer")

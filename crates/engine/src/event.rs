@@ -2,6 +2,7 @@
 
 mod decide;
 mod section;
+mod transfer;
 
 use crate::access::{By, Permission, may};
 use crate::decide::Policy;
@@ -16,6 +17,7 @@ use std::collections::HashSet;
 
 pub use decide::{EventChanges, EventCommand, Opened, Repricing, create, decide};
 pub use section::{Opening, Section, SectionChange};
+pub use transfer::Transfer;
 
 /// The maximum capacity of a section.
 pub const CAPACITY_MAX: i64 = 1_000_000_000;
@@ -133,7 +135,8 @@ impl Terms {
 pub struct Event {
     /// What decides whether its seats may be sold.
     pub terms: Terms,
-    /// The series that it is in, from its creation on. It has the same shard.
+    /// The series that it is in, from its creation on, until it leaves its organization. It has the same
+    /// shard.
     pub series_id: Option<SeriesId>,
     /// Its name.
     pub title: String,

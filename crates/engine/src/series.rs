@@ -2,7 +2,8 @@
 //!
 //! Everything of a series has one shard: the series draws it, and its events copy it. So whatever is
 //! held across several events of a series stays in one lane and in one transaction. Ids do not change,
-//! hence an event is in a series from its creation on, or never.
+//! hence an event is in a series from its creation on, or never. An event that goes to another organization
+//! leaves its series, and keeps its id and its shard.
 
 use crate::access::{By, Owned, Permission, may};
 use crate::error::Refusal;

@@ -4,13 +4,14 @@
 //! them; the batch checks them again. Where an announcement may have been missed, because nobody was
 //! listening when they were read or since, they are cached for [`FACTS_FRESH`] only. The facts of a
 //! popular event are refreshed in the background before that time is over, so that no request waits
-//! for it. Availability comes from the gate, or from one read of the store that concurrent requests
-//! share.
+//! for it. What only some may see or do is decided on facts that are at most a second old, whatever is
+//! announced: an event may have gone to another organization (I15). Availability comes from the gate,
+//! or from one read of the store that concurrent requests share.
 
 mod marks;
 
 use crate::fresh::{Fresh, Source};
-use crate::news;
+use crate::{news, rights};
 use engine::seats::Marks;
 use engine::text::folded;
 use engine::{
@@ -93,13 +94,36 @@ pub struct Available {
 /// The live counters of sections.
 pub type Counters = HashMap<SectionId, LiveInventory>;
 
+/// When this process hears of what other processes change.
+#[derive(Clone)]
+pub struct Hearing {
+    gate: Arc<dyn Gate>,
+    /// Since when nobody else changes anything, if that is so.
+    alone_since: Option<Instant>,
+}
+
+impl Hearing {
+    /// By the announcements of this gate. `is_shared` is whether there may be other processes.
+    pub fn new(gate: Arc<dyn Gate>, is_shared: bool) -> Self {
+        Self { gate, alone_since: (!is_shared).then(Instant::now) }
+    }
+
+    /// How long something is kept that was there when its read began then.
+    pub fn life(&self, read_at: tokio::time::Instant) -> Duration {
+        self.lives(true, read_at)
+    }
+
+    fn lives(&self, is_known: bool, read_at: tokio::time::Instant) -> Duration {
+        let listens_since = self.alone_since.or_else(|| self.gate.listens_since());
+        lives(is_known, read_at.into_std(), listens_since)
+    }
+}
+
 /// Where facts come from.
 #[derive(Clone)]
 struct FactsOf {
     events: Arc<dyn Events>,
-    gate: Arc<dyn Gate>,
-    /// Since when nobody else changes events, if that is so.
-    alone_since: Option<Instant>,
+    hearing: Hearing,
 }
 
 impl Source for FactsOf {
@@ -113,12 +137,34 @@ impl Source for FactsOf {
     }
 
     fn life(&self, facts: &Option<Arc<Facts>>, read_at: tokio::time::Instant) -> Duration {
-        let listens_since = self.alone_since.or_else(|| self.gate.listens_since());
-        lives(facts.is_some(), read_at.into_std(), listens_since)
+        self.hearing.lives(facts.is_some(), read_at)
     }
 
     fn size(facts: &Option<Arc<Facts>>) -> usize {
         facts.as_ref().map_or(1, |facts| facts.of.sections.len() + 1)
+    }
+}
+
+/// Where facts come from that are as young as rights are.
+#[derive(Clone)]
+struct LateFactsOf(FactsOf);
+
+impl Source for LateFactsOf {
+    type Key = EventId;
+    type Value = Option<Arc<Facts>>;
+    const LIFE_MAX: Duration = rights::LIFE;
+    const SIZE_MAX: u64 = CACHED_MAX;
+
+    async fn read(&self, event_id: EventId) -> Result<Option<Arc<Facts>>, Fault> {
+        self.0.read(event_id).await
+    }
+
+    fn life(&self, _: &Option<Arc<Facts>>, _: tokio::time::Instant) -> Duration {
+        rights::LIFE
+    }
+
+    fn size(facts: &Option<Arc<Facts>>) -> usize {
+        FactsOf::size(facts)
     }
 }
 
@@ -133,6 +179,7 @@ pub struct Catalog {
     bookings: Arc<dyn Bookings>,
     gate: Arc<dyn Gate>,
     facts: Fresh<FactsOf>,
+    late_facts: Fresh<LateFactsOf>,
     /// Reads of the counters that all who ask at the same time share.
     shared: Cache<EventId, Arc<Counters>>,
     /// The same of a gate that has to be asked.
@@ -141,21 +188,21 @@ pub struct Catalog {
 }
 
 impl Catalog {
-    /// An empty catalog. `is_shared` is whether other processes may change events.
+    /// An empty catalog. `hearing` says when others are heard that change events.
     pub fn new(
         events: Arc<dyn Events>,
         bookings: Arc<dyn Bookings>,
         seats: Arc<dyn Seats>,
         gate: Arc<dyn Gate>,
-        is_shared: bool,
+        hearing: Hearing,
     ) -> Self {
-        let alone_since = (!is_shared).then(Instant::now);
-        let facts = FactsOf { events: events.clone(), gate: gate.clone(), alone_since };
+        let facts = FactsOf { events: events.clone(), hearing };
+        let late_facts = Fresh::new(LateFactsOf(facts.clone()));
         let shared = Cache::builder().max_capacity(1_000).time_to_live(COUNTERS_FRESH);
         let told = Cache::builder().max_capacity(1_000).time_to_live(COUNTERS_FRESH);
         let (facts, shared, told) = (Fresh::new(facts), shared.build(), told.build());
         let marks = NewestMarks::new(seats, gate.clone());
-        Self { events, bookings, gate, facts, shared, told, marks }
+        Self { events, bookings, gate, facts, late_facts, shared, told, marks }
     }
 
     /// The event with this id, for any caller: the caller checks visibility.
@@ -163,7 +210,13 @@ impl Catalog {
         self.facts.get(event_id).await
     }
 
-    /// The event as the store has it now: for what is derived from it and written back.
+    /// The event as it was less than [`rights::LIFE`] ago, for what not everybody may see: whose it is
+    /// decides who may (I15).
+    pub async fn event_lately(&self, event_id: EventId) -> Result<Option<Arc<Facts>>, Fault> {
+        self.late_facts.get(event_id).await
+    }
+
+    /// The event as the store has it now: for what is derived from it and written back, and for who may.
     pub async fn event_now(&self, event_id: EventId) -> Result<Option<Arc<Facts>>, Fault> {
         Ok(self.events.event(event_id).await?.map(|of| Arc::new(Facts::new(of))))
     }
@@ -195,6 +248,7 @@ impl Catalog {
 
     async fn forget(&self, event_id: EventId) {
         self.facts.forget(event_id).await;
+        self.late_facts.forget(event_id).await;
         self.shared.invalidate(&event_id).await;
         self.told.invalidate(&event_id).await;
     }
@@ -202,6 +256,7 @@ impl Catalog {
     /// Forgets every event.
     pub fn forget_all(&self) {
         self.facts.forget_all();
+        self.late_facts.forget_all();
         self.shared.invalidate_all();
         self.told.invalidate_all();
         self.marks.forget_all();

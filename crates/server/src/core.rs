@@ -3,7 +3,7 @@
 //! Workers, commands and HTTP use it. It knows nothing of HTTP, so that what runs without an
 //! API needs none of it.
 
-use crate::catalog::Catalog;
+use crate::catalog::{Catalog, Hearing};
 use crate::config::Config;
 use crate::lane::Lanes;
 use crate::metrics::Metrics;
@@ -30,7 +30,7 @@ pub struct Core {
     pub lanes: Lanes,
     /// Event facts and availability.
     pub catalog: Catalog,
-    /// Who may do what.
+    /// Who may do what, and what organizations are called.
     pub rights: Rights,
     /// Whether the store and the gate answer.
     pub pulse: Pulse,
@@ -53,15 +53,16 @@ impl Core {
         let vitals = Vitals::default();
         let (count, batches) = (store.lanes(config.lanes), store.clone() as Arc<dyn Batches>);
         let lanes = Lanes::start(count, &batches, store.clone(), &gate, &metrics, &vitals);
+        let hearing = Hearing::new(gate.clone(), store.is_shared());
         Self {
             catalog: Catalog::new(
                 store.clone(),
                 store.clone(),
                 store.clone(),
                 gate.clone(),
-                store.is_shared(),
+                hearing.clone(),
             ),
-            rights: Rights::new(store.clone(), gate.clone()),
+            rights: Rights::new(store.clone(), gate.clone(), hearing),
             pulse: Pulse::new(store.clone(), gate.clone()),
             draining: CancellationToken::new(),
             config,

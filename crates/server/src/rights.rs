@@ -1,13 +1,18 @@
-//! What people may do at organizations, as it was read at most a second ago.
+//! What people may do at organizations, as it was read at most a second ago, and what organizations are
+//! called.
 //!
 //! Tokens say who somebody is, and never what they may do: that is looked up when a request arrives. Of
 //! a personal organization the id says it. Of others the members are read, once for all who ask, and
 //! again within [`LIFE`]. So a right that was withdrawn serves no request that arrives more than a second
 //! later, on any instance (I15); the command carries it, and is judged by it under the lock (I13).
+//!
+//! Names give no right. They are kept as the facts of events are: for a minute where announcements are
+//! listened to, else for a second.
 
+use crate::catalog::{FACTS_KEPT, Hearing};
 use crate::fresh::{Fresh, Source};
 use crate::http::Caller;
-use engine::access::{Confined, Member, Permission};
+use engine::access::{Confined, Member, Organization, Permission};
 use engine::{By, EventId, Fault, OrgId, UserId};
 use std::sync::Arc;
 use std::time::Duration;
@@ -78,18 +83,57 @@ impl Source for Places {
     }
 }
 
-/// Who may do what, as it was at most [`LIFE`] ago.
+/// What an organization is called.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Named {
+    /// Its name; a personal one may have none.
+    pub name: Option<Arc<str>>,
+    /// Rises with every change of the name.
+    pub version: i64,
+}
+
+#[derive(Clone)]
+struct Names {
+    store: Arc<dyn Organizations>,
+    hearing: Hearing,
+}
+
+impl Source for Names {
+    type Key = OrgId;
+    type Value = Named;
+    const LIFE_MAX: Duration = FACTS_KEPT;
+    const SIZE_MAX: u64 = KNOWN_MAX;
+
+    async fn read(&self, org_id: OrgId) -> Result<Named, Fault> {
+        let found = self.store.organizations(&[org_id]).await?.pop();
+        let found = found.unwrap_or_else(|| Organization::unwritten(org_id));
+        Ok(Named { name: found.name.map(Arc::from), version: found.version })
+    }
+
+    fn life(&self, _: &Named, read_at: Instant) -> Duration {
+        self.hearing.life(read_at)
+    }
+
+    fn size(_: &Named) -> usize {
+        1
+    }
+}
+
+/// Who may do what, as it was at most [`LIFE`] ago, and what organizations are called.
 pub struct Rights {
     members: Fresh<Members>,
     places: Fresh<Places>,
+    names: Fresh<Names>,
     gate: Arc<dyn Gate>,
 }
 
 impl Rights {
-    /// Nothing is known yet.
-    pub fn new(store: Arc<dyn Organizations>, gate: Arc<dyn Gate>) -> Self {
-        let (members, places) = (Fresh::new(Members(store.clone())), Fresh::new(Places(store)));
-        Self { members, places, gate }
+    /// Nothing is known yet. `hearing` says when others are heard that change names.
+    pub fn new(store: Arc<dyn Organizations>, gate: Arc<dyn Gate>, hearing: Hearing) -> Self {
+        let (members, places) = (Members(store.clone()), Places(store.clone()));
+        let names = Names { store, hearing };
+        let (members, places) = (Fresh::new(members), Fresh::new(places));
+        Self { members, places, names: Fresh::new(names), gate }
     }
 
     /// How somebody acts at an event of an organization, or at the organization itself: as its owner, as a
@@ -122,18 +166,30 @@ impl Rights {
         }
     }
 
-    /// Forgets an organization in which this instance has changed what these users may do, and notifies
-    /// the others. Call it after the commit, and also when nobody knows whether there was one.
+    /// What an organization is called, as it was at most [`FACTS_KEPT`] ago.
+    pub async fn name(&self, org_id: OrgId) -> Result<Named, Fault> {
+        self.names.get(org_id).await
+    }
+
+    /// Forgets an organization of which this instance has changed the name, or what these users may do
+    /// there, and notifies the others. Call it after the commit, and also when nobody knows whether there was
+    /// one.
     pub async fn changed(&self, org_id: OrgId, users: &[UserId]) {
-        self.members.forget(org_id).await;
+        self.forget(org_id).await;
         for user_id in users {
             self.places.forget(*user_id).await;
         }
         self.gate.announce(org_id.into());
     }
 
+    async fn forget(&self, org_id: OrgId) {
+        self.members.forget(org_id).await;
+        self.names.forget(org_id).await;
+    }
+
     /// Forgets everything.
     pub fn forget_all(&self) {
+        self.names.forget_all();
         self.members.forget_all();
         self.places.forget_all();
     }
@@ -144,7 +200,7 @@ impl Rights {
         loop {
             match announced.recv().await {
                 // Of an event there is nothing to forget here. Lists go by what was read a second ago.
-                Ok(id) => self.members.forget(id.into()).await,
+                Ok(id) => self.forget(id.into()).await,
                 Err(RecvError::Lagged(_)) => self.forget_all(),
                 // The gate has gone, and the process with it.
                 Err(RecvError::Closed) => return,

@@ -319,6 +319,12 @@ impl OrgCommand {
         }
     }
 
+    /// Whether it changes what the organization is called.
+    #[must_use]
+    pub fn renames(&self) -> bool {
+        matches!(self, Self::Rename { .. })
+    }
+
     /// The users who may do something else after it, when this one carries it out.
     #[must_use]
     pub fn concerns(&self, by: UserId) -> Vec<UserId> {
@@ -394,11 +400,13 @@ pub enum AccessAction {
     KeyRotated,
     /// A key was ended.
     KeyRevoked,
+    /// An event went from one organization to another: both have an entry.
+    EventTransferred,
 }
 
 impl AccessAction {
     /// All of them.
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 13] = [
         Self::OrgCreated,
         Self::OrgRenamed,
         Self::OrgHandedOver,
@@ -411,6 +419,7 @@ impl AccessAction {
         Self::KeyChanged,
         Self::KeyRotated,
         Self::KeyRevoked,
+        Self::EventTransferred,
     ];
 
     /// The word in the API and in the store.
@@ -429,6 +438,7 @@ impl AccessAction {
             Self::KeyChanged => "key_changed",
             Self::KeyRotated => "key_rotated",
             Self::KeyRevoked => "key_revoked",
+            Self::EventTransferred => "event_transferred",
         }
     }
 
@@ -448,6 +458,8 @@ pub enum Noted {
     Access(Access),
     /// What a key may do.
     Key(Box<KeyNote>),
+    /// The organization of an event.
+    Organization(OrgId),
 }
 
 /// What an entry of the access log says of a key.
@@ -472,7 +484,7 @@ pub struct AccessEntry {
     pub actor: Actor,
     /// What happened.
     pub action: AccessAction,
-    /// To which user, invitation or key; none where it was the organization.
+    /// To which user, invitation, key or event; none where it was the organization.
     pub target: Option<Uuid>,
     /// What was so before.
     pub before: Option<Noted>,

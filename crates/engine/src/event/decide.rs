@@ -6,9 +6,9 @@
 
 use super::{
     Event, EventChange, EventStatus, EventWithSections, Opening, REPRICED_SEATS_MAX, Section,
-    SectionChange, may_change_currency, may_join,
+    SectionChange, Transfer, may_change_currency, may_join,
 };
-use crate::access::{By, Permission, may};
+use crate::access::{AccessEntry, By, Permission, may};
 use crate::decide::Command;
 use crate::error::Refusal;
 use crate::ids::SectionId;
@@ -48,14 +48,16 @@ pub enum EventCommand {
         /// What is to be changed.
         change: SectionChange,
     },
+    /// Gives it to another organization.
+    Transfer(Transfer),
 }
 
 impl EventCommand {
     /// Whether no batch may be under way at the event's sections while it is decided: one might go on
-    /// to sell by the terms of before.
+    /// to sell by the terms of before, or to change seats for the organization of before (I13).
     #[must_use]
     pub fn stops_sales(&self) -> bool {
-        matches!(self, Self::Revise { .. } | Self::CallOff)
+        matches!(self, Self::Revise { .. } | Self::CallOff | Self::Transfer(_))
     }
 
     /// The section of which [`decide`] has to know the capacity.
@@ -65,7 +67,9 @@ impl EventCommand {
             Self::ReviseSection { section_id, change, .. } => {
                 change.capacity.and(Some(*section_id))
             }
-            Self::Revise { .. } | Self::CallOff | Self::AddSection { .. } => None,
+            Self::Revise { .. } | Self::CallOff | Self::AddSection { .. } | Self::Transfer(_) => {
+                None
+            }
         }
     }
 
@@ -75,7 +79,9 @@ impl EventCommand {
         let all = of.sections.iter().map(|section| section.section_id);
         let sections: Vec<_> = match self {
             Self::Revise { change, .. } if change.currency.is_some() => all.collect(),
-            Self::Revise { .. } | Self::CallOff | Self::AddSection { .. } => Vec::new(),
+            Self::Revise { .. } | Self::CallOff | Self::AddSection { .. } | Self::Transfer(_) => {
+                Vec::new()
+            }
             Self::ReviseSection { section_id, .. } => vec![*section_id],
         };
         sections.into_iter().map(|section_id| Command::Retire { section_id }).collect()
@@ -162,10 +168,12 @@ pub struct EventChanges {
     pub repriced: Option<Currency>,
     /// A row of the log.
     pub log: Option<LogEntry>,
+    /// Entries of access logs, each of another organization.
+    pub entries: Vec<AccessEntry>,
     /// What a batch has to decide when all this is written.
     pub commands: Vec<Command>,
     /// Whether prices get another currency.
-    changes_currency: bool,
+    pub(super) changes_currency: bool,
 }
 
 impl EventChanges {
@@ -184,10 +192,12 @@ impl EventChanges {
 /// - for an edit those of [`Event::may_edit`] and [`Event::revise`],
 /// - for a section that is added those of [`Event::may_edit`] and [`may_join`],
 /// - for one that is changed not found, those of [`Event::may_edit`], [`Section::revise`] and
-///   [`may_join`].
+///   [`may_join`],
+/// - for a transfer those that [`Transfer`] names.
 ///
-/// To call off an event that was called off, to add a section that is there, and to set what is so
-/// already, changes nothing: no version rises, and the log gets no row.
+/// To call off an event that was called off, to add a section that is there, to give an event to the
+/// organization that has it, and to set what is so already, changes nothing: no version rises, and the log
+/// gets no row.
 pub fn decide(
     of: &EventWithSections,
     by: By,
@@ -225,6 +235,7 @@ pub fn decide(
             let event = Some(event);
             Ok(EventChanges { event, calls_off: true, log, ..EventChanges::default() })
         }
+        EventCommand::Transfer(transfer) => transfer.decide(event, by, now),
         EventCommand::AddSection { section, opening } => {
             if of.sections.iter().any(|other| other.section_id == section.section_id) {
                 return Ok(EventChanges::default());

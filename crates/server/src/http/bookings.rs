@@ -9,7 +9,7 @@ use super::App;
 use super::body::{Json, JsonBytes, NoBody};
 use super::connection::Peer;
 use super::content::{Answer, Content};
-use super::events::acting_at;
+use super::events::{acting, acting_lately};
 use super::extract::{Caller, CurrentCaller, CurrentUser, Key, Path, Unsure, expected_booking, id};
 use super::lists::{PAGE_BYTES_MAX, Params, page};
 use super::problem::{Code, Problem};
@@ -220,8 +220,7 @@ async fn acting_for(
     caller: &Caller,
 ) -> Result<Option<By>, Problem> {
     let Some(booking) = app.core.store.booking(booking_id).await? else { return Ok(None) };
-    let Some(facts) = app.core.catalog.event(booking.event_id).await? else { return Ok(None) };
-    Ok(Some(acting_at(app, &facts.of.event.terms, caller).await?))
+    acting(app, booking.event_id, caller).await.map(Some)
 }
 
 /// Replaces the seats of a hold. If one of the new seats is unavailable, the hold stays unchanged.
@@ -358,8 +357,7 @@ async fn read(
     let booking_id: BookingId = id(&booking_id, "booking")?;
     let booking = app.core.store.booking(booking_id).await?.ok_or(MISSING)?;
     if caller.user_id() != Some(booking.user_id) {
-        let facts = app.core.catalog.event(booking.event_id).await?.ok_or(MISSING)?;
-        let by = acting_at(&app, &facts.of.event.terms, &caller).await?;
+        let (facts, by) = acting_lately(&app, booking.event_id, &caller).await?;
         may(by, Permission::BookingRead, &facts.of.event.terms)?;
     }
     let now = app.core.store.now();

@@ -221,7 +221,7 @@ pub struct PageParams {
         (name = "Seats", description = "Numbered seats: layouts, drawings, and which seats are \
             taken"),
         (name = "Bookings", description = "Hold, confirm, extend, cancel"),
-        (name = "Organizers", description = "An event's bookings, and cancelling the event"),
+        (name = "Organizers", description = "An event's bookings, and cancelling or transferring the event"),
         (name = "Organizations", description = "Teams and their members: roles, invitations, and the \
             access log"),
         (name = "Operations", description = "Health and metrics"),

@@ -4,6 +4,7 @@ mod acting;
 mod forms;
 mod opening;
 mod sections;
+mod transfer;
 mod views;
 
 use super::App;
@@ -16,6 +17,7 @@ use super::extract::{
     Caller, CurrentCaller, IfNoneMatch, Key, MaybeCaller, Path, Unsure, expected_version, id,
 };
 use super::lists::{PAGE_BYTES_MAX, Params, by_serde, page};
+use super::organizations::OwnerView;
 use super::problem::Problem;
 use super::wire::{At, fingerprint, json_in};
 use crate::catalog::Facts;
@@ -41,7 +43,7 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 use views::{AvailabilityView, EventCardView, EventPage, EventView, StatusWord};
 
-pub(super) use acting::{acting, acting_at, organization, visible, visible_now};
+pub(super) use acting::{acting, acting_lately, is_insider, organization, visible, visible_now};
 pub(super) use views::{SectionView, is_known};
 
 const TAG: &str = "Events";
@@ -56,6 +58,7 @@ pub(super) fn routes() -> OpenApiRouter<Arc<App>> {
         .routes(routes!(read, revise))
         .routes(routes!(availability))
         .routes(routes!(cancel))
+        .routes(routes!(transfer::transfer))
         .routes(routes!(sections::add_section))
         .routes(routes!(sections::read_section, sections::revise_section))
         .routes(routes!(bookings))
@@ -248,7 +251,12 @@ async fn list(
     let part = params.page()?;
     let room = app.answers.room(PAGE_BYTES_MAX).await?;
     let found = app.core.store.events(&filter, part).await?;
-    let cards = found.items.into_iter().map(EventCardView::from);
+    let owners = found.items.iter().map(|card| card.event.terms.organizer_id);
+    let owners = OwnerView::load_all(&app, owners).await?;
+    let cards = found.items.into_iter().map(|card| {
+        let owner = owners[&card.event.terms.organizer_id].clone();
+        EventCardView::new(card, owner)
+    });
     let cache = HeaderValue::from_static(if viewer.is_some() { "no-store" } else { "max-age=1" });
     let list = page(room, cards, found.has_more, EventCardView::id, by_serde);
     Ok(([(header::CACHE_CONTROL, cache)], list).into_response())
@@ -349,11 +357,11 @@ async fn availability(
     let facts = visible(&app, id(&event_id, "event")?, viewer.as_ref()).await?;
     let terms = &facts.of.event.terms;
     let organizer = match &viewer {
-        Some(viewer) => match acting_at(&app, terms, viewer).await {
-            Ok(by) => may(by, Permission::EventRead, terms).is_ok(),
+        Some(viewer) => match is_insider(&app, terms, viewer).await {
+            Ok(is_insider) => is_insider,
             // The store is away. What everybody may see, the gate can still say.
             Err(_) if terms.is_public() => false,
-            Err(away) => return Err(away.into()),
+            Err(away) => return Err(away),
         },
         None => false,
     };
@@ -459,8 +467,7 @@ async fn bookings(
     params: Params,
 ) -> Result<Response, Problem> {
     let event_id = id(&event_id, "event")?;
-    let facts = visible(&app, event_id, Some(&caller)).await?;
-    let by = acting_at(&app, &facts.of.event.terms, &caller).await?;
+    let (facts, by) = acting_lately(&app, event_id, &caller).await?;
     may(by, Permission::EventRead, &facts.of.event.terms)?;
     // Somebody who sees that the event is there sees that it has bookings.
     if may(by, Permission::BookingRead, &facts.of.event.terms).is_err() {

@@ -9,6 +9,7 @@ mod invitations;
 mod keys;
 mod log;
 mod members;
+mod owner;
 mod views;
 
 use super::App;
@@ -32,6 +33,8 @@ use store::{ChangeNote, CreationKey};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 use views::{OrganizationPage, OrganizationView};
+
+pub(super) use owner::OwnerView;
 
 const TAG: &str = "Organizations";
 const MISSING: Refusal = Refusal::NotFound { what: "organization" };
@@ -87,7 +90,8 @@ async fn seen_with(
     Ok((roster, own))
 }
 
-/// Changes an organization, and has what is known of its members read again if that may be another.
+/// Changes an organization, and has what is known of its name and its members read again if that may be
+/// another.
 async fn change(
     core: &Core,
     org_id: OrgId,
@@ -95,9 +99,10 @@ async fn change(
     command: OrgCommand,
     note: &ChangeNote,
 ) -> Result<Roster, Error> {
-    let concerned = command.concerns(by);
+    let (concerned, renames) = (command.concerns(by), command.renames());
     let changed = core.store.change_organization(org_id, by, command, note).await;
-    if !concerned.is_empty() && !matches!(changed, Err(Error::Refused(_))) {
+    let is_seen = renames || !concerned.is_empty();
+    if is_seen && !matches!(changed, Err(Error::Refused(_))) {
         core.rights.changed(org_id, &concerned).await;
     }
     changed

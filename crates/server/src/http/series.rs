@@ -5,6 +5,7 @@ use super::body::Json;
 use super::events::{created, is_known, once, organization};
 use super::extract::{Caller, CurrentCaller, IfNoneMatch, Key, Path, expected_version, id};
 use super::lists::{PAGE_BYTES_MAX, Params, by_serde, page};
+use super::organizations::OwnerView;
 use super::problem::Problem;
 use super::wire::{composed, fingerprint, given, given_composed, legible, shown, uuid};
 use crate::random::random;
@@ -68,6 +69,7 @@ struct SeriesView {
     #[serde(serialize_with = "shown")]
     #[schema(value_type = String, format = "uuid")]
     organizer_id: OrgId,
+    organization: OwnerView,
     title: String,
     version: i64,
     #[serde(serialize_with = "shown")]
@@ -78,23 +80,28 @@ struct SeriesView {
     updated_at: Timestamp,
 }
 
-impl From<Series> for SeriesView {
-    fn from(of: Series) -> Self {
+impl SeriesView {
+    fn new(of: Series, organization: OwnerView) -> Self {
         Self {
             series_id: of.series_id,
             organizer_id: of.organizer_id,
+            organization,
             title: of.title,
             version: of.version,
             created_at: of.created_at,
             updated_at: of.updated_at,
         }
     }
-}
 
-impl SeriesView {
-    /// Its version, and the history of the store in which it has it.
+    /// With the name of its organization as it is known.
+    async fn load(app: &App, of: Series) -> Result<Self, Fault> {
+        let owner = OwnerView::load(app, of.organizer_id).await?;
+        Ok(Self::new(of, owner))
+    }
+
+    /// Its version, that of the name of its organization, and the history of the store in which it has them.
     fn etag(&self, epoch: Epoch) -> HeaderValue {
-        let tag = format!("\"{}.{epoch}\"", self.version);
+        let tag = format!("\"{}.{}.{epoch}\"", self.version, self.organization.version);
         HeaderValue::from_str(&tag).expect("digits are valid in a header")
     }
 }
@@ -158,7 +165,7 @@ async fn create(
     // With a key it may have been made long ago, by somebody who is a member no longer.
     let by = app.core.rights.by(&caller, series.organizer_id, None).await?;
     may(by, Permission::EventRead, &series)?;
-    let view = SeriesView::from(series);
+    let view = SeriesView::load(&app, series).await?;
     let location = format!("/api/v1/series/{}", done.id);
     Ok(created(&location, view.etag(app.core.store.epoch()), done.replayed, view))
 }
@@ -188,7 +195,8 @@ async fn list(
     may(by, Permission::EventRead, &org_id)?;
     let room = app.answers.room(PAGE_BYTES_MAX).await?;
     let found = app.core.store.series_of(org_id, part).await?;
-    let views = found.items.into_iter().map(SeriesView::from);
+    let owner = OwnerView::load(&app, org_id).await?;
+    let views = found.items.into_iter().map(|series| SeriesView::new(series, owner.clone()));
     let list = page(room, views, found.has_more, |view| view.series_id, by_serde);
     Ok(([(header::CACHE_CONTROL, HeaderValue::from_static("no-store"))], list).into_response())
 }
@@ -213,7 +221,7 @@ async fn read(
     IfNoneMatch(known): IfNoneMatch,
 ) -> Result<Response, Problem> {
     let series = owned(&app, id(&series_id, "series")?, &caller).await?;
-    let view = SeriesView::from(series);
+    let view = SeriesView::load(&app, series).await?;
     let etag = view.etag(app.core.store.epoch());
     let cache = (header::CACHE_CONTROL, HeaderValue::from_static("private, no-store"));
     let headers_out = [(header::ETAG, etag.clone()), cache];
@@ -249,7 +257,7 @@ async fn revise(
     let before = app.core.store.series(series_id).await?.ok_or(MISSING)?;
     let by = app.core.rights.by(&caller, before.organizer_id, None).await?;
     let series = app.core.store.change_series(series_id, by, change).await?;
-    let view = SeriesView::from(series);
+    let view = SeriesView::load(&app, series).await?;
     let etag = view.etag(app.core.store.epoch());
     Ok(([(header::ETAG, etag)], axum::Json(view)).into_response())
 }

@@ -3,6 +3,7 @@
 mod instances;
 mod logins;
 mod same;
+mod transfers;
 
 use super::*;
 use crate::config::Config;

@@ -20,6 +20,11 @@ async fn a_title_a_date_and_a_section_are_enough_for_an_event() {
     let expected = json!({
         "event_id": event_id,
         "organizer_id": user.user_id,
+        "organization": {
+            "organization_id": user.user_id,
+            "name": null,
+            "personal": true,
+        },
         "title": "Show",
         "event_date": "2099-06-15",
         "timezone": "UTC",

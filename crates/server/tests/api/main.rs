@@ -37,4 +37,5 @@ mod start_up;
 mod teams;
 mod text;
 mod tokens;
+mod transfers;
 mod upkeep;

@@ -180,7 +180,7 @@ async fn a_section_whose_counters_are_damaged_is_refused_and_holds_up_nothing_el
 }
 
 /// Every call of the contract.
-pub const ROUTES: [(&str, &str); 55] = [
+pub const ROUTES: [(&str, &str); 62] = [
     ("post", "/api/v1/auth/register"),
     ("post", "/api/v1/auth/login"),
     ("post", "/api/v1/auth/refresh"),
@@ -199,6 +199,7 @@ pub const ROUTES: [(&str, &str); 55] = [
     ("patch", "/api/v1/events/{event_id}"),
     ("get", "/api/v1/events/{event_id}/availability"),
     ("post", "/api/v1/events/{event_id}/cancel"),
+    ("post", "/api/v1/events/{event_id}/transfer"),
     ("post", "/api/v1/events/{event_id}/sections"),
     ("get", "/api/v1/events/{event_id}/sections/{section_id}"),
     ("patch", "/api/v1/events/{event_id}/sections/{section_id}"),
@@ -227,6 +228,12 @@ pub const ROUTES: [(&str, &str); 55] = [
     ("patch", "/api/v1/organizations/{organization_id}/members/{user_id}"),
     ("delete", "/api/v1/organizations/{organization_id}/members/{user_id}"),
     ("post", "/api/v1/organizations/{organization_id}/transfer"),
+    ("get", "/api/v1/organizations/{organization_id}/keys"),
+    ("post", "/api/v1/organizations/{organization_id}/keys"),
+    ("get", "/api/v1/organizations/{organization_id}/keys/{key_id}"),
+    ("patch", "/api/v1/organizations/{organization_id}/keys/{key_id}"),
+    ("delete", "/api/v1/organizations/{organization_id}/keys/{key_id}"),
+    ("post", "/api/v1/organizations/{organization_id}/keys/{key_id}/rotate"),
     ("get", "/api/v1/organizations/{organization_id}/log"),
     ("get", "/"),
     ("get", "/health"),

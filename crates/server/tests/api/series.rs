@@ -30,6 +30,11 @@ async fn a_series_is_created_read_and_renamed() {
     let expected = json!({
         "series_id": series_id,
         "organizer_id": user.user_id,
+        "organization": {
+            "organization_id": user.user_id,
+            "name": null,
+            "personal": true,
+        },
         "title": "Season 2027",
         "version": 1,
         "created_at": series["created_at"],

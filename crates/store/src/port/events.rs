@@ -1,9 +1,9 @@
 //! Events and their sections.
 
-use super::{PageRequest, Paged};
+use super::{ChangeNote, PageRequest, Paged};
 use async_trait::async_trait;
 use engine::access::Confined;
-use engine::event::{EventChange, EventCommand};
+use engine::event::{EventChange, EventCommand, Transfer};
 use engine::{
     By, Error, Event, EventId, EventStatus, EventWithSections, Fault, IdempotencyKey, Inventory,
     Money, Opening, OrgId, Section, SectionChange, SectionId, SeriesId, Timestamp, UserId,
@@ -102,6 +102,16 @@ pub trait Events: Send + Sync {
         by: By,
         command: EventCommand,
     ) -> Result<Vec<Inventory>, Error>;
+    /// Gives an event to another organization, by the rules of [`Transfer`], with an entry in the access
+    /// log of both. Once it has returned, no batch is under way that was decided under the organization of
+    /// before (I13). The same change made twice has one effect.
+    async fn transfer_event(
+        &self,
+        event_id: EventId,
+        by: By,
+        transfer: Transfer,
+        change: &ChangeNote,
+    ) -> Result<(), Error>;
     /// Adds a section, as [`EventCommand::AddSection`]. A key makes its retries have one effect.
     async fn add_section(
         &self,

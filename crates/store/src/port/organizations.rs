@@ -21,6 +21,11 @@ impl ChangeNote {
         let change_id = Uuid::from_u128(self.change_id.as_u128() ^ (place as u128) << 96);
         Self { change_id, ..self.clone() }
     }
+
+    /// The notes of a change with one entry in each of two access logs.
+    pub(crate) fn of_both(&self) -> [Self; 2] {
+        [0, 1].map(|place| self.of_entry(place))
+    }
 }
 
 /// One entry of the access log, as it is stored.
@@ -73,6 +78,8 @@ pub trait Organizations: Send + Sync {
     /// An organization with its members and the invitations that can be accepted, of one moment. A
     /// personal one of which nothing is stored is as [`Organization::unwritten`]; `None`: an unknown team.
     async fn roster(&self, org_id: OrgId) -> Result<Option<Roster>, Fault>;
+    /// What is stored of these organizations, in any order; nothing of those that have no row.
+    async fn organizations(&self, org_ids: &[OrgId]) -> Result<Vec<Organization>, Fault>;
     /// The members of an organization; none of one that is unknown.
     async fn members(&self, org_id: OrgId) -> Result<Vec<Member>, Fault>;
     /// The organizations of which somebody is a member, in the order of their ids, with what they are

@@ -2,9 +2,11 @@
 //!
 //! A change to an event locks its row first, then, where a batch must not be under way with the
 //! old terms, the inventory rows of all its sections. Batches lock inventory only, so the order is
-//! the same for all. Every write may be done twice (see [`super::Postgres::write`]).
+//! the same for all. A transfer locks two organizations before that. Every write may be done twice (see
+//! [`super::Postgres::write`]).
 
 mod stored;
+mod transfer;
 
 use super::interrupt::{Interrupt, is_lock_timeout};
 use super::rows::uuid;
@@ -17,11 +19,12 @@ use crate::called_off::{EVENTS_MAX, LOOKED_AT_MAX, PARTS_MAX, Passes};
 use crate::maps::Stamps;
 use crate::rows::{self, Columns};
 use crate::{
-    CREATION_KEY_KEPT_MS, Created, CreationKey, EventCard, EventFilter, Events, PageRequest, Paged,
+    CREATION_KEY_KEPT_MS, ChangeNote, Created, CreationKey, EventCard, EventFilter, Events,
+    PageRequest, Paged,
 };
 use async_trait::async_trait;
 use engine::decide::SeatMaps;
-use engine::event::{EventCommand, Repricing, create, decide};
+use engine::event::{EventCommand, Repricing, Transfer, create, decide};
 use engine::{
     BookingId, By, Command, Error, Event, EventId, EventWithSections, Fault, Inventory, Opening,
     Outcome, Policy, Refusal, Section, SectionId, Timestamp,
@@ -79,6 +82,20 @@ impl Events for Postgres {
         let (inventories, maps) = changed?;
         self.committer.keep_maps(maps);
         Ok(inventories)
+    }
+
+    async fn transfer_event(
+        &self,
+        event_id: EventId,
+        by: By,
+        transfer: Transfer,
+        change: &ChangeNote,
+    ) -> Result<(), Error> {
+        let (policy, of) = (&self.committer.policy, (event_id, by));
+        let work = on!(session => transfer::transfer(&mut session, of, transfer, change, policy));
+        let done = self.write(&self.sessions, "transferring an event", work).await;
+        self.committer.forget_event(event_id);
+        done
     }
 
     async fn add_section(

@@ -10,16 +10,18 @@ mod stored;
 use super::events::{claim, clock, no_id};
 use super::interrupt::Interrupt;
 use super::log::SNAPSHOT;
-use super::rows::uuid;
+use super::rows::{uuid, uuids};
 use super::{Postgres, on};
-use crate::rows::{self, membership};
+use crate::rows::{self, membership, organization};
 use crate::{AccessPage, ChangeNote, Created, CreationKey, EntryFilter, Organizations};
 use async_trait::async_trait;
 use engine::access::{Member, ORGANIZATIONS_MAX, OrgCommand, Organization, Roster, decide, found};
 use engine::{Error, Fault, InvitationId, OrgId, Refusal, UserId};
 use sqlx::Executor as _;
 use sqlx::postgres::{PgConnection, PgRow};
-use stored::{find, is_made, load, lock, lock_joining, members_of, memberships, read_log, write};
+use stored::{find, load, lock_joining, members_of, memberships, read_log, write};
+
+pub(super) use stored::{append_entries, is_made, lock};
 
 const MISSING: Refusal = Refusal::NotFound { what: "organization" };
 
@@ -60,6 +62,15 @@ impl Organizations for Postgres {
             roster
         });
         self.read("reading an organization", read).await
+    }
+
+    async fn organizations(&self, org_ids: &[OrgId]) -> Result<Vec<Organization>, Fault> {
+        const SQL: &str = "SELECT * FROM organizations WHERE org_id = ANY($1)";
+        let read = on!(session => async {
+            let found = sqlx::query(SQL).bind(uuids(org_ids)).fetch_all(&mut *session).await?;
+            Ok(found.iter().map(organization).collect::<Result<_, _>>()?)
+        });
+        self.read("reading organizations", read).await
     }
 
     async fn members(&self, org_id: OrgId) -> Result<Vec<Member>, Fault> {

@@ -4,6 +4,7 @@
 //! ["01a2…"]                                                        the events of a member
 //! ["event.read","booking.sell"]                                    the scopes of a key
 //! {"before":{"role":"analyst","events":null},"after":{"name":"…"}}   what an entry says
+//! {"before":{"organization_id":"01a2…"},"after":{…}}                 of an event
 //! ```
 //! Fields may be added; those that are there keep their meaning, since entries are never rewritten.
 
@@ -14,7 +15,7 @@ use engine::access::{
     Access, AccessAction, AccessEntry, ApiKey, Confined, Invitation, InvitationEnd, KeyNote,
     KeyScope, KeySecret, Member, Noted, Organization, Permission, Permissions, Role,
 };
-use engine::{EventId, Fault, Timestamp};
+use engine::{EventId, Fault, OrgId, Timestamp};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
@@ -47,6 +48,9 @@ enum StoredNote {
         role: String,
         events: Option<Vec<Uuid>>,
     },
+    Organization {
+        organization_id: Uuid,
+    },
 }
 
 impl StoredNote {
@@ -69,6 +73,7 @@ impl StoredNote {
                     previous_until: ms(*previous_until),
                 }
             }
+            Noted::Organization(org_id) => Self::Organization { organization_id: org_id.uuid() },
         }
     }
 
@@ -91,6 +96,9 @@ impl StoredNote {
                 let previous_until = at(previous_until);
                 Noted::Key(Box::new(KeyNote { name: key, scope, previous_until }))
             }
+            Self::Organization { organization_id } => Noted::Organization(
+                OrgId::from_slice(organization_id.as_bytes()).expect("a UUID has 16 bytes"),
+            ),
         })
     }
 }

@@ -1,6 +1,7 @@
 //! Events and sections.
 
 mod listed;
+mod transfer;
 
 use super::commit::{append_log, decide_in};
 use super::currency::reprice;
@@ -14,11 +15,12 @@ use crate::keys::keys_of;
 use crate::maps::{Maps, Stamps};
 use crate::rows::{self, Columns, event, ms};
 use crate::{
-    CREATION_KEY_KEPT_MS, Created, CreationKey, EventCard, EventFilter, Events, PageRequest, Paged,
+    CREATION_KEY_KEPT_MS, ChangeNote, Created, CreationKey, EventCard, EventFilter, Events,
+    PageRequest, Paged,
 };
 use async_trait::async_trait;
 use engine::decide::SeatMaps;
-use engine::event::{EventCommand, Opened, Repricing, create, decide};
+use engine::event::{EventCommand, Opened, Repricing, Transfer, create, decide};
 use engine::{
     BookingId, By, Error, Event, EventId, EventWithSections, Fault, Inventory, Money, Opening,
     Policy, Refusal, Section, SectionId, SeriesId,
@@ -41,7 +43,8 @@ pub(super) fn put_event(
             max_seats_per_booking, max_seats_per_user, hold_ttl_ms, cancellable_until,
             prevent_orphans, version, created_at, updated_at, series_id, counts_buyers)
         VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
-        ON CONFLICT (event_id) DO UPDATE SET title = excluded.title,
+        ON CONFLICT (event_id) DO UPDATE SET organizer_id = excluded.organizer_id,
+            series_id = excluded.series_id, title = excluded.title,
             title_folded = excluded.title_folded, title_key = excluded.title_key,
             description = excluded.description,
             venue = excluded.venue, event_date = excluded.event_date, timezone = excluded.timezone,
@@ -319,6 +322,20 @@ impl Events for Sqlite {
         let (inventories, changed) = self.writer.write("changing an event", change).await?;
         self.maps.keep(changed, &Stamps::new());
         Ok(inventories)
+    }
+
+    async fn transfer_event(
+        &self,
+        event_id: EventId,
+        by: By,
+        transfer: Transfer,
+        change: &ChangeNote,
+    ) -> Result<(), Error> {
+        let (policy, change) = (self.policy, change.clone());
+        let work = move |writing: &Writing<'_>| {
+            transfer::transfer(writing, (event_id, by), transfer, &change, policy)
+        };
+        self.writer.write("transferring an event", work).await
     }
 
     async fn add_section(

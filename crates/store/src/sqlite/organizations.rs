@@ -1,6 +1,7 @@
 //! Organizations, their members, invitations and access log.
 
 use super::events::{keep_key, replay, replayed};
+use super::rows::{Binding, bind_id, read_rows};
 use super::writer::Writing;
 use super::{Sqlite, failed};
 use crate::rows::{
@@ -184,7 +185,19 @@ fn write(writing: &Writing<'_>, changes: &OrgChanges, change: &ChangeNote) -> Re
     Ok(())
 }
 
-fn append_entry(
+/// Writes the row of a personal organization, if it has none.
+pub(super) fn put_personal(writing: &Writing<'_>, org_id: OrgId) -> Result<(), Fault> {
+    const SQL: &str = "INSERT INTO organizations (org_id, version, created_at) VALUES (?, ?, ?)
+        ON CONFLICT (org_id) DO NOTHING";
+    if org_id.owner().is_none() {
+        return Ok(());
+    }
+    let version = Organization::unwritten(org_id).version;
+    writing.run(CHANGING, SQL, (org_id.as_bytes(), version, writing.now.unix_ms())).map(drop)
+}
+
+/// Adds an entry to the access log of its organization.
+pub(super) fn append_entry(
     writing: &Writing<'_>,
     entry: &AccessEntry,
     change: &ChangeNote,
@@ -251,6 +264,15 @@ impl Organizations for Sqlite {
         let members = members.iter().map(member).collect::<Result<_, _>>()?;
         let invitations = invitations.iter().map(invitation).collect::<Result<_, _>>()?;
         Ok(Some(Roster { organization, members, invitations, keys: Vec::new(), joined: 0 }))
+    }
+
+    async fn organizations(&self, org_ids: &[OrgId]) -> Result<Vec<Organization>, Fault> {
+        const SQL: &str = "WITH wanted (org_id) AS ({})
+            SELECT o.* FROM wanted CROSS JOIN organizations o USING (org_id)";
+        let mut connection = self.readers.acquire().await.map_err(failed(READING))?;
+        let bind = |query: Binding, id: &OrgId| bind_id(query, id);
+        let found = read_rows(&mut connection, SQL, 1, org_ids, bind).await;
+        found.map_err(failed(READING))?.iter().map(organization).collect()
     }
 
     async fn members(&self, org_id: OrgId) -> Result<Vec<Member>, Fault> {

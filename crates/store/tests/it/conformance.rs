@@ -383,6 +383,12 @@ macro_rules! suite {
                 the_keys_of_a_member_who_is_removed_stay_or_end_as_was_said,
                 the_last_use_of_a_key_is_written_once_a_minute,
                 ended_keys_are_removed_after_a_while,
+                what_is_stored_of_organizations_is_read_at_once,
+                an_event_goes_to_another_organization_and_leaves_its_series,
+                i13_after_a_transfer_the_organization_of_before_changes_nothing,
+                a_transfer_is_made_once_whatever_comes_after_it,
+                a_transfer_that_is_refused_changes_nothing,
+                i13_what_the_organization_of_before_does_comes_before_the_transfer,
             }
             runs {
                 a_packed_log_says_what_its_rows_did,

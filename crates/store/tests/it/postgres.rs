@@ -17,6 +17,7 @@ mod schema;
 mod seats;
 mod start;
 mod stuck;
+mod transfers;
 mod trip;
 mod waits;
 

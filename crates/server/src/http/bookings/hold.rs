@@ -3,7 +3,7 @@
 use super::super::body::{JsonBytes, validated};
 use super::super::connection::Peer;
 use super::super::content::Answer;
-use super::super::events::acting_at;
+use super::super::events::acting_lately;
 use super::super::extract::{Caller, CurrentUser, Key, Unsure, id};
 use super::super::wire::{fingerprint, json_with};
 use super::forms::{NewHold, Wanted, compared};
@@ -92,13 +92,14 @@ pub(super) async fn held(
 }
 
 /// Whether an event exists for a user. Nothing is looked up for one that is public.
-async fn is_shown(app: &App, facts: &Facts, user_id: UserId) -> Result<bool, Fault> {
+async fn is_shown(app: &App, facts: &Facts, user_id: UserId) -> Result<bool, Problem> {
     let terms = &facts.of.event.terms;
-    if terms.is_public() || terms.organizer_id.owner() == Some(user_id) {
+    if terms.is_public() {
         return Ok(true);
     }
-    let by = Box::pin(acting_at(app, terms, &Caller::User(user_id))).await?;
-    Ok(is_visible(Some(by), terms))
+    let caller = Caller::User(user_id);
+    let (facts, by) = Box::pin(acting_lately(app, terms.event_id, &caller)).await?;
+    Ok(is_visible(Some(by), &facts.of.event.terms))
 }
 
 /// The path of a booking, as a header.

@@ -85,6 +85,8 @@ const OWN: &[(&str, &str, &str)] = &[
     ("update_event", "403", "`not_organizer`, `permission_missing`"),
     ("update_event", "409", "`event_cancelled`, `currency_in_use`"),
     ("cancel_event", "403", "`not_organizer`, `permission_missing`"),
+    ("transfer_event", "403", "`not_organizer`, `permission_missing`"),
+    ("transfer_event", "404", "`not_found`: the event or the organization"),
     ("create_section", "403", "`not_organizer`, `permission_missing`"),
     ("create_section", "409", "`event_cancelled`, `idempotency_in_flight`"),
     ("update_section", "403", "`not_organizer`, `permission_missing`"),

@@ -73,7 +73,8 @@ pub(super) struct NewEvent {
     #[garde(inner(custom(uuid)))]
     #[schema(value_type = String, required = false, format = "uuid")]
     pub(super) organization_id: Option<String>,
-    /// A series of the same organization. It cannot be changed later.
+    /// A series of the same organization. It cannot be changed later, except that the event leaves it when
+    /// another organization gets the event.
     #[serde(default, deserialize_with = "given", skip_serializing_if = "Option::is_none")]
     #[garde(inner(custom(uuid)))]
     #[schema(value_type = String, required = false, format = "uuid")]
@@ -202,6 +203,16 @@ pub(super) struct ReviseEvent {
     #[garde(inner(custom(currency_code)))]
     #[schema(value_type = String, required = false, pattern = "^[A-Za-z]{3}$")]
     pub(super) currency: Option<String>,
+}
+
+/// Where an event goes.
+#[derive(Deserialize, Validate, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct TransferEvent {
+    /// The organization that gets it, at which the caller may create events.
+    #[garde(custom(uuid))]
+    #[schema(format = "uuid")]
+    pub(super) organization_id: String,
 }
 
 /// Changes to a section.

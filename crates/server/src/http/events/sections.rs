@@ -4,8 +4,7 @@ use super::forms::{NewSection, ReviseSection};
 use super::opening::open;
 use super::views::{EventView, SectionView, is_known};
 use super::{
-    MISSING_SECTION, TAG, acting_at, changed, changed_section, created, kept, once, visible,
-    visible_now,
+    MISSING_SECTION, TAG, changed, changed_section, created, kept, once, visible, visible_now,
 };
 use crate::http::App;
 use crate::http::body::Json;
@@ -53,8 +52,7 @@ pub(super) async fn add_section(
     let request = (event_id.to_string(), new.clone());
     let user_id = caller.id();
     let key = key.map(|key| CreationKey { user_id, key, fingerprint: fingerprint(&request) });
-    let facts = visible(&app, event_id, Some(&caller)).await?;
-    let by = acting_at(&app, &facts.of.event.terms, &caller).await?;
+    let (facts, by) = visible_now(&app, event_id, &caller).await?;
     let of_event = facts.of.sections.first().map(|section| section.price.currency);
     let inherits = new.own_currency().is_none();
     let planned =

@@ -2,6 +2,7 @@
 
 use crate::catalog::Available;
 use crate::http::App;
+use crate::http::organizations::OwnerView;
 use crate::http::problem::Problem;
 use crate::http::wire::{shown, shown_or_null};
 use axum::http::HeaderValue;
@@ -69,6 +70,7 @@ pub(super) struct EventView {
     #[serde(serialize_with = "shown")]
     #[schema(value_type = String, format = "uuid")]
     organizer_id: OrgId,
+    organization: OwnerView,
     #[serde(serialize_with = "shown_or_null", skip_serializing_if = "Option::is_none")]
     #[schema(value_type = String, required = false, format = "uuid")]
     series_id: Option<SeriesId>,
@@ -120,15 +122,24 @@ pub(super) struct EventView {
 impl EventView {
     /// The event with the seats that can be held now.
     pub(super) async fn load(app: &App, of: &EventWithSections) -> Result<Self, Problem> {
-        Ok(Self::new(of, app.core.catalog.availability(of).await?, app.core.store.epoch()))
+        let owner = OwnerView::load(app, of.event.terms.organizer_id).await?;
+        let available = app.core.catalog.availability(of).await?;
+        Ok(Self::new(of, owner, available, app.core.store.epoch()))
     }
 
     /// [`Self::load`] after a change of the event.
     pub(super) async fn load_anew(app: &App, of: &EventWithSections) -> Result<Self, Problem> {
-        Ok(Self::new(of, app.core.catalog.availability_anew(of).await?, app.core.store.epoch()))
+        let owner = OwnerView::load(app, of.event.terms.organizer_id).await?;
+        let available = app.core.catalog.availability_anew(of).await?;
+        Ok(Self::new(of, owner, available, app.core.store.epoch()))
     }
 
-    fn new(of: &EventWithSections, available: Vec<Available>, epoch: Epoch) -> Self {
+    fn new(
+        of: &EventWithSections,
+        organization: OwnerView,
+        available: Vec<Available>,
+        epoch: Epoch,
+    ) -> Self {
         let (event, terms) = (&of.event, &of.event.terms);
         let section = |(section, available): (&engine::Section, Available)| SectionView {
             section_id: section.section_id,
@@ -143,6 +154,7 @@ impl EventView {
         Self {
             event_id: terms.event_id,
             organizer_id: terms.organizer_id,
+            organization,
             series_id: event.series_id,
             title: event.title.clone(),
             description: event.description.clone(),
@@ -172,12 +184,14 @@ impl EventView {
     }
 
     /// Weak, since two answers of the same state may differ in how they are written. The event's
-    /// version comes first; the versions and seats of its sections only rise and fall with a change. Last
-    /// stands the history of the store, since in another one the same versions occur again.
+    /// version comes first; the versions and seats of its sections only rise and fall with a change. The
+    /// version of the organization's name follows. Last stands the history of the store, since in another one
+    /// the same versions occur again.
     pub(super) fn etag(&self) -> HeaderValue {
         let versions: i64 = self.sections.iter().map(|section| section.version).sum();
         let seats: i64 = self.sections.iter().map(|section| section.available_seats).sum();
-        let tag = format!("W/\"{}.{versions}.{seats}.{}\"", self.version, self.epoch);
+        let (version, name, epoch) = (self.version, self.organization.version, self.epoch);
+        let tag = format!("W/\"{version}.{versions}.{seats}.{name}.{epoch}\"");
         HeaderValue::from_str(&tag).expect("digits are valid in a header")
     }
 
@@ -197,6 +211,7 @@ pub(super) struct EventCardView {
     #[serde(serialize_with = "shown")]
     #[schema(value_type = String, format = "uuid")]
     organizer_id: OrgId,
+    organization: OwnerView,
     #[serde(serialize_with = "shown_or_null", skip_serializing_if = "Option::is_none")]
     #[schema(value_type = String, required = false, format = "uuid")]
     series_id: Option<SeriesId>,
@@ -255,13 +270,19 @@ pub(super) struct EventCardView {
     updated_at: Timestamp,
 }
 
-impl From<EventCard> for EventCardView {
-    fn from(card: EventCard) -> Self {
+impl EventCardView {
+    pub(super) fn id(&self) -> EventId {
+        self.event_id
+    }
+
+    /// A card of an event of this organization.
+    pub(super) fn new(card: EventCard, organization: OwnerView) -> Self {
         let event = card.event;
         let terms = &event.terms;
         Self {
             event_id: terms.event_id,
             organizer_id: terms.organizer_id,
+            organization,
             series_id: event.series_id,
             event_date: event.date.as_str().to_owned(),
             timezone: event.timezone.name(),
@@ -287,12 +308,6 @@ impl From<EventCard> for EventCardView {
             description: event.description,
             venue: event.venue,
         }
-    }
-}
-
-impl EventCardView {
-    pub(super) fn id(&self) -> EventId {
-        self.event_id
     }
 }
 

@@ -1,5 +1,6 @@
 //! Requests about organizations, and what of them is looked up before they are decided.
 
+use crate::catalog::Facts;
 use crate::http::App;
 use crate::http::auth::address;
 use crate::http::body::{JSON, is, not_json, read, validated};
@@ -208,8 +209,14 @@ pub(super) async fn confined(
 }
 
 async fn is_of(app: &App, event_id: EventId, org_id: OrgId) -> Result<bool, Fault> {
-    let facts = app.core.catalog.event(event_id).await?;
-    Ok(facts.is_some_and(|facts| facts.of.event.terms.organizer_id == org_id))
+    let is_its = |facts: &Arc<Facts>| facts.of.event.terms.organizer_id == org_id;
+    let known = app.core.catalog.event(event_id).await?;
+    if known.as_ref().is_some_and(is_its) {
+        return Ok(true);
+    }
+    // It may have been transferred to the organization since.
+    let lately = app.core.catalog.event_lately(event_id).await?;
+    Ok(lately.as_ref().is_some_and(is_its))
 }
 
 /// Whether the password of the caller came with the request. It may be tried as often as at a

@@ -269,8 +269,8 @@ impl From<Actor> for ActorView {
     }
 }
 
-/// What something was before an entry or is after it: the name of the organization, what a
-/// member may do or an invitation offers, or what a key may do.
+/// What something was before an entry or is after it: the name of the organization, what a member may
+/// do or an invitation offers, what a key may do, or the organization of an event.
 #[derive(Serialize, ToSchema)]
 #[serde(untagged)]
 #[schema(as = AccessNote)]
@@ -301,6 +301,11 @@ enum NotedView {
         #[schema(value_type = Option<Vec<Uuid>>, required)]
         events: Option<Vec<String>>,
     },
+    Organization {
+        #[serde(serialize_with = "shown")]
+        #[schema(value_type = String, format = "uuid")]
+        organization_id: OrgId,
+    },
 }
 
 impl From<Noted> for NotedView {
@@ -322,6 +327,7 @@ impl From<Noted> for NotedView {
             Noted::Access(access) => {
                 Self::Access { role: access.role.as_str(), events: ids(&access.events) }
             }
+            Noted::Organization(organization_id) => Self::Organization { organization_id },
         }
     }
 }
@@ -338,7 +344,7 @@ pub(super) struct EntryView {
     actor: ActorView,
     #[schema(value_type = ActionWord)]
     action: &'static str,
-    /// The user, the invitation or the key; null if it was the organization.
+    /// The user, the invitation, the key or the event; null if it was the organization.
     #[serde(serialize_with = "shown_or_null")]
     #[schema(value_type = Option<String>, required, format = "uuid")]
     target: Option<Uuid>,

@@ -231,7 +231,8 @@ pub(in crate::postgres) async fn put_event(
     policy: &Policy,
 ) -> Result<(), Interrupt> {
     const SQL: &str = insert_event!(
-        "DO UPDATE SET title = excluded.title,
+        "DO UPDATE SET organizer_id = excluded.organizer_id, series_id = excluded.series_id,
+            title = excluded.title,
             title_folded = excluded.title_folded, title_key = excluded.title_key,
             description = excluded.description,
             venue = excluded.venue, event_date = excluded.event_date, timezone = excluded.timezone,

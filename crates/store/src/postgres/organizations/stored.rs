@@ -129,7 +129,7 @@ static INSERT_ENTRY: Sql =
     Sql::new(|| made(ENTRY.insert("access_log", &[], &mut Places::default())));
 
 /// Locks an organization. The personal one of `by` is written first if it has no row.
-pub(super) async fn lock(
+pub(in crate::postgres) async fn lock(
     session: &mut PgConnection,
     org_id: OrgId,
     by: UserId,
@@ -166,7 +166,7 @@ pub(super) async fn memberships(
 }
 
 /// Whether an earlier attempt at this change was committed.
-pub(super) async fn is_made(
+pub(in crate::postgres) async fn is_made(
     session: &mut PgConnection,
     change: &ChangeNote,
 ) -> Result<bool, Interrupt> {
@@ -265,7 +265,15 @@ pub(super) async fn write(
     run(session, *PUT_KEYS, &KEY, &changes.keys).await?;
     let noted = |(place, entry): (usize, &AccessEntry)| (entry.clone(), change.of_entry(place));
     let entries: Vec<_> = changes.entries.iter().enumerate().map(noted).collect();
-    run(session, *INSERT_ENTRY, &ENTRY, &entries).await.map(drop)
+    append_entries(session, &entries).await
+}
+
+/// Adds entries to the access logs of their organizations, which are locked.
+pub(in crate::postgres) async fn append_entries(
+    session: &mut PgConnection,
+    entries: &[(AccessEntry, ChangeNote)],
+) -> Result<(), Interrupt> {
+    run(session, *INSERT_ENTRY, &ENTRY, entries).await.map(drop)
 }
 
 /// A part of the access log of an organization.

@@ -3,6 +3,8 @@
 mod at_once;
 mod keys;
 mod log;
+mod named;
+mod transfers;
 
 use super::{World, answered, creation_key, refusal};
 use crate::raw::Raw;
@@ -30,6 +32,13 @@ pub use log::{
     a_filtered_access_log_is_looked_through_in_parts,
     an_access_log_is_read_page_by_page_and_by_actor_and_action,
     the_access_log_says_who_changed_what_by_which_request,
+};
+pub use named::what_is_stored_of_organizations_is_read_at_once;
+pub use transfers::{
+    a_transfer_is_made_once_whatever_comes_after_it, a_transfer_that_is_refused_changes_nothing,
+    an_event_goes_to_another_organization_and_leaves_its_series,
+    i13_after_a_transfer_the_organization_of_before_changes_nothing,
+    i13_what_the_organization_of_before_does_comes_before_the_transfer,
 };
 
 const MISSING: Refusal = Refusal::NotFound { what: "organization" };

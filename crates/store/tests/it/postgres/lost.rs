@@ -2,6 +2,7 @@
 //! (I12).
 
 mod organizations;
+mod transfers;
 
 use super::{Sale, Stand, booking, confirm, key, one};
 use engine::account::UserChange;
