@@ -76,6 +76,8 @@ fn keyed(mint: &Mint, event_id: EventId, section_id: SectionId, seats: u32) -> H
     Hold {
         booking_id: mint.booking(event_id),
         user_id: mint.user(),
+        seller: None,
+        seller: None,
         event_id,
         requests: vec![SeatRequest::Count { section_id, seats }],
         key: Some((key, 1)),
@@ -410,7 +412,10 @@ async fn the_audit_reports_what_was_changed_behind_its_back() {
         ("I7", "DELETE FROM booking_log WHERE kind = 'held' AND held = 1"),
         ("I4", "DELETE FROM inventory"),
         ("index", "INSERT INTO list_segments (segment, bookings, through) VALUES (9, 1, 0)"),
-        ("index", "INSERT INTO list_segments (segment, bookings, through) SELECT 9, 0, MAX(seq) FROM booking_log"),
+        (
+            "index",
+            "INSERT INTO list_segments (segment, bookings, through) SELECT 9, 0, MAX(seq) FROM booking_log",
+        ),
         ("I4", "UPDATE bookings SET items = replace(items, '\"seats\":1', '\"seats\":2')"),
     ];
     for (invariant, sql) in cases {

@@ -355,7 +355,8 @@ fn replace(writing: &Transaction<'_>, segment: i64, from: &[i64]) -> rusqlite::R
         let id = row.get::<_, Option<Vec<u8>>>("newest")?;
         newest.push(id.and_then(|bytes| BookingId::from_slice(&bytes)));
     }
-    all.newest = newest.into_iter().collect::<Option<Vec<_>>>().and_then(|all| all.into_iter().max());
+    all.newest =
+        newest.into_iter().collect::<Option<Vec<_>>>().and_then(|all| all.into_iter().max());
     register(writing, segment, &all)
 }
 
