@@ -224,27 +224,19 @@ impl From<UserId> for OrgId {
 }
 
 impl UserId {
-    /// The longest reference of a customer, in characters.
-    pub const REFERENCE_MAX: usize = 128;
-
     /// The buyer whom an organization calls `reference`: always the same one, and another one for every
-    /// other organization. `None` unless the reference has 1 to [`Self::REFERENCE_MAX`] visible ASCII
-    /// characters.
+    /// other organization.
     ///
     /// 121 bits of a digest, in the form of our ids; its time and its shard say nothing. It is never the id
     /// of a team.
     #[must_use]
-    pub fn of_customer(org_id: OrgId, reference: &str) -> Option<Self> {
-        let visible = reference.bytes().all(|byte| (0x21..=0x7e).contains(&byte));
-        if !visible || !(1..=Self::REFERENCE_MAX).contains(&reference.len()) {
-            return None;
-        }
-        let digest = Sha256::new().chain_update(org_id.as_bytes()).chain_update(reference);
+    pub fn of_customer(org_id: OrgId, reference: &CustomerRef) -> Self {
+        let digest = Sha256::new().chain_update(org_id.as_bytes()).chain_update(&*reference.0);
         let digest = digest.finalize();
         let bits = u128::from_be_bytes(digest[..16].try_into().expect("a digest is longer"));
         let fixed = TEAM | 0xF << VERSION_SHIFT | 0b11 << VARIANT_SHIFT;
         let form = 8 << VERSION_SHIFT | 0b10 << VARIANT_SHIFT;
-        Some(Self(Uuid::from_u128(bits & !fixed | form)))
+        Self(Uuid::from_u128((bits & !fixed) | form))
     }
 }
 
@@ -304,6 +296,28 @@ impl IdempotencyKey {
     }
 }
 
+/// What an organization calls one of its customers.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CustomerRef(Box<str>);
+
+impl CustomerRef {
+    /// The longest reference, in characters.
+    pub const LENGTH_MAX: usize = 128;
+
+    /// A reference of 1 to [`Self::LENGTH_MAX`] visible ASCII characters; `None` for anything else.
+    #[must_use]
+    pub fn new(text: &str) -> Option<Self> {
+        let visible = text.bytes().all(|byte| (0x21..=0x7e).contains(&byte));
+        (visible && (1..=Self::LENGTH_MAX).contains(&text.len())).then(|| Self(text.into()))
+    }
+
+    /// The reference as the organization wrote it.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -344,20 +358,22 @@ mod tests {
         let other = OrgId::from(UserId::new(at, Shard::pick(1), 2));
         let mut ids = std::collections::HashSet::new();
         for number in 0..200 {
-            let reference = format!("cust-{number}");
-            let id = UserId::of_customer(org_id, &reference).expect("visible characters");
-            assert_eq!(UserId::of_customer(org_id, &reference), Some(id), "the same each time");
-            assert_eq!((id.uuid().get_version_num(), id.uuid().as_u128() >> 62 & 3), (8, 0b10));
+            let reference = CustomerRef::new(&format!("cust-{number}")).expect("visible");
+            let id = UserId::of_customer(org_id, &reference);
+            assert_eq!(UserId::of_customer(org_id, &reference), id, "the same each time");
+            assert_eq!((id.uuid().get_version_num(), (id.uuid().as_u128() >> 62) & 3), (8, 0b10));
             assert_eq!(OrgId::from(id).owner(), Some(id), "it is no team");
-            assert!(
-                ids.insert(id) && ids.insert(UserId::of_customer(other, &reference).expect("it"))
-            );
+            assert!(ids.insert(id) && ids.insert(UserId::of_customer(other, &reference)));
         }
+    }
+
+    #[test]
+    fn a_reference_of_a_customer_has_1_to_128_visible_characters() {
         for good in ["!", "~", "Cust-42", &"r".repeat(128)] {
-            assert!(UserId::of_customer(org_id, good).is_some(), "{good:?}");
+            assert_eq!(CustomerRef::new(good).expect("visible").as_str(), good);
         }
         for bad in ["", "two words", "tab\t", "nul\0", "ü", "\u{7f}", &"r".repeat(129)] {
-            assert!(UserId::of_customer(org_id, bad).is_none(), "{bad:?}");
+            assert!(CustomerRef::new(bad).is_none(), "{bad:?}");
         }
     }
 
@@ -365,7 +381,8 @@ mod tests {
     #[test]
     fn the_id_of_a_customer_never_changes() {
         let org_id = "fedcba98-7654-8321-8fed-cba987654321".parse().expect("an id");
-        let id = UserId::of_customer(org_id, "cust-42").expect("visible characters");
+        let reference = CustomerRef::new("cust-42").expect("visible");
+        let id = UserId::of_customer(org_id, &reference);
         assert_eq!(id.to_string(), "2b42b068-47a6-8807-9235-d4e83355563a");
     }
 

@@ -6,6 +6,7 @@ use super::App;
 use super::connection::Peer;
 use super::observe::RequestId;
 use super::problem::Problem;
+use super::token::Caller;
 use crate::cutoffs::{Login, Standing};
 use crate::random::random;
 use axum::extract::FromRequestParts;
@@ -54,11 +55,36 @@ fn ended() -> Problem {
     Problem::unauthorized("The login of the access token was ended; log in again.")
 }
 
-/// The user whose access token came with the request.
-#[derive(Clone, Copy)]
-pub struct CurrentUser(pub UserId);
+/// Who sent a request with these headers, if a token says it. The request is counted as one of theirs.
+fn caller(
+    app: &App,
+    peer: Option<Peer>,
+    headers: &HeaderMap,
+) -> Result<Unsure<Option<Caller>>, Problem> {
+    let now = app.core.store.now();
+    let (mut who, mut doubt) = (None, None);
+    if let Some(value) = only(headers, "authorization")? {
+        let value = value.to_str().unwrap_or_default();
+        let token =
+            bearer(value).ok_or_else(|| Problem::unauthorized("The scheme must be Bearer."))?;
+        let ((login, caller), arrived) = (app.tokens.verify(token, now)?, Instant::now());
+        match app.cutoffs.look(login, arrived) {
+            Standing::Good => (),
+            Standing::Ended => return Err(ended()),
+            Standing::Unknown => doubt = Some(Doubt { login, arrived }),
+        }
+        who = Some(caller);
+    }
+    app.limits.request(who, peer, headers, now)?;
+    Ok(Unsure { who, doubt })
+}
 
-impl FromRequestParts<Arc<App>> for CurrentUser {
+/// The caller whose access token came with the request: a user, or a visitor. For calls that buyers make;
+/// every other one takes a [`CurrentUser`].
+#[derive(Clone, Copy)]
+pub struct Buyer(pub Caller);
+
+impl FromRequestParts<Arc<App>> for Buyer {
     type Rejection = Problem;
 
     async fn from_request_parts(parts: &mut Parts, app: &Arc<App>) -> Result<Self, Problem> {
@@ -67,17 +93,31 @@ impl FromRequestParts<Arc<App>> for CurrentUser {
     }
 }
 
-impl CurrentUser {
-    /// The user of a request with these headers, which is counted as one of theirs.
+impl Buyer {
+    /// The caller of a request with these headers, which is counted as one of theirs.
     pub fn of(app: &App, peer: Option<Peer>, headers: &HeaderMap) -> Result<Unsure<Self>, Problem> {
-        MaybeUser::of(app, peer, headers)?.map(|MaybeUser(user)| {
-            user.map(Self)
+        caller(app, peer, headers)?.map(|who| {
+            who.map(Self)
                 .ok_or_else(|| Problem::unauthorized("Send Authorization: Bearer <access_token>."))
         })
     }
 }
 
-/// The user whose access token came with the request, if one came. A bad one is refused.
+/// The user whose access token came with the request. A visitor is refused: this is for what needs an
+/// account.
+#[derive(Clone, Copy)]
+pub struct CurrentUser(pub UserId);
+
+impl FromRequestParts<Arc<App>> for CurrentUser {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, app: &Arc<App>) -> Result<Self, Problem> {
+        let Buyer(caller) = Buyer::from_request_parts(parts, app).await?;
+        caller.account().map(Self)
+    }
+}
+
+/// The user or the visitor whose access token came with the request, if one came. A bad one is refused.
 #[derive(Clone, Copy)]
 pub struct MaybeUser(pub Option<UserId>);
 
@@ -93,22 +133,7 @@ impl FromRequestParts<Arc<App>> for MaybeUser {
 impl MaybeUser {
     /// The user of a request with these headers, which is counted as one of theirs.
     pub fn of(app: &App, peer: Option<Peer>, headers: &HeaderMap) -> Result<Unsure<Self>, Problem> {
-        let now = app.core.store.now();
-        let (mut user, mut doubt) = (None, None);
-        if let Some(value) = only(headers, "authorization")? {
-            let value = value.to_str().unwrap_or_default();
-            let token =
-                bearer(value).ok_or_else(|| Problem::unauthorized("The scheme must be Bearer."))?;
-            let (login, arrived) = (app.tokens.verify(token, now)?, Instant::now());
-            match app.cutoffs.look(login, arrived) {
-                Standing::Good => (),
-                Standing::Ended => return Err(ended()),
-                Standing::Unknown => doubt = Some(Doubt { login, arrived }),
-            }
-            user = Some(login.user_id);
-        }
-        app.limits.request(user, peer, headers, now)?;
-        Ok(Unsure { who: Self(user), doubt })
+        caller(app, peer, headers)?.map(|who| Ok(Self(who.map(Caller::user_id))))
     }
 }
 

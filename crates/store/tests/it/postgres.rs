@@ -147,7 +147,6 @@ impl Stand {
             booking_id: self.mint.booking(sale.event_id),
             user_id: self.mint.user(),
             seller: None,
-            seller: None,
             event_id: sale.event_id,
             requests: requests.iter().map(ask).collect(),
             key: None,

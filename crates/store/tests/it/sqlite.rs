@@ -77,7 +77,6 @@ fn keyed(mint: &Mint, event_id: EventId, section_id: SectionId, seats: u32) -> H
         booking_id: mint.booking(event_id),
         user_id: mint.user(),
         seller: None,
-        seller: None,
         event_id,
         requests: vec![SeatRequest::Count { section_id, seats }],
         key: Some((key, 1)),

@@ -156,7 +156,7 @@ fn at_a_draft_a_seller_hears_that_the_sale_is_not_open_and_a_stranger_that_there
 }
 
 #[test]
-fn the_cap_is_the_buyers_whoever_sells() {
+fn the_cap_is_the_buyers_for_every_seller() {
     let mut ledger = ledger_of(rows());
     let sell = |number, buyer, seats| hold(number, buyer, seats, Some(seller(Role::Manager)));
     booking(ledger.hold(&sell(1, user(1), 2)));

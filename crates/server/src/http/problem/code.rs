@@ -54,6 +54,8 @@ codes! {
     Unauthorized UNAUTHORIZED "unauthorized" "A valid access token is required"
     InvalidCredentials UNAUTHORIZED engine "Unknown address or wrong password"
     InvalidRefreshToken UNAUTHORIZED engine "The refresh token is not valid"
+    InvalidToken UNAUTHORIZED "invalid_token" "The booking token is not valid"
+    AccountRequired FORBIDDEN "account_required" "An account is required"
     NotOrganizer FORBIDDEN engine "Only the organizer may do this"
     PermissionMissing FORBIDDEN engine "Your role does not allow this"
     InvitationMismatch FORBIDDEN engine "The invitation is for another address"

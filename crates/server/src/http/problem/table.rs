@@ -48,6 +48,13 @@ pub const TABLE: &[Row] = &[
     ),
     row(Code::InvalidCredentials, "`WWW-Authenticate`", "correct the address or the password"),
     row(Code::InvalidRefreshToken, "", "log in again"),
+    row(
+        Code::InvalidToken,
+        "`WWW-Authenticate`",
+        "the booking is unknown, the `booking_token` is not of it, or its buyer has an account; log in to \
+         the account",
+    ),
+    row(Code::AccountRequired, "", "register or log in: the access token is of a visitor"),
     row(Code::NotOrganizer, "", "only the organizer of the event can do this"),
     row(
         Code::PermissionMissing,
