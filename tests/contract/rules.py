@@ -21,6 +21,7 @@ CALLS = {
     "blocked": "PUT /api/v1/events/{event_id}/sections/{section_id}/blocked",
     "hold": "POST /api/v1/bookings/hold",
     "other seats": "PATCH /api/v1/bookings/{booking_id}",
+    "visitor": "POST /api/v1/visitors",
     "register": "POST /api/v1/auth/register",
     "login": "POST /api/v1/auth/login",
     "me": "PATCH /api/v1/users/me",
@@ -105,6 +106,12 @@ def seats(request: Request) -> Iterator[dict]:
 def items(request: Request) -> list[dict]:
     listed = request.given("items")
     return listed if isinstance(listed, list) else [request.body]
+
+
+def buyer(request: Request) -> dict:
+    """For whom seats are held by somebody else."""
+    given = request.given("buyer")
+    return given if isinstance(given, dict) else {}
 
 
 def folded(name: str) -> str:
@@ -545,6 +552,30 @@ RULES = [
         "must be sections with numbered seats",
         "depends on what the sections are",
         sections_of_counted_seats,
+    ),
+    Rule(
+        "a buyer is a customer or a user",
+        ("hold",),
+        "buyer",
+        "at most one of ref and user_id is allowed",
+        "a schema could, by three schemas in the place of one: clients would have to choose between types",
+        lambda request: {"ref", "user_id"} <= set(buyer(request)),
+    ),
+    Rule(
+        "a buyer by id is a user",
+        ("hold",),
+        r"buyer\.user_id",
+        "must be the id of a user",
+        "depends on which users there are",
+        lambda request: "user_id" in buyer(request),
+    ),
+    Rule(
+        "a booking comes with its token",
+        ("visitor",),
+        "booking_id|booking_token",
+        "booking_id and booking_token are required together",
+        "a schema could, by two schemas in the place of one: clients would have to choose between types",
+        lambda request: (request.given("booking_id") is None) != (request.given("booking_token") is None),
     ),
     Rule(
         "a number or names are blocked",

@@ -166,6 +166,7 @@ def successes(session: Session) -> dict[str, str]:
     keep("logout_all", "nothing", "No body", body={})
     session.token = session.send("login", body=account).body["access_token"]
 
+    visitor = keep("create_visitor", "new", "A new visitor", body={})
     event = keep("create_event", "1_floor_and_stalls", "Counted seats, and numbered ones", body=EVENT)
     keep("create_event", "2_short_layout", "Numbered seats in the short form", body=SHORT)
     of_event = {"event_id": event["event_id"]}
@@ -204,6 +205,8 @@ def successes(session: Session) -> dict[str, str]:
     keep("create_hold", "4_cart", "Several sections, all or nothing",
          body={**of_event, "items": [{"section_id": "Floor", "seats_requested": 1},
                                      {"section_id": "Stalls", "seats": ["A-4", "A-5"]}]})
+    keep("create_hold", "5_customer", "For a customer, as a member who may sell",
+         body={**of_event, "section_id": "Floor", "seats_requested": 1, "buyer": {"ref": "cust-42"}})
     keep("get_seats_status", "status", "Seats that are not available", values=stalls)
     of_booking = {"booking_id": booking["booking_id"]}
     keep("get_booking", "hold", "A hold", values=of_booking)
@@ -234,7 +237,7 @@ def successes(session: Session) -> dict[str, str]:
     lines.sort(key=lambda line: re.search(r"reservix_\w+", line)[0])
     session.keep_answer("get_metrics", "meters", "Some of the metrics",
                         Answer(200, "text/plain", "\n".join(lines) + "\n", {}))
-    return {**of_event, **of_booking}
+    return {**of_event, **of_booking, "visitor": visitor["access_token"]}
 
 
 def of_organizations(session: Session, bob: str) -> None:
@@ -284,6 +287,8 @@ def refusals(session: Session, ids: dict[str, str]) -> None:
     refuse("email_taken", call("register", body=BOB))
     refuse("invalid_credentials", call("login", body={**BOB, "password": "a guess"}))
     refuse("invalid_refresh_token", call("refresh_tokens", body={"refresh_token": "a guess"}))
+    refuse("invalid_token", call("create_visitor", body={**of_booking, "booking_token": "a guess"}))
+    refuse("account_required", call("get_me", token=ids["visitor"]))
     refuse("unauthorized", send(session.url, "get", "/api/v1/users/me"))
     refuse("malformed_json", call("register", body='{"email":'))
     refuse("unsupported_media_type", call("register", body="email=bob", media_type="application/x-www-form-urlencoded"))

@@ -3,7 +3,8 @@
 //! Events and series belong to an organization: the personal one of a user, or a team with members.
 //! Every command and every change of an event carries a [`By`], and one function, [`may`], judges it
 //! on the terms of the event, or on the series, as read under the lock (I13). What a buyer may do with a
-//! booking of their own needs no permission: it is [`By::is`].
+//! booking of their own needs no permission: it is [`By::is`]. Members may do it for a buyer with
+//! `booking.sell`: it is [`may_for_buyer`].
 //!
 //! The owner of a personal organization is known by the id alone. A member acts with a [`Grant`]: it
 //! is read from the list of members when a request arrives, is at most a second old, and says for which
@@ -73,6 +74,12 @@ impl Actor {
             Self::User(user_id) => Some(user_id),
             Self::Key(_) | Self::System => None,
         }
+    }
+
+    /// Whose idempotency keys their requests use: those of a key are its own; none when it was us.
+    #[must_use]
+    pub fn caller_id(self) -> Option<UserId> {
+        self.uuid().and_then(|id| UserId::from_slice(id.as_bytes()))
     }
 
     /// The id of the person or of the key; none when it was us.
@@ -220,6 +227,19 @@ pub fn may(by: By, what: Permission, of: &impl Owned) -> Result<(), Refusal> {
         (true, true) => Refusal::PermissionMissing { permission: what },
         (true, false) => Refusal::NotOrganizer,
     })
+}
+
+/// Whether `by` may act with a booking of somebody else as its buyer may (I13).
+///
+/// The first refusal wins: not found for those who may not see the booking,
+/// [`Refusal::PermissionMissing`] for those who may not sell.
+pub fn may_for_buyer(by: By, terms: &Terms) -> Result<(), Refusal> {
+    let allowed = may(by, Permission::BookingSell, terms);
+    if allowed.is_err() {
+        // That there is such a booking is known to those who may see it.
+        may(by, Permission::BookingRead, terms)?;
+    }
+    allowed
 }
 
 /// Whether it exists for `by`; `None` is somebody without a token.

@@ -119,12 +119,34 @@ pub struct Hold {
     pub booking_id: BookingId,
     /// The buyer.
     pub user_id: UserId,
+    /// Who sells to the buyer, with `booking.sell`; `None`: the buyer holds.
+    pub seller: Option<By>,
     /// The event.
     pub event_id: EventId,
     /// At least one ask; those of the same section have to be met together.
     pub requests: Vec<SeatRequest>,
-    /// The client's name for this attempt, with a digest of the request it belongs to.
+    /// The caller's name for this attempt, with a digest of the request it belongs to.
     pub key: Option<(IdempotencyKey, i64)>,
+}
+
+impl Hold {
+    /// Who acts.
+    #[must_use]
+    pub fn by(&self) -> By {
+        self.seller.unwrap_or(By::User(self.user_id))
+    }
+
+    /// Whose idempotency key it is: the one who acts.
+    #[must_use]
+    pub fn caller(&self) -> UserId {
+        self.by().actor().caller_id().unwrap_or(self.user_id)
+    }
+
+    /// Its idempotency key, with whose it is.
+    #[must_use]
+    pub fn named(&self) -> Option<(UserId, IdempotencyKey)> {
+        self.key.as_ref().map(|(key, _)| (self.caller(), key.clone()))
+    }
 }
 
 /// All that changes inventory.
@@ -136,32 +158,34 @@ pub enum Command {
     Confirm {
         /// The hold.
         booking_id: BookingId,
-        /// Who wants it: its buyer.
+        /// Who wants it: its buyer, or a seller.
         by: By,
     },
     /// Releases a live hold; refuses to change a confirmed booking.
     Release {
         /// The hold.
         booking_id: BookingId,
-        /// Who wants it: its buyer.
+        /// Who wants it: its buyer, or a seller.
         by: By,
     },
     /// Extends a live hold.
     Extend {
         /// The hold.
         booking_id: BookingId,
-        /// Who wants it: its buyer.
+        /// Who wants it: its buyer, or a seller.
         by: By,
     },
     /// Replaces the seats of a live hold.
     Change {
         /// The hold.
         booking_id: BookingId,
-        /// Who wants it: its buyer.
+        /// Who wants it: its buyer, or a seller.
         by: By,
+        /// Its buyer, who never changes.
+        user_id: UserId,
         /// Its event, which never changes.
         event_id: EventId,
-        /// The version its buyer believes it to have.
+        /// The version that `by` believes it to have.
         expected: Option<i64>,
         /// What it is to have from now on, as for a [`Hold`].
         requests: Vec<SeatRequest>,
@@ -280,16 +304,16 @@ impl Needs {
         for command in commands {
             match command {
                 Command::Hold(hold) => {
-                    needs.keys.extend(hold.key.iter().map(|(key, _)| (hold.user_id, key.clone())));
+                    needs.keys.extend(hold.named());
                     needs.events.insert(hold.event_id);
                     needs.sections.extend(hold.requests.iter().flat_map(SeatRequest::sections));
                     needs.buyers.insert((hold.event_id, hold.user_id));
                 }
-                Command::Change { booking_id, by, event_id, requests, .. } => {
+                Command::Change { booking_id, user_id, event_id, requests, .. } => {
                     needs.bookings.insert(*booking_id);
                     needs.events.insert(*event_id);
                     needs.sections.extend(requests.iter().flat_map(SeatRequest::sections));
-                    needs.buyers.extend(by.user_id().map(|user_id| (*event_id, user_id)));
+                    needs.buyers.insert((*event_id, *user_id));
                 }
                 Command::Confirm { booking_id, .. } | Command::Extend { booking_id, .. } => {
                     needs.bookings.insert(*booking_id);

@@ -11,6 +11,7 @@
 //! The shard only routes, it proves nothing: any UUID parses, and an unknown one is not found.
 
 use crate::time::Timestamp;
+use sha2::{Digest as _, Sha256};
 use std::fmt;
 use std::str::FromStr;
 use uuid::Uuid;
@@ -194,6 +195,8 @@ any!(EventId OrgId);
 const TEAM: u128 = 1 << 127;
 /// Where the version of a UUID stands.
 const VERSION_SHIFT: u32 = 76;
+/// Where its variant stands.
+const VARIANT_SHIFT: u32 = 62;
 
 impl OrgId {
     /// The id of a new team, made at `at`, with 74 random bits.
@@ -222,6 +225,23 @@ impl From<UserId> for OrgId {
     /// team: that user has none.
     fn from(user_id: UserId) -> Self {
         Self(user_id.0)
+    }
+}
+
+impl UserId {
+    /// The buyer whom an organization calls `reference`: always the same one, and another one for every
+    /// other organization.
+    ///
+    /// 121 bits of a digest, in the form of our ids; its time and its shard say nothing. It is never the id
+    /// of a team.
+    #[must_use]
+    pub fn of_customer(org_id: OrgId, reference: &CustomerRef) -> Self {
+        let digest = Sha256::new().chain_update(org_id.as_bytes()).chain_update(&*reference.0);
+        let digest = digest.finalize();
+        let bits = u128::from_be_bytes(digest[..16].try_into().expect("a digest is longer"));
+        let fixed = TEAM | 0xF << VERSION_SHIFT | 0b11 << VARIANT_SHIFT;
+        let form = 8 << VERSION_SHIFT | 0b10 << VARIANT_SHIFT;
+        Self(Uuid::from_u128((bits & !fixed) | form))
     }
 }
 
@@ -281,6 +301,28 @@ impl IdempotencyKey {
     }
 }
 
+/// What an organization calls one of its customers.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CustomerRef(Box<str>);
+
+impl CustomerRef {
+    /// The longest reference, in characters.
+    pub const LENGTH_MAX: usize = 128;
+
+    /// A reference of 1 to [`Self::LENGTH_MAX`] visible ASCII characters; `None` for anything else.
+    #[must_use]
+    pub fn new(text: &str) -> Option<Self> {
+        let visible = text.bytes().all(|byte| (0x21..=0x7e).contains(&byte));
+        (visible && (1..=Self::LENGTH_MAX).contains(&text.len())).then(|| Self(text.into()))
+    }
+
+    /// The reference as the organization wrote it.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -312,6 +354,41 @@ mod tests {
         }
         let foreign: UserId = "f47ac10b-58cc-4372-a567-0e02b2c3d479".parse().expect("a UUID");
         assert_eq!(OrgId::from(foreign).owner(), Some(foreign), "version 4: a user of a shop");
+    }
+
+    #[test]
+    fn a_customer_has_one_id_at_each_organization_and_never_that_of_a_team() {
+        let at = Timestamp::from_unix_ms(1_800_000_000_000);
+        let org_id = OrgId::team(at, (1, 2));
+        let other = OrgId::from(UserId::new(at, Shard::pick(1), 2));
+        let mut ids = std::collections::HashSet::new();
+        for number in 0..200 {
+            let reference = CustomerRef::new(&format!("cust-{number}")).expect("visible");
+            let id = UserId::of_customer(org_id, &reference);
+            assert_eq!(UserId::of_customer(org_id, &reference), id, "the same each time");
+            assert_eq!((id.uuid().get_version_num(), (id.uuid().as_u128() >> 62) & 3), (8, 0b10));
+            assert_eq!(OrgId::from(id).owner(), Some(id), "it is no team");
+            assert!(ids.insert(id) && ids.insert(UserId::of_customer(other, &reference)));
+        }
+    }
+
+    #[test]
+    fn a_reference_of_a_customer_has_1_to_128_visible_characters() {
+        for good in ["!", "~", "Cust-42", &"r".repeat(128)] {
+            assert_eq!(CustomerRef::new(good).expect("visible").as_str(), good);
+        }
+        for bad in ["", "two words", "tab\t", "nul\0", "ü", "\u{7f}", &"r".repeat(129)] {
+            assert!(CustomerRef::new(bad).is_none(), "{bad:?}");
+        }
+    }
+
+    /// It is stored with bookings: another rule would make others of all customers.
+    #[test]
+    fn the_id_of_a_customer_never_changes() {
+        let org_id = "fedcba98-7654-8321-8fed-cba987654321".parse().expect("an id");
+        let reference = CustomerRef::new("cust-42").expect("visible");
+        let id = UserId::of_customer(org_id, &reference);
+        assert_eq!(id.to_string(), "2b42b068-47a6-8807-9235-d4e83355563a");
     }
 
     #[test]

@@ -32,8 +32,8 @@ pub use decide::{
 pub use error::{Error, Fault, Refusal, RefusalCode, SeatConflict};
 pub use event::{Event, EventStatus, EventWithSections, Opening, Section, SectionChange, Terms};
 pub use ids::{
-    AnyId, BookingId, EventId, IdempotencyKey, InvitationId, KeyId, OrgId, SectionId, SeriesId,
-    Shard, UserId,
+    AnyId, BookingId, CustomerRef, EventId, IdempotencyKey, InvitationId, KeyId, OrgId, SectionId,
+    SeriesId, Shard, UserId,
 };
 pub use inventory::{CheckedSnapshot, GateAnswer, Inventory, LiveInventory, Snapshot};
 pub use log::{Deltas, LogCursor, LogEntry, LogKind};

@@ -60,6 +60,8 @@ pub struct Config {
     pub secret_key: Option<SecretString>,
     /// How long an access token is valid.
     pub access_token_ttl: Duration,
+    /// How long the access token of a visitor is valid.
+    pub visitor_token_ttl: Duration,
     /// How long a refresh token is valid.
     pub refresh_token_ttl: Duration,
     /// How long a hold lives.
@@ -80,10 +82,12 @@ pub struct Config {
     pub allowed_origins: Origins,
     /// Whose `X-Forwarded-For` counts.
     pub trusted_proxies: Vec<Network>,
-    /// Whether the two rates below are kept.
+    /// Whether the three rates below are kept.
     pub rate_limit_enabled: bool,
     /// Logins a minute, per address and per account.
     pub logins_per_minute: u32,
+    /// New visitors a minute, per address.
+    pub visitors_per_minute: u32,
     /// Requests a second, per user.
     pub requests_per_second: u32,
     /// Requests per second of a key of an organization that names no rate of its own.
@@ -221,6 +225,7 @@ impl Config {
             gate_fresh_ms: reader.number("GATE_FRESH_MS"),
             secret_key: reader.secret("SECRET_KEY", secret_key),
             access_token_ttl: seconds(reader, "ACCESS_TOKEN_EXPIRE_SECONDS"),
+            visitor_token_ttl: seconds(reader, "VISITOR_TOKEN_TTL_SECONDS"),
             refresh_token_ttl: seconds(reader, "REFRESH_TOKEN_EXPIRE_SECONDS"),
             hold_ttl: seconds(reader, "HOLD_TTL_SECONDS"),
             hold_max_life: seconds(reader, "HOLD_MAX_LIFE_SECONDS"),
@@ -233,6 +238,7 @@ impl Config {
             trusted_proxies: reader.read("TRUSTED_PROXIES", networks),
             rate_limit_enabled: reader.read("RATE_LIMIT_ENABLED", parse::flag),
             logins_per_minute: reader.number("RATE_LIMIT_LOGINS_PER_MINUTE"),
+            visitors_per_minute: reader.number("RATE_LIMIT_VISITORS_PER_MINUTE"),
             requests_per_second: reader.number("RATE_LIMIT_REQUESTS_PER_SECOND"),
             requests_per_key: reader.number("RATE_LIMIT_KEY_REQUESTS_PER_SECOND"),
             max_body_bytes: reader.number("MAX_BODY_BYTES"),

@@ -12,6 +12,7 @@ mod answers;
 mod app;
 mod auth;
 mod body;
+mod booking_token;
 mod bookings;
 mod common_passwords;
 pub mod connection;
@@ -39,6 +40,7 @@ mod target;
 mod threads;
 pub mod token;
 mod users;
+mod visitors;
 mod wire;
 
 use crate::core::Core;

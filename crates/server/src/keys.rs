@@ -192,9 +192,9 @@ impl Keys {
                 "Send this key from a server; end it, since others may have seen it.",
             ));
         }
-        limits.may_guess(address)?;
+        limits.may_try_key(address)?;
         let digest = read(key, self.environment).ok_or_else(|| {
-            limits.guessed(address);
+            limits.wrong_key(address);
             unknown()
         })?;
         Ok(Shown { digest, address })
@@ -210,7 +210,7 @@ impl Keys {
         let Shown { digest, address } = shown;
         let found = self.known.get(digest).await?;
         let Some(known) = found.filter(|known| known.key.is_opened_by(&digest, now)) else {
-            limits.guessed(address);
+            limits.wrong_key(address);
             return Err(unknown());
         };
         if !known.is_from(address) {

@@ -266,8 +266,7 @@ fn does_what_was_asked(
     };
     let is_right = match command {
         Command::Hold(hold) if *replayed => {
-            let key = hold.key.as_ref().map(|(key, _)| (hold.user_id, key.clone()));
-            let used = key.and_then(|key| database.tables.keys.get(&key));
+            let used = hold.named().and_then(|key| database.tables.keys.get(&key));
             used.is_some_and(|used| used.booking_id == booking.booking_id)
         }
         Command::Hold(hold) => {

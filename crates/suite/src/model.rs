@@ -215,6 +215,7 @@ impl Model {
 
     fn hold(&mut self, hold: &Hold, now: Timestamp) -> Result<Told, Refusal> {
         if let Some((key, fingerprint)) = &hold.key {
+            assert!(hold.seller.is_none(), "in sequences buyers hold for themselves");
             let named = |deal: &&Deal| {
                 deal.user_id == hold.user_id
                     && deal.key.as_ref().is_some_and(|(used, _)| used == key)
@@ -352,8 +353,12 @@ impl Model {
         self.deals.iter_mut().find(|deal| deal.booking_id == booking_id)
     }
 
+    /// A booking, for its buyer or for the organizer of its event, who may act for the buyer.
     fn of_buyer(&mut self, booking_id: BookingId, user_id: UserId) -> Result<&mut Deal, Refusal> {
-        self.any(booking_id).filter(|deal| deal.user_id == user_id).ok_or(NO_BOOKING)
+        let event = self.deal(booking_id).map(|deal| &self.events[&deal.event_id]);
+        let is_organizer = event.is_some_and(|event| organizer(event) == user_id);
+        let may = |deal: &&mut Deal| is_organizer || deal.user_id == user_id;
+        self.any(booking_id).filter(may).ok_or(NO_BOOKING)
     }
 
     fn called_off(&self, booking_id: BookingId) -> bool {

@@ -138,6 +138,32 @@ fn a_refusal_reveals_no_more_than_the_caller_can_see() {
 }
 
 #[test]
+fn i13_who_may_sell_acts_for_buyers_and_who_sees_no_bookings_finds_none() {
+    let missing = Refusal::NotFound { what: "booking" };
+    let lacks = Refusal::PermissionMissing { permission: Permission::BookingSell };
+    for status in EventStatus::ALL {
+        let at = |org_id| terms(org_id, status);
+        for (role, refused) in [
+            (Role::Owner, None),
+            (Role::Manager, None),
+            (Role::BoxOffice, None),
+            (Role::Analyst, Some(&lacks)),
+            (Role::CheckIn, Some(&missing)),
+        ] {
+            let here = may_for_buyer(acting(role, team(1), None), &at(team(1)));
+            assert_eq!(here.as_ref().err(), refused, "{role:?}");
+            let elsewhere = may_for_buyer(acting(role, team(2), None), &at(team(1)));
+            assert_eq!(elsewhere.as_ref().err(), Some(&missing), "{role:?}");
+            let confined = may_for_buyer(acting(role, team(1), Some(event(2))), &at(team(1)));
+            assert_eq!(confined.as_ref().err(), Some(&missing), "{role:?}");
+        }
+        assert_eq!(may_for_buyer(By::User(user(3)), &at(team(1))).as_ref().err(), Some(&missing));
+        assert_eq!(may_for_buyer(By::User(user(3)), &at(user(3).into())), Ok(()));
+        assert_eq!(may_for_buyer(By::System, &at(team(1))), Ok(()));
+    }
+}
+
+#[test]
 fn a_draft_is_visible_to_the_members_of_its_organization() {
     let draft = terms(team(1), EventStatus::Draft);
     for role in Role::ALL {

@@ -4,7 +4,7 @@
 //! its row of the log (I4, I7) and no booking takes a step that I2 forbids.
 
 use super::seats::{SeatFate, seat_rows};
-use super::{Changes, Command, ExpiryEntry, KeyUse, LoadedRows, Outcome, Policy, SeatMaps};
+use super::{Changes, Command, ExpiryEntry, Hold, KeyUse, LoadedRows, Outcome, Policy, SeatMaps};
 use crate::access::{Actor, By};
 use crate::booking::{Booking, BookingStatus, Item};
 use crate::error::{Fault, Refusal};
@@ -96,8 +96,8 @@ impl Ledger {
             Command::Resize { section_id, by, capacity } => {
                 self.resize(*section_id, *by, *capacity)
             }
-            Command::Change { booking_id, by, event_id, expected, requests } => {
-                self.change(*booking_id, (*by, *event_id), *expected, requests)
+            Command::Change { booking_id, by, user_id, event_id, expected, requests } => {
+                self.change(*booking_id, *by, (*user_id, *event_id), *expected, requests)
             }
             Command::Block { section_id, by, blocked, reason } => {
                 self.block(*section_id, *by, blocked, reason.clone())
@@ -286,12 +286,12 @@ impl Ledger {
         self.log.last_mut().expect("it was noted just now").detail = Some(Box::new(detail));
     }
 
-    /// Adds a booking, and the key that names it (I6).
-    pub(super) fn create(&mut self, booking: Booking, key: Option<(IdempotencyKey, i64)>) {
-        if let Some((key, fingerprint)) = key {
+    /// Adds the booking that a hold made, and the key that names it (I6).
+    pub(super) fn create(&mut self, booking: Booking, hold: &Hold) {
+        if let Some((key, fingerprint)) = hold.key.clone() {
             let used = KeyUse { booking_id: booking.booking_id, fingerprint };
-            self.rows.keys.insert((booking.user_id, key.clone()), used.clone());
-            self.keys_used.push((booking.user_id, key, used));
+            self.rows.keys.insert((hold.caller(), key.clone()), used.clone());
+            self.keys_used.push((hold.caller(), key, used));
         }
         self.bookings_changed.insert(booking.booking_id, Mark::Created);
         self.rows.bookings.insert(booking.booking_id, booking);

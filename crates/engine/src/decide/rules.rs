@@ -3,7 +3,7 @@
 use super::ledger::{Ledger, SectionStep, held_back};
 use super::seats::{Own, name};
 use super::{Blocked, Hold, Outcome, SeatRequest};
-use crate::access::{By, Permission, is_visible, may};
+use crate::access::{By, Permission, is_visible, may, may_for_buyer};
 use crate::booking::{Booking, BookingStatus};
 use crate::error::Refusal;
 use crate::event::{EventStatus, Terms};
@@ -15,7 +15,8 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
 impl Ledger {
-    /// Holds seats for a buyer until the hold's time is over.
+    /// Holds seats for a buyer until the hold's time is over. A seller needs `booking.sell`; the limits
+    /// are those of the buyer.
     ///
     /// A booking that is there already was committed by an earlier attempt at the same batch (I12), and
     /// a key that is committed is replayed before anything else is asked (I6). Then the first refusal
@@ -28,7 +29,8 @@ impl Ledger {
         if let Some(replay) = self.replay(hold)? {
             return Ok(replay);
         }
-        let (terms, cap) = self.may_hold(hold.user_id, hold.event_id, &hold.requests, 0)?;
+        let buyer = (hold.by(), hold.user_id);
+        let (terms, cap) = self.may_hold(buyer, hold.event_id, &hold.requests, 0)?;
         let (hold_ttl_ms, prevent_orphans) = (terms.hold_ttl_ms, terms.prevent_orphans);
         let placed = self.place(&hold.requests, &Own::default(), prevent_orphans)?;
 
@@ -42,39 +44,41 @@ impl Ledger {
             (ttl_ms, self.policy.hold_max_life_ms.max(ttl_ms)),
         );
         let ends = Some(booking.expires_at);
-        self.record(&booking, (LogKind::Held, None), ends, |seats| Deltas {
-            held: seats,
-            ..Deltas::default()
-        });
+        let step = (LogKind::Held, hold.by().unless_buyer(hold.user_id));
+        self.record(&booking, step, ends, |seats| Deltas { held: seats, ..Deltas::default() });
         self.pass_on(&booking, BookingStatus::Hold);
         if cap.is_some() {
             let buyer = (hold.event_id, hold.user_id);
             *self.rows.buyers.entry(buyer).or_default() += i64::from(booking.seats());
         }
-        self.create(booking.clone(), hold.key.clone());
+        self.create(booking.clone(), hold);
         let next_to_each_other = self.next_to_each_other(&hold.requests, &booking);
         Ok(Outcome::Booking { booking, replayed: false, next_to_each_other })
     }
 
-    /// Checks that a buyer may hold this number of seats in these sections, in place of the `own` seats
-    /// that the booking already has; returns the event's terms and the cap of the buyer.
+    /// Checks that `by` may hold this number of seats in these sections for a buyer, in place of the `own`
+    /// seats that the booking already has; returns the event's terms and the cap of the buyer.
     ///
     /// A cap refuses only what exceeds it further. It may have been lowered since a booking was made:
     /// what is above it then may stay, or become less.
     ///
-    /// The first refusal wins: not found, those of [`Terms::may_sell`], [`Refusal::TooManySeats`],
-    /// [`Refusal::BuyerLimit`].
+    /// The first refusal wins: not found, those of [`may`] for a seller, those of [`Terms::may_sell`],
+    /// [`Refusal::TooManySeats`], [`Refusal::BuyerLimit`].
     fn may_hold(
         &self,
-        user_id: UserId,
+        (by, user_id): (By, UserId),
         event_id: EventId,
         requests: &[SeatRequest],
         own: u32,
     ) -> Result<(&Terms, Option<u32>), Refusal> {
+        const MISSING: Refusal = Refusal::NotFound { what: "event" };
         assert!(!requests.is_empty(), "a request without items is refused before it is a command");
-        let terms = self.rows.terms.get(&event_id);
-        let terms = terms.filter(|terms| is_visible(Some(user_id.into()), *terms));
-        let terms = terms.ok_or(Refusal::NotFound { what: "event" })?;
+        let terms = self.rows.terms.get(&event_id).ok_or(MISSING)?;
+        if !by.is(user_id) {
+            may(by, Permission::BookingSell, terms)?;
+        } else if !is_visible(Some(by), terms) {
+            return Err(MISSING);
+        }
         for section_id in requests.iter().flat_map(SeatRequest::sections) {
             let found = self.rows.sections.get(section_id);
             let found = found.filter(|(section, _)| section.event_id == event_id);
@@ -102,19 +106,19 @@ impl Ledger {
     /// Replaces the seats of a live hold; on any refusal it keeps its seats. To give it those it
     /// has changes nothing.
     ///
-    /// The first refusal wins: not found, [`Refusal::NotChangeable`], [`Refusal::EventCancelled`],
-    /// [`Refusal::BookingCancelled`], [`Refusal::HoldExpired`], [`Refusal::VersionMismatch`], then
-    /// those of a hold.
+    /// The first refusal wins: those of [`Self::owned`], [`Refusal::NotChangeable`],
+    /// [`Refusal::EventCancelled`], [`Refusal::BookingCancelled`], [`Refusal::HoldExpired`],
+    /// [`Refusal::VersionMismatch`], then those of a hold.
     pub(super) fn change(
         &mut self,
         booking_id: BookingId,
-        (by, event_id): (By, EventId),
+        by: By,
+        (user_id, event_id): (UserId, EventId),
         expected: Option<i64>,
         requests: &[SeatRequest],
     ) -> Result<Outcome, Refusal> {
         let before = self.owned(booking_id, by)?.clone();
-        let user_id = before.user_id;
-        if before.event_id != event_id {
+        if (before.user_id, before.event_id) != (user_id, event_id) {
             return Err(Refusal::NotFound { what: "booking" });
         }
         if before.status == BookingStatus::Confirmed {
@@ -124,7 +128,7 @@ impl Ledger {
         if expected.is_some_and(|version| version != before.version) {
             return Err(Refusal::VersionMismatch { version: before.version });
         }
-        let (terms, cap) = self.may_hold(user_id, event_id, requests, before.seats())?;
+        let (terms, cap) = self.may_hold((by, user_id), event_id, requests, before.seats())?;
         let prevent_orphans = terms.prevent_orphans;
         let own = Own::of(&before);
         let kept = self.numbered(&before);
@@ -177,7 +181,7 @@ impl Ledger {
     /// The hold that an earlier request with the same key made, with its present status (I6).
     fn replay(&self, hold: &Hold) -> Result<Option<Outcome>, Refusal> {
         let Some((key, fingerprint)) = &hold.key else { return Ok(None) };
-        let Some(used) = self.rows.keys.get(&(hold.user_id, key.clone())) else { return Ok(None) };
+        let Some(used) = self.rows.keys.get(&(hold.caller(), key.clone())) else { return Ok(None) };
         used.matches(*fingerprint)?;
         let booking =
             self.rows.bookings.get(&used.booking_id).expect("a key is loaded with its booking");
@@ -187,8 +191,8 @@ impl Ledger {
 
     /// Sells what is held (I5): never at or after `expires_at`, never refused for lack of seats before.
     ///
-    /// The first refusal wins: not found, [`Refusal::EventCancelled`], [`Refusal::BookingCancelled`],
-    /// [`Refusal::HoldExpired`]. Confirming again returns the same booking.
+    /// The first refusal wins: those of [`Self::owned`], [`Refusal::EventCancelled`],
+    /// [`Refusal::BookingCancelled`], [`Refusal::HoldExpired`]. Confirming again returns the same booking.
     pub(super) fn confirm(&mut self, booking_id: BookingId, by: By) -> Result<Outcome, Refusal> {
         let booking = self.owned(booking_id, by)?;
         if booking.status == BookingStatus::Confirmed {
@@ -206,7 +210,8 @@ impl Ledger {
 
     /// Releases a live hold. Repeating it returns the same booking.
     ///
-    /// The first refusal wins: not found, [`Refusal::NotCancellable`] (a sale, or an expired hold).
+    /// The first refusal wins: those of [`Self::owned`], [`Refusal::NotCancellable`] (a sale, or an
+    /// expired hold).
     pub(super) fn release(&mut self, booking_id: BookingId, by: By) -> Result<Outcome, Refusal> {
         match self.owned(booking_id, by)?.status_at(self.now) {
             BookingStatus::Cancelled => {}
@@ -221,8 +226,9 @@ impl Ledger {
     /// Extends a live hold to `min(now + ttl, max_expires_at)`. A hold that lasts as long already stays as
     /// it is.
     ///
-    /// The first refusal wins: not found, [`Refusal::EventCancelled`], [`Refusal::BookingCancelled`],
-    /// [`Refusal::ExtensionLimit`] (also for a sale), [`Refusal::HoldExpired`].
+    /// The first refusal wins: those of [`Self::owned`], [`Refusal::EventCancelled`],
+    /// [`Refusal::BookingCancelled`], [`Refusal::ExtensionLimit`] (also for a sale),
+    /// [`Refusal::HoldExpired`].
     pub(super) fn extend(&mut self, booking_id: BookingId, by: By) -> Result<Outcome, Refusal> {
         let booking = self.owned(booking_id, by)?;
         if booking.status == BookingStatus::Confirmed {
@@ -250,18 +256,24 @@ impl Ledger {
 
     /// Cancels a live hold or a confirmed booking. Repeating it returns the same booking.
     ///
-    /// The first refusal wins: not found, [`Refusal::NotCancellable`]. A hold may always be
-    /// cancelled; a sale by its buyer until `cancellable_until`, by the organizer always.
+    /// The first refusal wins: not found, [`Refusal::PermissionMissing`],
+    /// [`Refusal::NotCancellable`]. A hold may always be cancelled by its buyer and by a seller; a sale by
+    /// its buyer until `cancellable_until`, with `booking.cancel` always.
     pub(super) fn cancel(&mut self, booking_id: BookingId, by: By) -> Result<Outcome, Refusal> {
         const MISSING: Refusal = Refusal::NotFound { what: "booking" };
         let booking = self.rows.bookings.get(&booking_id).ok_or(MISSING)?;
         let terms = &self.rows.terms[&booking.event_id];
         let allowed = may(by, Permission::BookingCancel, terms);
+        let status = booking.status_at(self.now);
         if !by.is(booking.user_id) {
-            allowed.clone()?;
+            // Also of one that was given back already: repeating it is no other step (I12).
+            let was_sold = booking.confirmed_at.is_some();
+            if was_sold || may(by, Permission::BookingSell, terms).is_err() {
+                allowed.clone()?;
+            }
         }
         let (undo_always, buyer) = (allowed.is_ok(), booking.user_id);
-        match booking.status_at(self.now) {
+        match status {
             BookingStatus::Cancelled => {}
             BookingStatus::Expired => return Err(Refusal::NotCancellable),
             BookingStatus::Hold => self.give_back(booking_id, by),
@@ -444,11 +456,14 @@ impl Ledger {
         self.end(booking_id, BookingStatus::Cancelled, (LogKind::Released, actor), held_back);
     }
 
-    /// A booking, for its buyer or for us.
+    /// A booking, for its buyer, for a seller, or for us: not found, those of [`may_for_buyer`].
     fn owned(&self, booking_id: BookingId, by: By) -> Result<&Booking, Refusal> {
-        let is_theirs = |booking: &&Booking| by == By::System || by.is(booking.user_id);
-        let booking = self.rows.bookings.get(&booking_id).filter(is_theirs);
-        booking.ok_or(Refusal::NotFound { what: "booking" })
+        let booking = self.rows.bookings.get(&booking_id);
+        let booking = booking.ok_or(Refusal::NotFound { what: "booking" })?;
+        if !by.is(booking.user_id) {
+            may_for_buyer(by, &self.rows.terms[&booking.event_id])?;
+        }
+        Ok(booking)
     }
 
     fn shown(&self, booking_id: BookingId) -> Outcome {
@@ -485,3 +500,6 @@ fn duplicate(section_id: SectionId, asked: &[SeatName], names: &[SeatName]) -> R
 fn count(seats: usize) -> i64 {
     i64::try_from(seats).expect("no more than a section has")
 }
+
+#[cfg(test)]
+mod tests;

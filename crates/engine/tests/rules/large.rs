@@ -42,6 +42,7 @@ impl Exchange {
             let hold = Hold {
                 booking_id,
                 user_id,
+                seller: None,
                 event_id,
                 requests: exchange.requests(true),
                 key: None,
@@ -77,6 +78,7 @@ impl Exchange {
         let change = Command::Change {
             booking_id: self.booking_id,
             by: By::User(self.user_id),
+            user_id: self.user_id,
             event_id: self.event_id,
             expected: None,
             requests: self.requests(self.first_half),

@@ -166,6 +166,12 @@ pub const TABLE: [(&str, &[Variable]); 8] = [
                 (1, 31_536_000),
                 "The lifetime of a refresh token, in seconds",
             ),
+            number(
+                "VISITOR_TOKEN_TTL_SECONDS",
+                "7200",
+                (1, ACCESS_TOKEN_TTL_SECONDS_MAX),
+                "The lifetime of the access token of a visitor, in seconds",
+            ),
         ],
     ),
     (
@@ -239,10 +245,17 @@ pub const TABLE: [(&str, &[Variable]); 8] = [
                 "Logins per minute, for each address (IPv6: /64) and each account",
             ),
             number(
+                "RATE_LIMIT_VISITORS_PER_MINUTE",
+                "30",
+                (1, 100_000),
+                "New visitors per minute, for each address (IPv6: /64)",
+            ),
+            number(
                 "RATE_LIMIT_REQUESTS_PER_SECOND",
                 "200",
                 (1, 1_000_000),
-                "Requests per second for each user; without a token, for each address (IPv6: /64)",
+                "Requests per second for each user; without a token, for each address (IPv6: /64); of \
+                 a visitor, for both",
             ),
             number(
                 "MAX_BODY_BYTES",
@@ -287,7 +300,7 @@ pub const TABLE: [(&str, &[Variable]); 8] = [
 ];
 
 /// Names that begin like this are meant for us, so one that is not in the table is a mistake.
-const PREFIXES: [&str; 22] = [
+const PREFIXES: [&str; 23] = [
     "ACCESS_TOKEN_",
     "ALLOWED_ORIGIN",
     "BODY_TIMEOUT",
@@ -309,6 +322,7 @@ const PREFIXES: [&str; 22] = [
     "RESERVIX_",
     "SWEEP_",
     "TRUSTED_PROX",
+    "VISITOR_TOKEN",
     "WRITE_TIMEOUT",
 ];
 

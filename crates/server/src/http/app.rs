@@ -1,6 +1,7 @@
 //! The state of the API's handlers: the core, and the state that only HTTP needs.
 
 use super::answers::Answers;
+use super::booking_token::BookingTokens;
 use super::health::Probed;
 use super::in_flight::InFlight;
 use super::limits::{Limits, SYNC_INTERVAL};
@@ -21,7 +22,9 @@ pub struct App {
     pub core: Arc<Core>,
     /// Access tokens.
     pub tokens: Tokens,
-    /// Which of them were ended.
+    /// Booking tokens.
+    pub(super) booking_tokens: BookingTokens,
+    /// Which access tokens were ended.
     pub cutoffs: Cutoffs,
     /// Keys of organizations.
     pub keys: Keys,
@@ -38,10 +41,11 @@ pub struct App {
 }
 
 impl App {
-    /// Puts the parts together; `secret` signs the access tokens.
+    /// Puts the parts together; `secret` signs the tokens.
     pub fn new(core: Arc<Core>, secret: &SecretString) -> Self {
         Self {
             tokens: Tokens::new(secret, core.config.access_token_ttl),
+            booking_tokens: BookingTokens::new(secret),
             cutoffs: Cutoffs::new(core.store.clone()),
             keys: Keys::new(core.store.clone(), core.config.environment),
             passwords: Passwords::new(),
@@ -74,7 +78,7 @@ impl App {
         });
         let app = self.clone();
         work::every(&self.core, "tidy", work::TIDY_INTERVAL, stop, move || {
-            app.limits.forget_idle();
+            app.limits.forget_idle(app.core.store.now());
             std::future::ready(())
         });
     }

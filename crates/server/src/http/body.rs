@@ -66,6 +66,28 @@ impl JsonBytes {
     }
 }
 
+/// A JSON body that may be left out.
+pub struct Optional<T>(pub Option<T>);
+
+impl<T> FromRequest<Arc<App>> for Optional<T>
+where
+    T: DeserializeOwned + Validate<Context = ()>,
+{
+    type Rejection = Problem;
+
+    async fn from_request(request: Request, app: &Arc<App>) -> Result<Self, Problem> {
+        let (parts, body) = request.into_parts();
+        let bytes = read(&parts.headers, body, app, app.core.config.max_body_bytes).await?;
+        if bytes.is_empty() {
+            return Ok(Self(None));
+        }
+        if !is(&parts.headers, JSON) {
+            return Err(not_json());
+        }
+        validated(&bytes).map(|read| Self(Some(read)))
+    }
+}
+
 /// Reads an object and validates it whole.
 pub fn validated<'a, T>(bytes: &'a [u8]) -> Result<T, Problem>
 where

@@ -10,7 +10,7 @@ use super::body::{Json, JsonBytes, NoBody};
 use super::connection::Peer;
 use super::content::{Answer, Content};
 use super::events::{acting, acting_lately};
-use super::extract::{Caller, CurrentCaller, CurrentUser, Key, Path, Unsure, expected_booking, id};
+use super::extract::{Buyer, Caller, Key, Path, Unsure, expected_booking, id};
 use super::lists::{PAGE_BYTES_MAX, Params, page};
 use super::problem::{Code, Problem};
 use super::wire::json_with;
@@ -18,7 +18,7 @@ use axum::extract::State;
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use axum::response::Response;
-use engine::access::{Permission, may};
+use engine::access::{Permission, may, may_for_buyer};
 use engine::{Booking, BookingId, BookingStatus, By, Command, Fault, Outcome, Refusal};
 use forms::ReviseHold;
 use hyper::body::Incoming;
@@ -27,12 +27,13 @@ use std::sync::Arc;
 use store::BookingFilter;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
-use views::write_booking;
+use views::{Beyond, write_booking};
 
 pub(super) use hold::take_hold;
 pub(super) use views::{BookingPage, BookingView, StatusWord};
 
 const TAG: &str = "Bookings";
+const MISSING: Refusal = Refusal::NotFound { what: "booking" };
 
 /// Says that an earlier request with the same key made what this one answers.
 pub(super) const REPLAYED: HeaderName = HeaderName::from_static("idempotent-replayed");
@@ -55,13 +56,12 @@ pub(super) fn take_confirm(
     peer: Peer,
 ) -> impl Future<Output = Result<Answer, Problem>> {
     let (Parts { mut headers, .. }, body) = request.into_parts();
-    let user = Unsure::<CurrentUser>::of(app, Some(peer), &headers);
+    let buyer = Unsure::<Buyer>::of(app, Some(peer), &headers);
     async move {
-        let CurrentUser(user_id) = user?.sure(app).await?;
+        let Buyer(caller) = buyer?.sure(app).await?;
         NoBody::of(app, &headers, body).await?;
         headers.clear();
-        let command = |booking_id| Command::Confirm { booking_id, by: user_id.into() };
-        change(app, booking_id, command, headers).await
+        changed(app, booking_id, &caller, confirming, headers).await
     }
 }
 
@@ -93,11 +93,11 @@ pub(super) fn lists() -> OpenApiRouter<Arc<App>> {
 )]
 async fn hold(
     State(app): State<Arc<App>>,
-    CurrentUser(user_id): CurrentUser,
+    Buyer(caller): Buyer,
     Key(key): Key,
     JsonBytes(asked): JsonBytes,
 ) -> Result<Response, Problem> {
-    let answer = hold::held(&app, user_id, key, &asked, HeaderMap::new()).await?;
+    let answer = hold::held(&app, caller, key, &asked, HeaderMap::new()).await?;
     Ok(answer.map(Content::into))
 }
 
@@ -112,11 +112,11 @@ async fn hold(
 )]
 async fn confirm_by_post(
     state: State<Arc<App>>,
-    user: CurrentUser,
+    buyer: Buyer,
     path: Path<String>,
     body: NoBody,
 ) -> Result<Response, Problem> {
-    confirm(state, user, path, body).await
+    confirm(state, buyer, path, body).await
 }
 
 /// Confirms a hold. Repeating the call returns the same answer.
@@ -130,21 +130,26 @@ async fn confirm_by_post(
 )]
 async fn confirm_by_patch(
     state: State<Arc<App>>,
-    user: CurrentUser,
+    buyer: Buyer,
     path: Path<String>,
     body: NoBody,
 ) -> Result<Response, Problem> {
-    confirm(state, user, path, body).await
+    confirm(state, buyer, path, body).await
 }
 
 async fn confirm(
     State(app): State<Arc<App>>,
-    CurrentUser(user_id): CurrentUser,
+    Buyer(caller): Buyer,
     Path(booking_id): Path<String>,
     _: NoBody,
 ) -> Result<Response, Problem> {
-    changed(&app, &booking_id, |booking_id| Command::Confirm { booking_id, by: user_id.into() })
-        .await
+    let headers = HeaderMap::new();
+    let answer = changed(&app, booking_id.parse().ok(), &caller, confirming, headers).await?;
+    Ok(answer.map(Content::into))
+}
+
+fn confirming(booking_id: BookingId, by: By) -> Command {
+    Command::Confirm { booking_id, by }
 }
 
 /// Extends a hold: it expires at `min(now + ttl, max_expires_at)`.
@@ -157,12 +162,14 @@ async fn confirm(
 )]
 async fn extend(
     State(app): State<Arc<App>>,
-    CurrentUser(user_id): CurrentUser,
+    Buyer(caller): Buyer,
     Path(booking_id): Path<String>,
     _: NoBody,
 ) -> Result<Response, Problem> {
-    changed(&app, &booking_id, |booking_id| Command::Extend { booking_id, by: user_id.into() })
-        .await
+    let command = |booking_id, by| Command::Extend { booking_id, by };
+    let headers = HeaderMap::new();
+    let answer = changed(&app, booking_id.parse().ok(), &caller, command, headers).await?;
+    Ok(answer.map(Content::into))
 }
 
 /// Cancels a hold or a confirmed booking. Repeating the call returns the same answer.
@@ -175,18 +182,15 @@ async fn extend(
 )]
 async fn cancel(
     State(app): State<Arc<App>>,
-    CurrentCaller(caller): CurrentCaller,
+    Buyer(caller): Buyer,
     Path(booking_id): Path<String>,
     _: NoBody,
 ) -> Result<Response, Problem> {
     let booking_id: BookingId = id(&booking_id, "booking")?;
-    let cancel = |by| {
-        let command = move |booking_id| Command::Cancel { booking_id, by };
-        change(&app, Some(booking_id), command, HeaderMap::new())
-    };
+    let cancel =
+        |by| change(&app, Command::Cancel { booking_id, by }, booking_id, HeaderMap::new());
     let Some(user_id) = caller.user_id() else {
-        let by = acting_for(&app, booking_id, &caller).await?;
-        let by = by.ok_or(Refusal::NotFound { what: "booking" })?;
+        let by = acting_for(&app, booking_id, &caller).await?.ok_or(MISSING)?;
         return Ok(cancel(by).await?.map(Content::into));
     };
     let refused = match cancel(user_id.into()).await {
@@ -195,7 +199,7 @@ async fn cancel(
     };
     // A member of the organization may cancel what the buyer may not, or what is somebody else's.
     match refused.code() {
-        Code::NotFound | Code::NotCancellable => {
+        Code::NotFound | Code::NotCancellable if !caller.is_visitor() => {
             let by = acting_for(&app, booking_id, &caller).await?;
             let Some(by) = by.filter(|by| !by.is(user_id)) else { return Err(refused) };
             match cancel(by).await {
@@ -237,27 +241,33 @@ async fn acting_for(
 )]
 async fn revise(
     State(app): State<Arc<App>>,
-    CurrentUser(user_id): CurrentUser,
+    Buyer(caller): Buyer,
     Path(booking_id): Path<String>,
     headers: HeaderMap,
     Json(revised): Json<ReviseHold>,
 ) -> Result<Response, Problem> {
-    const MISSING: Refusal = Refusal::NotFound { what: "booking" };
     let expected = expected_booking(&headers, app.core.store.epoch())?;
     let wanted = revised.wanted()?;
     let booking_id: BookingId = id(&booking_id, "booking")?;
-    let booking = app.core.store.booking(booking_id).await?;
-    let booking = booking.filter(|booking| booking.user_id == user_id).ok_or(MISSING)?;
-    let event_id = booking.event_id;
-    let facts = app.core.catalog.event(event_id).await?.ok_or(MISSING)?;
+    let booking = app.core.store.booking(booking_id).await?.ok_or(MISSING)?;
+    let (user_id, event_id) = (booking.user_id, booking.event_id);
+    let (facts, by) = if caller.user_id() == Some(user_id) {
+        let facts = app.core.catalog.event(event_id).await?.ok_or(MISSING)?;
+        (facts, By::User(user_id))
+    } else {
+        let (facts, by) = acting_lately(&app, event_id, &caller).await?;
+        may_for_buyer(by, &facts.of.event.terms)?;
+        (facts, by)
+    };
     let requests = wanted.requests(&facts, true, Some(&booking))?;
-    let command = Command::Change { booking_id, by: user_id.into(), event_id, expected, requests };
+    let command = Command::Change { booking_id, by, user_id, event_id, expected, requests };
     let decided = app.core.lanes.submit(booking_id.shard(), command).await;
     let (outcome, now) = decided.map_err(|error| wanted.failed(&facts, error))?;
     let Outcome::Booking { booking, next_to_each_other, .. } = outcome else {
         return Err(no_booking());
     };
-    let write = |out: &mut Vec<u8>| write_booking(out, &booking, now, next_to_each_other);
+    let beyond = Beyond { next_to_each_other, token: None };
+    let write = |out: &mut Vec<u8>| write_booking(out, &booking, now, beyond);
     let answer = json_with(tagged(&app, &booking), StatusCode::OK, write);
     Ok(answer.map(Content::into))
 }
@@ -270,26 +280,52 @@ fn tagged(app: &App, booking: &Booking) -> HeaderMap {
     HeaderMap::from_iter([(header::ETAG, tag)])
 }
 
+/// Changes a booking of the caller, or of a buyer for whom the caller may act; `None` is what is no id.
+/// The answer has these headers and its own.
+///
+/// It is tried as the buyer first. The rights of a member are looked up when that is refused.
 async fn changed(
     app: &App,
-    booking_id: &str,
-    command: impl FnOnce(BookingId) -> Command,
-) -> Result<Response, Problem> {
-    let answer = change(app, booking_id.parse().ok(), command, HeaderMap::new()).await?;
-    Ok(answer.map(Content::into))
-}
-
-/// Changes a booking; `None` is what is no id. The answer has these headers and its own.
-async fn change(
-    app: &App,
     booking_id: Option<BookingId>,
-    command: impl FnOnce(BookingId) -> Command,
+    caller: &Caller,
+    command: impl Fn(BookingId, By) -> Command,
     headers: HeaderMap,
 ) -> Result<Answer, Problem> {
     let booking_id = booking_id.ok_or_else(|| Problem::not_found("booking"))?;
-    let (outcome, now) = app.core.lanes.submit(booking_id.shard(), command(booking_id)).await?;
+    let refused = match caller.user_id() {
+        Some(user_id) => {
+            let by = By::User(user_id);
+            let done = change(app, command(booking_id, by), booking_id, headers).await;
+            let Err(refused) = done else { return done };
+            if refused.code() != Code::NotFound || caller.is_visitor() {
+                return Err(refused);
+            }
+            refused
+        }
+        // A key is no buyer.
+        None => MISSING.into(),
+    };
+    // Boxed: else every confirmation would carry it along.
+    Box::pin(async {
+        let by = acting_for(app, booking_id, caller).await?;
+        let is_buyer = |by: &By| caller.user_id().is_some_and(|user_id| by.is(user_id));
+        let Some(by) = by.filter(|by| !is_buyer(by)) else { return Err(refused) };
+        change(app, command(booking_id, by), booking_id, HeaderMap::new()).await
+    })
+    .await
+}
+
+/// Carries out a command about a booking. The answer has these headers and its own.
+async fn change(
+    app: &App,
+    command: Command,
+    booking_id: BookingId,
+    headers: HeaderMap,
+) -> Result<Answer, Problem> {
+    let (outcome, now) = app.core.lanes.submit(booking_id.shard(), command).await?;
     let Outcome::Booking { booking, .. } = outcome else { return Err(no_booking()) };
-    Ok(json_with(headers, StatusCode::OK, |out| write_booking(out, &booking, now, None)))
+    let write = |out: &mut Vec<u8>| write_booking(out, &booking, now, Beyond::default());
+    Ok(json_with(headers, StatusCode::OK, write))
 }
 
 fn no_booking() -> Problem {
@@ -314,11 +350,13 @@ pub(super) fn status_filter(params: &Params) -> Result<Option<BookingStatus>, Pr
 )]
 async fn list(
     State(app): State<Arc<App>>,
-    CurrentUser(user_id): CurrentUser,
+    Buyer(caller): Buyer,
     params: Params,
 ) -> Result<Response, Problem> {
     let event = params.read("event_id", "must be a UUID", |text| text.parse().ok())?;
-    let filter = BookingFilter { user: Some(user_id), event, status: status_filter(&params)? };
+    // A key has no bookings of its own.
+    let user = Some(caller.user_id().ok_or_else(Problem::account_required)?);
+    let filter = BookingFilter { user, event, status: status_filter(&params)? };
     listed(&app, &filter, &params).await
 }
 
@@ -333,7 +371,9 @@ pub(super) async fn listed(
     let found = app.core.store.bookings(filter, part).await?;
     let now = app.core.store.now();
     let id = |booking: &Booking| booking.booking_id;
-    let write = |out: &mut Vec<u8>, booking: &Booking| write_booking(out, booking, now, None);
+    let write = |out: &mut Vec<u8>, booking: &Booking| {
+        write_booking(out, booking, now, Beyond::default());
+    };
     Ok(page(room, found.items, found.has_more, id, write))
 }
 
@@ -350,10 +390,9 @@ pub(super) async fn listed(
 )]
 async fn read(
     State(app): State<Arc<App>>,
-    CurrentCaller(caller): CurrentCaller,
+    Buyer(caller): Buyer,
     Path(booking_id): Path<String>,
 ) -> Result<Response, Problem> {
-    const MISSING: Refusal = Refusal::NotFound { what: "booking" };
     let booking_id: BookingId = id(&booking_id, "booking")?;
     let booking = app.core.store.booking(booking_id).await?.ok_or(MISSING)?;
     if caller.user_id() != Some(booking.user_id) {
@@ -361,7 +400,10 @@ async fn read(
         may(by, Permission::BookingRead, &facts.of.event.terms)?;
     }
     let now = app.core.store.now();
-    let write = |out: &mut Vec<u8>| write_booking(out, &booking, now, None);
+    let is_visitors = caller.is_visitor() && caller.user_id() == Some(booking.user_id);
+    let token = if is_visitors { Some(app.booking_tokens.of(&booking)?) } else { None };
+    let beyond = Beyond { next_to_each_other: None, token: token.as_deref() };
+    let write = |out: &mut Vec<u8>| write_booking(out, &booking, now, beyond);
     let answer = json_with(tagged(&app, &booking), StatusCode::OK, write);
     Ok(answer.map(Content::into))
 }

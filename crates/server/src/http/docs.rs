@@ -216,6 +216,7 @@ pub struct PageParams {
     components(schemas(Problem, FieldError, OrganizationWord, MemberWord)),
     tags(
         (name = "Accounts", description = "Users and their tokens"),
+        (name = "Visitors", description = "Buyers without an account"),
         (name = "Events", description = "Events, sections and availability"),
         (name = "Series", description = "Events that belong together"),
         (name = "Seats", description = "Numbered seats: layouts, drawings, and which seats are \
@@ -230,7 +231,8 @@ pub struct PageParams {
 struct Base;
 
 /// Where the token comes from.
-const TOKEN: &str = "The `access_token` that `POST /api/v1/auth/login` returns. The page `/docs` \
+const TOKEN: &str = "The `access_token` that `POST /api/v1/auth/login` returns; for buyers without an \
+    account, the one that `POST /api/v1/visitors` returns. The page `/docs` \
     fills it in after login or refresh, and keeps it when the page is reloaded.";
 
 /// What the page does when it is opened, in the place of what Swagger UI brings.
@@ -293,7 +295,7 @@ pub(super) fn finished(mut document: OpenApi) -> OpenApi {
 }
 
 /// The schemas of bodies in whose place nothing at all may be sent.
-const UNNEEDED: [&str; 2] = ["Empty", "RemoveMember"];
+const UNNEEDED: [&str; 3] = ["Empty", "NewVisitor", "RemoveMember"];
 
 /// Whether a call may be sent without a body.
 fn is_unneeded(body: &RequestBody) -> bool {

@@ -5,14 +5,15 @@
 use super::App;
 use super::connection::Peer;
 use super::observe::RequestId;
-use super::problem::{Code, Problem};
+use super::problem::Problem;
+use super::token::Holder;
 use crate::cutoffs::{Login, Standing};
 use crate::keys::{KnownKey, Shown, is_key};
 use crate::random::random;
 use axum::extract::FromRequestParts;
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, HeaderValue, header};
-use engine::{IdempotencyKey, OrgId, UserId};
+use engine::{Actor, IdempotencyKey, OrgId, UserId};
 use serde::de::DeserializeOwned;
 use std::marker::PhantomData;
 use std::net::IpAddr;
@@ -22,11 +23,13 @@ use store::{ChangeNote, Epoch};
 use tokio::time::Instant;
 use uuid::Uuid;
 
-/// Who makes a request: a user by an access token, or an organization by one of its keys.
+/// Who makes a request: somebody by an access token, or an organization by one of its keys.
 #[derive(Clone)]
 pub enum Caller {
     /// A user.
     User(UserId),
+    /// A buyer without an account.
+    Visitor(UserId),
     /// A key of an organization.
     Key(Arc<KnownKey>),
 }
@@ -35,26 +38,29 @@ impl Caller {
     /// Whose idempotency keys these requests use.
     pub fn id(&self) -> UserId {
         match self {
-            Self::User(user_id) => *user_id,
-            Self::Key(known) => {
-                UserId::from_slice(known.key.key_id.as_bytes()).expect("ids have 16 bytes")
-            }
+            Self::User(user_id) | Self::Visitor(user_id) => *user_id,
+            Self::Key(known) => Actor::Key(known.key.key_id).caller_id().expect("it is a key"),
         }
     }
 
-    /// The user; none where it is a key.
+    /// As which buyer they act; none where it is a key.
     pub fn user_id(&self) -> Option<UserId> {
         match self {
-            Self::User(user_id) => Some(*user_id),
+            Self::User(user_id) | Self::Visitor(user_id) => Some(*user_id),
             Self::Key(_) => None,
         }
+    }
+
+    /// Whether it is a visitor.
+    pub fn is_visitor(&self) -> bool {
+        matches!(self, Self::Visitor(_))
     }
 
     /// The organization of which something new is if nobody says otherwise: the personal one of a user, or
     /// that of the key.
     pub fn home(&self) -> OrgId {
         match self {
-            Self::User(user_id) => OrgId::from(*user_id),
+            Self::User(user_id) | Self::Visitor(user_id) => OrgId::from(*user_id),
             Self::Key(known) => known.key.org_id,
         }
     }
@@ -104,7 +110,7 @@ impl<T: Admits> Unsure<T> {
     /// The caller of a request with these headers, which is counted as one of its.
     pub fn of(app: &App, peer: Option<Peer>, headers: &HeaderMap) -> Result<Self, Problem> {
         let now = app.core.store.now();
-        let (mut user, mut doubt) = (None, None);
+        let (mut who, mut doubt) = (None, None);
         if let Some(value) = only(headers, "authorization")? {
             let value = value.to_str().unwrap_or_default();
             let token =
@@ -116,16 +122,16 @@ impl<T: Admits> Unsure<T> {
                 let (caller, doubt) = (None, Some(Doubt::Key(Box::new(shown))));
                 return Ok(Self { caller, doubt, of: PhantomData });
             }
-            let (login, arrived) = (app.tokens.verify(token, now)?, Instant::now());
+            let ((login, holder), arrived) = (app.tokens.verify(token, now)?, Instant::now());
             match app.cutoffs.look(login, arrived) {
                 Standing::Good => (),
                 Standing::Ended => return Err(ended()),
                 Standing::Unknown => doubt = Some(Doubt::Login { login, arrived }),
             }
-            user = Some(login.user_id);
+            who = Some(holder);
         }
-        app.limits.request(user, peer, headers, now)?;
-        Ok(Self { caller: user.map(Caller::User), doubt, of: PhantomData })
+        app.limits.request(who, peer, headers, now)?;
+        Ok(Self { caller: who.map(Caller::from), doubt, of: PhantomData })
     }
 }
 
@@ -148,7 +154,7 @@ macro_rules! extracted {
     };
 }
 
-extracted!(CurrentUser CurrentCaller MaybeCaller);
+extracted!(CurrentUser CurrentCaller Buyer MaybeCaller);
 
 fn nobody() -> Problem {
     Problem::unauthorized("Send Authorization: Bearer <access_token>.")
@@ -158,7 +164,16 @@ fn ended() -> Problem {
     Problem::unauthorized("The login of the access token was ended; log in again.")
 }
 
-/// The user whose access token came with the request: for what keys may not do.
+impl From<Holder> for Caller {
+    fn from(holder: Holder) -> Self {
+        match holder {
+            Holder::Account(user_id) => Self::User(user_id),
+            Holder::Visitor(user_id) => Self::Visitor(user_id),
+        }
+    }
+}
+
+/// The user whose access token came with the request: for what neither visitors nor keys may do.
 #[derive(Clone, Copy)]
 pub struct CurrentUser(pub UserId);
 
@@ -166,18 +181,27 @@ impl Admits for CurrentUser {
     fn admit(caller: Option<Caller>) -> Result<Self, Problem> {
         match caller.ok_or_else(nobody)? {
             Caller::User(user_id) => Ok(Self(user_id)),
-            Caller::Key(_) => Err(Problem::new(
-                Code::AccountRequired,
-                "This call needs the access token of a user.",
-            )),
+            Caller::Visitor(_) | Caller::Key(_) => Err(Problem::account_required()),
         }
     }
 }
 
-/// The user or the organization whose token or key came with the request.
+/// The user or the organization whose token or key came with the request: for what visitors may not do.
 pub struct CurrentCaller(pub Caller);
 
 impl Admits for CurrentCaller {
+    fn admit(caller: Option<Caller>) -> Result<Self, Problem> {
+        match caller.ok_or_else(nobody)? {
+            Caller::Visitor(_) => Err(Problem::account_required()),
+            caller => Ok(Self(caller)),
+        }
+    }
+}
+
+/// The buyer, or who sells for one, whose token or key came with the request.
+pub struct Buyer(pub Caller);
+
+impl Admits for Buyer {
     fn admit(caller: Option<Caller>) -> Result<Self, Problem> {
         caller.map(Self).ok_or_else(nobody)
     }

@@ -1,18 +1,22 @@
-//! Rate limits: requests by user, by key, or by address for those without a token; logins by address and by
-//! account; keys that open nothing by address. All switched off by `RATE_LIMIT_ENABLED=false`.
+//! Rate limits: requests by user, by key, or by address for those without a token, by address and by buyer
+//! for visitors; logins by address and by account; new visitors, wrong booking tokens and keys that open
+//! nothing by address. All switched off by `RATE_LIMIT_ENABLED=false`.
 //!
 //! Addresses have one form: IPv4 within IPv6 is IPv4. Limits count a /64 of IPv6 as one address, since
 //! that is what one subscriber has.
 //!
 //! Every instance keeps them in memory; where the gate shares counters, they hold across instances,
-//! too: logins exactly, requests as described in [`shared`]. The gate can only refuse more: while
+//! too: logins and new visitors exactly, requests as described in [`shared`]; wrong booking tokens are
+//! counted by each instance. The gate can only refuse more: while
 //! it is away, each instance decides alone. It is given no address and no e-mail, only their
 //! digests.
 
+mod guesses;
 mod shared;
 
 use super::connection::Peer;
 use super::problem::Problem;
+use super::token::Holder;
 use crate::config::{Config, Network};
 use axum::http::HeaderMap;
 use engine::text::folded;
@@ -20,6 +24,7 @@ use engine::{KeyId, Timestamp, UserId};
 use governor::clock::{Clock, DefaultClock};
 use governor::state::keyed::HashMapStateStore;
 use governor::{DefaultDirectRateLimiter, NotUntil, Quota, RateLimiter};
+use guesses::{Guess, Guesses};
 use parking_lot::Mutex;
 use secrecy::{ExposeSecret, SecretString};
 use sha2::{Digest, Sha256};
@@ -38,8 +43,8 @@ pub use shared::SYNC_INTERVAL;
 /// How long the rate of a key is remembered after its last request.
 const KEY_IDLE: Duration = Duration::from_mins(1);
 
-/// For how long the gate counts logins together, in ms.
-const LOGINS_WINDOW_MS: u64 = 60_000;
+/// For how long the gate counts logins and new visitors together, in ms.
+const MINUTE_MS: u64 = 60_000;
 /// For how long the gate keeps the counts of a second: clocks of instances differ a little.
 const REQUESTS_KEPT_MS: u64 = 2 * WINDOW_MS.unsigned_abs();
 
@@ -67,7 +72,7 @@ impl Caller {
 }
 
 /// Keys that open nothing, per minute and address; more are refused unread.
-const KEY_GUESSES_PER_MINUTE: NonZeroU32 = NonZeroU32::new(20).expect("it is not zero");
+const WRONG_KEYS_PER_MINUTE: NonZeroU32 = NonZeroU32::new(20).expect("it is not zero");
 
 /// The requests of a key.
 struct Keyed {
@@ -94,13 +99,17 @@ struct Active {
     logins_by_address: Limiter<IpAddr>,
     logins_by_account: Limiter<String>,
     logins_per_minute: u64,
+    visitors: Limiter<IpAddr>,
+    visitors_per_minute: u64,
+    /// Wrong booking tokens.
+    guesses: Guesses,
     /// Requests of each key, with the rate that it is allowed.
     keys: Mutex<HashMap<KeyId, Keyed>>,
     requests_per_key: u32,
     /// Keys that opened nothing.
-    guesses: Limiter<IpAddr>,
-    /// Who has guessed too often, and until when.
-    guessers: Mutex<HashMap<IpAddr, Instant>>,
+    wrong_keys: Limiter<IpAddr>,
+    /// Who has tried too many of them, and until when.
+    locked_out: Mutex<HashMap<IpAddr, Instant>>,
     /// Where the counters of all instances are.
     gate: Arc<dyn Gate>,
     /// What this instance knows of them; `None` when it has a gate of its own.
@@ -118,10 +127,13 @@ impl Limits {
             logins_by_address: Limiter::hashmap(Quota::per_minute(rate(config.logins_per_minute))),
             logins_by_account: Limiter::hashmap(Quota::per_minute(rate(config.logins_per_minute))),
             logins_per_minute: u64::from(config.logins_per_minute),
+            visitors: Limiter::hashmap(Quota::per_minute(rate(config.visitors_per_minute))),
+            visitors_per_minute: u64::from(config.visitors_per_minute),
+            guesses: Guesses::default(),
             keys: Mutex::default(),
             requests_per_key: config.requests_per_key,
-            guesses: Limiter::hashmap(Quota::per_minute(KEY_GUESSES_PER_MINUTE)),
-            guessers: Mutex::default(),
+            wrong_keys: Limiter::hashmap(Quota::per_minute(WRONG_KEYS_PER_MINUTE)),
+            locked_out: Mutex::default(),
             gate,
             shared: is_shared.then(|| Shared::new(config.requests_per_second)),
             digest_key: digest_key(secret),
@@ -129,20 +141,25 @@ impl Limits {
         Self { active, trusted: config.trusted_proxies.clone() }
     }
 
-    /// Counts a request of this user, or of its address.
+    /// Counts a request of this caller, or of its address; of a visitor, who costs nothing to make, for
+    /// both.
     pub fn request(
         &self,
-        user: Option<UserId>,
+        who: Option<Holder>,
         peer: Option<Peer>,
         headers: &HeaderMap,
         now: Timestamp,
     ) -> Result<(), Problem> {
         let Some(active) = &self.active else { return Ok(()) };
-        let caller = match user {
-            Some(user_id) => Caller::User(user_id),
-            None => Caller::at(self.address(peer, headers)),
-        };
-        active.request(&caller, now)
+        let address = || Caller::at(self.address(peer, headers));
+        match who {
+            Some(Holder::Account(user_id)) => active.request(&Caller::User(user_id), now),
+            Some(Holder::Visitor(user_id)) => {
+                active.request(&address(), now)?;
+                active.request(&Caller::User(user_id), now)
+            }
+            None => active.request(&address(), now),
+        }
     }
 
     /// Counts a request without a user from this address.
@@ -165,13 +182,13 @@ impl Limits {
     }
 
     /// Whether somebody at this address may try a key; not for a while after too many that opened nothing.
-    pub fn may_guess(&self, from: IpAddr) -> Result<(), Problem> {
+    pub fn may_try_key(&self, from: IpAddr) -> Result<(), Problem> {
         let Some(active) = &self.active else { return Ok(()) };
-        let guessers = active.guessers.lock();
-        if guessers.is_empty() {
+        let locked_out = active.locked_out.lock();
+        if locked_out.is_empty() {
             return Ok(());
         }
-        let until = guessers.get(&subscriber(from)).copied();
+        let until = locked_out.get(&subscriber(from)).copied();
         let wait = until.map(|until| until.saturating_duration_since(Instant::now()));
         match wait.filter(|wait| !wait.is_zero()) {
             Some(wait) => Err(Problem::rate_limited(wait.as_secs() + 1)),
@@ -180,12 +197,12 @@ impl Limits {
     }
 
     /// Counts a key from this address that opened nothing.
-    pub fn guessed(&self, from: IpAddr) {
+    pub fn wrong_key(&self, from: IpAddr) {
         let Some(active) = &self.active else { return };
         let from = subscriber(from);
-        if let Err(refused) = active.guesses.check_key(&from) {
+        if let Err(refused) = active.wrong_keys.check_key(&from) {
             let wait = refused.wait_time_from(DefaultClock::default().now());
-            active.guessers.lock().insert(from, Instant::now() + wait);
+            active.locked_out.lock().insert(from, Instant::now() + wait);
         }
     }
 
@@ -196,12 +213,23 @@ impl Limits {
         check(&active.logins_by_address, &from)?;
         check(&active.logins_by_account, &account)?;
         let counts = [("login_address", from.to_string()), ("login_account", account)];
-        let counts = counts.map(|(what, whose)| (active.name(what, &whose), 1));
-        let sums = active.gate.tally(&counts, LOGINS_WINDOW_MS).await.unwrap_or_default();
-        if sums.into_iter().any(|sum| sum > active.logins_per_minute) {
-            return Err(Problem::rate_limited(LOGINS_WINDOW_MS / 1_000));
-        }
-        Ok(())
+        active.within_a_minute(&counts, active.logins_per_minute).await
+    }
+
+    /// Counts a new visitor, or one who comes back with a booking token, from this address.
+    pub async fn visitor(&self, from: IpAddr) -> Result<(), Problem> {
+        let Some(active) = &self.active else { return Ok(()) };
+        let from = subscriber(from);
+        check(&active.visitors, &from)?;
+        let counts = [("visitors", from.to_string())];
+        active.within_a_minute(&counts, active.visitors_per_minute).await
+    }
+
+    /// Begins to check a booking token from this address, before anything is read for it.
+    pub fn guess(&self, from: IpAddr, now: Timestamp) -> Result<Guess<'_>, Problem> {
+        let Some(active) = &self.active else { return Ok(Guess::uncounted()) };
+        let begun = active.guesses.begin(subscriber(from), now.unix_ms());
+        begun.map_err(Problem::rate_limited)
     }
 
     /// Sends to the gate what was admitted here, and takes over what was admitted by all instances.
@@ -222,14 +250,16 @@ impl Limits {
     }
 
     /// Forgets callers that have not been seen for a while.
-    pub fn forget_idle(&self) {
+    pub fn forget_idle(&self, now: Timestamp) {
         if let Some(active) = &self.active {
+            active.visitors.retain_recent();
+            active.guesses.forget_idle(now.unix_ms());
             active.requests.retain_recent();
             active.logins_by_address.retain_recent();
             active.logins_by_account.retain_recent();
-            active.guesses.retain_recent();
+            active.wrong_keys.retain_recent();
             let now = Instant::now();
-            active.guessers.lock().retain(|_, until| *until > now);
+            active.locked_out.lock().retain(|_, until| *until > now);
             active.keys.lock().retain(|_, keyed| now - keyed.last_at < KEY_IDLE);
         }
     }
@@ -263,6 +293,17 @@ impl Active {
         check(&self.requests, caller)?;
         let admitted = self.shared.as_ref().map(|shared| shared.admit(caller, now.unix_ms()));
         admitted.unwrap_or(Ok(())).map_err(Problem::rate_limited)
+    }
+
+    /// Counts these, each with whose it is, together with all instances.
+    async fn within_a_minute(&self, counts: &[(&str, String)], limit: u64) -> Result<(), Problem> {
+        let count = |(what, whose): &(&str, String)| (self.name(what, whose), 1);
+        let counts: Vec<_> = counts.iter().map(count).collect();
+        let sums = self.gate.tally(&counts, MINUTE_MS).await.unwrap_or_default();
+        if sums.into_iter().any(|sum| sum > limit) {
+            return Err(Problem::rate_limited(MINUTE_MS / 1_000));
+        }
+        Ok(())
     }
 
     /// What a counter of the gate is called: the same on all instances, and nobody who sees it can

@@ -91,10 +91,27 @@ impl Problem {
 
     /// 401, with the challenge that RFC 6750 asks for.
     pub fn unauthorized(detail: &'static str) -> Self {
-        let mut problem = Self::new(Code::Unauthorized, detail);
+        Self::challenged(Code::Unauthorized, detail)
+    }
+
+    fn challenged(code: Code, detail: &'static str) -> Self {
+        let mut problem = Self::new(code, detail);
         let challenge = HeaderValue::from_static("Bearer realm=\"reservix\"");
         problem.0.headers.insert(header::WWW_AUTHENTICATE, challenge);
         problem
+    }
+
+    /// 401 for a booking token: it is of no booking, or of one of a buyer with an account. All alike.
+    pub fn invalid_token() -> Self {
+        let detail = "The booking is unknown, or the token is not of it; a buyer with an account \
+            logs in.";
+        Self::challenged(Code::InvalidToken, detail)
+    }
+
+    /// 403: a visitor has no account.
+    pub fn account_required() -> Self {
+        let detail = "This needs an account; the access token is of a visitor.";
+        Self::new(Code::AccountRequired, detail)
     }
 
     /// 404.

@@ -6,6 +6,7 @@ use super::problem::{Code, Problem};
 use super::query::KnownParameters;
 use super::{
     auth, bookings, docs, events, health, observe, organizations, pages, seats, series, users,
+    visitors,
 };
 use axum::Router;
 use axum::http::{HeaderValue, StatusCode, header};
@@ -45,6 +46,7 @@ fn calls(version: &str) -> (Router<Arc<App>>, OpenApi) {
     let records = OpenApiRouter::new()
         .merge(auth::routes())
         .merge(users::routes())
+        .merge(visitors::routes())
         .merge(events::routes())
         .merge(series::routes())
         .merge(organizations::routes());

@@ -1,4 +1,4 @@
-//! Tokens and passwords: authentication of users.
+//! Tokens and passwords: authentication of users, and of visitors.
 //!
 //! Access tokens are HS256 JWTs, checked without a store; that one was ended is known to
 //! [`Cutoffs`](crate::cutoffs::Cutoffs). Refresh tokens are random secrets of which
@@ -42,6 +42,25 @@ struct Claims {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     nbf: Option<i64>,
     jti: String,
+    /// Whose it is, if it is of no account.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    k: Option<Kind>,
+}
+
+/// Who has a token that is of no account, as its claims say.
+#[derive(Clone, Copy, Serialize, Deserialize)]
+enum Kind {
+    #[serde(rename = "v")]
+    Visitor,
+}
+
+/// Who sent a request, as its token says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Holder {
+    /// A user with an account here, or with one at a shop that signs tokens of its own.
+    Account(UserId),
+    /// A buyer without an account.
+    Visitor(UserId),
 }
 
 /// The key and the rules of access tokens.
@@ -60,6 +79,7 @@ type Checked = HashMap<Box<str>, Said>;
 #[derive(Clone, Copy)]
 struct Said {
     login: Login,
+    kind: Option<Kind>,
     nbf: i64,
     exp: i64,
 }
@@ -87,11 +107,30 @@ impl Tokens {
 
     /// A new access token for a user, which counts as issued at this instant.
     pub fn issue(&self, user_id: UserId, at: Timestamp) -> Result<String, Fault> {
+        self.sign((user_id, None), at, self.ttl)
+    }
+
+    /// A new access token for a buyer without an account, which lives for `ttl`.
+    pub fn issue_to_visitor(
+        &self,
+        visitor_id: UserId,
+        at: Timestamp,
+        ttl: Duration,
+    ) -> Result<String, Fault> {
+        self.sign((visitor_id, Some(Kind::Visitor)), at, ttl)
+    }
+
+    fn sign(
+        &self,
+        (user_id, k): (UserId, Option<Kind>),
+        at: Timestamp,
+        ttl: Duration,
+    ) -> Result<String, Fault> {
         let iat = at.unix_ms().div_euclid(1_000);
         let ms = u16::try_from(at.unix_ms().rem_euclid(1_000)).expect("it is below 1,000");
-        let exp = iat + i64::try_from(self.ttl.as_secs()).unwrap_or(i64::MAX / 2);
+        let exp = iat + i64::try_from(ttl.as_secs()).unwrap_or(i64::MAX / 2);
         let jti = URL_SAFE_NO_PAD.encode(random::<12>());
-        let claims = Claims { sub: user_id.to_string(), iat, ms, exp, nbf: None, jti };
+        let claims = Claims { sub: user_id.to_string(), iat, ms, exp, nbf: None, jti, k };
         let token = jsonwebtoken::encode(&Header::new(Algorithm::HS256), &claims, &self.signing);
         token.map_err(|error| Fault::Corrupt { what: format!("signing a token: {error}") })
     }
@@ -101,10 +140,10 @@ impl Tokens {
         self.ttl.as_secs()
     }
 
-    /// The login of a token that we signed and that has not expired at `now`.
+    /// The login of a token that we signed and that has not expired at `now`, and whose it is.
     ///
     /// A signature is checked once; then the whole token is found again, byte for byte.
-    pub fn verify(&self, token: &str, now: Timestamp) -> Result<Login, Problem> {
+    pub fn verify(&self, token: &str, now: Timestamp) -> Result<(Login, Holder), Problem> {
         if token.len() > TOKEN_BYTES_MAX {
             return Err(forged());
         }
@@ -131,7 +170,12 @@ impl Tokens {
         if now < said.nbf {
             return Err(Problem::unauthorized("The access token is not valid yet."));
         }
-        Ok(said.login)
+        let user_id = said.login.user_id;
+        let caller = match said.kind {
+            None => Holder::Account(user_id),
+            Some(Kind::Visitor) => Holder::Visitor(user_id),
+        };
+        Ok((said.login, caller))
     }
 
     fn check(&self, token: &str) -> Result<Said, Problem> {
@@ -143,7 +187,8 @@ impl Tokens {
         }
         let second = Timestamp::from_unix_ms(claims.iat.saturating_mul(1_000));
         let login = Login { user_id, issued_at: second.plus_ms(claims.ms.into()) };
-        Ok(Said { login, nbf: claims.nbf.unwrap_or(i64::MIN), exp: claims.exp })
+        let (nbf, kind) = (claims.nbf.unwrap_or(i64::MIN), claims.k);
+        Ok(Said { login, kind, nbf, exp: claims.exp })
     }
 }
 
@@ -272,9 +317,9 @@ mod tests {
         let user_id = UserId::new(now, Shard::pick(1), 2);
         let ours = tokens("0123456789abcdef0123456789abcdef");
         let token = ours.issue(user_id, now).expect("signs");
-        let login = Login { user_id, issued_at: now };
-        assert_eq!(ours.verify(&token, now).ok(), Some(login));
-        assert_eq!(ours.verify(&token, now.plus_ms(59_999)).ok(), Some(login));
+        let said = (Login { user_id, issued_at: now }, Holder::Account(user_id));
+        assert_eq!(ours.verify(&token, now).ok(), Some(said));
+        assert_eq!(ours.verify(&token, now.plus_ms(59_999)).ok(), Some(said));
         assert!(ours.verify(&token, now.plus_ms(60_000)).is_err(), "expired");
         assert!(
             tokens("fedcba9876543210fedcba9876543210").verify(&token, now).is_err(),
@@ -305,7 +350,7 @@ mod tests {
         let issued = |token: &str| {
             let twice = [(); 2].map(|()| ours.verify(token, now).ok());
             assert_eq!(twice[0], twice[1]);
-            twice[0].map(|login| login.issued_at.unix_ms())
+            twice[0].map(|(login, _)| login.issued_at.unix_ms())
         };
         for ms in [0, 1, 987, 999] {
             let at = Timestamp::from_unix_ms(1_800_000_000_000 + ms);
@@ -325,6 +370,25 @@ mod tests {
         for no_time in [(1_000).into(), (-1).into(), "1".into(), serde_json::json!(0.5)] {
             assert_eq!(issued(&claims(no_time)), None);
         }
+    }
+
+    #[test]
+    fn a_visitors_token_says_so_and_has_a_life_of_its_own() {
+        let now = Timestamp::from_unix_ms(1_800_000_000_987);
+        let visitor_id = UserId::new(now, Shard::pick(1), 2);
+        let ours = tokens("0123456789abcdef0123456789abcdef");
+        let ttl = Duration::from_hours(2);
+        let token = ours.issue_to_visitor(visitor_id, now, ttl).expect("signs");
+        let said = (Login { user_id: visitor_id, issued_at: now }, Holder::Visitor(visitor_id));
+        // The second time it is found again.
+        for at in [now, now, now.plus_ms(7_199_000)] {
+            assert_eq!(ours.verify(&token, at).ok(), Some(said));
+        }
+        assert!(ours.verify(&token, now.plus_ms(7_200_000)).is_err(), "expired");
+        let claims = serde_json::json!({"sub": visitor_id.to_string(), "iat": 1_800_000_000,
+            "exp": 1_900_000_000, "jti": "x", "k": "w"});
+        let unknown = jsonwebtoken::encode(&Header::new(Algorithm::HS256), &claims, &ours.signing);
+        assert!(ours.verify(&unknown.expect("signs"), now).is_err(), "a kind of a later version");
     }
 
     #[tokio::test]

@@ -109,6 +109,5 @@ impl Lane {
 }
 
 fn key_of(command: &Command) -> Option<(UserId, IdempotencyKey)> {
-    let hold = hold_of(command)?;
-    hold.key.as_ref().map(|(key, _)| (hold.user_id, key.clone()))
+    hold_of(command)?.named()
 }

@@ -40,7 +40,14 @@ fn hold_with(number: u64, key: Option<&str>) -> Command {
     let key = key.map(|key| (IdempotencyKey::new(key).expect("a key"), 0));
     let requests = vec![SeatRequest::Count { section_id: section(), seats: 1 }];
     let booking_id = booking_id(0, number);
-    Command::Hold(Hold { booking_id, user_id: user(), event_id: event(), requests, key })
+    Command::Hold(Hold {
+        booking_id,
+        user_id: user(),
+        seller: None,
+        event_id: event(),
+        requests,
+        key,
+    })
 }
 
 fn hold(number: u64) -> Command {

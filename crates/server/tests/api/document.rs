@@ -27,9 +27,9 @@ async fn a_wish_of_the_best_seats_that_is_null_is_none() {
 }
 
 /// What the name of a call begins with.
-const VERBS: [&str; 16] = [
+const VERBS: [&str; 17] = [
     "register", "login", "logout", "refresh", "change", "get", "list", "create", "update", "set",
-    "cancel", "confirm", "extend", "delete", "accept", "transfer",
+    "cancel", "confirm", "extend", "delete", "accept", "transfer", "rotate",
 ];
 
 #[tokio::test]

@@ -100,7 +100,7 @@ impl Machine {
             8 => Command::Extend { booking_id, by },
             9 => {
                 let Hold { event_id, requests, .. } = self.hold();
-                Command::Change { booking_id, by, event_id, expected: None, requests }
+                Command::Change { booking_id, by, user_id, event_id, expected: None, requests }
             }
             10 => Command::Release { booking_id, by },
             _ => Command::Cancel { booking_id, by },
@@ -125,7 +125,7 @@ impl Machine {
             let key = IdempotencyKey::new(&format!("key-{}", self.attempts.len()));
             (key.expect("a key"), fingerprint(self.event_id, &requests))
         });
-        Hold { booking_id, user_id, event_id: self.event_id, requests, key }
+        Hold { booking_id, user_id, seller: None, event_id: self.event_id, requests, key }
     }
 
     fn seats_of(&mut self, section_id: SectionId) -> SeatRequest {

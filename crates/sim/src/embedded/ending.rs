@@ -106,7 +106,7 @@ impl Machine {
             if let Command::Hold(hold) = &attempt.command
                 && let Some((key, _)) = &hold.key
             {
-                let name = (hold.user_id, key.clone());
+                let name = (hold.caller(), key.clone());
                 let had = {
                     let inner = self.shared.lock();
                     inner.oracle.tables.keys.get(&name).map(|used| used.booking_id)

@@ -39,7 +39,7 @@ impl Machine {
             {
                 let had = {
                     let inner = self.world.lock();
-                    let name = (hold.user_id, key.clone());
+                    let name = (hold.caller(), key.clone());
                     let used = inner.database.tables.keys.get(&name);
                     // With other words it is refused.
                     let used = used.filter(|used| used.fingerprint == *fingerprint);
@@ -168,7 +168,8 @@ impl Machine {
                 let user_id = UserId::new(self.world.now(), Shard::pick(1), who);
                 let requests = vec![SeatRequest::Count { section_id, seats }];
                 let event_id = self.event_id;
-                let hold = Hold { booking_id, user_id, event_id, requests, key: None };
+                let hold =
+                    Hold { booking_id, user_id, seller: None, event_id, requests, key: None };
                 let answer = self.answer_of(Command::Hold(hold))?;
                 if answer.is_err() {
                     return Err(format!("a seat that is left cannot be had: {answer:?}"));

@@ -29,10 +29,11 @@ impl Machine {
             return Command::Hold(self.hold());
         }
         let booking_id = known[known.len() - 1 - self.choices.pick("which", known.len())];
+        let user_id = self.buyer_of(booking_id);
         let by = if self.choices.happens("somebody else", 20) {
             By::User(UserId::new(self.world.now(), engine::Shard::pick(0), 999))
         } else {
-            By::User(self.buyer_of(booking_id))
+            By::User(user_id)
         };
         match kind {
             4 | 5 => Command::Confirm { booking_id, by },
@@ -41,7 +42,7 @@ impl Machine {
                 let expected = self.choices.happens("expects a version", 4);
                 let expected = expected.then(|| [1, 2][self.choices.pick("version", 2)]);
                 let Hold { event_id, requests, .. } = self.hold();
-                Command::Change { booking_id, by, event_id, expected, requests }
+                Command::Change { booking_id, by, user_id, event_id, expected, requests }
             }
             _ if self.choices.pick("how", 2) == 0 => Command::Release { booking_id, by },
             _ => Command::Cancel { booking_id, by },
@@ -79,7 +80,7 @@ impl Machine {
             let key = IdempotencyKey::new(&format!("key-{}", self.attempts.len()));
             (key.expect("a key"), fingerprint(self.event_id, &requests))
         });
-        Hold { booking_id, user_id, event_id: self.event_id, requests, key }
+        Hold { booking_id, user_id, seller: None, event_id: self.event_id, requests, key }
     }
 
     fn seats_of(&mut self, section_id: SectionId) -> SeatRequest {

@@ -31,7 +31,7 @@ pub(super) fn claims_of(commands: &[Command]) -> BTreeMap<Key, KeyUse> {
             && let Some((key, fingerprint)) = &hold.key
         {
             let used = KeyUse { booking_id: hold.booking_id, fingerprint: *fingerprint };
-            claims.entry((hold.user_id, key.clone())).or_insert(used);
+            claims.entry((hold.caller(), key.clone())).or_insert(used);
         }
     }
     claims

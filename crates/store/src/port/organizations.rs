@@ -93,8 +93,8 @@ pub trait Organizations: Send + Sync {
         token_hash: &[u8; 32],
     ) -> Result<Option<(OrgId, InvitationId)>, Fault>;
     /// Changes an organization by the rules of [`engine::access::decide`], with one entry of its access log
-    /// if anything changes, or several. Returns what it is then. A personal organization gets a row where it has
-    /// none.
+    /// if anything changes, or several. Returns what it is then. A personal organization gets a row where
+    /// it has none.
     async fn change_organization(
         &self,
         org_id: OrgId,

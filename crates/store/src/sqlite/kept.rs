@@ -184,6 +184,7 @@ mod tests {
             let hold = Hold {
                 booking_id: self.mint.booking(event_id),
                 user_id: self.mint.user(),
+                seller: None,
                 event_id,
                 requests: self.new.sections.iter().map(ask).collect(),
                 key: None,

@@ -13,8 +13,8 @@
 //! ```
 //! Every segment says up to which row of the log it and those before it go. What was created behind that
 //! is the tail, which is read from the log at the start. So nothing is lost with it, and a list is exact
-//! at any moment. It also says which of its bookings is the newest: ids are in the order of time, so the newest
-//! page of a list is found without a look into segments that are older than all of it.
+//! at any moment. It also says which of its bookings is the newest: ids are in the order of time, so the
+//! newest page of a list is found without a look into segments that are older than all of it.
 
 mod check;
 mod feed;

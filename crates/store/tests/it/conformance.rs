@@ -22,6 +22,7 @@ mod reseats;
 mod runs;
 mod seats;
 mod sections;
+mod selling;
 mod series;
 mod text;
 mod upkeep;
@@ -93,6 +94,7 @@ impl World {
         Hold {
             booking_id: self.mint.booking(sale.event_id),
             user_id: self.mint.user(),
+            seller: None,
             event_id: sale.event_id,
             requests: requests.iter().map(ask).collect(),
             key: None,
@@ -291,6 +293,11 @@ macro_rules! suite {
             caps {
                 a_cap_that_comes_later_counts_what_was_there,
                 an_event_with_a_cap_from_the_beginning_counts_also_without_it,
+            }
+            selling {
+                i6_the_key_of_a_sale_is_the_sellers,
+                i13_who_may_not_sell_leaves_neither_a_booking_nor_a_key,
+                a_seller_takes_from_what_the_buyer_may_have_and_is_named_by_the_log,
             }
             between {
                 changed_terms_of_an_event_are_those_of_the_next_batch,

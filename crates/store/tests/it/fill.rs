@@ -232,6 +232,7 @@ async fn it_sells_and_gives_back_what_lapses(kind: Kind) {
     let hold = || Hold {
         booking_id: filled.mint.booking(event_id),
         user_id: filled.mint.user(),
+        seller: None,
         event_id,
         requests: vec![SeatRequest::Count { section_id, seats: 2 }],
         key: None,

@@ -147,6 +147,7 @@ impl Stand {
         Hold {
             booking_id: self.mint.booking(sale.event_id),
             user_id: self.mint.user(),
+            seller: None,
             event_id: sale.event_id,
             requests: requests.iter().map(ask).collect(),
             key: None,

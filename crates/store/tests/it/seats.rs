@@ -47,6 +47,7 @@ impl Hall {
         let hold = |requests| Hold {
             booking_id: mint.booking(event_id),
             user_id: mint.user(),
+            seller: None,
             event_id,
             requests,
             key: None,

@@ -76,6 +76,7 @@ fn keyed(mint: &Mint, event_id: EventId, section_id: SectionId, seats: u32) -> H
     Hold {
         booking_id: mint.booking(event_id),
         user_id: mint.user(),
+        seller: None,
         event_id,
         requests: vec![SeatRequest::Count { section_id, seats }],
         key: Some((key, 1)),

@@ -210,7 +210,7 @@ impl<'a> Drive<'a> {
             (key, fingerprint(event_id, &requests))
         });
         let booking_id = self.mint.booking(event_id);
-        let hold = Hold { booking_id, user_id, event_id, requests, key };
+        let hold = Hold { booking_id, user_id, seller: None, event_id, requests, key };
         self.attempts.push(hold.clone());
         Command::Hold(hold)
     }

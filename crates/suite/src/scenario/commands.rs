@@ -75,7 +75,7 @@ impl Stage<'_> {
         if before.is_some() {
             return Err(format!("two holds called {name}"));
         }
-        Ok(Hold { booking_id, user_id, event_id, requests, key })
+        Ok(Hold { booking_id, user_id, seller: None, event_id, requests, key })
     }
 
     /// Reads `A 2 + B 1`.

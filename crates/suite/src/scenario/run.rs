@@ -301,6 +301,7 @@ impl<'a> Stage<'a> {
             Command::Hold(Hold {
                 booking_id,
                 user_id,
+                seller: None,
                 event_id,
                 requests: requests.clone(),
                 key: None,

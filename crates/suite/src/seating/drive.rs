@@ -188,7 +188,14 @@ impl<'a> Drive<'a> {
                 let now = self.model.deals.get(&booking_id).map_or(0, |deal| deal.version);
                 let expected = [None, None, Some(now), Some(now + 1)][self.dice.below(4)];
                 let (event_id, requests) = (self.event_id, self.requests());
-                Command::Change { booking_id, by: By::User(user_id), event_id, expected, requests }
+                Command::Change {
+                    booking_id,
+                    by: By::User(user_id),
+                    user_id,
+                    event_id,
+                    expected,
+                    requests,
+                }
             }
             (60..70, Some((booking_id, user_id))) => {
                 Command::Confirm { booking_id, by: By::User(user_id) }
@@ -220,7 +227,14 @@ impl<'a> Drive<'a> {
                 let user_id = self.people[self.dice.below(4)];
                 self.deals.push((booking_id, user_id));
                 let requests = self.requests();
-                Command::Hold(Hold { booking_id, user_id, event_id, requests, key: None })
+                Command::Hold(Hold {
+                    booking_id,
+                    user_id,
+                    seller: None,
+                    event_id,
+                    requests,
+                    key: None,
+                })
             }
         }
     }

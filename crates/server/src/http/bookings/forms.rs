@@ -10,7 +10,7 @@ use engine::seats::{
     SeatName,
 };
 use engine::text::folded;
-use engine::{Booking, Error, Refusal, SeatRequest, SectionId};
+use engine::{Booking, CustomerRef, Error, Refusal, SeatRequest, SectionId, UserId};
 use garde::Validate;
 use serde::{Deserialize, Serialize};
 use std::borrow::Cow;
@@ -50,6 +50,70 @@ pub(super) struct NewHold<'a> {
     #[serde(default, deserialize_with = "object")]
     #[garde(skip)]
     best_available: Option<Best>,
+    #[serde(default, deserialize_with = "object")]
+    #[garde(skip)]
+    pub buyer: Option<NewBuyer>,
+}
+
+/// The buyer, if somebody else than the caller: a customer of the organization by reference, a user, or,
+/// with neither, a new visitor.
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+#[schema(as = Buyer)]
+pub(super) struct NewBuyer {
+    /// What the organization calls the customer: the same reference is always the same buyer.
+    #[serde(default, deserialize_with = "given", rename = "ref")]
+    #[schema(value_type = String, required = false, min_length = 1, max_length = 128, pattern = "^[!-~]+$")]
+    reference: Option<String>,
+    /// A user with an account.
+    #[serde(default, deserialize_with = "given")]
+    #[schema(value_type = String, required = false, format = "uuid")]
+    user_id: Option<String>,
+}
+
+/// For whom somebody else holds seats.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Customer {
+    /// The one whom the organization calls so.
+    Known(CustomerRef),
+    /// A user with an account.
+    User(UserId),
+    /// A new visitor.
+    New,
+}
+
+impl NewBuyer {
+    /// Who it is; else what is wrong with its form.
+    pub fn customer(self) -> Result<Customer, Problem> {
+        match (self.reference, self.user_id) {
+            (None, None) => Ok(Customer::New),
+            (Some(reference), None) => {
+                let limit = CustomerRef::LENGTH_MAX;
+                let message = format!("must have 1 to {limit} visible ASCII characters");
+                let known = CustomerRef::new(&reference).map(Customer::Known);
+                known.ok_or_else(|| Problem::invalid_field("buyer.ref", message))
+            }
+            (None, Some(id)) => {
+                let message = "must be a hyphenated UUID";
+                let user = id.parse().map(Customer::User);
+                user.map_err(|_| Problem::invalid_field("buyer.user_id", message))
+            }
+            (Some(_), Some(_)) => {
+                Err(Problem::invalid_field("buyer", "at most one of ref and user_id is allowed"))
+            }
+        }
+    }
+}
+
+impl Customer {
+    /// The same for all requests that mean the same one.
+    pub fn canonical(&self) -> (&'static str, String) {
+        match self {
+            Self::Known(reference) => ("ref", reference.as_str().to_owned()),
+            Self::User(user_id) => ("user_id", user_id.to_string()),
+            Self::New => ("new", String::new()),
+        }
+    }
 }
 
 /// The complete new list of seats of a hold.

@@ -4,19 +4,20 @@ use super::super::body::{JsonBytes, validated};
 use super::super::connection::Peer;
 use super::super::content::Answer;
 use super::super::events::acting_lately;
-use super::super::extract::{Caller, CurrentUser, Key, Unsure, id};
+use super::super::extract::{Buyer, Caller, Key, Unsure, id};
+use super::super::visitors::new_visitor;
 use super::super::wire::{fingerprint, json_with};
-use super::forms::{NewHold, Wanted, compared};
-use super::views::write_booking;
+use super::forms::{Customer, NewBuyer, NewHold, Wanted, compared};
+use super::views::{Beyond, write_booking};
 use super::{App, Problem, REPLAYED, no_booking};
 use crate::catalog::Facts;
 use crate::random::random;
 use axum::body::Bytes;
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
-use engine::access::is_visible;
+use engine::access::{Permission, is_visible, may};
 use engine::{
-    Booking, BookingId, Command, EventId, Fault, Hold, IdempotencyKey, Outcome, Refusal,
+    Booking, BookingId, By, Command, EventId, Fault, Hold, IdempotencyKey, Outcome, Refusal,
     SeatRequest, UserId,
 };
 use hyper::body::Incoming;
@@ -28,13 +29,13 @@ pub(in super::super) fn take_hold(
     peer: Peer,
 ) -> impl Future<Output = Result<Answer, Problem>> {
     let (Parts { mut headers, .. }, body) = request.into_parts();
-    let (user, key) = (Unsure::<CurrentUser>::of(app, Some(peer), &headers), Key::of(&headers));
+    let (buyer, key) = (Unsure::<Buyer>::of(app, Some(peer), &headers), Key::of(&headers));
     async move {
-        let CurrentUser(user_id) = user?.sure(app).await?;
+        let Buyer(caller) = buyer?.sure(app).await?;
         let Key(key) = key?;
         let JsonBytes(asked) = JsonBytes::of(app, &headers, body).await?;
         headers.clear();
-        held(app, user_id, key, &asked, headers).await
+        held(app, caller, key, &asked, headers).await
     }
 }
 
@@ -42,39 +43,42 @@ pub(in super::super) fn take_hold(
 /// gives it.
 pub(super) async fn held(
     app: &App,
-    user_id: UserId,
+    caller: Caller,
     key: Option<IdempotencyKey>,
     asked: &[u8],
     headers: HeaderMap,
 ) -> Result<Answer, Problem> {
-    let (event_id, wanted) = parsed(asked)?;
+    let (event_id, wanted, customer) = parsed(asked)?;
+    // A key never buys for itself.
+    let customer = customer.or_else(|| caller.user_id().is_none().then_some(Customer::New));
     let facts =
         app.core.catalog.event(event_id).await?.ok_or(Refusal::NotFound { what: "event" })?;
-    // The contents of a draft are not revealed to users who cannot see it, not even by the gate.
-    let visible = is_shown(app, &facts, user_id).await?;
-    // Since a key made its hold, the event may be hidden and the section renamed (I6).
-    let terms = &facts.of.event.terms;
-    // To the decision a member is a buyer, for whom a draft does not exist.
-    let is_members = visible && !terms.is_public() && terms.organizer_id.owner() != Some(user_id);
-    let made = if visible && !is_members && wanted.is_known(&facts) {
-        None
-    } else {
-        Box::pin(committed(app, user_id, key.as_ref())).await?
+    let deal = match &customer {
+        None => own(app, &caller, &facts, &wanted, key.as_ref()).await?,
+        Some(customer) => {
+            // Boxed: else every hold would carry it along.
+            Box::pin(sold(app, &caller, &facts, (&wanted, customer), key.as_ref())).await?
+        }
     };
-    let requests = wanted.requests(&facts, visible, made.as_ref())?;
-    if is_members && made.is_none() {
-        return Err(Refusal::SaleNotOpen { sales_start: terms.sales_start }.into());
+    let requests = wanted.requests(&facts, deal.visible, deal.made.as_ref())?;
+    if deal.is_closed && deal.made.is_none() {
+        return Err(Refusal::SaleNotOpen { sales_start: facts.of.event.terms.sales_start }.into());
     }
     let key = key.map(|key| {
         let digest = digest(event_id, &wanted, &requests);
+        let digest = match &customer {
+            None => digest,
+            Some(customer) => fingerprint(&(digest, customer.canonical())),
+        };
         (key, digest)
     });
     let booking_id =
         BookingId::new(app.core.store.now(), event_id.shard(), u64::from_le_bytes(random()));
-    let hold = Hold { booking_id, user_id, event_id, requests, key };
+    let Deal { user_id, seller, .. } = deal;
+    let hold = Hold { booking_id, user_id, seller, event_id, requests, key };
     let name = hold.key.as_ref().map(|(key, _)| key.clone());
     let lanes = &app.core.lanes;
-    let decided = app.in_flight.run("hold", user_id, name.as_ref(), || {
+    let decided = app.in_flight.run("hold", caller.id(), name.as_ref(), || {
         lanes.submit(event_id.shard(), Command::Hold(hold))
     });
     let decided = decided.await?;
@@ -82,7 +86,9 @@ pub(super) async fn held(
     let Outcome::Booking { booking, replayed, next_to_each_other } = outcome else {
         return Err(no_booking());
     };
-    let write = |out: &mut Vec<u8>| write_booking(out, &booking, now, next_to_each_other);
+    let token = if deal.has_token { Some(app.booking_tokens.of(&booking)?) } else { None };
+    let beyond = Beyond { next_to_each_other, token: token.as_deref() };
+    let write = |out: &mut Vec<u8>| write_booking(out, &booking, now, beyond);
     let mut answer = json_with(headers, StatusCode::CREATED, write);
     answer.headers_mut().insert(header::LOCATION, location(booking.booking_id));
     if replayed {
@@ -91,14 +97,96 @@ pub(super) async fn held(
     Ok(answer)
 }
 
+/// Who buys and who sells, and what is known before it is decided.
+struct Deal {
+    /// The buyer.
+    user_id: UserId,
+    /// Who sells; `None`: the buyer is the caller.
+    seller: Option<By>,
+    /// Whether the event exists for the caller.
+    visible: bool,
+    /// Whether the event is a draft, of which the caller sees that it is not open.
+    is_closed: bool,
+    /// The booking that the caller's key has made, where it was looked for.
+    made: Option<Booking>,
+    /// Whether the answer shows the booking token.
+    has_token: bool,
+}
+
+/// The caller buys.
+async fn own(
+    app: &App,
+    caller: &Caller,
+    facts: &Facts,
+    wanted: &Wanted<'_>,
+    key: Option<&IdempotencyKey>,
+) -> Result<Deal, Problem> {
+    let user_id = caller.id();
+    // The contents of a draft are not revealed to users who cannot see it, not even by the gate.
+    let visible = is_shown(app, facts, caller).await?;
+    // Since a key made its hold, the event may be hidden and the section renamed (I6).
+    let terms = &facts.of.event.terms;
+    // To the decision a member is a buyer, for whom a draft does not exist.
+    let is_closed = visible && !terms.is_public() && terms.organizer_id.owner() != Some(user_id);
+    let made = if visible && !is_closed && wanted.is_known(facts) {
+        None
+    } else {
+        Box::pin(committed(app, user_id, key)).await?
+    };
+    let has_token = caller.is_visitor();
+    Ok(Deal { user_id, seller: None, visible, is_closed, made, has_token })
+}
+
+/// The caller sells to somebody else, with `booking.sell`.
+///
+/// Whether the caller may is decided again with the hold (I13), after the key, which may have made it (I6).
+/// It is asked here first, so that nobody else learns which users there are.
+async fn sold(
+    app: &App,
+    caller: &Caller,
+    facts: &Facts,
+    (wanted, customer): (&Wanted<'_>, &Customer),
+    key: Option<&IdempotencyKey>,
+) -> Result<Deal, Problem> {
+    if caller.is_visitor() {
+        return Err(Problem::account_required());
+    }
+    let seller_id = caller.id();
+    let (lately, by) = acting_lately(app, facts.of.event.terms.event_id, caller).await?;
+    let terms = &lately.of.event.terms;
+    let allowed = may(by, Permission::BookingSell, terms);
+    let visible = is_visible(Some(by), terms);
+    let made = if allowed.is_ok() && visible && wanted.is_known(facts) {
+        None
+    } else {
+        committed(app, seller_id, key).await?
+    };
+    if made.is_none() {
+        allowed?;
+    }
+    let user_id = match customer {
+        Customer::Known(reference) => UserId::of_customer(terms.organizer_id, reference),
+        Customer::New => new_visitor(app.core.store.now()),
+        Customer::User(user_id) => {
+            if made.is_none() && app.core.store.user(*user_id).await?.is_none() {
+                return Err(Problem::invalid_field("buyer.user_id", "must be the id of a user"));
+            }
+            *user_id
+        }
+    };
+    // Who sells to themselves buys.
+    let seller = Some(by).filter(|by| !by.is(user_id));
+    let has_token = !matches!(customer, Customer::User(_));
+    Ok(Deal { user_id, seller, visible, is_closed: false, made, has_token })
+}
+
 /// Whether an event exists for a user. Nothing is looked up for one that is public.
-async fn is_shown(app: &App, facts: &Facts, user_id: UserId) -> Result<bool, Problem> {
+async fn is_shown(app: &App, facts: &Facts, caller: &Caller) -> Result<bool, Problem> {
     let terms = &facts.of.event.terms;
     if terms.is_public() {
         return Ok(true);
     }
-    let caller = Caller::User(user_id);
-    let (facts, by) = Box::pin(acting_lately(app, terms.event_id, &caller)).await?;
+    let (facts, by) = Box::pin(acting_lately(app, terms.event_id, caller)).await?;
     Ok(is_visible(Some(by), &facts.of.event.terms))
 }
 
@@ -111,10 +199,11 @@ fn location(booking_id: BookingId) -> HeaderValue {
     HeaderValue::from_maybe_shared(Bytes::from(path)).expect("an id is valid in a header")
 }
 
-/// What a body asks to hold.
-fn parsed(asked: &[u8]) -> Result<(EventId, Wanted<'_>), Problem> {
-    let new: NewHold<'_> = validated(asked)?;
-    Ok((id(&new.event_id, "event")?, new.wanted()?))
+/// What a body asks to hold, and for whom, if not for the caller.
+fn parsed(asked: &[u8]) -> Result<(EventId, Wanted<'_>, Option<Customer>), Problem> {
+    let mut new: NewHold<'_> = validated(asked)?;
+    let customer = new.buyer.take().map(NewBuyer::customer).transpose()?;
+    Ok((id(&new.event_id, "event")?, new.wanted()?, customer))
 }
 
 /// A digest of what a hold asks for, by which a retry with the same key is known.

@@ -1,7 +1,7 @@
 //! The forms of a hold as the OpenAPI document shows them; what reads them is [`super::forms`].
 
 use super::super::docs::SeatWord;
-use super::forms::Best;
+use super::forms::{Best, NewBuyer};
 use utoipa::ToSchema;
 
 /// A request for a hold, in one of its forms.
@@ -29,6 +29,9 @@ pub(super) struct CountForm {
     section_id: String,
     #[schema(minimum = 1, maximum = 1_000_000_000)]
     seats_requested: u32,
+    /// If somebody else buys: needs `booking.sell`.
+    #[schema(value_type = NewBuyer, required = false)]
+    buyer: Option<NewBuyer>,
 }
 
 /// Seats of a section, by name.
@@ -44,6 +47,9 @@ pub(super) struct SeatsForm {
     section_id: String,
     #[schema(value_type = Vec<SeatWord>, min_items = 1, max_items = 10_000)]
     seats: Vec<String>,
+    /// If somebody else buys: needs `booking.sell`.
+    #[schema(value_type = NewBuyer, required = false)]
+    buyer: Option<NewBuyer>,
 }
 
 /// Seats of several sections, all or none.
@@ -56,6 +62,9 @@ pub(super) struct ItemsForm {
     event_id: String,
     #[schema(min_items = 1, max_items = 50)]
     items: Vec<ItemForm>,
+    /// If somebody else buys: needs `booking.sell`.
+    #[schema(value_type = NewBuyer, required = false)]
+    buyer: Option<NewBuyer>,
 }
 
 /// The best available seats.
@@ -67,6 +76,9 @@ pub(super) struct BestForm {
     #[schema(format = "uuid")]
     event_id: String,
     best_available: Best,
+    /// If somebody else buys: needs `booking.sell`.
+    #[schema(value_type = NewBuyer, required = false)]
+    buyer: Option<NewBuyer>,
 }
 
 /// An item: a section, with the number or the names of its seats.

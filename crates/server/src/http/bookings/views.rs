@@ -108,15 +108,29 @@ pub(in super::super) struct BookingView {
     #[schema(value_type = String, format = "date-time")]
     server_time: Timestamp,
     version: i64,
+    /// Proves whose the booking is: `POST /visitors` returns an access token of its buyer for it. Present in
+    /// answers to holds and reads by a visitor, and to holds for a buyer who is no user.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = String, required = false)]
+    booking_token: Option<String>,
+}
+
+/// What an answer says of a booking beyond the booking.
+#[derive(Clone, Copy, Default)]
+pub(super) struct Beyond<'a> {
+    /// In the answer that assigns selected seats: whether all are adjacent.
+    pub next_to_each_other: Option<bool>,
+    /// Its booking token.
+    pub token: Option<&'a str>,
 }
 
 /// Writes a booking as [`BookingView`] describes it, as it reads at `now`: a due hold is expired, swept
-/// or not. `next_to_each_other` is of the answer that assigns selected seats.
+/// or not.
 pub(super) fn write_booking(
     out: &mut Vec<u8>,
     booking: &Booking,
     now: Timestamp,
-    next_to_each_other: Option<bool>,
+    beyond: Beyond<'_>,
 ) {
     let status = booking.status_at(now);
     let total = booking.total_price();
@@ -134,7 +148,7 @@ pub(super) fn write_booking(
             object.number("seats_requested", only.seats);
             write_seats(object, only);
         }
-        if let Some(next_to_each_other) = next_to_each_other {
+        if let Some(next_to_each_other) = beyond.next_to_each_other {
             object.flag("next_to_each_other", next_to_each_other);
         }
         object.list("items", booking.items.iter(), write_item);
@@ -155,6 +169,9 @@ pub(super) fn write_booking(
         object.instant("updated_at", booking.updated_at);
         object.instant("server_time", now);
         object.number("version", booking.version);
+        if let Some(token) = beyond.token {
+            object.word("booking_token", token.as_bytes());
+        }
     });
 }
 
@@ -205,7 +222,7 @@ mod tests {
     }
 
     impl BookingView {
-        fn new(booking: &Booking, now: Timestamp, next_to_each_other: Option<bool>) -> Self {
+        fn new(booking: &Booking, now: Timestamp, beyond: Beyond<'_>) -> Self {
             let status = booking.status_at(now);
             let total = booking.total_price();
             let left_ms = booking.expires_at.since_ms(now);
@@ -218,7 +235,7 @@ mod tests {
                 section_id: only.map(|item| item.section_id),
                 seats_requested: only.map(|item| item.seats),
                 seats: only.map(|item| item.seat_names.clone()).unwrap_or_default(),
-                next_to_each_other,
+                next_to_each_other: beyond.next_to_each_other,
                 total_price: total.minor,
                 currency: total.currency.to_string(),
                 status: status.as_str(),
@@ -232,15 +249,16 @@ mod tests {
                 server_time: now,
                 version: booking.version,
                 items: booking.items.iter().map(ItemView::from).collect(),
+                booking_token: beyond.token.map(str::to_owned),
             }
         }
     }
 
     /// The booking, as it is written and as serde writes what describes it.
-    fn both(booking: &Booking, now: Timestamp, adjacent: Option<bool>) -> [String; 2] {
+    fn both(booking: &Booking, now: Timestamp, beyond: Beyond<'_>) -> [String; 2] {
         let mut written = Vec::new();
-        write_booking(&mut written, booking, now, adjacent);
-        let described = serde_json::to_string(&BookingView::new(booking, now, adjacent));
+        write_booking(&mut written, booking, now, beyond);
+        let described = serde_json::to_string(&BookingView::new(booking, now, beyond));
         [String::from_utf8(written).expect("text"), described.expect("it can be written")]
     }
 
@@ -274,9 +292,12 @@ mod tests {
                 booking.confirmed_at = (status == BookingStatus::Confirmed).then_some(at(5));
                 booking.cancelled_at = (status == BookingStatus::Cancelled).then_some(at(6));
                 for now in [at(0), at(1), at(59_999), at(60_000)] {
-                    for adjacent in [None, Some(true), Some(false)] {
-                        let [written, described] = both(&booking, now, adjacent);
-                        assert_eq!(written, described);
+                    for next_to_each_other in [None, Some(true), Some(false)] {
+                        for token in [None, Some("a-b_c")] {
+                            let beyond = Beyond { next_to_each_other, token };
+                            let [written, described] = both(&booking, now, beyond);
+                            assert_eq!(written, described);
+                        }
                     }
                 }
             }

@@ -5,6 +5,7 @@
 //! all calls of a kind.
 
 use super::super::PROBLEM;
+use serde_json::json;
 use utoipa::openapi::path::{Operation, Parameter, ParameterIn};
 use utoipa::openapi::{ContentBuilder, Header, Object, Ref, RefOr, ResponseBuilder, Schema, Type};
 
@@ -19,6 +20,8 @@ enum Kind {
     Outside,
     /// With a token, or with one if the caller has one.
     Authenticated,
+    /// With the token of an account: visitors are refused.
+    Account,
     /// About a thing that may not be there: named in the path, or the account.
     Named,
     WithBody,
@@ -35,6 +38,7 @@ const COMMON: &[(Kind, &str, &str)] = &[
     (Kind::WithBody, "400", "`malformed_request`, `malformed_json`"),
     (Kind::Api, "400", "`malformed_request`"),
     (Kind::Authenticated, "401", "`unauthorized`"),
+    (Kind::Account, "403", "`account_required`"),
     (Kind::Named, "404", "`not_found`"),
     (Kind::WithBody, "408", "`request_timeout`"),
     (Kind::Guarded, "412", "`version_mismatch`"),
@@ -54,6 +58,8 @@ const OWN: &[(&str, &str, &str)] = &[
     ("login", "401", "`invalid_credentials`"),
     ("refresh_tokens", "401", "`invalid_refresh_token`"),
     ("change_password", "401", "`unauthorized`, `invalid_credentials`"),
+    ("create_visitor", "401", "`invalid_token`"),
+    ("create_hold", "403", "`not_organizer`, `permission_missing`, `account_required`: to sell"),
     ("create_hold", "404", "`not_found`: the event or the section"),
     (
         "create_hold",
@@ -62,14 +68,18 @@ const OWN: &[(&str, &str, &str)] = &[
          `buyer_limit`, `sold_out`, `seats_unavailable`, `orphan_seat`, `not_together`, \
          `idempotency_in_flight`",
     ),
+    ("confirm_booking", "403", "`permission_missing`"),
     ("confirm_booking", "409", "`event_cancelled`, `booking_cancelled`"),
     ("confirm_booking", "410", "`hold_expired`"),
+    ("confirm_booking_by_patch", "403", "`permission_missing`"),
     ("confirm_booking_by_patch", "409", "`event_cancelled`, `booking_cancelled`"),
     ("confirm_booking_by_patch", "410", "`hold_expired`"),
+    ("extend_booking", "403", "`permission_missing`"),
     ("extend_booking", "409", "`event_cancelled`, `booking_cancelled`, `extension_limit`"),
     ("extend_booking", "410", "`hold_expired`"),
     ("cancel_booking", "403", "`permission_missing`"),
     ("cancel_booking", "409", "`not_cancellable`"),
+    ("update_booking", "403", "`permission_missing`"),
     ("update_booking", "409", "`not_changeable`, `booking_cancelled`, and the codes of a hold"),
     ("update_booking", "410", "`hold_expired`"),
     ("create_event", "403", "`permission_missing`"),
@@ -124,12 +134,28 @@ const OWN: &[(&str, &str, &str)] = &[
     ("list_access_log", "403", "`permission_missing`"),
 ];
 
+/// The calls that buyers make, with or without an account; calls that need no token are not listed.
+const OF_BUYERS: [&str; 8] = [
+    "create_hold",
+    "confirm_booking",
+    "confirm_booking_by_patch",
+    "extend_booking",
+    "cancel_booking",
+    "list_bookings",
+    "get_booking",
+    "update_booking",
+];
+
 /// Adds to a call what it refuses.
 pub(super) fn add(path: &str, operation: &mut Operation) {
     let id = operation.operation_id.clone().unwrap_or_default();
     let is_of = kinds(path, operation);
     for (_, status, codes) in OWN.iter().filter(|(call, ..)| *call == id) {
-        refuse(operation, status, codes);
+        if *status == "403" && is_of(Kind::Account) {
+            refuse(operation, status, &format!("{codes}, `account_required`"));
+        } else {
+            refuse(operation, status, codes);
+        }
     }
     for (_, status, codes) in COMMON.iter().filter(|(kind, ..)| is_of(*kind)) {
         refuse(operation, status, codes);
@@ -146,6 +172,12 @@ fn kinds(path: &str, operation: &Operation) -> impl Fn(Kind) -> bool + use<> {
     let in_path = parameters().any(|it| it.parameter_in == ParameterIn::Path);
     let is_named = is_api && (in_path || path.ends_with("/me"));
     let is_secured = is_api && operation.security.is_some();
+    // An empty requirement among them: the token may be left out.
+    let security = operation.security.iter().flatten();
+    let is_open =
+        security.clone().any(|of| serde_json::to_value(of).is_ok_and(|of| of == json!({})));
+    let id = operation.operation_id.as_deref().unwrap_or_default();
+    let needs_account = is_secured && !is_open && !OF_BUYERS.contains(&id);
     let has_body = is_api && operation.request_body.is_some();
     let (takes_key, is_guarded) = (takes("Idempotency-Key"), takes("If-Match"));
     move |kind| match kind {
@@ -153,6 +185,7 @@ fn kinds(path: &str, operation: &Operation) -> impl Fn(Kind) -> bool + use<> {
         Kind::Api => is_api,
         Kind::Outside => !is_api,
         Kind::Authenticated => is_secured,
+        Kind::Account => needs_account,
         Kind::Named => is_named,
         Kind::WithBody => has_body,
         Kind::WithKey => takes_key,
@@ -183,6 +216,9 @@ mod tests {
         let operations = items.flat_map(|it| [&it.get, &it.post, &it.patch, &it.put, &it.delete]);
         let ids: Vec<_> =
             operations.flatten().filter_map(|it| it.operation_id.as_deref()).collect();
+        for call in OF_BUYERS {
+            assert!(ids.contains(&call), "there is no {call}");
+        }
         for (call, status, _) in OWN {
             assert!(ids.contains(call), "there is no {call} that could answer {status}");
         }

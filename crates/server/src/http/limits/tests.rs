@@ -96,6 +96,37 @@ async fn logins_are_counted_exactly_across_instances() {
 }
 
 #[tokio::test]
+async fn new_visitors_are_counted_exactly_across_instances() {
+    let gate = Arc::new(Sums::default());
+    let few = [("RATE_LIMIT_VISITORS_PER_MINUTE", "4")];
+    let instances = [instance(&gate, &few), instance(&gate, &few)];
+    let mut heard = 0;
+    for number in 0..20 {
+        heard += usize::from(instances[number % 2].visitor(address(1)).await.is_ok());
+    }
+    assert_eq!(heard, 4);
+    instances[1].visitor(address(2)).await.expect("somebody else");
+}
+
+#[tokio::test]
+async fn a_visitor_counts_for_the_address_as_well() {
+    let gate = Arc::new(Sums::default());
+    let limits = instance(&gate, &[("RATE_LIMIT_REQUESTS_PER_SECOND", "3")]);
+    let now = Timestamp::from_unix_ms(1_800_000_000_000);
+    let headers = HeaderMap::new();
+    let id = |number| UserId::new(Timestamp::from_unix_ms(1), Shard::pick(1), number);
+    let request = |who| limits.request(Some(who), None, &headers, now);
+    for number in 0..3 {
+        request(Holder::Visitor(id(number))).expect("within the limit of the address");
+    }
+    request(Holder::Visitor(id(3))).expect_err("another visitor at the same address");
+    for _ in 0..3 {
+        request(Holder::Account(id(4))).expect("a user counts alone");
+    }
+    request(Holder::Account(id(4))).expect_err("the fourth");
+}
+
+#[tokio::test]
 async fn without_the_gate_each_instance_counts_logins_alone() {
     let gate = Arc::new(Sums::default());
     gate.is_away.store(true, Ordering::SeqCst);

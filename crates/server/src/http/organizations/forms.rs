@@ -3,15 +3,12 @@
 use crate::catalog::Facts;
 use crate::http::App;
 use crate::http::auth::address;
-use crate::http::body::{JSON, is, not_json, read, validated};
 use crate::http::problem::{FieldError, Problem};
 use crate::http::token::Verdict;
 use crate::http::wire::{composed, given, given_composed, legible, present, uuid};
-use axum::extract::{FromRequest, Request};
 use engine::access::{Confined, EVENTS_MAX, Role};
 use engine::{EventId, Fault, OrgId, Refusal, UserId};
 use garde::Validate;
-use serde::de::DeserializeOwned;
 use serde::{Deserialize, Deserializer, Serialize};
 use std::collections::BTreeSet;
 use std::net::IpAddr;
@@ -159,28 +156,6 @@ fn offered(word: &str, (): &()) -> garde::Result {
     let is_offered = Role::parse(word).is_some_and(|role| role != Role::Owner);
     let must = "must be manager, box_office, analyst or check_in";
     is_offered.then_some(()).ok_or_else(|| garde::Error::new(must))
-}
-
-/// A JSON body that may be left out.
-pub(super) struct Optional<T>(pub(super) Option<T>);
-
-impl<T> FromRequest<Arc<App>> for Optional<T>
-where
-    T: DeserializeOwned + Validate<Context = ()>,
-{
-    type Rejection = Problem;
-
-    async fn from_request(request: Request, app: &Arc<App>) -> Result<Self, Problem> {
-        let (parts, body) = request.into_parts();
-        let bytes = read(&parts.headers, body, app, app.core.config.max_body_bytes).await?;
-        if bytes.is_empty() {
-            return Ok(Self(None));
-        }
-        if !is(&parts.headers, JSON) {
-            return Err(not_json());
-        }
-        validated(&bytes).map(|read| Self(Some(read)))
-    }
 }
 
 /// The events that a valid request names: each once, and each of this organization.

@@ -1,10 +1,10 @@
 //! Keys of an organization: made, listed, made smaller, rotated and ended.
 
-use super::forms::{Optional, confined};
+use super::forms::confined;
 use super::{TAG, change as changed, first, named, seen_with};
 use crate::config::Network;
 use crate::http::App;
-use crate::http::body::Json;
+use crate::http::body::{Json, Optional};
 use crate::http::docs::{OrganizationWord, PermissionWord, ScopeWord};
 use crate::http::events::{created, is_known, once};
 use crate::http::extract::{

@@ -1,12 +1,10 @@
 //! Members: listed, changed, removed, and made the owner.
 
-use super::forms::{
-    Optional, RemoveMember, ReviseMember, TransferOrganization, confined, confirmed,
-};
+use super::forms::{RemoveMember, ReviseMember, TransferOrganization, confined, confirmed};
 use super::views::{MemberPage, MemberView, OrganizationView, people};
 use super::{TAG, answered, change as changed, first, named, seen, seen_with};
 use crate::http::App;
-use crate::http::body::Json;
+use crate::http::body::{Json, Optional};
 use crate::http::docs::{MemberWord, OrganizationWord};
 use crate::http::extract::{Change, CurrentUser, Origin, Path, id};
 use crate::http::lists::{PAGE_BYTES_MAX, Params, by_serde, page};

@@ -48,6 +48,12 @@ pub const TABLE: &[Row] = &[
     ),
     row(Code::InvalidCredentials, "`WWW-Authenticate`", "correct the address or the password"),
     row(Code::InvalidRefreshToken, "", "log in again"),
+    row(
+        Code::InvalidToken,
+        "`WWW-Authenticate`",
+        "the booking is unknown, the `booking_token` is not of it, or its buyer has an account; log in to \
+         the account",
+    ),
     row(Code::NotOrganizer, "", "only the organizer of the event can do this"),
     row(
         Code::PermissionMissing,
@@ -58,7 +64,7 @@ pub const TABLE: &[Row] = &[
     row(
         Code::AccountRequired,
         "",
-        "send the access token of a user: keys of organizations cannot do this",
+        "send the access token of a user with an account: visitors and keys cannot do this",
     ),
     row(
         Code::KeyInBrowser,

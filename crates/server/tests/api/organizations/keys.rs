@@ -100,7 +100,7 @@ async fn i13_a_key_does_what_its_scopes_say_and_nothing_else() {
     reads.get(&format!("/events/{hidden}")).await.expect(OK);
     books.get(&format!("/events/{hidden}")).await.problem(404, "not_found");
     let counted = reads.get(&format!("/events/{event}/availability")).await.expect(OK);
-    assert_eq!(counted["sections"][0]["held"], 1);
+    assert_eq!(counted["sections"][0]["held_seats"], 1);
     assert_eq!(reads.all("/events?organizer=me").await.len(), 2);
     assert_eq!(books.all("/events?organizer=me").await.len(), 0);
 
@@ -165,7 +165,6 @@ async fn what_concerns_people_needs_a_person() {
         "log.read",
     ];
     let (key, client) = keyed(&owner, &org, &all).await;
-    let event = client.event(5).await;
     let own = path(&key, "");
     let calls = [
         (Method::GET, "/users/me".to_owned(), None),
@@ -184,7 +183,6 @@ async fn what_concerns_people_needs_a_person() {
         (Method::PATCH, own, Some(json!({"name": "More"}))),
         (Method::POST, "/invitations/accept".to_owned(), Some(json!({"token": "x"}))),
         (Method::GET, "/bookings".to_owned(), None),
-        (Method::POST, "/bookings/hold".to_owned(), Some(hold_body(&event, 1))),
     ];
     for (method, path, body) in calls {
         let answer = client.send(method.clone(), &path, body.as_ref(), &[]).await;
@@ -224,7 +222,7 @@ async fn forgeries_and_ended_keys_open_nothing_and_too_many_are_refused_unread()
     for forged in [typo.as_str(), &live, "rsvx_", "rsvx_test_", &secret[..40]] {
         owner.with_token(forged).get("/events").await.problem(401, "unauthorized");
     }
-    let in_query = owner.outside().get(&format!("/events?organizer=me&key={secret}")).await;
+    let in_query = server.client().get(&format!("/events?organizer=me&key={secret}")).await;
     in_query.problem(401, "unauthorized");
     let origin = [("Origin", "https://shop.example")];
     let page = client.send(Method::GET, "/events", None, &origin).await;
@@ -431,6 +429,44 @@ async fn a_key_made_again_with_the_same_key_is_one_and_its_secret_is_shown_once(
     let again = again.expect(StatusCode::CREATED);
     assert_eq!((&again["key_id"], &again["secret"]), (&first["key_id"], &Value::Null));
     assert_eq!(owner.all(&at(&org, "/keys")).await.len(), 1);
+}
+
+/// I13: a till sells with `booking.sell` and nothing else, to buyers with limits of their own.
+#[tokio::test]
+async fn i13_a_key_that_sells_acts_for_buyers() {
+    let server = Server::start(&[]);
+    let owner = server.user().await;
+    let org = team(&owner, "Stage").await;
+    let mut body = draft(&org);
+    (body["status"], body["max_seats_per_user"]) = (json!("on_sale"), json!(2));
+    let event = owner.event_with(&body).await;
+    let (_, till) = keyed(&owner, &org, &["booking.sell"]).await;
+    let (_, reads) = keyed(&owner, &org, &["event.read"]).await;
+    let sell = async |by: &Client, seats: u64, buyer: Option<Value>, key: &str| {
+        let mut hold = hold_body(&event, seats);
+        if let Some(buyer) = buyer {
+            hold["buyer"] = buyer;
+        }
+        by.send(Method::POST, "/bookings/hold", Some(&hold), &[("Idempotency-Key", key)]).await
+    };
+    let cust = || Some(json!({"ref": "cust-42"}));
+    lacks(sell(&reads, 1, cust(), "r").await, "booking.sell");
+    let first = sell(&till, 2, cust(), "a").await.expect(StatusCode::CREATED);
+    assert!(first["booking_token"].is_string(), "{first:#}");
+    let again = sell(&till, 2, cust(), "a").await;
+    assert!(again.is_replayed());
+    assert_eq!(again.expect(StatusCode::CREATED)["booking_id"], first["booking_id"]);
+    sell(&till, 1, cust(), "b").await.problem(409, "buyer_limit");
+    let nobody = sell(&till, 1, None, "c").await.expect(StatusCode::CREATED);
+    assert_ne!(nobody["user_id"], first["user_id"], "a new visitor");
+    let booking = first["booking_id"].as_str().expect("an id");
+    reads.post_empty(&format!("/bookings/{booking}/confirm")).await.problem(404, "not_found");
+    let confirmed = till.post_empty(&format!("/bookings/{booking}/confirm")).await.expect(OK);
+    assert_eq!(confirmed["status"], "CONFIRMED");
+    // A sale is undone with another permission.
+    let cancel = till.post_empty(&format!("/bookings/{booking}/cancel")).await;
+    assert_eq!(cancel.status, StatusCode::FORBIDDEN, "{}", cancel.short());
+    server.audit();
 }
 
 /// Requests of a key have idempotency keys of their own, which stay its own when it is rotated.

@@ -61,6 +61,7 @@ impl World {
         Command::Hold(Hold {
             booking_id: self.mint.booking(event_id),
             user_id,
+            seller: None,
             event_id,
             requests: vec![SeatRequest::Count { section_id, seats: 1 }],
             key: None,

@@ -63,6 +63,7 @@ impl World {
         Command::Hold(Hold {
             booking_id: self.mint.booking(self.event_id),
             user_id: self.user_id,
+            seller: None,
             event_id: self.event_id,
             requests: sections.iter().map(ask).collect(),
             key: None,

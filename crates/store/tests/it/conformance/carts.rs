@@ -52,6 +52,7 @@ pub async fn the_cap_of_a_buyer_counts_seats_of_both_kinds(world: World) {
     let change = |requests| Command::Change {
         booking_id: held.booking_id,
         by: By::User(user_id),
+        user_id,
         event_id: sale.event_id,
         expected: None,
         requests,

@@ -51,6 +51,7 @@ impl World {
         let hold = Hold {
             booking_id: self.mint.booking(both.sale.event_id),
             user_id: self.mint.user(),
+            seller: None,
             event_id: both.sale.event_id,
             requests: vec![count, named],
             key: None,

@@ -50,12 +50,12 @@ async fn all_that_happens(world: &World) -> (super::Sale, Vec<Booking>) {
     };
     let cart = booking(step(Command::Hold(world.hold(&sale, &[(0, 2), (1, 1)]))).await);
     let by = By::User(cart.user_id);
-    let booking_id = cart.booking_id;
+    let (booking_id, user_id) = (cart.booking_id, cart.user_id);
     step(Command::Extend { booking_id, by }).await.expect("there is time to gain");
     let to = |section_id, seats| vec![SeatRequest::Count { section_id, seats }];
     let change = |requests| {
         let event_id = sale.event_id;
-        Command::Change { booking_id, by, event_id, expected: None, requests }
+        Command::Change { booking_id, by, user_id, event_id, expected: None, requests }
     };
     step(change(to(b, 3))).await.expect("there are seats");
     step(change(to(a, 1))).await.expect("there are seats");

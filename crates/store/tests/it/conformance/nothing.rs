@@ -142,6 +142,7 @@ pub async fn seats_that_stay_as_they_are_leave_nothing_behind(world: World) {
     let change = |expected, requests| Command::Change {
         booking_id: held.booking_id,
         by: held.user_id.into(),
+        user_id: held.user_id,
         event_id: sale.event_id,
         expected,
         requests,

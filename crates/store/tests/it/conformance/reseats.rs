@@ -19,6 +19,7 @@ fn change(
     Command::Change {
         booking_id: held.booking_id,
         by: By::User(held.user_id),
+        user_id: held.user_id,
         event_id: sale.event_id,
         expected,
         requests,
@@ -200,6 +201,7 @@ pub async fn i3_a_seat_goes_from_hand_to_hand_within_a_batch(world: World) {
     let of = |hold: &Hold, wanted: &[&str]| Command::Change {
         booking_id: hold.booking_id,
         by: By::User(hold.user_id),
+        user_id: hold.user_id,
         event_id: sale.event_id,
         expected: None,
         requests: vec![seats(&sale, 0, wanted)],

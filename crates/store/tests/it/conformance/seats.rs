@@ -180,6 +180,7 @@ pub async fn a_seat_that_is_named_twice_is_a_duplicate_in_any_spelling(world: Wo
         let change = Command::Change {
             booking_id: held.booking_id,
             by: held.user_id.into(),
+            user_id: held.user_id,
             event_id: sale.event_id,
             expected: None,
             requests,
@@ -316,6 +317,7 @@ pub async fn a_hold_that_would_leave_a_single_seat_is_refused_where_the_event_sa
     let change = |names: &[&str]| Command::Change {
         booking_id: held.booking_id,
         by: By::User(held.user_id),
+        user_id: held.user_id,
         event_id: sale.event_id,
         expected: None,
         requests: vec![seats(&sale, 0, names)],

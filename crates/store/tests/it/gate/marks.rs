@@ -154,7 +154,14 @@ pub async fn i8_the_marks_of_commits_speak_until_an_extension_and_after_a_read(d
         let seats = seats.iter().map(|seat| (*seat).into()).collect();
         let requests = vec![SeatRequest::Seats { section_id, seats }];
         let booking_id = door.mint.booking(event_id);
-        Command::Hold(Hold { booking_id, user_id: buyer, event_id, requests, key: None })
+        Command::Hold(Hold {
+            booking_id,
+            user_id: buyer,
+            seller: None,
+            event_id,
+            requests,
+            key: None,
+        })
     };
     let taken = async || door.marks(section_id).await.map(|seen| seen.marks.taken());
     let (answer, _) = commit(hold(&["B-1", "B-2"])).await;

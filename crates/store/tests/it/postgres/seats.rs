@@ -171,6 +171,7 @@ fn change(sale: &Sale, of: &Booking, expected: Option<i64>, seats: &[&str]) -> C
     Command::Change {
         booking_id: of.booking_id,
         by: By::User(of.user_id),
+        user_id: of.user_id,
         event_id: sale.event_id,
         expected,
         requests: vec![named(sale, seats)],

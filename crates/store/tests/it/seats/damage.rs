@@ -145,6 +145,7 @@ async fn what_differs_is_rebuilt_or_repaired(fresh: world::Fresh, clock: ManualC
         Command::Hold(Hold {
             booking_id: hall.mint.booking(hall.event_id),
             user_id: hall.mint.user(),
+            seller: None,
             event_id: hall.event_id,
             requests: vec![ask],
             key: None,

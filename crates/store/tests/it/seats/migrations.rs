@@ -19,6 +19,7 @@ async fn down_and_up(fresh: world::Fresh, clock: ManualClock) {
         Command::Hold(Hold {
             booking_id: hall.mint.booking(hall.event_id),
             user_id: hall.mint.user(),
+            seller: None,
             event_id: hall.event_id,
             requests,
             key: None,
@@ -31,6 +32,7 @@ async fn down_and_up(fresh: world::Fresh, clock: ManualClock) {
     let change = Command::Change {
         booking_id,
         by: By::User(user_id),
+        user_id,
         event_id,
         expected: None,
         requests: named("A-4"),

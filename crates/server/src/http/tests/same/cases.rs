@@ -202,6 +202,18 @@ fn object(members: &[(&str, String)], dice: &mut Dice) -> String {
     text + "}"
 }
 
+/// Buyers who are refused: of others each server would tell a token of its own.
+const NO_BUYERS: [&str; 8] = [
+    r#"{"ref": ""}"#,
+    r#"{"ref": "two words"}"#,
+    r#"{"user_id": "x"}"#,
+    r#"{"user_id": "01990000-0000-8000-8000-000000000000"}"#,
+    r#"{"ref": "a", "user_id": "01990000-0000-8000-8000-000000000000"}"#,
+    r#"{"email": "x"}"#,
+    "null",
+    "[]",
+];
+
 /// The body of a hold; about one in five is right.
 fn hold_body(known: &Known, dice: &mut Dice) -> Vec<u8> {
     if dice.once_in(4) {
@@ -233,6 +245,9 @@ fn hold_body(known: &Known, dice: &mut Dice) -> Vec<u8> {
     }
     if dice.once_in(20) {
         members.push((dice.one(&["items", "best_available", "seats"]), "null".to_owned()));
+    }
+    if dice.once_in(20) {
+        members.push(("buyer", dice.one(&NO_BUYERS).to_owned()));
     }
     if dice.once_in(30) {
         members.remove(0);
