@@ -111,10 +111,10 @@ impl ApiKey {
         })
     }
 
-    fn noted(&self) -> Option<Noted> {
+    fn noted(&self) -> Noted {
         let previous_until = self.previous.map(|(_, until)| until);
         let (name, scope) = (self.name.clone(), self.scope.clone());
-        Some(Noted::Key(Box::new(KeyNote { name, scope, previous_until })))
+        Noted::Key(Box::new(KeyNote { name, scope, previous_until }))
     }
 }
 
@@ -325,7 +325,7 @@ fn changed(
     after: ApiKey,
 ) -> OrgChanges {
     let after = ApiKey { version: before.map_or(1, |before| before.version + 1), ..after };
-    let was_is = (before.and_then(ApiKey::noted), after.noted());
+    let was_is = (before.map(ApiKey::noted), Some(after.noted()));
     OrgChanges {
         entries: vec![acting.entry(action, Some(after.key_id.uuid()), was_is)],
         keys: vec![after],

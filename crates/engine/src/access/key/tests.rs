@@ -20,12 +20,12 @@ fn permissions(all: &[Permission]) -> Permissions {
     all.iter().copied().collect()
 }
 
-fn events(numbers: &[u64]) -> Confined {
-    Some(numbers.iter().map(|number| event(*number)).collect())
+fn events(numbers: &[u64]) -> Arc<[EventId]> {
+    numbers.iter().map(|number| event(*number)).collect()
 }
 
-fn networks(all: &[&str]) -> Option<Arc<[String]>> {
-    Some(all.iter().map(|one| (*one).to_owned()).collect())
+fn networks(all: &[&str]) -> Arc<[String]> {
+    all.iter().map(|one| (*one).to_owned()).collect()
 }
 
 fn key(number: u64, can: &[Permission]) -> ApiKey {
@@ -133,15 +133,15 @@ fn there_are_no_more_keys_than_the_limit_and_ended_ones_do_not_count() {
 fn a_key_is_made_smaller_and_never_larger() {
     use Permission::{BookingRead, BookingSell, EventRead};
     let mut full = key(1, &[EventRead, BookingRead]);
-    full.scope.events = events(&[1, 2]);
-    full.scope.networks = networks(&["10.0.0.0/8", "192.0.2.1"]);
+    full.scope.events = Some(events(&[1, 2]));
+    full.scope.networks = Some(networks(&["10.0.0.0/8", "192.0.2.1"]));
     let end = full.scope.expires_at.expect("it has one");
     let change = KeyChange::default;
     let wider = [
         (KeyChange { can: Some(permissions(&[EventRead, BookingSell])), ..change() }, "scopes"),
-        (KeyChange { events: Some(events(&[1, 3])), ..change() }, "events"),
+        (KeyChange { events: Some(Some(events(&[1, 3]))), ..change() }, "events"),
         (KeyChange { events: Some(None), ..change() }, "events"),
-        (KeyChange { networks: Some(networks(&["10.0.0.0/7"])), ..change() }, "networks"),
+        (KeyChange { networks: Some(Some(networks(&["10.0.0.0/7"]))), ..change() }, "networks"),
         (KeyChange { networks: Some(None), ..change() }, "networks"),
         (KeyChange { expires_at: Some(Some(end.plus_ms(1))), ..change() }, "expires_at"),
         (KeyChange { expires_at: Some(None), ..change() }, "expires_at"),
@@ -156,8 +156,8 @@ fn a_key_is_made_smaller_and_never_larger() {
     let smaller = KeyChange {
         name: Some("Smaller".to_owned()),
         can: Some(permissions(&[EventRead])),
-        events: Some(events(&[2])),
-        networks: Some(networks(&["192.0.2.1"])),
+        events: Some(Some(events(&[2]))),
+        networks: Some(Some(networks(&["192.0.2.1"]))),
         rate: Some(Some(10)),
         expires_at: Some(Some(NOW.plus_ms(1))),
     };
@@ -251,7 +251,7 @@ fn a_key_acts_for_its_organization_at_its_events() {
     };
     assert_eq!(grant(&of, None).actor, Actor::Key(key_id(1)));
     assert_eq!(grant(&of, Some(event(3))).only, None);
-    of.scope.events = events(&[1, 3]);
+    of.scope.events = Some(events(&[1, 3]));
     assert_eq!(grant(&of, Some(event(3))).only, Some(event(3)));
     assert_eq!(grant(&of, Some(event(2))).only, Some(event(1)));
     assert!(grant(&of, None).only.is_some(), "nothing at the organization itself");

@@ -244,7 +244,9 @@ impl Acting {
         match keys {
             None if !made.is_empty() => Err(Refusal::KeysExist { keys: made.len() }),
             Some(KeysOfMember::Revoke) => {
-                made.into_iter().for_each(|of| key::revoke(self, of, &mut changes));
+                for of in made {
+                    key::revoke(self, of, &mut changes);
+                }
                 Ok(changes)
             }
             None | Some(KeysOfMember::Keep) => Ok(changes),

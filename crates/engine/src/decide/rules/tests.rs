@@ -131,15 +131,12 @@ fn i13_members_who_may_sell_hold_for_a_buyer_and_nobody_else_does() {
     ] {
         let mut ledger = ledger_of(rows());
         let answer = ledger.hold(&hold(1, user(1), 2, Some(by)));
-        match refused {
-            Some(refused) => {
-                assert_eq!(answer, refused, "{by:?}");
-                assert!(ended(ledger).is_empty());
-            }
-            None => {
-                assert_eq!(booking(answer).0.user_id, user(1), "the buyer has the booking");
-                assert_eq!(ended(ledger).log[0].actor, Some(by.actor()), "{by:?}");
-            }
+        if let Some(refused) = refused {
+            assert_eq!(answer, refused, "{by:?}");
+            assert!(ended(ledger).is_empty());
+        } else {
+            assert_eq!(booking(answer).0.user_id, user(1), "the buyer has the booking");
+            assert_eq!(ended(ledger).log[0].actor, Some(by.actor()), "{by:?}");
         }
     }
     let mut plain = ledger_of(rows());
