@@ -101,6 +101,11 @@ def map_body(body: dict) -> None:
     events = body.get("events")
     if isinstance(events, list) and events and all(is_replaced(event) for event in events):
         body["events"] = [EVENT]
+    networks = body.get("networks")
+    if isinstance(networks, list) and networks and all(is_text(network, 100) for network in networks):
+        body["networks"] = ["192.0.2.0/24"]
+    if is_text(body.get("expires_at"), 40):
+        body["expires_at"] = "2099-01-01T00:00:00Z"
     if is_text(body.get("timezone"), 64):
         body["timezone"] = ZONES[len(body["timezone"]) % len(ZONES)]
     if is_text(body.get("event_date"), 40):
@@ -170,7 +175,7 @@ def map_login(path: str, body: dict) -> None:
         return
     if path.endswith("/auth/login") and is_text(body.get("email"), 254):
         body.update(email=EMAIL, password=PASSWORD)
-    elif path.endswith("/transfer"):
+    elif path.endswith("/transfer") and "organizations" in path:
         body["password"] = PASSWORD
     elif path.endswith("/auth/password") and is_text(body.get("new_password"), 128):
         if len(body["new_password"]) >= 8:

@@ -6,6 +6,7 @@ is explained by a rule that the request really breaks.
 """
 
 import datetime
+import ipaddress
 import re
 import unicodedata
 from collections.abc import Callable, Iterator
@@ -36,6 +37,8 @@ CALLS = {
     "invite": "POST /api/v1/organizations/{organization_id}/invitations",
     "member": "PATCH /api/v1/organizations/{organization_id}/members/{user_id}",
     "removal": "DELETE /api/v1/organizations/{organization_id}/members/{user_id}",
+    "key": "POST /api/v1/organizations/{organization_id}/keys",
+    "change key": "PATCH /api/v1/organizations/{organization_id}/keys/{key_id}",
     "events": "GET /api/v1/events",
 }
 
@@ -170,6 +173,31 @@ def is_common(request: Request) -> bool:
     if not isinstance(password, str):
         return False
     return unicodedata.normalize("NFKC", password).lower() in common_passwords()
+
+
+# ---- Of keys ----
+
+
+def names_no_network(request: Request) -> bool:
+    def is_network(text: object) -> bool:
+        try:
+            ipaddress.ip_network(str(text), strict=False)
+        except ValueError:
+            return False
+        return True
+
+    named = request.given("networks")
+    return isinstance(named, list) and not all(is_network(text) for text in named)
+
+
+def scopes_stand_twice(request: Request) -> bool:
+    named = request.given("scopes")
+    return isinstance(named, list) and has_double(named)
+
+
+def ends_early(request: Request) -> bool:
+    end = instant(request.given("expires_at"))
+    return end is None or end <= datetime.datetime.now(datetime.timezone.utc)
 
 
 # ---- Of names ----
@@ -603,7 +631,7 @@ RULES = [
     ),
     Rule(
         "members are confined to events of their organization",
-        ("invite", "member"),
+        ("invite", "member", "key", "change key"),
         r"events\[\d+\]",
         "must be an event of this organization",
         "depends on what the events are",
@@ -611,11 +639,43 @@ RULES = [
     ),
     Rule(
         "a member is confined to an event once",
-        ("invite", "member"),
+        ("invite", "member", "key", "change key"),
         r"events\[\d+\]",
         "duplicate event",
         "`uniqueItems` compares the spelling of ids",
         events_stand_twice,
+    ),
+    Rule(
+        "a key is accepted from networks",
+        ("key", "change key"),
+        r"networks\[\d+\]",
+        "must be an address or a network, such as 192.0.2.0/24",
+        "no pattern says which addresses there are",
+        names_no_network,
+    ),
+    Rule(
+        "a key has each scope once",
+        ("key", "change key"),
+        r"scopes\[\d+\]",
+        "duplicate scope",
+        "its error names the place",
+        scopes_stand_twice,
+    ),
+    Rule(
+        "a key ends in the future",
+        ("key", "change key"),
+        "expires_at",
+        "must be in the future",
+        "depends on the time",
+        ends_early,
+    ),
+    Rule(
+        "a key becomes smaller",
+        ("change key",),
+        "scopes|events|networks|expires_at",
+        "can only become less; make another key for more",
+        "depends on the stored key",
+        lambda request: True,
     ),
     Rule(
         "an owner is confined to nothing",

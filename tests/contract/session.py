@@ -255,6 +255,14 @@ def of_organizations(session: Session, bob: str) -> None:
     keep("list_invitations", "page", "A page", values=of_team, query={"limit": 20})
     keep("accept_invitation", "bob", "By the user who was invited", token=bobs, body={"token": invitation["token"]})
     keep("list_members", "page", "A page", values=of_team, query={"limit": 20})
+    key = keep("create_key", "shop", "For a shop's server", values=of_team,
+               body={"name": "Shop", "scopes": ["event.read", "booking.sell"], "networks": ["192.0.2.0/24"]})
+    of_key = {**of_team, "key_id": key["key_id"]}
+    keep("list_keys", "page", "A page", values=of_team, query={"limit": 20})
+    keep("get_key", "shop", "The key", values=of_key)
+    keep("update_key", "smaller", "Fewer scopes", values=of_key, body={"scopes": ["event.read"]})
+    keep("rotate_key", "day", "The former secret works for another day", values=of_key, body={})
+    keep("delete_key", "shop", "The key ends", values=of_key)
     keep("update_member", "role", "Another role", values=of_bob, body={"role": "manager"})
     keep("transfer_organization", "bob", "To another member", values=of_team,
          body={"user_id": bob, "password": PASSWORD})

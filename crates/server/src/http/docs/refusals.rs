@@ -120,7 +120,7 @@ const OWN: &[(&str, &str, &str)] = &[
     ("update_member", "409", "`last_owner`"),
     ("delete_member", "401", "`unauthorized`, `invalid_credentials`"),
     ("delete_member", "403", "`permission_missing`"),
-    ("delete_member", "409", "`last_owner`"),
+    ("delete_member", "409", "`last_owner`, `keys_exist`"),
     ("transfer_organization", "401", "`unauthorized`, `invalid_credentials`"),
     ("transfer_organization", "403", "`permission_missing`"),
     ("transfer_organization", "409", "`last_owner`, `not_a_member`"),
@@ -131,6 +131,13 @@ const OWN: &[(&str, &str, &str)] = &[
     ("accept_invitation", "403", "`invitation_mismatch`"),
     ("accept_invitation", "409", "`limit_reached`"),
     ("accept_invitation", "410", "`invitation_ended`"),
+    ("create_key", "403", "`permission_missing`"),
+    ("create_key", "409", "`limit_reached`, `idempotency_in_flight`"),
+    ("list_keys", "403", "`permission_missing`"),
+    ("get_key", "403", "`permission_missing`"),
+    ("update_key", "403", "`permission_missing`"),
+    ("rotate_key", "403", "`permission_missing`"),
+    ("delete_key", "403", "`permission_missing`"),
     ("list_access_log", "403", "`permission_missing`"),
 ];
 
