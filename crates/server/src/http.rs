@@ -23,6 +23,7 @@ mod events;
 mod extract;
 mod health;
 mod in_flight;
+mod keys;
 mod layers;
 pub mod limits;
 mod lists;
@@ -56,7 +57,6 @@ use std::sync::Arc;
 use tower::ServiceExt as _;
 
 pub use app::App;
-pub use extract::Caller;
 pub use router::openapi;
 
 /// The media type of problems.

@@ -1,5 +1,6 @@
 //! Reservix: seats that are held for ten minutes, then confirmed or lost, and never oversold.
 
+mod caller;
 mod catalog;
 mod cli;
 mod config;
@@ -9,7 +10,6 @@ mod demo;
 mod fresh;
 mod http;
 mod huge_pages;
-mod keys;
 mod lane;
 mod log;
 mod metrics;

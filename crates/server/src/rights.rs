@@ -9,9 +9,9 @@
 //! Names give no right. They are kept as the facts of events are: for a minute where announcements are
 //! listened to, else for a second.
 
+use crate::caller::Caller;
 use crate::catalog::{FACTS_KEPT, Hearing};
 use crate::fresh::{Fresh, Source};
-use crate::http::Caller;
 use engine::access::{Confined, Member, Organization, Permission};
 use engine::{By, EventId, Fault, OrgId, UserId};
 use std::sync::Arc;

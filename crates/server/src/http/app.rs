@@ -4,12 +4,12 @@ use super::answers::Answers;
 use super::booking_token::BookingTokens;
 use super::health::Probed;
 use super::in_flight::InFlight;
+use super::keys::{self, Keys};
 use super::limits::{Limits, SYNC_INTERVAL};
 use super::seats::Seats;
 use super::token::{Passwords, Tokens};
 use crate::core::Core;
 use crate::cutoffs::{self, Cutoffs};
-use crate::keys::{self, Keys};
 use crate::work;
 use axum::extract::FromRef;
 use secrecy::SecretString;
@@ -27,7 +27,7 @@ pub struct App {
     /// Which access tokens were ended.
     pub cutoffs: Cutoffs,
     /// Keys of organizations.
-    pub keys: Keys,
+    pub(super) keys: Keys,
     /// Passwords.
     pub passwords: Passwords,
     /// Rate limits.

@@ -4,16 +4,17 @@
 
 use super::App;
 use super::connection::Peer;
+use super::keys::{Shown, is_key};
 use super::observe::RequestId;
 use super::problem::Problem;
 use super::token::Holder;
+pub use crate::caller::Caller;
 use crate::cutoffs::{Login, Standing};
-use crate::keys::{KnownKey, Shown, is_key};
 use crate::random::random;
 use axum::extract::FromRequestParts;
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, HeaderValue, header};
-use engine::{Actor, IdempotencyKey, OrgId, UserId};
+use engine::{IdempotencyKey, UserId};
 use serde::de::DeserializeOwned;
 use std::marker::PhantomData;
 use std::net::IpAddr;
@@ -22,49 +23,6 @@ use std::sync::Arc;
 use store::{ChangeNote, Epoch};
 use tokio::time::Instant;
 use uuid::Uuid;
-
-/// Who makes a request: somebody by an access token, or an organization by one of its keys.
-#[derive(Clone)]
-pub enum Caller {
-    /// A user.
-    User(UserId),
-    /// A buyer without an account.
-    Visitor(UserId),
-    /// A key of an organization.
-    Key(Arc<KnownKey>),
-}
-
-impl Caller {
-    /// Whose idempotency keys these requests use.
-    pub fn id(&self) -> UserId {
-        match self {
-            Self::User(user_id) | Self::Visitor(user_id) => *user_id,
-            Self::Key(known) => Actor::Key(known.key.key_id).caller_id().expect("it is a key"),
-        }
-    }
-
-    /// As which buyer they act; none where it is a key.
-    pub fn user_id(&self) -> Option<UserId> {
-        match self {
-            Self::User(user_id) | Self::Visitor(user_id) => Some(*user_id),
-            Self::Key(_) => None,
-        }
-    }
-
-    /// Whether it is a visitor.
-    pub fn is_visitor(&self) -> bool {
-        matches!(self, Self::Visitor(_))
-    }
-
-    /// The organization of which something new is if nobody says otherwise: the personal one of a user, or
-    /// that of the key.
-    pub fn home(&self) -> OrgId {
-        match self {
-            Self::User(user_id) | Self::Visitor(user_id) => OrgId::from(*user_id),
-            Self::Key(known) => known.key.org_id,
-        }
-    }
-}
 
 /// Who may call something.
 pub trait Admits: Sized {

@@ -168,16 +168,17 @@ async fn claim(
     if claimed.len() == claims.len() {
         return Ok(Vec::new());
     }
-    let claimed = claimed.iter().map(key).collect::<Result<BTreeSet<_>, _>>()?;
+    let claimed =
+        claimed.iter().map(|row| key(row, "user_id")).collect::<Result<BTreeSet<_>, _>>()?;
     let taken: Vec<_> = claims.keys().filter(|key| !claimed.contains(key)).cloned().collect();
     claims.retain(|key, _| claimed.contains(key));
     Ok(taken)
 }
 
-fn key(row: &PgRow) -> Result<Key, Fault> {
+fn key(row: &PgRow, caller: &'static str) -> Result<Key, Fault> {
     let key = IdempotencyKey::new(row.text("key")?);
     let key = key.ok_or_else(|| Fault::Corrupt { what: "a stored key is no key".to_owned() })?;
-    Ok((rows::user_id(row, "user_id")?, key))
+    Ok((rows::user_id(row, caller)?, key))
 }
 
 /// The holds that these keys name (I6).
@@ -185,7 +186,7 @@ pub(super) async fn keyed_holds(
     session: &mut PgConnection,
     keys: &[Key],
 ) -> Result<KeyedHolds, Interrupt> {
-    const SQL: &str = "SELECT k.key, k.fingerprint, b.*
+    const SQL: &str = "SELECT k.user_id AS caller, k.key, k.fingerprint, b.*
         FROM UNNEST($1::uuid[], $2::text[]) AS wanted (user_id, key)
         JOIN hold_keys k USING (user_id, key) JOIN bookings b USING (booking_id)";
     if keys.is_empty() {
@@ -198,7 +199,8 @@ pub(super) async fn keyed_holds(
     for row in query.fetch_all(session).await? {
         let booking = rows::booking(&row)?;
         let used = KeyUse { booking_id: booking.booking_id, fingerprint: row.int("fingerprint")? };
-        holds.insert(key(&row)?, (used, booking));
+        // Of a sale it is the seller's.
+        holds.insert(key(&row, "caller")?, (used, booking));
     }
     Ok(holds)
 }

@@ -22,7 +22,7 @@ impl Batches for Sqlite {
     async fn keyed_holds(&self, keys: &[(UserId, IdempotencyKey)]) -> Result<KeyedHolds, Fault> {
         const DOING: &str = "reading keys";
         const SQL: &str = "WITH wanted (user_id, key) AS ({})
-            SELECT k.key, k.fingerprint, b.*
+            SELECT k.user_id AS caller, k.key, k.fingerprint, b.*
             FROM wanted CROSS JOIN hold_keys k USING (user_id, key) CROSS JOIN bookings b USING (booking_id)";
         let mut connection = self.readers.acquire().await.map_err(failed(DOING))?;
         let bind = |query: Binding, (user_id, key): &(UserId, IdempotencyKey)| {
@@ -35,7 +35,9 @@ impl Batches for Sqlite {
                 KeyUse { booking_id: booking.booking_id, fingerprint: row.int("fingerprint")? };
             let key = IdempotencyKey::new(row.text("key")?);
             let no_key = || Fault::Corrupt { what: "a stored key is no key".to_owned() };
-            Ok(((booking.user_id, key.ok_or_else(no_key)?), (used, booking)))
+            // Of a sale it is the seller's.
+            let caller = rows::user_id(row, "caller")?;
+            Ok(((caller, key.ok_or_else(no_key)?), (used, booking)))
         };
         found.iter().map(hold).collect()
     }

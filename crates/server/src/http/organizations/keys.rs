@@ -10,12 +10,12 @@ use crate::http::events::{created, is_known, once};
 use crate::http::extract::{
     Change, CurrentUser, IfNoneMatch, Key as IdempotencyKey, Path, expected_version, id,
 };
+use crate::http::keys::new_key;
 use crate::http::lists::{PAGE_BYTES_MAX, Params, by_serde, page};
 use crate::http::problem::{FieldError, Problem};
 use crate::http::wire::{
     At, composed, fingerprint, given, given_composed, legible, present, shown, shown_or_null, uuid,
 };
-use crate::keys::new_key;
 use crate::random::random;
 use axum::extract::State;
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};

@@ -1,8 +1,9 @@
 //! Several instances in one process: on one store, and with one gate between them.
 
 use super::*;
+use crate::caller::Caller;
 use crate::catalog::FACTS_KEPT;
-use crate::keys::new_key;
+use crate::http::keys::new_key;
 use crate::random::random;
 use crate::rights;
 use crate::vitals::Kind;

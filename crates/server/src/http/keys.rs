@@ -10,13 +10,14 @@
 //! The rest is looked up by its digest, at most once a second for all requests that come with it: so a
 //! key that was ended, or may do less, serves no request that arrives more than a second later (I15).
 
-use crate::config::{Environment, Network};
+use super::limits::Limits;
+use super::problem::{Code, Problem};
+use crate::caller::KnownKey;
+use crate::config::Environment;
 use crate::fresh::{Fresh, Source};
-use crate::http::limits::Limits;
-use crate::http::problem::{Code, Problem};
 use crate::random::random;
 use crate::rights::LIFE;
-use engine::access::{ApiKey, KeySecret, Permission};
+use engine::access::KeySecret;
 use engine::{Fault, KeyId, Timestamp};
 use parking_lot::Mutex;
 use sha2::{Digest as _, Sha256};
@@ -24,7 +25,7 @@ use std::collections::HashSet;
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
-use store::{ApiKeys, Place};
+use store::ApiKeys;
 use tokio::time::Instant;
 
 /// How often the use of keys is written.
@@ -102,34 +103,6 @@ fn read(key: &str, environment: Environment) -> Option<[u8; 32]> {
     body.filter(|(body, sum)| checksum(body) == *sum).map(|_| digest(key))
 }
 
-/// A key that was looked up.
-pub struct KnownKey {
-    /// As it is stored.
-    pub key: ApiKey,
-    /// Where it sees drafts.
-    pub places: Arc<[Place]>,
-    networks: Option<Vec<Network>>,
-}
-
-impl KnownKey {
-    fn new(key: ApiKey) -> Self {
-        let sees = key.scope.can.has(Permission::EventRead);
-        let place = Place { org_id: key.org_id, events: key.scope.events.clone() };
-        let places = sees.then_some(place).into_iter().collect();
-        // One that cannot be read lets nobody in.
-        let read = |networks: &Arc<[String]>| {
-            networks.iter().filter_map(|network| Network::parse(network).ok()).collect()
-        };
-        let networks = key.scope.networks.as_ref().map(read);
-        Self { key, places, networks }
-    }
-
-    fn is_from(&self, address: IpAddr) -> bool {
-        let networks = self.networks.as_ref();
-        networks.is_none_or(|all| all.iter().any(|network| network.contains(address)))
-    }
-}
-
 #[derive(Clone)]
 struct ByDigest(Arc<dyn ApiKeys>);
 
@@ -151,7 +124,7 @@ impl Source for ByDigest {
     fn size(known: &Option<Arc<KnownKey>>) -> usize {
         let Some(known) = known else { return UNKNOWN_SIZE };
         let events = known.key.scope.events.as_deref().map_or(0, <[_]>::len);
-        1 + events + known.networks.as_ref().map_or(0, Vec::len)
+        1 + events + known.networks_count()
     }
 }
 
