@@ -39,6 +39,7 @@ const COMMON: &[(Kind, &str, &str)] = &[
     (Kind::Api, "400", "`malformed_request`"),
     (Kind::Authenticated, "401", "`unauthorized`"),
     (Kind::Account, "403", "`account_required`"),
+    (Kind::Authenticated, "403", "`key_in_browser`, `address_not_allowed`"),
     (Kind::Named, "404", "`not_found`"),
     (Kind::WithBody, "408", "`request_timeout`"),
     (Kind::Guarded, "412", "`version_mismatch`"),

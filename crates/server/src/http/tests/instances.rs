@@ -248,6 +248,7 @@ async fn i15_a_key_ended_elsewhere_ends_within_a_second_though_nothing_is_announ
         || store::ChangeNote { change_id: uuid::Uuid::from_bytes(random()), request_id: None };
     let status = async |secret: &str| {
         let request = Request::get("/api/v1/series")
+            .header(header::HOST, "localhost")
             .header(header::AUTHORIZATION, format!("Bearer {secret}"))
             .body(Body::empty());
         let answer = paths.clone().oneshot(request.expect("a request")).await;
