@@ -39,6 +39,7 @@ CALLS = {
     "removal": "DELETE /api/v1/organizations/{organization_id}/members/{user_id}",
     "key": "POST /api/v1/organizations/{organization_id}/keys",
     "change key": "PATCH /api/v1/organizations/{organization_id}/keys/{key_id}",
+    "rotation": "POST /api/v1/organizations/{organization_id}/keys/{key_id}/rotate",
     "events": "GET /api/v1/events",
 }
 

@@ -279,7 +279,8 @@ enum NotedView {
         name: String,
     },
     Key {
-        name: String,
+        /// Its name, called so that one note is never taken for another.
+        key_name: String,
         #[schema(value_type = Vec<PermissionWord>)]
         scopes: Vec<&'static str>,
         #[schema(value_type = Option<Vec<Uuid>>, required)]
@@ -315,7 +316,7 @@ impl From<Noted> for NotedView {
             Noted::Key(note) => {
                 let KeyNote { name, scope, previous_until } = *note;
                 Self::Key {
-                    name,
+                    key_name: name,
                     scopes: scope.can.iter().map(Permission::as_str).collect(),
                     events: ids(&scope.events),
                     networks: scope.networks.as_deref().map(<[_]>::to_vec),
