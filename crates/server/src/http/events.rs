@@ -468,9 +468,9 @@ async fn bookings(
 ) -> Result<Response, Problem> {
     let event_id = id(&event_id, "event")?;
     let (facts, by) = acting_lately(&app, event_id, &caller).await?;
-    may(by, Permission::EventRead, &facts.of.event.terms)?;
-    // Somebody who sees that the event is there sees that it has bookings.
     if may(by, Permission::BookingRead, &facts.of.event.terms).is_err() {
+        // Somebody who sees that the event is there sees that it has bookings.
+        may(by, Permission::EventRead, &facts.of.event.terms)?;
         return Err(Refusal::PermissionMissing { permission: Permission::BookingRead }.into());
     }
     let filter =

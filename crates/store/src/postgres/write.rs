@@ -102,7 +102,7 @@ columns!(
         reason text => |row| row.one().and_then(|of| of.reason.as_deref()).map(str::to_owned),
         detail text => |row| row.one().and_then(|of| of.detail.as_deref()).map(detail_text),
         actor_kind bigint => |row| row.one().and_then(|of| actor_kind(of.actor)),
-        actor uuid => |row| row.one().and_then(|of| of.actor).and_then(Actor::user_id).map(uuid),
+        actor uuid => |row| row.one().and_then(|of| of.actor).and_then(Actor::uuid),
         entries bytea => |row| row.entries().map(<[u8]>::to_vec),
     }
 );

@@ -337,7 +337,7 @@ fn append_entries(writing: &Writing<'_>, entries: &[&LogEntry]) -> Result<(), Fa
         reason: entry.reason.as_deref(),
         detail: entry.detail.as_deref().map(detail_text),
         actor_kind: actor_kind(entry.actor),
-        actor: entry.actor.and_then(Actor::user_id).map(|id| *id.as_bytes()),
+        actor: entry.actor.and_then(Actor::uuid).map(uuid::Uuid::into_bytes),
     })
     .map(drop)
 }

@@ -222,7 +222,7 @@ async fn forgeries_and_ended_keys_open_nothing_and_too_many_are_refused_unread()
     for forged in [typo.as_str(), &live, "rsvx_", "rsvx_test_", &secret[..40]] {
         owner.with_token(forged).get("/events").await.problem(401, "unauthorized");
     }
-    let in_query = server.client().get(&format!("/events?organizer=me&key={secret}")).await;
+    let in_query = server.client().get(&format!("/events?organizer=me&q={secret}")).await;
     in_query.problem(401, "unauthorized");
     let origin = [("Origin", "https://shop.example")];
     let page = client.send(Method::GET, "/events", None, &origin).await;
