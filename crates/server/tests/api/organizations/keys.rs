@@ -122,7 +122,7 @@ async fn i13_a_key_does_what_its_scopes_say_and_nothing_else() {
     lacks(reads.post("/events", &homeless).await, "event.write");
 
     let blocked = format!("/events/{event}/sections/A/blocked");
-    let three = json!({"number": 3});
+    let three = json!({"number": 3, "reason": "camera"});
     blocks.send(Method::PUT, &blocked, Some(&three), &[]).await.expect(OK);
     lacks(reads.send(Method::PUT, &blocked, Some(&three), &[]).await, "inventory.write");
 
