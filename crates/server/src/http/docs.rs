@@ -295,7 +295,7 @@ pub(super) fn finished(mut document: OpenApi) -> OpenApi {
 }
 
 /// The schemas of bodies in whose place nothing at all may be sent.
-const UNNEEDED: [&str; 3] = ["Empty", "NewVisitor", "RemoveMember"];
+const UNNEEDED: [&str; 4] = ["Empty", "NewVisitor", "RemoveMember", "RotateKey"];
 
 /// Whether a call may be sent without a body.
 fn is_unneeded(body: &RequestBody) -> bool {

@@ -456,7 +456,7 @@ pub(super) async fn revise(
 #[utoipa::path(
     post, path = "/api/v1/organizations/{organization_id}/keys/{key_id}/rotate", tag = TAG,
     operation_id = "rotate_key",
-    request_body = Option<RotateKey>,
+    request_body = RotateKey,
     security(("bearer" = [])),
     params(
         ("organization_id" = OrganizationWord, Path), ("key_id" = String, Path, format = "uuid"),
