@@ -270,7 +270,7 @@ def of_organizations(session: Session, bob: str) -> None:
     keep("delete_invitation", "ended", "One that has ended stays as it is",
          values={**of_team, "invitation_id": invitation["invitation_id"]})
     keep("delete_member", "me", "Leaving; another owner is removed with the password",
-         values={**of_team, "user_id": "me"}, body={"password": PASSWORD})
+         values={**of_team, "user_id": "me"}, query={"keys": "revoke"}, body={"password": PASSWORD})
 
 
 def made(session: Session, **changes: object) -> dict:
@@ -364,10 +364,24 @@ def of_members(session: Session, bobs: str) -> None:
     accepted(invited(BOB["email"]).body["token"])
     refuse("member_exists", invited(BOB["email"]))
     refuse("permission_missing", call("update_organization", token=bobs, values=team, body={"name": "Mine"}))
+    of_keys(session, team, bobs)
     # Two of them he is in already.
     for number in range(100):
         founded = call("create_organization", token=bobs, body={"name": f"Team {number}"})
     refuse("limit_reached", founded)
+
+
+def of_keys(session: Session, team: dict[str, str], bobs: str) -> None:
+    """Every refusal of a key, by one of Bob's."""
+    call = session.send
+    bob = session.send("get_me", token=bobs).body["user_id"]
+    call("update_member", values={**team, "user_id": bob}, body={"role": "manager"})
+    wanted = {"name": "Shop", "scopes": ["event.read"], "networks": ["192.0.2.0/24"]}
+    key = call("create_key", token=bobs, values=team, body=wanted).body["secret"]
+    session.refuse("address_not_allowed", call("list_series", token=key))
+    by_page = {"Origin": "https://shop.example.com"}
+    session.refuse("key_in_browser", call("list_series", token=key, headers=by_page))
+    session.refuse("keys_exist", call("delete_member", values={**team, "user_id": bob}), "delete_member")
 
 
 def of_each_call(session: Session, ids: dict[str, str]) -> None:
