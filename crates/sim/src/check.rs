@@ -151,7 +151,8 @@ impl Checks {
                         hold.requests.iter().filter(|ask| ask.sections().contains(section_id));
                     let wanted: i64 = wanted.map(|ask| i64::from(ask.seats())).sum();
                     let from = self.known_from(attempt, *section_id, now);
-                    let times = &self.available[section_id];
+                    // One that is not there has none.
+                    let Some(times) = self.available.get(section_id) else { continue };
                     let first = times.iter().rposition(|(at, _)| *at <= from).unwrap_or(0);
                     had_too_few |= times[first..].iter().any(|(_, free)| *free < wanted);
                 }

@@ -3,7 +3,9 @@
 //! READ COMMITTED, as PostgreSQL has it: a statement sees what is committed when it begins to run. What a
 //! transaction writes is applied when it commits, all of it or nothing; whom it made wait may go on then.
 
-use engine::{Booking, BookingId, Changes, Event, EventId, LogEntry, SectionId, Timestamp, UserId};
+use engine::{
+    Booking, BookingId, Changes, Event, EventId, LogEntry, OrgId, SectionId, Timestamp, UserId,
+};
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use store::batch::Key;
 use store::gate::KnownMarks;
@@ -61,6 +63,8 @@ pub struct Database {
     pub stamps: HashMap<SectionId, i64>,
     /// The transaction that wrote the row of an event or a section last.
     pub writers: HashMap<[u8; 16], i64>,
+    /// The organization that had the event at the beginning.
+    pub begun_by: Option<OrgId>,
     /// What the gate's server keeps.
     pub gate: crate::gate::Kept,
     /// What was found to be wrong while something happened.
@@ -80,6 +84,8 @@ pub struct Database {
     pub created: Vec<BookingId>,
     /// Bookings that have more seats since.
     pub grown: Vec<BookingId>,
+    /// Sections whose marks somebody has spoiled, with those that were there.
+    spoiled: BTreeMap<SectionId, Vec<u8>>,
     /// The marks of sections, by the version of the inventory from which on they were so.
     marks: BTreeMap<SectionId, Vec<(i64, Vec<u8>)>>,
 }
@@ -91,6 +97,7 @@ impl Database {
             tables: Tables::default(),
             stamps: HashMap::new(),
             writers: HashMap::new(),
+            begun_by: None,
             gate: crate::gate::Kept::default(),
             wrong: None,
             deadlocks: 0,
@@ -102,7 +109,31 @@ impl Database {
             touched: BTreeSet::new(),
             created: Vec::new(),
             grown: Vec::new(),
+            spoiled: BTreeMap::new(),
             marks: BTreeMap::new(),
+        }
+    }
+
+    /// Somebody writes bytes that are no marks in the place of those of a section, which nobody has locked.
+    pub fn spoil_marks(&mut self, section_id: SectionId) {
+        if self.locks.contains_key(&Lock::Section(section_id)) {
+            return;
+        }
+        let Some((_, marks)) = self.tables.layouts.get_mut(&section_id) else { return };
+        let before = std::mem::take(marks);
+        self.spoiled.entry(section_id).or_insert(before);
+        self.stamps.insert(section_id, -1);
+    }
+
+    /// Whether the marks of a section are none.
+    pub fn is_spoiled(&self, section_id: SectionId) -> bool {
+        self.spoiled.contains_key(&section_id)
+    }
+
+    /// What is spoiled yet is as it was.
+    pub fn mend_marks(&mut self) {
+        for (section_id, before) in std::mem::take(&mut self.spoiled) {
+            self.tables.layouts.get_mut(&section_id).expect("it has seats").1 = before;
         }
     }
 
@@ -165,6 +196,9 @@ impl Database {
         self.release(session);
         self.stamps.extend(transaction.stamps);
         for (section_id, marks) in transaction.rebuilt {
+            if self.spoiled.remove(&section_id).is_none() {
+                self.wrong = Some("I3: right marks were rebuilt");
+            }
             self.tables.layouts.get_mut(&section_id).expect("it has seats").1 = marks;
         }
         if let Some((event, log)) = transaction.event {
@@ -199,7 +233,12 @@ impl Database {
 
     /// Notes which marks there are now.
     pub fn note_marks(&mut self) {
+        // What was written anew since is right again.
+        self.spoiled.retain(|section_id, _| self.tables.layouts[section_id].1.is_empty());
         for (section_id, (_, bytes)) in &self.tables.layouts {
+            if self.is_spoiled(*section_id) {
+                continue;
+            }
             let times = self.marks.entry(*section_id).or_default();
             if times.last().is_none_or(|(_, last)| last != bytes) {
                 times.push((self.tables.sections[section_id].1.version, bytes.clone()));

@@ -8,6 +8,7 @@ mod clients;
 mod ending;
 mod faults;
 mod instances;
+mod people;
 mod swarm;
 mod wants;
 
@@ -26,6 +27,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use store::simulated::take_seen;
 use swarm::Swarm;
+pub use wants::takes_place;
 
 /// How long a snapshot of a gate may refuse, and how old it may be when it is settled.
 pub const FRESH_MS: i64 = 1_000;
@@ -110,6 +112,7 @@ impl Attempt {
 
 struct Machine {
     world: Arc<World>,
+    start: Timestamp,
     choices: Choices,
     swarm: Swarm,
     policy: Policy,
@@ -185,6 +188,7 @@ impl Machine {
             event_id: EventId::new(start, Shard::pick(7), 1),
             people: (0..4).map(|no| UserId::new(start, Shard::pick(0), no)).collect(),
             world,
+            start,
             choices,
             policy,
             instances: Vec::new(),
@@ -307,6 +311,7 @@ impl Machine {
         let grown = std::mem::take(&mut inner.database.grown);
         let sold = (&created[..], &grown[..]);
         let checked = self.checks.committed(&inner.database, &touched, sold, is_capped_always);
+        let checked = checked.and_then(|()| self.sold_by_right(&inner.database, &created));
         let deadlocks = inner.database.deadlocks;
         let wrong = inner.database.wrong;
         drop(inner);

@@ -8,9 +8,7 @@ use crate::session::Connection;
 use crate::store::SimStore;
 use crate::world::{Step, Tried, cut, lock_all};
 use engine::event::{EventCommand, decide};
-use engine::{
-    By, Error, Event, EventId, EventWithSections, LogEntry, SectionId, Timestamp, UserId,
-};
+use engine::{By, Error, Event, EventId, EventWithSections, LogEntry, SectionId, Timestamp};
 use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 use store::batch::{Decided, Earlier, Interrupt, Session as _, write_until};
@@ -29,7 +27,7 @@ impl SimStore {
     pub async fn change_event(
         &self,
         event_id: EventId,
-        by: UserId,
+        by: By,
         command: EventCommand,
     ) -> Result<(), Error> {
         let of = &self.committer;
@@ -37,7 +35,7 @@ impl SimStore {
         let change = |mut session: Connection| {
             let command = &command;
             async move {
-                let done = self.change(&mut session, event_id, by.into(), command).await;
+                let done = self.change(&mut session, event_id, by, command).await;
                 (session, done)
             }
         };

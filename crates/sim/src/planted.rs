@@ -30,6 +30,7 @@ pub const ALL: &[&str] = &[
     "shedding never ends",
     "reconcile repairs",
     "terms changed beside the sale",
+    "rights of before a transfer",
     "trip without the terms",
     "trip reads the terms as of its beginning",
     "sold seats read as free",

@@ -223,7 +223,12 @@ impl Session for Connection {
             .read(Step::LoadSections, move |database| {
                 let row = |id: &SectionId| {
                     let (section, inventory) = database.tables.sections.get(id)?.clone();
-                    let terms = database.tables.events[&section.event_id].terms.clone();
+                    let mut terms = database.tables.events[&section.event_id].terms.clone();
+                    if is_planted("rights of before a transfer")
+                        && let Some(begun_by) = database.begun_by
+                    {
+                        terms.organizer_id = begun_by;
+                    }
                     let writers = Writers {
                         section: database.writer(section.section_id.as_bytes()),
                         event: database.writer(section.event_id.as_bytes()),

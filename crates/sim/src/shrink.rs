@@ -2,6 +2,7 @@
 
 use crate::choices::{Choice, Choices, Recorded};
 use crate::machine::{self, Settings};
+use std::collections::BTreeSet;
 
 /// Runs that are tried at most.
 const TRIES_MAX: usize = 6_000;
@@ -39,6 +40,15 @@ fn smaller(
     choices: &mut Vec<Choice>,
     fails: &mut impl FnMut(&[Choice]) -> Option<bool>,
 ) -> Option<()> {
+    // All of a kind at once: what it does is of no matter, or all of it is.
+    let kinds: BTreeSet<&str> = choices.iter().map(|choice| choice.kind).collect();
+    for kind in kinds {
+        let mut calm = choices.clone();
+        calm.iter_mut().filter(|choice| choice.kind == kind).for_each(|choice| choice.pick = 0);
+        if calm != *choices && fails(&calm)? {
+            *choices = calm;
+        }
+    }
     // Spans, the long ones first: without them, or with nothing special in them.
     let mut span = choices.len() / 2;
     while span > 0 {

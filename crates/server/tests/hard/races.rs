@@ -18,6 +18,10 @@ use std::time::Duration;
 /// Long enough that no hold ends by itself.
 const LONG: Duration = Duration::from_mins(10);
 
+/// Races in which a missing protection has to show: on a machine that is busy, what a race needs does not come
+/// about each time.
+const RACES_MAX: usize = 3;
+
 /// Runs a checker against the real binary.
 async fn passes(settings: &[(&str, &str)], check: impl AsyncFnOnce(&str) -> Verdict) {
     let server = Server::start(settings);
@@ -38,15 +42,19 @@ async fn finds(ttl: Duration, check: impl AsyncFn(&str) -> Verdict, bugs: &[(Bug
     let figures = check(&fair).await.expect("the control is fair");
     println!("fair control: {figures}");
     for (bug, named) in bugs {
-        let spoiled = sabotage::start(Some(*bug), ttl).await;
-        match check(&spoiled).await {
-            Ok(figures) => panic!("{bug:?} is not found: {figures}"),
-            Err(found) => {
-                println!("{bug:?} is found: {found}");
-                let as_named = named.split('|').any(|named| found.contains(named));
-                assert!(as_named, "{bug:?} is found, but not by {named:?}: {found}");
+        let (mut found, mut missed) = (None, Vec::new());
+        while found.is_none() {
+            let spoiled = sabotage::start(Some(*bug), ttl).await;
+            match check(&spoiled).await {
+                Ok(figures) => missed.push(figures),
+                Err(violation) => found = Some(violation),
             }
+            assert!(missed.len() < RACES_MAX, "{bug:?} is not found: {missed:?}");
         }
+        let found = found.expect("looked for until it is");
+        println!("{bug:?} is found after {} without: {found}", missed.len());
+        let as_named = named.split('|').any(|named| found.contains(named));
+        assert!(as_named, "{bug:?} is found, but not by {named:?}: {found}");
     }
 }
 

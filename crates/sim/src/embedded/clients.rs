@@ -125,7 +125,10 @@ impl Machine {
             let key = IdempotencyKey::new(&format!("key-{}", self.attempts.len()));
             (key.expect("a key"), fingerprint(self.event_id, &requests))
         });
-        Hold { booking_id, user_id, seller: None, event_id: self.event_id, requests, key }
+        // The organizer sells to a buyer, or somebody who may not.
+        let sells = self.choices.happens("sells", 12);
+        let seller = sells.then(|| By::User(self.people[self.choices.pick("seller", 2)]));
+        Hold { booking_id, user_id, seller, event_id: self.event_id, requests, key }
     }
 
     fn seats_of(&mut self, section_id: SectionId) -> SeatRequest {

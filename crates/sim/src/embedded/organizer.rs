@@ -3,6 +3,7 @@
 use super::Machine;
 use super::oracle::Oracle;
 use super::process::UnderWay;
+use crate::machine::takes_place;
 use engine::event::{EventChange, EventCommand, decide};
 use engine::{
     Blocked, By, Command, Error, EventId, EventStatus, EventWithSections, Inventory, Ledger,
@@ -72,7 +73,7 @@ impl Machine {
     /// What is changed of the event, or of a section.
     fn change_of(&mut self, section_id: SectionId) -> (&'static str, EventCommand) {
         let revise = |change| EventCommand::Revise { expected: None, change };
-        match self.choices.pick("changes", 5) {
+        match self.choices.pick("changes", 8) {
             0 => {
                 let cap = [None, Some(2), Some(5)][self.choices.pick("to", 3)];
                 let max_seats_per_user = Some(cap);
@@ -92,6 +93,22 @@ impl Machine {
                 ("change of a price", of)
             }
             3 if self.choices.happens("calls off", 3) => ("calling off", EventCommand::CallOff),
+            5 => {
+                let soon = self.shared.now().plus_ms(400);
+                let start = [None, Some(soon)][self.choices.pick("to", 2)];
+                let change = EventChange { sales_start: Some(start), ..EventChange::default() };
+                ("change of the begin of sales", revise(change))
+            }
+            6 => {
+                let days = [365, 365, -1][self.choices.pick("to", 3)];
+                ("change of the date", revise(takes_place(self.shared.now(), days)))
+            }
+            7 => {
+                let most = [None, Some(2)][self.choices.pick("to", 2)];
+                let max_seats_per_booking = Some(most);
+                let change = EventChange { max_seats_per_booking, ..EventChange::default() };
+                ("change of the seats of a booking", revise(change))
+            }
             _ => {
                 let both = [EventStatus::OnSale, EventStatus::OnSale, EventStatus::Closed];
                 let status = Some(both[self.choices.pick("to", 3)]);

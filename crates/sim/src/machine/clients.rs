@@ -126,7 +126,9 @@ impl Machine {
                     .as_ref()
                     .map_or(String::new(), |(key, _)| format!(" key={}", key.as_str()));
                 let id = check::short(hold.booking_id);
-                format!("hold {id} {} by=buyer{who}{key}", asks.collect::<Vec<_>>().join(" "))
+                let sold = hold.seller.map_or(String::new(), |by| format!(" sold by {by:?}"));
+                let asks = asks.collect::<Vec<_>>().join(" ");
+                format!("hold {id} {asks} by=buyer{who}{key}{sold}")
             }
             Command::Confirm { booking_id, .. }
             | Command::Release { booking_id, .. }

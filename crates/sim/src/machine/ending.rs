@@ -1,6 +1,6 @@
 //! The end of a run: no more faults, and everything has to come right.
 
-use super::{Attempt, BATCHES_END_S, FRESH_MS, Machine, NARROW, State};
+use super::{Attempt, BATCHES_END_S, FRESH_MS, Machine, NARROW, State, takes_place};
 use crate::check;
 use crate::check::Checks;
 use engine::{
@@ -23,6 +23,7 @@ impl Machine {
         let mut inner = self.world.lock();
         inner.down_until = Timestamp::from_unix_ms(0);
         inner.poison.clear();
+        inner.database.mend_marks();
         drop(inner);
         for instance in &mut self.instances {
             instance.frozen_until_ms = 0;
@@ -97,6 +98,9 @@ impl Machine {
         event.terms.status = EventStatus::OnSale;
         (event.terms.sales_start, event.terms.sales_end) = (None, None);
         event.terms.prevent_orphans = false;
+        event.terms.max_seats_per_booking = None;
+        let (date, _) = takes_place(inner.database.now, 365).date.expect("a date");
+        event.terms.over_at = date.over_at();
         event.version += 1;
         inner.database.put_event(event);
     }

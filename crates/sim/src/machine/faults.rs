@@ -63,6 +63,12 @@ impl Machine {
                 self.tell(|| format!("the gate of instance {no} will panic"));
             }
         }
+        if self.swarm.spoils > 0 && self.choices.happens("spoil", self.swarm.spoils) {
+            let section_id = self.sections[self.choices.pick("whose", self.sections.len())];
+            self.world.lock().database.spoil_marks(section_id);
+            self.tell(|| "somebody spoils the marks of a section".to_owned());
+            self.note("spoiled marks");
+        }
         if self.swarm.outages > 0 && self.choices.happens("outage", self.swarm.outages) {
             let ms = [50, 900, 3_000][self.choices.pick("for", 3)];
             let how = [Unreachable::Down, Unreachable::Crowded][self.choices.pick("how", 2)];

@@ -77,6 +77,7 @@ impl Machine {
         for opened in opened {
             inner.database.tables.open(opened);
         }
+        inner.database.begun_by = Some(new.event.terms.organizer_id);
         inner.database.tables.events.insert(self.event_id, new.event);
         inner.database.note_marks();
         self.checks.begin(&inner.database);

@@ -33,6 +33,10 @@ pub(super) struct Swarm {
     pub lost: u32,
     /// Whether lanes queue and commit only a few commands at once.
     pub narrow: bool,
+    /// Whether members of the organization sell to buyers, and strangers try to.
+    pub sellers: bool,
+    /// Marks that somebody spoils.
+    pub spoils: u32,
 }
 
 impl Swarm {
@@ -70,6 +74,8 @@ impl Swarm {
             lost: [0, 0, 12, 3][choices.pick("lost", 4)],
             small: choices.pick("small", 4) == 1,
             narrow: choices.pick("narrow", 3) == 1,
+            sellers: choices.pick("sellers", 3) == 1,
+            spoils: [0, 0, 0, 150][choices.pick("spoils", 4)],
         };
         // In some runs all there is belongs together, for what only goes wrong when much of one kind does.
         match choices.pick("theme", 6) {
@@ -114,6 +120,7 @@ impl Swarm {
             organizer: 0,
             lost: 0,
             narrow: false,
+            spoils: 0,
             ..self
         }
     }

@@ -1,13 +1,24 @@
 //! What clients and organizers may want next.
 
 use super::Machine;
-use engine::event::{EventChange, EventCommand};
+use engine::event::{EventChange, EventCommand, Transfer};
 use engine::seats::{Party, SeatName};
 use engine::{
-    Blocked, BookingId, By, Command, EventStatus, Hold, IdempotencyKey, SeatRequest, SectionChange,
-    SectionId, UserId,
+    Blocked, BookingId, By, Command, EventDate, EventStatus, Hold, IdempotencyKey, OrgId,
+    SeatRequest, SectionChange, SectionId, Timestamp, UserId,
 };
 use suite::world::fingerprint;
+
+/// How long a day is.
+const DAY_MS: i64 = 24 * 3_600_000;
+
+/// That an event takes place so many days after this.
+pub fn takes_place(now: Timestamp, days: i64) -> EventChange {
+    let timezone = "UTC".parse().expect("a time zone");
+    let date = EventDate::parse(&now.plus_ms(days * DAY_MS).to_string(), timezone);
+    let date = Some((date.expect("an instant"), timezone));
+    EventChange { date, ..EventChange::default() }
+}
 
 impl Machine {
     /// What a client may want now.
@@ -32,6 +43,8 @@ impl Machine {
         let user_id = self.buyer_of(booking_id);
         let by = if self.choices.happens("somebody else", 20) {
             By::User(UserId::new(self.world.now(), engine::Shard::pick(0), 999))
+        } else if self.swarm.sellers && self.choices.happens("for the buyer", 5) {
+            self.one_of_them()
         } else {
             By::User(user_id)
         };
@@ -76,14 +89,19 @@ impl Machine {
             let section_id = left.remove(self.choices.pick("section", left.len()));
             requests.push(self.seats_of(section_id));
         }
+        let sells = self.swarm.sellers && self.choices.happens("sells", 4);
+        let seller = sells.then(|| self.one_of_them());
         let key = (self.swarm.keys && self.choices.pick("key", 2) == 1).then(|| {
             let key = IdempotencyKey::new(&format!("key-{}", self.attempts.len()));
             (key.expect("a key"), fingerprint(self.event_id, &requests))
         });
-        Hold { booking_id, user_id, seller: None, event_id: self.event_id, requests, key }
+        Hold { booking_id, user_id, seller, event_id: self.event_id, requests, key }
     }
 
     fn seats_of(&mut self, section_id: SectionId) -> SeatRequest {
+        if self.choices.happens("elsewhere", 60) {
+            return SeatRequest::Count { section_id: self.no_section(), seats: 1 };
+        }
         let is_numbered = self.halls.contains_key(&section_id);
         let number = 1 + u32::try_from(self.choices.pick("seats", 3)).expect("few");
         match if is_numbered { self.choices.pick("chosen by", 6) } else { 0 } {
@@ -97,6 +115,11 @@ impl Machine {
         }
     }
 
+    /// The id of a section that is not there.
+    fn no_section(&mut self) -> SectionId {
+        SectionId::new(self.world.now(), self.event_id.shard(), self.mint())
+    }
+
     /// Names of neighbours in a section with numbered seats.
     fn names(&mut self, section_id: SectionId, number: u32) -> Vec<SeatName> {
         let layout = self.halls[&section_id].clone();
@@ -108,23 +131,26 @@ impl Machine {
 
     /// What an organizer wants: seats kept off sale, by way of the lanes, or a change of the event.
     pub(super) fn organize(&mut self, no: usize) -> Result<(), String> {
-        let by = self.people[0];
+        let by = self.one_of_them();
         let section_id = self.sections[self.choices.pick("section", self.sections.len())];
         let is_numbered = self.halls.contains_key(&section_id);
-        let kind = self.choices.pick("changes", 8);
+        let kind = self.choices.pick("changes", 12);
         let soon = self.world.now().plus_ms(400);
-        let revise = |change| EventCommand::Revise { expected: None, change };
+        let expected = self.choices.happens("expects a version of the event", 12).then_some(1);
+        let revise = |change| EventCommand::Revise { expected, change };
         let (what, command) = match kind {
             0 | 1 => {
                 let number = self.choices.pick("blocked", 3);
-                let blocked = if is_numbered {
+                let by_name = is_numbered && !self.choices.happens("counted", 6);
+                let blocked = if by_name {
                     let number = u32::try_from(number).expect("few");
                     Blocked::Seats(self.names(section_id, number))
                 } else {
                     Blocked::Count(i64::try_from(number).expect("few"))
                 };
-                let (by, reason) = (by.into(), None);
-                return self.submit(no, Command::Block { section_id, by, blocked, reason });
+                let elsewhere = self.choices.happens("elsewhere", 60);
+                let section_id = if elsewhere { self.no_section() } else { section_id };
+                return self.submit(no, Command::Block { section_id, by, blocked, reason: None });
             }
             2 if self.choices.happens("call off", 4) => ("call off", EventCommand::CallOff),
             2 | 3 => {
@@ -148,6 +174,25 @@ impl Machine {
                 let change = EventChange { prevent_orphans, ..EventChange::default() };
                 ("change of the rule of orphans", revise(change))
             }
+            8 => {
+                let start = [None, Some(soon)][self.choices.pick("begin", 2)];
+                let change = EventChange { sales_start: Some(start), ..EventChange::default() };
+                ("change of the begin of sales", revise(change))
+            }
+            9 => {
+                let days = [365, -1][self.choices.pick("date", 2)];
+                ("change of the date", revise(takes_place(soon, days)))
+            }
+            10 => {
+                let most = [None, Some(2)][self.choices.pick("seats of a booking", 2)];
+                let max_seats_per_booking = Some(most);
+                let change = EventChange { max_seats_per_booking, ..EventChange::default() };
+                ("change of the seats of a booking", revise(change))
+            }
+            11 => {
+                let own = self.team_gets_it(expected);
+                return self.change(no, ("transfer", own.0, own.1));
+            }
             _ => {
                 let capacity = Some([2, 5, 12][self.choices.pick("capacity", 3)]);
                 let change = SectionChange { capacity, ..SectionChange::default() };
@@ -155,6 +200,26 @@ impl Machine {
                 ("change of a capacity", of)
             }
         };
+        self.change(no, (what, by, command))
+    }
+
+    /// The event goes to the team, or back.
+    fn team_gets_it(&mut self, expected: Option<i64>) -> (By, EventCommand) {
+        let personal = OrgId::from(self.people[0]);
+        let (own, team) = (self.organizer(), self.for_team());
+        let (to, by, into) = match self.choices.pick("goes to", 2) {
+            0 => (self.team(), own, team),
+            _ => (personal, team, own),
+        };
+        (by, EventCommand::Transfer(Transfer { to, into, expected }))
+    }
+
+    /// Has an instance change the event.
+    fn change(
+        &mut self,
+        no: usize,
+        (what, by, command): (&'static str, By, EventCommand),
+    ) -> Result<(), String> {
         self.tell(|| format!("the organizer's {what} at instance {no}: {command:?}"));
         let instance = &self.instances[no];
         let (Some(runtime), Some(parts)) = (&instance.runtime, &instance.parts) else {

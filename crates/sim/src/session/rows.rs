@@ -3,7 +3,7 @@
 use crate::database::Database;
 use engine::decide::{Needs, RETIRED_PER_SECTION_MAX};
 use engine::event::SEATS_PER_USER_MAX;
-use engine::seats::{Marks, SeatName};
+use engine::seats::SeatName;
 use engine::{Booking, Changes, EventId, Fault, Inventory, KeyUse, SectionId};
 use std::collections::{BTreeMap, BTreeSet};
 use store::batch::{Interrupt, KeptRow, Key, NextExpiries, Surveyed, counted, settled_keys};
@@ -88,8 +88,9 @@ pub fn keyed_holds(database: &Database, keys: &[Key]) -> KeyedHolds {
 
 /// A layout as it is stored.
 pub fn layout(database: &Database, section_id: SectionId) -> Option<VersionedLayout> {
-    let (layout, bytes) = database.tables.layouts.get(&section_id)?;
-    Some((Marks::from_bytes(bytes)?.layout_version, layout.clone()))
+    let (layout, _) = database.tables.layouts.get(&section_id)?;
+    let (section, _) = database.tables.sections.get(&section_id)?;
+    Some((section.layout_version?, layout.clone()))
 }
 
 /// The sections that a batch has to lock, also those into which a named booking or a due hold reaches, and

@@ -129,7 +129,18 @@ impl Postgres {
             migrator.set_locking(false);
             // A newer binary may have been here before; its schema also serves this one.
             migrator.set_ignore_missing(true);
-            migrator.run(&pool).await.map_err(unavailable(DOING))?;
+            let mut changed = pool.acquire().await.map_err(failed(DOING))?;
+            if before.is_empty() {
+                // A new database waits for its disk once, and not twice for each migration.
+                let mut whole = changed.begin().await.map_err(failed(DOING))?;
+                migrator.run_direct(None, &mut *whole, false).await.map_err(unavailable(DOING))?;
+                whole.commit().await.map_err(failed(DOING))?;
+            } else {
+                migrator
+                    .run_direct(None, &mut *changed, false)
+                    .await
+                    .map_err(unavailable(DOING))?;
+            }
         }
         pool.close().await;
         let after = applied(&mut session).await.map_err(failed(DOING))?;

@@ -235,7 +235,21 @@ impl Schema for Sqlite {
                 let due = MIGRATOR.iter().filter(|step| step.version <= target);
                 let due = due.filter(|step| step.migration_type.is_up_migration()).cloned();
                 let migrator = sqlx::migrate::Migrator::with_migrations(due.collect());
-                migrator.run(&pool).await.map_err(unavailable(DOING))?;
+                let mut session = pool.acquire().await.map_err(failed(DOING))?;
+                if before.is_empty() {
+                    // A new store waits for the disk once, and not twice for each migration.
+                    let mut whole = session.begin().await.map_err(failed(DOING))?;
+                    migrator
+                        .run_direct(None, &mut *whole, false)
+                        .await
+                        .map_err(unavailable(DOING))?;
+                    whole.commit().await.map_err(failed(DOING))?;
+                } else {
+                    migrator
+                        .run_direct(None, &mut *session, false)
+                        .await
+                        .map_err(unavailable(DOING))?;
+                }
             }
             if target >= newest {
                 let mut session = pool.acquire().await.map_err(failed(DOING))?;
