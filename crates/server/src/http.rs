@@ -57,7 +57,7 @@ use std::sync::Arc;
 use tower::ServiceExt as _;
 
 pub use app::App;
-pub use router::openapi;
+pub use router::{Routes, openapi};
 
 /// The media type of problems.
 const PROBLEM: &str = "application/problem+json";
@@ -73,9 +73,9 @@ pub struct Service {
 
 impl Service {
     /// The whole API, with its pages.
-    pub fn api(app: Arc<App>) -> Self {
+    pub fn api(app: Arc<App>, routes: Routes) -> Self {
         let core = &app.core;
-        let (router, counted, known) = router::api(&core.config.app_version);
+        let Routes { router, counted, known } = routes;
         core.metrics.expect_faults(counted.iter().map(|(method, path)| (*method, path.as_str())));
         let layers = Layers::new(core.clone(), known);
         let router = layers.on(router).with_state(app.clone());

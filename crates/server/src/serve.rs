@@ -4,7 +4,7 @@
 use crate::config::{Config, Environment, load_or_create_secret};
 use crate::core::Core;
 use crate::http::connection::SHUTDOWN_GRACE;
-use crate::http::{App, Service, connection};
+use crate::http::{App, Routes, Service, connection};
 use crate::metrics::Metrics;
 use crate::{Failure, huge_pages, log, work};
 use engine::Fault;
@@ -114,6 +114,10 @@ pub async fn run(config: Config, role: Role, migrate: bool) -> Result<(), Failur
     }
     log::start(&config);
     let mut signals = Signals::listen()?;
+    // Made while the store is opened.
+    let version = config.app_version.clone();
+    let routes = matches!(role, Role::Api { .. })
+        .then(|| tokio::task::spawn_blocking(move || Routes::of(&version)));
     let ready = tokio::select! {
         ready = prepare(config, role, migrate) => ready?,
         signal = signals.next() => {
@@ -126,9 +130,10 @@ pub async fn run(config: Config, role: Role, migrate: bool) -> Result<(), Failur
     work::keep_house(&core, &stop);
     let runs_workers = matches!(role, Role::Worker | Role::Api { workers: true });
     let at_work = runs_workers.then(|| work::start(&core, &stop));
-    let service = if let Some(app) = app {
+    let service = if let (Some(app), Some(routes)) = (app, routes) {
         app.keep_house(&stop);
-        Service::api(app)
+        let routes = routes.await.map_err(|error| Failure::new("making the routes", error))?;
+        Service::api(app, routes)
     } else {
         core.vitals.works_alone();
         Service::probes(core.clone())

@@ -21,11 +21,25 @@ use utoipa_swagger_ui::{Config, SwaggerUi};
 
 const DOCUMENT: &str = "/openapi.json";
 
-/// All calls and pages without the layers of all, with the calls that are counted and the query
-/// parameters that each takes.
-pub(super) fn api(version: &str) -> (Router<Arc<App>>, Vec<Counted>, KnownParameters) {
-    let (router, document) = calls(version);
-    let (counted, known) = (counted(&document), KnownParameters::of(&document));
+/// All calls and pages, without the layers of all.
+pub struct Routes {
+    pub(super) router: Router<Arc<App>>,
+    /// The calls that are counted.
+    pub(super) counted: Vec<Counted>,
+    /// The query parameters that each takes.
+    pub(super) known: KnownParameters,
+}
+
+impl Routes {
+    /// Made with the document that describes them, which takes milliseconds.
+    pub fn of(version: &str) -> Self {
+        let (router, document) = calls(version);
+        let (counted, known) = (counted(&document), KnownParameters::of(&document));
+        Self { router: with_pages(router, version), counted, known }
+    }
+}
+
+fn with_pages(router: Router<Arc<App>>, version: &str) -> Router<Arc<App>> {
     let page = SwaggerUi::new("/docs").config(Config::from(DOCUMENT));
     let pages: Router<Arc<App>> = page.into();
     let served = docs::Served::of(version);
@@ -33,7 +47,7 @@ pub(super) fn api(version: &str) -> (Router<Arc<App>>, Vec<Counted>, KnownParame
         .route(DOCUMENT, get(move || served.clone().answer()))
         .route("/docs/swagger-initializer.js", get(docs::page));
     let pages = pages.layer(compression()).layer(map_response(revalidated));
-    (explained(router.merge(pages)), counted, known)
+    explained(router.merge(pages))
 }
 
 /// The probes and meters alone.

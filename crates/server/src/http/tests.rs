@@ -48,6 +48,12 @@ impl World {
     }
 }
 
+/// What answers the requests of a process that serves the API.
+fn service(app: Arc<App>) -> Service {
+    let routes = Routes::of(&app.core.config.app_version);
+    Service::api(app, routes)
+}
+
 fn config(folder: &tempfile::TempDir) -> Config {
     config_with(folder, &[])
 }

@@ -18,8 +18,8 @@ use std::time::Duration;
 /// Long enough that no hold ends by itself.
 const LONG: Duration = Duration::from_mins(10);
 
-/// Races in which a missing protection has to show: on a machine that is busy, what a race needs does not come
-/// about each time.
+/// Races in which a missing protection has to show: on a machine that is busy, what a race needs does
+/// not come about each time.
 const RACES_MAX: usize = 3;
 
 /// Runs a checker against the real binary.

@@ -63,7 +63,7 @@ async fn a_change_is_seen_on_every_instance_before_its_facts_lapse() {
     let stop = CancellationToken::new();
     work::keep_house(&one.core, &stop);
     work::keep_house(&two.core, &stop);
-    let (writer, reader) = (Service::api(one.clone()).router, Service::api(two.clone()).router);
+    let (writer, reader) = (service(one.clone()).router, service(two.clone()).router);
     let path = format!("/api/v1/events/{}", event(&writer, &one).await);
     // On a machine that is busy a try can take so long that the facts lapse: then it tells nothing.
     let begun = Instant::now();
@@ -91,7 +91,7 @@ async fn a_change_is_seen_on_every_instance_before_its_facts_lapse() {
 async fn a_change_whose_announcement_is_lost_is_seen_when_its_facts_lapse() {
     let world = World::new().await;
     let (one, two) = (world.instance(), world.instance());
-    let (writer, reader) = (Service::api(one.clone()).router, Service::api(two.clone()).router);
+    let (writer, reader) = (service(one.clone()).router, service(two.clone()).router);
     let path = format!("/api/v1/events/{}", event(&writer, &one).await);
     let (_, before) = ask(&reader, &two, Method::GET, &path, None).await;
     assert_eq!(before["title"], "Show");
@@ -121,7 +121,7 @@ async fn a_booking_is_read_at_another_instance_right_after_every_step() {
         Arc::new(App::new(Arc::new(core), &SecretString::from(SECRET)))
     };
     let (one, two) = (instance(), instance());
-    let (here, there) = (Service::api(one.clone()).router, Service::api(two.clone()).router);
+    let (here, there) = (service(one.clone()).router, service(two.clone()).router);
     let event_id = event(&here, &one).await;
     for end in ["confirm", "cancel"] {
         let hold = json!({"event_id": event_id, "section_id": "A", "seats_requested": 1});
@@ -152,7 +152,7 @@ async fn a_booking_is_read_at_another_instance_right_after_every_step() {
 async fn a_change_is_made_of_what_is_stored_not_of_what_is_cached() {
     let world = World::new().await;
     let (one, two) = (world.instance(), world.instance());
-    let (writer, late) = (Service::api(one.clone()).router, Service::api(two.clone()).router);
+    let (writer, late) = (service(one.clone()).router, service(two.clone()).router);
     let path = format!("/api/v1/events/{}", event(&writer, &one).await);
     let section = format!("{path}/sections/A");
     ask(&late, &two, Method::GET, &path, None).await;
@@ -240,7 +240,7 @@ async fn i15_a_right_withdrawn_elsewhere_ends_within_a_second_though_nothing_is_
 async fn i15_a_key_ended_elsewhere_ends_within_a_second_though_nothing_is_announced() {
     let world = World::new().await;
     let (one, two) = (world.instance(), world.instance());
-    let paths = Service::api(two.clone()).router;
+    let paths = service(two.clone()).router;
     let (store, now) = (&one.core.store, one.core.store.now());
     let owner = UserId::new(now, Shard::pick(0), 1);
     let org_id = OrgId::from(owner);
@@ -311,7 +311,7 @@ async fn i15_a_key_ended_elsewhere_ends_within_a_second_though_nothing_is_announ
 async fn who_missed_announcements_forgets_all_events() {
     let world = World::new().await;
     let app = world.instance();
-    let paths = Service::api(app.clone()).router;
+    let paths = service(app.clone()).router;
     let event_id = event(&paths, &app).await.parse().expect("an id");
     let before = app.core.catalog.event(event_id).await.expect("the store answers").expect("known");
     let mut follow = std::pin::pin!(app.core.catalog.follow());
@@ -330,7 +330,7 @@ async fn who_missed_announcements_forgets_all_events() {
 async fn a_worker_retires_what_is_due_and_tells_how_it_is_and_nothing_else() {
     let world = World::new().await;
     let (api, worker) = (world.instance(), world.core());
-    let paths = Service::api(api.clone()).router;
+    let paths = service(api.clone()).router;
     let event_id = event(&paths, &api).await;
     let wanted = json!({"event_id": event_id, "section_id": "A", "seats_requested": 2});
     let hold = "/api/v1/bookings/hold";
@@ -376,7 +376,7 @@ async fn a_worker_retires_what_is_due_and_tells_how_it_is_and_nothing_else() {
 async fn health_knows_of_a_lane_or_a_worker_that_stands_still() {
     let world = World::new().await;
     let app = world.instance();
-    let paths = Service::api(app.clone()).router;
+    let paths = service(app.clone()).router;
     let told = async || {
         let (status, health) = ask(&paths, &app, Method::GET, "/health", None).await;
         let word = |name: &str| health[name].as_str().expect("a word").to_owned();

@@ -25,7 +25,7 @@ impl Lone {
         let gate = Arc::new(Local::new(GateOptions { fresh_ms: 60_000 }));
         let core = Core::new(config, world.store.clone(), gate, FOR_TESTS.clone());
         let app = Arc::new(App::new(Arc::new(core), &SecretString::from(SECRET)));
-        Self { router: Service::api(app.clone()).router, app }
+        Self { router: service(app.clone()).router, app }
     }
 
     async fn ask(&self, method: Method, path: &str, token: &str, body: &Value) -> (u16, Value) {

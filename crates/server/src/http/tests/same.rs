@@ -113,7 +113,7 @@ impl Both {
         let core = world.core_with(settings);
         let app = Arc::new(App::new(core.clone(), &SecretString::from(SECRET)));
         let authorization = format!("Bearer {}", token(&app));
-        let (short, stop) = (Service::api(app), CancellationToken::new());
+        let (short, stop) = (service(app), CancellationToken::new());
         let long = Service { shortcut: None, ..short.clone() };
         let short = listen(short, &core, &stop).await;
         let long = listen(long, &core, &stop).await;

@@ -29,7 +29,7 @@ impl Visitor {
     /// The user of this number.
     fn new(app: &Arc<App>, number: u64) -> Self {
         let user_id = UserId::new(Timestamp::from_unix_ms(1), Shard::pick(1), number);
-        Self { app: app.clone(), router: Service::api(app.clone()).router, user_id }
+        Self { app: app.clone(), router: service(app.clone()).router, user_id }
     }
 
     async fn ask(&self, method: Method, path: &str, body: Option<Value>) -> (StatusCode, Value) {
