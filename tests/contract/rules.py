@@ -41,6 +41,7 @@ CALLS = {
     "change key": "PATCH /api/v1/organizations/{organization_id}/keys/{key_id}",
     "rotation": "POST /api/v1/organizations/{organization_id}/keys/{key_id}/rotate",
     "events": "GET /api/v1/events",
+    "bookings": "GET /api/v1/bookings",
 }
 
 
@@ -693,6 +694,14 @@ RULES = [
         "is required to make, change or remove another owner",
         "depends on who is an owner",
         has_no_password,
+    ),
+    Rule(
+        "an organization is named with a customer",
+        ("bookings",),
+        "organization_id",
+        "is allowed with ref only",
+        "one parameter needs another",
+        lambda request: "ref" not in request.query,
     ),
 ]
 

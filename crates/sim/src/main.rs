@@ -40,7 +40,7 @@ const SHRUNK_MAX: usize = 1;
 /// Choices of a story that is short enough.
 const SHORT: usize = 12;
 /// Findings of a planted bug of which the shortest story is told, and seeds in which others are looked for.
-const TOLD_MAX: usize = 6;
+const TOLD_MAX: usize = 3;
 const MORE_SEEDS: usize = 4_000;
 /// How often a run says how far it is.
 const PROGRESS_EACH: Duration = Duration::from_secs(10);

@@ -24,6 +24,7 @@ mod log;
 mod organizations;
 mod repair;
 mod rows;
+mod schema;
 mod seats;
 mod series;
 #[cfg(feature = "simulation")]

@@ -353,7 +353,8 @@ pub fn is_mistaken(name: &str, in_dotenv: bool) -> bool {
             8.. => 1,
             _ => return false,
         };
-        osa_distance(&name, known) <= away_max
+        // Each letter more or less is a mistake, too.
+        name.len().abs_diff(known.len()) <= away_max && osa_distance(&name, known) <= away_max
     };
     let is_ours = PREFIXES.iter().any(|prefix| name.starts_with(prefix));
     (is_ours && !is_service) || variables().any(|known| is_near(known.name))

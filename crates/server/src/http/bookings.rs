@@ -2,6 +2,7 @@
 
 mod forms;
 mod hold;
+mod lists;
 mod schema;
 mod views;
 
@@ -11,7 +12,6 @@ use super::connection::Peer;
 use super::content::{Answer, Content};
 use super::events::{acting, acting_lately};
 use super::extract::{Buyer, Caller, Key, Path, Unsure, expected_booking, id};
-use super::lists::{PAGE_BYTES_MAX, Params, page};
 use super::problem::{Code, Problem};
 use super::wire::json_with;
 use axum::extract::State;
@@ -19,17 +19,17 @@ use axum::http::request::Parts;
 use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use axum::response::Response;
 use engine::access::{Permission, may, may_for_buyer};
-use engine::{Booking, BookingId, BookingStatus, By, Command, Fault, Outcome, Refusal};
+use engine::{Booking, BookingId, By, Command, Fault, Outcome, Refusal};
 use forms::ReviseHold;
 use hyper::body::Incoming;
 use schema::HoldForm;
 use std::sync::Arc;
-use store::BookingFilter;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 use views::{Beyond, write_booking};
 
 pub(super) use hold::take_hold;
+pub(super) use lists::{listed, status_filter};
 pub(super) use views::{BookingPage, BookingView, StatusWord};
 
 const TAG: &str = "Bookings";
@@ -67,7 +67,7 @@ pub(super) fn take_confirm(
 
 /// The paths whose answers can be long.
 pub(super) fn lists() -> OpenApiRouter<Arc<App>> {
-    OpenApiRouter::new().routes(routes!(list))
+    OpenApiRouter::new().routes(routes!(lists::list))
 }
 
 /// Holds seats for ten minutes, or for the `hold_ttl_seconds` of the event.
@@ -330,51 +330,6 @@ async fn change(
 
 fn no_booking() -> Problem {
     Fault::Corrupt { what: "a booking's command led to no booking".to_owned() }.into()
-}
-
-/// The booking status that a list is narrowed to.
-pub(super) fn status_filter(params: &Params) -> Result<Option<BookingStatus>, Problem> {
-    params.read("status", "must be HOLD, CONFIRMED, EXPIRED or CANCELLED", BookingStatus::parse)
-}
-
-/// Lists the bookings of the user, newest first.
-#[utoipa::path(
-    get, path = "/api/v1/bookings", tag = TAG, operation_id = "list_bookings",
-    security(("bearer" = [])),
-    params(
-        ("status" = Option<StatusWord>, Query, description = "The current status"),
-        ("event_id" = Option<String>, Query, format = "uuid"),
-        super::docs::PageParams,
-    ),
-    responses((status = 200, description = "A page of bookings", body = BookingPage)),
-)]
-async fn list(
-    State(app): State<Arc<App>>,
-    Buyer(caller): Buyer,
-    params: Params,
-) -> Result<Response, Problem> {
-    let event = params.read("event_id", "must be a UUID", |text| text.parse().ok())?;
-    // A key has no bookings of its own.
-    let user = Some(caller.user_id().ok_or_else(Problem::account_required)?);
-    let filter = BookingFilter { user, event, status: status_filter(&params)? };
-    listed(&app, &filter, &params).await
-}
-
-/// A page of bookings.
-pub(super) async fn listed(
-    app: &App,
-    filter: &BookingFilter,
-    params: &Params,
-) -> Result<Response, Problem> {
-    let part = params.page()?;
-    let room = app.answers.room(PAGE_BYTES_MAX).await?;
-    let found = app.core.store.bookings(filter, part).await?;
-    let now = app.core.store.now();
-    let id = |booking: &Booking| booking.booking_id;
-    let write = |out: &mut Vec<u8>, booking: &Booking| {
-        write_booking(out, booking, now, Beyond::default());
-    };
-    Ok(page(room, found.items, found.has_more, id, write))
 }
 
 /// Returns a booking to its buyer, or to a member of the organization of its event.

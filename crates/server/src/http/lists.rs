@@ -80,6 +80,29 @@ pub fn page<T, Id: fmt::Display>(
     id: impl Fn(&T) -> Id,
     write: impl Fn(&mut Vec<u8>, &T),
 ) -> Response {
+    written(room, items, |last| last.filter(|_| has_more), id, write)
+}
+
+/// The same of items of which some were left out: the next page begins after `next`, which may be one of
+/// them.
+pub fn page_to<T, Id: fmt::Display>(
+    room: Room,
+    items: impl IntoIterator<Item = T>,
+    next: Option<Id>,
+    id: impl Fn(&T) -> Id,
+    write: impl Fn(&mut Vec<u8>, &T),
+) -> Response {
+    written(room, items, |_| next.map(|next| next.to_string()), id, write)
+}
+
+/// `next` says what the next page begins after, when all items are on this one.
+fn written<T, Id: fmt::Display>(
+    room: Room,
+    items: impl IntoIterator<Item = T>,
+    next: impl FnOnce(Option<String>) -> Option<String>,
+    id: impl Fn(&T) -> Id,
+    write: impl Fn(&mut Vec<u8>, &T),
+) -> Response {
     let mut bytes = br#"{"items":["#.to_vec();
     let (mut last, mut is_cut) = (None, false);
     for item in items {
@@ -96,7 +119,7 @@ pub fn page<T, Id: fmt::Display>(
         last = Some(id(&item).to_string());
     }
     bytes.extend_from_slice(br#"],"next":"#);
-    let next = last.filter(|_| is_cut || has_more);
+    let next = if is_cut { last } else { next(last) };
     by_serde(&mut bytes, &next);
     bytes.push(b'}');
     bytes.shrink_to_fit();

@@ -12,6 +12,7 @@ mod cancelling;
 mod clock;
 mod commands;
 mod connections;
+mod customers;
 mod demo;
 mod document;
 mod event_lists;

@@ -109,7 +109,6 @@ impl Postgres {
         let turn = timeout(TURN_TIMEOUT, session.execute(TURN)).await;
         turn.map_err(unavailable(DOING))?.map_err(failed(DOING))?;
         let before = applied(&mut session).await.map_err(failed(DOING))?;
-        let pool = self.patient.pool_of_one();
         let newest = MIGRATOR.iter().map(|step| step.version).max().unwrap_or(0);
         let target = version.unwrap_or(newest);
         if version.is_some() && before.iter().any(|applied| *applied > target) {
@@ -121,7 +120,9 @@ impl Postgres {
             let down = MIGRATOR.iter().cloned().collect::<Vec<_>>();
             let mut migrator = Migrator::with_migrations(down);
             migrator.set_locking(false);
+            let pool = self.patient.pool_of_one();
             migrator.undo(&pool, target).await.map_err(unavailable(DOING))?;
+            pool.close().await;
         } else {
             let due = MIGRATOR.iter().filter(|step| step.version <= target);
             let due = due.filter(|step| step.migration_type.is_up_migration()).cloned().collect();
@@ -129,20 +130,16 @@ impl Postgres {
             migrator.set_locking(false);
             // A newer binary may have been here before; its schema also serves this one.
             migrator.set_ignore_missing(true);
-            let mut changed = pool.acquire().await.map_err(failed(DOING))?;
             if before.is_empty() {
                 // A new database waits for its disk once, and not twice for each migration.
-                let mut whole = changed.begin().await.map_err(failed(DOING))?;
+                let mut whole = session.begin().await.map_err(failed(DOING))?;
                 migrator.run_direct(None, &mut *whole, false).await.map_err(unavailable(DOING))?;
                 whole.commit().await.map_err(failed(DOING))?;
             } else {
-                migrator
-                    .run_direct(None, &mut *changed, false)
-                    .await
-                    .map_err(unavailable(DOING))?;
+                let run = migrator.run_direct(None, &mut session, false);
+                run.await.map_err(unavailable(DOING))?;
             }
         }
-        pool.close().await;
         let after = applied(&mut session).await.map_err(failed(DOING))?;
         if after.contains(&newest) {
             fill_highest_prices(&mut session).await.map_err(|error| error.into_fault(DOING))?;

@@ -1,16 +1,13 @@
-//! What workers and the person on call need: due sections, the reckoning, the audit, migrations.
+//! What workers and the person on call need: due sections, the reckoning, the audit.
 
 use super::repair::repair;
 use super::seats::{read_layout, read_marks};
-use super::unpack::unpack;
 use super::writer::Writing;
-use super::{MIGRATOR, Sqlite, failed};
+use super::{Sqlite, failed};
 use crate::audit::{Part, Reads, audit, inventories};
 use crate::rows::{self, Columns, Sums, instant};
 use crate::slices::Slice;
-use crate::{
-    Books, Epoch, Histories, Instance, Migration, Reckoning, Schema, Sweep, Timed, unavailable,
-};
+use crate::{Books, Epoch, Histories, Instance, Reckoning, Sweep, Timed};
 use async_trait::async_trait;
 use engine::access::{INVITATION_KEPT_MS, KEY_KEPT_MS};
 use engine::account::CUTOFF_KEPT_MS;
@@ -20,31 +17,13 @@ use engine::seats::{Layout, Marks};
 use engine::{BookingId, Error, Fault, SectionId, Timestamp};
 use futures_util::stream::BoxStream;
 use futures_util::{StreamExt as _, TryStreamExt as _};
-use sqlx::sqlite::{SqlitePoolOptions, SqliteRow};
-use sqlx::{ConnectOptions as _, Connection, Row, SqliteConnection, SqlitePool};
-use std::collections::HashSet;
+use sqlx::sqlite::SqliteRow;
+use sqlx::{Connection, SqliteConnection, SqlitePool};
 use std::sync::Arc;
 use tokio::sync::watch;
 
 /// What a read of counters, log and bookings is called when it fails.
 const READING: &str = "reading the books";
-
-/// Notes the highest price of sections whose layout was written before it was noted.
-async fn fill_highest_prices(session: &mut SqliteConnection) -> Result<(), Fault> {
-    const DOING: &str = "noting the highest price of sections";
-    const MISSING: &str = "SELECT section_id FROM sections
-        WHERE layout_version IS NOT NULL AND price_max_minor IS NULL";
-    const NOTE: &str = "UPDATE sections SET price_max_minor = ? WHERE section_id = ?";
-    let found = sqlx::query(MISSING).fetch_all(&mut *session).await.map_err(failed(DOING))?;
-    for row in &found {
-        let section_id = rows::section_id(row, "section_id")?;
-        let Some((_, layout)) = read_layout(session, section_id).await? else { continue };
-        let note = sqlx::query(NOTE).bind(layout.highest_price().minor);
-        let note = note.bind(section_id.as_bytes().to_vec()).execute(&mut *session).await;
-        note.map_err(failed(DOING))?;
-    }
-    Ok(())
-}
 
 impl Timed for Sqlite {
     fn now(&self) -> Timestamp {
@@ -210,85 +189,6 @@ impl Books for Sqlite {
     }
 }
 
-#[async_trait]
-impl Schema for Sqlite {
-    async fn migrate(&self, version: Option<i64>) -> Result<Vec<Migration>, Fault> {
-        const DOING: &str = "migrating the schema";
-        let before: HashSet<i64> = self.applied().await?;
-        let newest = MIGRATOR.iter().map(|step| step.version).max().unwrap_or(0);
-        let target = version.unwrap_or(newest);
-        {
-            // Nobody else writes meanwhile.
-            let mut turn = self.writer.turn(DOING).await?;
-            if crate::takes_runs_away(&before, target) {
-                let writing = Writing::begin(&mut turn, self.writer.beside(), DOING)?;
-                unpack(&writing)?;
-                writing.commit(DOING)?;
-            }
-            let pool = SqlitePoolOptions::new().max_connections(1);
-            // A large store takes its time, and each migration is one statement of many lines.
-            let options = self.options.clone().disable_statement_logging();
-            let pool = pool.connect_with(options).await.map_err(failed(DOING))?;
-            if before.iter().any(|applied| *applied > target) {
-                MIGRATOR.undo(&pool, target).await.map_err(unavailable(DOING))?;
-            } else {
-                let due = MIGRATOR.iter().filter(|step| step.version <= target);
-                let due = due.filter(|step| step.migration_type.is_up_migration()).cloned();
-                let migrator = sqlx::migrate::Migrator::with_migrations(due.collect());
-                let mut session = pool.acquire().await.map_err(failed(DOING))?;
-                if before.is_empty() {
-                    // A new store waits for the disk once, and not twice for each migration.
-                    let mut whole = session.begin().await.map_err(failed(DOING))?;
-                    migrator
-                        .run_direct(None, &mut *whole, false)
-                        .await
-                        .map_err(unavailable(DOING))?;
-                    whole.commit().await.map_err(failed(DOING))?;
-                } else {
-                    migrator
-                        .run_direct(None, &mut *session, false)
-                        .await
-                        .map_err(unavailable(DOING))?;
-                }
-            }
-            if target >= newest {
-                let mut session = pool.acquire().await.map_err(failed(DOING))?;
-                fill_highest_prices(&mut session).await?;
-            }
-            pool.close().await;
-        }
-        // A reader that knows the schema of before prepares its statements by it, and the driver panics
-        // over a column that it did not expect.
-        while let Some(reader) = self.readers.try_acquire() {
-            reader.close().await.map_err(failed(DOING))?;
-        }
-        let after = self.applied().await?;
-        if after != before {
-            self.lists().forget();
-        }
-        self.begin_lists().await;
-        if after.contains(&newest) {
-            if !before.contains(&newest) {
-                self.open_timeline().await?;
-            }
-            self.fill_in_keys().await?;
-        }
-        let changed =
-            |step: &Migration| before.contains(&step.version) != after.contains(&step.version);
-        Ok(known().filter(changed).collect())
-    }
-
-    async fn migrations(&self) -> Result<Vec<(Migration, bool)>, Fault> {
-        let applied = self.applied().await?;
-        Ok(known()
-            .map(|step| {
-                let on = applied.contains(&step.version);
-                (step, on)
-            })
-            .collect())
-    }
-}
-
 /// A connection inside a read transaction.
 struct Snapshot<'connection>(&'connection mut SqliteConnection);
 
@@ -329,11 +229,6 @@ impl Reads for Snapshot<'_> {
     }
 }
 
-/// The migrations this binary knows, in order.
-fn known() -> impl Iterator<Item = Migration> {
-    crate::migrations_of(&MIGRATOR)
-}
-
 impl Sqlite {
     /// The readers, or another one while all of them are busy.
     pub(super) fn prompt_readers(&self) -> &SqlitePool {
@@ -356,25 +251,13 @@ impl Sqlite {
         snapshot.rollback().await.map_err(failed(DOING))?;
         Ok(report)
     }
-
-    async fn applied(&self) -> Result<HashSet<i64>, Fault> {
-        const DOING: &str = "reading the schema's version";
-        let mut connection = self.readers.acquire().await.map_err(failed(DOING))?;
-        let there = sqlx::query("SELECT 1 FROM sqlite_master WHERE name = '_sqlx_migrations'");
-        let there = there.fetch_optional(&mut *connection).await.map_err(failed(DOING))?;
-        if there.is_none() {
-            return Ok(HashSet::new());
-        }
-        let rows = sqlx::query("SELECT version FROM _sqlx_migrations WHERE success = 1");
-        let rows = rows.fetch_all(&mut *connection).await.map_err(failed(DOING))?;
-        rows.iter().map(|row| row.try_get(0).map_err(failed(DOING))).collect()
-    }
 }
 
 #[cfg(test)]
 impl Sqlite {
     /// Changes the file behind the back of the store.
     pub(crate) async fn run(&self, sql: &'static str) {
+        use sqlx::ConnectOptions as _;
         let mut connection = self.options.connect().await.expect("it opens");
         sqlx::query(sql).execute(&mut connection).await.expect("runs");
     }
