@@ -29,7 +29,7 @@ use utoipa_axum::routes;
 use views::{Beyond, write_booking};
 
 pub(super) use hold::take_hold;
-pub(super) use lists::{listed, status_filter};
+pub(super) use lists::{listed, may_list, status_filter};
 pub(super) use views::{BookingPage, BookingView, StatusWord};
 
 const TAG: &str = "Bookings";

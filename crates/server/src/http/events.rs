@@ -9,7 +9,7 @@ mod views;
 
 use super::App;
 use super::body::{Json, NoBody};
-use super::bookings::{BookingPage, REPLAYED, listed, status_filter};
+use super::bookings::{BookingPage, REPLAYED, listed, may_list, status_filter};
 use super::connection::Peer;
 use super::content::{Answer, Content};
 use super::docs::DateWord;
@@ -468,11 +468,7 @@ async fn bookings(
 ) -> Result<Response, Problem> {
     let event_id = id(&event_id, "event")?;
     let (facts, by) = acting_lately(&app, event_id, &caller).await?;
-    if may(by, Permission::BookingRead, &facts.of.event.terms).is_err() {
-        // Somebody who sees that the event is there sees that it has bookings.
-        may(by, Permission::EventRead, &facts.of.event.terms)?;
-        return Err(Refusal::PermissionMissing { permission: Permission::BookingRead }.into());
-    }
+    may_list(by, &facts.of.event.terms)?;
     let filter =
         BookingFilter { user: None, event: Some(event_id), status: status_filter(&params)? };
     listed(&app, &filter, &params).await

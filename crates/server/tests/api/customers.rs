@@ -71,7 +71,8 @@ async fn who_may_not_read_bookings_lists_no_customers() {
     let of_owner = format!("/bookings?ref=cust-42&organization_id={}", me(&owner));
     let short = async |by: &Client, path: &str| by.get(path).await.short().trim_end().to_owned();
     assert_eq!(short(&stranger, &of_owner).await, "404 not_found");
-    assert_eq!(short(&stranger, &format!("{of_owner}&event_id={event}")).await, "404 not_found");
+    let at_event = format!("{of_owner}&event_id={event}");
+    assert_eq!(short(&stranger, &at_event).await, "403 not_organizer");
     let key = async |scopes: Value| {
         let path = format!("/organizations/{}/keys", me(&owner));
         let made = owner.post(&path, &json!({"name": "Shop", "scopes": scopes})).await;

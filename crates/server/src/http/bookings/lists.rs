@@ -9,8 +9,8 @@ use crate::http::lists::{PAGE_BYTES_MAX, Params, page, page_to};
 use crate::http::problem::Problem;
 use axum::extract::State;
 use axum::response::Response;
-use engine::access::{Permission, may};
-use engine::{Booking, BookingStatus, CustomerRef, EventId, OrgId, UserId};
+use engine::access::{Owned, Permission, may};
+use engine::{Booking, BookingStatus, By, CustomerRef, EventId, OrgId, Refusal, UserId};
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
 use std::sync::Arc;
@@ -88,10 +88,9 @@ async fn of_customer(
     let mut part = params.page()?;
     if let Some(event_id) = filter.event {
         let (facts, by) = acting_lately(app, event_id, caller).await?;
-        may(by, Permission::BookingRead, &facts.of.event.terms)?;
+        may_list(by, &facts.of.event.terms)?;
     } else {
-        let by = app.core.rights.by(caller, org_id, None).await?;
-        may(by, Permission::BookingRead, &org_id)?;
+        may_list(app.core.rights.by(caller, org_id, None).await?, &org_id)?;
     }
     let room = app.answers.room(PAGE_BYTES_MAX).await?;
     let wanted = usize::try_from(part.limit).unwrap_or(usize::MAX);
@@ -127,6 +126,21 @@ async fn of_customer(
         write_booking(out, booking, now, Beyond::default());
     };
     Ok(page_to(room, shown, next, id, write))
+}
+
+/// Whether somebody may list the bookings of an event or of an organization. Who sees that it is there sees
+/// that it has bookings.
+pub(in crate::http) fn may_list(by: By, of: &impl Owned) -> Result<(), Refusal> {
+    const READ: Permission = Permission::BookingRead;
+    if may(by, READ, of).is_ok() {
+        return Ok(());
+    }
+    match may(by, Permission::EventRead, of) {
+        Ok(()) | Err(Refusal::PermissionMissing { .. }) => {
+            Err(Refusal::PermissionMissing { permission: READ })
+        }
+        Err(refusal) => Err(refusal),
+    }
 }
 
 /// A page of bookings.

@@ -69,7 +69,11 @@ const OWN: &[(&str, &str, &str)] = &[
          `buyer_limit`, `sold_out`, `seats_unavailable`, `orphan_seat`, `not_together`, \
          `idempotency_in_flight`",
     ),
-    ("list_bookings", "403", "`permission_missing`, `account_required`: of a customer"),
+    (
+        "list_bookings",
+        "403",
+        "`not_organizer`, `permission_missing`, `account_required`: of a customer",
+    ),
     ("list_bookings", "404", "`not_found`: the organization or the event"),
     ("confirm_booking", "403", "`permission_missing`"),
     ("confirm_booking", "409", "`event_cancelled`, `booking_cancelled`"),

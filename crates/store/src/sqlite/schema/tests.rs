@@ -20,7 +20,8 @@ fn schema_of(path: &Path) -> (Vec<[Option<String>; 4]>, Vec<(i64, String, bool, 
 #[tokio::test]
 async fn a_new_store_has_the_schema_of_one_that_was_migrated_step_by_step() {
     let folder = tempfile::tempdir().expect("a folder");
-    let (new, old) = (folder.path().join("new.db"), folder.path().join("old.db"));
+    let other = tempfile::tempdir().expect("a folder");
+    let (new, old) = (folder.path().join("reservix.db"), other.path().join("reservix.db"));
     let store = Sqlite::open(&new, options()).expect("opens");
     let made = store.migrate(None).await.expect("a schema");
     assert_eq!(made.len(), known().count());
