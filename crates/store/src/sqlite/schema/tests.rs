@@ -2,8 +2,11 @@ use super::*;
 use crate::slices::tests::options;
 use std::path::Path;
 
+/// A migration as the store notes it.
+type Noted = (i64, String, bool, Vec<u8>);
+
 /// What a file has of a schema, and which migrations it says to have.
-fn schema_of(path: &Path) -> (Vec<[Option<String>; 4]>, Vec<(i64, String, bool, Vec<u8>)>) {
+fn schema_of(path: &Path) -> (Vec<[Option<String>; 4]>, Vec<Noted>) {
     const ALL: &str = "SELECT type, name, tbl_name, sql FROM sqlite_master ORDER BY name, type";
     const APPLIED: &str = "SELECT version, description, success, checksum FROM _sqlx_migrations
         ORDER BY version";
