@@ -32,7 +32,7 @@ pub(in crate::http) fn status_filter(params: &Params) -> Result<Option<BookingSt
         ("status" = Option<StatusWord>, Query, description = "The current status"),
         ("event_id" = Option<String>, Query, format = "uuid"),
         (
-            "ref" = Option<String>, Query, min_length = 1, max_length = 128,
+            "ref" = Option<String>, Query, max_length = 128,
             pattern = "^[!-~]*$",
             description = "What the organization calls its customer: lists the customer's bookings at \
                 events of the organization, with `booking.read`"
