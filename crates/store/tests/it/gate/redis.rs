@@ -121,9 +121,15 @@ async fn many_sections(gate: Instances) {
         assert!(Instant::now() < deadline, "not all of them arrive");
         wait_ms(20).await;
     }
-    door.gate.forget(&sections[..1_000]).await;
     known[..1_000].fill(None);
-    assert_eq!(door.gate.read(&sections).await, known);
+    // A server that is busy may answer too late for what has a time limit.
+    while {
+        door.gate.forget(&sections[..1_000]).await;
+        door.gate.read(&sections).await != known
+    } {
+        assert!(Instant::now() < deadline, "they are not forgotten");
+        wait_ms(20).await;
+    }
 }
 
 #[tokio::test]
