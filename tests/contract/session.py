@@ -528,7 +528,10 @@ CHANGING = [
     (re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z"), "a time"),
 ]
 # Versions of layouts and the order of changes begin where the history of a database does.
-RENEWED = {"access_token", "refresh_token", "token", "request_id", "reference", "expires_in", "layout_version", "sequence"}
+RENEWED = {
+    "access_token", "booking_token", "expires_in", "hint", "layout_version", "reference", "refresh_token",
+    "request_id", "secret", "sequence", "token",
+}
 
 
 def plain(value: object, name: str = "", places: dict[str, int] | None = None) -> object:

@@ -26,7 +26,8 @@ def operations(document: dict) -> Iterator[tuple[str, str, dict]]:
             for method, operation in item.items()
             if tag["name"] in operation["tags"]
         ]
-        yield from sorted(calls, key=lambda call: call[0] == "delete")
+        # Who has left an organization takes nothing else away from it.
+        yield from sorted(calls, key=lambda call: (call[0] == "delete", call[2]["operationId"] == "delete_member"))
 
 
 def resolved(document: dict, part: dict) -> dict:
