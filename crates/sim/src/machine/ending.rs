@@ -23,7 +23,6 @@ impl Machine {
         let mut inner = self.world.lock();
         inner.down_until = Timestamp::from_unix_ms(0);
         inner.poison.clear();
-        inner.database.mend_marks();
         drop(inner);
         for instance in &mut self.instances {
             instance.frozen_until_ms = 0;
@@ -33,6 +32,8 @@ impl Machine {
             }
         }
         self.settle_all()?;
+        // Not before: a batch under way may have read what was spoiled, and rebuilds it.
+        self.world.lock().database.mend_marks();
         let unknown: Vec<_> = self.attempts.iter().filter(|of| of.is_unknown()).cloned().collect();
         for attempt in unknown {
             if let Command::Hold(hold) = &attempt.command
