@@ -140,10 +140,13 @@ def play(program: Path) -> tuple[dict, list[str]]:
         for _ in range(2):
             answer = send(limited.url, "post", "/api/v1/auth/login", body={"email": "ada@example.com", "password": "?"})
         session.refuse("rate_limited", answer)
+    hoarding = Server(program, RATE_LIMIT_ENABLED="true", RATE_LIMIT_HELD_SEATS_PER_BUYER="1")
+    with hoarding:
+        session.refuse("hold_limit", second_hold(Session(hoarding)))
     without_store(session, program)
     return (
         {"operations": dict(sorted(session.operations.items())), "problems": dict(sorted(session.problems.items()))},
-        server.problems + limited.problems,
+        server.problems + limited.problems + hoarding.problems,
     )
 
 
@@ -284,6 +287,16 @@ def made(session: Session, **changes: object) -> dict:
 
 def held(session: Session, event: dict, **wanted: object) -> Answer:
     return session.send("create_hold", body={**event, "section_id": "A", "seats_requested": 1, **wanted})
+
+
+def second_hold(session: Session) -> Answer:
+    """What a new user gets who holds a seat, and then another one."""
+    account = {"email": "ada@example.com", "password": PASSWORD}
+    session.send("register", body=account)
+    session.token = session.send("login", body=account).body["access_token"]
+    event = made(session)
+    held(session, event)
+    return held(session, event)
 
 
 def refusals(session: Session, ids: dict[str, str]) -> None:

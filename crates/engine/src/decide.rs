@@ -247,7 +247,8 @@ pub enum Outcome {
     Booking {
         /// The booking.
         booking: Booking,
-        /// Whether an earlier request with the same key made it (I6).
+        /// Whether it was so before: an earlier request with the same key made it (I6), or there was
+        /// nothing to change.
         replayed: bool,
         /// Where its numbered seats were chosen for the buyer, true if all are adjacent.
         next_to_each_other: Option<bool>,

@@ -13,7 +13,12 @@ pub enum Caller {
     /// A user.
     User(UserId),
     /// A buyer without an account.
-    Visitor(UserId),
+    Visitor {
+        /// Who it is.
+        user_id: UserId,
+        /// Where the request came from.
+        from: IpAddr,
+    },
     /// A key of an organization.
     Key(Arc<KnownKey>),
 }
@@ -22,7 +27,7 @@ impl Caller {
     /// Whose idempotency keys these requests use.
     pub fn id(&self) -> UserId {
         match self {
-            Self::User(user_id) | Self::Visitor(user_id) => *user_id,
+            Self::User(user_id) | Self::Visitor { user_id, .. } => *user_id,
             Self::Key(known) => Actor::Key(known.key.key_id).caller_id().expect("it is a key"),
         }
     }
@@ -30,21 +35,21 @@ impl Caller {
     /// As which buyer they act; none where it is a key.
     pub fn user_id(&self) -> Option<UserId> {
         match self {
-            Self::User(user_id) | Self::Visitor(user_id) => Some(*user_id),
+            Self::User(user_id) | Self::Visitor { user_id, .. } => Some(*user_id),
             Self::Key(_) => None,
         }
     }
 
     /// Whether it is a visitor.
     pub fn is_visitor(&self) -> bool {
-        matches!(self, Self::Visitor(_))
+        matches!(self, Self::Visitor { .. })
     }
 
     /// The organization of which something new is if nobody says otherwise: the personal one of a user, or
     /// that of the key.
     pub fn home(&self) -> OrgId {
         match self {
-            Self::User(user_id) | Self::Visitor(user_id) => OrgId::from(*user_id),
+            Self::User(user_id) | Self::Visitor { user_id, .. } => OrgId::from(*user_id),
             Self::Key(known) => known.key.org_id,
         }
     }

@@ -82,7 +82,7 @@ pub struct Config {
     pub allowed_origins: Origins,
     /// Whose `X-Forwarded-For` counts.
     pub trusted_proxies: Vec<Network>,
-    /// Whether the three rates below are kept.
+    /// Whether the rates and limits below are kept.
     pub rate_limit_enabled: bool,
     /// Logins a minute, per address and per account.
     pub logins_per_minute: u32,
@@ -92,6 +92,12 @@ pub struct Config {
     pub requests_per_second: u32,
     /// Requests per second of a key of an organization that names no rate of its own.
     pub requests_per_key: u32,
+    /// Seats that a buyer may take off sale within a [`Self::hold_ttl`].
+    pub seats_per_buyer: u32,
+    /// The same of a buyer without an account.
+    pub seats_per_visitor: u32,
+    /// The same of all those at an address.
+    pub seats_per_address: u32,
     /// The longest request body.
     pub max_body_bytes: usize,
     /// Connections open at once.
@@ -241,6 +247,9 @@ impl Config {
             visitors_per_minute: reader.number("RATE_LIMIT_VISITORS_PER_MINUTE"),
             requests_per_second: reader.number("RATE_LIMIT_REQUESTS_PER_SECOND"),
             requests_per_key: reader.number("RATE_LIMIT_KEY_REQUESTS_PER_SECOND"),
+            seats_per_buyer: reader.number("RATE_LIMIT_HELD_SEATS_PER_BUYER"),
+            seats_per_visitor: reader.number("RATE_LIMIT_HELD_SEATS_PER_VISITOR"),
+            seats_per_address: reader.number("RATE_LIMIT_HELD_SEATS_PER_ADDRESS"),
             max_body_bytes: reader.number("MAX_BODY_BYTES"),
             max_connections: reader.number("MAX_CONNECTIONS"),
             idle_timeout: seconds(reader, "IDLE_TIMEOUT_SECONDS"),

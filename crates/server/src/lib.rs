@@ -27,6 +27,7 @@ mod work;
 use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::process::ExitCode;
+use std::time::Duration;
 
 /// What a process ends with whose code panicked where nobody catches it.
 const PANICKED: u8 = 101;
@@ -48,11 +49,19 @@ pub fn run_command() -> ExitCode {
     code
 }
 
+/// How long the end of a command waits for work that blocks a thread.
+const BLOCKING_GRACE: Duration = Duration::from_secs(1);
+
 fn run() -> ExitCode {
     huge_pages::refuse();
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
     let done = match runtime {
-        Ok(runtime) => runtime.block_on(cli::run()),
+        Ok(runtime) => {
+            let done = runtime.block_on(cli::run());
+            // A start that was stopped may still read: each of its writes is whole or not there.
+            runtime.shutdown_timeout(BLOCKING_GRACE);
+            done
+        }
         Err(error) => Err(Failure::new("starting the runtime", error)),
     };
     done.unwrap_or_else(|failure| {

@@ -145,7 +145,7 @@ impl Rights {
         at: Option<EventId>,
     ) -> Result<By, Fault> {
         let user_id = match caller {
-            Caller::User(user_id) | Caller::Visitor(user_id) => *user_id,
+            Caller::User(user_id) | Caller::Visitor { user_id, .. } => *user_id,
             // Also where it is another organization's, at which it may nothing.
             Caller::Key(known) => return Ok(known.key.acting(at)),
         };
@@ -162,7 +162,7 @@ impl Rights {
     pub async fn places(&self, caller: &Caller) -> Result<Arc<[Place]>, Fault> {
         match caller {
             Caller::User(user_id) => self.places.get(*user_id).await,
-            Caller::Visitor(_) => Ok(Arc::default()),
+            Caller::Visitor { .. } => Ok(Arc::default()),
             Caller::Key(known) => Ok(known.places.clone()),
         }
     }

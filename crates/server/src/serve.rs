@@ -9,6 +9,7 @@ use crate::metrics::Metrics;
 use crate::{Failure, huge_pages, log, work};
 use engine::Fault;
 use secrecy::{ExposeSecret, SecretString};
+use std::panic::resume_unwind;
 use std::sync::Arc;
 use std::time::Duration;
 use store::gate::GateOptions;
@@ -114,13 +115,15 @@ pub async fn run(config: Config, role: Role, migrate: bool) -> Result<(), Failur
     }
     log::start(&config);
     let mut signals = Signals::listen()?;
-    // Made while the store is opened.
     let version = config.app_version.clone();
-    let routes = matches!(role, Role::Api { .. })
-        .then(|| tokio::task::spawn_blocking(move || Routes::of(&version)));
+    let mut ready = tokio::spawn(prepare(config, role, migrate));
+    // Made while the store is opened, and here, since each thread that allocates keeps memory.
+    let routes = matches!(role, Role::Api { .. }).then(|| Routes::of(&version));
     let ready = tokio::select! {
-        ready = prepare(config, role, migrate) => ready?,
+        // It is aborted nowhere else, so what ended it otherwise is a panic.
+        ready = &mut ready => ready.unwrap_or_else(|ended| resume_unwind(ended.into_panic()))?,
         signal = signals.next() => {
+            ready.abort();
             tracing::info!(signal, "stopped before the start was complete");
             return Ok(());
         }
@@ -132,7 +135,6 @@ pub async fn run(config: Config, role: Role, migrate: bool) -> Result<(), Failur
     let at_work = runs_workers.then(|| work::start(&core, &stop));
     let service = if let (Some(app), Some(routes)) = (app, routes) {
         app.keep_house(&stop);
-        let routes = routes.await.map_err(|error| Failure::new("making the routes", error))?;
         Service::api(app, routes)
     } else {
         core.vitals.works_alone();
@@ -207,7 +209,7 @@ async fn open_when_there(config: &Config) -> Result<Arc<dyn Store>, Failure> {
     if config.is_embedded() {
         return open(config, false).await;
     }
-    let opened = patiently(START_PATIENCE, async || {
+    let opened = patiently(START_PATIENCE, || async {
         let store = try_open(config, false).await?;
         store.ping().await?;
         Ok(store)
@@ -229,9 +231,9 @@ struct Patience {
 }
 
 /// Tries until it works, the patience is over, or what is wrong is no matter of waiting.
-async fn patiently<T>(
+async fn patiently<T, F: Future<Output = Result<T, Fault>>>(
     patience: Patience,
-    attempt: impl AsyncFn() -> Result<T, Fault>,
+    attempt: impl Fn() -> F,
 ) -> Result<T, Failure> {
     let over = Instant::now() + patience.total;
     let given_up = format!("the store could not be opened within {:?}", patience.total);
@@ -350,7 +352,7 @@ mod tests {
     #[tokio::test]
     async fn a_store_that_is_still_starting_is_waited_for() {
         let attempts = AtomicU32::new(0);
-        let opened = patiently(patience(20_000), async || {
+        let opened = patiently(patience(20_000), || async {
             let before = attempts.fetch_add(1, Ordering::SeqCst);
             if before < 3 { Err(away()) } else { Ok(before) }
         });
@@ -359,18 +361,18 @@ mod tests {
 
     #[tokio::test]
     async fn who_waits_in_vain_is_told_why() {
-        let failed = patiently::<()>(patience(60), async || Err(away())).await.unwrap_err();
+        let failed = patiently::<(), _>(patience(60), || async { Err(away()) }).await.unwrap_err();
         let told = failed.to_string();
         assert!(told.starts_with("the store could not be opened within 60ms: "), "{told}");
         assert!(told.ends_with("opening the store: connection refused"), "{told}");
-        let failed = patiently::<()>(patience(60), std::future::pending).await.unwrap_err();
+        let failed = patiently::<(), _>(patience(60), std::future::pending).await.unwrap_err();
         assert!(failed.to_string().contains("within 60ms"), "{failed}");
     }
 
     #[tokio::test]
     async fn what_is_no_matter_of_waiting_is_told_at_once() {
         let corrupt = || Fault::Corrupt { what: "no such table".to_owned() };
-        let failed = patiently::<()>(patience(600_000), async || Err(corrupt())).await;
+        let failed = patiently::<(), _>(patience(600_000), || async { Err(corrupt()) }).await;
         assert!(failed.unwrap_err().to_string().contains("no such table"));
     }
 }

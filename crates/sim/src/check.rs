@@ -26,6 +26,8 @@ pub struct Checks {
     decided_at: BTreeMap<SectionId, Timestamp>,
     /// Which booking had which numbered seat.
     seats: SeatTimes,
+    /// Holds that make their batch fail.
+    poisoned: BTreeSet<BookingId>,
 }
 
 /// The free seats of a section, those of holds included that were due at `now`.
@@ -43,6 +45,11 @@ impl Checks {
             self.available.insert(*section_id, vec![first]);
             self.seats.note(database, *section_id);
         }
+    }
+
+    /// A batch with this hold fails.
+    pub fn poisoned(&mut self, booking_id: BookingId) {
+        self.poisoned.insert(booking_id);
     }
 
     /// Forgets what an instance knew, as it has itself.
@@ -76,8 +83,9 @@ impl Checks {
                 return Err(format!("I1: oversold: {live} seats are in bookings: {inventory:?}"));
             }
             if is_capped_always {
-                for booking in database.tables.bookings.values() {
-                    within_cap(database, booking.event_id, booking.user_id, decided_at)?;
+                let buyers = database.tables.bookings.values().map(|of| (of.event_id, of.user_id));
+                for (event_id, user_id) in buyers.collect::<BTreeSet<_>>() {
+                    within_cap(database, event_id, user_id, decided_at)?;
                 }
             }
             self.seats.note(database, *section_id);
@@ -128,6 +136,9 @@ impl Checks {
             Err(Error::Refused(Refusal::HoldExpired { expired_at })) if *expired_at > now => {
                 Err(format!("I5: refused as over before its end: {attempt:?}"))
             }
+            Err(Error::Refused(Refusal::HoldExpired { .. })) => {
+                is_over(database, &attempt.command, attempt.asked_at)
+            }
             Err(Error::Refused(Refusal::ExtensionLimit)) => {
                 extended_all_the_same(database, attempts, no)
             }
@@ -176,7 +187,12 @@ impl Checks {
                 }
                 Ok(())
             }
-            Err(Error::Failed(Fault::Corrupt { what })) if what == POISONED => Ok(()),
+            Err(Error::Failed(Fault::Corrupt { what })) if what == POISONED => {
+                match &attempt.command {
+                    Command::Hold(hold) if self.poisoned.contains(&hold.booking_id) => Ok(()),
+                    _ => Err(format!("failed with the batch of another one: {attempt:?}")),
+                }
+            }
             Err(Error::Failed(fault @ (Fault::Corrupt { .. } | Fault::Contradiction { .. }))) => {
                 Err(format!("a bug: {fault:?}"))
             }
@@ -228,6 +244,22 @@ fn live_in(database: &Database, section_id: SectionId) -> i64 {
         .filter(|of| matches!(of.status, BookingStatus::Hold | BookingStatus::Confirmed))
         .flat_map(|booking| booking.items.iter().filter(|item| item.section_id == section_id));
     live.map(|item| i64::from(item.seats)).sum()
+}
+
+/// A hold that was refused as over is not one that had been extended beyond this before it was asked about.
+fn is_over(database: &Database, command: &Command, asked_at: Timestamp) -> Result<(), String> {
+    let (Command::Confirm { booking_id, .. }
+    | Command::Extend { booking_id, .. }
+    | Command::Change { booking_id, .. }) = command
+    else {
+        return Ok(());
+    };
+    let Some(booking) = database.booking(*booking_id) else { return Ok(()) };
+    let is_held = booking.status == BookingStatus::Hold && booking.expires_at > database.now;
+    if is_held && booking.updated_at < asked_at {
+        return Err(format!("I5: refused as over, and it is held: {booking:?}"));
+    }
+    Ok(())
 }
 
 /// A buyer has at most as many seats as the event allows (I1).
@@ -325,7 +357,12 @@ fn extended_all_the_same(
 
 /// Checks the answer to a retry whose key named `had`.
 pub fn retried(had: Option<BookingId>, answer: &Result<Decided, Error>) -> Result<(), String> {
-    let Some(had) = had else { return Ok(()) };
+    let Some(had) = had else {
+        return match answer {
+            Err(Error::Failed(fault)) => Err(format!("a retry at a calm time fails: {fault:?}")),
+            _ => Ok(()),
+        };
+    };
     match answer {
         Ok((Outcome::Booking { booking, .. }, _)) if booking.booking_id == had => Ok(()),
         other => Err(format!("I6: the key names {had:?}, and a retry gets {other:?}")),
@@ -381,6 +418,8 @@ pub fn told(answer: &Result<Decided, Error>) -> String {
         }
         Ok(_) => "done".to_owned(),
         Err(Error::Refused(refusal)) => format!("refused {}", refusal.code().as_str()),
+        // Not its words: a task that panicked has another number each time.
+        Err(Error::Failed(Fault::Corrupt { .. })) => "failed: a bug".to_owned(),
         Err(Error::Failed(fault)) => format!("failed: {fault}"),
     }
 }

@@ -4,11 +4,13 @@
 //! transaction writes is applied when it commits, all of it or nothing; whom it made wait may go on then.
 
 use engine::{
-    Booking, BookingId, Changes, Event, EventId, LogEntry, OrgId, SectionId, Timestamp, UserId,
+    Booking, BookingId, BookingStatus, Changes, Event, EventId, Inventory, LogEntry, OrgId,
+    SectionId, Timestamp, UserId,
 };
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use store::batch::Key;
 use store::gate::KnownMarks;
+use store::simulated::is_planted;
 use suite::pure::Tables;
 
 /// A session, counted from 1.
@@ -215,7 +217,8 @@ impl Database {
     }
 
     /// Writes what a batch changes.
-    pub fn apply(&mut self, changes: Changes) {
+    pub fn apply(&mut self, mut changes: Changes) {
+        self.write_wrongly(&mut changes);
         self.touched.extend(changes.inventories.iter().map(|(of, _)| of.section_id));
         self.created.extend(changes.created.iter().map(|booking| booking.booking_id));
         let has_grown = |of: &&Booking| {
@@ -229,6 +232,45 @@ impl Database {
             self.writers.insert(*section_id.as_bytes(), self.commits);
         }
         self.tables.write(changes);
+    }
+
+    /// What a statement would write that is wrong, where such a bug is planted.
+    fn write_wrongly(&mut self, changes: &mut Changes) {
+        if is_planted("counters added up without a lock") {
+            for (inventory, loaded) in &mut changes.inventories {
+                let section_id = inventory.section_id;
+                let stored = &self.tables.sections[&section_id].1;
+                let mut sum = Inventory { next_expiry: inventory.next_expiry, ..stored.clone() };
+                sum.version += inventory.version - *loaded;
+                *loaded = stored.version;
+                let of_section = |entry: &&LogEntry| entry.subject.section_id() == Some(section_id);
+                for entry in changes.log.iter().filter(of_section) {
+                    sum.capacity += entry.deltas.capacity;
+                    sum.held += entry.deltas.held;
+                    sum.sold += entry.deltas.sold;
+                    sum.blocked += entry.deltas.blocked;
+                }
+                *inventory = sum;
+            }
+        }
+        if is_planted("a sale is not written") {
+            changes.updated.retain(|booking| booking.status != BookingStatus::Confirmed);
+        }
+        if is_planted("expiry takes a sale") {
+            let expired = changes.updated.iter().filter(|of| of.status == BookingStatus::Expired);
+            let sections: BTreeSet<_> =
+                expired.flat_map(Booking::sections).map(|of| of.0).collect();
+            let is_sold = |of: &&mut Booking| {
+                of.status == BookingStatus::Confirmed
+                    && of.sections().any(|(section_id, _)| sections.contains(&section_id))
+            };
+            if let Some(sold) = self.tables.bookings.values_mut().find(is_sold) {
+                sold.status = BookingStatus::Expired;
+            }
+        }
+        if is_planted("marks are not written") {
+            changes.marks.clear();
+        }
     }
 
     /// Notes which marks there are now.

@@ -4,6 +4,7 @@
 //! clock of the server, which is that of the world here. What it tells may be late, lost, or arrive in any
 //! order.
 
+use crate::panics::INJECTED;
 use crate::world::{Step, Tried, World};
 use async_trait::async_trait;
 use engine::{AnyId, CheckedSnapshot, Fault, SectionId, Snapshot};
@@ -95,7 +96,7 @@ impl Kept {
 #[async_trait]
 impl Gate for SharedGate {
     async fn read(&self, sections: &[SectionId]) -> Vec<Option<Snapshot>> {
-        assert!(!self.panics.swap(false, Ordering::Relaxed), "a panic of the gate");
+        assert!(!self.panics.swap(false, Ordering::Relaxed), "{INJECTED}");
         let (wanted, fresh_ms) = (sections.to_vec(), self.fresh_ms);
         let read = self.world.step((self.instance, 0), Step::GateRead, move |database| {
             let now_ms = database.now.unix_ms();
@@ -191,7 +192,7 @@ impl Gate for SharedGate {
         self.announced.subscribe()
     }
 
-    async fn tally(&self, _: &[(String, u32)], _: u64) -> Option<Vec<u64>> {
+    async fn tally(&self, _: &[(String, i64)], _: u64) -> Option<Vec<i64>> {
         None
     }
 

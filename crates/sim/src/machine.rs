@@ -15,6 +15,8 @@ mod wants;
 use crate::check::{self, Checks};
 use crate::choices::{Choice, Choices};
 use crate::embedded;
+use crate::panics;
+use crate::probes;
 use crate::world::{Fate, Step, World};
 use engine::seats::Layout;
 use engine::{Command, Error, EventId, Fault, Policy, SectionId, Shard, Timestamp, UserId};
@@ -25,6 +27,7 @@ use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use store::simulated::take_seen;
 use swarm::Swarm;
 pub use wants::takes_place;
@@ -94,6 +97,8 @@ pub struct Attempt {
     pub instance: usize,
     pub asked_at: Timestamp,
     pub answered_at: Option<Timestamp>,
+    /// Its place among all answers.
+    pub heard: Option<usize>,
     pub state: State,
 }
 
@@ -128,11 +133,17 @@ struct Machine {
     events: usize,
     trace: Option<String>,
     seen: BTreeMap<String, u64>,
+    /// Faults are over, and what they left behind.
+    is_over: bool,
+    /// Answers that were heard.
+    heard: usize,
     /// How often a step happened while another instance waited for one.
     beside: BTreeMap<(Step, Step), u64>,
     digest: u64,
 }
 
+/// How many ways the dice may fall.
+const DICE: usize = 1 << 20;
 /// Seeds of which one is a sale on the embedded store.
 const EMBEDDED_EACH: usize = 16;
 
@@ -141,6 +152,7 @@ pub fn run(mut choices: Choices, settings: Settings) -> (Ran, Option<Finding>) {
     if choices.pick("store", EMBEDDED_EACH) == EMBEDDED_EACH - 1 {
         return embedded::run(choices, settings);
     }
+    panics::take();
     let machine = RefCell::new(None);
     let done = catch_unwind(AssertUnwindSafe(|| {
         *machine.borrow_mut() = Some(Machine::new(choices, settings));
@@ -151,12 +163,15 @@ pub fn run(mut choices: Choices, settings: Settings) -> (Ran, Option<Finding>) {
         let what = "it could not begin".to_owned();
         return (Ran::default(), Some(Finding { what, told: String::new() }));
     };
-    let what = match done {
-        Ok(Ok(())) => None,
+    let mut what = match done {
+        Ok(Ok(())) => panics::take(),
         Ok(Err(what)) => Some(what),
         Err(panic) => Some(check::words_of(&*panic)),
     };
     for (probe, times) in take_seen() {
+        if probes::NEVER.contains(&probe) {
+            what.get_or_insert_with(|| format!("a worker found: {probe}"));
+        }
         *machine.seen.entry(format!("probe: {probe}")).or_default() += times;
     }
     for ((step, other), times) in &machine.beside {
@@ -200,11 +215,14 @@ impl Machine {
             events: 0,
             trace: settings.trace.then(String::new),
             seen: BTreeMap::new(),
+            is_over: false,
+            heard: 0,
             beside: BTreeMap::new(),
             digest: 0xcbf2_9ce4_8422_2325,
             swarm,
         };
         machine.open_event();
+        let luck = machine.choices.pick("dice", DICE) as u64;
         for no in 0..machine.swarm.instances {
             machine.instances.push(Instance {
                 runtime: None,
@@ -212,7 +230,10 @@ impl Machine {
                 now_ms: 0,
                 frozen_until_ms: 0,
                 is_working: false,
+                changes: 0,
+                dice: Arc::default(),
             });
+            machine.instances[no].dice.store(luck << 8 | no as u64, Ordering::Relaxed);
             machine.start(no);
         }
         machine
@@ -313,11 +334,8 @@ impl Machine {
         let checked = self.checks.committed(&inner.database, &touched, sold, is_capped_always);
         let checked = checked.and_then(|()| self.sold_by_right(&inner.database, &created));
         let deadlocks = inner.database.deadlocks;
-        let wrong = inner.database.wrong;
         drop(inner);
-        if let Some(wrong) = wrong {
-            return Err(wrong.to_owned());
-        }
+        self.nothing_went_wrong()?;
         if deadlocks > 0 {
             return Err("two transactions waited for each other: locks have one order".to_owned());
         }
@@ -348,6 +366,16 @@ impl Machine {
             self.go_on(instance);
         }
         self.hear()
+    }
+
+    /// Nothing was found by what ran since: also where it was tried again, and nobody has heard of it.
+    fn nothing_went_wrong(&self) -> Result<(), String> {
+        let inner = self.world.lock();
+        let wrong = inner.database.wrong.map(str::to_owned);
+        match wrong.or_else(|| inner.bug.clone()).or_else(panics::take) {
+            Some(wrong) => Err(wrong),
+            None => Ok(()),
+        }
     }
 
     /// Nothing happens but time.

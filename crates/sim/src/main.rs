@@ -8,7 +8,9 @@ mod embedded;
 mod gate;
 mod machine;
 mod organizer;
+mod panics;
 mod planted;
+mod probes;
 mod refusals;
 mod session;
 mod shrink;
@@ -19,8 +21,9 @@ mod world;
 use ::store::simulated::plant;
 use choices::{Choice, Choices};
 use clap::Parser;
+use indicatif::{ProgressBar, ProgressStyle};
 use machine::{Finding, Settings};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -42,8 +45,9 @@ const SHORT: usize = 12;
 /// Findings of a planted bug of which the shortest story is told, and seeds in which others are looked for.
 const TOLD_MAX: usize = 3;
 const MORE_SEEDS: usize = 4_000;
-/// How often a run says how far it is.
-const PROGRESS_EACH: Duration = Duration::from_secs(10);
+/// How often a run says how far it is, in a line or by a bar.
+const LINE_EACH: Duration = Duration::from_secs(10);
+const BAR_EACH: Duration = Duration::from_millis(250);
 
 /// Runs sales on a simulated database and checks each: exit code 1 when something was found.
 #[derive(Parser)]
@@ -67,6 +71,9 @@ struct Arguments {
     /// Prints what was seen, and how often
     #[arg(long)]
     coverage: bool,
+    /// A refusal that the rules name, or a probe, that no seed has met is a finding
+    #[arg(long)]
+    all_met: bool,
     /// Writes the smallest story of each finding into this folder
     #[arg(long)]
     keep: Option<PathBuf>,
@@ -82,7 +89,7 @@ fn range(text: &str) -> Result<Range<u64>, String> {
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
     // A panic is a finding, and told as one.
-    std::panic::set_hook(Box::new(|_| {}));
+    panics::watch();
     let done = match (&arguments.replay, &arguments.planted) {
         (Some(file), _) => replay(file),
         (None, Some(name)) => prove(name, &arguments),
@@ -96,9 +103,9 @@ fn main() -> ExitCode {
 
 /// Runs all seeds.
 fn simulate(arguments: &Arguments) -> ExitCode {
-    let (next, done) = (AtomicU64::new(arguments.seeds.start), AtomicU64::new(0));
+    let (next, progress) = (AtomicU64::new(arguments.seeds.start), Progress::default());
+    progress.working.store(arguments.jobs, Ordering::Relaxed);
     let (found, totals) = (Mutex::new(Vec::new()), Mutex::new(BTreeMap::<String, u64>::new()));
-    let working = AtomicUsize::new(arguments.jobs);
     let (begun, count) = (Instant::now(), arguments.seeds.end - arguments.seeds.start);
     std::thread::scope(|scope| {
         for _ in 0..arguments.jobs {
@@ -112,7 +119,14 @@ fn simulate(arguments: &Arguments) -> ExitCode {
                     let settings = Settings { trace: arguments.trace };
                     let (ran, finding) = machine::run(Choices::of_seed(seed), settings);
                     for (cell, times) in &ran.seen {
-                        *seen.entry(cell.clone()).or_default() += times;
+                        match seen.get_mut(cell) {
+                            Some(before) => *before += times,
+                            None => {
+                                seen.insert(cell.clone(), *times);
+                                let mut cells = progress.cells.lock().expect("nobody panics");
+                                cells.insert(cell.clone());
+                            }
+                        }
                     }
                     let mut finding = finding;
                     if seed % TWICE_EACH == 0 && finding.is_none() {
@@ -128,26 +142,31 @@ fn simulate(arguments: &Arguments) -> ExitCode {
                     }
                     if let Some(finding) = finding {
                         println!("seed {seed}: {}", finding.what);
+                        progress.findings.fetch_add(1, Ordering::Relaxed);
                         let told = (seed, finding.what, ran.choices);
                         found.lock().expect("nobody panics").push(told);
                     }
-                    done.fetch_add(1, Ordering::Relaxed);
+                    progress.done.fetch_add(1, Ordering::Relaxed);
                 }
                 let mut totals = totals.lock().expect("nobody panics");
                 for (cell, times) in seen {
                     *totals.entry(cell).or_default() += times;
                 }
-                working.fetch_sub(1, Ordering::Relaxed);
+                progress.working.fetch_sub(1, Ordering::Relaxed);
             });
         }
-        tell_progress(&working, &done, count, begun);
+        progress.show(count, begun);
     });
     let totals = totals.into_inner().expect("nobody panics");
     if arguments.coverage {
         for (cell, times) in &totals {
             println!("{times:>12}  {cell}");
         }
-        println!("{}", refusals::met(&totals));
+        println!("{}\n{}", refusals::met(&totals).1, probes::met(&totals).1);
+    }
+    let missed = arguments.all_met && !(refusals::met(&totals).0 && probes::met(&totals).0);
+    if missed {
+        println!("not all was met: {}; {}", refusals::met(&totals).1, probes::met(&totals).1);
     }
     let found: Vec<(u64, String, Vec<Choice>)> = found.into_inner().expect("nobody panics");
     let mut told: BTreeMap<String, usize> = BTreeMap::new();
@@ -173,18 +192,47 @@ fn simulate(arguments: &Arguments) -> ExitCode {
         totals.len(),
         found.len()
     );
-    if found.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+    if found.is_empty() && !missed { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 
-fn tell_progress(working: &AtomicUsize, done: &AtomicU64, count: u64, begun: Instant) {
-    let mut told_at = begun;
-    while working.load(Ordering::Relaxed) > 0 {
-        std::thread::park_timeout(Duration::from_millis(20));
-        if told_at.elapsed() > PROGRESS_EACH {
+/// How far a run is.
+#[derive(Default)]
+struct Progress {
+    /// Threads that run seeds.
+    working: AtomicUsize,
+    done: AtomicU64,
+    cells: Mutex<BTreeSet<String>>,
+    findings: AtomicUsize,
+}
+
+impl Progress {
+    /// Shows it until all threads are done: a bar in a terminal, else a line now and then.
+    fn show(&self, count: u64, begun: Instant) {
+        let bar = ProgressBar::new(count);
+        bar.set_style(
+            ProgressStyle::with_template("{bar:40} {pos}/{len} seeds, {msg}, {eta} left")
+                .expect("a template that can be read"),
+        );
+        let mut told_at = begun;
+        while self.working.load(Ordering::Relaxed) > 0 {
+            std::thread::park_timeout(Duration::from_millis(20));
+            if told_at.elapsed() < if bar.is_hidden() { LINE_EACH } else { BAR_EACH } {
+                continue;
+            }
             told_at = Instant::now();
-            let done = done.load(Ordering::Relaxed);
-            eprintln!("{done} of {count} seeds, {:.0} a second", per_second(done, begun));
+            let (done, findings) =
+                (self.done.load(Ordering::Relaxed), self.findings.load(Ordering::Relaxed));
+            let cells = self.cells.lock().expect("nobody panics").len();
+            let rate = per_second(done, begun);
+            let told = format!("{rate:.0} a second, {cells} cells, {findings} findings");
+            if bar.is_hidden() {
+                eprintln!("{done} of {count} seeds, {told}");
+            } else {
+                bar.set_position(done);
+                bar.set_message(told);
+            }
         }
+        bar.finish_and_clear();
     }
 }
 
@@ -210,7 +258,8 @@ fn replay(file: &std::path::Path) -> Result<ExitCode, String> {
 
 /// Looks how many seeds it takes until a planted bug is found.
 fn prove(name: &str, arguments: &Arguments) -> Result<ExitCode, String> {
-    let names = if name == "all" { planted::ALL.to_vec() } else { vec![planted::find(name)?] };
+    let all = planted::ALL.iter().map(|(planted, _)| *planted);
+    let names: Vec<_> = if name == "all" { all.collect() } else { vec![planted::find(name)?] };
     let (next, took) = (AtomicUsize::new(0), Mutex::new(Vec::new()));
     std::thread::scope(|scope| {
         for _ in 0..arguments.jobs {
@@ -236,12 +285,19 @@ fn prove(name: &str, arguments: &Arguments) -> Result<ExitCode, String> {
 fn prove_one(name: &'static str, arguments: &Arguments) -> Option<u64> {
     plant(Some(name));
     let run = |seed: &u64| machine::run(Choices::of_seed(*seed), Settings::default());
+    let mut others = BTreeMap::<String, u64>::new();
     let first = arguments.seeds.clone().find_map(|seed| {
         let (ran, finding) = run(&seed);
-        Some((seed, ran, finding?))
+        let finding = finding?;
+        if planted::is_meant_for(name, &finding.what) {
+            return Some((seed, ran, finding));
+        }
+        *others.entry(shrink::kind_of(&finding.what)).or_default() += 1;
+        None
     });
     let Some((seed, ran, finding)) = first else {
-        println!("{name}: NOT FOUND by {} seeds", arguments.seeds.end - arguments.seeds.start);
+        let count = arguments.seeds.end - arguments.seeds.start;
+        println!("{name}: NOT FOUND by {count} seeds; found by something else: {others:?}");
         return None;
     };
     let kind = shrink::kind_of(&finding.what);

@@ -23,13 +23,13 @@ const PATIENCE: Duration = Duration::from_millis(3_500);
 type Found = (EventWithSections, Option<i64>, Timestamp);
 
 impl SimStore {
-    /// Changes an event as its organizer asks for.
+    /// Changes an event as its organizer asks for; returns the version of the event that it wrote.
     pub async fn change_event(
         &self,
         event_id: EventId,
         by: By,
         command: EventCommand,
-    ) -> Result<(), Error> {
+    ) -> Result<Option<i64>, Error> {
         let of = &self.committer;
         let (until, unknown) = (Instant::now() + PATIENCE, AtomicBool::new(false));
         let change = |mut session: Connection| {
@@ -41,10 +41,11 @@ impl SimStore {
         };
         let changed = write_until(&of.sessions, &of.dice, until, &unknown, DOING, change).await;
         of.forget_event(event_id);
-        if let Some(Decided { maps, .. }) = changed? {
+        let (version, decided) = changed?;
+        if let Some(Decided { maps, .. }) = decided {
             of.keep_maps(maps);
         }
-        Ok(())
+        Ok(version)
     }
 
     async fn change(
@@ -53,25 +54,26 @@ impl SimStore {
         event_id: EventId,
         by: By,
         command: &EventCommand,
-    ) -> Result<Option<Decided>, Interrupt> {
+    ) -> Result<(Option<i64>, Option<Decided>), Interrupt> {
         let (of, capacity, now) = session.lock_event(event_id, command.resizes()).await?;
         let changes = decide(&of, by, command, capacity, now)?;
         if command.stops_sales() && !is_planted("terms changed beside the sale") {
             let sections = of.sections.iter().map(|section| section.section_id).collect();
             session.lock_inventory(&sections).await?;
         }
+        let version = changes.event.as_ref().map(|event| event.version);
         if let Some(event) = changes.event {
             session.write_event(event, changes.log).await?;
         }
         if changes.commands.is_empty() {
-            return Ok(None);
+            return Ok((version, None));
         }
         let earlier = Earlier::of_section();
         let decided = self.committer.decide_in(session, &changes.commands, &earlier).await?;
         for answer in &decided.committed.answers {
             answer.clone()?;
         }
-        Ok(Some(decided))
+        Ok((version, Some(decided)))
     }
 }
 

@@ -82,15 +82,16 @@ const ALL: [(&str, &[&str]); 7] = [
     ),
 ];
 
-/// How many of them a run has met, and which it has not, in one line.
-pub fn met(seen: &BTreeMap<String, u64>) -> String {
+/// Whether a run has met all of them; and how many, and which it has not, in one line.
+pub fn met(seen: &BTreeMap<String, u64>) -> (bool, String) {
     let cells = ALL
         .iter()
         .flat_map(|(command, codes)| codes.iter().map(move |code| format!("{command}: {code}")));
     let (met, missed): (Vec<_>, Vec<_>) = cells.partition(|cell| seen.contains_key(cell));
     let (count, all) = (met.len(), met.len() + missed.len());
-    let missed = if missed.is_empty() { "none".to_owned() } else { missed.join(", ") };
-    format!("refusals of commands: {count} of {all} met; not met: {missed}")
+    let is_all = missed.is_empty();
+    let missed = if is_all { "none".to_owned() } else { missed.join(", ") };
+    (is_all, format!("refusals of commands: {count} of {all} met; not met: {missed}"))
 }
 
 #[cfg(test)]
@@ -102,7 +103,8 @@ mod tests {
         let mut seen: BTreeMap<String, u64> = BTreeMap::new();
         seen.insert("block: sold_out".to_owned(), 3);
         seen.insert("embedded: hold: sold_out".to_owned(), 1);
-        let told = met(&seen);
+        let (is_all, told) = met(&seen);
+        assert!(!is_all);
         assert!(told.starts_with("refusals of commands: 1 of 54 met; not met: hold: "), "{told}");
         assert!(!told.contains("block: sold_out"), "{told}");
     }

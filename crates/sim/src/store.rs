@@ -93,7 +93,11 @@ impl Batches for SimStore {
         if commands.iter().any(is_poison) {
             return Err(Fault::Corrupt { what: POISONED.to_owned() });
         }
-        self.committer.commit(commands).await
+        let done = self.committer.commit(commands).await;
+        if let Err(bug @ (Fault::Corrupt { .. } | Fault::Contradiction { .. })) = &done {
+            self.world.lock().bug.get_or_insert_with(|| format!("a bug: {bug:?}"));
+        }
+        done
     }
 
     async fn keyed_holds(&self, keys: &[(UserId, IdempotencyKey)]) -> Result<KeyedHolds, Fault> {

@@ -77,6 +77,14 @@ pub struct Worked {
     pub done: Result<bool, Fault>,
 }
 
+/// What a change of an organizer came to.
+pub struct Organized {
+    pub instance: usize,
+    pub what: &'static str,
+    /// The version of the event that it wrote, if it wrote it.
+    pub done: Result<Option<i64>, Error>,
+}
+
 /// What changes of the world.
 pub struct Inner {
     pub database: Database,
@@ -84,7 +92,9 @@ pub struct Inner {
     pub answers: Vec<Answered>,
     pub worked: Vec<Worked>,
     /// What became of changes of organizers.
-    pub organized: Vec<(&'static str, Result<(), Error>)>,
+    pub organized: Vec<Organized>,
+    /// A bug that a batch has met, also where it went well when it was tried again.
+    pub bug: Option<String>,
     /// Bookings whose holds make a batch fail, as a bug of ours would.
     pub poison: BTreeSet<BookingId>,
     /// Connecting fails until then.
@@ -112,6 +122,7 @@ impl World {
             answers: Vec::new(),
             worked: Vec::new(),
             organized: Vec::new(),
+            bug: None,
             poison: BTreeSet::new(),
             down_until: start,
             down_as: Unreachable::Down,
@@ -211,6 +222,10 @@ impl World {
                 if tell(&mut database.gate, now_ms) {
                     database.wrong = Some("I8: the gate keeps an older version for a newer one");
                 }
+            }
+            // It arrives a second time.
+            if let Fate::Late(_) = fate {
+                return Ran::Late;
             }
             Ran::Over
         };

@@ -145,7 +145,7 @@ impl Ledger {
         after.items = self.items(&placed, &own).into();
         if after.items == before.items {
             let next_to_each_other = self.next_to_each_other(requests, &before);
-            return Ok(Outcome::Booking { booking: before, replayed: false, next_to_each_other });
+            return Ok(Outcome::Booking { booking: before, replayed: true, next_to_each_other });
         }
         after.touch(self.now);
         let had: BTreeMap<_, _> = before.sections().collect();
@@ -196,7 +196,7 @@ impl Ledger {
     pub(super) fn confirm(&mut self, booking_id: BookingId, by: By) -> Result<Outcome, Refusal> {
         let booking = self.owned(booking_id, by)?;
         if booking.status == BookingStatus::Confirmed {
-            return Ok(self.shown(booking_id));
+            return Ok(self.unchanged(booking_id));
         }
         self.still_held(booking)?;
         let step = (LogKind::Confirmed, by.unless_buyer(booking.user_id));
@@ -214,7 +214,7 @@ impl Ledger {
     /// expired hold).
     pub(super) fn release(&mut self, booking_id: BookingId, by: By) -> Result<Outcome, Refusal> {
         match self.owned(booking_id, by)?.status_at(self.now) {
-            BookingStatus::Cancelled => {}
+            BookingStatus::Cancelled => return Ok(self.unchanged(booking_id)),
             BookingStatus::Hold => self.give_back(booking_id, by),
             BookingStatus::Confirmed | BookingStatus::Expired => {
                 return Err(Refusal::NotCancellable);
@@ -243,7 +243,7 @@ impl Ledger {
         }
         if expires_at <= booking.expires_at {
             // It has the time that was asked for.
-            return Ok(self.shown(booking_id));
+            return Ok(self.unchanged(booking_id));
         }
         let mut booking = booking.clone();
         booking.expires_at = expires_at;
@@ -274,7 +274,7 @@ impl Ledger {
         }
         let (undo_always, buyer) = (allowed.is_ok(), booking.user_id);
         match status {
-            BookingStatus::Cancelled => {}
+            BookingStatus::Cancelled => return Ok(self.unchanged(booking_id)),
             BookingStatus::Expired => return Err(Refusal::NotCancellable),
             BookingStatus::Hold => self.give_back(booking_id, by),
             BookingStatus::Confirmed => {
@@ -466,12 +466,16 @@ impl Ledger {
         Ok(booking)
     }
 
+    /// A booking that a command has changed.
     fn shown(&self, booking_id: BookingId) -> Outcome {
-        Outcome::Booking {
-            booking: self.rows.bookings[&booking_id].clone(),
-            replayed: false,
-            next_to_each_other: None,
-        }
+        let booking = self.rows.bookings[&booking_id].clone();
+        Outcome::Booking { booking, replayed: false, next_to_each_other: None }
+    }
+
+    /// A booking that was already as a command wants it.
+    fn unchanged(&self, booking_id: BookingId) -> Outcome {
+        let booking = self.rows.bookings[&booking_id].clone();
+        Outcome::Booking { booking, replayed: true, next_to_each_other: None }
     }
 
     /// Whether a booking that is no sale is a live hold: [`Refusal::EventCancelled`],

@@ -94,6 +94,16 @@ impl SeatMap {
         state(self.seating.taken(), &self.sold, &self.blocked, seat)
     }
 
+    /// Whether each seat is in the same state as in another map of the same layout, at whatever version
+    /// one of them last changed.
+    #[must_use]
+    pub fn has_states_of(&self, other: &Self) -> bool {
+        self.layout_version == other.layout_version
+            && self.seating.taken().has_seats_of(other.seating.taken())
+            && self.sold.has_seats_of(&other.sold)
+            && self.blocked.has_seats_of(&other.blocked)
+    }
+
     /// The states of all seats.
     #[must_use]
     pub fn marks(&self) -> Marks {

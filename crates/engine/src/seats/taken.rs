@@ -39,6 +39,11 @@ pub struct Difference {
 }
 
 impl Taken {
+    /// Whether the same seats are taken, at whatever version.
+    pub(super) fn has_seats_of(&self, other: &Self) -> bool {
+        (self.seats, &self.words) == (other.seats, &other.words)
+    }
+
     /// All `seats` seats are free, at `version`.
     #[must_use]
     pub fn none(seats: u32, version: i64) -> Self {

@@ -258,6 +258,24 @@ pub const TABLE: [(&str, &[Variable]); 8] = [
                  a visitor, for both",
             ),
             number(
+                "RATE_LIMIT_HELD_SEATS_PER_BUYER",
+                "100",
+                (1, 1_000_000),
+                "Seats that a user may take off sale within HOLD_TTL_SECONDS without buying them",
+            ),
+            number(
+                "RATE_LIMIT_HELD_SEATS_PER_VISITOR",
+                "20",
+                (1, 1_000_000),
+                "The same for a buyer without an account",
+            ),
+            number(
+                "RATE_LIMIT_HELD_SEATS_PER_ADDRESS",
+                "200",
+                (1, 1_000_000),
+                "The same for all buyers without an account at an address (IPv6: /64)",
+            ),
+            number(
                 "MAX_BODY_BYTES",
                 "1048576",
                 (1_024, 67_108_864),

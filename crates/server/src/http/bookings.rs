@@ -19,7 +19,7 @@ use axum::http::request::Parts;
 use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use axum::response::Response;
 use engine::access::{Permission, may, may_for_buyer};
-use engine::{Booking, BookingId, By, Command, Fault, Outcome, Refusal};
+use engine::{Booking, BookingId, By, Command, Fault, Outcome, Refusal, Timestamp};
 use forms::ReviseHold;
 use hyper::body::Incoming;
 use schema::HoldForm;
@@ -61,7 +61,7 @@ pub(super) fn take_confirm(
         let Buyer(caller) = buyer?.sure(app).await?;
         NoBody::of(app, &headers, body).await?;
         headers.clear();
-        changed(app, booking_id, &caller, confirming, headers).await
+        changed(app, booking_id, &caller, Step::Confirm, headers).await
     }
 }
 
@@ -144,12 +144,8 @@ async fn confirm(
     _: NoBody,
 ) -> Result<Response, Problem> {
     let headers = HeaderMap::new();
-    let answer = changed(&app, booking_id.parse().ok(), &caller, confirming, headers).await?;
+    let answer = changed(&app, booking_id.parse().ok(), &caller, Step::Confirm, headers).await?;
     Ok(answer.map(Content::into))
-}
-
-fn confirming(booking_id: BookingId, by: By) -> Command {
-    Command::Confirm { booking_id, by }
 }
 
 /// Extends a hold: it expires at `min(now + ttl, max_expires_at)`.
@@ -166,9 +162,8 @@ async fn extend(
     Path(booking_id): Path<String>,
     _: NoBody,
 ) -> Result<Response, Problem> {
-    let command = |booking_id, by| Command::Extend { booking_id, by };
     let headers = HeaderMap::new();
-    let answer = changed(&app, booking_id.parse().ok(), &caller, command, headers).await?;
+    let answer = changed(&app, booking_id.parse().ok(), &caller, Step::Extend, headers).await?;
     Ok(answer.map(Content::into))
 }
 
@@ -187,8 +182,7 @@ async fn cancel(
     _: NoBody,
 ) -> Result<Response, Problem> {
     let booking_id: BookingId = id(&booking_id, "booking")?;
-    let cancel =
-        |by| change(&app, Command::Cancel { booking_id, by }, booking_id, HeaderMap::new());
+    let cancel = |by| change(&app, Step::Cancel, (booking_id, by), &caller, HeaderMap::new());
     let Some(user_id) = caller.user_id() else {
         let by = acting_for(&app, booking_id, &caller).await?.ok_or(MISSING)?;
         return Ok(cancel(by).await?.map(Content::into));
@@ -260,8 +254,15 @@ async fn revise(
         (facts, by)
     };
     let requests = wanted.requests(&facts, true, Some(&booking))?;
+    let taken = match by.is(user_id) {
+        true => hold::Taken::beyond(&app, &caller, &requests, (&booking, &facts))?,
+        false => None,
+    };
     let command = Command::Change { booking_id, by, user_id, event_id, expected, requests };
     let decided = app.core.lanes.submit(booking_id.shard(), command).await;
+    if let Some(taken) = taken {
+        taken.settle(&decided);
+    }
     let (outcome, now) = decided.map_err(|error| wanted.failed(&facts, error))?;
     let Outcome::Booking { booking, next_to_each_other, .. } = outcome else {
         return Err(no_booking());
@@ -280,6 +281,34 @@ fn tagged(app: &App, booking: &Booking) -> HeaderMap {
     HeaderMap::from_iter([(header::ETAG, tag)])
 }
 
+/// A step of a booking that names nothing but the booking.
+#[derive(Clone, Copy)]
+enum Step {
+    Confirm,
+    Extend,
+    Cancel,
+}
+
+impl Step {
+    fn command(self, booking_id: BookingId, by: By) -> Command {
+        match self {
+            Self::Confirm => Command::Confirm { booking_id, by },
+            Self::Extend => Command::Extend { booking_id, by },
+            Self::Cancel => Command::Cancel { booking_id, by },
+        }
+    }
+
+    /// Counts what a buyer has done for the limit of seats that are kept off sale.
+    fn count(self, app: &App, buyer: &Caller, booking: &Booking, now: Timestamp) {
+        match self {
+            Self::Extend => app.limits.extended(buyer, booking.seats(), now),
+            // What was sold was given back when it was confirmed.
+            Self::Cancel if booking.confirmed_at.is_some() => {}
+            Self::Confirm | Self::Cancel => app.limits.give_back(buyer, booking.seats(), now),
+        }
+    }
+}
+
 /// Changes a booking of the caller, or of a buyer for whom the caller may act; `None` is what is no id.
 /// The answer has these headers and its own.
 ///
@@ -288,14 +317,14 @@ async fn changed(
     app: &App,
     booking_id: Option<BookingId>,
     caller: &Caller,
-    command: impl Fn(BookingId, By) -> Command,
+    step: Step,
     headers: HeaderMap,
 ) -> Result<Answer, Problem> {
     let booking_id = booking_id.ok_or_else(|| Problem::not_found("booking"))?;
     let refused = match caller.user_id() {
         Some(user_id) => {
             let by = By::User(user_id);
-            let done = change(app, command(booking_id, by), booking_id, headers).await;
+            let done = change(app, step, (booking_id, by), caller, headers).await;
             let Err(refused) = done else { return done };
             if refused.code() != Code::NotFound || caller.is_visitor() {
                 return Err(refused);
@@ -310,20 +339,25 @@ async fn changed(
         let by = acting_for(app, booking_id, caller).await?;
         let is_buyer = |by: &By| caller.user_id().is_some_and(|user_id| by.is(user_id));
         let Some(by) = by.filter(|by| !is_buyer(by)) else { return Err(refused) };
-        change(app, command(booking_id, by), booking_id, HeaderMap::new()).await
+        change(app, step, (booking_id, by), caller, HeaderMap::new()).await
     })
     .await
 }
 
-/// Carries out a command about a booking. The answer has these headers and its own.
+/// Takes a step of a booking. The answer has these headers and its own.
 async fn change(
     app: &App,
-    command: Command,
-    booking_id: BookingId,
+    step: Step,
+    (booking_id, by): (BookingId, By),
+    caller: &Caller,
     headers: HeaderMap,
 ) -> Result<Answer, Problem> {
+    let command = step.command(booking_id, by);
     let (outcome, now) = app.core.lanes.submit(booking_id.shard(), command).await?;
-    let Outcome::Booking { booking, .. } = outcome else { return Err(no_booking()) };
+    let Outcome::Booking { booking, replayed, .. } = outcome else { return Err(no_booking()) };
+    if !replayed && caller.user_id() == Some(booking.user_id) {
+        step.count(app, caller, &booking, now);
+    }
     let write = |out: &mut Vec<u8>| write_booking(out, &booking, now, Beyond::default());
     Ok(json_with(headers, StatusCode::OK, write))
 }

@@ -48,8 +48,8 @@ pub struct Problem {
     /// `permission_missing`: what the role does not allow.
     #[schema(value_type = PermissionWord, required = false)]
     permission: PermissionWord,
-    /// `too_many_seats`, `buyer_limit`: the maximum number of seats. `limit_reached`: the maximum
-    /// number.
+    /// `too_many_seats`, `buyer_limit`, `hold_limit`: the maximum number of seats. `limit_reached`: the
+    /// maximum number.
     #[schema(value_type = u64, required = false)]
     limit: u64,
     /// `too_many_seats` when changing a hold: the number of its seats. `buyer_limit`: the number of

@@ -88,8 +88,14 @@ impl<T: Admits> Unsure<T> {
             }
             who = Some(holder);
         }
+        let caller = who.map(|holder| match holder {
+            Holder::Account(user_id) => Caller::User(user_id),
+            Holder::Visitor(user_id) => {
+                Caller::Visitor { user_id, from: app.limits.address(peer, headers) }
+            }
+        });
         app.limits.request(who, peer, headers, now)?;
-        Ok(Self { caller: who.map(Caller::from), doubt, of: PhantomData })
+        Ok(Self { caller, doubt, of: PhantomData })
     }
 }
 
@@ -122,15 +128,6 @@ fn ended() -> Problem {
     Problem::unauthorized("The login of the access token was ended; log in again.")
 }
 
-impl From<Holder> for Caller {
-    fn from(holder: Holder) -> Self {
-        match holder {
-            Holder::Account(user_id) => Self::User(user_id),
-            Holder::Visitor(user_id) => Self::Visitor(user_id),
-        }
-    }
-}
-
 /// The user whose access token came with the request: for what neither visitors nor keys may do.
 #[derive(Clone, Copy)]
 pub struct CurrentUser(pub UserId);
@@ -139,7 +136,7 @@ impl Admits for CurrentUser {
     fn admit(caller: Option<Caller>) -> Result<Self, Problem> {
         match caller.ok_or_else(nobody)? {
             Caller::User(user_id) => Ok(Self(user_id)),
-            Caller::Visitor(_) | Caller::Key(_) => Err(Problem::account_required()),
+            Caller::Visitor { .. } | Caller::Key(_) => Err(Problem::account_required()),
         }
     }
 }
@@ -150,7 +147,7 @@ pub struct CurrentCaller(pub Caller);
 impl Admits for CurrentCaller {
     fn admit(caller: Option<Caller>) -> Result<Self, Problem> {
         match caller.ok_or_else(nobody)? {
-            Caller::Visitor(_) => Err(Problem::account_required()),
+            Caller::Visitor { .. } => Err(Problem::account_required()),
             caller => Ok(Self(caller)),
         }
     }

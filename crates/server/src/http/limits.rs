@@ -1,6 +1,7 @@
 //! Rate limits: requests by user, by key, or by address for those without a token, by address and by buyer
 //! for visitors; logins by address and by account; new visitors, wrong booking tokens and keys that open
-//! nothing by address. All switched off by `RATE_LIMIT_ENABLED=false`.
+//! nothing by address; seats that a buyer takes off sale ([`hoarding`]). All switched off by
+//! `RATE_LIMIT_ENABLED=false`.
 //!
 //! Addresses have one form: IPv4 within IPv6 is IPv4. Limits count a /64 of IPv6 as one address, since
 //! that is what one subscriber has.
@@ -12,11 +13,13 @@
 //! digests.
 
 mod guesses;
+mod hoarding;
 mod shared;
 
 use super::connection::Peer;
 use super::problem::Problem;
 use super::token::Holder;
+use crate::caller::Caller as Asking;
 use crate::config::{Config, Network};
 use axum::http::HeaderMap;
 use engine::text::folded;
@@ -25,6 +28,7 @@ use governor::clock::{Clock, DefaultClock};
 use governor::state::keyed::HashMapStateStore;
 use governor::{DefaultDirectRateLimiter, NotUntil, Quota, RateLimiter};
 use guesses::{Guess, Guesses};
+use hoarding::{Hoarding, SeatLimits};
 use parking_lot::Mutex;
 use secrecy::{ExposeSecret, SecretString};
 use sha2::{Digest, Sha256};
@@ -98,11 +102,12 @@ struct Active {
     requests: Limiter<Caller>,
     logins_by_address: Limiter<IpAddr>,
     logins_by_account: Limiter<String>,
-    logins_per_minute: u64,
+    logins_per_minute: i64,
     visitors: Limiter<IpAddr>,
-    visitors_per_minute: u64,
+    visitors_per_minute: i64,
     /// Wrong booking tokens.
     guesses: Guesses,
+    hoarding: Hoarding,
     /// Requests of each key, with the rate that it is allowed.
     keys: Mutex<HashMap<KeyId, Keyed>>,
     requests_per_key: u32,
@@ -126,10 +131,11 @@ impl Limits {
             requests: Limiter::hashmap(Quota::per_second(rate(config.requests_per_second))),
             logins_by_address: Limiter::hashmap(Quota::per_minute(rate(config.logins_per_minute))),
             logins_by_account: Limiter::hashmap(Quota::per_minute(rate(config.logins_per_minute))),
-            logins_per_minute: u64::from(config.logins_per_minute),
+            logins_per_minute: i64::from(config.logins_per_minute),
             visitors: Limiter::hashmap(Quota::per_minute(rate(config.visitors_per_minute))),
-            visitors_per_minute: u64::from(config.visitors_per_minute),
+            visitors_per_minute: i64::from(config.visitors_per_minute),
             guesses: Guesses::default(),
+            hoarding: Hoarding::new(seat_limits(config), config.hold_ttl, is_shared),
             keys: Mutex::default(),
             requests_per_key: config.requests_per_key,
             wrong_keys: Limiter::hashmap(Quota::per_minute(WRONG_KEYS_PER_MINUTE)),
@@ -232,16 +238,38 @@ impl Limits {
         begun.map_err(Problem::rate_limited)
     }
 
+    /// Counts the seats of a hold that this caller asks for.
+    pub fn hold(&self, caller: &Asking, seats: u32, now: Timestamp) -> Result<(), Problem> {
+        let Some(active) = &self.active else { return Ok(()) };
+        let taken = active.hoarding.take(caller, seats, now.unix_ms());
+        taken.map_err(|refused| Problem::hold_limit(refused.limit, refused.wait))
+    }
+
+    /// Counts the seats of a hold of this caller again, from when it was extended.
+    pub fn extended(&self, caller: &Asking, seats: u32, now: Timestamp) {
+        if let Some(active) = &self.active {
+            active.hoarding.extended(caller, seats, now.unix_ms());
+        }
+    }
+
+    /// The caller no longer keeps these seats from being sold.
+    pub fn give_back(&self, caller: &Asking, seats: u32, now: Timestamp) {
+        if let Some(active) = &self.active {
+            active.hoarding.give_back(caller, seats, now.unix_ms());
+        }
+    }
+
     /// Sends to the gate what was admitted here, and takes over what was admitted by all instances.
     pub async fn share(&self, now: Timestamp) {
         let Some(active) = &self.active else { return };
+        active.share_seats(now).await;
         let Some(shared) = &active.shared else { return };
         let (window, told) = shared.untold(now.unix_ms());
         if told.is_empty() {
             return;
         }
         let count = |(caller, count): &(Caller, u32)| {
-            (active.name("requests", &format!("{window} {}", caller.text())), *count)
+            (active.name("requests", &format!("{window} {}", caller.text())), i64::from(*count))
         };
         let counts: Vec<_> = told.iter().map(count).collect();
         if let Some(totals) = active.gate.tally(&counts, REQUESTS_KEPT_MS).await {
@@ -254,6 +282,7 @@ impl Limits {
         if let Some(active) = &self.active {
             active.visitors.retain_recent();
             active.guesses.forget_idle(now.unix_ms());
+            active.hoarding.forget_idle(now.unix_ms());
             active.requests.retain_recent();
             active.logins_by_address.retain_recent();
             active.logins_by_account.retain_recent();
@@ -296,7 +325,7 @@ impl Active {
     }
 
     /// Counts these, each with whose it is, together with all instances.
-    async fn within_a_minute(&self, counts: &[(&str, String)], limit: u64) -> Result<(), Problem> {
+    async fn within_a_minute(&self, counts: &[(&str, String)], limit: i64) -> Result<(), Problem> {
         let count = |(what, whose): &(&str, String)| (self.name(what, whose), 1);
         let counts: Vec<_> = counts.iter().map(count).collect();
         let sums = self.gate.tally(&counts, MINUTE_MS).await.unwrap_or_default();
@@ -304,6 +333,21 @@ impl Active {
             return Err(Problem::rate_limited(MINUTE_MS / 1_000));
         }
         Ok(())
+    }
+
+    /// Sends to the gate what seats were taken here, and takes over how many were at all instances.
+    async fn share_seats(&self, now: Timestamp) {
+        let told = self.hoarding.untold(now.unix_ms());
+        if told.is_empty() {
+            return;
+        }
+        let counts = told.iter().flat_map(|(hoarder, slice, counts)| {
+            let name =
+                move |older| self.name("seats", &format!("{} {}", slice - older, hoarder.text()));
+            (0..).map(name).zip(counts.iter().map(|count| i64::from(*count)))
+        });
+        let sums = self.gate.tally(&counts.collect::<Vec<_>>(), self.hoarding.kept_ms()).await;
+        self.hoarding.learn(&told, sums.as_deref());
     }
 
     /// What a counter of the gate is called: the same on all instances, and nobody who sees it can
@@ -316,6 +360,15 @@ impl Active {
             write!(name, "{byte:02x}").expect("a String grows");
         }
         name
+    }
+}
+
+/// How many seats each may take off sale.
+fn seat_limits(config: &Config) -> SeatLimits {
+    SeatLimits {
+        buyer: config.seats_per_buyer,
+        visitor: config.seats_per_visitor,
+        address: config.seats_per_address,
     }
 }
 

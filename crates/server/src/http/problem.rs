@@ -150,6 +150,15 @@ impl Problem {
         Self::new(Code::RateLimited, detail).retry_after(seconds)
     }
 
+    /// 429: the buyer keeps too many seats off sale.
+    pub fn hold_limit(limit: i64, seconds: u64) -> Self {
+        let detail = format!(
+            "You keep too many seats off sale ({limit} at most). Confirm or cancel what you hold, or \
+             retry in {seconds} s."
+        );
+        Self::new(Code::HoldLimit, detail).with("limit", limit).retry_after(seconds)
+    }
+
     /// 503: a queue of ours is full.
     pub fn overloaded(detail: impl Into<String>) -> Self {
         Self::new(Code::Overloaded, detail).retry_after(1)

@@ -440,7 +440,7 @@ impl Gate for Cursed {
         self.gate.announcements()
     }
 
-    async fn tally(&self, counts: &[(String, u32)], window_ms: u64) -> Option<Vec<u64>> {
+    async fn tally(&self, counts: &[(String, i64)], window_ms: u64) -> Option<Vec<i64>> {
         self.gate.tally(counts, window_ms).await
     }
 

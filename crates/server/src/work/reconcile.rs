@@ -92,6 +92,7 @@ impl Reconcile {
         let repaired = repair_gate(gate, &reckoning.inventories).await;
         Metrics::drift(wrong, repaired);
         if wrong > 0 {
+            store::simulated::probe("counters differ from their log");
             tracing::error!(sections = wrong, "counters differ from their log; run reservix audit");
         }
         Ok(())

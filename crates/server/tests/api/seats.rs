@@ -218,6 +218,24 @@ async fn seats_that_are_taken_stay_where_they_are() {
 }
 
 #[tokio::test]
+async fn a_layout_is_changed_beside_a_hold_that_was_extended_without_an_alarm() {
+    let server = Server::start(&[("HOLD_TTL_SECONDS", "2"), ("HOLD_MAX_LIFE_SECONDS", "60")]);
+    let user = server.user().await;
+    let event_id = seated(&user, hall()).await;
+    let held = hold_seats(&user, &event_id, &["B-1"]).await.expect(StatusCode::CREATED);
+    let booking = held["booking_id"].as_str().expect("an id");
+    // The section changes, and no seat of it.
+    tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+    let extended = user.step(booking, "extend").await.expect(StatusCode::OK);
+    assert_eq!(extended["version"], 2);
+    let larger = json!({"rows": "A-Z", "seats_per_row": 4});
+    put(&user, &of(&event_id, "Hall", "seats"), &larger).await.expect(StatusCode::OK);
+    let log = server.log();
+    assert!(!log.iter().any(|line| line.contains("I3 was broken")), "{log:#?}");
+    server.audit();
+}
+
+#[tokio::test]
 async fn a_layout_is_changed_at_the_version_it_was_read_at() {
     let server = Server::start(&[]);
     let user = server.user().await;

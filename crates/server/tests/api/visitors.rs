@@ -300,6 +300,70 @@ async fn visitors_of_one_address_share_its_limit() {
     user.get("/bookings").await.expect(OK);
 }
 
+/// What a refusal for hoarding says.
+#[track_caller]
+fn hoards(answer: Answer, limit: u32) {
+    let wait: u64 = answer.headers["retry-after"].to_str().expect("text").parse().expect("seconds");
+    let problem = answer.problem(429, "hold_limit");
+    assert_eq!((&problem["limit"], &problem["retryable"]), (&json!(limit), &json!(true)));
+    assert!((1..=900).contains(&wait), "{wait}");
+}
+
+#[tokio::test]
+async fn nobody_keeps_more_seats_off_sale_than_the_limit_without_buying_them() {
+    let settings = [
+        ON,
+        ("RATE_LIMIT_HELD_SEATS_PER_BUYER", "6"),
+        ("RATE_LIMIT_HELD_SEATS_PER_VISITOR", "4"),
+        ("RATE_LIMIT_HELD_SEATS_PER_ADDRESS", "7"),
+    ];
+    let server = Server::start(&settings);
+    let organizer = server.user().await;
+    let event = organizer.event(100).await;
+    let buyer = server.user().await;
+    let first = buyer.hold_with_key(&event, 4, "first").await.expect(CREATED);
+    hoards(buyer.hold_with_key(&event, 3, "second").await, 6);
+    // A key whose hold was made gets it, and it counts once.
+    assert!(buyer.hold_with_key(&event, 4, "first").await.is_replayed());
+    let second = buyer.held(&event, 2).await;
+    hoards(buyer.hold(&event, 1).await, 6);
+    // What is refused for another reason counts nothing, nor does what is done already.
+    let first = text(&first, "booking_id");
+    for _ in 0..3 {
+        buyer.step(first, "confirm").await.expect(OK);
+    }
+    buyer.hold(&event, 1_000).await.problem(409, "too_many_seats");
+    hoards(buyer.hold(&event, 5).await, 6);
+    let third = buyer.held(&event, 4).await;
+    // More seats of a hold count, fewer are given back, and extending counts it once more.
+    let seats = |count: u32| json!({"items": [{"section_id": "A", "seats_requested": count}]});
+    hoards(buyer.patch(&format!("/bookings/{third}"), &seats(5)).await, 6);
+    buyer.patch(&format!("/bookings/{third}"), &seats(1)).await.expect(OK);
+    buyer.step(&third, "extend").await.expect(OK);
+    let fourth = buyer.held(&event, 3).await;
+    hoards(buyer.hold(&event, 1).await, 6);
+    for hold in [&second, &third, &fourth] {
+        buyer.step(hold, "cancel").await.expect(OK);
+    }
+    // One that is larger than the limit fits where nothing counts.
+    let large = buyer.held(&event, 9).await;
+    hoards(buyer.hold(&event, 1).await, 6);
+    buyer.step(&large, "cancel").await.expect(OK);
+
+    let (one, other) = (visitor(&server).await, visitor(&server).await);
+    one.held(&event, 4).await;
+    hoards(one.hold(&event, 1).await, 4);
+    other.held(&event, 3).await;
+    hoards(other.hold(&event, 1).await, 7);
+    // What is sold to others counts for nobody.
+    for _ in 0..3 {
+        let mut body = hold_body(&event, 5);
+        body["buyer"] = json!({"ref": "cust-42"});
+        organizer.post("/bookings/hold", &body).await.expect(CREATED);
+    }
+    server.audit();
+}
+
 #[tokio::test]
 async fn the_token_of_a_visitor_ends_by_itself_and_says_whose_it_is() {
     let settings = [("SECRET_KEY", SECRET), ("VISITOR_TOKEN_TTL_SECONDS", "1")];

@@ -33,6 +33,7 @@ impl Machine {
             instance: 0,
             asked_at: self.shared.now(),
             answered_at: None,
+            heard: None,
             state: State::Asked,
         });
         let Some(process) = &self.process else { return };

@@ -2,7 +2,7 @@
 
 use super::{Attempt, Machine, Parts, State};
 use crate::check;
-use crate::world::{Answered, Worked};
+use crate::world::{Answered, Organized, Worked};
 use engine::{BookingId, Command, Error, Fault, Outcome, SeatRequest, SectionId, UserId};
 use server::simulated::sweep_once;
 use std::collections::BTreeSet;
@@ -23,6 +23,7 @@ impl Machine {
             && self.choices.happens("poison", self.swarm.poison)
         {
             self.world.lock().poison.insert(hold.booking_id);
+            self.checks.poisoned(hold.booking_id);
             self.note("a command that makes its batch fail");
         }
         self.submit(no, command)
@@ -38,6 +39,7 @@ impl Machine {
             instance: no,
             asked_at,
             answered_at: None,
+            heard: None,
             state: State::Asked,
         });
         let shard = self.event_id.shard();
@@ -91,7 +93,7 @@ impl Machine {
         instance.is_working = true;
         let (turn, world) = (turn(parts), self.world.clone());
         runtime.spawn(async move {
-            // One that panics is started again.
+            // One that panics is started again; unless it was made to, that is a finding.
             let done = tokio::spawn(turn).await.unwrap_or(Ok(false));
             world.lock().worked.push(Worked { instance: no, done });
         });
@@ -159,9 +161,22 @@ impl Machine {
         self.world.lock().database.booking(booking_id).map_or(self.people[0], |of| of.user_id)
     }
 
+    /// What an organizer was told to be written is stored.
+    fn is_written(&self, what: &str, version: Option<i64>) -> Result<(), String> {
+        let inner = self.world.lock();
+        let stored = inner.database.tables.events[&self.event_id].version;
+        match version {
+            Some(version) if stored < version => Err(format!(
+                "I11: the organizer's {what} is acknowledged, and not committed: {version} {stored}"
+            )),
+            _ => Ok(()),
+        }
+    }
+
     /// Takes what was answered since.
     pub(super) fn hear(&mut self) -> Result<(), String> {
         loop {
+            self.nothing_went_wrong()?;
             let mut inner = self.world.lock();
             let (answers, worked) =
                 (std::mem::take(&mut inner.answers), std::mem::take(&mut inner.worked));
@@ -170,9 +185,13 @@ impl Machine {
             if answers.is_empty() && worked.is_empty() && organized.is_empty() {
                 return Ok(());
             }
-            for (what, done) in organized {
+            for Organized { instance, what, done } in organized {
+                self.instances[instance].changes -= 1;
                 let word = match &done {
-                    Ok(()) => "done",
+                    Ok(version) => {
+                        self.is_written(what, *version)?;
+                        "done"
+                    }
                     Err(Error::Refused(refusal)) => refusal.code().as_str(),
                     Err(Error::Failed(Fault::Overloaded { .. })) => "overloaded",
                     Err(Error::Failed(Fault::Unavailable { .. })) => "unavailable",
@@ -184,15 +203,15 @@ impl Machine {
             }
             for Worked { instance, done } in worked {
                 self.instances[instance].is_working = false;
-                if let Err(Fault::Corrupt { what }) = done {
-                    return Err(format!("a worker found: {what}"));
+                if let Err(bug @ (Fault::Corrupt { .. } | Fault::Contradiction { .. })) = done {
+                    return Err(format!("a worker found: {bug:?}"));
                 }
             }
             for Answered { attempt, answer } in answers {
                 let word = check::word_of(&answer);
                 let told = check::told(&answer);
                 self.tell(|| format!("attempt {attempt} -> {told}"));
-                if word == "unavailable" && self.is_calm() {
+                if word == "unavailable" && (self.is_over || self.is_calm()) {
                     return Err(format!("nothing was in the way of {:?}", self.attempts[attempt]));
                 }
                 let of = check::name_of(&self.attempts[attempt].command);
@@ -203,6 +222,8 @@ impl Machine {
                 self.checks.answered(&inner.database, &self.attempts, attempt, &answer)?;
                 drop(inner);
                 self.attempts[attempt].answered_at = Some(self.world.now());
+                self.heard += 1;
+                self.attempts[attempt].heard = Some(self.heard);
                 self.attempts[attempt].state = State::Answered(answer);
             }
         }

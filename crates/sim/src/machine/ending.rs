@@ -32,6 +32,8 @@ impl Machine {
             }
         }
         self.settle_all()?;
+        self.nobody_hangs()?;
+        self.is_over = true;
         // Not before: a batch under way may have read what was spoiled, and rebuilds it.
         self.world.lock().database.mend_marks();
         let unknown: Vec<_> = self.attempts.iter().filter(|of| of.is_unknown()).cloned().collect();
@@ -65,11 +67,43 @@ impl Machine {
             self.lanes_are_fair()?;
             self.sell_the_rest()?;
         }
+        self.mix_rows();
         let report = self.world.lock().database.tables.audit();
         if report.violations > 0 {
             return Err(format!("the audit found: {report:?}"));
         }
         Ok(())
+    }
+
+    /// Workers and organizers have come to an end, too.
+    fn nobody_hangs(&self) -> Result<(), String> {
+        for (no, instance) in self.instances.iter().enumerate() {
+            if instance.is_working || instance.changes > 0 {
+                let changes = instance.changes;
+                return Err(format!("instance {no} hangs: {changes} changes, or a worker"));
+            }
+        }
+        Ok(())
+    }
+
+    /// The rows of this run, for the digest of it.
+    fn mix_rows(&mut self) {
+        let rows: Vec<i64> = {
+            let tables = &self.world.lock().database.tables;
+            let of_sections = tables
+                .sections
+                .values()
+                .flat_map(|(_, of)| [of.capacity, of.held, of.sold, of.blocked, of.version]);
+            let of_bookings = tables.bookings.values().flat_map(|of| {
+                [of.status as i64, i64::from(of.seats()), of.version, of.updated_at.unix_ms()]
+            });
+            let counts = [tables.log.len(), tables.keys.len(), tables.taken.len()];
+            let counts = counts.map(|count| i64::try_from(count).expect("few"));
+            of_sections.chain(of_bookings).chain(counts).collect()
+        };
+        for value in rows {
+            self.mix(value.cast_unsigned());
+        }
     }
 
     fn is_called_off(&self) -> bool {
@@ -112,21 +146,22 @@ impl Machine {
         if !self.swarm.narrow {
             return Ok(());
         }
+        let no = self.attempts.len() % self.instances.len();
         // The pace of the past is forgotten, and a lane that sheds finds that it need not.
         for _ in 0..PACED_BY {
             let confirm = self.confirm_of_nothing();
-            drop(self.answer_of(confirm)?);
+            drop(self.answer_at(no, confirm)?);
         }
         let first = self.attempts.len();
-        for no in 0..=2 * NARROW.batch_max {
+        for of_burst in 0..=2 * NARROW.batch_max {
             // With a key, so that none is refused before it is queued.
-            let key = IdempotencyKey::new(&format!("burst-{no}")).expect("a key");
+            let key = IdempotencyKey::new(&format!("burst-{of_burst}")).expect("a key");
             let hold = Hold { key: Some((key, 1)), ..self.hold() };
-            self.submit(0, Command::Hold(hold))?;
+            self.submit(no, Command::Hold(hold))?;
         }
         let confirm = self.attempts.len();
         let command = self.confirm_of_nothing();
-        self.submit(0, command)?;
+        self.submit(no, command)?;
         while matches!(self.attempts[confirm].state, State::Asked) {
             self.event(&mut 0, false)?;
         }
@@ -137,10 +172,14 @@ impl Machine {
         if let Some(shed) = of_burst.iter().find(is_shed) {
             return Err(format!("a hold is refused for want of capacity at a calm time: {shed:?}"));
         }
-        if !of_burst.iter().any(|of| matches!(of.state, State::Asked)) {
+        self.settle()?;
+        // Where seats are short, a gate may have refused before the confirm what would have come after it.
+        let is_later = |of: &Attempt| of.heard > self.attempts[confirm].heard;
+        let is_refused = |of: &Attempt| matches!(of.state, State::Answered(Err(Error::Refused(_))));
+        let of_burst = &self.attempts[first..confirm];
+        if !of_burst.iter().any(|of| is_later(of) || is_refused(of)) {
             return Err("a confirm waits for all holds before it".to_owned());
         }
-        self.settle()?;
         self.world.advance(self.policy.hold_max_life_ms + FRESH_MS);
         self.time_passes(false)
     }
@@ -202,9 +241,14 @@ impl Machine {
         self.settle()
     }
 
-    pub(super) fn answer_of(&mut self, command: Command) -> Result<Result<Decided, Error>, String> {
+    /// The answer of one instance after the other.
+    fn answer_of(&mut self, command: Command) -> Result<Result<Decided, Error>, String> {
+        self.answer_at(self.attempts.len() % self.instances.len(), command)
+    }
+
+    fn answer_at(&mut self, no: usize, command: Command) -> Result<Result<Decided, Error>, String> {
         let attempt = self.attempts.len();
-        self.submit(0, command)?;
+        self.submit(no, command)?;
         self.settle()?;
         match &self.attempts[attempt].state {
             State::Answered(answer) => Ok(answer.clone()),

@@ -96,5 +96,6 @@ impl Machine {
         let mut inner = self.world.lock();
         inner.answers.retain(|answered| self.attempts[answered.attempt].instance != no);
         inner.worked.retain(|worked| worked.instance != no);
+        inner.organized.retain(|organized| organized.instance != no);
     }
 }

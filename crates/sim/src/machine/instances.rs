@@ -23,6 +23,10 @@ pub(super) struct Instance {
     pub now_ms: i64,
     pub frozen_until_ms: i64,
     pub is_working: bool,
+    /// Changes of the event under way here.
+    pub changes: usize,
+    /// What its dice show next: those of its next life go on from there.
+    pub dice: Arc<AtomicU64>,
 }
 
 pub(super) struct Parts {
@@ -95,7 +99,7 @@ impl Machine {
             .start_paused(true)
             .build()
             .expect("a runtime without a system around it");
-        let state = AtomicU64::new(0x5eed + no as u64);
+        let state = self.instances[no].dice.clone();
         let dice: Dice = Arc::new(move || {
             state.fetch_add(0x9e37_79b9_7f4a_7c15, Ordering::Relaxed).rotate_left(17)
         });
@@ -123,6 +127,7 @@ impl Machine {
         instance.now_ms = self.world.lasts_ms();
         instance.frozen_until_ms = 0;
         instance.is_working = false;
+        instance.changes = 0;
     }
 
     /// Lets an instance go on until nothing of it moves, with its time up to that of the world.

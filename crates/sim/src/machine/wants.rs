@@ -1,6 +1,7 @@
 //! What clients and organizers may want next.
 
 use super::Machine;
+use crate::world::Organized;
 use engine::event::{EventChange, EventCommand, Transfer};
 use engine::seats::{Party, SeatName};
 use engine::{
@@ -221,14 +222,15 @@ impl Machine {
         (what, by, command): (&'static str, By, EventCommand),
     ) -> Result<(), String> {
         self.tell(|| format!("the organizer's {what} at instance {no}: {command:?}"));
-        let instance = &self.instances[no];
+        let instance = &mut self.instances[no];
         let (Some(runtime), Some(parts)) = (&instance.runtime, &instance.parts) else {
             return Ok(());
         };
+        instance.changes += 1;
         let (store, world, event_id) = (parts.store.clone(), self.world.clone(), self.event_id);
         runtime.spawn(async move {
             let done = store.change_event(event_id, by, command).await;
-            world.lock().organized.push((what, done));
+            world.lock().organized.push(Organized { instance: no, what, done });
         });
         self.go_on(no);
         self.hear()

@@ -76,7 +76,7 @@ impl<S: Sessions> Committer<S> {
             let (_, inventory) = &rows.sections[section_id];
             let versions = (numbered[section_id], inventory.version);
             let map = self.rebuild_map(session, *section_id, versions).await?;
-            if rows.maps.get(section_id) != Some(&map) {
+            if !rows.maps.get(section_id).is_some_and(|loaded| loaded.has_states_of(&map)) {
                 let stamp = self.draw_stamp();
                 session.put_marks(*section_id, &map, stamp).await?;
                 loaded.stamps.insert(*section_id, stamp);

@@ -333,7 +333,7 @@ impl Gate for Redis {
         *self.shared.listens_since.lock()
     }
 
-    async fn tally(&self, counts: &[(String, u32)], window_ms: u64) -> Option<Vec<u64>> {
+    async fn tally(&self, counts: &[(String, i64)], window_ms: u64) -> Option<Vec<i64>> {
         let places: Vec<_> = (0..counts.len()).collect();
         let tag_of = |place: &usize| tally_tag(&counts[*place].0);
         let space = &self.shared.space();
@@ -343,7 +343,7 @@ impl Gate for Redis {
             for (place, _) in &part {
                 call.push(counts[*place].1);
             }
-            Some((part, self.shared.link.call::<Vec<u64>>(tag, &call).await?))
+            Some((part, self.shared.link.call::<Vec<i64>>(tag, &call).await?))
         });
         let mut sums = vec![0; counts.len()];
         for answered in join_all(calls).await {

@@ -30,10 +30,11 @@ impl Sqlite {
             // A buyer's seats are to be counted by a list whose tail is not known: once more, with it.
             let here = lists.clone();
             let load = move || {
-                let loaded = turn.connection_of_index().map_or(Ok(()), |of| here.load(of));
+                let loaded = turn.connection_of_index().map_or(Ok(()), |mut of| here.load(&mut of));
                 (turn, loaded)
             };
-            let (back, loaded) = blocking(load).await.map_err(unavailable(DOING))?;
+            let loaded = blocking(load).await;
+            let (back, loaded) = loaded.map_err(|panic| lists.fail(unavailable(DOING)(panic)))?;
             turn = back;
             if loaded.is_ok() {
                 done = self.attempt(&mut turn, commands, false);

@@ -19,23 +19,22 @@
 mod check;
 mod feed;
 mod page;
+mod read;
 #[cfg(test)]
 mod tests;
 
-use super::writer::{Writing, failed};
-use crate::rows::{self, Columns as _};
+use super::writer::Writing;
+use crate::rows::Columns as _;
 use crate::simulated::probe;
 use crate::{COUNTED_MAX, unavailable};
 pub(super) use check::check;
 use engine::event::SEATS_PER_USER_MAX;
-use engine::log::Run;
-use engine::{Booking, BookingId, EventId, Fault, LogKind, UserId};
-use feed::segment_at_once;
+use engine::{Booking, BookingId, EventId, Fault, UserId};
 use parking_lot::Mutex;
-use rusqlite::Connection;
-use std::collections::{BTreeSet, HashMap};
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
 
 const DOING: &str = "listing bookings by buyer and event";
 
@@ -43,8 +42,10 @@ const DOING: &str = "listing bookings by buyer and event";
 const IS_THERE: &str =
     "SELECT COUNT(*) AS found FROM pragma_table_info('list_segments') WHERE name = 'newest'";
 
-/// Rows of the log that are read at once when the tail is read.
-const LOG_ROWS: i64 = 10_000;
+/// How long lists are refused after the tail could not be read. An attempt keeps the writer for as
+/// long as it takes to read the bookings of a segment, perhaps half a second, and each request would
+/// make one.
+const LOAD_PAUSE: Duration = Duration::from_secs(5);
 
 /// The tail is written as a segment when it has this number of bookings: some 15 MB, or 4 µs of work for
 /// each. A shorter one costs as much for a booking as an index that is written at once.
@@ -57,7 +58,7 @@ const PORTION_ROWS: usize = 2_000;
 /// Segments of like size that are merged.
 const MERGED_SEGMENTS: usize = 12;
 
-/// How large things are.
+/// How large things are, and how long a pause is.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Sizes {
     /// [`TAIL_BOOKINGS`]
@@ -68,6 +69,8 @@ pub(super) struct Sizes {
     pub portion: usize,
     /// [`MERGED_SEGMENTS`]
     pub merged: usize,
+    /// [`LOAD_PAUSE`]
+    pub pause: Duration,
 }
 
 impl Default for Sizes {
@@ -77,6 +80,7 @@ impl Default for Sizes {
             tail_max: TAIL_BOOKINGS_MAX,
             portion: PORTION_ROWS,
             merged: MERGED_SEGMENTS,
+            pause: LOAD_PAUSE,
         }
     }
 }
@@ -130,8 +134,8 @@ type Recent = HashMap<ListId, Vec<BookingId>>;
 struct Tail {
     /// Whether it is complete. It is not before it was read from the log.
     is_loaded: bool,
-    /// Why the log cannot be read. Sales go on.
-    unreadable: Option<String>,
+    /// Why it could not be read. Sales go on.
+    failure: Option<Failure>,
     recent: Recent,
     /// How many bookings `recent` has, each in two lists.
     count: usize,
@@ -139,6 +143,13 @@ struct Tail {
     newest: Option<BookingId>,
     /// What is being written as a segment.
     frozen: Option<Arc<Frozen>>,
+}
+
+/// Why the tail could not be read.
+struct Failure {
+    fault: Fault,
+    /// When it is tried again; never, where the log is damaged.
+    again_at: Option<Instant>,
 }
 
 /// A tail that becomes a segment.
@@ -215,90 +226,18 @@ impl Lists {
         self.tail.lock().is_loaded
     }
 
-    /// Reads the tail from the log, unless it is known. Call it while it is one's turn to write. Nothing,
-    /// where the schema has no index yet.
-    pub(super) fn load(&self, connection: &mut Connection) -> Result<(), Fault> {
+    /// The bookings of a list that are in no segment, or were in none a moment ago, oldest first. Fails
+    /// where the tail is not known: it may have been given up since it was asked for.
+    fn in_tail(
+        &self,
+        list: ListId,
+        before: Option<BookingId>,
+        doing: &'static str,
+    ) -> Result<Vec<BookingId>, Fault> {
         let tail = self.tail.lock();
-        if let Some(why) = &tail.unreadable {
-            return Err(Fault::Corrupt { what: why.clone() });
+        if !tail.is_loaded {
+            return Err(self.missed(doing));
         }
-        if tail.is_loaded {
-            return Ok(());
-        }
-        drop(tail);
-        let there = connection.query_row(IS_THERE, (), |row| row.get::<_, i64>(0));
-        if there.map_err(failed(DOING))? == 0 {
-            return Ok(());
-        }
-        match self.read(connection) {
-            Ok(found) => {
-                let mut tail = Tail { is_loaded: true, ..Tail::default() };
-                tail.add(&found);
-                *self.tail.lock() = tail;
-                Ok(())
-            }
-            Err(fault @ (Fault::Corrupt { .. } | Fault::Unsuitable { .. })) => {
-                self.tail.lock().unreadable = Some(fault.to_string());
-                Err(fault)
-            }
-            Err(fault) => Err(fault),
-        }
-    }
-
-    /// The bookings that are in no segment. Where the log behind the last segment is long, they become
-    /// one, so that the next start need not read it again.
-    fn read(&self, connection: &mut Connection) -> Result<Vec<Listed>, Fault> {
-        const MARK: &str = "SELECT COALESCE(MAX(through), 0) FROM list_segments";
-        const ROWS: &str = "SELECT * FROM booking_log WHERE seq > ? ORDER BY seq LIMIT ?";
-        const LISTS: &str = "SELECT user_id, event_id FROM bookings WHERE booking_id = ?";
-        let mark = connection.query_row(MARK, (), |row| row.get::<_, i64>(0));
-        let mut mark = mark.map_err(failed(DOING))?;
-        let mut found: Vec<Listed> = Vec::new();
-        let mut read = 0;
-        loop {
-            let mut created = BTreeSet::new();
-            let mut count = 0;
-            {
-                let mut statement = connection.prepare_cached(ROWS).map_err(failed(DOING))?;
-                let mut rows = statement.query((mark, LOG_ROWS)).map_err(failed(DOING))?;
-                while let Some(row) = rows.next().map_err(failed(DOING))? {
-                    count += 1;
-                    mark = row.int("seq")?;
-                    if !["held", Run::KIND].contains(&row.text("kind")?) {
-                        continue;
-                    }
-                    // A cart has a row for each section; the first has the booking's version.
-                    let first = rows::log_entries(row)?.filter(|entry| {
-                        entry.kind == LogKind::Held && entry.booking_version.is_some()
-                    });
-                    created.extend(first.filter_map(|entry| entry.booking_id));
-                }
-            }
-            let mut lists = connection.prepare_cached(LISTS).map_err(failed(DOING))?;
-            for booking_id in created {
-                let mut rows = lists.query([booking_id.as_bytes()]).map_err(failed(DOING))?;
-                if let Some(row) = rows.next().map_err(failed(DOING))? {
-                    let (user_id, event_id) =
-                        (rows::user_id(row, "user_id")?, rows::event_id(row, "event_id")?);
-                    found.push(Listed::new(booking_id, user_id, event_id));
-                }
-            }
-            drop(lists);
-            read += usize::try_from(count).unwrap_or(0);
-            if found.len() >= self.sizes.tail || read >= self.sizes.tail {
-                segment_at_once(connection, &found, mark)?;
-                found.clear();
-                read = 0;
-            }
-            if count < LOG_ROWS {
-                return Ok(found);
-            }
-        }
-    }
-
-    /// The bookings of a list that are in no segment, or were in none a moment ago, oldest first.
-    fn in_tail(&self, list: ListId, before: Option<BookingId>) -> Vec<BookingId> {
-        let tail = self.tail.lock();
         let frozen = tail.frozen.as_ref().and_then(|frozen| frozen.bookings.get(&list));
         let all = frozen.into_iter().chain(tail.recent.get(&list)).flatten().copied();
         let mut found: Vec<_> =
@@ -306,7 +245,7 @@ impl Lists {
         drop(tail);
         // They are nearly so: this sort is the one that is fast then.
         found.sort();
-        found
+        Ok(found)
     }
 
     /// Fails where the tail is not known, and notes that it was missed.
@@ -314,8 +253,12 @@ impl Lists {
         if self.is_loaded() {
             return Ok(());
         }
+        Err(self.missed(doing))
+    }
+
+    fn missed(&self, doing: &'static str) -> Fault {
         self.is_missed.store(true, Ordering::Relaxed);
-        Err(unavailable(doing)("the lists of bookings are not known"))
+        unavailable(doing)("the lists of bookings are not known")
     }
 
     /// Whether the tail was missed since this was asked.
@@ -347,7 +290,7 @@ impl Lists {
             AND (status = 'CONFIRMED' OR expires_at > ?3)";
         const DOING: &str = "counting a buyer's seats";
         self.demand(DOING)?;
-        let in_tail = self.in_tail(user_id.into(), None);
+        let in_tail = self.in_tail(user_id.into(), None, DOING)?;
         let most = COUNTED_MAX - i64::try_from(in_tail.len()).unwrap_or(COUNTED_MAX);
         let of = (user_id.as_bytes(), most.max(0));
         if most < 0 || writing.one(DOING, ONE_MORE, of, |row| row.int("one"))?.is_some() {

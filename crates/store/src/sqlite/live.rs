@@ -33,6 +33,9 @@ const LISTED_MAX: usize = 10_000;
 
 /// Due holds that are added up at a time, while the writer waits.
 const ADDED_UP_MAX: usize = 10_000;
+/// How often somebody adds up as many before the table is asked instead. It is more than there are, unless
+/// others, whose clock was read before or after it was set back, undo each part.
+const PARTS_MAX: usize = 1_000;
 
 /// The live holds of a section, with their seats.
 #[derive(Clone, Debug, Default)]
@@ -163,9 +166,9 @@ impl LiveHolds {
     }
 
     /// The seats in holds of a section that are due, as of this version of its counters; `None` if they are
-    /// not known.
+    /// not known, or not added up in [`PARTS_MAX`] parts.
     fn due(&self, section_id: SectionId, version: i64, now: Timestamp) -> Option<i64> {
-        loop {
+        for _ in 0..PARTS_MAX {
             let mut known = self.sections.lock();
             let section = known.as_mut()?.get_mut(&section_id)?;
             if section.version != version {
@@ -176,6 +179,7 @@ impl LiveHolds {
                 return Some(due);
             }
         }
+        None
     }
 
     /// The same of all of these sections that have any.
@@ -212,15 +216,20 @@ impl Section {
         }
     }
 
-    /// The seats in holds that have ended by `now`. What was added up for an earlier time is not added up
-    /// again. `None` after [`ADDED_UP_MAX`] of them: ask again.
+    /// The seats in holds that have ended by `now`. What was added up for another time is not added up
+    /// again. `None` after [`ADDED_UP_MAX`] more of them, or less: ask again.
     fn due_at(&mut self, now: Timestamp) -> Option<i64> {
         let end = first_at(now.plus_ms(1));
         let DueSum { before, mut seats } = self.due;
-        if before.is_some_and(|before| before > end) {
-            // Somebody's clock was read earlier.
-            let too_many = self.holds.range(end..before.expect("it was looked at"));
-            return Some(seats - too_many.map(|(_, seats)| i64::from(*seats)).sum::<i64>());
+        if let Some(mut first) = before.filter(|before| *before > end) {
+            // Somebody's clock was read earlier, or set back: the last ones are taken out again.
+            let mut too_many = self.holds.range(end..first).rev();
+            for (place, less) in too_many.by_ref().take(ADDED_UP_MAX) {
+                (first, seats) = (*place, seats - i64::from(*less));
+            }
+            let is_end = too_many.next().is_none();
+            self.due = DueSum { before: Some(if is_end { end } else { first }), seats };
+            return is_end.then_some(seats);
         }
         let from = before.map_or(Bound::Unbounded, Bound::Included);
         let mut rest = self.holds.range((from, Bound::Excluded(end)));

@@ -63,7 +63,7 @@ pub(super) fn load_maps(
         let (_, inventory) = &rows.sections[&section_id];
         let versions = (numbered[&section_id], inventory.version);
         let map = rebuild_map(writing, kept, section_id, versions)?;
-        if rows.maps.get(&section_id) != Some(&map) {
+        if !rows.maps.get(&section_id).is_some_and(|loaded| loaded.has_states_of(&map)) {
             put_marks(writing, section_id, &map.marks())?;
             rebuilt.push(section_id);
             rows.maps.insert(section_id, map);

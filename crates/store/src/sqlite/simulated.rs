@@ -14,6 +14,7 @@ use engine::{
 use rusqlite::types::Value;
 use rusqlite::{Connection, Row, Transaction, params_from_iter};
 use std::path::Path;
+use std::time::Duration;
 
 const DOING: &str = "reading all rows";
 
@@ -83,7 +84,9 @@ impl Sqlite {
     ) -> Result<Self, Fault> {
         let mut store = Self::open(path, options)?;
         let ListSizes { tail, tail_max, portion, merged } = sizes;
-        store.writer.set_lists(Lists::of(Sizes { tail, tail_max, portion, merged }));
+        // A run takes a list that cannot be read for a bug, unless a fault has just happened.
+        let pause = Duration::ZERO;
+        store.writer.set_lists(Lists::of(Sizes { tail, tail_max, portion, merged, pause }));
         store.open_timeline().await?;
         Ok(store)
     }

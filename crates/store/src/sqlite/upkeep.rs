@@ -7,7 +7,7 @@ use super::{Sqlite, failed};
 use crate::audit::{Part, Reads, audit, inventories};
 use crate::rows::{self, Columns, Sums, instant};
 use crate::slices::Slice;
-use crate::{Books, Epoch, Histories, Instance, Reckoning, Sweep, Timed};
+use crate::{Books, Epoch, Histories, Instance, Reckoning, Sweep, Timed, unavailable};
 use async_trait::async_trait;
 use engine::access::{INVITATION_KEPT_MS, KEY_KEPT_MS};
 use engine::account::CUTOFF_KEPT_MS;
@@ -47,8 +47,12 @@ impl Instance for Sqlite {
     }
 
     async fn ping(&self) -> Result<(), Fault> {
+        const DOING: &str = "checking that the database responds";
+        if self.writer.is_closed() {
+            return Err(unavailable(DOING)("the file is closed for writing"));
+        }
         let answer = sqlx::query("SELECT 1").fetch_one(self.prompt_readers()).await;
-        answer.map(drop).map_err(failed("checking that the database responds"))
+        answer.map(drop).map_err(failed(DOING))
     }
 
     async fn close(&self) {

@@ -4,6 +4,7 @@
 //! each of them over would take longer than SQLite does. So a batch blocks the thread that commits it
 //! (the lanes have one of their own), and everything else that writes does it where blocking is allowed.
 
+mod lent;
 #[cfg(debug_assertions)]
 mod plan;
 mod row;
@@ -14,6 +15,7 @@ use super::live::{LiveHolds, Pending};
 use crate::simulated::{CommitOf, blocking, committing, is_planted, keep_wal, note_durability};
 use crate::{Clock, unavailable};
 use engine::{Booking, Fault, Timestamp};
+pub(super) use lent::Lent;
 use rusqlite::{
     CachedStatement, Connection, ErrorCode, OpenFlags, Params, Row, Statement, Transaction,
     TransactionBehavior,
@@ -67,9 +69,9 @@ impl WriterGuard {
     }
 
     /// The connection, for what writes to the lists of bookings and to nothing else: what is
-    /// kept of rows stays.
-    pub(super) fn connection_of_index(&mut self) -> Option<&mut Connection> {
-        Some(&mut self.0.as_mut()?.connection)
+    /// kept of rows stays, and commits need not wait for the disk.
+    pub(super) fn connection_of_index(&mut self) -> Option<Lent<'_>> {
+        Lent::of(&mut self.0)
     }
 }
 
@@ -186,6 +188,11 @@ impl Writer {
                 Err(error) => Err(unavailable(doing)(error).into()),
             },
         }
+    }
+
+    /// Whether the file is closed. While it is somebody's turn, it is open.
+    pub(super) fn is_closed(&self) -> bool {
+        self.open.try_lock().is_ok_and(|open| open.is_none())
     }
 
     /// Closes the file.

@@ -17,8 +17,8 @@ use axum::http::request::Parts;
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use engine::access::{Permission, is_visible, may};
 use engine::{
-    Booking, BookingId, By, Command, EventId, Fault, Hold, IdempotencyKey, Outcome, Refusal,
-    SeatRequest, UserId,
+    Booking, BookingId, By, Command, Error, EventId, Fault, Hold, IdempotencyKey, Outcome, Refusal,
+    SeatRequest, Timestamp, UserId,
 };
 use hyper::body::Incoming;
 
@@ -74,14 +74,23 @@ pub(super) async fn held(
     });
     let booking_id =
         BookingId::new(app.core.store.now(), event_id.shard(), u64::from_le_bytes(random()));
-    let Deal { user_id, seller, .. } = deal;
-    let hold = Hold { booking_id, user_id, seller, event_id, requests, key };
+    let hold =
+        Hold { booking_id, user_id: deal.user_id, seller: deal.seller, event_id, requests, key };
     let name = hold.key.as_ref().map(|(key, _)| key.clone());
     let lanes = &app.core.lanes;
+    // Who sells to others keeps nothing for themselves.
+    let taken = if hold.seller.is_none() && deal.made.is_none() {
+        Taken::of(app, &caller, &hold, &facts).await?
+    } else {
+        None
+    };
     let decided = app.in_flight.run("hold", caller.id(), name.as_ref(), || {
         lanes.submit(event_id.shard(), Command::Hold(hold))
     });
-    let decided = decided.await?;
+    let decided = decided.await.unwrap_or_else(|refusal| Err(refusal.into()));
+    if let Some(taken) = taken {
+        taken.settle(&decided);
+    }
     let (outcome, now) = decided.map_err(|error| wanted.failed(&facts, error))?;
     let Outcome::Booking { booking, replayed, next_to_each_other } = outcome else {
         return Err(no_booking());
@@ -95,6 +104,86 @@ pub(super) async fn held(
         answer.headers_mut().insert(REPLAYED, HeaderValue::from_static("true"));
     }
     Ok(answer)
+}
+
+/// The seats that a request takes off sale, as they count against the limit of its buyer, and those that
+/// it gives back.
+pub(super) struct Taken<'a> {
+    app: &'a App,
+    caller: &'a Caller,
+    more: u32,
+    fewer: u32,
+}
+
+impl<'a> Taken<'a> {
+    /// Counts those of a hold. None are counted beyond the limit where the key has made its hold already
+    /// (I6).
+    async fn of(
+        app: &'a App,
+        caller: &'a Caller,
+        hold: &Hold,
+        facts: &Facts,
+    ) -> Result<Option<Self>, Problem> {
+        let more = seats_of(&hold.requests);
+        if is_never_allowed(app, facts, more) {
+            return Ok(None);
+        }
+        let Err(refused) = app.limits.hold(caller, more, app.core.store.now()) else {
+            return Ok(Some(Self { app, caller, more, fewer: 0 }));
+        };
+        let key = hold.key.as_ref().map(|(key, _)| key);
+        match Box::pin(committed(app, caller.id(), key)).await? {
+            Some(_) => Ok(None),
+            None => Err(refused),
+        }
+    }
+
+    /// Counts those that a hold is to have beyond what it has.
+    pub(super) fn beyond(
+        app: &'a App,
+        caller: &'a Caller,
+        requests: &[SeatRequest],
+        (before, facts): (&Booking, &Facts),
+    ) -> Result<Option<Self>, Problem> {
+        let (wanted, had) = (seats_of(requests), before.seats());
+        if is_never_allowed(app, facts, wanted) {
+            return Ok(None);
+        }
+        let (more, fewer) = (wanted.saturating_sub(had), had.saturating_sub(wanted));
+        if more > 0 {
+            app.limits.hold(caller, more, app.core.store.now())?;
+        }
+        Ok(Some(Self { app, caller, more, fewer }))
+    }
+
+    /// Gives back what is certain not to have been taken, or to be on sale again.
+    pub(super) fn settle(self, decided: &Result<(Outcome, Timestamp), Error>) {
+        let free = if made_nothing(decided) { self.more } else { self.fewer };
+        if free > 0 && (decided.is_ok() || self.more > 0) {
+            self.app.limits.give_back(self.caller, free, self.app.core.store.now());
+        }
+    }
+}
+
+/// Whether so many seats are refused for good: then waiting would not help.
+fn is_never_allowed(app: &App, facts: &Facts, seats: u32) -> bool {
+    let most = facts.of.event.terms.max_seats_per_booking;
+    seats > most.unwrap_or(app.core.config.max_seats_per_booking)
+}
+
+fn seats_of(requests: &[SeatRequest]) -> u32 {
+    requests.iter().map(SeatRequest::seats).sum()
+}
+
+/// Whether it is certain that this request has changed nothing.
+fn made_nothing(decided: &Result<(Outcome, Timestamp), Error>) -> bool {
+    match decided {
+        Ok((Outcome::Booking { replayed, .. }, _)) => *replayed,
+        Ok(_) | Err(Error::Refused(_)) => true,
+        Err(Error::Failed(fault)) => {
+            matches!(fault, Fault::Overloaded { .. } | Fault::Contradiction { .. })
+        }
+    }
 }
 
 /// Who buys and who sells, and what is known before it is decided.

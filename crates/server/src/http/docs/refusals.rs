@@ -69,6 +69,7 @@ const OWN: &[(&str, &str, &str)] = &[
          `buyer_limit`, `sold_out`, `seats_unavailable`, `orphan_seat`, `not_together`, \
          `idempotency_in_flight`",
     ),
+    ("create_hold", "429", "`rate_limited`, `hold_limit`"),
     (
         "list_bookings",
         "403",
@@ -89,6 +90,7 @@ const OWN: &[(&str, &str, &str)] = &[
     ("update_booking", "403", "`permission_missing`"),
     ("update_booking", "409", "`not_changeable`, `booking_cancelled`, and the codes of a hold"),
     ("update_booking", "410", "`hold_expired`"),
+    ("update_booking", "429", "`rate_limited`, `hold_limit`"),
     ("create_event", "403", "`permission_missing`"),
     ("create_event", "404", "`not_found`: the organization or the series"),
     ("create_event", "409", "`idempotency_in_flight`"),

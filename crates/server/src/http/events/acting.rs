@@ -66,7 +66,7 @@ async fn acting_now(
 ) -> Result<(Arc<Facts>, By), Problem> {
     let facts = app.core.catalog.event_now(event_id).await?.ok_or(MISSING)?;
     let by = match caller {
-        Caller::User(_) | Caller::Visitor(_) => {
+        Caller::User(_) | Caller::Visitor { .. } => {
             acting_at(app, &facts.of.event.terms, caller).await?
         }
         // The request may have taken longer to arrive than a key is known for.

@@ -130,13 +130,13 @@ impl<K: Clone + Eq + Hash> Shared<K> {
     }
 
     /// Takes over what all instances have let through in a second.
-    pub fn learn(&self, window: i64, told: &[(K, u32)], totals: &[u64]) {
+    pub fn learn(&self, window: i64, told: &[(K, u32)], totals: &[i64]) {
         let mut callers = self.callers.lock();
         for ((caller, _), total) in told.iter().zip(totals) {
             if let Some(usage) = callers.get_mut(caller)
                 && usage.window == window
             {
-                usage.total = usage.total.max(*total);
+                usage.total = usage.total.max(u64::try_from(*total).unwrap_or(0));
             }
         }
     }
@@ -151,7 +151,7 @@ mod tests {
     /// Instances that share a gate, as the sums that it keeps.
     struct World {
         instances: Vec<Shared<u32>>,
-        sums: HashMap<(i64, u32), u64>,
+        sums: HashMap<(i64, u32), i64>,
         is_away: bool,
     }
 
@@ -166,7 +166,7 @@ mod tests {
                 let (window, told) = instance.untold(now_ms);
                 let mut add = |(caller, count): &(u32, u32)| {
                     let sum = self.sums.entry((window, *caller)).or_insert(0);
-                    *sum += u64::from(*count);
+                    *sum += i64::from(*count);
                     *sum
                 };
                 let totals: Vec<_> = told.iter().map(&mut add).collect();

@@ -12,7 +12,7 @@ use tokio::sync::broadcast;
 /// A gate that adds up, and can be away.
 #[derive(Default)]
 struct Sums {
-    by_name: Mutex<HashMap<String, u64>>,
+    by_name: Mutex<HashMap<String, i64>>,
     calls: Mutex<Vec<usize>>,
     is_away: AtomicBool,
 }
@@ -37,15 +37,15 @@ impl Gate for Sums {
         broadcast::channel(1).1
     }
 
-    async fn tally(&self, counts: &[(String, u32)], _: u64) -> Option<Vec<u64>> {
+    async fn tally(&self, counts: &[(String, i64)], _: u64) -> Option<Vec<i64>> {
         self.calls.lock().push(counts.len());
         if self.is_away.load(Ordering::SeqCst) {
             return None;
         }
         let mut sums = self.by_name.lock();
-        let mut add = |(name, count): &(String, u32)| {
+        let mut add = |(name, count): &(String, i64)| {
             let sum = sums.entry(name.clone()).or_insert(0);
-            *sum += u64::from(*count);
+            *sum += *count;
             *sum
         };
         Some(counts.iter().map(&mut add).collect())

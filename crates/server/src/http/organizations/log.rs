@@ -66,7 +66,7 @@ pub(super) async fn list(
     };
     let action = params.read("action", &must(), AccessAction::parse)?;
     let org_id = match &caller {
-        Caller::User(user_id) | Caller::Visitor(user_id) => {
+        Caller::User(user_id) | Caller::Visitor { user_id, .. } => {
             let org_id = named(&organization_id, *user_id)?;
             seen_with(&app, org_id, *user_id, Permission::LogRead).await?;
             org_id

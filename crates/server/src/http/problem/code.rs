@@ -100,6 +100,7 @@ codes! {
     IdempotencyKeyReused UNPROCESSABLE_ENTITY engine "The idempotency key was used for another \
         request"
     RateLimited TOO_MANY_REQUESTS "rate_limited" "Too many requests"
+    HoldLimit TOO_MANY_REQUESTS "hold_limit" "Too many seats held at once"
     HeadersTooLarge REQUEST_HEADER_FIELDS_TOO_LARGE "headers_too_large" "The headers are too large"
     Internal INTERNAL_SERVER_ERROR "internal" "Internal server error"
     Overloaded SERVICE_UNAVAILABLE "overloaded" "The server is overloaded"
@@ -200,6 +201,7 @@ mod tests {
             Code::RequestTimeout,
             Code::IdempotencyInFlight,
             Code::RateLimited,
+            Code::HoldLimit,
             Code::Overloaded,
             Code::Unavailable,
         ];

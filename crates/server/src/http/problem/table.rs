@@ -203,6 +203,12 @@ pub const TABLE: &[Row] = &[
     ),
     row(Code::IdempotencyKeyReused, "", "use a new key for a new request"),
     row(Code::RateLimited, "`Retry-After`", "retry after the time in `Retry-After`"),
+    row(
+        Code::HoldLimit,
+        "`limit`, `Retry-After`",
+        "confirm or cancel holds, or retry after the time in `Retry-After`; `limit` is the number of \
+         seats that one buyer, or all visitors at an address, may keep off sale without buying them",
+    ),
     row(Code::HeadersTooLarge, "", "send fewer or smaller headers"),
     row(
         Code::Overloaded,

@@ -242,7 +242,7 @@ impl Gate for Watched {
         self.gate.announcements()
     }
 
-    async fn tally(&self, _: &[(String, u32)], _: u64) -> Option<Vec<u64>> {
+    async fn tally(&self, _: &[(String, i64)], _: u64) -> Option<Vec<i64>> {
         None
     }
 

@@ -55,10 +55,11 @@ impl Lists {
                 let here = lists.clone();
                 let work = blocking(move || {
                     let begun = Instant::now();
-                    let Some(connection) = turn.connection_of_index() else {
+                    let Some(mut connection) = turn.connection_of_index() else {
                         return (jobs, Ok(Portion::Idle), None);
                     };
-                    let done = jobs.portion(&here, connection);
+                    let done = jobs.portion(&here, &mut connection);
+                    drop(connection);
                     drop(turn);
                     jobs.sort();
                     (jobs, done, Some(time_since(begun)))
@@ -270,28 +271,12 @@ pub(super) fn segment_at_once(
 /// SQLite's word for commits that do not wait for the disk.
 const NORMAL: i64 = 1;
 
-/// Sets how durable commits are, also after a panic.
-struct Durability<'c>(&'c Connection, i64);
-
-impl Drop for Durability<'_> {
-    fn drop(&mut self) {
-        let stays = is_planted("commits not durable after a portion of lists");
-        let level = if stays { NORMAL } else { self.1 };
-        if let Err(error) = self.0.pragma_update(None, "synchronous", level) {
-            // Nothing that is committed now could be promised.
-            panic!("commits cannot be made durable again: {error}");
-        }
-    }
-}
-
-/// Commits without waiting for the disk; whatever comes afterwards is as durable as it was before. What a
-/// crash takes of it is read from the log again.
+/// Commits without waiting for the disk: what a crash takes of it is read from the log again. Commits of the
+/// connection wait again when it is given back ([`Lent`](crate::sqlite::writer::Lent)).
 fn durable_later<T>(
     connection: &Connection,
     work: impl FnOnce(&Transaction<'_>) -> rusqlite::Result<T>,
 ) -> Result<T, Fault> {
-    let now = connection.pragma_query_value(None, "synchronous", |row| row.get(0));
-    let _again = Durability(connection, now.map_err(failed(DOING))?);
     connection.pragma_update(None, "synchronous", NORMAL).map_err(failed(DOING))?;
     let done = (|| {
         let writing = Transaction::new_unchecked(connection, TransactionBehavior::Immediate)?;

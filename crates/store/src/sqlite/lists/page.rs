@@ -118,7 +118,7 @@ impl Sqlite {
         const SEGMENTS: &str = "SELECT segment, newest FROM list_segments";
         self.load_lists().await?;
         // In this order: what leaves the tail meanwhile is in a segment by then.
-        let tail = self.lists().in_tail(list, before);
+        let tail = self.lists().in_tail(list, before, DOING)?;
         let mut snapshot = self.readers.begin().await.map_err(failed(DOING))?;
         let segments = sqlx::query(SEGMENTS).fetch_all(&mut *snapshot).await;
         let segments = segments.map_err(failed(DOING))?;
@@ -193,17 +193,17 @@ impl Sqlite {
 
     /// Reads the tail from the log, unless it is known.
     pub(in crate::sqlite) async fn load_lists(&self) -> Result<(), Fault> {
-        if self.lists().is_loaded() {
+        if self.lists().is_known()? {
             return Ok(());
         }
         let mut turn = self.writer.turn(super::DOING).await?;
         let lists = self.writer.lists().clone();
         let load = move || match turn.connection_of_index() {
-            Some(connection) => lists.load(connection),
+            Some(mut connection) => lists.load(&mut connection),
             None => Ok(()),
         };
         let loaded = crate::simulated::blocking(load).await;
-        loaded.map_err(crate::unavailable(super::DOING))?
+        loaded.map_err(|panic| self.lists().fail(crate::unavailable(super::DOING)(panic)))?
     }
 
     pub(in crate::sqlite) fn lists(&self) -> &Lists {

@@ -1,5 +1,6 @@
 use super::feed::{Jobs, Portion};
 use super::*;
+use crate::rows;
 use crate::sqlite::Sqlite;
 use crate::{
     Batches as _, BookingFilter, Bookings as _, Books as _, Events as _, Instance as _,
@@ -13,7 +14,8 @@ use sqlx::Row as _;
 use std::time::Duration;
 use suite::world::{ManualClock, Mint, opened};
 
-const SMALL: Sizes = Sizes { tail: 40, tail_max: 100_000, portion: 7, merged: 3 };
+const SMALL: Sizes =
+    Sizes { tail: 40, tail_max: 100_000, portion: 7, merged: 3, pause: Duration::from_hours(1) };
 
 /// A store with two events, some buyers, and segments that are written when the test says so.
 struct World {
@@ -84,8 +86,8 @@ impl World {
     /// Does a portion of what is to be done.
     async fn portion(&self, jobs: &mut Jobs) -> Portion {
         let mut turn = self.store.writer.next_turn().await.expect("it is open");
-        let connection = turn.connection().expect("it is open");
-        let done = jobs.portion(self.store.lists(), connection).expect("it is written");
+        let mut connection = turn.connection_of_index().expect("it is open");
+        let done = jobs.portion(self.store.lists(), &mut connection).expect("it is written");
         jobs.sort();
         done
     }
@@ -305,6 +307,71 @@ async fn a_log_that_cannot_be_read_stops_lists_and_no_sale() {
     assert!(matches!(listed, Err(Fault::Corrupt { .. })), "{listed:?}");
 }
 
+/// Each attempt reads the log behind the last segment, and keeps the writer meanwhile.
+#[tokio::test]
+async fn lists_that_could_not_be_read_wait_before_they_keep_the_writer_again() {
+    let mut world = World::new(Sizes { tail: 1_000_000, ..SMALL }).await;
+    let user_id = world.users[0];
+    let mut own = world.hold(&[user_id; 60]).await;
+    own.sort_unstable_by(|a, b| b.cmp(a));
+    world.reopen(SMALL).await;
+    // A segment cannot be written, as on a full disk.
+    world.store.run("ALTER TABLE booking_lists RENAME TO away").await;
+    let filter = BookingFilter { user: Some(user_id), event: None, status: None };
+    let page = PageRequest { after: None, limit: 100 };
+    let first = world.store.bookings(&filter, page).await.err();
+    assert!(matches!(first, Some(Fault::Unavailable { .. })), "{first:?}");
+    world.store.run("ALTER TABLE away RENAME TO booking_lists").await;
+    let turn = world.store.writer.next_turn().await.expect("it is open");
+    let second = world.store.bookings(&filter, page).await.err();
+    assert_eq!(format!("{second:?}"), format!("{first:?}"), "it does not wait for its turn");
+    drop(turn);
+    let mut turn = world.store.writer.next_turn().await.expect("it is open");
+    let mut connection = turn.connection_of_index().expect("it is open");
+    // As a request that has waited for its turn meanwhile, or a batch that has to count seats.
+    let third = world.store.lists().load(&mut connection).err();
+    assert_eq!(format!("{third:?}"), format!("{first:?}"), "nor read the log");
+    drop(connection);
+    drop(turn);
+    let now = Some(Instant::now());
+    world.store.lists().tail.lock().failure.as_mut().expect("it is known").again_at = now;
+    assert_eq!(world.listed(&filter, 100).await, own);
+    assert!(world.store.lists().tail.lock().failure.is_none());
+}
+
+#[tokio::test]
+async fn a_start_has_no_more_bookings_in_memory_than_a_tail_and_a_row_of_the_log() {
+    const BATCH: usize = 60;
+    let mut world = World::new(Sizes { tail: 1_000_000, ..SMALL }).await;
+    let buyer = world.users[0];
+    for _ in 0..6 {
+        world.hold(&[buyer; BATCH]).await;
+    }
+    world.reopen(SMALL).await;
+    let filter = BookingFilter { user: Some(buyer), event: None, status: None };
+    assert_eq!(world.listed(&filter, 100).await, world.scanned(&filter).await);
+    let longest = world.count("SELECT MAX(bookings) FROM list_segments").await;
+    let bound = i64::try_from(SMALL.tail + BATCH).expect("a small number");
+    assert!((40..bound).contains(&longest), "{longest}");
+}
+
+#[tokio::test]
+async fn i11_a_store_whose_commits_cannot_be_made_durable_again_responds_no_longer() {
+    let world = World::new(SMALL).await;
+    world.store.ping().await.expect("it responds");
+    let mut turn = world.store.writer.next_turn().await.expect("it is open");
+    let connection = turn.connection_of_index().expect("it is open");
+    // SQLite does not change it inside a transaction.
+    connection.execute_batch("PRAGMA synchronous = NORMAL; BEGIN").expect("it begins");
+    drop(connection);
+    drop(turn);
+    let hold = world.command(world.events[0], world.users[0]);
+    let failed = world.store.commit(&[hold]).await.err();
+    assert!(matches!(failed, Some(Fault::Unavailable { .. })), "{failed:?}");
+    let failed = world.store.ping().await.err();
+    assert!(matches!(failed, Some(Fault::Unavailable { .. })), "{failed:?}");
+}
+
 #[tokio::test]
 async fn a_long_tail_is_written_when_it_is_read() {
     let mut world = World::new(Sizes { tail: 1_000_000, ..SMALL }).await;
@@ -316,15 +383,18 @@ async fn a_long_tail_is_written_when_it_is_read() {
     world.reopen(SMALL).await;
     let filter = BookingFilter { user: Some(user_id), event: None, status: None };
     assert_eq!(world.listed(&filter, 100).await, own);
-    assert_eq!(world.count("SELECT SUM(bookings) FROM list_segments").await, 150);
-    assert_eq!(world.store.lists().tail.lock().count, 0);
+    let in_segments = world.count("SELECT SUM(bookings) FROM list_segments").await;
+    let in_tail = world.store.lists().tail.lock().count;
+    assert!(in_tail < SMALL.tail, "{in_tail}");
+    assert_eq!(in_segments, 150 - i64::try_from(in_tail).expect("a small number"));
     // What comes behind it is no part of the tail, and the next start does not read it again.
     let read = "SELECT MAX(seq) - (SELECT MAX(through) FROM list_segments) FROM booking_log";
+    let before = world.count(read).await;
     for booking_id in own.iter().take(60) {
         let cancel = Command::Cancel { booking_id: *booking_id, by: By::System };
         world.store.commit(&[cancel]).await.expect("the store answers");
     }
-    assert_eq!(world.count(read).await, 60);
+    assert_eq!(world.count(read).await, before + 60);
     world.reopen(SMALL).await;
     assert_eq!(world.listed(&filter, 100).await, own);
     assert_eq!(world.count(read).await, 0);
@@ -355,7 +425,7 @@ async fn a_cap_that_came_late_is_kept_while_the_lists_are_not_known() {
     assert!(matches!(refused, Err(Refusal::BuyerLimit { current: 1, .. })), "{refused:?}");
 
     world.store.lists().forget();
-    world.store.lists().tail.lock().unreadable = Some("a test".to_owned());
+    world.store.lists().fail(Fault::Corrupt { what: "a test".to_owned() });
     let both = [again[0].clone(), world.command(world.events[1], buyer)];
     let failed = world.store.commit(&both).await.err();
     assert!(matches!(failed, Some(Fault::Unavailable { .. })), "{failed:?}");

@@ -267,6 +267,33 @@ fn what_is_due_is_added_up_once_and_follows_what_changes() {
     assert_eq!(section.due_at(all), Some(50_000));
 }
 
+#[test]
+fn after_the_clock_was_set_back_what_is_due_is_taken_off_once_and_in_parts() {
+    let place = |number: u16| {
+        let mut id = [0; 16];
+        id[..2].copy_from_slice(&number.to_be_bytes());
+        let at = Timestamp::from_unix_ms(number.into());
+        (at, BookingId::from_slice(&id).expect("16 bytes"))
+    };
+    let mut section = Section::default();
+    for number in 0..30_000 {
+        section.add(place(number), 2);
+    }
+    let (later, earlier) = (Timestamp::from_unix_ms(40_000), Timestamp::from_unix_ms(4_999));
+    while section.due_at(later).is_none() {}
+    assert_eq!([section.due_at(earlier), section.due_at(earlier)], [None; 2], "in parts");
+    // Meanwhile some end, of those that were taken off and of those that were not.
+    for number in [3, 4_998, 9_000, 12_000, 25_000] {
+        section.remove(&place(number));
+    }
+    section.add(place(30_001), 7);
+    assert_eq!(section.due_at(earlier), Some(9_996));
+    assert_eq!(section.due.before, Some(first_at(Timestamp::from_unix_ms(5_000))), "it is kept");
+    assert_eq!(section.due_at(earlier), Some(9_996));
+    let due = std::iter::repeat_with(|| section.due_at(later)).find_map(|due| due);
+    assert_eq!(due, Some(59_997));
+}
+
 #[tokio::test]
 async fn a_change_by_another_connection_is_read() {
     let world = World::new().await;

@@ -60,3 +60,37 @@ async fn a_statement_that_reads_a_whole_table_is_caught() {
     let update = |writing: &Writing<'_>| writing.run(DOING, "UPDATE bookings SET n = 1", ());
     let _ = writer.write(DOING, update).await;
 }
+
+/// How long commits wait: 1 is NORMAL, 2 is FULL.
+fn level(connection: &Connection) -> i64 {
+    connection.query_row("PRAGMA synchronous", (), |row| row.get(0)).expect("it answers")
+}
+
+#[tokio::test]
+async fn i11_commits_wait_for_the_disk_after_a_write_to_the_lists_whatever_became_of_it() {
+    let (_folder, writer) = writer().await;
+    let mut turn = writer.turn(DOING).await.expect("nobody else writes");
+    let lists = |turn: &mut WriterGuard| {
+        let lent = turn.connection_of_index().expect("it is open");
+        lent.pragma_update(None, "synchronous", "NORMAL").expect("it is set");
+        assert_eq!(level(&lent), 1);
+    };
+    lists(&mut turn);
+    assert_eq!(level(turn.connection().expect("it is open")), 2);
+    let panicking = std::panic::catch_unwind(AssertUnwindSafe(|| {
+        let lent = turn.connection_of_index().expect("it is open");
+        lent.pragma_update(None, "synchronous", "NORMAL").expect("it is set");
+        panic!("a bug");
+    }));
+    panicking.expect_err("a panic goes on");
+    assert_eq!(level(turn.connection().expect("it is open")), 2);
+    lists(&mut turn);
+    let lent = turn.connection_of_index().expect("it is open");
+    // SQLite does not change it inside a transaction.
+    lent.execute_batch("PRAGMA synchronous = NORMAL; BEGIN").expect("it begins");
+    drop(lent);
+    assert!(turn.connection().is_none(), "nothing is written any more");
+    drop(turn);
+    assert!(writer.is_closed());
+    assert!(writer.next_turn().await.is_none());
+}

@@ -187,13 +187,15 @@ async fn counters(url: &str) {
     let door = Doorway::to(one.clone());
     let names: Vec<_> = (0..40).map(|index| format!("login:{}:{index}", door.event_id)).collect();
     let counts: Vec<_> = names.iter().cloned().zip(1..).collect();
-    let sums: Vec<u64> = (1..=40).collect();
+    let sums: Vec<i64> = (1..=40).collect();
     assert_eq!(one.tally(&counts, 400).await, Some(sums.clone()));
     let doubled = sums.iter().map(|sum| sum * 2).collect();
     assert_eq!(two.tally(&counts, 400).await, Some(doubled));
     // The window began with the first count, and ends for all.
     wait_ms(450).await;
     assert_eq!(two.tally(&counts, 400).await, Some(sums));
+    let taken_back: Vec<_> = counts.iter().map(|(name, count)| (name.clone(), -count)).collect();
+    assert_eq!(one.tally(&taken_back, 400).await, Some(vec![0; 40]));
     assert_eq!(one.tally(&[], 400).await, Some(vec![]));
 }
 

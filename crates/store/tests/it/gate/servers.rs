@@ -106,7 +106,7 @@ impl Gate for Instances {
         self.reads.announcements()
     }
 
-    async fn tally(&self, counts: &[(String, u32)], window_ms: u64) -> Option<Vec<u64>> {
+    async fn tally(&self, counts: &[(String, i64)], window_ms: u64) -> Option<Vec<i64>> {
         self.settles.tally(counts, window_ms).await
     }
 
