@@ -75,8 +75,9 @@ pub trait Gate: Send + Sync {
     fn listens_since(&self) -> Option<Instant> {
         None
     }
-    /// Adds to counters that all instances share, or takes from them, and returns their sums, in the same order; `None`
-    /// when this gate shares nothing, or is away. A counter ends `window_ms` after its first count.
+    /// Adds to counters that all instances share, or takes from them, and returns their sums, in the same
+    /// order; `None` when this gate shares nothing, or is away. A counter ends `window_ms` after its first
+    /// count.
     async fn tally(&self, counts: &[(String, i64)], window_ms: u64) -> Option<Vec<i64>>;
     /// Whether the gate answers.
     async fn ping(&self) -> Result<(), Fault>;

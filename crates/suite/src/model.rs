@@ -176,7 +176,7 @@ impl Model {
                         return Err(Refusal::NotCancellable);
                     }
                     BookingStatus::Hold => deal.given_back_at = Some(now),
-                    BookingStatus::Cancelled => {}
+                    BookingStatus::Cancelled => return Ok(unchanged(*booking_id)),
                 }
                 Ok(told(*booking_id))
             }
@@ -290,7 +290,7 @@ impl Model {
         let called_off = self.called_off(booking_id);
         let deal = self.of_buyer(booking_id, user_id)?;
         match deal.status(now) {
-            BookingStatus::Confirmed => {}
+            BookingStatus::Confirmed => return Ok(unchanged(booking_id)),
             _ if called_off => return Err(Refusal::EventCancelled),
             BookingStatus::Expired => {
                 return Err(Refusal::HoldExpired { expired_at: deal.ends_at });
@@ -325,7 +325,10 @@ impl Model {
         if deal.ends_at >= deal.ends_at_latest {
             return Err(Refusal::ExtensionLimit);
         }
-        deal.ends_at = deal.ends_at.max(ends_at);
+        if ends_at <= deal.ends_at {
+            return Ok(unchanged(booking_id));
+        }
+        deal.ends_at = ends_at;
         Ok(told(booking_id))
     }
 
@@ -344,7 +347,7 @@ impl Model {
                 return Err(Refusal::NotCancellable);
             }
             BookingStatus::Hold | BookingStatus::Confirmed => deal.given_back_at = Some(now),
-            BookingStatus::Cancelled => {}
+            BookingStatus::Cancelled => return Ok(unchanged(booking_id)),
         }
         Ok(told(booking_id))
     }
@@ -388,6 +391,11 @@ pub fn organizer(of: &Terms) -> UserId {
 
 fn told(booking_id: BookingId) -> Told {
     Told::Booking { booking_id, replayed: false }
+}
+
+/// It was so before.
+fn unchanged(booking_id: BookingId) -> Told {
+    Told::Booking { booking_id, replayed: true }
 }
 
 fn on_sale(event: &Terms, now: Timestamp) -> Result<(), Refusal> {

@@ -143,7 +143,17 @@ impl Ledger {
                 }
             }
         }
-        let again = self.decide(command);
+        let mut again = self.decide(command);
+        if let (Ok(Outcome::Booking { booking, replayed, .. }), false) =
+            (&mut again, matches!(command, Command::Hold(_)))
+        {
+            // What an earlier attempt has changed, this command has.
+            let has_changed = |earlier: &&Result<Outcome, Refusal>| {
+                matches!(earlier, Ok(Outcome::Booking { booking: of, replayed: false, .. })
+                    if (of.version, of.status) == (booking.version, booking.status))
+            };
+            *replayed &= !earlier.iter().any(|of| has_changed(of));
+        }
         if again == Err(Refusal::ExtensionLimit) {
             for (before, next_to_each_other) in answered {
                 if let Some(found) = found_of(self, before)

@@ -332,7 +332,7 @@ async fn nobody_keeps_more_seats_off_sale_than_the_limit_without_buying_them() {
     for _ in 0..3 {
         buyer.step(first, "confirm").await.expect(OK);
     }
-    buyer.hold(&event, 1_000).await.problem(409, "too_many_seats");
+    buyer.hold(&event, 51).await.problem(409, "too_many_seats");
     hoards(buyer.hold(&event, 5).await, 6);
     let third = buyer.held(&event, 4).await;
     // More seats of a hold count, fewer are given back, and extending counts it once more.
