@@ -9,7 +9,6 @@ use crate::metrics::Metrics;
 use crate::{Failure, huge_pages, log, work};
 use engine::Fault;
 use secrecy::{ExposeSecret, SecretString};
-use std::panic::resume_unwind;
 use std::sync::Arc;
 use std::time::Duration;
 use store::gate::GateOptions;
@@ -116,14 +115,14 @@ pub async fn run(config: Config, role: Role, migrate: bool) -> Result<(), Failur
     log::start(&config);
     let mut signals = Signals::listen()?;
     let version = config.app_version.clone();
-    let mut ready = tokio::spawn(prepare(config, role, migrate));
-    // Made while the store is opened, and here, since each thread that allocates keeps memory.
-    let routes = matches!(role, Role::Api { .. }).then(|| Routes::of(&version));
-    let ready = tokio::select! {
-        // It is aborted nowhere else, so what ended it otherwise is a panic.
-        ready = &mut ready => ready.unwrap_or_else(|ended| resume_unwind(ended.into_panic()))?,
+    let is_api = matches!(role, Role::Api { .. });
+    // Made where this thread waits for the store to be opened: another thread would keep memory for it.
+    let routes = async move { is_api.then(|| Routes::of(&version)) };
+    let (ready, routes) = tokio::select! {
+        (ready, routes) = async { tokio::join!(prepare(config, role, migrate), routes) } => {
+            (ready?, routes)
+        }
         signal = signals.next() => {
-            ready.abort();
             tracing::info!(signal, "stopped before the start was complete");
             return Ok(());
         }

@@ -152,7 +152,7 @@ impl Ledger {
                 matches!(earlier, Ok(Outcome::Booking { booking: of, replayed: false, .. })
                     if (of.version, of.status) == (booking.version, booking.status))
             };
-            *replayed &= !earlier.iter().any(|of| has_changed(of));
+            *replayed &= !earlier.iter().any(has_changed);
         }
         if again == Err(Refusal::ExtensionLimit) {
             for (before, next_to_each_other) in answered {

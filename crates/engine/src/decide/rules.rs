@@ -302,7 +302,7 @@ impl Ledger {
         by: By,
         capacity: i64,
     ) -> Result<Outcome, Refusal> {
-        let inventory = self.organized(section_id, by)?;
+        let inventory = self.organized(section_id, by, Permission::EventWrite)?;
         if self.rows.maps.contains_key(&section_id) {
             return Err(Refusal::SeatsAreNumbered);
         }
@@ -325,7 +325,7 @@ impl Ledger {
         blocked: &Blocked,
         reason: Option<Arc<str>>,
     ) -> Result<Outcome, Refusal> {
-        let inventory = self.organized(section_id, by)?;
+        let inventory = self.organized(section_id, by, Permission::InventoryWrite)?;
         let asked = match blocked {
             Blocked::Count(_) if self.rows.maps.contains_key(&section_id) => {
                 return Err(Refusal::SeatsAreNumbered);
@@ -403,7 +403,7 @@ impl Ledger {
         by: By,
         layout: Arc<Layout>,
     ) -> Result<Outcome, Refusal> {
-        let inventory = self.organized(section_id, by)?;
+        let inventory = self.organized(section_id, by, Permission::EventWrite)?;
         let versions = (layout.id(), inventory.version + 1);
         let map = match self.rows.maps.get(&section_id) {
             Some(map) if **map.layout() == *layout => return Ok(self.counted(section_id)),
@@ -437,17 +437,22 @@ impl Ledger {
         section_id: SectionId,
         by: By,
     ) -> Result<Outcome, Refusal> {
-        self.organized(section_id, by)?;
+        self.organized(section_id, by, Permission::EventWrite)?;
         let step = SectionStep::new(LogKind::SectionChanged, by, Deltas::default());
         self.note_section(section_id, step);
         Ok(self.counted(section_id))
     }
 
-    /// The inventory of a section, for its organizer: not found, then those of [`may`].
-    fn organized(&self, section_id: SectionId, by: By) -> Result<&Inventory, Refusal> {
+    /// The inventory of a section, for who may do this at its event: not found, then those of [`may`].
+    fn organized(
+        &self,
+        section_id: SectionId,
+        by: By,
+        what: Permission,
+    ) -> Result<&Inventory, Refusal> {
         const MISSING: Refusal = Refusal::NotFound { what: "section" };
         let (section, inventory) = self.rows.sections.get(&section_id).ok_or(MISSING)?;
-        may(by, Permission::InventoryWrite, &self.rows.terms[&section.event_id])?;
+        may(by, what, &self.rows.terms[&section.event_id])?;
         Ok(inventory)
     }
 

@@ -254,9 +254,10 @@ async fn revise(
         (facts, by)
     };
     let requests = wanted.requests(&facts, true, Some(&booking))?;
-    let taken = match by.is(user_id) {
-        true => hold::Taken::beyond(&app, &caller, &requests, (&booking, &facts))?,
-        false => None,
+    let taken = if by.is(user_id) {
+        hold::Taken::beyond(&app, &caller, &requests, (&booking, &facts))?
+    } else {
+        None
     };
     let command = Command::Change { booking_id, by, user_id, event_id, expected, requests };
     let decided = app.core.lanes.submit(booking_id.shard(), command).await;

@@ -31,7 +31,7 @@ use engine::access::{Permission, is_visible, may};
 use engine::event::EventChange;
 use engine::{
     By, Currency, Error, EventId, EventStatus, EventWithSections, Fault, IdempotencyKey, Refusal,
-    SectionId, UserId,
+    SectionId, Terms, UserId,
 };
 use forms::{NewEvent, ReviseEvent, event_date, section_field, timezone};
 use hyper::body::Incoming;
@@ -64,12 +64,15 @@ pub(super) fn routes() -> OpenApiRouter<Arc<App>> {
         .routes(routes!(bookings))
 }
 
-/// The event that was just changed, as `by` sees it, read anew from the store.
+/// The event that was just changed, read anew from the store: as `by` sees it, or has written it.
 async fn changed(app: &App, event_id: EventId, by: By) -> Result<EventView, Problem> {
     app.core.catalog.changed(event_id).await;
     // Past the catalog, where a reader's load from before the commit may be under way.
     let read = app.core.store.event(event_id).await?;
-    let read = read.filter(|of| is_visible(Some(by), &of.event.terms)).ok_or(MISSING)?;
+    let may_see = |terms: &Terms| {
+        is_visible(Some(by), terms) || may(by, Permission::EventWrite, terms).is_ok()
+    };
+    let read = read.filter(|of| may_see(&of.event.terms)).ok_or(MISSING)?;
     EventView::load_anew(app, &read).await
 }
 

@@ -20,6 +20,7 @@ mod events;
 mod heads;
 mod idempotency;
 mod log;
+mod matrix;
 mod operations;
 mod organizations;
 mod pages;

@@ -158,8 +158,12 @@ impl<'a> Taken<'a> {
 
     /// Gives back what is certain not to have been taken, or to be on sale again.
     pub(super) fn settle(self, decided: &Result<(Outcome, Timestamp), Error>) {
-        let free = if made_nothing(decided) { self.more } else { self.fewer };
-        if free > 0 && (decided.is_ok() || self.more > 0) {
+        let free = match decided {
+            _ if made_nothing(decided) => self.more,
+            Ok(_) => self.fewer,
+            Err(_) => 0,
+        };
+        if free > 0 {
             self.app.limits.give_back(self.caller, free, self.app.core.store.now());
         }
     }

@@ -21,6 +21,8 @@ use std::time::Duration;
 
 /// Of how many parts a window consists: the current one, and as many whole ones as make a `HOLD_TTL`.
 pub const SLICES: usize = 5;
+/// The same, as a difference of two slices.
+const SLICES_APART: i64 = 5;
 /// Those who use less than this part of their limit are not told to the gate.
 const SHARE: i64 = 10;
 /// Callers told in one turn, each with a sum for each slice.
@@ -120,7 +122,7 @@ impl Taken {
     /// Goes on to another slice.
     fn roll(&mut self, slice: i64) {
         let passed = slice - self.slice;
-        if passed < -(SLICES as i64) || passed >= SLICES as i64 {
+        if passed < -SLICES_APART || passed >= SLICES_APART {
             // All of it has passed, or the store's clock was set back.
             *self = Self { slice, ..Self::default() };
         } else if passed > 0 {
@@ -183,7 +185,7 @@ impl Hoarding {
         let ttl_ms = i64::try_from(hold_ttl.as_millis()).unwrap_or(i64::MAX);
         Self {
             limits,
-            slice_ms: (ttl_ms / (SLICES as i64 - 1)).max(1),
+            slice_ms: (ttl_ms / (SLICES_APART - 1)).max(1),
             shards: std::array::from_fn(|_| Mutex::default()),
             hasher: RandomState::new(),
             pending: is_shared.then(Mutex::default),
