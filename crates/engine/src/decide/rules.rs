@@ -452,8 +452,12 @@ impl Ledger {
     ) -> Result<&Inventory, Refusal> {
         const MISSING: Refusal = Refusal::NotFound { what: "section" };
         let (section, inventory) = self.rows.sections.get(&section_id).ok_or(MISSING)?;
-        may(by, what, &self.rows.terms[&section.event_id])?;
-        Ok(inventory)
+        match may(by, what, &self.rows.terms[&section.event_id]) {
+            Ok(()) => Ok(inventory),
+            // Of an event that is hidden, so is its section.
+            Err(Refusal::NotFound { .. }) => Err(MISSING),
+            Err(refusal) => Err(refusal),
+        }
     }
 
     fn give_back(&mut self, booking_id: BookingId, by: By) {
