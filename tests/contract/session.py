@@ -536,6 +536,7 @@ def database():
 
 # ---- What changes from one session to the next ----
 
+WAIT = re.compile(r"retry in \d+ s")
 CHANGING = [
     (re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}"), "an id"),
     (re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z"), "a time"),
@@ -561,7 +562,7 @@ def plain(value: object, name: str = "", places: dict[str, int] | None = None) -
         return "changes"
     if isinstance(value, str):
         value = CHANGING[0][0].sub(lambda found: f"id {places.setdefault(found[0], len(places))}", value)
-        return CHANGING[1][0].sub("a time", value)
+        return WAIT.sub("retry in some s", CHANGING[1][0].sub("a time", value))
     return value
 
 

@@ -119,13 +119,12 @@ fn simulate(arguments: &Arguments) -> ExitCode {
                     let settings = Settings { trace: arguments.trace };
                     let (ran, finding) = machine::run(Choices::of_seed(seed), settings);
                     for (cell, times) in &ran.seen {
-                        match seen.get_mut(cell) {
-                            Some(before) => *before += times,
-                            None => {
-                                seen.insert(cell.clone(), *times);
-                                let mut cells = progress.cells.lock().expect("nobody panics");
-                                cells.insert(cell.clone());
-                            }
+                        if let Some(before) = seen.get_mut(cell) {
+                            *before += times;
+                        } else {
+                            seen.insert(cell.clone(), *times);
+                            let mut cells = progress.cells.lock().expect("nobody panics");
+                            cells.insert(cell.clone());
                         }
                     }
                     let mut finding = finding;

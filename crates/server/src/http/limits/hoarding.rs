@@ -122,7 +122,7 @@ impl Taken {
     /// Goes on to another slice.
     fn roll(&mut self, slice: i64) {
         let passed = slice - self.slice;
-        if passed < -SLICES_APART || passed >= SLICES_APART {
+        if !(-SLICES_APART..SLICES_APART).contains(&passed) {
             // All of it has passed, or the store's clock was set back.
             *self = Self { slice, ..Self::default() };
         } else if passed > 0 {
