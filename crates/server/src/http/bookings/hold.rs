@@ -169,7 +169,7 @@ impl<'a> Taken<'a> {
     }
 }
 
-/// Whether so many seats are refused for good: then waiting would not help.
+/// Whether this number of seats is refused for good: then waiting would not help.
 fn is_never_allowed(app: &App, facts: &Facts, seats: u32) -> bool {
     let most = facts.of.event.terms.max_seats_per_booking;
     seats > most.unwrap_or(app.core.config.max_seats_per_booking)
