@@ -12,6 +12,7 @@
 
 mod key;
 mod organization;
+mod overrides;
 mod permission;
 
 use crate::error::Refusal;
@@ -28,6 +29,7 @@ pub use organization::{
     INVITATION_TTL_MS, INVITATIONS_MAX, Invitation, InvitationEnd, KeyNote, MEMBERS_MAX, Member,
     Noted, ORGANIZATIONS_MAX, OrgChanges, OrgCommand, Organization, Roster, decide, found,
 };
+pub use overrides::{Override, Overrides};
 pub use permission::{Permission, Permissions, Role};
 
 /// Who acts.

@@ -18,7 +18,7 @@ mod ledger;
 mod rules;
 mod seats;
 
-use crate::access::By;
+use crate::access::{By, Overrides};
 use crate::booking::{Booking, BookingStatus};
 use crate::error::{Fault, Refusal};
 use crate::event::{Section, Terms};
@@ -121,6 +121,8 @@ pub struct Hold {
     pub user_id: UserId,
     /// Who sells to the buyer, with `booking.sell`; `None`: the buyer holds.
     pub seller: Option<By>,
+    /// Which limits of the event the seller goes beyond, with `booking.override`.
+    pub overrides: Overrides,
     /// The event.
     pub event_id: EventId,
     /// At least one ask; those of the same section have to be met together.
@@ -189,6 +191,8 @@ pub enum Command {
         expected: Option<i64>,
         /// What it is to have from now on, as for a [`Hold`].
         requests: Vec<SeatRequest>,
+        /// Which limits of the event `by` goes beyond, as for a [`Hold`].
+        overrides: Overrides,
     },
     /// Cancels a live hold or a confirmed booking.
     Cancel {

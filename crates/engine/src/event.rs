@@ -4,7 +4,7 @@ mod decide;
 mod section;
 mod transfer;
 
-use crate::access::{By, Permission, may};
+use crate::access::{By, Override, Overrides, Permission, may};
 use crate::decide::Policy;
 use crate::error::Refusal;
 use crate::ids::{EventId, OrgId, SeriesId};
@@ -109,18 +109,22 @@ impl Terms {
         cap.filter(|cap| *cap < SEATS_PER_USER_MAX)
     }
 
-    /// Whether new holds may be made at `now`.
+    /// Whether new holds may be made at `now`. Who goes beyond [`Override::SaleWindow`] may make them as
+    /// long as the event is public and is not over.
     ///
     /// The first refusal wins: [`Refusal::EventCancelled`], [`Refusal::SaleNotOpen`],
     /// [`Refusal::SaleClosed`], [`Refusal::EventOver`].
-    pub fn may_sell(&self, now: Timestamp) -> Result<(), Refusal> {
+    pub fn may_sell(&self, now: Timestamp, overrides: Overrides) -> Result<(), Refusal> {
+        let is_bound = !overrides.has(Override::SaleWindow);
         if self.status == EventStatus::Cancelled {
             return Err(Refusal::EventCancelled);
         }
-        if self.status == EventStatus::Draft || self.sales_start.is_some_and(|start| now < start) {
+        let is_early = is_bound && self.sales_start.is_some_and(|start| now < start);
+        if self.status == EventStatus::Draft || is_early {
             return Err(Refusal::SaleNotOpen { sales_start: self.sales_start });
         }
-        if self.status == EventStatus::Closed || self.sales_end.is_some_and(|end| now >= end) {
+        let is_late = self.sales_end.is_some_and(|end| now >= end);
+        if is_bound && (self.status == EventStatus::Closed || is_late) {
             return Err(Refusal::SaleClosed);
         }
         if now >= self.over_at {

@@ -7,7 +7,7 @@
 //!
 //! Pure: a store reads the rows, and of their bookings what they are now and what their changes replaced.
 
-use crate::access::Actor;
+use crate::access::{Actor, Overrides};
 use crate::booking::{Booking, BookingStatus, Item};
 use crate::event::{Event, Section};
 use crate::ids::{BookingId, EventId, SectionId};
@@ -92,6 +92,8 @@ pub enum Body {
         sections: Vec<(SectionId, i64)>,
         /// What a changed hold had before.
         before: Option<Arc<[Item]>>,
+        /// Which limits of the event the seller went beyond.
+        overrides: Overrides,
     },
     /// A change of a section.
     Section {
@@ -172,10 +174,10 @@ pub fn message(
         (Subject::Section(_), Some(_), None) => return Ok(None),
         (Subject::Section(section_id), Some(booking_id), Some(booking_version)) => {
             let mut sections = vec![(section_id, version)];
-            let mut before = None;
-            if let Some(Detail::Booking { also, before: had }) = detail {
+            let (mut before, mut overrides) = (None, Overrides::NONE);
+            if let Some(Detail::Booking { also, before: had, overrides: beyond }) = detail {
                 sections.extend(also);
-                before = had;
+                (before, overrides) = (had, beyond);
             }
             let now = sources.bookings.get(&booking_id).ok_or(Incomplete)?;
             let replaced = sources.replaced.get(&booking_id);
@@ -183,7 +185,7 @@ pub fn message(
             let items = next.map_or_else(|| now.items.clone(), |(_, items)| items.clone());
             let status = kind.booking_status().ok_or(Incomplete)?;
             let booking = then(now, status, booking_version, (at, entry.expires_at), items);
-            (now.event_id, Body::Booking { booking, sections, before })
+            (now.event_id, Body::Booking { booking, sections, before, overrides })
         }
         (Subject::Section(section_id), None, _) => {
             let (state, blocked, unblocked) = match detail {

@@ -23,7 +23,7 @@ pub mod series;
 pub mod text;
 pub mod time;
 
-pub use access::{Actor, By};
+pub use access::{Actor, By, Overrides};
 pub use booking::{Booking, BookingStatus, Item};
 pub use decide::{
     Blocked, Changes, Command, Committed, Hold, KeyUse, Ledger, LoadedRows, Outcome, Policy,

@@ -13,7 +13,7 @@ mod position;
 mod rows;
 mod run;
 
-use crate::access::{Actor, By};
+use crate::access::{Actor, By, Overrides};
 use crate::booking::{BookingStatus, Item};
 use crate::event::{Event, Section};
 use crate::ids::{BookingId, EventId, SectionId};
@@ -180,6 +180,8 @@ pub enum Detail {
         also: Vec<(SectionId, i64)>,
         /// What a changed hold had before.
         before: Option<Arc<[Item]>>,
+        /// Which limits the seller went beyond.
+        overrides: Overrides,
     },
     /// The section as it is after the change.
     Section {
@@ -246,13 +248,18 @@ impl LogEntry {
         }
     }
 
-    /// Says on the first row of a step of a booking which other rows it has, and what a changed hold had
-    /// `before`.
-    pub fn tell_others(&mut self, others: &[Self], before: Option<Arc<[Item]>>) {
-        if !others.is_empty() || before.is_some() {
+    /// Says on the first row of a step of a booking which other rows it has, what a changed hold had
+    /// `before`, and which limits its seller went beyond.
+    pub fn tell_others(
+        &mut self,
+        others: &[Self],
+        before: Option<Arc<[Item]>>,
+        overrides: Overrides,
+    ) {
+        if !others.is_empty() || before.is_some() || !overrides.is_empty() {
             let also = others.iter().filter_map(|it| Some((it.subject.section_id()?, it.version)));
             let also = also.collect();
-            self.detail = Some(Box::new(Detail::Booking { also, before }));
+            self.detail = Some(Box::new(Detail::Booking { also, before, overrides }));
         }
     }
 

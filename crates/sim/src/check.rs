@@ -5,10 +5,11 @@ mod seats;
 use crate::database::Database;
 use crate::machine::{Attempt, FRESH_MS, NEWS_MAX_MS, State};
 use crate::store::POISONED;
-use engine::log::LogKind;
+use engine::access::{Override, Overrides};
+use engine::log::{Detail, LogKind};
 use engine::{
-    BookingId, BookingStatus, Command, Error, EventId, Fault, Outcome, Refusal, SeatRequest,
-    SectionId, Timestamp, UserId,
+    Booking, BookingId, BookingStatus, Command, Error, EventId, Fault, Outcome, Refusal,
+    SeatRequest, SectionId, Timestamp, UserId,
 };
 use seats::SeatTimes;
 use server::simulated::Decided;
@@ -69,11 +70,15 @@ impl Checks {
         let decided_at = database.tables.log.last().map_or(database.now, |entry| entry.at);
         for booking in created.iter().filter_map(|id| database.booking(*id)) {
             let terms = &database.tables.events[&booking.event_id].terms;
-            if let Err(refusal) = terms.may_sell(decided_at) {
+            let overrides = beyond(database, booking.booking_id);
+            if let Err(refusal) = terms.may_sell(decided_at, overrides) {
                 return Err(format!("sold beside its terms, {refusal:?}: {booking:?}"));
             }
         }
         for booking in created.iter().chain(grown).filter_map(|id| database.booking(*id)) {
+            if beyond(database, booking.booking_id).has(Override::BuyerLimit) {
+                continue;
+            }
             within_cap(database, booking.event_id, booking.user_id, decided_at)?;
         }
         for section_id in touched {
@@ -85,7 +90,11 @@ impl Checks {
             if is_capped_always {
                 let buyers = database.tables.bookings.values().map(|of| (of.event_id, of.user_id));
                 for (event_id, user_id) in buyers.collect::<BTreeSet<_>>() {
-                    within_cap(database, event_id, user_id, decided_at)?;
+                    let theirs = |of: &&Booking| (of.event_id, of.user_id) == (event_id, user_id);
+                    let mut theirs = database.tables.bookings.values().filter(theirs);
+                    if !theirs.any(|of| beyond(database, of.booking_id).has(Override::BuyerLimit)) {
+                        within_cap(database, event_id, user_id, decided_at)?;
+                    }
                 }
             }
             self.seats.note(database, *section_id);
@@ -263,6 +272,16 @@ fn is_over(database: &Database, command: &Command, asked_at: Timestamp) -> Resul
 }
 
 /// A buyer has at most as many seats as the event allows (I1).
+/// The limits that the seller of a booking went beyond, when it was held or changed.
+fn beyond(database: &Database, booking_id: BookingId) -> Overrides {
+    let steps = database.tables.log.iter().filter(|entry| entry.booking_id == Some(booking_id));
+    let named = steps.filter_map(|entry| match entry.detail.as_deref() {
+        Some(Detail::Booking { overrides, .. }) => Some(overrides.iter()),
+        _ => None,
+    });
+    named.flatten().collect()
+}
+
 fn within_cap(
     database: &Database,
     event_id: EventId,

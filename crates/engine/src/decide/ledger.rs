@@ -5,7 +5,7 @@
 
 use super::seats::{SeatFate, seat_rows};
 use super::{Changes, Command, ExpiryEntry, Hold, KeyUse, LoadedRows, Outcome, Policy, SeatMaps};
-use crate::access::{Actor, By};
+use crate::access::{Actor, By, Overrides};
 use crate::booking::{Booking, BookingStatus, Item};
 use crate::error::{Fault, Refusal};
 use crate::ids::{BookingId, IdempotencyKey, SectionId, UserId};
@@ -26,6 +26,24 @@ enum Mark {
         /// Whether it has other seats now.
         reseated: bool,
     },
+}
+
+/// A step of a booking, as the log says it.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct BookingStep {
+    /// What it is.
+    pub kind: LogKind,
+    /// Who takes it, when it is neither the buyer nor time.
+    pub actor: Option<Actor>,
+    /// Which limits the seller goes beyond.
+    pub overrides: Overrides,
+}
+
+impl BookingStep {
+    /// One within all limits.
+    pub const fn new(kind: LogKind, actor: Option<Actor>) -> Self {
+        Self { kind, actor, overrides: Overrides::NONE }
+    }
 }
 
 /// How a batch ended.
@@ -96,8 +114,17 @@ impl Ledger {
             Command::Resize { section_id, by, capacity } => {
                 self.resize(*section_id, *by, *capacity)
             }
-            Command::Change { booking_id, by, user_id, event_id, expected, requests } => {
-                self.change(*booking_id, *by, (*user_id, *event_id), *expected, requests)
+            Command::Change {
+                booking_id,
+                by,
+                user_id,
+                event_id,
+                expected,
+                requests,
+                overrides,
+            } => {
+                let wanted = (&requests[..], *overrides);
+                self.change(*booking_id, *by, (*user_id, *event_id), *expected, wanted)
             }
             Command::Block { section_id, by, blocked, reason } => {
                 self.block(*section_id, *by, blocked, reason.clone())
@@ -217,17 +244,17 @@ impl Ledger {
         let mut due: Vec<_> = due.map(|booking| (booking.expires_at, booking.booking_id)).collect();
         due.sort_unstable();
         for (_, booking_id) in due {
-            self.end(booking_id, BookingStatus::Expired, (LogKind::Expired, None), held_back);
+            let step = BookingStep::new(LogKind::Expired, None);
+            self.end(booking_id, BookingStatus::Expired, step, held_back);
         }
     }
 
-    /// Moves a booking along an edge of I2, with one row of the log for each of its sections. `step` is
-    /// its kind, and who takes it when it is neither the buyer nor time.
+    /// Moves a booking along an edge of I2, with one row of the log for each of its sections.
     pub(super) fn end(
         &mut self,
         booking_id: BookingId,
         next: BookingStatus,
-        step: (LogKind, Option<Actor>),
+        step: BookingStep,
         deltas: fn(i64) -> Deltas,
     ) {
         let mut booking = self.rows.bookings[&booking_id].clone();
@@ -247,7 +274,7 @@ impl Ledger {
     pub(super) fn record(
         &mut self,
         booking: &Booking,
-        step: (LogKind, Option<Actor>),
+        step: BookingStep,
         expires_at: Option<Timestamp>,
         deltas: impl Fn(i64) -> Deltas,
     ) {
@@ -259,11 +286,12 @@ impl Ledger {
     pub(super) fn record_in(
         &mut self,
         booking: &Booking,
-        (kind, actor): (LogKind, Option<Actor>),
+        step: BookingStep,
         expires_at: Option<Timestamp>,
         sections: impl Iterator<Item = (SectionId, Deltas)>,
         before: Option<Arc<[Item]>>,
     ) {
+        let BookingStep { kind, actor, overrides } = step;
         let first = self.log.len();
         for (section_id, deltas) in sections {
             let booking_id = Some(booking.booking_id);
@@ -272,7 +300,7 @@ impl Ledger {
         }
         let [first, others @ ..] = &mut self.log[first..] else { return };
         first.booking_version = Some(booking.version);
-        first.tell_others(others, before);
+        first.tell_others(others, before, overrides);
     }
 
     /// Applies `entry` to its section and appends it to the log, with its time and version (I4, I7).

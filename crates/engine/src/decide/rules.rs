@@ -1,9 +1,9 @@
 //! The rules: what each command may do, and why it may not.
 
-use super::ledger::{Ledger, SectionStep, held_back};
+use super::ledger::{BookingStep, Ledger, SectionStep, held_back};
 use super::seats::{Own, name};
 use super::{Blocked, Hold, Outcome, SeatRequest};
-use crate::access::{By, Permission, is_visible, may, may_for_buyer};
+use crate::access::{By, Override, Overrides, Permission, is_visible, may, may_for_buyer};
 use crate::booking::{Booking, BookingStatus};
 use crate::error::Refusal;
 use crate::event::{EventStatus, Terms};
@@ -30,8 +30,10 @@ impl Ledger {
             return Ok(replay);
         }
         let buyer = (hold.by(), hold.user_id);
-        let (terms, cap) = self.may_hold(buyer, hold.event_id, &hold.requests, 0)?;
-        let (hold_ttl_ms, prevent_orphans) = (terms.hold_ttl_ms, terms.prevent_orphans);
+        let wanted = (&hold.requests[..], hold.overrides);
+        let (terms, cap) = self.may_hold(buyer, hold.event_id, wanted, 0)?;
+        let hold_ttl_ms = terms.hold_ttl_ms;
+        let prevent_orphans = terms.prevent_orphans && !hold.overrides.has(Override::Orphans);
         let placed = self.place(&hold.requests, &Own::default(), prevent_orphans)?;
 
         // After this point it must succeed.
@@ -44,7 +46,8 @@ impl Ledger {
             (ttl_ms, self.policy.hold_max_life_ms.max(ttl_ms)),
         );
         let ends = Some(booking.expires_at);
-        let step = (LogKind::Held, hold.by().unless_buyer(hold.user_id));
+        let (actor, overrides) = (hold.by().unless_buyer(hold.user_id), hold.overrides);
+        let step = BookingStep { kind: LogKind::Held, actor, overrides };
         self.record(&booking, step, ends, |seats| Deltas { held: seats, ..Deltas::default() });
         self.pass_on(&booking, BookingStatus::Hold);
         if cap.is_some() {
@@ -60,15 +63,15 @@ impl Ledger {
     /// seats that the booking already has; returns the event's terms and the cap of the buyer.
     ///
     /// A cap refuses only what exceeds it further. It may have been lowered since a booking was made:
-    /// what is above it then may stay, or become less.
+    /// what is above it then may stay, or become less. What is sold beyond it counts, too.
     ///
-    /// The first refusal wins: not found, those of [`may`] for a seller, those of [`Terms::may_sell`],
-    /// [`Refusal::TooManySeats`], [`Refusal::BuyerLimit`].
+    /// The first refusal wins: not found, those of [`may`] for a seller and for who goes beyond limits,
+    /// those of [`Terms::may_sell`], [`Refusal::TooManySeats`], [`Refusal::BuyerLimit`].
     fn may_hold(
         &self,
         (by, user_id): (By, UserId),
         event_id: EventId,
-        requests: &[SeatRequest],
+        (requests, overrides): (&[SeatRequest], Overrides),
         own: u32,
     ) -> Result<(&Terms, Option<u32>), Refusal> {
         const MISSING: Refusal = Refusal::NotFound { what: "event" };
@@ -79,12 +82,15 @@ impl Ledger {
         } else if !is_visible(Some(by), terms) {
             return Err(MISSING);
         }
+        if !overrides.is_empty() {
+            may(by, Permission::BookingOverride, terms)?;
+        }
         for section_id in requests.iter().flat_map(SeatRequest::sections) {
             let found = self.rows.sections.get(section_id);
             let found = found.filter(|(section, _)| section.event_id == event_id);
             found.ok_or(Refusal::NotFound { what: "section" })?;
         }
-        terms.may_sell(self.now)?;
+        terms.may_sell(self.now, overrides)?;
         let seats: i64 = requests.iter().map(|ask| i64::from(ask.seats())).sum();
         let limit = terms.max_seats_per_booking.unwrap_or(self.policy.max_seats_per_booking);
         let rises = seats > i64::from(own);
@@ -92,7 +98,7 @@ impl Ledger {
             return Err(Refusal::TooManySeats { limit, current: own });
         }
         let cap = terms.cap_of_buyer(&self.policy);
-        if let Some(limit) = cap {
+        if let Some(limit) = cap.filter(|_| !overrides.has(Override::BuyerLimit)) {
             let live = self.rows.buyers.get(&(event_id, user_id)).copied().unwrap_or(0);
             let remaining = i64::from(limit) - live;
             if rises && seats - i64::from(own) > remaining {
@@ -115,7 +121,7 @@ impl Ledger {
         by: By,
         (user_id, event_id): (UserId, EventId),
         expected: Option<i64>,
-        requests: &[SeatRequest],
+        (requests, overrides): (&[SeatRequest], Overrides),
     ) -> Result<Outcome, Refusal> {
         let before = self.owned(booking_id, by)?.clone();
         if (before.user_id, before.event_id) != (user_id, event_id) {
@@ -128,8 +134,9 @@ impl Ledger {
         if expected.is_some_and(|version| version != before.version) {
             return Err(Refusal::VersionMismatch { version: before.version });
         }
-        let (terms, cap) = self.may_hold((by, user_id), event_id, requests, before.seats())?;
-        let prevent_orphans = terms.prevent_orphans;
+        let wanted = (requests, overrides);
+        let (terms, cap) = self.may_hold((by, user_id), event_id, wanted, before.seats())?;
+        let prevent_orphans = terms.prevent_orphans && !overrides.has(Override::Orphans);
         let own = Own::of(&before);
         let kept = self.numbered(&before);
         self.unplace(&kept);
@@ -156,7 +163,9 @@ impl Ledger {
                 |of: &BTreeMap<_, u32>| i64::from(of.get(&section_id).copied().unwrap_or(0));
             (section_id, Deltas { held: seats(&has) - seats(&had), ..Deltas::default() })
         };
-        let (step, ends) = ((LogKind::Changed, by.unless_buyer(user_id)), Some(after.expires_at));
+        let step =
+            BookingStep { kind: LogKind::Changed, actor: by.unless_buyer(user_id), overrides };
+        let ends = Some(after.expires_at);
         let before_items = Some(before.items.clone());
         self.record_in(&after, step, ends, sections.into_iter().map(deltas), before_items);
         let numbers = |of: &Booking| -> BTreeSet<(SectionId, SeatName)> {
@@ -199,7 +208,7 @@ impl Ledger {
             return Ok(self.unchanged(booking_id));
         }
         self.still_held(booking)?;
-        let step = (LogKind::Confirmed, by.unless_buyer(booking.user_id));
+        let step = BookingStep::new(LogKind::Confirmed, by.unless_buyer(booking.user_id));
         self.end(booking_id, BookingStatus::Confirmed, step, |seats| Deltas {
             held: -seats,
             sold: seats,
@@ -248,7 +257,7 @@ impl Ledger {
         let mut booking = booking.clone();
         booking.expires_at = expires_at;
         booking.touch(self.now);
-        let step = (LogKind::Extended, by.unless_buyer(booking.user_id));
+        let step = BookingStep::new(LogKind::Extended, by.unless_buyer(booking.user_id));
         self.record(&booking, step, Some(expires_at), |_| Deltas::default());
         self.put(booking);
         Ok(self.shown(booking_id))
@@ -282,7 +291,7 @@ impl Ledger {
                 if !undo_always && !in_time {
                     return Err(Refusal::NotCancellable);
                 }
-                let step = (LogKind::Cancelled, by.unless_buyer(buyer));
+                let step = BookingStep::new(LogKind::Cancelled, by.unless_buyer(buyer));
                 self.end(booking_id, BookingStatus::Cancelled, step, |seats| Deltas {
                     sold: -seats,
                     ..Deltas::default()
@@ -462,7 +471,8 @@ impl Ledger {
 
     fn give_back(&mut self, booking_id: BookingId, by: By) {
         let actor = by.unless_buyer(self.rows.bookings[&booking_id].user_id);
-        self.end(booking_id, BookingStatus::Cancelled, (LogKind::Released, actor), held_back);
+        let step = BookingStep::new(LogKind::Released, actor);
+        self.end(booking_id, BookingStatus::Cancelled, step, held_back);
     }
 
     /// A booking, for its buyer, for a seller, or for us: not found, those of [`may_for_buyer`].

@@ -24,7 +24,7 @@
 //! row's columns. What is read takes memory in proportion to the bytes, whatever they say.
 
 use super::{Deltas, Detail, LogEntry, LogKind};
-use crate::access::Actor;
+use crate::access::{Actor, Overrides};
 use crate::ids::{BookingId, KeyId, SectionId, UserId};
 use crate::time::Timestamp;
 use std::borrow::Borrow;
@@ -223,7 +223,9 @@ impl<'entry> Parts<'entry> {
         let kind = KINDS.iter().position(|kind| *kind == entry.kind)?;
         let also = match entry.detail.as_deref() {
             None => None,
-            Some(Detail::Booking { also, before: None }) => Some(&also[..]),
+            Some(Detail::Booking { also, before: None, overrides }) if overrides.is_empty() => {
+                Some(&also[..])
+            }
             Some(_) => return None,
         };
         let Deltas { capacity, blocked, .. } = entry.deltas;
@@ -277,7 +279,7 @@ fn also(rest: &mut &[u8]) -> Option<Detail> {
     for _ in 0..count {
         also.push((SectionId::from_slice(&take::<ID_BYTES>(rest)?)?, signed(rest)?));
     }
-    Some(Detail::Booking { also, before: None })
+    Some(Detail::Booking { also, before: None, overrides: Overrides::NONE })
 }
 
 /// The sum; none when it does not fit, which no log of seats comes near.

@@ -2,7 +2,9 @@
 
 use engine::event::SEATS_PER_USER_MAX;
 use engine::seats::SeatName;
-use engine::{BookingId, By, Command, EventId, Hold, Policy, SeatRequest, SectionId, UserId};
+use engine::{
+    BookingId, By, Command, EventId, Hold, Overrides, Policy, SeatRequest, SectionId, UserId,
+};
 use std::sync::LazyLock;
 use std::time::{Duration, Instant};
 use suite::halls::laid;
@@ -43,6 +45,7 @@ impl Exchange {
                 booking_id,
                 user_id,
                 seller: None,
+                overrides: Overrides::NONE,
                 event_id,
                 requests: exchange.requests(true),
                 key: None,
@@ -82,6 +85,7 @@ impl Exchange {
             event_id: self.event_id,
             expected: None,
             requests: self.requests(self.first_half),
+            overrides: Overrides::NONE,
         };
         PureRules.block_on(self.commits(change));
     }

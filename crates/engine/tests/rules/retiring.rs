@@ -1,6 +1,6 @@
 //! In which order due holds end.
 
-use engine::{Command, Hold, LogKind, SeatRequest};
+use engine::{Command, Hold, LogKind, Overrides, SeatRequest};
 use suite::world::{ManualClock, Mint, POLICY, opened};
 use suite::{Backend as _, Kind as _, Pure, PureRules};
 
@@ -19,7 +19,15 @@ fn due_holds_are_retired_oldest_first() {
             clock.advance_ms(1);
             let requests = vec![SeatRequest::Count { section_id, seats: 1 }];
             let (booking_id, user_id) = (mint.booking(event_id), mint.user());
-            let hold = Hold { booking_id, user_id, seller: None, event_id, requests, key: None };
+            let hold = Hold {
+                booking_id,
+                user_id,
+                seller: None,
+                overrides: Overrides::NONE,
+                event_id,
+                requests,
+                key: None,
+            };
             pure.commit(&[Command::Hold(hold)]).await;
         }
         clock.advance_ms(600_000);

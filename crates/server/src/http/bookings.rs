@@ -241,7 +241,7 @@ async fn revise(
     Json(revised): Json<ReviseHold>,
 ) -> Result<Response, Problem> {
     let expected = expected_booking(&headers, app.core.store.epoch())?;
-    let wanted = revised.wanted()?;
+    let (wanted, overrides) = revised.wanted()?;
     let booking_id: BookingId = id(&booking_id, "booking")?;
     let booking = app.core.store.booking(booking_id).await?.ok_or(MISSING)?;
     let (user_id, event_id) = (booking.user_id, booking.event_id);
@@ -259,7 +259,8 @@ async fn revise(
     } else {
         None
     };
-    let command = Command::Change { booking_id, by, user_id, event_id, expected, requests };
+    let command =
+        Command::Change { booking_id, by, user_id, event_id, expected, requests, overrides };
     let decided = app.core.lanes.submit(booking_id.shard(), command).await;
     if let Some(taken) = taken {
         taken.settle(&decided);

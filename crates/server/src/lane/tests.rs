@@ -7,7 +7,9 @@ mod seats;
 use super::door::has_seats_for_all;
 use super::*;
 use crate::metrics::FOR_TESTS;
-use engine::{AnyId, EventId, IdempotencyKey, Inventory, SeatRequest, SectionId, UserId};
+use engine::{
+    AnyId, EventId, IdempotencyKey, Inventory, Overrides, SeatRequest, SectionId, UserId,
+};
 use fake::{Fake, Oddity, booking_id, now, number_of};
 use futures_util::FutureExt;
 use std::collections::BTreeMap;
@@ -44,6 +46,7 @@ fn hold_with(number: u64, key: Option<&str>) -> Command {
         booking_id,
         user_id: user(),
         seller: None,
+        overrides: Overrides::NONE,
         event_id: event(),
         requests,
         key,

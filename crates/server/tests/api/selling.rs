@@ -273,3 +273,73 @@ async fn a_draft_is_not_open_to_sellers_and_hidden_from_others() {
     let outsider = shop.server.user().await;
     assert_eq!(shop.sell(&outsider, 1, &buyer).await.short(), HIDDEN);
 }
+
+#[tokio::test]
+async fn i13_the_box_office_sells_beyond_the_limits_that_it_names() {
+    let terms = json!({"status": "closed", "max_seats_per_user": 1});
+    let shop = Shop::start(&terms).await;
+    let (office, outsider) = (shop.member("box_office").await, shop.server.user().await);
+    let key = async |scopes: Value| {
+        let path = format!("/organizations/{}/keys", shop.org_id);
+        let made = shop.owner.post(&path, &json!({"name": "Till", "scopes": scopes})).await;
+        shop.owner.with_token(text(&made.expect(CREATED), "secret"))
+    };
+    let beyond = async |by: &Client, seats, overrides: &Value| {
+        let mut hold = for_buyer(&shop.event, seats, &json!({"ref": "cust-42"}));
+        hold["overrides"] = overrides.clone();
+        by.post("/bookings/hold", &hold).await
+    };
+    let window = json!(["sale_window"]);
+    let both = json!(["buyer_limit", "sale_window"]);
+    assert_eq!(beyond(&office, 1, &json!([])).await.short(), "409 sale_closed");
+    assert_eq!(beyond(&office, 2, &window).await.short(), "409 buyer_limit");
+    let held = beyond(&office, 2, &both).await.expect(CREATED);
+    let path = format!("/bookings/{}", text(&held, "booking_id"));
+    let items = json!([{"section_id": "A", "seats_requested": 3}]);
+    let revised = office.patch(&path, &json!({"items": items, "overrides": window})).await;
+    assert_eq!(revised.short(), "409 buyer_limit");
+    let revised = office.patch(&path, &json!({"items": items, "overrides": both})).await.expect(OK);
+    assert_eq!(revised["seats_requested"], 3);
+
+    let sells = key(json!(["booking.sell"])).await;
+    let problem = beyond(&sells, 1, &window).await;
+    assert_eq!(problem.problem(403, "permission_missing")["permission"], "booking.override");
+    let may = key(json!(["booking.sell", "booking.override"])).await;
+    beyond(&may, 1, &both).await.expect(CREATED);
+    assert_eq!(beyond(&outsider, 1, &both).await.short(), OUTSIDER);
+    // A buyer goes beyond nothing.
+    let own = json!({"event_id": shop.event, "section_id": "A", "seats_requested": 1,
+        "overrides": both});
+    assert_eq!(outsider.post("/bookings/hold", &own).await.short(), OUTSIDER);
+    for (words, field) in [
+        (json!(["sale_window", "sale_window"]), "overrides"),
+        (json!(["capacity"]), "overrides"),
+        (json!("sale_window"), "overrides"),
+        (json!(null), "overrides"),
+        (json!([7]), "overrides"),
+    ] {
+        let answer = beyond(&office, 1, &words).await;
+        let problem = answer.problem(422, "validation_failed");
+        let named = text(&problem["errors"][0], "field");
+        assert!(named.starts_with(field), "{words}: {problem:#}");
+    }
+    assert_eq!(shop.owner.seats(&shop.event).await, (6, 4, 0));
+    shop.server.audit();
+}
+
+#[tokio::test]
+async fn i6_what_a_request_goes_beyond_is_part_of_it() {
+    let shop = Shop::start(&json!({"status": "closed"})).await;
+    let keyed = async |overrides: Value| {
+        let mut hold = for_buyer(&shop.event, 1, &json!({"ref": "cust-42"}));
+        hold["overrides"] = overrides;
+        let key = [("idempotency-key", "k1")];
+        shop.owner.send(Method::POST, "/bookings/hold", Some(&hold), &key).await
+    };
+    let first = keyed(json!(["sale_window", "orphans"])).await.expect(CREATED);
+    let again = keyed(json!(["orphans", "sale_window"])).await;
+    assert!(again.is_replayed());
+    assert_eq!(again.expect(CREATED)["booking_id"], first["booking_id"]);
+    assert_eq!(keyed(json!(["sale_window"])).await.short(), "409 idempotency_key_reused");
+    assert_eq!(keyed(json!([])).await.short(), "409 idempotency_key_reused");
+}

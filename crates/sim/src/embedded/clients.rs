@@ -4,6 +4,7 @@ use super::Machine;
 use crate::check;
 use crate::machine::{Attempt, State};
 use crate::world::Answered;
+use engine::access::{Override, Overrides};
 use engine::seats::{Party, SeatName};
 use engine::{
     BookingId, By, Command, Error, Fault, Hold, IdempotencyKey, Outcome, SeatRequest, SectionId,
@@ -101,7 +102,9 @@ impl Machine {
             8 => Command::Extend { booking_id, by },
             9 => {
                 let Hold { event_id, requests, .. } = self.hold();
-                Command::Change { booking_id, by, user_id, event_id, expected: None, requests }
+                let overrides = Overrides::NONE;
+                let expected = None;
+                Command::Change { booking_id, by, user_id, event_id, expected, requests, overrides }
             }
             10 => Command::Release { booking_id, by },
             _ => Command::Cancel { booking_id, by },
@@ -129,7 +132,11 @@ impl Machine {
         // The organizer sells to a buyer, or somebody who may not.
         let sells = self.choices.happens("sells", 12);
         let seller = sells.then(|| By::User(self.people[self.choices.pick("seller", 2)]));
-        Hold { booking_id, user_id, seller, event_id: self.event_id, requests, key }
+        let overrides = Override::ALL.into_iter();
+        let overrides =
+            overrides.filter(|limit| sells && self.choices.happens(limit.as_str(), 3)).collect();
+        let event_id = self.event_id;
+        Hold { booking_id, user_id, seller, overrides, event_id, requests, key }
     }
 
     fn seats_of(&mut self, section_id: SectionId) -> SeatRequest {

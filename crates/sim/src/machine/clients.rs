@@ -128,7 +128,10 @@ impl Machine {
                     .as_ref()
                     .map_or(String::new(), |(key, _)| format!(" key={}", key.as_str()));
                 let id = check::short(hold.booking_id);
-                let sold = hold.seller.map_or(String::new(), |by| format!(" sold by {by:?}"));
+                let mut sold = hold.seller.map_or(String::new(), |by| format!(" sold by {by:?}"));
+                if !hold.overrides.is_empty() {
+                    sold += &format!(" beyond {:?}", hold.overrides);
+                }
                 let asks = asks.collect::<Vec<_>>().join(" ");
                 format!("hold {id} {asks} by=buyer{who}{key}{sold}")
             }

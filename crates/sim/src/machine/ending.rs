@@ -5,7 +5,7 @@ use crate::check;
 use crate::check::Checks;
 use engine::{
     Booking, BookingStatus, By, Command, Error, EventStatus, Fault, Hold, IdempotencyKey,
-    SeatRequest, Shard, Timestamp, UserId,
+    Overrides, SeatRequest, Shard, Timestamp, UserId,
 };
 use server::simulated::Decided;
 use std::sync::atomic::Ordering;
@@ -212,8 +212,15 @@ impl Machine {
                 let user_id = UserId::new(self.world.now(), Shard::pick(1), who);
                 let requests = vec![SeatRequest::Count { section_id, seats }];
                 let event_id = self.event_id;
-                let hold =
-                    Hold { booking_id, user_id, seller: None, event_id, requests, key: None };
+                let hold = Hold {
+                    booking_id,
+                    user_id,
+                    seller: None,
+                    overrides: Overrides::NONE,
+                    event_id,
+                    requests,
+                    key: None,
+                };
                 let answer = self.answer_of(Command::Hold(hold))?;
                 if answer.is_err() {
                     return Err(format!("a seat that is left cannot be had: {answer:?}"));

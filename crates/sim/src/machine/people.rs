@@ -53,9 +53,16 @@ impl Machine {
                 && !seller.is(hold.user_id)
                 && created.contains(&hold.booking_id)
                 && let terms = &database.tables.events[&hold.event_id].terms
-                && let Err(refusal) = may(seller, Permission::BookingSell, terms)
             {
-                return Err(format!("I13: sold by somebody who may not, {refusal:?}: {hold:?}"));
+                let mut needed = vec![Permission::BookingSell];
+                needed.extend((!hold.overrides.is_empty()).then_some(Permission::BookingOverride));
+                if let Some(Err(refusal)) =
+                    needed.into_iter().map(|what| may(seller, what, terms)).find(Result::is_err)
+                {
+                    return Err(format!(
+                        "I13: sold by somebody who may not, {refusal:?}: {hold:?}"
+                    ));
+                }
             }
         }
         Ok(())

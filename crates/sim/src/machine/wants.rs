@@ -2,6 +2,7 @@
 
 use super::Machine;
 use crate::world::Organized;
+use engine::access::{Override, Overrides};
 use engine::event::{EventChange, EventCommand, Transfer};
 use engine::seats::{Party, SeatName};
 use engine::{
@@ -56,7 +57,8 @@ impl Machine {
                 let expected = self.choices.happens("expects a version", 4);
                 let expected = expected.then(|| [1, 2][self.choices.pick("version", 2)]);
                 let Hold { event_id, requests, .. } = self.hold();
-                Command::Change { booking_id, by, user_id, event_id, expected, requests }
+                let overrides = self.overrides(!by.is(user_id));
+                Command::Change { booking_id, by, user_id, event_id, expected, requests, overrides }
             }
             _ if self.choices.pick("how", 2) == 0 => Command::Release { booking_id, by },
             _ => Command::Cancel { booking_id, by },
@@ -92,11 +94,19 @@ impl Machine {
         }
         let sells = self.swarm.sellers && self.choices.happens("sells", 4);
         let seller = sells.then(|| self.one_of_them());
+        let overrides = self.overrides(sells);
         let key = (self.swarm.keys && self.choices.pick("key", 2) == 1).then(|| {
             let key = IdempotencyKey::new(&format!("key-{}", self.attempts.len()));
             (key.expect("a key"), fingerprint(self.event_id, &requests))
         });
-        Hold { booking_id, user_id, seller, event_id: self.event_id, requests, key }
+        let event_id = self.event_id;
+        Hold { booking_id, user_id, seller, overrides, event_id, requests, key }
+    }
+
+    /// The limits that a seller goes beyond.
+    fn overrides(&mut self, sells: bool) -> Overrides {
+        let mut named = |limit: &Override| sells && self.choices.happens(limit.as_str(), 6);
+        Override::ALL.into_iter().filter(&mut named).collect()
     }
 
     fn seats_of(&mut self, section_id: SectionId) -> SeatRequest {

@@ -28,6 +28,7 @@ use super::kept::KeptRow;
 use super::session::{Counted, Session, Sessions};
 use crate::simulated::{is_planted, probe};
 use crate::unavailable;
+use engine::access::Overrides;
 use engine::decide::{Ended, Needs, NextExpiry, SeatRequest};
 use engine::{
     Changes, Command, Committed, Error, Inventory, Ledger, LoadedRows, SectionId, Timestamp,
@@ -189,6 +190,6 @@ fn is_plain(command: &Command) -> bool {
 fn is_far_from_limits(row: &KeptRow, now: Timestamp) -> bool {
     let latest = now.plus_ms(BEHIND_MAX_MS);
     row.inventory.next_expiry.is_none_or(|next| latest < next)
-        && row.terms.may_sell(now).is_ok()
-        && row.terms.may_sell(latest).is_ok()
+        && row.terms.may_sell(now, Overrides::NONE).is_ok()
+        && row.terms.may_sell(latest, Overrides::NONE).is_ok()
 }

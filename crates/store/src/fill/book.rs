@@ -3,6 +3,7 @@
 use super::dice::Dice;
 use super::plan::{HOUR_MS, Plan, SEATS_MAX, SPAN_MS};
 use super::{PART_BOOKINGS, Part};
+use engine::access::Overrides;
 use engine::decide::ExpiryEntry;
 use engine::log::Detail;
 use engine::{
@@ -179,7 +180,7 @@ impl Plan {
             }
             if let [first, others @ ..] = &mut changes.log[first..] {
                 first.booking_version = Some(version);
-                first.tell_others(others, None);
+                first.tell_others(others, None, Overrides::NONE);
             }
         }
         let counted = |(place, loaded): (usize, i64)| (self.inventories[place].clone(), loaded);

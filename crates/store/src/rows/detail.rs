@@ -1,13 +1,14 @@
 //! What a row of the log says beyond numbers, as JSON.
 //!
 //! ```text
-//! {"also":[["01a2…",7]],"before":[item…]}                        a step of a booking
-//! {"section":{…, "capacity":9, …},"blocked":["A-1"],"unblocked":[]}   a change of a section
-//! {"event":{…}}                                                   a change of an event
+//! {"also":[["01a2…",7]],"before":[item…],"overrides":["orphans"]}   a step of a booking
+//! {"section":{…, "capacity":9, …},"blocked":["A-1"],"unblocked":[]}  a change of a section
+//! {"event":{…}}                                                      a change of an event
 //! ```
 //! Fields may be added; those that are there keep their meaning, since rows are never rewritten.
 
 use super::{StoredItem, corrupt, currency};
+use engine::access::Override;
 use engine::event::EventStatus;
 use engine::log::Detail;
 use engine::seats::SeatName;
@@ -28,6 +29,8 @@ enum Stored<'a> {
         also: Vec<(Cow<'a, str>, i64)>,
         #[serde(default, skip_serializing_if = "Option::is_none")]
         before: Option<Vec<StoredItem<'a>>>,
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        overrides: Vec<Cow<'a, str>>,
     },
 }
 
@@ -83,9 +86,10 @@ struct StoredEvent<'a> {
 /// The JSON of what a row says.
 pub(crate) fn text(detail: &Detail) -> String {
     let stored = match detail {
-        Detail::Booking { also, before } => Stored::Booking {
+        Detail::Booking { also, before, overrides } => Stored::Booking {
             also: also.iter().map(|(id, version)| (id.to_string().into(), *version)).collect(),
             before: before.as_ref().map(|items| items.iter().map(StoredItem::of).collect()),
+            overrides: overrides.iter().map(|limit| limit.as_str().into()).collect(),
         },
         Detail::Section { section, inventory, blocked, unblocked } => {
             Stored::Section(StoredChange {
@@ -103,12 +107,14 @@ pub(crate) fn text(detail: &Detail) -> String {
 pub(crate) fn read(text: &str) -> Result<Detail, Fault> {
     let stored: Stored<'_> = serde_json::from_str(text).map_err(|_| corrupt("detail")())?;
     Ok(match stored {
-        Stored::Booking { also, before } => {
+        Stored::Booking { also, before, overrides } => {
             let also = also.into_iter().map(|(id, version)| Ok((section_id(&id)?, version)));
             let before = before.map(|items| items.into_iter().map(StoredItem::read).collect());
+            let overrides: Option<_> = overrides.iter().map(|word| Override::parse(word)).collect();
             Detail::Booking {
                 also: also.collect::<Result<_, Fault>>()?,
                 before: before.transpose()?,
+                overrides: overrides.ok_or_else(corrupt("detail"))?,
             }
         }
         Stored::Section(StoredChange { section, blocked, unblocked }) => {

@@ -145,7 +145,7 @@ mod tests {
     use crate::sqlite::Sqlite;
     use crate::{Accounts as _, Batches as _, Events as _, Schema as _};
     use engine::event::EventChange;
-    use engine::{Command, EventWithSections, Hold, SeatRequest};
+    use engine::{Command, EventWithSections, Hold, Overrides, SeatRequest};
     use suite::world::{ManualClock, Mint, opened};
 
     /// A store with an event on sale that has two sections.
@@ -185,6 +185,7 @@ mod tests {
                 booking_id: self.mint.booking(event_id),
                 user_id: self.mint.user(),
                 seller: None,
+                overrides: Overrides::NONE,
                 event_id,
                 requests: self.new.sections.iter().map(ask).collect(),
                 key: None,

@@ -31,7 +31,8 @@ use crate::world::Fresh;
 use engine::log::Position;
 use engine::{
     Booking, BookingId, By, Command, Committed, Error, EventId, EventWithSections, Fault, Hold,
-    IdempotencyKey, LiveInventory, Outcome, Policy, Refusal, SeatRequest, SectionId, UserId,
+    IdempotencyKey, LiveInventory, Outcome, Overrides, Policy, Refusal, SeatRequest, SectionId,
+    UserId,
 };
 use std::sync::Arc;
 use std::time::Duration;
@@ -95,6 +96,7 @@ impl World {
             booking_id: self.mint.booking(sale.event_id),
             user_id: self.mint.user(),
             seller: None,
+            overrides: Overrides::NONE,
             event_id: sale.event_id,
             requests: requests.iter().map(ask).collect(),
             key: None,
@@ -298,6 +300,7 @@ macro_rules! suite {
                 i6_the_key_of_a_sale_is_the_sellers,
                 i13_who_may_not_sell_leaves_neither_a_booking_nor_a_key,
                 a_seller_takes_from_what_the_buyer_may_have_and_is_named_by_the_log,
+                the_limits_that_a_seller_goes_beyond_are_in_the_log,
             }
             between {
                 changed_terms_of_an_event_are_those_of_the_next_batch,

@@ -5,7 +5,7 @@ use engine::feed::Body;
 use engine::log::Position;
 use engine::{
     Booking, BookingStatus, By, Command, EventId, EventStatus, EventWithSections, Hold, Inventory,
-    LiveInventory, LogCursor, LogKind, Outcome, SeatRequest, SectionId,
+    LiveInventory, LogCursor, LogKind, Outcome, Overrides, SeatRequest, SectionId,
 };
 use sqlx::{Connection as _, SqliteConnection};
 use std::collections::{BTreeMap, BTreeSet, HashMap};
@@ -233,6 +233,7 @@ async fn it_sells_and_gives_back_what_lapses(kind: Kind) {
         booking_id: filled.mint.booking(event_id),
         user_id: filled.mint.user(),
         seller: None,
+        overrides: Overrides::NONE,
         event_id,
         requests: vec![SeatRequest::Count { section_id, seats: 2 }],
         key: None,

@@ -21,7 +21,8 @@ use marks::{
 
 use crate::world::sqlite;
 use engine::{
-    AnyId, Command, EventId, GateAnswer, Hold, Outcome, SeatRequest, SectionId, Snapshot, Timestamp,
+    AnyId, Command, EventId, GateAnswer, Hold, Outcome, Overrides, SeatRequest, SectionId,
+    Snapshot, Timestamp,
 };
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
@@ -139,7 +140,15 @@ async fn i8_a_sold_out_section_is_refused_until_the_next_hold_ends(door: Doorway
     let commit = async |seats| {
         let requests = vec![SeatRequest::Count { section_id, seats }];
         let (booking_id, user_id) = (door.mint.booking(event_id), door.mint.user());
-        let hold = Hold { booking_id, user_id, seller: None, event_id, requests, key: None };
+        let hold = Hold {
+            booking_id,
+            user_id,
+            seller: None,
+            overrides: Overrides::NONE,
+            event_id,
+            requests,
+            key: None,
+        };
         let mut committed = fresh.store.commit(&[Command::Hold(hold)]).await.expect("it answers");
         door.settle(Settlement::of(&committed.inventories).snapshots).await;
         committed.answers.pop().expect("one answer")

@@ -52,7 +52,10 @@ impl Raw {
         let null = || "NULL".to_owned();
         let number = |value: Option<i64>| value.map_or_else(null, |value| value.to_string());
         let detail = entry.detail.as_deref().map_or_else(null, |detail| {
-            let Detail::Booking { also, before: None } = detail else { panic!("{detail:?}") };
+            let Detail::Booking { also, before: None, overrides } = detail else {
+                panic!("{detail:?}")
+            };
+            assert!(overrides.is_empty(), "{detail:?}");
             let also = also.iter().map(|(id, version)| format!("[\"{id}\",{version}]"));
             format!("'{{\"also\":[{}]}}'", also.collect::<Vec<_>>().join(","))
         });

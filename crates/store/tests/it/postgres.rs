@@ -25,7 +25,7 @@ use crate::world::{self, options};
 use engine::account::{RefreshToken, User};
 use engine::{
     Booking, BookingId, By, Command, EventWithSections, Fault, Hold, IdempotencyKey, Inventory,
-    Outcome, Policy, Refusal, SeatRequest, SectionId, UserId,
+    Outcome, Overrides, Policy, Refusal, SeatRequest, SectionId, UserId,
 };
 use engine::{EventId, Timestamp};
 use sqlx::postgres::{PgConnection, PgRow};
@@ -148,6 +148,7 @@ impl Stand {
             booking_id: self.mint.booking(sale.event_id),
             user_id: self.mint.user(),
             seller: None,
+            overrides: Overrides::NONE,
             event_id: sale.event_id,
             requests: requests.iter().map(ask).collect(),
             key: None,

@@ -6,7 +6,8 @@ mod migrations;
 
 use crate::world::Fresh;
 use engine::{
-    Blocked, Booking, By, Command, EventId, Hold, Outcome, Refusal, SeatRequest, SectionId, UserId,
+    Blocked, Booking, By, Command, EventId, Hold, Outcome, Overrides, Refusal, SeatRequest,
+    SectionId, UserId,
 };
 use suite::halls::{laid, names};
 use suite::world::{ManualClock, Mint};
@@ -48,6 +49,7 @@ impl Hall {
             booking_id: mint.booking(event_id),
             user_id: mint.user(),
             seller: None,
+            overrides: Overrides::NONE,
             event_id,
             requests,
             key: None,

@@ -4,8 +4,8 @@ use crate::world::{self, open_sqlite, options, sqlite_url};
 use engine::account::{RefreshToken, User};
 use engine::audit::Report;
 use engine::{
-    Booking, By, Command, EventId, Fault, Hold, IdempotencyKey, Outcome, Refusal, SeatRequest,
-    SectionId, UserId,
+    Booking, By, Command, EventId, Fault, Hold, IdempotencyKey, Outcome, Overrides, Refusal,
+    SeatRequest, SectionId, UserId,
 };
 use sqlx::sqlite::SqliteConnectOptions;
 use sqlx::{AssertSqlSafe, Connection, Row, SqliteConnection};
@@ -77,6 +77,7 @@ fn keyed(mint: &Mint, event_id: EventId, section_id: SectionId, seats: u32) -> H
         booking_id: mint.booking(event_id),
         user_id: mint.user(),
         seller: None,
+        overrides: Overrides::NONE,
         event_id,
         requests: vec![SeatRequest::Count { section_id, seats }],
         key: Some((key, 1)),

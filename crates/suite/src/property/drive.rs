@@ -8,7 +8,8 @@ use engine::decide::Needs;
 use engine::event::EventChange;
 use engine::{
     Booking, BookingId, BookingStatus, Command, Committed, EventDate, EventId, Hold,
-    IdempotencyKey, Inventory, Outcome, Policy, Refusal, SeatRequest, SectionId, Timestamp, UserId,
+    IdempotencyKey, Inventory, Outcome, Overrides, Policy, Refusal, SeatRequest, SectionId,
+    Timestamp, UserId,
 };
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Debug;
@@ -210,7 +211,15 @@ impl<'a> Drive<'a> {
             (key, fingerprint(event_id, &requests))
         });
         let booking_id = self.mint.booking(event_id);
-        let hold = Hold { booking_id, user_id, seller: None, event_id, requests, key };
+        let hold = Hold {
+            booking_id,
+            user_id,
+            seller: None,
+            overrides: Overrides::NONE,
+            event_id,
+            requests,
+            key,
+        };
         self.attempts.push(hold.clone());
         Command::Hold(hold)
     }

@@ -3,8 +3,10 @@
 use super::run::Stage;
 use super::text::Line;
 use crate::world::fingerprint;
+use engine::access::Override;
 use engine::{
-    BookingId, By, Command, EventId, Hold, IdempotencyKey, SeatRequest, SectionId, UserId,
+    BookingId, By, Command, EventId, Hold, IdempotencyKey, Overrides, SeatRequest, SectionId,
+    UserId,
 };
 use std::collections::BTreeMap;
 
@@ -75,7 +77,11 @@ impl Stage<'_> {
         if before.is_some() {
             return Err(format!("two holds called {name}"));
         }
-        Ok(Hold { booking_id, user_id, seller: None, event_id, requests, key })
+        let seller = given.remove("sold_by").map(|name| By::User(self.user(&name)));
+        let words = given.remove("overrides").unwrap_or_default();
+        let named = words.split_terminator(',').map(Override::parse);
+        let overrides = named.collect::<Option<Overrides>>().ok_or("no such limit")?;
+        Ok(Hold { booking_id, user_id, seller, overrides, event_id, requests, key })
     }
 
     /// Reads `A 2 + B 1`.

@@ -7,7 +7,7 @@ use crate::backend::{Backend, Kind};
 use crate::world::{ManualClock, Mint, POLICY};
 use engine::{
     BookingId, Command, Committed, EventId, EventWithSections, Hold, LiveInventory, Opening,
-    Outcome, Policy, Refusal, SectionId, UserId,
+    Outcome, Overrides, Policy, Refusal, SectionId, UserId,
 };
 use std::collections::{BTreeMap, HashMap};
 
@@ -302,6 +302,7 @@ impl<'a> Stage<'a> {
                 booking_id,
                 user_id,
                 seller: None,
+                overrides: Overrides::NONE,
                 event_id,
                 requests: requests.clone(),
                 key: None,

@@ -6,7 +6,8 @@ use crate::halls::{draft, layout};
 use crate::world::{ManualClock, Mint, usd};
 use engine::seats::{Draft, Layout, Party, SeatName};
 use engine::{
-    Blocked, BookingId, By, Command, EventId, Hold, Opening, SeatRequest, SectionId, UserId,
+    Blocked, BookingId, By, Command, EventId, Hold, Opening, Overrides, SeatRequest, SectionId,
+    UserId,
 };
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -195,6 +196,7 @@ impl<'a> Drive<'a> {
                     event_id,
                     expected,
                     requests,
+                    overrides: Overrides::NONE,
                 }
             }
             (60..70, Some((booking_id, user_id))) => {
@@ -231,6 +233,7 @@ impl<'a> Drive<'a> {
                     booking_id,
                     user_id,
                     seller: None,
+                    overrides: Overrides::NONE,
                     event_id,
                     requests,
                     key: None,

@@ -1,10 +1,11 @@
 //! Sellers: members who act for a buyer, on the pure rules.
 
 use super::*;
-use crate::access::{Actor, Grant, Permissions, Role};
+use crate::access::{Actor, Grant, Overrides, Permissions, Role};
 use crate::decide::{Changes, Command, KeyUse, LoadedRows, Policy};
 use crate::event::Section;
 use crate::ids::{IdempotencyKey, OrgId, Shard};
+use crate::log::{Detail, LogEntry};
 use crate::money::{Currency, Money};
 use crate::time::Timestamp;
 
@@ -88,6 +89,7 @@ fn hold(number: u64, buyer: UserId, seats: u32, seller: Option<By>) -> Hold {
         booking_id: booking_id(number),
         user_id: buyer,
         seller,
+        overrides: Overrides::NONE,
         event_id: event_id(),
         requests: vec![SeatRequest::Count { section_id: section_id(), seats }],
         key: None,
@@ -174,6 +176,7 @@ fn the_cap_is_the_buyers_for_every_seller() {
         event_id: event_id(),
         expected: None,
         requests: ask(seats).to_vec(),
+        overrides: Overrides::NONE,
     };
     let by = seller(Role::BoxOffice);
     let refused = Err(Refusal::BuyerLimit { limit: 3, current: 2, remaining: 1 });
@@ -183,6 +186,79 @@ fn the_cap_is_the_buyers_for_every_seller() {
     let (changed, _) = booking(ledger.decide(&change(by, user(1), 3)));
     assert_eq!((changed.seats(), changed.user_id), (3, user(1)));
     assert_eq!(ended(ledger).log.last().expect("a row").actor, Some(by.actor()));
+}
+
+/// What a seller with every right but the last ones may go beyond.
+fn beyond(limits: &[Override], number: u64, seats: u32, by: By) -> Hold {
+    let overrides = limits.iter().copied().collect();
+    Hold { overrides, ..hold(number, user(1), seats, Some(by)) }
+}
+
+#[test]
+fn i13_beyond_the_limits_sells_who_has_the_right_to_and_names_them() {
+    let only_sells = match seller(Role::Owner) {
+        By::Acting(grant) => {
+            let can = Permissions::those(|what| what == Permission::BookingSell);
+            By::Acting(Grant { can, ..grant })
+        }
+        by => by,
+    };
+    let permission = Permission::BookingOverride;
+    for limit in Override::ALL {
+        let lacks = Err(Refusal::PermissionMissing { permission });
+        let asked = beyond(&[limit], 1, 1, only_sells);
+        assert_eq!(ledger_of(rows()).hold(&asked), lacks, "{limit:?}");
+        let alone = Hold { seller: None, ..asked };
+        assert_eq!(ledger_of(rows()).hold(&alone), Err(Refusal::NotOrganizer), "{limit:?}");
+    }
+    let mut ledger = ledger_of(rows());
+    let by = seller(Role::BoxOffice);
+    booking(ledger.hold(&beyond(&[], 1, 3, by)));
+    let full = Err(Refusal::BuyerLimit { limit: 3, current: 3, remaining: 0 });
+    let other = [Override::SaleWindow, Override::Orphans];
+    assert_eq!(ledger.hold(&beyond(&other, 2, 1, by)), full, "not the limit that it named");
+    booking(ledger.hold(&beyond(&[Override::BuyerLimit], 2, 2, by)));
+    // What was sold beyond the limit counts.
+    let full = Err(Refusal::BuyerLimit { limit: 3, current: 5, remaining: 0 });
+    assert_eq!(ledger.hold(&hold(3, user(1), 1, None)), full);
+    let change = |seats, limits: &[Override]| Command::Change {
+        booking_id: booking_id(1),
+        by,
+        user_id: user(1),
+        event_id: event_id(),
+        expected: None,
+        requests: vec![SeatRequest::Count { section_id: section_id(), seats }],
+        overrides: limits.iter().copied().collect(),
+    };
+    assert_eq!(ledger.decide(&change(4, &[])), full);
+    booking(ledger.decide(&change(4, &[Override::BuyerLimit])));
+    let log = ended(ledger).log;
+    let named = |entry: &LogEntry| match entry.detail.as_deref() {
+        Some(Detail::Booking { overrides, .. }) => *overrides,
+        _ => Overrides::NONE,
+    };
+    let buyer_limit: Overrides = [Override::BuyerLimit].into_iter().collect();
+    let expected = [Overrides::NONE, buyer_limit, buyer_limit];
+    assert_eq!(log.iter().map(named).collect::<Vec<_>>(), expected);
+}
+
+#[test]
+fn beyond_its_window_a_sale_is_made_at_a_public_event_that_is_not_over() {
+    let by = seller(Role::BoxOffice);
+    let asked = beyond(&[Override::SaleWindow], 1, 1, by);
+    let sold = |change: &dyn Fn(&mut Terms)| {
+        let mut rows = rows();
+        change(rows.terms.get_mut(&event_id()).expect("it"));
+        ledger_of(rows).hold(&asked)
+    };
+    booking(sold(&|terms| terms.sales_start = Some(at(1_001))));
+    booking(sold(&|terms| terms.sales_end = Some(at(1_000))));
+    booking(sold(&|terms| terms.status = EventStatus::Closed));
+    let early = Err(Refusal::SaleNotOpen { sales_start: None });
+    assert_eq!(sold(&|terms| terms.status = EventStatus::Draft), early);
+    let off = Err(Refusal::EventCancelled);
+    assert_eq!(sold(&|terms| terms.status = EventStatus::Cancelled), off);
+    assert_eq!(sold(&|terms| terms.over_at = at(1_000)), Err(Refusal::EventOver));
 }
 
 #[test]
@@ -241,6 +317,7 @@ fn i13_a_live_hold_is_a_sellers_and_a_strangers_does_not_exist() {
                 event_id: event_id(),
                 expected: None,
                 requests: vec![SeatRequest::Count { section_id: section_id(), seats: 2 }],
+                overrides: Overrides::NONE,
             },
         ] {
             let mut ledger = ledger_of(rows());

@@ -1,4 +1,5 @@
 use super::*;
+use crate::access::Overrides;
 use crate::ids::{Shard, UserId};
 use crate::log::{LogKind, Subject};
 use crate::{Actor, EventId};
@@ -78,7 +79,7 @@ fn log_of(steps: &[Step]) -> Vec<LogEntry> {
             *version += 1;
             head.booking_version = Some(*version);
             let before = (step.kind == LogKind::Changed).then(|| [].into());
-            head.tell_others(others, before);
+            head.tell_others(others, before, Overrides::NONE);
         }
     }
     log

@@ -1,4 +1,5 @@
 use super::*;
+use crate::access::{Override, Overrides};
 use crate::ids::Shard;
 use crate::log::Subject;
 use proptest::prelude::*;
@@ -29,7 +30,9 @@ fn entry() -> impl Strategy<Value = LogEntry> {
             booking_version: version,
             expires_at: end.map(Timestamp::from_unix_ms),
             actor,
-            detail: also.map(|also| Box::new(Detail::Booking { also, before: None })),
+            detail: also.map(|also| {
+                Box::new(Detail::Booking { also, before: None, overrides: Overrides::NONE })
+            }),
             ..LogEntry::of_section(
                 id(SectionId::new, 7),
                 kind,
@@ -148,7 +151,7 @@ fn what_does_not_belong_together_is_no_run() {
         Run::pack(&entries)
     };
     changed(|_| ()).expect("one run");
-    let wrong: [fn(&mut LogEntry); 10] = [
+    let wrong: [fn(&mut LogEntry); 11] = [
         |it| it.version = 5,
         |it| it.version = 3,
         |it| it.at = Timestamp::from_unix_ms(1),
@@ -159,8 +162,14 @@ fn what_does_not_belong_together_is_no_run() {
         |it| it.deltas.blocked = 1,
         |it| it.reason = Some("why".into()),
         |it| {
-            let before = Some([].into());
-            it.detail = Some(Box::new(Detail::Booking { also: Vec::new(), before }));
+            let (also, before) = (Vec::new(), Some([].into()));
+            let overrides = Overrides::NONE;
+            it.detail = Some(Box::new(Detail::Booking { also, before, overrides }));
+        },
+        |it| {
+            let (also, before) = (Vec::new(), None);
+            let overrides = [Override::Orphans].into_iter().collect();
+            it.detail = Some(Box::new(Detail::Booking { also, before, overrides }));
         },
     ];
     for (number, change) in wrong.into_iter().enumerate() {

@@ -4,6 +4,7 @@ use super::super::body::{object, objects};
 use super::super::problem::{FieldError, Problem, duplicate_seat};
 use super::super::wire::{given, given_text, text};
 use crate::catalog::Facts;
+use engine::access::{Override, Overrides};
 use engine::event::SEATS_PER_BOOKING_MAX;
 use engine::seats::{
     CATEGORIES_MAX, LABEL_LENGTH_MAX, NUMBER_LENGTH_MAX, PARTY_ACCESSIBLE_MAX, PARTY_MAX, Party,
@@ -53,6 +54,9 @@ pub(super) struct NewHold<'a> {
     #[serde(default, deserialize_with = "object")]
     #[garde(skip)]
     pub buyer: Option<NewBuyer>,
+    #[serde(default, deserialize_with = "given")]
+    #[garde(skip)]
+    overrides: Option<Vec<OverrideWord>>,
 }
 
 /// The buyer, if somebody else than the caller: a customer of the organization by reference, a user, or,
@@ -69,6 +73,36 @@ pub(super) struct NewBuyer {
     #[serde(default, deserialize_with = "given")]
     #[schema(value_type = String, required = false, format = "uuid")]
     user_id: Option<String>,
+}
+
+/// A limit of an event that a seller can go beyond.
+#[derive(Clone, Copy, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+#[schema(as = Override)]
+pub(super) enum OverrideWord {
+    /// `max_seats_per_user`.
+    BuyerLimit,
+    /// `sales_start`, `sales_end` and the status `closed`.
+    SaleWindow,
+    /// `prevent_orphans`.
+    Orphans,
+}
+
+/// The limits that a request names; else what is wrong with its list.
+fn overridden(words: Option<Vec<OverrideWord>>) -> Result<Overrides, Problem> {
+    let words = words.unwrap_or_default();
+    let limits: Overrides = words
+        .iter()
+        .map(|word| match word {
+            OverrideWord::BuyerLimit => Override::BuyerLimit,
+            OverrideWord::SaleWindow => Override::SaleWindow,
+            OverrideWord::Orphans => Override::Orphans,
+        })
+        .collect();
+    if words.len() > limits.iter().count() {
+        return Err(Problem::invalid_field("overrides", "must name each limit at most once"));
+    }
+    Ok(limits)
 }
 
 /// For whom somebody else holds seats.
@@ -126,6 +160,11 @@ pub(super) struct ReviseHold {
     #[garde(skip)]
     #[schema(value_type = Vec<super::schema::ItemForm>, min_items = 1, max_items = 50)]
     pub items: Vec<NewItem<'static>>,
+    /// Limits of the event to go beyond: needs `booking.override`.
+    #[serde(default, deserialize_with = "given")]
+    #[garde(skip)]
+    #[schema(value_type = Vec<OverrideWord>, required = false, max_items = 3)]
+    overrides: Option<Vec<OverrideWord>>,
 }
 
 /// Seats of one section.
@@ -188,6 +227,11 @@ pub(super) enum Wanted<'a> {
 }
 
 impl<'a> NewHold<'a> {
+    /// The limits that it is to go beyond; else what is wrong with them.
+    pub fn overrides(&mut self) -> Result<Overrides, Problem> {
+        overridden(self.overrides.take())
+    }
+
     /// What it asks for; else what is wrong with its form.
     pub fn wanted(self) -> Result<Wanted<'a>, Problem> {
         let section = self.section_id.is_some();
@@ -218,10 +262,10 @@ impl<'a> NewHold<'a> {
 }
 
 impl ReviseHold {
-    /// What it asks for; else what is wrong with its form.
-    pub fn wanted(self) -> Result<Wanted<'static>, Problem> {
+    /// What it asks for, and beyond which limits; else what is wrong with its form.
+    pub fn wanted(self) -> Result<(Wanted<'static>, Overrides), Problem> {
         check_items(&self.items, in_item)?;
-        Ok(Wanted::Items(self.items))
+        Ok((Wanted::Items(self.items), overridden(self.overrides)?))
     }
 }
 

@@ -15,7 +15,7 @@ use crate::random::random;
 use axum::body::Bytes;
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
-use engine::access::{Permission, is_visible, may};
+use engine::access::{Override, Overrides, Permission, is_visible, may};
 use engine::{
     Booking, BookingId, By, Command, Error, EventId, Fault, Hold, IdempotencyKey, Outcome, Refusal,
     SeatRequest, Timestamp, UserId,
@@ -48,7 +48,7 @@ pub(super) async fn held(
     asked: &[u8],
     headers: HeaderMap,
 ) -> Result<Answer, Problem> {
-    let (event_id, wanted, customer) = parsed(asked)?;
+    let Asked { event_id, wanted, customer, overrides } = Asked::of(asked)?;
     // A key never buys for itself.
     let customer = customer.or_else(|| caller.user_id().is_none().then_some(Customer::New));
     let facts =
@@ -70,12 +70,14 @@ pub(super) async fn held(
             None => digest,
             Some(customer) => fingerprint(&(digest, customer.canonical())),
         };
+        let beyond: Vec<_> = overrides.iter().map(Override::as_str).collect();
+        let digest = if beyond.is_empty() { digest } else { fingerprint(&(digest, beyond)) };
         (key, digest)
     });
     let booking_id =
         BookingId::new(app.core.store.now(), event_id.shard(), u64::from_le_bytes(random()));
-    let hold =
-        Hold { booking_id, user_id: deal.user_id, seller: deal.seller, event_id, requests, key };
+    let (user_id, seller) = (deal.user_id, deal.seller);
+    let hold = Hold { booking_id, user_id, seller, overrides, event_id, requests, key };
     let name = hold.key.as_ref().map(|(key, _)| key.clone());
     let lanes = &app.core.lanes;
     // Who sells to others keeps nothing for themselves.
@@ -292,11 +294,24 @@ fn location(booking_id: BookingId) -> HeaderValue {
     HeaderValue::from_maybe_shared(Bytes::from(path)).expect("an id is valid in a header")
 }
 
-/// What a body asks to hold, and for whom, if not for the caller.
-fn parsed(asked: &[u8]) -> Result<(EventId, Wanted<'_>, Option<Customer>), Problem> {
-    let mut new: NewHold<'_> = validated(asked)?;
-    let customer = new.buyer.take().map(NewBuyer::customer).transpose()?;
-    Ok((id(&new.event_id, "event")?, new.wanted()?, customer))
+/// What a body asks for.
+struct Asked<'a> {
+    event_id: EventId,
+    wanted: Wanted<'a>,
+    /// The buyer, if not the caller.
+    customer: Option<Customer>,
+    /// The limits of the event to go beyond.
+    overrides: Overrides,
+}
+
+impl<'a> Asked<'a> {
+    fn of(body: &'a [u8]) -> Result<Self, Problem> {
+        let mut new: NewHold<'a> = validated(body)?;
+        let customer = new.buyer.take().map(NewBuyer::customer).transpose()?;
+        let overrides = new.overrides()?;
+        let event_id = id(&new.event_id, "event")?;
+        Ok(Self { event_id, wanted: new.wanted()?, customer, overrides })
+    }
 }
 
 /// A digest of what a hold asks for, by which a retry with the same key is known.

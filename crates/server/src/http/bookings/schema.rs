@@ -1,7 +1,7 @@
 //! The forms of a hold as the OpenAPI document shows them; what reads them is [`super::forms`].
 
 use super::super::docs::SeatWord;
-use super::forms::{Best, NewBuyer};
+use super::forms::{Best, NewBuyer, OverrideWord};
 use utoipa::ToSchema;
 
 /// A request for a hold, in one of its forms.
@@ -32,6 +32,9 @@ pub(super) struct CountForm {
     /// If somebody else buys: needs `booking.sell`.
     #[schema(value_type = NewBuyer, required = false)]
     buyer: Option<NewBuyer>,
+    /// Limits of the event to go beyond: needs `booking.override`.
+    #[schema(value_type = Vec<OverrideWord>, required = false, max_items = 3)]
+    overrides: Option<Vec<OverrideWord>>,
 }
 
 /// Seats of a section, by name.
@@ -50,6 +53,9 @@ pub(super) struct SeatsForm {
     /// If somebody else buys: needs `booking.sell`.
     #[schema(value_type = NewBuyer, required = false)]
     buyer: Option<NewBuyer>,
+    /// Limits of the event to go beyond: needs `booking.override`.
+    #[schema(value_type = Vec<OverrideWord>, required = false, max_items = 3)]
+    overrides: Option<Vec<OverrideWord>>,
 }
 
 /// Seats of several sections, all or none.
@@ -65,6 +71,9 @@ pub(super) struct ItemsForm {
     /// If somebody else buys: needs `booking.sell`.
     #[schema(value_type = NewBuyer, required = false)]
     buyer: Option<NewBuyer>,
+    /// Limits of the event to go beyond: needs `booking.override`.
+    #[schema(value_type = Vec<OverrideWord>, required = false, max_items = 3)]
+    overrides: Option<Vec<OverrideWord>>,
 }
 
 /// The best available seats.
@@ -79,6 +88,9 @@ pub(super) struct BestForm {
     /// If somebody else buys: needs `booking.sell`.
     #[schema(value_type = NewBuyer, required = false)]
     buyer: Option<NewBuyer>,
+    /// Limits of the event to go beyond: needs `booking.override`.
+    #[schema(value_type = Vec<OverrideWord>, required = false, max_items = 3)]
+    overrides: Option<Vec<OverrideWord>>,
 }
 
 /// An item: a section, with the number or the names of its seats.

@@ -7,7 +7,7 @@ use crate::{
     PageRequest, Schema as _,
 };
 use engine::event::EventChange;
-use engine::{BookingStatus, By, Command, Hold, Refusal, SeatRequest, SectionId};
+use engine::{BookingStatus, By, Command, Hold, Overrides, Refusal, SeatRequest, SectionId};
 use rand::rngs::StdRng;
 use rand::{RngExt as _, SeedableRng as _};
 use sqlx::Row as _;
@@ -64,6 +64,7 @@ impl World {
             booking_id: self.mint.booking(event_id),
             user_id,
             seller: None,
+            overrides: Overrides::NONE,
             event_id,
             requests: vec![SeatRequest::Count { section_id, seats: 1 }],
             key: None,

@@ -4,7 +4,9 @@ use crate::{
     Instance as _, PageRequest, Schema as _,
 };
 use engine::decide::RETIRED_PER_SECTION_MAX;
-use engine::{Booking, BookingStatus, By, Command, EventStatus, Hold, SeatRequest, UserId};
+use engine::{
+    Booking, BookingStatus, By, Command, EventStatus, Hold, Overrides, SeatRequest, UserId,
+};
 use rand::rngs::StdRng;
 use rand::{RngExt as _, SeedableRng as _};
 use sqlx::ConnectOptions as _;
@@ -64,6 +66,7 @@ impl World {
             booking_id: self.mint.booking(self.event_id),
             user_id: self.user_id,
             seller: None,
+            overrides: Overrides::NONE,
             event_id: self.event_id,
             requests: sections.iter().map(ask).collect(),
             key: None,

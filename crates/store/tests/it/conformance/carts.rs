@@ -2,7 +2,7 @@
 
 use super::seats::{count, given, seats};
 use super::{World, answered, booking, confirm};
-use engine::{Booking, BookingStatus, By, Command, Hold, Refusal};
+use engine::{Booking, BookingStatus, By, Command, Hold, Overrides, Refusal};
 use suite::halls::{laid, taken_by};
 
 pub async fn a_cart_of_both_kinds_is_held_whole_or_not_at_all(world: World) {
@@ -56,6 +56,7 @@ pub async fn the_cap_of_a_buyer_counts_seats_of_both_kinds(world: World) {
         event_id: sale.event_id,
         expected: None,
         requests,
+        overrides: Overrides::NONE,
     };
     // What it has already is no more than it was; what it gives up is free for the next one.
     let more = change(vec![count(&sale, 0, 3), count(&sale, 1, 1)]);

@@ -3,7 +3,7 @@
 use super::{World, refusal};
 use engine::event::EventChange;
 use engine::{
-    Booking, By, Command, Currency, Hold, Money, Opening, Outcome, Refusal, SeatRequest,
+    Booking, By, Command, Currency, Hold, Money, Opening, Outcome, Overrides, Refusal, SeatRequest,
     SectionChange, SectionId,
 };
 use std::fmt::Debug;
@@ -52,6 +52,7 @@ impl World {
             booking_id: self.mint.booking(both.sale.event_id),
             user_id: self.mint.user(),
             seller: None,
+            overrides: Overrides::NONE,
             event_id: both.sale.event_id,
             requests: vec![count, named],
             key: None,

@@ -5,8 +5,8 @@ use engine::event::{EventChange, EventCommand};
 use engine::feed::{Body, Message};
 use engine::log::{Position, Timeline};
 use engine::{
-    Actor, Blocked, Booking, By, Command, EventId, Hold, LogCursor, LogKind, Outcome, SeatRequest,
-    SectionChange, SectionId,
+    Actor, Blocked, Booking, By, Command, EventId, Hold, LogCursor, LogKind, Outcome, Overrides,
+    SeatRequest, SectionChange, SectionId,
 };
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::time::Duration;
@@ -55,7 +55,15 @@ async fn all_that_happens(world: &World) -> (super::Sale, Vec<Booking>) {
     let to = |section_id, seats| vec![SeatRequest::Count { section_id, seats }];
     let change = |requests| {
         let event_id = sale.event_id;
-        Command::Change { booking_id, by, user_id, event_id, expected: None, requests }
+        Command::Change {
+            booking_id,
+            by,
+            user_id,
+            event_id,
+            expected: None,
+            requests,
+            overrides: Overrides::NONE,
+        }
     };
     step(change(to(b, 3))).await.expect("there are seats");
     step(change(to(a, 1))).await.expect("there are seats");

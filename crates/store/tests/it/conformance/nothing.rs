@@ -6,8 +6,8 @@ use crate::raw::Raw;
 use engine::event::EventChange;
 use engine::seats::Party;
 use engine::{
-    Blocked, Booking, Command, Error, EventStatus, EventWithSections, Inventory, Outcome, Refusal,
-    SectionChange,
+    Blocked, Booking, Command, Error, EventStatus, EventWithSections, Inventory, Outcome,
+    Overrides, Refusal, SectionChange,
 };
 use suite::halls::{laid, plain};
 use suite::world::usd;
@@ -146,6 +146,7 @@ pub async fn seats_that_stay_as_they_are_leave_nothing_behind(world: World) {
         event_id: sale.event_id,
         expected,
         requests,
+        overrides: Overrides::NONE,
     };
     let same = || vec![count(&sale, 0, 2), seats(&sale, 1, &["a-3", "A-4"]), count(&sale, 0, 1)];
     for expected in [None, Some(1)] {

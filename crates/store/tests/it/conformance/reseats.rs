@@ -5,7 +5,9 @@ use super::{Sale, World, booking, confirm, release};
 use crate::raw::Raw;
 use engine::event::EventChange;
 use engine::seats::{Party, SeatState};
-use engine::{Blocked, Booking, By, Command, Hold, Outcome, Refusal, SeatRequest, SectionChange};
+use engine::{
+    Blocked, Booking, By, Command, Hold, Outcome, Overrides, Refusal, SeatRequest, SectionChange,
+};
 use suite::halls::{laid, layout, names, taken_by};
 use suite::world::usd;
 
@@ -23,6 +25,7 @@ fn change(
         event_id: sale.event_id,
         expected,
         requests,
+        overrides: Overrides::NONE,
     }
 }
 
@@ -205,6 +208,7 @@ pub async fn i3_a_seat_goes_from_hand_to_hand_within_a_batch(world: World) {
         event_id: sale.event_id,
         expected: None,
         requests: vec![seats(&sale, 0, wanted)],
+        overrides: Overrides::NONE,
     };
     let (booking_id, user_id) = (second.booking_id, second.user_id);
     let batch = [

@@ -4,7 +4,7 @@ use super::{Sale, World, answered, booking, confirm, key, release};
 use crate::raw::Raw;
 use engine::seats::{Category, Flags, Party, SeatName, SeatState};
 use engine::{
-    Blocked, Booking, By, Command, EventWithSections, Hold, Opening, Outcome, Refusal,
+    Blocked, Booking, By, Command, EventWithSections, Hold, Opening, Outcome, Overrides, Refusal,
     SeatConflict, SeatRequest,
 };
 use std::sync::Arc;
@@ -184,6 +184,7 @@ pub async fn a_seat_that_is_named_twice_is_a_duplicate_in_any_spelling(world: Wo
             event_id: sale.event_id,
             expected: None,
             requests,
+            overrides: Overrides::NONE,
         };
         assert_eq!(world.commit_one(change).await, refused);
     }
@@ -321,6 +322,7 @@ pub async fn a_hold_that_would_leave_a_single_seat_is_refused_where_the_event_sa
         event_id: sale.event_id,
         expected: None,
         requests: vec![seats(&sale, 0, names)],
+        overrides: Overrides::NONE,
     };
     let refused = world.commit_one(change(&["A-2"])).await;
     assert_eq!(refused, Err(Refusal::OrphanSeat { seats: names(&["A-1"]) }));

@@ -1,8 +1,12 @@
 //! Sellers: who holds for a buyer, and acts for one.
 
 use super::{Sale, World, answered, booking, key};
+use engine::access::Override;
 use engine::feed::Body;
-use engine::{Actor, By, Command, EventWithSections, Hold, Outcome, Refusal, SeatRequest, UserId};
+use engine::{
+    Actor, By, Command, EventStatus, EventWithSections, Hold, Outcome, Overrides, Refusal,
+    SeatRequest, UserId,
+};
 
 impl World {
     /// A hold of two seats for this buyer, by somebody else, under the key `k1`.
@@ -10,6 +14,7 @@ impl World {
         Hold {
             user_id: buyer,
             seller: Some(By::User(seller)),
+            overrides: Overrides::NONE,
             key: Some((key("k1"), 1)),
             ..self.hold(sale, &[(0, 2)])
         }
@@ -70,6 +75,7 @@ pub async fn a_seller_takes_from_what_the_buyer_may_have_and_is_named_by_the_log
         event_id,
         expected: None,
         requests: vec![SeatRequest::Count { section_id: sale.sections[0], seats }],
+        overrides: Overrides::NONE,
     };
     let refused = Refusal::BuyerLimit { limit: 4, current: 2, remaining: 2 };
     assert_eq!(world.commit_one(change(5)).await, Err(refused));
@@ -95,5 +101,66 @@ pub async fn a_seller_takes_from_what_the_buyer_may_have_and_is_named_by_the_log
         ("booking.released", seller),
     ];
     assert_eq!(told, expected);
+    world.assert_sound().await;
+}
+
+pub async fn the_limits_that_a_seller_goes_beyond_are_in_the_log(world: World) {
+    let closed = |new: &mut EventWithSections| {
+        new.event.terms.status = EventStatus::Closed;
+        new.event.terms.max_seats_per_user = Some(1);
+    };
+    let sale = world.sale_with(&[("A", 9), ("B", 9)], closed).await;
+    let (event_id, by) = (sale.event_id, By::User(sale.organizer_id));
+    let (buyer, stranger) = (world.mint.user(), world.mint.user());
+    let both: Overrides = [Override::SaleWindow, Override::BuyerLimit].into_iter().collect();
+    let only_window: Overrides = [Override::SaleWindow].into_iter().collect();
+    let cart = |overrides, seller| Hold {
+        user_id: buyer,
+        seller: Some(By::User(seller)),
+        overrides,
+        ..world.hold(&sale, &[(0, 2), (1, 1)])
+    };
+    let decided = async |hold: Hold| world.commit_one(Command::Hold(hold)).await;
+    let refused = decided(cart(Overrides::NONE, sale.organizer_id)).await;
+    assert_eq!(refused, Err(Refusal::SaleClosed));
+    assert_eq!(decided(cart(both, stranger)).await, Err(Refusal::NotOrganizer));
+    let refused = Refusal::BuyerLimit { limit: 1, current: 0, remaining: 1 };
+    assert_eq!(decided(cart(only_window, sale.organizer_id)).await, Err(refused));
+    let held = booking(decided(cart(both, sale.organizer_id)).await);
+    // Beside others of its batch, which the log keeps in one row.
+    let mut batch: Vec<_> = (0..3).map(|_| world.hold(&sale, &[(0, 1)])).collect();
+    for (hold, overrides) in batch.iter_mut().zip([only_window, both, only_window]) {
+        (hold.seller, hold.overrides) = (Some(by), overrides);
+    }
+    let batch: Vec<_> = batch.into_iter().map(Command::Hold).collect();
+    for answer in world.commit(&batch).await.answers {
+        booking(answer);
+    }
+    let change = Command::Change {
+        booking_id: held.booking_id,
+        by,
+        user_id: buyer,
+        event_id,
+        expected: None,
+        requests: vec![SeatRequest::Count { section_id: sale.sections[0], seats: 4 }],
+        overrides: both,
+    };
+    booking(world.commit_one(change).await);
+    let messages = world.messages(event_id, 100).await;
+    let named: Vec<_> = messages
+        .iter()
+        .filter_map(|it| match &it.body {
+            Body::Booking { overrides, .. } => Some((it.kind.message_type(), *overrides)),
+            _ => None,
+        })
+        .collect();
+    let expected = [
+        ("booking.held", both),
+        ("booking.held", only_window),
+        ("booking.held", both),
+        ("booking.held", only_window),
+        ("booking.changed", both),
+    ];
+    assert_eq!(named, expected);
     world.assert_sound().await;
 }

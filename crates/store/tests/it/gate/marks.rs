@@ -8,7 +8,7 @@ use super::{
 };
 use crate::world::sqlite;
 use engine::seats::{Layout, Marks, SeatIndex, SeatMap, SeatState};
-use engine::{By, Command, Hold, Opening, Outcome, SeatRequest, Shard};
+use engine::{By, Command, Hold, Opening, Outcome, Overrides, SeatRequest, Shard};
 use std::time::Instant;
 use store::gate::{KnownMarks, MARKS_BYTES_MAX};
 use suite::halls::plain;
@@ -158,6 +158,7 @@ pub async fn i8_the_marks_of_commits_speak_until_an_extension_and_after_a_read(d
             booking_id,
             user_id: buyer,
             seller: None,
+            overrides: Overrides::NONE,
             event_id,
             requests,
             key: None,

@@ -5,8 +5,8 @@ use super::{Sale, Stand, booking, confirm, one};
 use crate::world::all_bookings;
 use engine::seats::Party;
 use engine::{
-    Booking, BookingId, By, Command, Fault, Hold, Opening, Outcome, Refusal, SeatRequest,
-    SectionChange, SectionId,
+    Booking, BookingId, By, Command, Fault, Hold, Opening, Outcome, Overrides, Refusal,
+    SeatRequest, SectionChange, SectionId,
 };
 use futures_util::future::{join, join3};
 use std::collections::BTreeMap;
@@ -175,6 +175,7 @@ fn change(sale: &Sale, of: &Booking, expected: Option<i64>, seats: &[&str]) -> C
         event_id: sale.event_id,
         expected,
         requests: vec![named(sale, seats)],
+        overrides: Overrides::NONE,
     }
 }
 

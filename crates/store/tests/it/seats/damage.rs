@@ -3,6 +3,7 @@
 use super::Hall;
 use crate::raw::Raw;
 use crate::world::{self};
+use engine::Overrides;
 use engine::seats::{SeatIndex, SeatMap};
 use suite::halls::plain;
 use suite::world::{ManualClock, POLICY};
@@ -146,6 +147,7 @@ async fn what_differs_is_rebuilt_or_repaired(fresh: world::Fresh, clock: ManualC
             booking_id: hall.mint.booking(hall.event_id),
             user_id: hall.mint.user(),
             seller: None,
+            overrides: Overrides::NONE,
             event_id: hall.event_id,
             requests: vec![ask],
             key: None,

@@ -3,7 +3,7 @@
 use super::{Hall, booking};
 use crate::raw::Raw;
 use crate::world::{self};
-use engine::{Booking, By, Command, Hold, Refusal, SeatRequest, SectionChange};
+use engine::{Booking, By, Command, Hold, Overrides, Refusal, SeatRequest, SectionChange};
 use suite::halls::{names, plain};
 use suite::world::{ManualClock, Mint, POLICY};
 
@@ -20,6 +20,7 @@ async fn down_and_up(fresh: world::Fresh, clock: ManualClock) {
             booking_id: hall.mint.booking(hall.event_id),
             user_id: hall.mint.user(),
             seller: None,
+            overrides: Overrides::NONE,
             event_id: hall.event_id,
             requests,
             key: None,
@@ -36,6 +37,7 @@ async fn down_and_up(fresh: world::Fresh, clock: ManualClock) {
         event_id,
         expected: None,
         requests: named("A-4"),
+        overrides: Overrides::NONE,
     };
     booking(hall.one(change).await);
     let sold = booking(hall.one(Command::Confirm { booking_id, by: By::User(user_id) }).await);
