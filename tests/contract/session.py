@@ -130,6 +130,7 @@ def play(program: Path) -> tuple[dict, list[str]]:
     with server:
         session = Session(server)
         ids = successes(session)
+        of_operators(session, Path(server.folder, "data"))
         refusals(session, ids)
         late_and_large(session)
         while_locked(session, ids, Path(server.folder, "data"))
@@ -274,6 +275,21 @@ def of_organizations(session: Session, bob: str) -> None:
          values={**of_team, "invitation_id": invitation["invitation_id"]})
     keep("delete_member", "me", "Leaving; another owner is removed with the password",
          values={**of_team, "user_id": "me"}, query={"keys": "revoke"}, body={"password": PASSWORD})
+
+
+def of_operators(session: Session, folder: Path) -> None:
+    """What Ada reads while she is an operator of the installation, as nobody can become by a call."""
+    behind(folder, "INSERT INTO operators SELECT user_id, 0 FROM users WHERE email = 'ada@example.com'")
+    session.keep("list_whole_access_log", "page", "A page", query={"limit": 20})
+    behind(folder, "DELETE FROM operators")
+
+
+def behind(folder: Path, statement: str) -> None:
+    """Changes the database behind the server's back, and waits until the server knows."""
+    database = sqlite3.connect(folder / "reservix.db")
+    with contextlib.closing(database), database:
+        database.execute(statement)
+    time.sleep(1.1)
 
 
 def made(session: Session, **changes: object) -> dict:

@@ -11,6 +11,8 @@ PROBLEM = "application/problem+json"
 # What somebody else does than who is logged in: the user of this address, whose account is made above.
 BY_BOB = {"accept_invitation"}
 BOB = {"email": "bob@example.com", "password": "correct horse battery"}
+# What no newcomer may do: an operator is made on the machine.
+BY_OPERATORS = {"list_whole_access_log"}
 # What ends the token: whoever goes on logs in again.
 ENDS_LOGINS = {"change_password", "logout_all"}
 CHANGING = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}|[\w.-]{40,}")
@@ -114,6 +116,10 @@ def follow(document: dict, url: str) -> list[str]:
                 url, method, path, values=values, query=query, headers=headers, body=body, media_type=media_type
             )
             where = f"{operation['operationId']} {name}".strip()
+            if operation["operationId"] in BY_OPERATORS:
+                if answer.status != 403:
+                    problems.append(f"{where}: {answer.status} to a newcomer")
+                continue
             if answer.status not in (200, 201, 204) or str(answer.status) not in operation["responses"]:
                 problems.append(f"{where}: {answer.status} {answer.body}")
                 continue

@@ -14,6 +14,7 @@ mod lane;
 mod log;
 mod metrics;
 mod news;
+mod operator;
 mod print;
 mod probe;
 mod pulse;

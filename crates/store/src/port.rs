@@ -10,6 +10,7 @@ mod bookings;
 mod events;
 mod instance;
 mod log;
+mod operators;
 mod organizations;
 mod seats;
 mod series;
@@ -23,6 +24,7 @@ pub use events::{
 };
 pub use instance::{Histories, Instance, Timed};
 pub use log::{Log, MESSAGE_ROWS_MAX};
+pub use operators::{Operator, Operators};
 pub use organizations::{
     AccessPage, ChangeNote, ENTRIES_LOOKED_AT_MAX, EntryFilter, Organizations, StoredEntry,
 };
@@ -34,6 +36,7 @@ pub use upkeep::{Books, Migration, Reckoning, Schema, Sweep};
 pub trait Store:
     Accounts
     + Organizations
+    + Operators
     + ApiKeys
     + Events
     + ManySeries
@@ -52,7 +55,7 @@ pub trait Store:
 impl<T> Store for T where
     T: Accounts
         + Organizations
-        + ApiKeys
+        + Operators
         + ApiKeys
         + Events
         + ManySeries

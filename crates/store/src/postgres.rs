@@ -22,6 +22,7 @@ mod history;
 mod interrupt;
 mod keys;
 mod log;
+mod operators;
 mod organizations;
 mod pooler;
 mod presence;

@@ -21,6 +21,7 @@ mod keys;
 mod lists;
 mod live;
 mod log;
+mod operators;
 mod organizations;
 mod repair;
 mod rows;

@@ -8,7 +8,7 @@ use super::problem::Problem;
 use super::wire::{given_composed, legible, present_composed};
 use axum::extract::State;
 use engine::Refusal;
-use engine::account::UserChange;
+use engine::account::{User, UserChange};
 use garde::Validate;
 use serde::Deserialize;
 use std::sync::Arc;
@@ -53,7 +53,7 @@ async fn me(
     CurrentUser(user_id): CurrentUser,
 ) -> Result<axum::Json<UserView>, Problem> {
     let user = app.core.store.user(user_id).await?.ok_or(Refusal::NotFound { what: "user" })?;
-    Ok(axum::Json(user.into()))
+    shown(&app, user).await
 }
 
 /// Changes the name or the address of the user.
@@ -73,5 +73,10 @@ async fn update_me(
         .store
         .update_user(user_id, UserChange { name: change.name, email: change.email })
         .await?;
-    Ok(axum::Json(user.into()))
+    shown(&app, user).await
+}
+
+async fn shown(app: &App, user: User) -> Result<axum::Json<UserView>, Problem> {
+    let operator = app.core.rights.is_operator(user.user_id).await?;
+    Ok(axum::Json(UserView { operator, ..user.into() }))
 }

@@ -22,6 +22,7 @@ mod idempotency;
 mod log;
 mod matrix;
 mod operations;
+mod operators;
 mod organizations;
 mod pages;
 mod processes;

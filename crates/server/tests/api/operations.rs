@@ -180,7 +180,7 @@ async fn a_section_whose_counters_are_damaged_is_refused_and_holds_up_nothing_el
 }
 
 /// Every call of the contract.
-pub const ROUTES: [(&str, &str); 63] = [
+pub const ROUTES: [(&str, &str); 64] = [
     ("post", "/api/v1/auth/register"),
     ("post", "/api/v1/auth/login"),
     ("post", "/api/v1/auth/refresh"),
@@ -236,6 +236,7 @@ pub const ROUTES: [(&str, &str); 63] = [
     ("delete", "/api/v1/organizations/{organization_id}/keys/{key_id}"),
     ("post", "/api/v1/organizations/{organization_id}/keys/{key_id}/rotate"),
     ("get", "/api/v1/organizations/{organization_id}/log"),
+    ("get", "/api/v1/access-log"),
     ("get", "/"),
     ("get", "/health"),
     ("get", "/health/live"),

@@ -148,6 +148,7 @@ const OWN: &[(&str, &str, &str)] = &[
     ("rotate_key", "403", "`permission_missing`"),
     ("delete_key", "403", "`permission_missing`"),
     ("list_access_log", "403", "`permission_missing`"),
+    ("list_whole_access_log", "403", "`permission_missing`"),
 ];
 
 /// The calls that buyers make, with or without an account; calls that need no token are not listed.

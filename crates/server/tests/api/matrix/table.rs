@@ -118,7 +118,7 @@ const TWO: &str = r#"{"items":[{"section_id":"A","seats_requested":2}]}"#;
 pub(super) const CALLS: &[Call] = {
     use Act::{CancelHold, CancelSale, Read, Sell};
     use Need::{Account, Booking, Event, EventOrKey, Hold, Home, Leave, Member, Nothing};
-    use Need::{OwnBooking, Person, See, Team, TeamOrKey};
+    use Need::{Operator, OwnBooking, Person, See, Team, TeamOrKey};
     use Of::{Draft, Public};
     use Permission::{BookingRead, BookingSell, EventCancel, EventRead, EventWrite};
     use Permission::{IntegrationWrite, InventoryWrite, LogRead, MemberWrite, OrgWrite};
@@ -247,5 +247,6 @@ pub(super) const CALLS: &[Call] = {
         call("rotate_key", "", Team(IntegrationWrite), On::Key, "", r#"{"overlap_seconds":0}"#),
         call("delete_key", "", Team(IntegrationWrite), On::Key, "", ""),
         call("list_access_log", "", TeamOrKey(LogRead), On::Team, "", ""),
+        call("list_whole_access_log", "", Operator, On::Team, "", ""),
     ]
 };
