@@ -122,7 +122,7 @@ struct ChangePassword {
 pub(super) struct UserView {
     #[serde(serialize_with = "shown")]
     #[schema(value_type = String, format = "uuid")]
-    user_id: UserId,
+    pub(super) user_id: UserId,
     email: String,
     #[schema(required)]
     name: Option<String>,

@@ -77,6 +77,7 @@ async fn update_me(
 }
 
 async fn shown(app: &App, user: User) -> Result<axum::Json<UserView>, Problem> {
-    let operator = app.core.rights.is_operator(user.user_id).await?;
-    Ok(axum::Json(UserView { operator, ..user.into() }))
+    let mut view = UserView::from(user);
+    view.operator = app.core.rights.is_operator(view.user_id).await?;
+    Ok(axum::Json(view))
 }
