@@ -170,6 +170,11 @@ def successes(session: Session) -> dict[str, str]:
     keep("logout_all", "nothing", "No body", body={})
     session.token = session.send("login", body=account).body["access_token"]
 
+    leaver = {"email": "leaver@example.com", "password": PASSWORD}
+    session.send("register", body=leaver)
+    leavers = session.send("login", body=leaver).body["access_token"]
+    keep("delete_me", "leave", "With the password", token=leavers, body={"password": PASSWORD})
+
     visitor = keep("create_visitor", "new", "A new visitor", body={})
     event = keep("create_event", "1_floor_and_stalls", "Counted seats, and numbered ones", body=EVENT)
     keep("create_event", "2_short_layout", "Numbered seats in the short form", body=SHORT)
@@ -330,6 +335,7 @@ def refusals(session: Session, ids: dict[str, str]) -> None:
     refuse("malformed_json", call("register", body='{"email":'))
     refuse("unsupported_media_type", call("register", body="email=bob", media_type="application/x-www-form-urlencoded"))
 
+    refuse("events_open", call("delete_me", body={"password": PASSWORD}))
     refuse("sale_not_open", held(session, made(session, sales_start="2099-01-01T10:00:00Z")))
     refuse("sale_closed", held(session, made(session, status="closed")))
     refuse("event_over", held(session, made(session, event_date="2020-06-15")))

@@ -13,6 +13,9 @@ BY_BOB = {"accept_invitation"}
 BOB = {"email": "bob@example.com", "password": "correct horse battery"}
 # What no newcomer may do: an operator is made on the machine.
 BY_OPERATORS = {"list_whole_access_log"}
+# What somebody does who is then gone: an account that is made for it.
+BY_EVA = {"delete_me"}
+EVA = {"email": "eva@example.com", "password": "correct horse battery"}
 # What ends the token: whoever goes on logs in again.
 ENDS_LOGINS = {"change_password", "logout_all"}
 CHANGING = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}|[\w.-]{40,}")
@@ -106,6 +109,9 @@ def follow(document: dict, url: str) -> list[str]:
             own = token
             if operation["operationId"] in BY_BOB:
                 own = send(url, "post", "/api/v1/auth/login", body=BOB).body["access_token"]
+            if operation["operationId"] in BY_EVA:
+                send(url, "post", "/api/v1/auth/register", body=EVA)
+                own = send(url, "post", "/api/v1/auth/login", body=EVA).body["access_token"]
             headers["Authorization"] = f"Bearer {own}"
         content = operation.get("requestBody", {}).get("content", {})
         bodies = [(kind, name, body) for kind, of in content.items() for name, body in examples(document, of).items()]

@@ -29,7 +29,7 @@ pub use key::{
 pub use organization::{
     Access, AccessAction, AccessEntry, Account, Confined, EVENTS_MAX, INVITATION_KEPT_MS,
     INVITATION_TTL_MS, INVITATIONS_MAX, Invitation, InvitationEnd, KeyNote, MEMBERS_MAX, Member,
-    Noted, ORGANIZATIONS_MAX, OrgChanges, OrgCommand, Organization, Roster, decide, found,
+    Noted, ORGANIZATIONS_MAX, OrgChanges, OrgCommand, Organization, Roster, decide, found, leave,
 };
 pub use permission::{Permission, Permissions, Role};
 

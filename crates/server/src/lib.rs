@@ -11,6 +11,7 @@ mod fresh;
 mod http;
 mod huge_pages;
 mod lane;
+mod leaving;
 mod log;
 mod metrics;
 mod news;

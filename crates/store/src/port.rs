@@ -9,6 +9,7 @@ mod api_keys;
 mod bookings;
 mod events;
 mod instance;
+mod leaving;
 mod log;
 mod operators;
 mod organizations;
@@ -23,6 +24,7 @@ pub use events::{
     CREATION_KEY_KEPT_MS, Created, CreationKey, EventCard, EventFilter, Events, Place,
 };
 pub use instance::{Histories, Instance, Timed};
+pub use leaving::{Leaving, Left};
 pub use log::{Log, MESSAGE_ROWS_MAX};
 pub use operators::{Operator, Operators};
 pub use organizations::{
@@ -35,6 +37,7 @@ pub use upkeep::{Books, Migration, Reckoning, Schema, Sweep};
 /// The whole of a store, as one object.
 pub trait Store:
     Accounts
+    + Leaving
     + Organizations
     + Operators
     + ApiKeys
@@ -54,6 +57,7 @@ pub trait Store:
 
 impl<T> Store for T where
     T: Accounts
+        + Leaving
         + Organizations
         + Operators
         + ApiKeys

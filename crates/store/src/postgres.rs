@@ -21,6 +21,7 @@ mod fill;
 mod history;
 mod interrupt;
 mod keys;
+mod leaving;
 mod log;
 mod operators;
 mod organizations;

@@ -18,6 +18,7 @@ mod files;
 mod fill;
 mod kept;
 mod keys;
+mod leaving;
 mod lists;
 mod live;
 mod log;

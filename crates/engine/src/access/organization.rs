@@ -526,7 +526,7 @@ pub struct OrgChanges {
 mod rules;
 
 pub(super) use rules::Acting;
-pub use rules::{decide, found};
+pub use rules::{decide, found, leave};
 
 #[cfg(test)]
 mod tests;

@@ -19,6 +19,7 @@ mod event_lists;
 mod events;
 mod heads;
 mod idempotency;
+mod leaving;
 mod log;
 mod matrix;
 mod operations;

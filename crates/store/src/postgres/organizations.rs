@@ -19,9 +19,11 @@ use engine::access::{Member, ORGANIZATIONS_MAX, OrgCommand, Organization, Roster
 use engine::{Error, Fault, InvitationId, OrgId, Refusal, UserId};
 use sqlx::Executor as _;
 use sqlx::postgres::{PgConnection, PgRow};
-use stored::{find, load, lock_joining, members_of, memberships, write};
+use stored::{find, load, members_of, memberships};
 
-pub(super) use stored::{Part, append_entries, is_made, lock, read_log};
+pub(super) use stored::{
+    Part, append_entries, is_made, load_whole, lock, lock_joining, lock_there, read_log, write,
+};
 
 const MISSING: Refusal = Refusal::NotFound { what: "organization" };
 

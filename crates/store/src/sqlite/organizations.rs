@@ -67,6 +67,16 @@ fn load(
     Ok(Some(Roster { organization, members, invitations, keys, joined }))
 }
 
+/// An organization with the keys that have not ended; nothing of a personal one without a row.
+pub(super) fn load_whole(writing: &Writing<'_>, org_id: OrgId) -> Result<Option<Roster>, Fault> {
+    let no_key = None::<[u8; 16]>;
+    let keys = (org_id.as_bytes(), no_key, writing.now.unix_ms());
+    let keys = writing.all(READING, KEYS, keys, |row| Ok(api_key(row)?.key))?;
+    let roster = load(writing, org_id, None)?;
+    let roster = roster.filter(|roster| roster.organization.created_at.is_some());
+    Ok(roster.map(|roster| Roster { keys, ..roster }))
+}
+
 /// In how many organizations a user is.
 fn memberships(writing: &Writing<'_>, user_id: UserId) -> Result<usize, Fault> {
     const SQL: &str = "SELECT org_id FROM members WHERE user_id = ?";
@@ -102,7 +112,7 @@ pub(super) fn change_in(
 }
 
 /// Writes a change; without an entry, there is none.
-fn write(writing: &Writing<'_>, changes: &OrgChanges, change: &ChangeNote) -> Result<(), Fault> {
+pub(super) fn write(writing: &Writing<'_>, changes: &OrgChanges, change: &ChangeNote) -> Result<(), Fault> {
     const ORGANIZATION: &str =
         "INSERT INTO organizations (org_id, name, version, created_at) VALUES (?, ?, ?, ?)
         ON CONFLICT (org_id) DO UPDATE SET name = excluded.name, version = excluded.version";

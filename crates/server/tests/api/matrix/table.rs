@@ -86,6 +86,7 @@ const SEASON_OF_TEAM: &str = r#"{"title":"{unique}","organization_id":"{organiza
 const REGISTER: &str = r#"{"email":"{unique}@example.com","password":"{password}"}"#;
 const LOGIN: &str = r#"{"email":"{customer_email}","password":"{password}"}"#;
 const PASSWORDS: &str = r#"{"current_password":"{password}","new_password":"{password}"}"#;
+const GUESS: &str = r#"{"password":"a guess"}"#;
 const PROOF: &str = r#"{"booking_id":"{booking_id}","booking_token":"{booking_token}"}"#;
 const HEIR: &str = r#"{"user_id":"{user_id}","password":"{password}"}"#;
 const TOKEN: &str = r#"{"token":"{token}"}"#;
@@ -131,6 +132,8 @@ pub(super) const CALLS: &[Call] = {
         call("change_password", "", Account, On::OwnLogins, "", PASSWORDS),
         call("get_me", "", Account, On::Nothing, "", ""),
         call("update_me", "", Account, On::Nothing, "", NAME),
+        call("delete_me", "with a guess", Account,
+            On::Nothing, "", GUESS).answers("401 invalid_credentials"),
         call("create_visitor", "new", Nothing, On::Nothing, "", ""),
         call("create_visitor", "of a booking", Nothing, On::VisitorsHold, "", PROOF),
 

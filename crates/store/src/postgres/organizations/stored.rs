@@ -137,17 +137,25 @@ pub(in crate::postgres) async fn lock(
     // ON CONFLICT waits for a concurrent insertion of the same row.
     const ADD: &str = "INSERT INTO organizations (org_id, version, created_at)
         VALUES ($1, $2, now_ms()) ON CONFLICT (org_id) DO NOTHING";
-    const LOCK: &str = "SELECT * FROM organizations WHERE org_id = $1 FOR NO KEY UPDATE";
     if org_id.owner() == Some(by) {
         let version = Organization::unwritten(org_id).version;
         sqlx::query(ADD).bind(uuid(org_id)).bind(version).execute(&mut *session).await?;
     }
+    lock_there(session, org_id).await
+}
+
+/// Locks an organization that has a row.
+pub(in crate::postgres) async fn lock_there(
+    session: &mut PgConnection,
+    org_id: OrgId,
+) -> Result<Option<Organization>, Interrupt> {
+    const LOCK: &str = "SELECT * FROM organizations WHERE org_id = $1 FOR NO KEY UPDATE";
     let row = sqlx::query(LOCK).bind(uuid(org_id)).fetch_optional(session).await?;
     Ok(row.as_ref().map(organization).transpose()?)
 }
 
 /// Locks in how many organizations a user is, which has no row of its own: one joins at a time.
-pub(super) async fn lock_joining(
+pub(in crate::postgres) async fn lock_joining(
     session: &mut PgConnection,
     user_id: UserId,
 ) -> Result<(), Interrupt> {
@@ -243,8 +251,17 @@ async fn keys_of(
     Ok(found.iter().map(|row| Ok(api_key(row)?.key)).collect::<Result<_, Fault>>()?)
 }
 
+/// The rest of an organization, with all of its keys that have not ended.
+pub(in crate::postgres) async fn load_whole(
+    session: &mut PgConnection,
+    organization: Organization,
+) -> Result<Roster, Interrupt> {
+    let keys = keys_of(&mut *session, organization.org_id, None).await?;
+    Ok(Roster { keys, ..load(session, organization, None).await? })
+}
+
 /// Writes a change; without an entry, there is none.
-pub(super) async fn write(
+pub(in crate::postgres) async fn write(
     session: &mut PgConnection,
     changes: &OrgChanges,
     change: &ChangeNote,
