@@ -26,6 +26,7 @@ CALLS = {
     "register": "POST /api/v1/auth/register",
     "login": "POST /api/v1/auth/login",
     "me": "PATCH /api/v1/users/me",
+    "leaving": "DELETE /api/v1/users/me",
     "password": "POST /api/v1/auth/password",
     "refresh": "POST /api/v1/auth/refresh",
     "logout": "POST /api/v1/auth/logout",

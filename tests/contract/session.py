@@ -130,6 +130,7 @@ def play(program: Path) -> tuple[dict, list[str]]:
     with server:
         session = Session(server)
         ids = successes(session)
+        of_operators(session, Path(server.folder, "data"))
         refusals(session, ids)
         late_and_large(session)
         while_locked(session, ids, Path(server.folder, "data"))
@@ -168,6 +169,11 @@ def successes(session: Session) -> dict[str, str]:
     session.token = session.send("login", body=account).body["access_token"]
     keep("logout_all", "nothing", "No body", body={})
     session.token = session.send("login", body=account).body["access_token"]
+
+    leaver = {"email": "leaver@example.com", "password": PASSWORD}
+    session.send("register", body=leaver)
+    leavers = session.send("login", body=leaver).body["access_token"]
+    keep("delete_me", "leave", "With the password", token=leavers, body={"password": PASSWORD})
 
     visitor = keep("create_visitor", "new", "A new visitor", body={})
     event = keep("create_event", "1_floor_and_stalls", "Counted seats, and numbered ones", body=EVENT)
@@ -276,6 +282,21 @@ def of_organizations(session: Session, bob: str) -> None:
          values={**of_team, "user_id": "me"}, query={"keys": "revoke"}, body={"password": PASSWORD})
 
 
+def of_operators(session: Session, folder: Path) -> None:
+    """What Ada reads while she is an operator of the installation, as nobody can become by a call."""
+    behind(folder, "INSERT INTO operators SELECT user_id, 0 FROM users WHERE email = 'ada@example.com'")
+    session.keep("list_whole_access_log", "page", "A page", query={"limit": 20})
+    behind(folder, "DELETE FROM operators")
+
+
+def behind(folder: Path, statement: str) -> None:
+    """Changes the database behind the server's back, and waits until the server knows."""
+    database = sqlite3.connect(folder / "reservix.db")
+    with contextlib.closing(database), database:
+        database.execute(statement)
+    time.sleep(1.1)
+
+
 def made(session: Session, **changes: object) -> dict:
     """An event that is no example."""
     body = {"title": "Another", "event_date": "2099-06-15", "sections": [{"name": "A", "capacity": 3}], **changes}
@@ -314,6 +335,7 @@ def refusals(session: Session, ids: dict[str, str]) -> None:
     refuse("malformed_json", call("register", body='{"email":'))
     refuse("unsupported_media_type", call("register", body="email=bob", media_type="application/x-www-form-urlencoded"))
 
+    refuse("events_open", call("delete_me", body={"password": PASSWORD}))
     refuse("sale_not_open", held(session, made(session, sales_start="2099-01-01T10:00:00Z")))
     refuse("sale_closed", held(session, made(session, status="closed")))
     refuse("event_over", held(session, made(session, event_date="2020-06-15")))

@@ -11,6 +11,11 @@ PROBLEM = "application/problem+json"
 # What somebody else does than who is logged in: the user of this address, whose account is made above.
 BY_BOB = {"accept_invitation"}
 BOB = {"email": "bob@example.com", "password": "correct horse battery"}
+# What no newcomer may do: an operator is made on the machine.
+BY_OPERATORS = {"list_whole_access_log"}
+# What somebody does who is then gone: an account that is made for it.
+BY_EVA = {"delete_me"}
+EVA = {"email": "eva@example.com", "password": "correct horse battery"}
 # What ends the token: whoever goes on logs in again.
 ENDS_LOGINS = {"change_password", "logout_all"}
 CHANGING = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}|[\w.-]{40,}")
@@ -104,6 +109,9 @@ def follow(document: dict, url: str) -> list[str]:
             own = token
             if operation["operationId"] in BY_BOB:
                 own = send(url, "post", "/api/v1/auth/login", body=BOB).body["access_token"]
+            if operation["operationId"] in BY_EVA:
+                send(url, "post", "/api/v1/auth/register", body=EVA)
+                own = send(url, "post", "/api/v1/auth/login", body=EVA).body["access_token"]
             headers["Authorization"] = f"Bearer {own}"
         content = operation.get("requestBody", {}).get("content", {})
         bodies = [(kind, name, body) for kind, of in content.items() for name, body in examples(document, of).items()]
@@ -114,6 +122,10 @@ def follow(document: dict, url: str) -> list[str]:
                 url, method, path, values=values, query=query, headers=headers, body=body, media_type=media_type
             )
             where = f"{operation['operationId']} {name}".strip()
+            if operation["operationId"] in BY_OPERATORS:
+                if answer.status != 403:
+                    problems.append(f"{where}: {answer.status} to a newcomer")
+                continue
             if answer.status not in (200, 201, 204) or str(answer.status) not in operation["responses"]:
                 problems.append(f"{where}: {answer.status} {answer.body}")
                 continue

@@ -9,6 +9,9 @@
 //! The owner of a personal organization is known by the id alone. A member acts with a [`Grant`]: it
 //! is read from the list of members when a request arrives, is at most a second old, and says for which
 //! organization it is. An event that has gone to another one meanwhile is beyond it.
+//!
+//! An operator of the installation reads every organization, with a grant that allows no change
+//! ([`By::or_operator`]).
 
 mod key;
 mod organization;
@@ -27,10 +30,13 @@ pub use key::{
 pub use organization::{
     Access, AccessAction, AccessEntry, Account, Confined, EVENTS_MAX, INVITATION_KEPT_MS,
     INVITATION_TTL_MS, INVITATIONS_MAX, Invitation, InvitationEnd, KeyNote, MEMBERS_MAX, Member,
-    Noted, ORGANIZATIONS_MAX, OrgChanges, OrgCommand, Organization, Roster, decide, found,
+    Noted, ORGANIZATIONS_MAX, OrgChanges, OrgCommand, Organization, Roster, decide, found, leave,
 };
 pub use overrides::{Override, Overrides};
 pub use permission::{Permission, Permissions, Role};
+
+/// Operators of an installation, at most.
+pub const OPERATORS_MAX: usize = 100;
 
 /// Who acts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -115,6 +121,25 @@ impl By {
             Self::User(user_id) => Actor::User(user_id),
             Self::Acting(grant) => grant.actor,
             Self::System => Actor::System,
+        }
+    }
+
+    /// How an operator of the installation acts, at an event of an organization or at the organization
+    /// itself, who acts there so as a member, or is nothing to it.
+    ///
+    /// They read all of it, and may besides do what they may as a member.
+    #[must_use]
+    pub fn or_operator(self, org_id: OrgId, at: Option<EventId>) -> Self {
+        match self {
+            Self::Acting(grant) if grant.only.is_none() || (at.is_some() && grant.only == at) => {
+                Self::Acting(Grant { can: grant.can.and(Permissions::OPERATOR), ..grant })
+            }
+            _ => Self::Acting(Grant {
+                actor: self.actor(),
+                org_id,
+                can: Permissions::OPERATOR,
+                only: None,
+            }),
         }
     }
 

@@ -1,7 +1,7 @@
 //! Accounts: users, and the rules of their refresh tokens and of the end of their access tokens.
 
 use crate::error::Refusal;
-use crate::ids::UserId;
+use crate::ids::{EventId, OrgId, UserId};
 use crate::time::Timestamp;
 use uuid::Uuid;
 
@@ -141,6 +141,28 @@ pub fn cutoff_at(now: Timestamp, not_before: Option<Timestamp>) -> Timestamp {
     issued_at(now, not_before).plus_ms(1)
 }
 
+/// What keeps a user from leaving that a refusal names, at most, of each kind.
+pub const KEPT_BY_TOLD_MAX: usize = 20;
+
+/// Whether a user may leave, who is the only owner of these teams, and whose personal organization has
+/// these events that are published and not over.
+///
+/// The first refusal wins: [`Refusal::LastOwnerOf`], [`Refusal::EventsOpen`]. Buyers of an event that is
+/// not over need somebody who answers for it.
+pub fn may_leave(mut owned: Vec<OrgId>, mut events: Vec<EventId>) -> Result<(), Refusal> {
+    if !owned.is_empty() {
+        owned.sort_unstable();
+        owned.truncate(KEPT_BY_TOLD_MAX);
+        return Err(Refusal::LastOwnerOf { organizations: owned });
+    }
+    if !events.is_empty() {
+        events.sort_unstable();
+        events.truncate(KEPT_BY_TOLD_MAX);
+        return Err(Refusal::EventsOpen { events });
+    }
+    Ok(())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -164,6 +186,20 @@ mod tests {
         assert_eq!(fresh.exchange(wanted, at(100_000)), Refresh::Refuse);
         assert_eq!(spent.exchange(wanted, at(11_000)), rotated(1_000), "from its first use on");
         assert_eq!(spent.exchange(wanted, at(11_001)), Refresh::EndFamily);
+    }
+
+    #[test]
+    fn who_leaves_owns_no_team_alone_and_no_event_that_is_open() {
+        let at = Timestamp::from_unix_ms(0);
+        let team = |number| OrgId::team(at, (0, number));
+        let event = |number| EventId::new(at, Shard::pick(0), number);
+        assert_eq!(may_leave(Vec::new(), Vec::new()), Ok(()));
+        let events = vec![event(2), event(1)];
+        let told = Refusal::EventsOpen { events: vec![event(1), event(2)] };
+        assert_eq!(may_leave(Vec::new(), events.clone()), Err(told));
+        let many: Vec<_> = (0..50).rev().map(team).collect();
+        let told = Refusal::LastOwnerOf { organizations: (0..20).map(team).collect() };
+        assert_eq!(may_leave(many, events), Err(told));
     }
 
     #[test]

@@ -7,7 +7,7 @@
 mod code;
 
 use crate::access::Permission;
-use crate::ids::SectionId;
+use crate::ids::{EventId, OrgId, SectionId};
 use crate::money::Currency;
 use crate::seats::change::Harm;
 use crate::seats::{SeatName, SeatState};
@@ -34,6 +34,16 @@ pub enum Refusal {
     },
     /// A team has an owner, and a personal organization is its user's.
     LastOwner,
+    /// The user is the only owner of these teams.
+    LastOwnerOf {
+        /// The first of them, in the order of their ids.
+        organizations: Vec<OrgId>,
+    },
+    /// The personal organization of the user has events that are published and not over.
+    EventsOpen {
+        /// The first of them, in the order of their ids.
+        events: Vec<EventId>,
+    },
     /// Ownership is handed over to members only.
     NotAMember,
     /// The account with this address is a member.

@@ -2,6 +2,7 @@
 
 use crate::config::Config;
 use crate::serve::{self, Role};
+use crate::operator::{self, Operator};
 use crate::{Failure, demo, http, huge_pages, log, print, probe};
 use clap::{Parser, Subcommand};
 use engine::{Error, Fault, SectionId};
@@ -72,6 +73,9 @@ enum Command {
     /// Declare that the database was replaced by a copy
     #[command(subcommand)]
     Log(Log),
+    /// Add, list and remove those who read the whole installation, or end the logins of a user
+    #[command(subcommand)]
+    Operator(Operator),
     /// Print the effective settings, with secrets hidden
     Config {
         /// Print an example file instead, with every setting commented out at its default
@@ -146,6 +150,7 @@ pub async fn run() -> Result<ExitCode, Failure> {
             return repair(&settings()?, &section, dry_run).await;
         }
         Command::Log(Log::NewTimeline) => new_timeline(&settings()?).await?,
+        Command::Operator(command) => return operator::run(&settings()?, &command).await,
         Command::Config { example: true } => print::text(crate::config::example())?,
         Command::Config { example: false } => print::text(settings()?.render())?,
         Command::Openapi => {

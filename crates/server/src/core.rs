@@ -62,7 +62,7 @@ impl Core {
                 gate.clone(),
                 hearing.clone(),
             ),
-            rights: Rights::new(store.clone(), gate.clone(), hearing),
+            rights: Rights::new(store.clone(), store.clone(), gate.clone(), hearing),
             pulse: Pulse::new(store.clone(), gate.clone()),
             draining: CancellationToken::new(),
             config,

@@ -6,6 +6,9 @@
 //! again within [`LIFE`]. So a right that was withdrawn serves no request that arrives more than a second
 //! later, on any instance (I15); the command carries it, and is judged by it under the lock (I13).
 //!
+//! Who is an operator of the installation is read in the same way: all of them at once, since they are
+//! few.
+//!
 //! Names give no right. They are kept as the facts of events are: for a minute where announcements are
 //! listened to, else for a second.
 
@@ -16,7 +19,7 @@ use engine::access::{Confined, Member, Organization, Permission};
 use engine::{By, EventId, Fault, OrgId, UserId};
 use std::sync::Arc;
 use std::time::Duration;
-use store::{Gate, Organizations, Place};
+use store::{Gate, Operators, Organizations, Place};
 use tokio::sync::broadcast::error::RecvError;
 use tokio::time::Instant;
 
@@ -83,6 +86,33 @@ impl Source for Places {
     }
 }
 
+#[derive(Clone)]
+struct AllOperators(Arc<dyn Operators>);
+
+impl Source for AllOperators {
+    /// There is one list.
+    type Key = ();
+    /// In the order of their ids.
+    type Value = Arc<[UserId]>;
+    const LIFE_MAX: Duration = LIFE;
+    const SIZE_MAX: u64 = 1;
+
+    async fn read(&self, (): ()) -> Result<Arc<[UserId]>, Fault> {
+        let mut operators: Vec<_> =
+            self.0.operators().await?.into_iter().map(|operator| operator.user_id).collect();
+        operators.sort_unstable();
+        Ok(operators.into())
+    }
+
+    fn life(&self, _: &Arc<[UserId]>, _: Instant) -> Duration {
+        LIFE
+    }
+
+    fn size(_: &Arc<[UserId]>) -> usize {
+        1
+    }
+}
+
 /// What an organization is called.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Named {
@@ -124,20 +154,27 @@ pub struct Rights {
     members: Fresh<Members>,
     places: Fresh<Places>,
     names: Fresh<Names>,
+    operators: Fresh<AllOperators>,
     gate: Arc<dyn Gate>,
 }
 
 impl Rights {
     /// Nothing is known yet. `hearing` says when others are heard that change names.
-    pub fn new(store: Arc<dyn Organizations>, gate: Arc<dyn Gate>, hearing: Hearing) -> Self {
+    pub fn new(
+        store: Arc<dyn Organizations>,
+        operators: Arc<dyn Operators>,
+        gate: Arc<dyn Gate>,
+        hearing: Hearing,
+    ) -> Self {
         let (members, places) = (Members(store.clone()), Places(store.clone()));
         let names = Names { store, hearing };
         let (members, places) = (Fresh::new(members), Fresh::new(places));
-        Self { members, places, names: Fresh::new(names), gate }
+        let operators = Fresh::new(AllOperators(operators));
+        Self { members, places, names: Fresh::new(names), operators, gate }
     }
 
     /// How somebody acts at an event of an organization, or at the organization itself: as its owner, as a
-    /// member, by a key, or as somebody who is nothing to it.
+    /// member, by a key, as an operator, or as somebody who is nothing to it.
     pub async fn by(
         &self,
         caller: &Caller,
@@ -154,7 +191,14 @@ impl Rights {
         }
         let members = self.members.get(org_id).await?;
         let found = members.binary_search_by_key(&user_id, |member| member.user_id);
-        Ok(found.map_or(By::User(user_id), |place| members[place].acting(at)))
+        let by = found.map_or(By::User(user_id), |place| members[place].acting(at));
+        let is_operator = !caller.is_visitor() && self.is_operator(user_id).await?;
+        Ok(if is_operator { by.or_operator(org_id, at) } else { by })
+    }
+
+    /// Whether a user is an operator of the installation, who reads all of it.
+    pub async fn is_operator(&self, user_id: UserId) -> Result<bool, Fault> {
+        Ok(self.operators.get(()).await?.binary_search(&user_id).is_ok())
     }
 
     /// Where somebody sees drafts: a user in the personal organization and where they are a member, a
@@ -191,6 +235,7 @@ impl Rights {
     /// Forgets everything.
     pub fn forget_all(&self) {
         self.names.forget_all();
+        self.operators.forget_all();
         self.members.forget_all();
         self.places.forget_all();
     }

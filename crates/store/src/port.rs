@@ -9,7 +9,9 @@ mod api_keys;
 mod bookings;
 mod events;
 mod instance;
+mod leaving;
 mod log;
+mod operators;
 mod organizations;
 mod seats;
 mod series;
@@ -22,7 +24,9 @@ pub use events::{
     CREATION_KEY_KEPT_MS, Created, CreationKey, EventCard, EventFilter, Events, Place,
 };
 pub use instance::{Histories, Instance, Timed};
+pub use leaving::{Leaving, Left};
 pub use log::{Log, MESSAGE_ROWS_MAX};
+pub use operators::{Operator, Operators};
 pub use organizations::{
     AccessPage, ChangeNote, ENTRIES_LOOKED_AT_MAX, EntryFilter, Organizations, StoredEntry,
 };
@@ -33,7 +37,9 @@ pub use upkeep::{Books, Migration, Reckoning, Schema, Sweep};
 /// The whole of a store, as one object.
 pub trait Store:
     Accounts
+    + Leaving
     + Organizations
+    + Operators
     + ApiKeys
     + Events
     + ManySeries
@@ -51,8 +57,9 @@ pub trait Store:
 
 impl<T> Store for T where
     T: Accounts
+        + Leaving
         + Organizations
-        + ApiKeys
+        + Operators
         + ApiKeys
         + Events
         + ManySeries

@@ -8,7 +8,7 @@ mod detail;
 mod items;
 mod log;
 
-use crate::{EventCard, PAGE_BYTES_MAX, Paged, Place};
+use crate::{EventCard, Operator, PAGE_BYTES_MAX, Paged, Place};
 use engine::account::{Cutoff, RefreshToken, User};
 use engine::decide::ExpiryEntry;
 use engine::seats::{SeatName, SeatState};
@@ -294,6 +294,10 @@ pub(crate) fn user(row: &impl Columns) -> Result<User, Fault> {
         password_hash: row.text("password_hash")?.to_owned(),
         created_at: instant(row, "created_at")?,
     })
+}
+
+pub(crate) fn operator(row: &impl Columns) -> Result<Operator, Fault> {
+    Ok(Operator { user_id: user_id(row, "user_id")?, added_at: instant(row, "added_at")? })
 }
 
 pub(crate) fn cutoff(row: &impl Columns) -> Result<Cutoff, Fault> {

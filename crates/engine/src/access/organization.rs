@@ -319,6 +319,20 @@ impl OrgCommand {
         }
     }
 
+    /// What it needs at the organization; `None`: to accept an invitation needs nothing.
+    #[must_use]
+    pub fn needs(&self) -> Option<Permission> {
+        match self {
+            Self::Rename { .. } | Self::HandOver { .. } => Some(Permission::OrgWrite),
+            Self::ChangeMember { .. }
+            | Self::Remove { .. }
+            | Self::Invite { .. }
+            | Self::Revoke { .. } => Some(Permission::MemberWrite),
+            Self::Key(_) => Some(Permission::IntegrationWrite),
+            Self::Accept { .. } => None,
+        }
+    }
+
     /// Whether it changes what the organization is called.
     #[must_use]
     pub fn renames(&self) -> bool {
@@ -512,7 +526,7 @@ pub struct OrgChanges {
 mod rules;
 
 pub(super) use rules::Acting;
-pub use rules::{decide, found};
+pub use rules::{decide, found, leave};
 
 #[cfg(test)]
 mod tests;

@@ -113,6 +113,10 @@ pub struct Permissions(u32);
 impl Permissions {
     /// None of them.
     pub const NONE: Self = Self(0);
+    /// What an operator of the installation may do at every organization: read what is of no person.
+    pub const OPERATOR: Self = Self(
+        Permission::EventRead.bit() | Permission::BookingRead.bit() | Permission::LogRead.bit(),
+    );
 
     /// Those for which `has` is true.
     #[must_use]
@@ -130,6 +134,12 @@ impl Permissions {
     #[must_use]
     pub const fn covers(self, others: Self) -> bool {
         self.0 & others.0 == others.0
+    }
+
+    /// Those of both.
+    #[must_use]
+    pub const fn and(self, others: Self) -> Self {
+        Self(self.0 | others.0)
     }
 
     /// Whether it has none.

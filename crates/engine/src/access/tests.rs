@@ -176,3 +176,34 @@ fn a_draft_is_visible_to_the_members_of_its_organization() {
     assert!(!is_visible(None, &draft));
     assert!(is_visible(None, &terms(team(1), EventStatus::Closed)));
 }
+
+#[test]
+fn i13_an_operator_reads_every_organization_and_changes_none() {
+    let reads = [Permission::EventRead, Permission::BookingRead, Permission::LogRead];
+    let (of, other) = (team(1), event(2));
+    let of_other = terms(team(2), EventStatus::Draft);
+    for status in EventStatus::ALL {
+        let terms = terms(of, status);
+        let by = By::User(user(2)).or_operator(of, Some(event(1)));
+        for what in Permission::ALL {
+            let told = if reads.contains(&what) {
+                Ok(())
+            } else {
+                Err(Refusal::PermissionMissing { permission: what })
+            };
+            assert_eq!(may(by, what, &terms), told, "{what} {status:?}");
+            assert_eq!(may(by, what, &of), told, "{what} at the organization");
+            may(by, what, &of_other).expect_err("the grant is for one organization");
+        }
+        assert_eq!(by.actor(), Actor::User(user(2)));
+        // As a member they may both.
+        let by = acting(Role::CheckIn, of, None).or_operator(of, Some(event(1)));
+        assert_eq!(may(by, Permission::CheckIn, &terms), Ok(()));
+        assert_eq!(may(by, Permission::BookingRead, &terms), Ok(()));
+        may(by, Permission::EventWrite, &terms).expect_err("neither");
+        // And read where they are confined to something else.
+        let by = acting(Role::Manager, of, Some(other)).or_operator(of, Some(event(1)));
+        assert_eq!(may(by, Permission::EventRead, &terms), Ok(()));
+        may(by, Permission::EventWrite, &terms).expect_err("confined");
+    }
+}

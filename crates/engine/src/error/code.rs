@@ -29,6 +29,7 @@ codes! {
     NotOrganizer "not_organizer"
     PermissionMissing "permission_missing"
     LastOwner "last_owner"
+    EventsOpen "events_open"
     NotAMember "not_a_member"
     MemberExists "member_exists"
     InvitationEnded "invitation_ended"
@@ -89,7 +90,8 @@ impl Refusal {
             Self::NotFound { .. } => RefusalCode::NotFound,
             Self::NotOrganizer => RefusalCode::NotOrganizer,
             Self::PermissionMissing { .. } => RefusalCode::PermissionMissing,
-            Self::LastOwner => RefusalCode::LastOwner,
+            Self::LastOwner | Self::LastOwnerOf { .. } => RefusalCode::LastOwner,
+            Self::EventsOpen { .. } => RefusalCode::EventsOpen,
             Self::NotAMember => RefusalCode::NotAMember,
             Self::MemberExists => RefusalCode::MemberExists,
             Self::InvitationEnded => RefusalCode::InvitationEnded,
@@ -163,6 +165,8 @@ mod tests {
             (Refusal::NotOrganizer, "not_organizer", false),
             (Refusal::PermissionMissing { permission }, "permission_missing", false),
             (Refusal::LastOwner, "last_owner", false),
+            (Refusal::LastOwnerOf { organizations: Vec::new() }, "last_owner", false),
+            (Refusal::EventsOpen { events: Vec::new() }, "events_open", false),
             (Refusal::NotAMember, "not_a_member", false),
             (Refusal::MemberExists, "member_exists", false),
             (Refusal::InvitationEnded, "invitation_ended", false),

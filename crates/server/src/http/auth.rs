@@ -122,13 +122,17 @@ struct ChangePassword {
 pub(super) struct UserView {
     #[serde(serialize_with = "shown")]
     #[schema(value_type = String, format = "uuid")]
-    user_id: UserId,
+    pub(super) user_id: UserId,
     email: String,
     #[schema(required)]
     name: Option<String>,
     #[serde(serialize_with = "shown")]
     #[schema(value_type = String, format = "date-time")]
     created_at: Timestamp,
+    /// Whether the user is an operator of the installation; missing if not.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    #[schema(required = false)]
+    pub(super) operator: bool,
 }
 
 impl From<User> for UserView {
@@ -138,6 +142,7 @@ impl From<User> for UserView {
             email: user.email,
             name: user.name,
             created_at: user.created_at,
+            operator: false,
         }
     }
 }

@@ -228,6 +228,10 @@ async fn list(
         Some(viewer) => app.core.rights.places(viewer).await?,
         None => Arc::default(),
     };
+    let all_drafts = match &viewer {
+        Some(Caller::User(user_id)) => app.core.rights.is_operator(*user_id).await?,
+        _ => false,
+    };
     let of = params.read("organization_id", "must be a UUID", |text| text.parse().ok())?;
     let one = |org_id| vec![Place { org_id, events: None }];
     let short = |text: &str| (text.chars().count() <= 200).then(|| text.to_owned());
@@ -241,6 +245,7 @@ async fn list(
             }
         },
         drafts_of: places.to_vec(),
+        all_drafts,
         series: params.read("series_id", "must be a UUID", |text| text.parse().ok())?,
         status: params.read(
             "status",

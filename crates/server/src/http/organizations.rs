@@ -53,6 +53,7 @@ pub(super) fn routes() -> OpenApiRouter<Arc<App>> {
         .routes(routes!(keys::read, keys::revise, keys::revoke))
         .routes(routes!(keys::rotate))
         .routes(routes!(log::list))
+        .routes(routes!(log::list_whole))
 }
 
 /// The organization that a path names.
@@ -75,6 +76,20 @@ async fn seen(app: &App, org_id: OrgId, user_id: UserId) -> Result<(Roster, Acce
     Ok((roster, own))
 }
 
+/// [`seen`], also for an operator of the installation, who is nothing there.
+async fn seen_or_read(
+    app: &App,
+    org_id: OrgId,
+    user_id: UserId,
+) -> Result<(Roster, Option<Access>), Problem> {
+    let roster = app.core.store.roster(org_id).await?.ok_or(MISSING)?;
+    let own = roster.access(user_id);
+    if own.is_none() && !app.core.rights.is_operator(user_id).await? {
+        return Err(MISSING.into());
+    }
+    Ok((roster, own))
+}
+
 /// [`seen`], for somebody who may do this at the organization itself, and not only at some of its
 /// events.
 async fn seen_with(
@@ -83,11 +98,12 @@ async fn seen_with(
     user_id: UserId,
     permission: Permission,
 ) -> Result<(Roster, Access), Problem> {
-    let (roster, own) = seen(app, org_id, user_id).await?;
-    if own.events.is_some() || !own.role.permissions().has(permission) {
-        return Err(Refusal::PermissionMissing { permission }.into());
+    let (roster, own) = seen_or_read(app, org_id, user_id).await?;
+    let may = |own: &Access| own.events.is_none() && own.role.permissions().has(permission);
+    match own.filter(may) {
+        Some(own) => Ok((roster, own)),
+        None => Err(Refusal::PermissionMissing { permission }.into()),
     }
-    Ok((roster, own))
 }
 
 /// Changes an organization, and has what is known of its name and its members read again if that may be
@@ -100,12 +116,23 @@ async fn change(
     note: &ChangeNote,
 ) -> Result<Roster, Error> {
     let (concerned, renames) = (command.concerns(by), command.renames());
+    let needs = command.needs();
     let changed = core.store.change_organization(org_id, by, command, note).await;
     let is_seen = renames || !concerned.is_empty();
     if is_seen && !matches!(changed, Err(Error::Refused(_))) {
         core.rights.changed(org_id, &concerned).await;
     }
-    changed
+    match (changed, needs) {
+        // Operators see that it is there.
+        (Err(Error::Refused(refused)), Some(permission))
+            if refused == MISSING && core.rights.is_operator(by).await? =>
+        {
+            let is_there = core.store.roster(org_id).await?.is_some();
+            let lacking = Refusal::PermissionMissing { permission };
+            Err(if is_there { lacking } else { refused }.into())
+        }
+        (changed, _) => changed,
+    }
 }
 
 /// The first of these, and whether there are more.
@@ -120,7 +147,7 @@ fn first<T>(all: impl IntoIterator<Item = T>, limit: u32) -> (Vec<T>, bool) {
 /// The organization as a user sees it after a change.
 fn answered(app: &App, roster: Roster, user_id: UserId) -> Result<Response, Problem> {
     let own = roster.access(user_id).ok_or(MISSING)?;
-    let view = OrganizationView::new(roster.organization, &own);
+    let view = OrganizationView::new(roster.organization, Some(&own));
     let etag = view.etag(app.core.store.epoch());
     Ok(([(header::ETAG, etag)], axum::Json(view)).into_response())
 }
@@ -166,7 +193,7 @@ async fn create(
     };
     let done = once(&app, "create_organization", user_id, name, work).await?;
     let (roster, own) = seen(&app, done.id, user_id).await?;
-    let view = OrganizationView::new(roster.organization, &own);
+    let view = OrganizationView::new(roster.organization, Some(&own));
     let location = format!("/api/v1/organizations/{}", done.id);
     Ok(created(&location, view.etag(app.core.store.epoch()), done.replayed, view))
 }
@@ -198,7 +225,7 @@ async fn list(
     let joined = joined.map(|(organization, member)| (organization, member.access));
     let joined = joined.filter(|(of, _)| after.is_none_or(|after| of.org_id > after));
     let (items, has_more) = first(personal.into_iter().chain(joined), part.limit);
-    let views = items.into_iter().map(|(of, access)| OrganizationView::new(of, &access));
+    let views = items.into_iter().map(|(of, access)| OrganizationView::new(of, Some(&access)));
     Ok(page(room, views, has_more, OrganizationView::id, by_serde))
 }
 
@@ -222,8 +249,8 @@ async fn read(
     Path(organization_id): Path<String>,
     IfNoneMatch(known): IfNoneMatch,
 ) -> Result<Response, Problem> {
-    let (roster, own) = seen(&app, named(&organization_id, user_id)?, user_id).await?;
-    let view = OrganizationView::new(roster.organization, &own);
+    let (roster, own) = seen_or_read(&app, named(&organization_id, user_id)?, user_id).await?;
+    let view = OrganizationView::new(roster.organization, own.as_ref());
     let etag = view.etag(app.core.store.epoch());
     let cache = (header::CACHE_CONTROL, HeaderValue::from_static("private, no-store"));
     let headers_out = [(header::ETAG, etag.clone()), cache];

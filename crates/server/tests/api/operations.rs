@@ -180,7 +180,7 @@ async fn a_section_whose_counters_are_damaged_is_refused_and_holds_up_nothing_el
 }
 
 /// Every call of the contract.
-pub const ROUTES: [(&str, &str); 63] = [
+pub const ROUTES: [(&str, &str); 65] = [
     ("post", "/api/v1/auth/register"),
     ("post", "/api/v1/auth/login"),
     ("post", "/api/v1/auth/refresh"),
@@ -189,6 +189,7 @@ pub const ROUTES: [(&str, &str); 63] = [
     ("post", "/api/v1/auth/password"),
     ("get", "/api/v1/users/me"),
     ("patch", "/api/v1/users/me"),
+    ("delete", "/api/v1/users/me"),
     ("post", "/api/v1/visitors"),
     ("post", "/api/v1/series"),
     ("get", "/api/v1/series"),
@@ -236,6 +237,7 @@ pub const ROUTES: [(&str, &str); 63] = [
     ("delete", "/api/v1/organizations/{organization_id}/keys/{key_id}"),
     ("post", "/api/v1/organizations/{organization_id}/keys/{key_id}/rotate"),
     ("get", "/api/v1/organizations/{organization_id}/log"),
+    ("get", "/api/v1/access-log"),
     ("get", "/"),
     ("get", "/health"),
     ("get", "/health/live"),

@@ -59,6 +59,8 @@ pub struct Place {
 pub struct EventFilter {
     /// Drafts of which organizations are shown: at most 101.
     pub drafts_of: Vec<Place>,
+    /// Whether all drafts are shown, whose ever they are.
+    pub all_drafts: bool,
     /// Only events of these places; `None`: of all organizations.
     pub places: Option<Vec<Place>>,
     /// Only events of this series.

@@ -22,6 +22,12 @@ impl ChangeNote {
         Self { change_id, ..self.clone() }
     }
 
+    /// The same for one of several organizations that the change is of.
+    pub(crate) fn of_organization(&self, place: usize) -> Self {
+        let change_id = Uuid::from_u128(self.change_id.as_u128() ^ (place as u128) << 64);
+        Self { change_id, ..self.clone() }
+    }
+
     /// The notes of a change with one entry in each of two access logs.
     pub(crate) fn of_both(&self) -> [Self; 2] {
         [0, 1].map(|place| self.of_entry(place))

@@ -19,9 +19,11 @@ use engine::access::{Member, ORGANIZATIONS_MAX, OrgCommand, Organization, Roster
 use engine::{Error, Fault, InvitationId, OrgId, Refusal, UserId};
 use sqlx::Executor as _;
 use sqlx::postgres::{PgConnection, PgRow};
-use stored::{find, load, lock_joining, members_of, memberships, read_log, write};
+use stored::{find, load, members_of, memberships};
 
-pub(super) use stored::{append_entries, is_made, lock};
+pub(super) use stored::{
+    Part, append_entries, is_made, load_whole, lock, lock_joining, lock_there, read_log, write,
+};
 
 const MISSING: Refusal = Refusal::NotFound { what: "organization" };
 
@@ -127,7 +129,7 @@ impl Organizations for Postgres {
         filter: EntryFilter,
         limit: u32,
     ) -> Result<AccessPage, Fault> {
-        let read = on!(session => read_log(&mut session, org_id, filter, limit));
+        let read = on!(session => read_log(&mut session, Part::Of(org_id), filter, limit));
         self.read("reading an access log", read).await
     }
 }

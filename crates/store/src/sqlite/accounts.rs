@@ -40,7 +40,7 @@ fn issued(writing: &Writing<'_>, user_id: UserId) -> Result<Timestamp, Fault> {
 }
 
 /// Ends all logins of a user, and returns the cutoff.
-fn end_logins(writing: &Writing<'_>, user_id: UserId) -> Result<Timestamp, Fault> {
+pub(super) fn end_logins(writing: &Writing<'_>, user_id: UserId) -> Result<Timestamp, Fault> {
     const DOING: &str = "ending the logins of a user";
     const FAMILIES: &str = "DELETE FROM refresh_tokens WHERE user_id = ?";
     const CUT: &str = "INSERT INTO token_cutoffs (user_id, not_before) VALUES (?, ?)

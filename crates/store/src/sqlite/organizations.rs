@@ -67,6 +67,16 @@ fn load(
     Ok(Some(Roster { organization, members, invitations, keys, joined }))
 }
 
+/// An organization with the keys that have not ended; nothing of a personal one without a row.
+pub(super) fn load_whole(writing: &Writing<'_>, org_id: OrgId) -> Result<Option<Roster>, Fault> {
+    let no_key = None::<[u8; 16]>;
+    let keys = (org_id.as_bytes(), no_key, writing.now.unix_ms());
+    let keys = writing.all(READING, KEYS, keys, |row| Ok(api_key(row)?.key))?;
+    let roster = load(writing, org_id, None)?;
+    let roster = roster.filter(|roster| roster.organization.created_at.is_some());
+    Ok(roster.map(|roster| Roster { keys, ..roster }))
+}
+
 /// In how many organizations a user is.
 fn memberships(writing: &Writing<'_>, user_id: UserId) -> Result<usize, Fault> {
     const SQL: &str = "SELECT org_id FROM members WHERE user_id = ?";
@@ -102,7 +112,7 @@ pub(super) fn change_in(
 }
 
 /// Writes a change; without an entry, there is none.
-fn write(writing: &Writing<'_>, changes: &OrgChanges, change: &ChangeNote) -> Result<(), Fault> {
+pub(super) fn write(writing: &Writing<'_>, changes: &OrgChanges, change: &ChangeNote) -> Result<(), Fault> {
     const ORGANIZATION: &str =
         "INSERT INTO organizations (org_id, name, version, created_at) VALUES (?, ?, ?, ?)
         ON CONFLICT (org_id) DO UPDATE SET name = excluded.name, version = excluded.version";
@@ -326,37 +336,52 @@ impl Organizations for Sqlite {
         filter: EntryFilter,
         limit: u32,
     ) -> Result<AccessPage, Fault> {
-        const DOING: &str = "reading an access log";
-        // The last entry that is looked at; none if the log ends before.
-        const UNTIL: &str = "SELECT seq FROM access_log WHERE org_id = ? AND seq > ?
-            ORDER BY seq LIMIT 1 OFFSET ?";
-        let (id, after) = (org_id.as_bytes().to_vec(), filter.after.unwrap_or(0));
-        let mut connection = self.readers.acquire().await.map_err(failed(DOING))?;
-        let mut until = None;
-        if filter.actor.is_some() || filter.action.is_some() {
-            let query = sqlx::query(UNTIL).bind(id.clone()).bind(after);
-            let query = query.bind(ENTRIES_LOOKED_AT_MAX - 1);
-            let row = query.fetch_optional(&mut *connection).await.map_err(failed(DOING))?;
-            until = row.map(|row| row.int("seq")).transpose()?;
-        }
-        let mut query = QueryBuilder::<Driver>::new("SELECT * FROM access_log WHERE org_id = ");
-        query.push_bind(id).push(" AND seq > ").push_bind(after);
-        if let Some(until) = until {
-            query.push(" AND seq <= ").push_bind(until);
-        }
-        if let Some(actor) = filter.actor {
-            query.push(" AND actor = ").push_bind(actor.into_bytes().to_vec());
-        }
-        if let Some(action) = filter.action {
-            query.push(" AND action = ").push_bind(action.as_str());
-        }
-        // One more than is shown says whether there is more.
-        query.push(" ORDER BY seq LIMIT ").push_bind(i64::from(limit) + 1);
-        let found = query.build().fetch_all(&mut *connection).await.map_err(failed(DOING))?;
-        let mut items = found.iter().map(access_entry).collect::<Result<Vec<_>, _>>()?;
-        let is_full = items.len() > limit as usize;
-        items.truncate(limit as usize);
-        let next = if is_full { items.last().map(|last| last.seq) } else { until };
-        Ok(AccessPage { items, next })
+        read_log(self, Some(org_id), filter, limit).await
     }
+}
+
+/// A part of the access log of an organization, or of all.
+pub(super) async fn read_log(
+    store: &Sqlite,
+    org_id: Option<OrgId>,
+    filter: EntryFilter,
+    limit: u32,
+) -> Result<AccessPage, Fault> {
+    const DOING: &str = "reading an access log";
+    let mut connection = store.readers.acquire().await.map_err(failed(DOING))?;
+    let after = filter.after.unwrap_or(0);
+    let part = |what: &str| {
+        let mut query = QueryBuilder::<Driver>::new("SELECT ");
+        query.push(what).push(" FROM access_log WHERE seq > ").push_bind(after);
+        if let Some(org_id) = org_id {
+            query.push(" AND org_id = ").push_bind(org_id.as_bytes().to_vec());
+        }
+        query
+    };
+    // The last entry that is looked at; none if the log ends before.
+    let mut until = None;
+    if filter.actor.is_some() || filter.action.is_some() {
+        let mut query = part("seq");
+        query.push(" ORDER BY seq LIMIT 1 OFFSET ").push_bind(ENTRIES_LOOKED_AT_MAX - 1);
+        let row = query.build().fetch_optional(&mut *connection).await.map_err(failed(DOING))?;
+        until = row.map(|row| row.int("seq")).transpose()?;
+    }
+    let mut query = part("*");
+    if let Some(until) = until {
+        query.push(" AND seq <= ").push_bind(until);
+    }
+    if let Some(actor) = filter.actor {
+        query.push(" AND actor = ").push_bind(actor.into_bytes().to_vec());
+    }
+    if let Some(action) = filter.action {
+        query.push(" AND action = ").push_bind(action.as_str());
+    }
+    // One more than is shown says whether there is more.
+    query.push(" ORDER BY seq LIMIT ").push_bind(i64::from(limit) + 1);
+    let found = query.build().fetch_all(&mut *connection).await.map_err(failed(DOING))?;
+    let mut items = found.iter().map(access_entry).collect::<Result<Vec<_>, _>>()?;
+    let is_full = items.len() > limit as usize;
+    items.truncate(limit as usize);
+    let next = if is_full { items.last().map(|last| last.seq) } else { until };
+    Ok(AccessPage { items, next })
 }

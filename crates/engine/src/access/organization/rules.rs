@@ -86,6 +86,49 @@ pub fn decide(
     }
 }
 
+/// What ends with a user who leaves the installation: at a team the membership; at the personal
+/// organization its name, its members and its keys. Keys of teams stay: they are the teams'.
+///
+/// [`Refusal::LastOwner`] at a team of which they are the only owner.
+pub fn leave(roster: &Roster, user_id: UserId, now: Timestamp) -> Result<OrgChanges, Refusal> {
+    let acting = Acting { org_id: roster.organization.org_id, by: user_id, now };
+    if roster.access(user_id).is_none() {
+        return Ok(OrgChanges::default());
+    }
+    if acting.org_id.owner() != Some(user_id) {
+        let remove = OrgCommand::Remove {
+            user_id,
+            confirmed: true,
+            keys: Some(KeysOfMember::Keep),
+        };
+        return decide(roster, user_id, &remove, now);
+    }
+    let mut changes = OrgChanges::default();
+    for member in &roster.members {
+        let (who, was) = (member.user_id, Some(Noted::Access(member.access.clone())));
+        changes.removed.push(who);
+        let entry = acting.entry(AccessAction::MemberRemoved, Some(who.uuid()), (was, None));
+        changes.entries.push(entry);
+    }
+    for invitation in roster.invitations.iter().filter(|one| one.is_open(now)) {
+        let was = Some(Noted::Access(invitation.access.clone()));
+        changes.invitations.push(acting.ended(invitation, InvitationEnd::Revoked));
+        let target = Some(invitation.invitation_id.uuid());
+        changes.entries.push(acting.entry(AccessAction::InvitationRevoked, target, (was, None)));
+    }
+    for key in roster.keys.iter().filter(|key| key.is_live(now)) {
+        key::revoke(&acting, key, &mut changes);
+    }
+    let before = &roster.organization;
+    if before.name.is_some() {
+        // What it was called may be the name of the person: the entry does not repeat it.
+        changes.organization =
+            Some(Organization { name: None, version: before.version + 1, ..before.clone() });
+        changes.entries.push(acting.entry(AccessAction::OrgRenamed, None, (None, None)));
+    }
+    Ok(changes)
+}
+
 fn may_join(joined: usize) -> Result<(), Refusal> {
     if joined < ORGANIZATIONS_MAX {
         Ok(())

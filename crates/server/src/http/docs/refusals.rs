@@ -121,6 +121,8 @@ const OWN: &[(&str, &str, &str)] = &[
     ("set_layout", "409", "`seats_in_use`, `capacity_in_use`, `event_cancelled`"),
     ("set_blocked_seats", "403", "`not_organizer`, `permission_missing`"),
     ("set_blocked_seats", "409", "`seats_unavailable`, `sold_out`, `seats_are_numbered`"),
+    ("delete_me", "401", "`unauthorized`, `invalid_credentials`"),
+    ("delete_me", "409", "`last_owner`, `events_open`"),
     ("update_me", "409", "`email_taken`"),
     ("create_organization", "409", "`limit_reached`, `idempotency_in_flight`"),
     ("update_organization", "403", "`permission_missing`"),
@@ -148,6 +150,7 @@ const OWN: &[(&str, &str, &str)] = &[
     ("rotate_key", "403", "`permission_missing`"),
     ("delete_key", "403", "`permission_missing`"),
     ("list_access_log", "403", "`permission_missing`"),
+    ("list_whole_access_log", "403", "`permission_missing`"),
 ];
 
 /// The calls that buyers make, with or without an account; calls that need no token are not listed.

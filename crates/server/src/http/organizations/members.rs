@@ -2,7 +2,7 @@
 
 use super::forms::{RemoveMember, ReviseMember, TransferOrganization, confined, confirmed};
 use super::views::{MemberPage, MemberView, OrganizationView, people};
-use super::{TAG, answered, change as changed, first, named, seen, seen_with};
+use super::{TAG, answered, change as changed, first, named, seen, seen_or_read, seen_with};
 use crate::http::App;
 use crate::http::body::{Json, Optional};
 use crate::http::docs::{MemberWord, OrganizationWord};
@@ -39,7 +39,7 @@ pub(super) async fn list(
     params: Params,
 ) -> Result<Response, Problem> {
     let part = params.page::<UserId>()?;
-    let (roster, _) = seen(&app, named(&organization_id, user_id)?, user_id).await?;
+    let (roster, _) = seen_or_read(&app, named(&organization_id, user_id)?, user_id).await?;
     let room = app.answers.room(PAGE_BYTES_MAX).await?;
     let is_after = |user_id| part.after.is_none_or(|after| user_id > after);
     let all = people(&roster).into_iter().filter(|person| is_after(person.user_id));

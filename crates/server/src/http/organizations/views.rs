@@ -31,9 +31,9 @@ pub(super) struct OrganizationView {
     name: Option<String>,
     /// Whether it is the personal organization of a user, whose id it has.
     personal: bool,
-    /// The role of the caller.
-    #[schema(value_type = RoleWord)]
-    role: &'static str,
+    /// The role of the caller; null for an operator of the installation who is no member.
+    #[schema(value_type = Option<RoleWord>, required)]
+    role: Option<&'static str>,
     /// The only events at which the caller has this role; null: all.
     #[schema(value_type = Option<Vec<Uuid>>, required, min_items = 1, max_items = 100)]
     events: Option<Vec<String>>,
@@ -46,14 +46,14 @@ pub(super) struct OrganizationView {
 }
 
 impl OrganizationView {
-    /// An organization as somebody sees it who may do this there.
-    pub(super) fn new(of: Organization, own: &Access) -> Self {
+    /// An organization as somebody sees it who may do this there; `None`: an operator, who only reads.
+    pub(super) fn new(of: Organization, own: Option<&Access>) -> Self {
         Self {
             organization_id: of.org_id,
             name: of.name,
             personal: !of.org_id.is_team(),
-            role: own.role.as_str(),
-            events: ids(&own.events),
+            role: own.map(|own| own.role.as_str()),
+            events: own.and_then(|own| ids(&own.events)),
             version: of.version,
             created_at: of.created_at,
         }
@@ -337,11 +337,14 @@ impl From<Noted> for NotedView {
 #[derive(Serialize, ToSchema)]
 #[schema(as = AccessEntry)]
 pub(super) struct EntryView {
-    /// Increases from entry to entry of the organization.
+    /// Increases from entry to entry.
     pub(super) seq: i64,
     #[serde(serialize_with = "shown")]
     #[schema(value_type = String, format = "date-time")]
     at: Timestamp,
+    #[serde(serialize_with = "shown")]
+    #[schema(value_type = String, format = "uuid")]
+    organization_id: OrgId,
     actor: ActorView,
     #[schema(value_type = ActionWord)]
     action: &'static str,
@@ -364,6 +367,7 @@ impl From<StoredEntry> for EntryView {
         Self {
             seq,
             at: entry.at,
+            organization_id: entry.org_id,
             actor: entry.actor.into(),
             action: entry.action.as_str(),
             target: entry.target,

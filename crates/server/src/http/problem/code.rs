@@ -66,6 +66,7 @@ codes! {
     RequestTimeout REQUEST_TIMEOUT "request_timeout" "The request did not arrive in time"
     EmailTaken CONFLICT engine "An account with this address already exists"
     LastOwner CONFLICT engine "The organization would have no owner"
+    EventsOpen CONFLICT engine "The user has events that are not over"
     NotAMember CONFLICT engine "The user is not a member"
     MemberExists CONFLICT engine "The user is already a member"
     LimitReached CONFLICT engine "A maximum number is reached"
@@ -137,7 +138,7 @@ refusals! {
     ExtensionLimit NotCancellable CapacityInUse CurrencyInUse
     ValidationFailed VersionMismatch IdempotencyKeyReused IdempotencyInFlight
     PermissionMissing LastOwner NotAMember MemberExists
-    InvitationEnded InvitationMismatch LimitReached KeysExist
+    InvitationEnded InvitationMismatch LimitReached KeysExist EventsOpen
 }
 
 impl Code {

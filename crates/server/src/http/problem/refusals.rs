@@ -29,6 +29,8 @@ impl From<Refusal> for Problem {
             Refusal::NotOrganizer => plain("The event belongs to another organization."),
             Refusal::PermissionMissing { .. }
             | Refusal::LastOwner
+            | Refusal::LastOwnerOf { .. }
+            | Refusal::EventsOpen { .. }
             | Refusal::NotAMember
             | Refusal::MemberExists
             | Refusal::InvitationEnded
@@ -149,6 +151,10 @@ pub fn duplicate_seat(first: &str, again: &str) -> String {
     format!("duplicate seat: {again} is {first} in another spelling")
 }
 
+fn ids(of: &[impl ToString]) -> Vec<String> {
+    of.iter().map(ToString::to_string).collect()
+}
+
 /// Those of organizations.
 fn of_organizations(refusal: &Refusal, plain: &impl Fn(&str) -> Problem) -> Problem {
     match refusal {
@@ -159,6 +165,13 @@ fn of_organizations(refusal: &Refusal, plain: &impl Fn(&str) -> Problem) -> Prob
         Refusal::LastOwner => plain(
             "A team needs at least one owner, and a personal organization belongs to its user.",
         ),
+        Refusal::LastOwnerOf { organizations } => {
+            plain("The user is the only owner of these teams.").with("organizations", ids(organizations))
+        }
+        Refusal::EventsOpen { events } => {
+            plain("The buyers of these events need somebody who answers for them.")
+                .with("events", ids(events))
+        }
         Refusal::NotAMember => plain("Only a member can become the owner."),
         Refusal::MemberExists => plain("The account with this address is a member already."),
         Refusal::InvitationEnded => {

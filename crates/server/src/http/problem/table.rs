@@ -82,6 +82,17 @@ pub const TABLE: &[Row] = &[
         "",
         "make another member an owner first; a personal organization always belongs to its user",
     ),
+    row(
+        Code::LastOwner,
+        "`organizations`",
+        "when leaving: make another member of each of these teams an owner first; at most 20 are listed",
+    ),
+    row(
+        Code::EventsOpen,
+        "`events`",
+        "cancel these events, transfer them to another organization, or wait until they are over; at most 20 \
+         are listed",
+    ),
     row(Code::NotAMember, "", "invite the user first: only a member can become the owner"),
     row(Code::MemberExists, "", "change the role of the member instead"),
     row(

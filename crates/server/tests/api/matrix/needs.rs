@@ -23,8 +23,10 @@ pub(super) enum Kind {
 #[derive(Clone, Copy)]
 pub(super) struct Rights {
     pub(super) kind: Kind,
-    /// Whether it is a member or a key of the team.
+    /// Whether it is a member or a key of the team, or reads it as an operator.
     pub(super) is_inside: bool,
+    /// Whether it reads the whole installation.
+    pub(super) is_operator: bool,
     /// At the team and at its events.
     pub(super) can: Permissions,
     /// At the own organization: the personal one of a user, or that of a key.
@@ -65,6 +67,8 @@ pub(super) enum Need {
     Member,
     /// The same, to end the membership.
     Leave,
+    /// To be an operator.
+    Operator,
     /// The permission at the team itself, and an account.
     Team(Permission),
     /// The permission at the team itself.
@@ -137,12 +141,15 @@ pub(super) fn expected(need: Need, who: Rights) -> Expected {
     if let Some(refusal) = need.excludes(who.kind) {
         return refusal;
     }
-    let Rights { kind, is_inside, can, at_home } = who;
+    let Rights { kind, is_inside, is_operator, can, at_home } = who;
     match need {
         Need::Nothing | Need::Account | Need::Person => Expected::Granted,
         Need::Hold(of) if kind == Kind::Key => at_event(Permission::BookingSell, of, who),
         Need::See(of) | Need::Hold(of) => either(is_seen(of, can), HIDDEN),
         Need::Home(what) => either(at_home.has(what), lacks(what)),
+        Need::Operator => either(is_operator, lacks(Permission::LogRead)),
+        // There is no such member.
+        Need::Leave if is_operator => HIDDEN,
         Need::Leave if can.has(Permission::OrgWrite) => LAST_OWNER,
         Need::Member | Need::Leave => either(is_inside, HIDDEN),
         Need::Team(what) | Need::TeamOrKey(what) if is_inside => either(can.has(what), lacks(what)),

@@ -86,6 +86,7 @@ const SEASON_OF_TEAM: &str = r#"{"title":"{unique}","organization_id":"{organiza
 const REGISTER: &str = r#"{"email":"{unique}@example.com","password":"{password}"}"#;
 const LOGIN: &str = r#"{"email":"{customer_email}","password":"{password}"}"#;
 const PASSWORDS: &str = r#"{"current_password":"{password}","new_password":"{password}"}"#;
+const GUESS: &str = r#"{"password":"a guess"}"#;
 const PROOF: &str = r#"{"booking_id":"{booking_id}","booking_token":"{booking_token}"}"#;
 const HEIR: &str = r#"{"user_id":"{user_id}","password":"{password}"}"#;
 const TOKEN: &str = r#"{"token":"{token}"}"#;
@@ -118,7 +119,7 @@ const TWO: &str = r#"{"items":[{"section_id":"A","seats_requested":2}]}"#;
 pub(super) const CALLS: &[Call] = {
     use Act::{CancelHold, CancelSale, Read, Sell};
     use Need::{Account, Booking, Event, EventOrKey, Hold, Home, Leave, Member, Nothing};
-    use Need::{OwnBooking, Person, See, Team, TeamOrKey};
+    use Need::{Operator, OwnBooking, Person, See, Team, TeamOrKey};
     use Of::{Draft, Public};
     use Permission::{BookingRead, BookingSell, EventCancel, EventRead, EventWrite};
     use Permission::{IntegrationWrite, InventoryWrite, LogRead, MemberWrite, OrgWrite};
@@ -131,6 +132,8 @@ pub(super) const CALLS: &[Call] = {
         call("change_password", "", Account, On::OwnLogins, "", PASSWORDS),
         call("get_me", "", Account, On::Nothing, "", ""),
         call("update_me", "", Account, On::Nothing, "", NAME),
+        call("delete_me", "with a guess", Account,
+            On::Nothing, "", GUESS).answers("401 invalid_credentials"),
         call("create_visitor", "new", Nothing, On::Nothing, "", ""),
         call("create_visitor", "of a booking", Nothing, On::VisitorsHold, "", PROOF),
 
@@ -247,5 +250,6 @@ pub(super) const CALLS: &[Call] = {
         call("rotate_key", "", Team(IntegrationWrite), On::Key, "", r#"{"overlap_seconds":0}"#),
         call("delete_key", "", Team(IntegrationWrite), On::Key, "", ""),
         call("list_access_log", "", TeamOrKey(LogRead), On::Team, "", ""),
+        call("list_whole_access_log", "", Operator, On::Team, "", ""),
     ]
 };

@@ -2,6 +2,7 @@
 
 use super::needs::{Kind, Of, Rights};
 use super::table::On;
+use crate::operators::operator;
 use crate::organizations::SECRET;
 use crate::support::{Client, Server};
 use crate::visitors::visitor;
@@ -28,7 +29,8 @@ impl Caller {
     fn new(name: &str, kind: Kind, client: Client) -> Self {
         let at_home =
             if kind == Kind::User { Role::Owner.permissions() } else { Permissions::NONE };
-        let rights = Rights { kind, is_inside: false, can: Permissions::NONE, at_home };
+        let (is_inside, is_operator) = (false, false);
+        let rights = Rights { kind, is_inside, is_operator, can: Permissions::NONE, at_home };
         let name = name.to_owned();
         Self { name, rights, client, email: None, role: None, is_confined: false }
     }
@@ -179,6 +181,10 @@ impl World {
         self.callers.last_mut().expect("just added").is_confined = true;
         let stranger = self.server.user().await;
         self.add_user("stranger", stranger, None, Permissions::NONE).await;
+        let operator = operator(&self.server).await;
+        self.add_user("operator", operator, None, Permissions::OPERATOR).await;
+        let rights = &mut self.callers.last_mut().expect("just added").rights;
+        (rights.is_inside, rights.is_operator) = (true, true);
     }
 
     async fn add_user(&mut self, name: &str, client: Client, role: Option<Role>, can: Permissions) {
@@ -196,7 +202,7 @@ impl World {
             let name = if can == all { "of all".to_owned() } else { scopes.join("") };
             let (client, _) = key(&self.owner, &self.team, &name, can).await;
             let mut caller = Caller::new(&format!("key {name}"), Kind::Key, client);
-            caller.rights = Rights { kind: Kind::Key, is_inside: true, can, at_home: can };
+            (caller.rights.is_inside, caller.rights.can, caller.rights.at_home) = (true, can, can);
             self.callers.push(caller);
         }
         let (foreign, _) = key(&self.rival, "me", "Foreign", all).await;

@@ -137,17 +137,25 @@ pub(in crate::postgres) async fn lock(
     // ON CONFLICT waits for a concurrent insertion of the same row.
     const ADD: &str = "INSERT INTO organizations (org_id, version, created_at)
         VALUES ($1, $2, now_ms()) ON CONFLICT (org_id) DO NOTHING";
-    const LOCK: &str = "SELECT * FROM organizations WHERE org_id = $1 FOR NO KEY UPDATE";
     if org_id.owner() == Some(by) {
         let version = Organization::unwritten(org_id).version;
         sqlx::query(ADD).bind(uuid(org_id)).bind(version).execute(&mut *session).await?;
     }
+    lock_there(session, org_id).await
+}
+
+/// Locks an organization that has a row.
+pub(in crate::postgres) async fn lock_there(
+    session: &mut PgConnection,
+    org_id: OrgId,
+) -> Result<Option<Organization>, Interrupt> {
+    const LOCK: &str = "SELECT * FROM organizations WHERE org_id = $1 FOR NO KEY UPDATE";
     let row = sqlx::query(LOCK).bind(uuid(org_id)).fetch_optional(session).await?;
     Ok(row.as_ref().map(organization).transpose()?)
 }
 
 /// Locks in how many organizations a user is, which has no row of its own: one joins at a time.
-pub(super) async fn lock_joining(
+pub(in crate::postgres) async fn lock_joining(
     session: &mut PgConnection,
     user_id: UserId,
 ) -> Result<(), Interrupt> {
@@ -243,8 +251,17 @@ async fn keys_of(
     Ok(found.iter().map(|row| Ok(api_key(row)?.key)).collect::<Result<_, Fault>>()?)
 }
 
+/// The rest of an organization, with all of its keys that have not ended.
+pub(in crate::postgres) async fn load_whole(
+    session: &mut PgConnection,
+    organization: Organization,
+) -> Result<Roster, Interrupt> {
+    let keys = keys_of(&mut *session, organization.org_id, None).await?;
+    Ok(Roster { keys, ..load(session, organization, None).await? })
+}
+
 /// Writes a change; without an entry, there is none.
-pub(super) async fn write(
+pub(in crate::postgres) async fn write(
     session: &mut PgConnection,
     changes: &OrgChanges,
     change: &ChangeNote,
@@ -276,26 +293,51 @@ pub(in crate::postgres) async fn append_entries(
     run(session, *INSERT_ENTRY, &ENTRY, entries).await.map(drop)
 }
 
-/// A part of the access log of an organization.
-pub(super) async fn read_log(
+/// Whose entries of the access log are read.
+#[derive(Clone, Copy)]
+pub(in crate::postgres) enum Part {
+    /// Those of an organization.
+    Of(OrgId),
+    /// Those of all up to this number, and those of more than [`ENDED_MS`] ago.
+    Settled(i64),
+}
+
+/// No transaction that changes an organization lasts as long.
+const ENDED_MS: i64 = 60_000;
+
+impl Part {
+    fn select(self, what: &str, after: i64) -> QueryBuilder<Driver> {
+        let mut query = QueryBuilder::new("SELECT ");
+        query.push(what).push(" FROM access_log WHERE seq > ").push_bind(after);
+        match self {
+            Self::Of(org_id) => query.push(" AND org_id = ").push_bind(uuid(org_id)),
+            Self::Settled(until) => {
+                query.push(" AND (seq <= ").push_bind(until);
+                query.push(" OR at < now_ms() - ").push_bind(ENDED_MS).push(")")
+            }
+        };
+        query
+    }
+}
+
+/// A part of the access log.
+pub(in crate::postgres) async fn read_log(
     session: &mut PgConnection,
-    org_id: OrgId,
+    part: Part,
     filter: EntryFilter,
     limit: u32,
 ) -> Result<AccessPage, Interrupt> {
-    // The last entry that is looked at; none if the log ends before.
-    const UNTIL: &str = "SELECT seq FROM access_log WHERE org_id = $1 AND seq > $2
-        ORDER BY seq LIMIT 1 OFFSET $3";
     let after = filter.after.unwrap_or(0);
+    // The last entry that is looked at; none if the log ends before.
     let mut until = None;
     if filter.actor.is_some() || filter.action.is_some() {
-        let query = sqlx::query(UNTIL).bind(uuid(org_id)).bind(after);
-        let query = query.bind(i64::from(ENTRIES_LOOKED_AT_MAX - 1));
-        let row = query.fetch_optional(&mut *session).await?;
+        let mut query = part.select("seq", after);
+        query.push(" ORDER BY seq LIMIT 1 OFFSET ");
+        query.push_bind(i64::from(ENTRIES_LOOKED_AT_MAX - 1));
+        let row = query.build().fetch_optional(&mut *session).await?;
         until = row.map(|row| row.int("seq")).transpose()?;
     }
-    let mut query = QueryBuilder::<Driver>::new("SELECT * FROM access_log WHERE org_id = ");
-    query.push_bind(uuid(org_id)).push(" AND seq > ").push_bind(after);
+    let mut query = part.select("*", after);
     if let Some(until) = until {
         query.push(" AND seq <= ").push_bind(until);
     }

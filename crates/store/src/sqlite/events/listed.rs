@@ -53,6 +53,9 @@ async fn newest<T>(
         push_place(&mut query, drafts);
         query.push(")");
     }
+    if filter.all_drafts {
+        query.push(" OR 1 = 1");
+    }
     query.push(")");
     if let Some(place) = place {
         query.push(" AND ");

@@ -4,6 +4,7 @@ mod at_once;
 mod keys;
 mod log;
 mod named;
+mod operators;
 mod transfers;
 
 use super::{World, answered, creation_key, refusal};
@@ -34,6 +35,11 @@ pub use log::{
     the_access_log_says_who_changed_what_by_which_request,
 };
 pub use named::what_is_stored_of_organizations_is_read_at_once;
+pub use operators::{
+    an_operator_is_added_once_and_removed,
+    the_whole_access_log_is_that_of_all_organizations_in_their_order,
+    there_are_only_so_many_operators,
+};
 pub use transfers::{
     a_transfer_is_made_once_whatever_comes_after_it, a_transfer_that_is_refused_changes_nothing,
     an_event_goes_to_another_organization_and_leaves_its_series,
