@@ -216,6 +216,9 @@ def successes(session: Session) -> dict[str, str]:
                                      {"section_id": "Stalls", "seats": ["A-4", "A-5"]}]})
     keep("create_hold", "5_customer", "For a customer, as a member who may sell",
          body={**of_event, "section_id": "Floor", "seats_requested": 1, "buyer": {"ref": "cust-42"}})
+    keep("create_hold", "6_beyond_limits", "Beyond limits of the event, as a member who may",
+         body={**of_event, "section_id": "Floor", "seats_requested": 1, "buyer": {"ref": "cust-42"},
+               "overrides": ["buyer_limit", "sale_window"]})
     keep("get_seats_status", "status", "Seats that are not available", values=stalls)
     of_booking = {"booking_id": booking["booking_id"]}
     keep("get_booking", "hold", "A hold", values=of_booking)

@@ -132,7 +132,7 @@ impl By {
     pub fn or_operator(self, org_id: OrgId, at: Option<EventId>) -> Self {
         match self {
             Self::Acting(grant) if grant.only.is_none() || (at.is_some() && grant.only == at) => {
-                Self::Acting(Grant { can: grant.can.and(Permissions::OPERATOR), ..grant })
+                Self::Acting(Grant { can: grant.can.union(Permissions::OPERATOR), ..grant })
             }
             _ => Self::Acting(Grant {
                 actor: self.actor(),

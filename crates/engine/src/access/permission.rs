@@ -138,7 +138,7 @@ impl Permissions {
 
     /// Those of both.
     #[must_use]
-    pub const fn and(self, others: Self) -> Self {
+    pub const fn union(self, others: Self) -> Self {
         Self(self.0 | others.0)
     }
 

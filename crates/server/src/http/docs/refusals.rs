@@ -87,7 +87,7 @@ const OWN: &[(&str, &str, &str)] = &[
     ("extend_booking", "410", "`hold_expired`"),
     ("cancel_booking", "403", "`permission_missing`"),
     ("cancel_booking", "409", "`not_cancellable`"),
-    ("update_booking", "403", "`permission_missing`"),
+    ("update_booking", "403", "`permission_missing`, `not_organizer`: to go beyond limits"),
     ("update_booking", "409", "`not_changeable`, `booking_cancelled`, and the codes of a hold"),
     ("update_booking", "410", "`hold_expired`"),
     ("update_booking", "429", "`rate_limited`, `hold_limit`"),

@@ -89,9 +89,6 @@ pub(super) enum Need {
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum Expected {
     Granted,
-    /// The caller has the permission, and may not read the draft. HTTP.md ("Access") grants it, and says
-    /// elsewhere that a draft is not there for such a caller. Both are right, if a 404 changes nothing.
-    GrantedOrHidden,
     Refused(u16, &'static str, Option<Permission>),
 }
 
@@ -99,7 +96,6 @@ impl fmt::Display for Expected {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Granted => f.write_str("granted"),
-            Self::GrantedOrHidden => f.write_str("granted, or 404 not_found"),
             Self::Refused(status, code, None) => write!(f, "{status} {code}"),
             Self::Refused(status, code, Some(lacking)) => write!(f, "{status} {code} {lacking}"),
         }
@@ -173,8 +169,7 @@ fn is_seen(of: Of, can: Permissions) -> bool {
 
 fn at_event(what: Permission, of: Of, who: Rights) -> Expected {
     match (who.can.has(what), is_seen(of, who.can)) {
-        (true, true) => Expected::Granted,
-        (true, false) => Expected::GrantedOrHidden,
+        (true, _) => Expected::Granted,
         (false, false) => HIDDEN,
         (false, true) if who.is_inside => lacks(what),
         (false, true) => NOT_ORGANIZER,
@@ -219,7 +214,6 @@ pub(super) fn compare(expected: Expected, granted: &str, seen: &Seen) -> Option<
             let lacking = lacking.map(Permission::as_str);
             answer.is(status, code) && answer.body["permission"].as_str() == lacking
         }
-        Expected::GrantedOrHidden if answer.is(404, "not_found") => true,
         _ if granted.is_empty() => answer.status.is_success(),
         _ => answer.short() == granted,
     };
