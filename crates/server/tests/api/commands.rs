@@ -28,7 +28,8 @@ fn help_lists_the_commands() {
     for arguments in [&["--help"][..], &["help"]] {
         let help = good(&run_in(folder.path(), arguments));
         for command in [
-            "serve", "migrate", "audit", "repair", "log", "operator", "config", "openapi", "demo",
+            "serve", "migrate", "audit", "repair", "log", "operator", "erase", "config", "openapi",
+            "demo",
         ] {
             let line = help.lines().find(|line| line.trim_start().starts_with(command));
             assert!(line.is_some_and(|line| line.trim().len() > command.len() + 10), "{help}");
