@@ -1,9 +1,9 @@
 //! The commands of the binary.
 
 use crate::config::Config;
-use crate::serve::{self, Role};
 use crate::erase::{self, Erase};
 use crate::operator::{self, Operator};
+use crate::serve::{self, Role};
 use crate::{Failure, demo, http, huge_pages, log, print, probe};
 use clap::{Parser, Subcommand};
 use engine::{Error, Fault, SectionId};

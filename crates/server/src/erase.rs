@@ -62,10 +62,11 @@ async fn tell(store: &dyn Store, user: &User) -> Result<ExitCode, Failure> {
 
 async fn erase(config: Config, store: Arc<dyn Store>, user: &User) -> Result<ExitCode, Failure> {
     let gate = serve::gate(&config, &*store).await?;
-    let metrics = Metrics::install().map_err(|error| Failure::new("starting the metrics", error))?;
+    let metrics =
+        Metrics::install().map_err(|error| Failure::new("starting the metrics", error))?;
     let core = Core::new(config, store, gate, Arc::new(metrics));
     let note = ChangeNote { change_id: Uuid::from_bytes(random()), request_id: None };
-    let told = match leave(&core, user.user_id, None, &note).await {
+    let told: Vec<String> = match leave(&core, user.user_id, None, &note).await {
         Ok(_) => {
             print::line(format_args!("the account {} was erased", user.user_id))?;
             return Ok(ExitCode::SUCCESS);

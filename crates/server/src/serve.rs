@@ -12,7 +12,7 @@ use secrecy::{ExposeSecret, SecretString};
 use std::sync::Arc;
 use std::time::Duration;
 use store::gate::GateOptions;
-use store::{Store, StoreOptions, open_gate, open_store};
+use store::{Gate, Store, StoreOptions, open_gate, open_store};
 use tokio::net::TcpListener;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::time::Instant;

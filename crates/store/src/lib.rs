@@ -40,9 +40,10 @@ pub use messages::Messages;
 pub use port::{
     AccessPage, Accounts, ApiKeys, Batches, BookingFilter, Bookings, Books, CREATION_KEY_KEPT_MS,
     ChangeNote, Created, CreationKey, ENTRIES_LOOKED_AT_MAX, EntryFilter, EventCard, EventFilter,
-    Events, Histories, Instance, KeyedHolds, LAST_USE_EVERY_MS, Leaving, Left, Log, MESSAGE_ROWS_MAX,
-    ManySeries, Migration, Operator, Operators, Organizations, PAGE_BYTES_MAX, PageRequest, Paged, Place,
-    Reckoning, Schema, Seats, Store, StoredEntry, StoredKey, Sweep, Timed,
+    Events, Histories, Instance, KeyedHolds, LAST_USE_EVERY_MS, Leaving, Left, Log,
+    MESSAGE_ROWS_MAX, ManySeries, Migration, Operator, Operators, Organizations, PAGE_BYTES_MAX,
+    PageRequest, Paged, Place, Reckoning, Schema, Seats, Store, StoredEntry, StoredKey, Sweep,
+    Timed,
 };
 pub use sqlite::LOCK_FILE;
 

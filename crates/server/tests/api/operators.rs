@@ -123,7 +123,12 @@ async fn an_operator_reads_every_organization_and_changes_none() {
         (Method::GET, format!("{org}/keys"), Value::Null, "integration.write"),
         (Method::POST, format!("/bookings/{booking}/confirm"), json!({}), "booking.sell"),
         (Method::POST, format!("/bookings/{booking}/cancel"), json!({}), "booking.cancel"),
-        (Method::POST, "/events".to_owned(), show(&json!({"organization_id": team})), "event.write"),
+        (
+            Method::POST,
+            "/events".to_owned(),
+            show(&json!({"organization_id": team})),
+            "event.write",
+        ),
         (Method::DELETE, format!("{org}/invitations/{team}"), Value::Null, "member.write"),
     ] {
         let body = Some(&body).filter(|body| !body.is_null());

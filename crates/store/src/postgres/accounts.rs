@@ -250,7 +250,10 @@ async fn end_logins(session: &mut PgConnection, user_id: UserId) -> Result<Times
 }
 
 /// Ends all logins of a user whose row is locked, and returns the cutoff.
-pub(super) async fn cut(session: &mut PgConnection, user_id: UserId) -> Result<Timestamp, Interrupt> {
+pub(super) async fn cut(
+    session: &mut PgConnection,
+    user_id: UserId,
+) -> Result<Timestamp, Interrupt> {
     // The greater one counts where there is no row of the user that could be locked.
     const CUT: &str = "INSERT INTO token_cutoffs (user_id, not_before) VALUES ($1, $2)
         ON CONFLICT (user_id) DO UPDATE

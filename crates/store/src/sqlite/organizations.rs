@@ -112,7 +112,11 @@ pub(super) fn change_in(
 }
 
 /// Writes a change; without an entry, there is none.
-pub(super) fn write(writing: &Writing<'_>, changes: &OrgChanges, change: &ChangeNote) -> Result<(), Fault> {
+pub(super) fn write(
+    writing: &Writing<'_>,
+    changes: &OrgChanges,
+    change: &ChangeNote,
+) -> Result<(), Fault> {
     const ORGANIZATION: &str =
         "INSERT INTO organizations (org_id, name, version, created_at) VALUES (?, ?, ?, ?)
         ON CONFLICT (org_id) DO UPDATE SET name = excluded.name, version = excluded.version";

@@ -96,11 +96,8 @@ pub fn leave(roster: &Roster, user_id: UserId, now: Timestamp) -> Result<OrgChan
         return Ok(OrgChanges::default());
     }
     if acting.org_id.owner() != Some(user_id) {
-        let remove = OrgCommand::Remove {
-            user_id,
-            confirmed: true,
-            keys: Some(KeysOfMember::Keep),
-        };
+        let remove =
+            OrgCommand::Remove { user_id, confirmed: true, keys: Some(KeysOfMember::Keep) };
         return decide(roster, user_id, &remove, now);
     }
     let mut changes = OrgChanges::default();

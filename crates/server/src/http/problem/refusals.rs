@@ -166,7 +166,8 @@ fn of_organizations(refusal: &Refusal, plain: &impl Fn(&str) -> Problem) -> Prob
             "A team needs at least one owner, and a personal organization belongs to its user.",
         ),
         Refusal::LastOwnerOf { organizations } => {
-            plain("The user is the only owner of these teams.").with("organizations", ids(organizations))
+            plain("The user is the only owner of these teams.")
+                .with("organizations", ids(organizations))
         }
         Refusal::EventsOpen { events } => {
             plain("The buyers of these events need somebody who answers for them.")
