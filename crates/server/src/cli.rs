@@ -1,6 +1,7 @@
 //! The commands of the binary.
 
 use crate::config::Config;
+use crate::erase::{self, Erase};
 use crate::operator::{self, Operator};
 use crate::serve::{self, Role};
 use crate::{Failure, demo, http, huge_pages, log, print, probe};
@@ -76,6 +77,13 @@ enum Command {
     /// Add, list and remove those who read the whole installation, or end the logins of a user
     #[command(subcommand)]
     Operator(Operator),
+    /// End the account of a user, and erase what identifies the person
+    ///
+    /// As `DELETE /users/me` does it: memberships and logins end, live holds are given back, and the
+    /// address, the name and the password are erased, also from invitations. Bookings stay, with an
+    /// id that names nobody. Exit code 0: done, or printed. 2: nothing was changed, and the reason
+    /// is printed. With the embedded store, stop the server first.
+    Erase(Erase),
     /// Print the effective settings, with secrets hidden
     Config {
         /// Print an example file instead, with every setting commented out at its default
@@ -151,6 +159,7 @@ pub async fn run() -> Result<ExitCode, Failure> {
         }
         Command::Log(Log::NewTimeline) => new_timeline(&settings()?).await?,
         Command::Operator(command) => return operator::run(&settings()?, &command).await,
+        Command::Erase(command) => return erase::run(settings()?, &command).await,
         Command::Config { example: true } => print::text(crate::config::example())?,
         Command::Config { example: false } => print::text(settings()?.render())?,
         Command::Openapi => {

@@ -7,6 +7,7 @@ mod config;
 mod core;
 mod cutoffs;
 mod demo;
+mod erase;
 mod fresh;
 mod http;
 mod huge_pages;

@@ -12,7 +12,7 @@ use secrecy::{ExposeSecret, SecretString};
 use std::sync::Arc;
 use std::time::Duration;
 use store::gate::GateOptions;
-use store::{Store, StoreOptions, open_gate, open_store};
+use store::{Gate, Store, StoreOptions, open_gate, open_store};
 use tokio::net::TcpListener;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::time::Instant;
@@ -174,17 +174,7 @@ async fn prepare(
     } else {
         require_schema(&*store).await?;
     }
-    let fresh_ms = u64::try_from(config.gate_fresh_ms).unwrap_or(0);
-    let gate_url = config.gate_url.as_ref().map(ExposeSecret::expose_secret);
-    let gate = open_gate(gate_url, GateOptions { fresh_ms })?;
-    gate.enter(store.epoch());
-    let connected = async {
-        while gate.ping().await.is_err() {
-            tokio::time::sleep(GATE_PAUSE).await;
-        }
-    };
-    // A gate that is away does not keep us from serving: the store decides.
-    let _ = tokio::time::timeout(GATE_PATIENCE, connected).await;
+    let gate = gate(&config, &*store).await?;
     let secret = match role {
         Role::Api { .. } => Some(signing_key(&config)?),
         Role::Worker => None,
@@ -201,6 +191,22 @@ async fn prepare(
     let core = Arc::new(Core::new(config, store, gate, metrics));
     let app = secret.map(|secret| Arc::new(App::new(core.clone(), &secret)));
     Ok((core, app, listener))
+}
+
+/// Opens the gate, for the history that the store is in.
+pub async fn gate(config: &Config, store: &dyn Store) -> Result<Arc<dyn Gate>, Failure> {
+    let fresh_ms = u64::try_from(config.gate_fresh_ms).unwrap_or(0);
+    let gate_url = config.gate_url.as_ref().map(ExposeSecret::expose_secret);
+    let gate = open_gate(gate_url, GateOptions { fresh_ms })?;
+    gate.enter(store.epoch());
+    let connected = async {
+        while gate.ping().await.is_err() {
+            tokio::time::sleep(GATE_PAUSE).await;
+        }
+    };
+    // A gate that is away keeps nobody from their work: the store decides.
+    let _ = tokio::time::timeout(GATE_PATIENCE, connected).await;
+    Ok(gate)
 }
 
 /// Opens the store; a database server that is still starting is waited for.

@@ -27,9 +27,10 @@ fn help_lists_the_commands() {
     let folder = folder();
     for arguments in [&["--help"][..], &["help"]] {
         let help = good(&run_in(folder.path(), arguments));
-        for command in
-            ["serve", "migrate", "audit", "repair", "log", "operator", "config", "openapi", "demo"]
-        {
+        for command in [
+            "serve", "migrate", "audit", "repair", "log", "operator", "erase", "config", "openapi",
+            "demo",
+        ] {
             let line = help.lines().find(|line| line.trim_start().starts_with(command));
             assert!(line.is_some_and(|line| line.trim().len() > command.len() + 10), "{help}");
         }

@@ -1,7 +1,8 @@
 //! Users who leave.
 
+use crate::commands::{folder, good, told};
 use crate::operators::email;
-use crate::support::{Answer, Client, Server, show};
+use crate::support::{Answer, Client, Server, audit, run_in, show};
 use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
 
@@ -127,4 +128,36 @@ async fn only_users_leave() {
         .await
         .problem(422, "validation_failed");
     user.get("/users/me").await.expect(OK);
+}
+
+#[tokio::test]
+async fn an_account_is_erased_on_the_machine() {
+    let folder = folder();
+    let server = Server::start_in(folder.path(), &[]);
+    let (owner, user) = (server.user().await, server.user().await);
+    let (address, owners) = (email(&user).await, email(&owner).await);
+    let event = owner.event(10).await;
+    let held = user.held(&event, 3).await;
+    server.stop();
+    let run = |arguments: &[&str]| run_in(folder.path(), &[&["erase"], arguments].concat());
+    let said = good(&run(&[&address]));
+    assert!(said.contains(&address) && said.contains("given back: 1"), "{said}");
+    assert!(said.contains("nothing was changed"), "{said}");
+    for arguments in [&["nobody@example.com", "--yes"][..], &[&owners, "--yes"]] {
+        let refused = run(arguments);
+        assert_eq!(refused.status.code(), Some(2), "{}", told(&refused));
+        assert!(told(&refused).contains("nothing was changed"), "{}", told(&refused));
+    }
+    let done = good(&run(&[&address, "--yes"]));
+    assert!(done.contains("was erased") && !done.contains(&address), "{done}");
+    assert_eq!(run(&[&address, "--yes"]).status.code(), Some(2));
+    audit(folder.path());
+
+    let server = Server::start_in(folder.path(), &[]);
+    let back = |of: &Client| server.client().with_token(of.token.as_deref().expect("a token"));
+    back(&user).get("/users/me").await.problem(401, "unauthorized");
+    let owner = back(&owner);
+    assert_eq!(owner.seats(&event).await, (10, 0, 0));
+    let seen = owner.get(&format!("/bookings/{held}")).await.expect(OK);
+    assert_eq!(seen["status"], "CANCELLED");
 }

@@ -4,7 +4,7 @@ use super::Sqlite;
 use super::accounts::end_logins;
 use super::organizations::{load_whole, write};
 use super::writer::Writing;
-use crate::rows::{self, Columns as _, user};
+use crate::rows::{self, user};
 use crate::{ChangeNote, Leaving, Left};
 use async_trait::async_trait;
 use engine::access::leave;

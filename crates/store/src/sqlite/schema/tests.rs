@@ -47,11 +47,11 @@ async fn a_schema_that_cannot_be_made_leaves_nothing() {
     let store = Sqlite::open(&path, options()).expect("opens");
     // Something is in the way of the last migration.
     let file = rusqlite::Connection::open(&path).expect("it opens");
-    file.execute_batch("CREATE TABLE api_keys (thing TEXT)").expect("a table");
+    file.execute_batch("CREATE TABLE operators (thing TEXT)").expect("a table");
     store.migrate(None).await.expect_err("there is such a table");
     let count = "SELECT COUNT(*) FROM sqlite_master";
     let count: i64 = file.query_row(count, (), |row| row.get(0)).expect("a number");
     assert_eq!(count, 1, "the table that was in the way");
-    file.execute_batch("DROP TABLE api_keys").expect("it goes");
+    file.execute_batch("DROP TABLE operators").expect("it goes");
     store.migrate(None).await.expect("a schema");
 }

@@ -2,6 +2,7 @@
 
 mod at_once;
 mod keys;
+mod leaving;
 mod log;
 mod named;
 mod operators;
@@ -28,6 +29,10 @@ pub use keys::{
     a_key_made_with_the_same_key_is_made_once, ended_keys_are_removed_after_a_while,
     the_keys_of_a_member_who_is_removed_stay_or_end_as_was_said,
     the_last_use_of_a_key_is_written_once_a_minute,
+};
+pub use leaving::{
+    i14_the_only_owner_of_a_team_does_not_leave, who_has_events_that_are_open_does_not_leave,
+    who_leaves_is_erased_and_the_address_is_free,
 };
 pub use log::{
     a_filtered_access_log_is_looked_through_in_parts,
