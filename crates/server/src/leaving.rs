@@ -20,8 +20,8 @@ pub async fn leave(
     note: &ChangeNote,
 ) -> Result<Timestamp, Error> {
     let left = core.store.leave(user_id, password_hash, note).await;
-    if !matches!(left, Err(Error::Refused(_))) {
-        // Also when nobody knows whether it was done.
+    if matches!(left, Err(Error::Failed(_))) {
+        // Nobody knows whether it was done, nor where.
         core.rights.forget_all();
     }
     let left = left?;

@@ -140,17 +140,17 @@ async fn an_account_is_erased_on_the_machine() {
     let held = user.held(&event, 3).await;
     server.stop();
     let run = |arguments: &[&str]| run_in(folder.path(), &[&["erase"], arguments].concat());
-    let said = good(&run(&[&address]));
+    let said = good(&run(&[address.as_str()]));
     assert!(said.contains(&address) && said.contains("given back: 1"), "{said}");
     assert!(said.contains("nothing was changed"), "{said}");
-    for arguments in [&["nobody@example.com", "--yes"][..], &[&owners, "--yes"]] {
+    for arguments in [&["nobody@example.com", "--yes"][..], &[owners.as_str(), "--yes"]] {
         let refused = run(arguments);
         assert_eq!(refused.status.code(), Some(2), "{}", told(&refused));
         assert!(told(&refused).contains("nothing was changed"), "{}", told(&refused));
     }
-    let done = good(&run(&[&address, "--yes"]));
+    let done = good(&run(&[address.as_str(), "--yes"]));
     assert!(done.contains("was erased") && !done.contains(&address), "{done}");
-    assert_eq!(run(&[&address, "--yes"]).status.code(), Some(2));
+    assert_eq!(run(&[address.as_str(), "--yes"]).status.code(), Some(2));
     audit(folder.path());
 
     let server = Server::start_in(folder.path(), &[]);
