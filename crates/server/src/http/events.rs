@@ -402,7 +402,7 @@ async fn revise(
     let date = match (change.event_date, change.timezone) {
         (None, None) => None,
         (date, zone) => {
-            let (now, _) = visible_now(&app, event_id, &caller).await?;
+            let (now, _) = visible_now(&app, event_id, &caller, Permission::EventWrite).await?;
             let zone = zone.map_or(Ok(now.of.event.timezone), |zone| timezone(Some(&zone)))?;
             let field = if date.is_some() { "event_date" } else { "timezone" };
             let date = date.unwrap_or_else(|| now.of.event.date.as_str().to_owned());

@@ -80,7 +80,7 @@ async fn own_section(
     what: Permission,
 ) -> Result<(EventId, Section), Problem> {
     let event_id = id(&path.0, "event")?;
-    let (facts, by) = visible_now(app, event_id, caller).await?;
+    let (facts, by) = visible_now(app, event_id, caller, what).await?;
     may(by, what, &facts.of.event.terms)?;
     Ok((event_id, facts.resolve(&path.1).ok_or(MISSING_SECTION)?.clone()))
 }

@@ -51,7 +51,7 @@ async fn a_method_that_a_path_does_not_know_is_refused_with_those_it_knows() {
         ("/metrics", "GET,HEAD"),
         ("/openapi.json", "GET,HEAD"),
         ("/api/v1/auth/login", "POST"),
-        ("/api/v1/users/me", "GET,HEAD,PATCH"),
+        ("/api/v1/users/me", "DELETE,GET,HEAD,PATCH"),
         ("/api/v1/events", "GET,HEAD,POST"),
         ("/api/v1/events/x", "GET,HEAD,PATCH"),
         ("/api/v1/events/x/availability", "GET,HEAD"),

@@ -340,6 +340,6 @@ async fn i6_what_a_request_goes_beyond_is_part_of_it() {
     let again = keyed(json!(["orphans", "sale_window"])).await;
     assert!(again.is_replayed());
     assert_eq!(again.expect(CREATED)["booking_id"], first["booking_id"]);
-    assert_eq!(keyed(json!(["sale_window"])).await.short(), "409 idempotency_key_reused");
-    assert_eq!(keyed(json!([])).await.short(), "409 idempotency_key_reused");
+    assert_eq!(keyed(json!(["sale_window"])).await.short(), "422 idempotency_key_reused");
+    assert_eq!(keyed(json!([])).await.short(), "422 idempotency_key_reused");
 }

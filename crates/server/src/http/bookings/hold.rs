@@ -250,7 +250,8 @@ async fn sold(
     let (lately, by) = acting_lately(app, facts.of.event.terms.event_id, caller).await?;
     let terms = &lately.of.event.terms;
     let allowed = may(by, Permission::BookingSell, terms);
-    let visible = is_visible(Some(by), terms);
+    // Who may sell there hears that the sale is not open.
+    let visible = is_visible(Some(by), terms) || allowed.is_ok();
     let made = if allowed.is_ok() && visible && wanted.is_known(facts) {
         None
     } else {

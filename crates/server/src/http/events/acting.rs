@@ -88,15 +88,16 @@ pub(in crate::http) async fn acting(
     acting_now(app, event_id, caller).await.map(|(_, by)| by)
 }
 
-/// The event, if it exists for somebody, as the store has it now, and how they act there: for what is
-/// derived from it and written back.
+/// The event, if it exists for somebody who wants to do `what`, as the store has it now, and how they act
+/// there: for what is derived from it and written back. It exists for who may see it, and for who may do it.
 pub(in crate::http) async fn visible_now(
     app: &App,
     event_id: EventId,
     caller: &Caller,
+    what: Permission,
 ) -> Result<(Arc<Facts>, By), Problem> {
     let (facts, by) = acting_now(app, event_id, caller).await?;
-    seen(facts, by)
+    if may(by, what, &facts.of.event.terms).is_ok() { Ok((facts, by)) } else { seen(facts, by) }
 }
 
 /// The same, where the event exists for somebody who acts so.

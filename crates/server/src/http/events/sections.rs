@@ -52,7 +52,8 @@ pub(super) async fn add_section(
     let request = (event_id.to_string(), new.clone());
     let user_id = caller.id();
     let key = key.map(|key| CreationKey { user_id, key, fingerprint: fingerprint(&request) });
-    let (facts, by) = visible_now(&app, event_id, &caller).await?;
+    let what = Permission::EventWrite;
+    let (facts, by) = visible_now(&app, event_id, &caller, what).await?;
     let of_event = facts.of.sections.first().map(|section| section.price.currency);
     let inherits = new.own_currency().is_none();
     let planned =
@@ -145,8 +146,9 @@ pub(super) async fn revise_section(
 ) -> Result<Response, Problem> {
     let event_id = id(&event_id, "event")?;
     let expected = expected_version(&headers, app.core.store.epoch())?;
-    let (facts, by) = visible_now(&app, event_id, &caller).await?;
-    may(by, Permission::EventWrite, &facts.of.event.terms)?;
+    let what = Permission::EventWrite;
+    let (facts, by) = visible_now(&app, event_id, &caller, what).await?;
+    may(by, what, &facts.of.event.terms)?;
     let section = facts.resolve(&section_id).ok_or(MISSING_SECTION)?;
     let price = (change.price.is_some() || change.currency.is_some()).then(|| Money {
         minor: change.price.unwrap_or(section.price.minor),

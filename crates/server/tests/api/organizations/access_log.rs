@@ -78,7 +78,7 @@ async fn every_change_is_told_in_its_order_with_what_was_and_what_is() {
     let times: Vec<_> = items.iter().map(|of| of["at"].as_str().expect("an instant")).collect();
     assert!(times.windows(2).all(|pair| pair[0] <= pair[1]), "{times:?}");
     let members = items[0].as_object().expect("an object");
-    assert_eq!(members.len(), 8, "{members:?}");
+    assert_eq!(members.len(), 9, "{members:?}");
     server.audit();
 }
 
