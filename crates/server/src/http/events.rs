@@ -64,14 +64,17 @@ pub(super) fn routes() -> OpenApiRouter<Arc<App>> {
         .routes(routes!(bookings))
 }
 
-/// The event that was just changed, read anew from the store: as `by` sees it, or has written it.
-async fn changed(app: &App, event_id: EventId, by: By) -> Result<EventView, Problem> {
+/// The event that was just changed, read anew from the store: as `by` sees it, or has changed it, with the
+/// permission `what`.
+async fn changed(
+    app: &App,
+    event_id: EventId,
+    (by, what): (By, Permission),
+) -> Result<EventView, Problem> {
     app.core.catalog.changed(event_id).await;
     // Past the catalog, where a reader's load from before the commit may be under way.
     let read = app.core.store.event(event_id).await?;
-    let may_see = |terms: &Terms| {
-        is_visible(Some(by), terms) || may(by, Permission::EventWrite, terms).is_ok()
-    };
+    let may_see = |terms: &Terms| is_visible(Some(by), terms) || may(by, what, terms).is_ok();
     let read = read.filter(|of| may_see(&of.event.terms)).ok_or(MISSING)?;
     EventView::load_anew(app, &read).await
 }
@@ -81,9 +84,9 @@ pub(super) async fn changed_section(
     app: &App,
     event_id: EventId,
     section_id: SectionId,
-    by: By,
+    by_right: (By, Permission),
 ) -> Result<Response, Problem> {
-    let view = changed(app, event_id, by).await?;
+    let view = changed(app, event_id, by_right).await?;
     let etag = view.etag();
     let section = view.into_section(section_id).ok_or(MISSING_SECTION)?;
     Ok(([(header::ETAG, etag)], axum::Json(section)).into_response())
@@ -168,7 +171,7 @@ async fn create(
     let done = once(&app, "create_event", user_id, name, work).await?;
     // With a key it may be another one.
     let by = acting(&app, done.id, &caller).await?;
-    let view = changed(&app, done.id, by).await?;
+    let view = changed(&app, done.id, (by, Permission::EventWrite)).await?;
     let location = format!("/api/v1/events/{}", done.id);
     Ok(created(&location, view.etag(), done.replayed, view))
 }
@@ -431,7 +434,7 @@ async fn revise(
     for inventory in &changed_too {
         app.core.settle(inventory, asked_at).await;
     }
-    Ok(with_etag(changed(&app, event_id, by).await?))
+    Ok(with_etag(changed(&app, event_id, (by, Permission::EventWrite)).await?))
 }
 
 /// Cancels an event. Its holds and confirmed bookings are cancelled shortly afterwards.
@@ -453,7 +456,7 @@ async fn cancel(
     let by = acting(&app, event_id, &caller).await?;
     let change = app.core.store.cancel_event(event_id, by);
     app.core.catalog.changing(event_id, change).await?;
-    Ok(with_etag(changed(&app, event_id, by).await?))
+    Ok(with_etag(changed(&app, event_id, (by, Permission::EventCancel)).await?))
 }
 
 /// Lists the bookings of an event for its organizer, newest first.

@@ -148,7 +148,7 @@ async fn lay(
     let asked_at = tokio::time::Instant::now();
     let inventory = app.core.catalog.changing(event_id, change).await?;
     app.core.settle(&inventory, asked_at).await;
-    changed_section(&app, event_id, section_id, by).await
+    changed_section(&app, event_id, section_id, (by, Permission::EventWrite)).await
 }
 
 fn from_json(bytes: &Bytes, name: &str, price: Money) -> Result<Layout, Problem> {
@@ -407,5 +407,5 @@ async fn block(
     let by = acting(&app, event_id, &caller).await?;
     let command = Command::Block { section_id, by, blocked, reason: Some(reason) };
     app.core.lanes.submit(event_id.shard(), command).await?;
-    changed_section(&app, event_id, section_id, by).await
+    changed_section(&app, event_id, section_id, (by, Permission::InventoryWrite)).await
 }

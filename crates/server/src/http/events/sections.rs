@@ -77,7 +77,7 @@ pub(super) async fn add_section(
         core.catalog.changing(event_id, add()).await
     };
     let done = once(&app, "add_section", user_id, name, work).await?;
-    let view = changed(&app, event_id, by).await?;
+    let view = changed(&app, event_id, (by, Permission::EventWrite)).await?;
     let location = format!("/api/v1/events/{event_id}/sections/{}", done.id);
     let etag = view.etag();
     let section = view.into_section(done.id).ok_or(MISSING_SECTION)?;
@@ -169,5 +169,5 @@ pub(super) async fn revise_section(
     let asked_at = tokio::time::Instant::now();
     let inventory = app.core.catalog.changing(event_id, change).await?;
     app.core.settle(&inventory, asked_at).await;
-    changed_section(&app, event_id, section_id, by).await
+    changed_section(&app, event_id, section_id, (by, what)).await
 }

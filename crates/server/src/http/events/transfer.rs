@@ -10,6 +10,7 @@ use crate::http::problem::Problem;
 use axum::extract::State;
 use axum::http::HeaderMap;
 use axum::response::Response;
+use engine::access::Permission;
 use engine::event::Transfer;
 use engine::{EventId, OrgId};
 use std::sync::Arc;
@@ -49,5 +50,5 @@ pub(super) async fn transfer(
     let transfer = Transfer { to, into, expected };
     let transferred = app.core.store.transfer_event(event_id, by, transfer, &note);
     app.core.catalog.changing(event_id, transferred).await?;
-    Ok(with_etag(changed(&app, event_id, into).await?))
+    Ok(with_etag(changed(&app, event_id, (into, Permission::EventWrite)).await?))
 }
