@@ -5,6 +5,7 @@ import json
 import os
 import re
 import shutil
+import sqlite3
 import subprocess
 import sys
 import tempfile
@@ -142,3 +143,11 @@ def report(name: str, problems: list[str], success: str) -> int:
         print(f"{name}: {problem}", file=sys.stderr)
     print(f"{name}: FAILED" if problems else f"{name}: {success}")
     return 1 if problems else 0
+
+
+def behind(folder: Path, statement: str) -> None:
+    """Changes the database behind the server's back, and waits until the server knows."""
+    database = sqlite3.connect(folder / "reservix.db")
+    with contextlib.closing(database), database:
+        database.execute(statement)
+    time.sleep(1.1)

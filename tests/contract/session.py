@@ -13,7 +13,7 @@ from glob import glob
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from server import Problem, Server
+from server import Problem, Server, behind
 from wire import Answer, of, send, send_raw
 
 PASSWORD = "correct horse battery"
@@ -290,14 +290,6 @@ def of_operators(session: Session, folder: Path) -> None:
     behind(folder, "INSERT INTO operators SELECT user_id, 0 FROM users WHERE email = 'ada@example.com'")
     session.keep("list_whole_access_log", "page", "A page", query={"limit": 20})
     behind(folder, "DELETE FROM operators")
-
-
-def behind(folder: Path, statement: str) -> None:
-    """Changes the database behind the server's back, and waits until the server knows."""
-    database = sqlite3.connect(folder / "reservix.db")
-    with contextlib.closing(database), database:
-        database.execute(statement)
-    time.sleep(1.1)
 
 
 def made(session: Session, **changes: object) -> dict:

@@ -312,7 +312,7 @@ async fn i13_the_box_office_sells_beyond_the_limits_that_it_names() {
         "overrides": both});
     assert_eq!(outsider.post("/bookings/hold", &own).await.short(), OUTSIDER);
     for (words, field) in [
-        (json!(["sale_window", "sale_window"]), "overrides"),
+        (json!(["sale_window", "orphans", "sale_window", "orphans"]), "overrides"),
         (json!(["capacity"]), "overrides"),
         (json!("sale_window"), "overrides"),
         (json!(null), "overrides"),

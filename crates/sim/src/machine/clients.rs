@@ -128,12 +128,14 @@ impl Machine {
                     .as_ref()
                     .map_or(String::new(), |(key, _)| format!(" key={}", key.as_str()));
                 let id = check::short(hold.booking_id);
-                let mut sold = hold.seller.map_or(String::new(), |by| format!(" sold by {by:?}"));
-                if !hold.overrides.is_empty() {
-                    sold += &format!(" beyond {:?}", hold.overrides);
-                }
+                let beyond = if hold.overrides.is_empty() {
+                    String::new()
+                } else {
+                    format!(" beyond {:?}", hold.overrides)
+                };
+                let sold = hold.seller.map_or(String::new(), |by| format!(" sold by {by:?}"));
                 let asks = asks.collect::<Vec<_>>().join(" ");
-                format!("hold {id} {asks} by=buyer{who}{key}{sold}")
+                format!("hold {id} {asks} by=buyer{who}{key}{sold}{beyond}")
             }
             Command::Confirm { booking_id, .. }
             | Command::Release { booking_id, .. }

@@ -91,18 +91,16 @@ pub(super) enum OverrideWord {
 /// The limits that a request names; else what is wrong with its list.
 fn overridden(words: Option<Vec<OverrideWord>>) -> Result<Overrides, Problem> {
     let words = words.unwrap_or_default();
-    let limits: Overrides = words
-        .iter()
-        .map(|word| match word {
-            OverrideWord::BuyerLimit => Override::BuyerLimit,
-            OverrideWord::SaleWindow => Override::SaleWindow,
-            OverrideWord::Orphans => Override::Orphans,
-        })
-        .collect();
-    if words.len() > limits.iter().count() {
-        return Err(Problem::invalid_field("overrides", "must name each limit at most once"));
+    if words.len() > Override::ALL.len() {
+        let message = format!("must have at most {} limits", Override::ALL.len());
+        return Err(Problem::invalid_field("overrides", message));
     }
-    Ok(limits)
+    let limits = words.into_iter().map(|word| match word {
+        OverrideWord::BuyerLimit => Override::BuyerLimit,
+        OverrideWord::SaleWindow => Override::SaleWindow,
+        OverrideWord::Orphans => Override::Orphans,
+    });
+    Ok(limits.collect())
 }
 
 /// For whom somebody else holds seats.

@@ -185,7 +185,7 @@ fn afterwards(dice: &mut Dice, at_once: u64) -> Vec<(usize, Duration)> {
         for _ in 0..dice.roll(5) {
             let is_near = dice.roll(3) == 0;
             let at = if is_near {
-                BOUND - NEAR + within(dice, NEAR * 2)
+                BOUND.saturating_sub(NEAR) + within(dice, NEAR * 2)
             } else {
                 within(dice, BOUND * 2)
             };
@@ -292,10 +292,10 @@ impl Place {
         let subject = self.subject(crew, kind, home, plan.withdraws).await;
         subject.is_known().await;
         let moments = (0..INSTANCES).map(|at| (at, within(&mut dice, WARM))).collect();
-        let from = subject.ends.map_or_else(Instant::now, |ends| ends - WARM - RACE * 2);
+        let from = subject.ends.map_or_else(Instant::now, |ends| before(ends, WARM + RACE * 2));
         let mut asked = subject.ask_all(from, moments).await;
 
-        let sent = subject.ends.map_or_else(|| Instant::now() + RACE, |ends| ends - APART);
+        let sent = subject.ends.map_or_else(|| Instant::now() + RACE, |ends| before(ends, APART));
         let mut race = Vec::new();
         for instance in 0..INSTANCES {
             race.extend((0..dice.roll(3)).map(|_| (instance, within(&mut dice, RACE * 2))));
@@ -304,7 +304,8 @@ impl Place {
             tokio::time::sleep_until(sent.into()).await;
             if plan.withdraws { self.withdraw(crew, &subject, home).await } else { Instant::now() }
         };
-        let (acknowledged, raced) = join(withdrawal, subject.ask_all(sent - RACE, race)).await;
+        let (acknowledged, raced) =
+            join(withdrawal, subject.ask_all(before(sent, RACE), race)).await;
         asked.extend(raced);
         let moments = afterwards(&mut dice, plan.at_once);
         asked.extend(subject.ask_all(acknowledged, moments).await);
@@ -438,4 +439,9 @@ async fn shorten(crew: &Crew, owner: &Client, key: &str) -> Instant {
         }
     }
     panic!("no end is ahead when it is written");
+}
+
+/// So long before an instant of this run.
+fn before(at: Instant, by: Duration) -> Instant {
+    at.checked_sub(by).expect("the machine runs for longer")
 }
