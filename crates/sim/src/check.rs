@@ -75,11 +75,16 @@ impl Checks {
                 return Err(format!("sold beside its terms, {refusal:?}: {booking:?}"));
             }
         }
-        for booking in created.iter().chain(grown).filter_map(|id| database.booking(*id)) {
-            if beyond(database, booking.booking_id).has(Override::BuyerLimit) {
-                continue;
+        let more = || created.iter().chain(grown).filter_map(|id| database.booking(*id));
+        let is_beyond = |of: &&Booking| beyond(database, of.booking_id).has(Override::BuyerLimit);
+        // What a seller added in this commit may have come after what the buyer did.
+        let sold_to: BTreeSet<_> =
+            more().filter(is_beyond).map(|of| (of.event_id, of.user_id)).collect();
+        for booking in more() {
+            let buyer = (booking.event_id, booking.user_id);
+            if !sold_to.contains(&buyer) {
+                within_cap(database, buyer.0, buyer.1, decided_at)?;
             }
-            within_cap(database, booking.event_id, booking.user_id, decided_at)?;
         }
         for section_id in touched {
             let (_, inventory) = &database.tables.sections[section_id];
