@@ -37,7 +37,7 @@ const PANICKED: u8 = 101;
 
 /// What a simulation runs of a process: its lanes and its workers, without a process around them.
 pub mod simulated {
-    pub use crate::lane::{Decided, Lanes, Sizes};
+    pub use crate::lane::{Decided, Desk, Lanes, Sizes};
     pub use crate::metrics::Metrics;
     pub use crate::vitals::Vitals;
     pub use crate::work::{Reconcile, sweep_once};

@@ -20,6 +20,7 @@ pub const ALL: &[(&str, &str)] = &[
     ("retry refused by the gate", "I6: the key names"),
     ("deadline looked at after the decision", "refused, and committed"),
     ("halving drops one", "nothing was in the way of"),
+    ("an answer stays on its desk", "with no fault there is no answer"),
     ("due holds read before the lock", "a panic: only what is in the index of expiry leaves it"),
     ("due cart without its other section", "a seat that is left cannot be had"),
     ("survey not looked at again", "a panic: a booking is loaded with its sections"),

@@ -9,6 +9,7 @@ use engine::Error;
 use parking_lot::Mutex;
 use std::cell::RefCell;
 use std::sync::Arc;
+use store::simulated::is_planted;
 use tokio::sync::Notify;
 
 thread_local! {
@@ -28,8 +29,13 @@ impl Desk {
     /// Opens the desk of this thread. What waits here is answered as long as [`Self::hand_out`] runs on it.
     pub fn open_here() -> Arc<Self> {
         let desk = Arc::new(Self::default());
-        HERE.set(Some(desk.clone()));
+        desk.serve_here();
         desk
+    }
+
+    /// From now on, what waits on this thread is answered over this desk.
+    pub fn serve_here(self: &Arc<Self>) {
+        HERE.set(Some(self.clone()));
     }
 
     /// The desk of this thread, if it has one.
@@ -41,7 +47,10 @@ impl Desk {
     pub async fn hand_out(self: Arc<Self>) {
         loop {
             self.news.notified().await;
-            let brought = std::mem::take(&mut *self.brought.lock());
+            let mut brought = std::mem::take(&mut *self.brought.lock());
+            if is_planted("an answer stays on its desk") && brought.len() > 1 {
+                self.brought.lock().extend(brought.pop());
+            }
             for (reply, decided) in brought {
                 reply.send(decided);
             }

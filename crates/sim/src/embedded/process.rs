@@ -15,7 +15,7 @@ use engine::{
     UserId,
 };
 use parking_lot::{Mutex, MutexGuard};
-use server::simulated::{Lanes, Metrics, Reconcile, Sizes, Vitals};
+use server::simulated::{Desk, Lanes, Metrics, Reconcile, Sizes, Vitals};
 use std::any::Any;
 use std::future::poll_fn;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
@@ -259,6 +259,7 @@ impl Process {
         let (lanes, work) =
             Lanes::parts(1, sizes, &batches, seats, &gate, &metrics, &Vitals::default());
         runtime.spawn(work);
+        runtime.spawn(Desk::open_here().hand_out());
         drop(guard);
         let ran_until_ms = shared.now_ms.load(Ordering::Relaxed);
         let (reconcile, shared) = (Arc::default(), shared.clone());

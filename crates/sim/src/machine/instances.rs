@@ -4,7 +4,7 @@ use super::{FRESH_MS, METRICS, Machine, NARROW};
 use crate::gate::SharedGate;
 use crate::store::SimStore;
 use engine::{Opening, SectionId};
-use server::simulated::{Lanes, Reconcile, Sizes, Vitals};
+use server::simulated::{Desk, Lanes, Reconcile, Sizes, Vitals};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
@@ -31,6 +31,7 @@ pub(super) struct Instance {
 
 pub(super) struct Parts {
     pub lanes: Lanes,
+    pub desk: Arc<Desk>,
     pub store: Arc<SimStore>,
     pub gate: Arc<dyn Gate>,
     pub reconcile: Arc<tokio::sync::Mutex<Reconcile>>,
@@ -120,10 +121,13 @@ impl Machine {
         let (lanes, work) =
             Lanes::parts(1, sizes, &batches, seats, &gate, &metrics, &Vitals::default());
         runtime.spawn(work);
+        let desk = Desk::open_here();
+        runtime.spawn(desk.clone().hand_out());
         drop(guard);
         let instance = &mut self.instances[no];
         instance.runtime = Some(runtime);
-        instance.parts = Some(Parts { lanes, store, gate, reconcile: Arc::default(), panics });
+        instance.parts =
+            Some(Parts { lanes, desk, store, gate, reconcile: Arc::default(), panics });
         instance.now_ms = self.world.lasts_ms();
         instance.frozen_until_ms = 0;
         instance.is_working = false;
@@ -137,7 +141,9 @@ impl Machine {
         if instance.frozen_until_ms > now_ms {
             return;
         }
-        let Some(runtime) = &instance.runtime else { return };
+        let (Some(runtime), Some(parts)) = (&instance.runtime, &instance.parts) else { return };
+        // All instances run on one thread.
+        parts.desk.serve_here();
         let passed = (now_ms - instance.now_ms).max(1).unsigned_abs();
         instance.now_ms = now_ms;
         runtime.block_on(async {
