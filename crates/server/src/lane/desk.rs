@@ -27,6 +27,7 @@ pub struct Desk {
 
 impl Desk {
     /// Opens the desk of this thread. What waits here is answered as long as [`Self::hand_out`] runs on it.
+    #[must_use]
     pub fn open_here() -> Arc<Self> {
         let desk = Arc::new(Self::default());
         desk.serve_here();
