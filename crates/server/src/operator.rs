@@ -1,7 +1,7 @@
 //! `reservix operator`: who reads the whole installation, and whose logins are ended.
 //!
 //! Operators are made on the machine alone. An address in a setting would not do: addresses are not
-//! verified, so whoever registered it first would be one.
+//! verified: the first to register it would be one.
 
 use crate::config::Config;
 use crate::{Failure, print, serve};

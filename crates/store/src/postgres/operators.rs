@@ -84,7 +84,7 @@ async fn add(session: &mut PgConnection, user_id: UserId) -> Result<bool, Interr
 /// The number up to which no entry of the access log is missing any more, outside of a transaction; 0 when
 /// changes are under way for too long.
 ///
-/// Organizations are changed beside each other, so a higher number may be committed before a lower one.
+/// Organizations are changed concurrently, so a higher number may be committed before a lower one.
 /// Who drew a number up to the last one had a transaction id before that; when the oldest transaction that
 /// is still running is not older than an id that was given after it, they have all ended.
 async fn settled(session: &mut PgConnection) -> Result<i64, Interrupt> {

@@ -51,7 +51,7 @@ pub struct Findings {
     pub late: Vec<String>,
     /// Refused although answered before the withdrawal was sent.
     pub early: Vec<String>,
-    /// Neither accepted, nor refused as it is meant, nor asked to come again.
+    /// Neither accepted, nor refused as it is meant, nor asked to retry.
     pub odd: Vec<String>,
     /// Trials that show something.
     pub whole: u64,

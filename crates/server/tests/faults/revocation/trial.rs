@@ -90,7 +90,7 @@ impl Kind {
 pub enum Heard {
     Accepted,
     Refused,
-    /// To come again, or nothing.
+    /// To retry, or nothing.
     Nothing,
     Odd(String),
 }
